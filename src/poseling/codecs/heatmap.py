@@ -1,0 +1,158 @@
+"""Joints as heatmaps: a Gaussian for each joint, and three ways to read it back.
+
+- `plain`: the brightest pixel.
+- `quarter`: a quarter of a pixel towards the brighter neighbour (Newell et al., ECCV 2016).
+- `dark`: the top of the Gaussian through a second-order expansion of its logarithm (Zhang et al., CVPR 2020).
+
+Two geometries relate an input pixel x to a heatmap pixel: `unbiased` x (w - 1) / (W - 1) (UDP, Huang et al., CVPR 2020), under which flipping a picture and
+flipping its heatmaps is the same; otherwise x / stride, as FPD and most hourglass code has it, with the Gaussian's centre rounded to a pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from poseling.geometry import Size
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """Heatmaps (B, K, H / stride, W / stride) for an input of `size` (W, H); Gaussians of `sigma` heatmap pixels with a peak of 1.
+
+    `softmax` says that the network's outputs are logits whose softmax over pixels is the normalised Gaussian (trained by `distill.response.kl`);
+    without it the outputs are the Gaussians themselves.
+
+    >>> codec = Heatmap((256, 256), decoding="dark")
+    >>> targets, weight = codec.encode(torch.tensor([[[100.3, 50.7]]]), torch.ones(1, 1))
+    >>> xy, score = codec.decode(targets)
+    >>> [round(v, 2) for v in xy[0, 0].tolist()]
+    [100.3, 50.7]
+    """
+
+    size: Size
+    stride: int = 4
+    sigma: float = 2.0
+    decoding: Literal["plain", "quarter", "dark"] = "dark"
+    unbiased: bool = True
+    softmax: bool = False
+
+    def __post_init__(self) -> None:
+        if any(s % self.stride for s in self.size):
+            raise ValueError(f"input size {self.size} is not a multiple of the heatmap's stride {self.stride}")
+        if self.decoding not in ("plain", "quarter", "dark"):
+            raise ValueError(f"decoding {self.decoding!r} is unknown; use plain, quarter or dark")
+
+    @property
+    def map_size(self) -> Size:
+        """(w, h) of the heatmaps."""
+        return self.size[0] // self.stride, self.size[1] // self.stride
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Input pixels in one heatmap pixel, along x and y."""
+        if not self.unbiased:
+            return float(self.stride), float(self.stride)
+        (width, height), (w, h) = self.size, self.map_size
+        return (width - 1) / (w - 1), (height - 1) / (h - 1)
+
+    def fields(self) -> dict[str, Any]:
+        """What a PoseSpec records."""
+        return {"name": "heatmap", **asdict(self)}
+
+    def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints (B, K, 2) in input pixels and their weights (B, K) to heatmaps (B, K, h, w) and weights (B, K), 0 for joints outside the input."""
+        w, h = self.map_size
+        centre = joints / joints.new_tensor(self.pixel)
+        inside = ((centre > -0.5) & (centre < centre.new_tensor([w - 0.5, h - 0.5]))).all(-1) & (weight > 0)
+        if not self.unbiased:
+            centre = torch.floor(centre + 0.5)
+        centre = torch.where(inside[..., None], centre, 0.0)
+        x = torch.arange(w, dtype=joints.dtype, device=joints.device) - centre[..., :1]
+        y = torch.arange(h, dtype=joints.dtype, device=joints.device) - centre[..., 1:]
+        if not self.unbiased:  # the published code draws the Gaussian in a square of 3 sigma
+            reach = round(3 * self.sigma)
+            x, y = (torch.where(d.abs() <= reach, d, torch.inf) for d in (x, y))
+        gain = -0.5 / self.sigma**2
+        maps = torch.exp(gain * y**2)[..., :, None] * torch.exp(gain * x**2)[..., None, :]
+        return maps * inside[..., None, None], weight * inside
+
+    def maps(self, outputs: Tensor) -> Tensor:
+        """A network's outputs (B, K, h, w) as Gaussians whose peak is 1 where the network is sure."""
+        if not self.softmax:
+            return outputs
+        return outputs.flatten(2).softmax(-1).view_as(outputs) * (2 * torch.pi * self.sigma**2)
+
+    def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """A network's outputs (B, K, h, w) to joints (B, K, 2) in input pixels and scores (B, K), the height of the peak in 0..1."""
+        maps = self.maps(outputs)
+        _, _, h, w = maps.shape
+        score, peak = maps.flatten(2).max(-1)
+        x, y = peak % w, peak // w
+        at = torch.stack([x, y], -1).to(maps.dtype)
+        if self.decoding == "quarter":
+            at = at + 0.25 * _slope(maps, x, y).sign()
+        elif self.decoding == "dark":
+            at = at + _newton(_blurred_log(maps, self.sigma), x, y)
+        return at * at.new_tensor(self.pixel), score.clamp(0, 1)
+
+
+def soft_argmax(probabilities: Tensor) -> Tensor:
+    """(B, K, h, w) that sum to 1 over pixels, to the mean position (B, K, 2) in heatmap pixels (integral pose, Sun et al., ECCV 2018)."""
+    h, w = probabilities.shape[-2:]
+    x = (probabilities.sum(-2) * torch.arange(w, device=probabilities.device)).sum(-1)
+    y = (probabilities.sum(-1) * torch.arange(h, device=probabilities.device)).sum(-1)
+    return torch.stack([x, y], -1)
+
+
+def _at(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """maps (B, K, h, w) read at whole pixels x and y (B, K)."""
+    return maps.flatten(2).gather(2, (y * maps.shape[-1] + x)[..., None]).squeeze(-1)
+
+
+def _slope(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The central difference (B, K, 2) at x, y; 0 along an axis on whose border the peak lies."""
+    h, w = maps.shape[-2:]
+    along_x = _at(maps, (x + 1).clamp(max=w - 1), y) - _at(maps, (x - 1).clamp(min=0), y)
+    along_y = _at(maps, x, (y + 1).clamp(max=h - 1)) - _at(maps, x, (y - 1).clamp(min=0))
+    slope = torch.stack([along_x, along_y], -1)
+    inner = torch.stack([(x > 0) & (x < w - 1), (y > 0) & (y < h - 1)], -1)
+    return slope * inner
+
+
+def _blurred_log(maps: Tensor, sigma: float) -> Tensor:
+    """DARK's modulation: a Gaussian blur of the heatmap's own sigma, which leaves one top, then the logarithm."""
+    reach = round(2.5 * sigma)
+    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype) / sigma) ** 2)
+    line = line / line.sum()
+    b, k, h, w = maps.shape
+    blurred = F.conv2d(maps.reshape(b * k, 1, h, w), line.view(1, 1, 1, -1), padding=(0, reach))
+    blurred = F.conv2d(blurred, line.view(1, 1, -1, 1), padding=(reach, 0))
+    return blurred.view(b, k, h, w).clamp(min=1e-10).log()
+
+
+def _newton(log: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """One Newton step (B, K, 2) from the pixel x, y to the top of `log`, at most one pixel along each axis.
+
+    The step's pixel must have two neighbours on each side; nearer to the border it is taken at the nearest pixel that does, and counted from there.
+    """
+    h, w = log.shape[-2:]
+    cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
+    here = _at(log, cx, cy)
+    left, right = _at(log, cx - 1, cy), _at(log, cx + 1, cy)
+    above, below = _at(log, cx, cy - 1), _at(log, cx, cy + 1)
+    dx, dy = (right - left) / 2, (below - above) / 2
+    dxx, dyy = right - 2 * here + left, below - 2 * here + above
+    dxy = (_at(log, cx + 1, cy + 1) - _at(log, cx - 1, cy + 1) - _at(log, cx + 1, cy - 1) + _at(log, cx - 1, cy - 1)) / 4
+    determinant = dxx * dyy - dxy**2
+    top = (determinant > 1e-12) & (dxx < 0)  # a hill, not a saddle or a plain
+    safe = torch.where(top, determinant, 1.0)
+    step_x = torch.where(top, -(dyy * dx - dxy * dy) / safe, 0.0)
+    step_y = torch.where(top, -(dxx * dy - dxy * dx) / safe, 0.0)
+    from_peak = torch.stack([cx - x, cy - y], -1).to(log.dtype)
+    step = torch.stack([step_x, step_y], -1).clamp(-1, 1)
+    return torch.where(top[..., None], from_peak + step, 0.0).clamp(-1, 1)

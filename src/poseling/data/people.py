@@ -1,0 +1,146 @@
+"""People in pictures: what every reader of a data set gives, and what everything else takes. Without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.geometry import joints_box
+from poseling.skeleton import Skeleton
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """N people, each in one picture.
+
+    pictures (N) paths; boxes (N, 4) x0, y0, x1, y1 in pixels; joints (N, K, 2) in pixels, 0 where unknown;
+    visible (N, K): 0 not labelled, 1 labelled but occluded, 2 labelled and seen (COCO's flags);
+    head (N,) the head's size in pixels where the data set gives one (PCKh's length), else None; `terms` is the data's licence in words.
+    `left_out` says in words what the reader had to leave out.
+    """
+
+    name: str
+    skeleton: Skeleton
+    pictures: tuple[Path, ...]
+    boxes: NDArray[np.float32]
+    joints: NDArray[np.float32]
+    visible: NDArray[np.uint8]
+    head: NDArray[np.float32] | None = None
+    terms: str = "unknown"
+    left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        people, joints = len(self.pictures), len(self.skeleton)
+        expected = {"boxes": (people, 4), "joints": (people, joints, 2), "visible": (people, joints)}
+        if self.head is not None:
+            expected["head"] = (people,)
+        for field, shape in expected.items():
+            if (got := getattr(self, field).shape) != shape:
+                raise ValueError(f"{self.name}: {field} has shape {got}, expected {shape} for {people} people of skeleton {self.skeleton.name}")
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any joint has a label."""
+        return bool((self.visible > 0).any())
+
+    def __getitem__(self, which: slice | Sequence[int] | NDArray[np.generic]) -> People:
+        """The chosen people: a slice, indices, or a mask."""
+        rows = np.arange(len(self))[which]
+        return replace(
+            self,
+            pictures=tuple(self.pictures[i] for i in rows),
+            boxes=self.boxes[rows],
+            joints=self.joints[rows],
+            visible=self.visible[rows],
+            head=None if self.head is None else self.head[rows],
+        )
+
+    def to(self, skeleton: Skeleton) -> People:
+        """The same people in another skeleton; joints that this one does not have are unlabelled."""
+        if skeleton == self.skeleton:
+            return self
+        how = self.skeleton.to(skeleton)
+        visible = how.weights(self.visible)
+        return replace(self, skeleton=skeleton, joints=how.joints(self.joints) * (visible > 0)[..., None], visible=visible)
+
+    def without_labels(self) -> People:
+        """The same pictures and boxes as if nobody had labelled a joint."""
+        return replace(self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=np.zeros_like(self.visible), head=None)
+
+
+def join(*sets: People) -> People:
+    """Several sets as one, in the first one's skeleton."""
+    first, skeleton = sets[0], sets[0].skeleton
+    sets = tuple(s.to(skeleton) for s in sets)
+    heads = None if any(s.head is None for s in sets) else np.concatenate([s.head for s in sets if s.head is not None])
+    return People(
+        "+".join(dict.fromkeys(s.name for s in sets)),
+        skeleton,
+        tuple(p for s in sets for p in s.pictures),
+        np.concatenate([s.boxes for s in sets]),
+        np.concatenate([s.joints for s in sets]),
+        np.concatenate([s.visible for s in sets]),
+        heads,
+        first.terms if len({s.terms for s in sets}) == 1 else "; ".join(f"{s.name}: {s.terms}" for s in sets),
+        tuple(line for s in sets for line in s.left_out),
+    )
+
+
+def from_joints(
+    name: str,
+    skeleton: Skeleton,
+    pictures: Sequence[Path],
+    joints: NDArray[np.floating],
+    visible: NDArray[np.integer],
+    terms: str = "unknown",
+    head: NDArray[np.floating] | None = None,
+) -> People:
+    """People whose boxes are those around their labelled joints.
+
+    Missing pictures, and people without two labelled joints apart, are left out and counted; joints that are not finite count as unlabelled.
+    FileNotFoundError if every picture is missing.
+    """
+    finite = np.isfinite(joints).all(-1)
+    broken = int((~finite & (visible > 0)).sum())
+    visible = np.where(finite, visible, 0).astype(np.uint8)
+    joints = np.where(visible[..., None] > 0, joints, 0).astype(np.float32)
+    boxes = np.stack([joints_box(j, v > 0) for j, v in zip(joints, visible, strict=True)]) if len(joints) else np.zeros((0, 4), np.float32)
+    there = np.array([p.is_file() for p in pictures], bool)
+    if len(pictures) and not there.any():
+        raise FileNotFoundError(f"{name}: none of the {len(pictures)} pictures is there; the first would be {pictures[0]}")
+    with np.errstate(invalid="ignore"):
+        sized = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(-1)
+    notes = []
+    if broken:
+        notes.append(f"{name}: {broken} joints are NaN or infinite and count as unlabelled")
+    if (missing := int((~there).sum())) > 0:
+        notes.append(f"{name}: {missing} of {len(pictures)} pictures are missing, the first is {pictures[int(np.argmin(there))]}")
+    if (empty := int((there & ~sized).sum())) > 0:
+        notes.append(f"{name}: {empty} people have no box (fewer than two labelled joints apart), the first in {pictures[int(np.argmax(there & ~sized))]}")
+    everyone = People(name, skeleton, tuple(pictures), boxes, joints, visible, None if head is None else head.astype(np.float32), terms, tuple(notes))
+    return everyone[there & sized]
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB; OSError that names the file if it is missing, truncated or no picture."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be read: {error.strerror}") from error
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
+    if picture is None or _truncated(data):
+        raise OSError(f"{path}: is not a whole picture ({len(data)} bytes); fetch it again or remove it")
+    return np.asarray(picture, np.uint8)
+
+
+def _truncated(data: NDArray[np.uint8]) -> bool:
+    """OpenCV fills the missing part of a cut JPEG with grey and says nothing: look for the end marker ourselves."""
+    return bytes(data[:2]) == b"\xff\xd8" and b"\xff\xd9" not in bytes(data[-4096:])

@@ -1,0 +1,109 @@
+"""Where things are: the one affine from a person's box to a network's input and back.
+
+Pixel centres lie at whole numbers everywhere, so a picture of width W spans -0.5 .. W - 0.5 and mirrors as x -> W - 1 - x. Lengths scale by
+(W - 1), the unbiased convention of UDP (Huang et al., CVPR 2020): flipping and resizing then commute exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
+Size = tuple[int, int]  # width, height in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """An affine `matrix` (2, 3) from picture pixels to the pixels of an input of `size` (W, H).
+
+    `flipped` says that it mirrors, so that left and right joints have to be swapped by whoever uses it.
+
+    >>> crop = Crop.from_box((10, 20, 109, 119), size=(64, 64), padding=1.0)
+    >>> crop.apply(np.array([[10.0, 20.0], [109.0, 119.0]])).round(6).tolist()
+    [[0.0, 0.0], [63.0, 63.0]]
+    >>> crop.invert(np.array([[31.5, 31.5]])).round(6).tolist()
+    [[59.5, 69.5]]
+    """
+
+    matrix: NDArray[np.float64]
+    size: Size
+    flipped: bool = False
+
+    @classmethod
+    def from_box(cls, box: Box | NDArray[np.floating], size: Size, padding: float = 1.25, rotation: float = 0.0, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0), flip: bool = False) -> Crop:
+        """The crop around `box` times `padding`, grown to the input's shape.
+
+        `rotation` in degrees turns the person clockwise, `scale` > 1 shows it larger, `shift` moves it by parts of the crop's width and height,
+        `flip` mirrors it last. ValueError for a box without area or with numbers that are not finite.
+        """
+        x0, y0, x1, y1 = (float(v) for v in box)
+        if not np.isfinite([x0, y0, x1, y1]).all() or x1 <= x0 or y1 <= y0:
+            raise ValueError(f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) has no area; boxes are x0, y0, x1, y1 in pixels with x1 > x0 and y1 > y0")
+        width, height = size
+        # One scale for both axes: the box must fit, the other axis shows more of the picture.
+        zoom = scale / padding * min((width - 1) / (x1 - x0), (height - 1) / (y1 - y0))
+        angle = np.deg2rad(rotation)
+        turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        centre_in = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+        centre_out = np.array([(width - 1) * (0.5 + shift[0]), (height - 1) * (0.5 + shift[1])])
+        matrix = np.concatenate([turn, (centre_out - turn @ centre_in)[:, None]], axis=1)
+        if flip:
+            matrix[0] = -matrix[0]
+            matrix[0, 2] += width - 1
+        return cls(matrix, size, flip)
+
+    @classmethod
+    def whole(cls, picture_size: Size, size: Size) -> Crop:
+        """The whole picture (W, H), fitted into the input."""
+        return cls.from_box((0, 0, picture_size[0] - 1, picture_size[1] - 1), size, padding=1.0)
+
+    @property
+    def inverse(self) -> NDArray[np.float64]:
+        """(2, 3) from input pixels back to picture pixels."""
+        linear = np.linalg.inv(self.matrix[:, :2])
+        return np.concatenate([linear, -linear @ self.matrix[:, 2:]], axis=1)
+
+    def apply(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(..., 2) picture pixels to input pixels. Left and right are not swapped here."""
+        return affine(self.matrix, points)
+
+    def invert(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(..., 2) input pixels to picture pixels."""
+        return affine(self.inverse, points)
+
+    def warp(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(h, w, 3) picture to (H, W, 3) input in one warp; black where the picture ends."""
+        matrix = self.matrix
+        shrink = 1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+        if shrink > 2:
+            # Bilinear sampling skips pixels beyond a factor of two: average them first. cv2.resize maps x to (x + 0.5) / f - 0.5.
+            factor = int(shrink)
+            height, width = (max(1, round(s / factor)) for s in picture.shape[:2])
+            fx, fy = picture.shape[1] / width, picture.shape[0] / height
+            picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+            back = np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
+            matrix = matrix @ back
+        return np.asarray(cv2.warpAffine(picture, matrix, self.size, flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def affine(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """A (2, 3) affine applied to (..., 2) points."""
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
+
+
+def compose(outer: NDArray[np.floating], inner: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The (2, 3) affine that does `inner` first and `outer` after it."""
+    bottom = np.array([[0.0, 0.0, 1.0]])
+    return np.asarray(outer @ np.concatenate([inner, bottom]), np.float64)
+
+
+def joints_box(joints: NDArray[np.floating], visible: NDArray[np.generic]) -> NDArray[np.float32]:
+    """(K, 2) joints and (K,) which of them count, to the box x0, y0, x1, y1 around them; NaN where none counts."""
+    chosen = joints[np.asarray(visible, bool)]
+    if not len(chosen):
+        return np.full(4, np.nan, np.float32)
+    return np.concatenate([chosen.min(0), chosen.max(0)]).astype(np.float32)
