@@ -34,7 +34,16 @@ class Crop:
     flipped: bool = False
 
     @classmethod
-    def from_box(cls, box: Box | NDArray[np.floating], size: Size, padding: float = 1.25, rotation: float = 0.0, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0), flip: bool = False) -> Crop:
+    def from_box(
+        cls,
+        box: Box | NDArray[np.floating],
+        size: Size,
+        padding: float = 1.25,
+        rotation: float = 0.0,
+        scale: float = 1.0,
+        shift: tuple[float, float] = (0.0, 0.0),
+        flip: bool = False,
+    ) -> Crop:
         """The crop around `box` times `padding`, grown to the input's shape.
 
         `rotation` in degrees turns the person clockwise, `scale` > 1 shows it larger, `shift` moves it by parts of the crop's width and height,

@@ -27,7 +27,7 @@ class Pose:
     score: NDArray[np.float32]
     skeleton: Skeleton
     xyz: NDArray[np.float32] | None = None
-    ids: NDArray[np.int64] = field(default=None)  # type: ignore[assignment]  # filled in below
+    ids: NDArray[np.int64] = field(default=None)  # type: ignore[arg-type]  # filled in below
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__

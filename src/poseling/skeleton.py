@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Number = TypeVar("Number", bound=np.number)
 
 # Joints that are by definition the middle of two others, so that a skeleton without them can still give them.
 # Neck and head top are left out: they are not between any two joints of COCO.
@@ -114,7 +117,7 @@ class Conversion:
         """
         return np.asarray(self.matrix.astype(joints.dtype) @ joints)
 
-    def weights(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+    def weights(self, weights: NDArray[Number]) -> NDArray[Number]:
         """(..., K_source) to (..., K_target): a middle is as sure as the less sure of its two, an unknown joint weighs nothing."""
         out = np.zeros((*weights.shape[:-1], len(self.target)), weights.dtype)
         for row, sources in enumerate(self.sources):
@@ -133,7 +136,11 @@ def _mirror(joint: str) -> str:
 
 def _skeleton(name: str, tree: str, sigmas: tuple[float, ...] | None = None) -> Skeleton:
     """A skeleton from lines `joint parent`, `l_`/`r_` for the sides; a root names itself."""
-    pairs = [[part.replace("l_", "left_", 1) if part.startswith("l_") else part.replace("r_", "right_", 1) if part.startswith("r_") else part for part in line.split()] for line in tree.strip().split(",")]
+    sides = (("l_", "left_"), ("r_", "right_"))
+    for short, long in sides:
+        tree = tree.replace(f" {short}", f" {long}").replace(f",{short}", f",{long}")
+        tree = long + tree.removeprefix(short) if tree.startswith(short) else tree
+    pairs = [line.split() for line in tree.split(",")]
     joints = tuple(joint for joint, _ in pairs)
     return Skeleton(name, joints, tuple(joints.index(parent) for _, parent in pairs), sigmas)
 

@@ -58,7 +58,9 @@ class PoseSpec:
             fields = json.loads(text)
             skeleton = fields.pop("skeleton")
             sigmas = skeleton["sigmas"]
-            fields["skeleton"] = Skeleton(skeleton["name"], tuple(skeleton["joints"]), tuple(skeleton["parents"]), None if sigmas is None else tuple(sigmas))
+            fields["skeleton"] = Skeleton(
+                skeleton["name"], tuple(skeleton["joints"]), tuple(skeleton["parents"]), None if sigmas is None else tuple(sigmas)
+            )
             for name in ("size", "mean", "std", "outputs"):
                 fields[name] = tuple(fields[name])
             return cls(**fields)

@@ -110,9 +110,9 @@ def from_joints(
     """
     finite = np.isfinite(joints).all(-1)
     broken = int((~finite & (visible > 0)).sum())
-    visible = np.where(finite, visible, 0).astype(np.uint8)
-    joints = np.where(visible[..., None] > 0, joints, 0).astype(np.float32)
-    boxes = np.stack([joints_box(j, v > 0) for j, v in zip(joints, visible, strict=True)]) if len(joints) else np.zeros((0, 4), np.float32)
+    seen = np.where(finite, visible, 0).astype(np.uint8)
+    joints = np.where(seen[..., None] > 0, joints, 0).astype(np.float32)
+    boxes = np.stack([joints_box(j, v > 0) for j, v in zip(joints, seen, strict=True)]) if len(joints) else np.zeros((0, 4), np.float32)
     there = np.array([p.is_file() for p in pictures], bool)
     if len(pictures) and not there.any():
         raise FileNotFoundError(f"{name}: none of the {len(pictures)} pictures is there; the first would be {pictures[0]}")
@@ -124,8 +124,10 @@ def from_joints(
     if (missing := int((~there).sum())) > 0:
         notes.append(f"{name}: {missing} of {len(pictures)} pictures are missing, the first is {pictures[int(np.argmin(there))]}")
     if (empty := int((there & ~sized).sum())) > 0:
-        notes.append(f"{name}: {empty} people have no box (fewer than two labelled joints apart), the first in {pictures[int(np.argmax(there & ~sized))]}")
-    everyone = People(name, skeleton, tuple(pictures), boxes, joints, visible, None if head is None else head.astype(np.float32), terms, tuple(notes))
+        notes.append(
+            f"{name}: {empty} people have no box (fewer than two labelled joints apart), the first in {pictures[int(np.argmax(there & ~sized))]}"
+        )
+    everyone = People(name, skeleton, tuple(pictures), boxes, joints, seen, None if head is None else head.astype(np.float32), terms, tuple(notes))
     return everyone[there & sized]
 
 

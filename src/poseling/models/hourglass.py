@@ -100,3 +100,42 @@ class Hourglass(nn.Module):
             x, score = stack(x)
             scores.append(score)
         return torch.stack(scores, 1)
+
+
+def from_fpd(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a checkpoint of FPD's authors (ilovepose/fast-human-pose-estimation.pytorch) under the names used here.
+
+    Their names count the levels of an hourglass from the innermost: `hg.S.hg.L.B` is branch B (0 keep, 1 down, 2 up, 3 innermost) of level L + 1.
+    """
+    renamed = {}
+    for name, tensor in state.items():
+        renamed[_from_fpd_name(name.removeprefix("module."))] = tensor
+    return renamed
+
+
+def _from_fpd_name(name: str) -> str:
+    # Residual blocks: bn1 conv1 ... downsample.0
+    name = re.sub(r"\bdownsample\.0\b", "skip", name)
+    for prefix, ours in (
+        ("conv1.", "stem.0."),
+        ("bn1.", "stem.1."),
+        ("layer1.0.", "before_pool."),
+        ("layer2.0.", "after_pool.0."),
+        ("layer3.0.", "after_pool.1."),
+    ):
+        if name.startswith(prefix):
+            return ours + (_residual_name(name[len(prefix) :]) if ours.startswith(("before", "after")) else name[len(prefix) :])
+    if match := re.fullmatch(r"hg\.(\d+)\.hg\.(\d+)\.(\d)\.(\d+)\.(.+)", name):
+        stack, level, branch, block, rest = int(match[1]), int(match[2]), int(match[3]), match[4], match[5]
+        path = ".".join(["hourglass", *["below"] * (DEPTH - 1 - level), ("keep", "down", "up", "below")[branch]])
+        return f"stacks.{stack}.{path}.{block}.{_residual_name(rest)}"
+    if match := re.fullmatch(r"res\.(\d+)\.(\d+)\.(.+)", name):
+        return f"stacks.{match[1]}.residual.{match[2]}.{_residual_name(match[3])}"
+    if match := re.fullmatch(r"(fc|score|fc_|score_)\.(\d+)\.(.+)", name):
+        ours = {"fc": "features", "score": "score", "fc_": "features_back", "score_": "score_back"}[match[1]]
+        return f"stacks.{match[2]}.{ours}.{match[3]}"
+    raise ValueError(f"{name} is no weight of an FPD hourglass; is this checkpoint of another network?")
+
+
+def _residual_name(name: str) -> str:
+    return re.sub(r"^bn(\d)", r"norm\1", name)

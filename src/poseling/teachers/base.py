@@ -16,7 +16,7 @@ class Answer:
     """What a teacher says of B crops, in its own skeleton.
 
     xy (B, K, 2) in pixels of the teacher's input; score (B, K) in 0..1; maps (B, K, h, w) Gaussians whose peak is 1 where the teacher is sure, or None if it
-    only gives points. A map pixel i lies at i (W - 1) / (w - 1) of the input.
+    only gives points.
     """
 
     xy: Tensor
@@ -33,6 +33,7 @@ class Teacher(Protocol):
     size: Size  # (W, H) of the crops it takes
     padding: float  # of the box around a person
     map_size: Size | None  # (w, h) of its heatmaps, None if it only gives points
+    pixel: tuple[float, float] | None  # input pixels in one heatmap pixel, along x and y
     licences: dict[str, str]
 
     def __call__(self, crops: Tensor) -> Answer:

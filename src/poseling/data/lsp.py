@@ -1,0 +1,64 @@
+"""Leeds Sports Pose (Johnson and Everingham, BMVC 2010) and its extension LSPET (CVPR 2011).
+
+LSP is `joints.mat` of shape (3, 14, N) beside `images/im0001.jpg`; its third row says **occluded** (1). LSPET is (14, 3, N) beside `images/im00001.jpg`;
+its third column says **labelled** (1). Both may hold pictures as .jpg, .png or .webp. Left and right are the person's own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from poseling.data.people import People, from_joints, join
+from poseling.skeleton import LSP14
+
+TERMS = "Flickr photographs, no licence stated: research"
+SUFFIXES = (".jpg", ".webp", ".png")
+
+
+def lsp(root: Path) -> People:
+    """All of LSP, in order; the first 1000 are for training, the rest for testing."""
+    joints = _joints(root / "joints.mat", (3, 14, None))
+    xy, occluded = joints[:2].transpose(2, 1, 0), joints[2].T > 0.5
+    return from_joints("lsp", LSP14, _pictures(root / "images", 4, len(xy)), xy, np.where(occluded, 1, 2), TERMS)
+
+
+def lspet(root: Path) -> People:
+    """All of LSPET that is there; all of it is for training."""
+    joints = _joints(root / "joints.mat", (14, 3, None))
+    xy, labelled = joints[:, :2].transpose(2, 0, 1), joints[:, 2].T > 0.5
+    return from_joints("lspet", LSP14, _pictures(root / "images", 5, len(xy)), xy, np.where(labelled, 2, 0), TERMS)
+
+
+def train(root: Path) -> People:
+    """LSP 1-1000, and LSPET where `root` holds it: what everyone trains on. `root` holds `lsp/` and, if there, `lspet/`."""
+    first = lsp(root / "lsp")[:1000]
+    return join(first, lspet(root / "lspet")) if (root / "lspet").is_dir() else first
+
+
+def test(root: Path) -> People:
+    """LSP 1001-2000."""
+    return lsp(root / "lsp")[1000:]
+
+
+def _joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; the folder must hold joints.mat and images/ as the data set comes")
+    try:
+        joints = loadmat(path)["joints"]
+    except (ValueError, KeyError, NotImplementedError, TypeError, OSError) as error:
+        raise ValueError(f"{path}: is no MATLAB file with an array `joints` ({error})") from error
+    if joints.ndim != 3 or any(want is not None and want != got for want, got in zip(shape, joints.shape, strict=True)):
+        wanted = " x ".join("N" if s is None else str(s) for s in shape)
+        hint = "; this looks like the other of LSP and LSPET" if joints.ndim == 3 and sorted(joints.shape[:2]) == [3, 14] else ""
+        raise ValueError(f"{path}: joints has shape {joints.shape}, expected {wanted}{hint}")
+    return np.asarray(joints, np.float64)
+
+
+def _pictures(folder: Path, digits: int, count: int) -> list[Path]:
+    """im0001 ... with whatever suffix the folder uses."""
+    there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    names = (f"im{i:0{digits}d}" for i in range(1, count + 1))
+    return [folder / next((stem + s for s in SUFFIXES if stem + s in there), stem + SUFFIXES[0]) for stem in names]

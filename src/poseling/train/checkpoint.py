@@ -1,0 +1,78 @@
+"""Networks on disk: safetensors with the PoseSpec in the metadata. Written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from poseling.models import hourglass, zoo
+from poseling.spec import KEY, PoseSpec
+
+
+def save(path: Path, network: nn.Module, spec: PoseSpec) -> None:
+    """Writes the weights and their contract to `path`, atomically."""
+    write_tensors(path, network.state_dict(), {KEY: spec.to_json()})
+
+
+def load(path: Path) -> tuple[nn.Module, PoseSpec]:
+    """The network, in eval mode on the CPU, and its contract. ValueError that names the file if it is cut, foreign or does not fit."""
+    tensors, metadata = read_tensors(path)
+    if KEY not in metadata:
+        raise ValueError(f"{path}: is a safetensors file without a PoseSpec; only networks that poseling saved can be loaded as a checkpoint")
+    spec = PoseSpec.from_json(metadata[KEY])
+    network = zoo.build(spec.model, len(spec.skeleton))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit {spec.model} with {len(spec.skeleton)} joints: {error}") from error
+    return network.eval(), spec
+
+
+def load_fpd(path: Path, name: str, joints: int) -> nn.Module:
+    """An hourglass from a checkpoint of FPD's authors (a torch file of a state dict, or of a dict that holds one as `state_dict`)."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    network = zoo.build(name, joints)
+    if not isinstance(network, hourglass.Hourglass):
+        raise ValueError(f"{name} is no hourglass; the authors' checkpoints hold hourglasses")
+    network.load_state_dict(hourglass.from_fpd(state.get("state_dict", state)))
+    return network.eval()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Tensors and strings to a safetensors file: written beside `path`, flushed, then renamed, so that a crash leaves the old file or the new."""
+    write_bytes(path, to_bytes({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """`data` to `path`, atomically; OSError that names the file when the disk is full, with nothing left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"{path}: could not be written ({error.strerror}); what was there before is untouched") from error
+        raise
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file; ValueError that names the file if it is cut or something else."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118  # it is no dict
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
+    except SafetensorError as error:
+        raise ValueError(f"{path}: is cut short or no safetensors file ({error}); take an earlier checkpoint or write it again") from error
