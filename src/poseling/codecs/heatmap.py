@@ -90,7 +90,7 @@ class Heatmap:
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """A network's outputs (B, K, h, w) to joints (B, K, 2) in input pixels and scores (B, K), the height of the peak in 0..1."""
         maps = self.maps(outputs)
-        _, _, h, w = maps.shape
+        w = maps.shape[-1]
         score, peak = maps.flatten(2).max(-1)
         x, y = peak % w, peak // w
         at = torch.stack([x, y], -1).to(maps.dtype)
