@@ -6,6 +6,8 @@ from typing import Any
 
 from poseling.codecs.heatmap import Heatmap
 
+__all__ = ["CODECS", "Heatmap", "codec"]
+
 CODECS = {"heatmap": Heatmap}
 
 

@@ -88,7 +88,10 @@ class Heatmap:
         return outputs.flatten(2).softmax(-1).view_as(outputs) * (2 * torch.pi * self.sigma**2)
 
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """A network's outputs (B, K, h, w) to joints (B, K, 2) in input pixels and scores (B, K), the height of the peak in 0..1."""
+        """A network's outputs (B, K, h, w) to joints (B, K, 2) in input pixels and scores (B, K), the height of the peak in 0..1.
+
+        A map without a hill gives a finite place and its own height as score: 0 where all pixels are 0. A map that holds NaN has the score NaN.
+        """
         maps = self.maps(outputs)
         w = maps.shape[-1]
         score, peak = maps.flatten(2).max(-1)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
+from poseling.data.matlab import read_mat
 from poseling.data.people import People, from_joints, join
 from poseling.skeleton import LSP14
 
@@ -46,10 +46,7 @@ def test(root: Path) -> People:
 def _joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not found; the folder must hold joints.mat and images/ as the data set comes")
-    try:
-        joints = loadmat(path)["joints"]
-    except (ValueError, KeyError, NotImplementedError, TypeError, OSError) as error:
-        raise ValueError(f"{path}: is no MATLAB file with an array `joints` ({error})") from error
+    (joints,) = read_mat(path, "joints")
     if joints.ndim != 3 or any(want is not None and want != got for want, got in zip(shape, joints.shape, strict=True)):
         wanted = " x ".join("N" if s is None else str(s) for s in shape)
         hint = "; this looks like the other of LSP and LSPET" if joints.ndim == 3 and sorted(joints.shape[:2]) == [3, 14] else ""

@@ -14,14 +14,24 @@ from poseling.geometry import joints_box
 from poseling.skeleton import Skeleton
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with a data set: what kind, in which picture, the person's place in the data set as it comes (None for the picture itself)."""
+
+    kind: str
+    picture: Path
+    person: int | None
+    message: str
+
+
 @dataclass(frozen=True, eq=False)
 class People:
     """N people, each in one picture.
 
     pictures (N) paths; boxes (N, 4) x0, y0, x1, y1 in pixels; joints (N, K, 2) in pixels, 0 where unknown;
     visible (N, K): 0 not labelled, 1 labelled but occluded, 2 labelled and seen (COCO's flags);
-    head (N,) the head's size in pixels where the data set gives one (PCKh's length), else None; `terms` is the data's licence in words.
-    `left_out` says in words what the reader had to leave out.
+    head (N,) the length in pixels that PCKh measures by (0.6 of the head box's diagonal, NaN where unknown), None where the data set has no head boxes;
+    `terms` is the data's licence in words; `found` is what the reader had to leave out or to mend, one entry each.
     """
 
     name: str
@@ -32,7 +42,7 @@ class People:
     visible: NDArray[np.uint8]
     head: NDArray[np.float32] | None = None
     terms: str = "unknown"
-    left_out: tuple[str, ...] = ()
+    found: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         people, joints = len(self.pictures), len(self.skeleton)
@@ -45,6 +55,15 @@ class People:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the reader left out or mended, in words: one line for each kind, with the count and the first."""
+        first: dict[str, Finding] = {}
+        for finding in self.found:
+            first.setdefault(finding.kind, finding)
+        counts = {kind: sum(f.kind == kind for f in self.found) for kind in first}
+        return tuple(f"{self.name}: {counts[kind]} x {kind}, the first in {f.picture}: {f.message}" for kind, f in first.items())
 
     @property
     def labelled(self) -> bool:
@@ -90,7 +109,7 @@ def join(*sets: People) -> People:
         np.concatenate([s.visible for s in sets]),
         heads,
         first.terms if len({s.terms for s in sets}) == 1 else "; ".join(f"{s.name}: {s.terms}" for s in sets),
-        tuple(line for s in sets for line in s.left_out),
+        tuple(finding for s in sets for finding in s.found),
     )
 
 
@@ -102,33 +121,37 @@ def from_joints(
     visible: NDArray[np.integer],
     terms: str = "unknown",
     head: NDArray[np.floating] | None = None,
+    boxes: NDArray[np.floating] | None = None,
 ) -> People:
-    """People whose boxes are those around their labelled joints.
+    """People with the given boxes (N, 4), or with those around their labelled joints.
 
-    Missing pictures, and people without two labelled joints apart, are left out and counted; joints that are not finite count as unlabelled.
-    FileNotFoundError if every picture is missing.
+    Left out, and told one by one in `found`: people whose picture is missing, whose box is empty or not finite, and, where no boxes are given, who have no two
+    labelled joints apart. Joints that are not finite count as unlabelled. FileNotFoundError if every picture is missing.
     """
     finite = np.isfinite(joints).all(-1)
-    broken = int((~finite & (visible > 0)).sum())
     seen = np.where(finite, visible, 0).astype(np.uint8)
     joints = np.where(seen[..., None] > 0, joints, 0).astype(np.float32)
-    boxes = np.stack([joints_box(j, v > 0) for j, v in zip(joints, seen, strict=True)]) if len(joints) else np.zeros((0, 4), np.float32)
-    there = np.array([p.is_file() for p in pictures], bool)
-    if len(pictures) and not there.any():
-        raise FileNotFoundError(f"{name}: none of the {len(pictures)} pictures is there; the first would be {pictures[0]}")
+    around = boxes is None
+    if boxes is None:
+        boxes = np.stack([joints_box(j, v > 0) for j, v in zip(joints, seen, strict=True)]) if len(joints) else np.zeros((0, 4))
+    exists = {p: p.is_file() for p in dict.fromkeys(pictures)}
+    if exists and not any(exists.values()):
+        raise FileNotFoundError(f"{name}: none of the {len(exists)} pictures is there; the first would be {pictures[0]}")
     with np.errstate(invalid="ignore"):
-        sized = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(-1)
-    notes = []
-    if broken:
-        notes.append(f"{name}: {broken} joints are NaN or infinite and count as unlabelled")
-    if (missing := int((~there).sum())) > 0:
-        notes.append(f"{name}: {missing} of {len(pictures)} pictures are missing, the first is {pictures[int(np.argmin(there))]}")
-    if (empty := int((there & ~sized).sum())) > 0:
-        notes.append(
-            f"{name}: {empty} people have no box (fewer than two labelled joints apart), the first in {pictures[int(np.argmax(there & ~sized))]}"
-        )
-    everyone = People(name, skeleton, tuple(pictures), boxes, joints, seen, None if head is None else head.astype(np.float32), terms, tuple(notes))
-    return everyone[there & sized]
+        sized = np.asarray(np.isfinite(boxes).all(-1) & (boxes[:, 2:] > boxes[:, :2]).all(-1), bool)
+    found = []
+    for i, picture in enumerate(pictures):
+        if not exists[picture]:
+            found.append(Finding("missing picture", picture, i, "the annotation names it but it is not there; the person is left out"))
+        elif not sized[i]:
+            why = "fewer than two labelled joints apart" if around else f"x0, y0, x1, y1 are {', '.join(f'{v:g}' for v in boxes[i])}"
+            found.append(Finding("empty box", picture, i, f"{why}; the person is left out"))
+        elif len(broken := np.flatnonzero(~finite[i] & (visible[i] > 0))):
+            names = ", ".join(skeleton.joints[j] for j in broken)
+            found.append(Finding("joint is NaN", picture, i, f"{names}: not a finite number, counts as unlabelled"))
+    keep = sized & np.array([exists[p] for p in pictures], bool)
+    head = None if head is None else head.astype(np.float32)
+    return People(name, skeleton, tuple(pictures), boxes.astype(np.float32), joints, seen, head, terms, tuple(found))[keep]
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

@@ -27,14 +27,37 @@ class Answer:
 class Teacher(Protocol):
     """A frozen network that brings its own normalisation: it takes crops as they are."""
 
-    name: str
-    digest: str  # of its weights and of how they are read: two teachers that may answer differently have different digests
-    skeleton: Skeleton
-    size: Size  # (W, H) of the crops it takes
-    padding: float  # of the box around a person
-    map_size: Size | None  # (w, h) of its heatmaps, None if it only gives points
-    pixel: tuple[float, float] | None  # input pixels in one heatmap pixel, along x and y
-    licences: dict[str, str]
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str:
+        """Of its weights and of how they are read: two teachers that may answer differently have different digests."""
+        ...
+
+    @property
+    def skeleton(self) -> Skeleton: ...
+    @property
+    def size(self) -> Size:
+        """(W, H) of the crops it takes."""
+        ...
+
+    @property
+    def padding(self) -> float:
+        """Of the box around a person."""
+        ...
+
+    @property
+    def map_size(self) -> Size | None:
+        """(w, h) of its heatmaps, None if it only gives points."""
+        ...
+
+    @property
+    def pixel(self) -> tuple[float, float] | None:
+        """Input pixels in one heatmap pixel, along x and y."""
+        ...
+
+    @property
+    def licences(self) -> dict[str, str]: ...
 
     def __call__(self, crops: Tensor) -> Answer:
         """Crops (B, H, W, 3), uint8 RGB, to answers; no gradient flows."""

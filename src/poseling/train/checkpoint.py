@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from poseling.files import write_bytes
 from poseling.models import hourglass, zoo
 from poseling.spec import KEY, PoseSpec
 
@@ -26,8 +26,11 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
     tensors, metadata = read_tensors(path)
     if KEY not in metadata:
         raise ValueError(f"{path}: is a safetensors file without a PoseSpec; only networks that poseling saved can be loaded as a checkpoint")
-    spec = PoseSpec.from_json(metadata[KEY])
-    network = zoo.build(spec.model, len(spec.skeleton))
+    try:
+        spec = PoseSpec.from_json(metadata[KEY])
+        network = zoo.build(spec.model, len(spec.skeleton))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -36,35 +39,29 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
 
 
 def load_fpd(path: Path, name: str, joints: int) -> nn.Module:
-    """An hourglass from a checkpoint of FPD's authors (a torch file of a state dict, or of a dict that holds one as `state_dict`)."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    """An hourglass from a checkpoint of FPD's authors (a torch file of a state dict, or of a dict that holds one as `state_dict`).
+
+    ValueError that names the file if it is cut, holds more than tensors, or is of another network.
+    """
     network = zoo.build(name, joints)
     if not isinstance(network, hourglass.Hourglass):
         raise ValueError(f"{name} is no hourglass; the authors' checkpoints hold hourglasses")
-    network.load_state_dict(hourglass.from_fpd(state.get("state_dict", state)))
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise ValueError(f"{path}: is cut short or no torch file of plain tensors ({error})") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: holds a {type(state).__name__}, no state dict")
+    try:
+        network.load_state_dict(hourglass.from_fpd(state.get("state_dict", state)))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: the weights do not fit {name} with {joints} joints: {error}") from error
     return network.eval()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Tensors and strings to a safetensors file: written beside `path`, flushed, then renamed, so that a crash leaves the old file or the new."""
     write_bytes(path, to_bytes({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """`data` to `path`, atomically; OSError that names the file when the disk is full, with nothing left behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, f"{path}: could not be written ({error.strerror}); what was there before is untouched") from error
-        raise
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,0 +1,113 @@
+"""What a teacher is worth on real pictures: LSP 1-1000 and LSPET to train on, LSP 1001-2000 to test on, PCK@0.2, three seeds.
+
+    python benchmarks/fpd_lsp.py --root DIR --scale cpu --out DIR [--seeds 3] [--only VARIANT]
+
+DIR holds lsp/ and lspet/. A stopped run goes on where it was. Processes with different --seed may share one --out; the last, over all seeds, writes the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from results import write
+
+from poseling.data.images import images
+from poseling.data.people import join
+from poseling.distill.objective import fpd, supervised
+from poseling.evaluate.report import Report
+from poseling.recipes.baseline import baseline
+from poseling.recipes.lab import Lab, Setup, Trained
+from poseling.teachers.base import Teacher
+
+# What both networks of a scale share, then what is each one's own. The CPU's is as large as two cores allow in an hour or two.
+SCALES: dict[str, dict[str, Any]] = {
+    "cpu": {
+        "setup": Setup(data="lsp", size=128, batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, loss="kl", sigma=1.5, bf16=True),
+        "teacher": {"name": "hourglass-4x128", "epochs": 12, "learning_rate": 1.2e-3},
+        "student": {"name": "hourglass-1x64", "epochs": 10, "learning_rate": 2e-3},
+    },
+    "gpu": {
+        "setup": Setup(data="lsp", size=256, batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, loss="kl", bf16=True, workers=12),
+        "teacher": {"name": "hourglass-8x256", "epochs": 60, "learning_rate": 1e-3},
+        "student": {"name": "hourglass-4x128", "epochs": 60, "learning_rate": 1.5e-3},
+    },
+}
+@dataclass(frozen=True)
+class Variant:
+    """A way to close more of the gap: how the teacher is asked, its share of the loss, and on which pictures."""
+
+    alpha: float = 0.5
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    confidence: bool = False
+    unlabelled: bool = False
+
+
+VARIANTS = {
+    "distilled": Variant(),  # FPD
+    "teacher_alone": Variant(alpha=1.0),
+    "averaged_teacher": Variant(flip=True, scales=(0.9, 1.0, 1.1)),
+    "unlabelled_pictures": Variant(confidence=True, unlabelled=True),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--scale", choices=SCALES, default="cpu")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--unlabelled", type=Path, help="a folder of more pictures, for the variant of that name")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=("baseline", *VARIANTS), nargs="*", default=["baseline", "distilled"])
+    flags = parser.parse_args()
+    torch.set_num_threads(flags.threads)
+    scale = SCALES[flags.scale]
+    setup = replace(scale["setup"], root=flags.root)
+    own = {who: {k: v for k, v in scale[who].items() if k != "name"} for who in ("teacher", "student")}
+    taught = flags.out / "teacher"
+    if not (taught / "report.json").is_file():
+        baseline(replace(setup, out=taught, **own["teacher"]), student=scale["teacher"]["name"])
+    lab = Lab("fpd", replace(setup, out=flags.out, seeds=flags.seeds, seed=flags.seed, **own["student"]))
+    teacher, student = lab.teacher(str(taught / "student.safetensors")), scale["student"]["name"]
+    arms = {name: [run(lab, name, teacher, student, seed, flags.unlabelled) for seed in lab.seeds] for name in flags.only}
+    if {"baseline", "distilled"} <= set(arms):
+        speeds = lab.speeds(student, teacher, lab.label(teacher, lab.people), fpd(setup.loss, 0.5))
+        write("fpd_lsp", rows(flags.scale, lab.finish(teacher, arms, speeds)), scale=flags.scale)
+
+
+def run(lab: Lab, arm: str, teacher: Teacher, student: str, seed: int, unlabelled: Path | None) -> Trained:
+    """One training: the control on the labels, or a variant, for as many steps."""
+    loss = lab.setup.loss
+    if arm == "baseline":
+        return lab.fit(arm, student, supervised(loss), seed)
+    how, people = VARIANTS[arm], lab.people
+    if how.unlabelled:
+        if unlabelled is None:
+            raise SystemExit("--only unlabelled_pictures needs --unlabelled, a folder of pictures")
+        people = join(people, images(unlabelled, skeleton=lab.skeleton))
+    answers = lab.label(teacher, people, how.flip, how.scales)
+    return lab.fit(arm, student, fpd(loss, how.alpha), seed, answers, people, confidence=how.confidence)
+
+
+def rows(scale: str, report: Report) -> list[dict[str, Any]]:
+    """The report as rows of one block."""
+    assert report.teacher is not None and report.baseline is not None and report.distilled is not None
+    unit = report.metric
+    out: list[dict[str, Any]] = [{"block": scale, "name": "teacher", "value": report.teacher.mean, "unit": unit}]
+    for arm in (report.baseline, report.distilled, *report.others):
+        out.append({"block": scale, "name": arm.name, "value": arm.mean, "unit": unit, "spread": arm.spread, "values": list(arm.values)})
+    for arm in (report.distilled, *report.others):
+        gap, name = report.gap(arm), "gap_closed" if arm is report.distilled else f"gap_closed_{arm.name}"
+        if gap is not None and gap.mean is not None:
+            out.append({"block": scale, "name": name, "value": gap.mean, "unit": "share", "spread": gap.spread, "values": list(gap.values)})
+    return out
+
+
+if __name__ == "__main__":
+    main()

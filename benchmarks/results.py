@@ -1,0 +1,109 @@
+"""Where the benchmarks' numbers live: `results/NAME.json`, one file a benchmark, and RESULTS.md, made from all of them by `python benchmarks/results.py`.
+
+A row is a dict with `name`, `value` and `unit`; if they mean something, `spread` (of the same unit), `values` (the single measurements), `ratio` and `ratio_to`
+(to which row), and `block` (a table of its own).
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from poseling.files import write_bytes
+
+HERE = Path(__file__).resolve().parent
+FOLDER, PAGE = HERE / "results", HERE / "RESULTS.md"
+FIELDS = {"name", "value", "unit", "spread", "values", "ratio", "ratio_to", "block"}
+
+
+def write(name: str, rows: Sequence[Mapping[str, Any]], notes: str = "", scale: str = "", folder: Path = FOLDER) -> Path:
+    """`folder`/`name`.json with the rows, the command, the date and the machine. A benchmark that runs at several scales has a file for each, `name`-`scale`.json.
+
+    ValueError for a row that lacks a field or has an unknown one.
+    """
+    name = f"{name}-{scale}" if scale else name
+    for row in rows:
+        if not {"name", "value", "unit"} <= row.keys() or not row.keys() <= FIELDS:
+            raise ValueError(f"{name}: a row needs name, value and unit and may have {', '.join(sorted(FIELDS))}; this one has {', '.join(row)}")
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    result = {"name": name, "command": command(sys.argv), "date": date, "machine": machine(), "notes": notes, "rows": list(rows)}
+    path = folder / f"{name}.json"
+    write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
+    return path
+
+
+def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], to: str) -> dict[str, Any]:
+    """A row that compares two series measured in turn: the median of the ratios of each turn, and their standard deviation.
+
+    >>> ratio("stored_over_live", [4.0, 9.0, 10.0], [2.0, 3.0, 2.0], "live")
+    {'name': 'stored_over_live', 'value': 3.0, 'unit': 'times', 'spread': 1.5275252316519468, 'values': [2.0, 3.0, 5.0], 'ratio_to': 'live'}
+    """
+    each = [a / b for a, b in zip(ours, theirs, strict=True)]
+    spread = statistics.stdev(each) if len(each) > 1 else 0.0
+    return {"name": name, "value": statistics.median(each), "unit": "times", "spread": spread, "values": each, "ratio_to": to}
+
+
+def command(arguments: Sequence[str]) -> str:
+    """The command line without the places on this machine: paths become their last part, the script stays under benchmarks/."""
+    script, *rest = arguments
+    return " ".join(["python", f"benchmarks/{Path(script).name}", *(_bare(a) for a in rest)])
+
+
+def machine() -> str:
+    """Processor, cores, memory and torch's version, and the first GPU if there is one."""
+    info = Path("/proc/cpuinfo")
+    models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
+    parts = [models[0] if models else platform.processor() or platform.machine(), f"{os.cpu_count()} cores"]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
+    parts.append(f"torch {importlib.metadata.version('torch')}")
+    torch = sys.modules.get("torch")  # a benchmark that does not use torch need not load it to be described
+    if torch is not None and torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name(0))
+    return ", ".join(parts)
+
+
+def render(folder: Path = FOLDER, page: Path = PAGE) -> None:
+    """Writes `page` from every result in `folder`, in the order of their names."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    head = "# Results\n\nMade by `python benchmarks/results.py` from `benchmarks/results/*.json`; each section says the command that measured it.\n"
+    write_bytes(page, "\n".join([head, *map(_section, results)]).encode())
+
+
+def _section(result: Mapping[str, Any]) -> str:
+    lines = [f"## {result['name']}", "", f"`{result['command']}`, {result['date']}, {result['machine']}", ""]
+    if result.get("notes"):
+        lines += [result["notes"], ""]
+    blocks = dict.fromkeys(row.get("block", "") for row in result["rows"])
+    for block in blocks:
+        lines += [f"### {block}", ""] if block else []
+        rows = [row for row in result["rows"] if row.get("block", "") == block]
+        compared = any("ratio" in row for row in rows)
+        lines += ["| | value | unit |" + (" ratio |" if compared else ""), "|---|---:|---|" + ("---|" if compared else "")]
+        for row in rows:
+            value = _number(row["value"]) + (f" ± {_number(row['spread'])}" if row.get("spread") is not None else "")
+            times = f"{_number(row['ratio'])} x {row.get('ratio_to', '')}".strip() if row.get("ratio") is not None else ""
+            lines.append(f"| {row['name']} | {value} | {row['unit']} |" + (f" {times} |" if compared else ""))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:.0f}" if isinstance(value, float) else str(value)
+
+
+def _bare(argument: str) -> str:
+    flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return flag + equals + (Path(value).name if Path(value).is_absolute() else value)
+
+
+if __name__ == "__main__":
+    render()

@@ -1,0 +1,233 @@
+"""The commands, in one table. Each is a function whose keyword parameters are its flags."""
+
+from __future__ import annotations
+
+import json as jsons
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from poseling import __version__
+
+console = Console()
+app = App(name="poseling", help="Turns a big human-pose network into a small one that keeps its skill.", version=__version__, result_action="return_value")
+distill = App(
+    name="distill", help="Train a student with a teacher, and an equal one without, and say what the teacher was worth. One paper, one recipe."
+)
+data = App(name="data", help="Look at a data set before training on it.")
+app.command(distill)
+app.command(data)
+
+# Recipes are named here and imported when they are run: `poseling track` must start without torch.
+distill.command("poseling.recipes.baseline:baseline")
+distill.command("poseling.recipes.fpd:fpd")
+distill.command("poseling.recipes.unlabelled:unlabelled")
+
+
+@app.command
+def evaluate(model: str, *, data: str, root: Path, flip_test: bool = True, adapter: str | None = None) -> None:
+    """Evaluates any network, a checkpoint or an ONNX file, on the test people of a data set.
+
+    Parameters
+    ----------
+    model
+        A checkpoint (.safetensors) or an ONNX file.
+    data
+        lsp or mpii.
+    root
+        Where the data lies.
+    flip_test
+        Average over the mirrored picture.
+    adapter
+        For a foreign ONNX file: a JSON file that says how to feed and read it (docs/teachers.md).
+    """
+    from poseling.data import sets
+    from poseling.evaluate.measure import Measure, table
+    from poseling.teachers.load import load
+
+    network = load(model, adapter)
+    measure = Measure.of(sets.load(data, root).test).known_to(network)
+    console.print(table(network.name, measure, measure.score(measure.answers(network, flip_test))))
+
+
+@app.command
+def label(
+    teacher: str,
+    *,
+    data: str = "images",
+    root: Path,
+    url: str,
+    flip: bool = False,
+    scales: tuple[float, ...] = (1.0,),
+    shard: tuple[int, int] = (0, 1),
+) -> None:
+    """Asks a teacher about every person of a data set and stores its answers; run it as often and in as many processes as you like.
+
+    Parameters
+    ----------
+    teacher
+        A checkpoint (.safetensors) or an ONNX file.
+    data
+        lsp, mpii, images or drawn.
+    root
+        Where the data lies.
+    url
+        Where the answers go: a folder, or any URL that fsspec knows.
+    flip, scales
+        Average the answer over the mirrored picture and over these zooms.
+    shard
+        I N: take every N-th person from the I-th on.
+    """
+    from rich.progress import Progress
+
+    from poseling.data import sets
+    from poseling.teachers.labels import label as run
+    from poseling.teachers.load import load
+
+    with Progress(console=console) as progress:
+        bar = progress.add_task("asking", total=None)
+        done = run(
+            load(teacher),
+            sets.load(data, root).train,
+            url,
+            flip,
+            scales,
+            shard=shard,
+            progress=lambda n, of: progress.update(bar, completed=n, total=of),
+        )
+    console.print(f"{done.asked} answers asked for, {done.already} were there already, in {done.store}")
+    for line in done.skipped:
+        console.print(f"[yellow]{line}[/yellow]")
+
+
+@app.command
+def export(model: Path, *, out: Path | None = None, pictures: Path | None = None, raw: bool = False) -> None:
+    """Writes one ONNX file with network, decoding and contract, and checks that it answers as the checkpoint does.
+
+    Parameters
+    ----------
+    model
+        A checkpoint (.safetensors).
+    out
+        The file to write; beside the checkpoint if not given.
+    pictures
+        A folder of pictures for the check.
+    raw
+        Give the heatmaps instead of joints.
+    """
+    from poseling.data.images import images
+    from poseling.export.onnx import export as run
+    from poseling.export.parity import windows
+    from poseling.train.checkpoint import load
+
+    out = out or model.with_suffix(".onnx")
+    crops = None
+    if pictures is not None:
+        crops = windows(images(pictures).pictures, load(model)[1].size)
+    console.print(f"{out}: {run(model, out, raw, crops)}")
+
+
+@app.command
+def track(
+    source: Path, *, model: Path, out: Path | None = None, box: tuple[float, float, float, float] | None = None, json: Path | None = None
+) -> None:
+    """Finds the pose in a picture, a folder of pictures or a video, and draws it. One person a picture; needs no torch.
+
+    Parameters
+    ----------
+    source
+        A picture, a folder or a video.
+    model
+        An ONNX file from `poseling export` or a recipe.
+    out
+        Where the drawn pictures or the drawn video go.
+    box
+        X0 Y0 X1 Y1 around the person, in pixels; the whole frame if not given.
+    json
+        Also write the poses, a JSON line a frame.
+    """
+    from poseling.runtime.pipeline import track as run
+
+    with console.status("0 frames") as status:
+        done = run(model, source, out, box, json, seen=lambda frame, _: status.update(f"{frame + 1} frames"))
+    written = [str(path) for path in (done.drawn, done.json) if path is not None]
+    console.print(
+        f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (f": {', '.join(written)}" if written else "; --out draws them, --json writes them")
+    )
+
+
+@data.command
+def check(name: str, *, root: Path, teacher: str | None = None, json: Path | None = None) -> None:
+    """Finds unreadable pictures, joints outside, swapped sides, empty boxes; names each file.
+
+    Parameters
+    ----------
+    name
+        lsp, mpii, images or drawn.
+    root
+        Where the data lies.
+    teacher
+        Also compare the labels' sides with this network's answers.
+    json
+        Also write the findings to this file.
+    """
+    from rich.progress import Progress
+
+    from poseling.data import sets
+    from poseling.data.check import check as run
+    from poseling.data.check import report, summary
+    from poseling.files import write_bytes
+
+    split = sets.load(name, root)
+    findings = []
+    for part, people in (("train", split.train), ("test", split.test)):
+        answers = None
+        if teacher is not None:
+            from poseling.evaluate.measure import Measure
+            from poseling.teachers.load import load
+
+            answers = Measure.of(people).answers(load(teacher), flip=False)
+        with Progress(console=console) as progress:
+            bar = progress.add_task(f"{part}: {len(people)} people", total=None)
+            findings += run(people, lambda done, of, bar=bar, progress=progress: progress.update(bar, completed=done, total=of), answers)
+    for line in report(findings):
+        console.print(line, highlight=False, soft_wrap=True)
+    if json is not None:
+        write_bytes(json, jsons.dumps(summary(findings), indent=1).encode())
+
+
+@data.command
+def preview(name: str, *, root: Path, out: Path = Path("preview.png"), count: int = 24, seed: int = 0) -> None:
+    """Draws a contact sheet of labelled people.
+
+    Parameters
+    ----------
+    name
+        lsp, mpii, images or drawn.
+    root
+        Where the data lies.
+    out
+        The PNG to write.
+    count, seed
+        How many people, and which.
+    """
+    from poseling.data import sets
+    from poseling.data.preview import preview as run
+
+    run(sets.load(name, root).train, out, count, seed)
+    console.print(f"{out}: {count} people of {name}")
+
+
+def main(arguments: Annotated[list[str] | None, Parameter(parse=False)] = None) -> None:
+    """Runs a command; an error that the user can mend is one line, not a traceback."""
+    try:
+        app(arguments)
+    except (ValueError, OSError, KeyError, FloatingPointError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        Console(stderr=True).print(f"[bold red]error[/bold red]: {text}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

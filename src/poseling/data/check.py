@@ -1,0 +1,208 @@
+"""What is wrong with a data set, file by file, before a network learns it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.data.people import Finding, People, read_picture
+from poseling.skeleton import Skeleton
+
+MARGIN = 0.02  # of the picture's longer side: by so much a joint may lie outside before it is told
+LONG = 3.0  # a bone this many times as long as the person's others lead one to expect is wrong
+
+
+def check(
+    people: People, progress: Callable[[int, int], None] | None = None, answers: NDArray[np.floating] | None = None, margin: float = MARGIN
+) -> list[Finding]:
+    """All that is found, in the order: what the reader left out, then picture by picture, then person by person.
+
+    Kinds: `missing picture`, `unreadable picture`, `duplicate picture` (the same pixels), `empty box`, `box outside` (it misses the picture), `joint outside`
+    (by more than `margin` times the picture's longer side), `joint is NaN`, `swapped sides`, `odd bone`. With `answers` (N, K, 2), a teacher's joints in pixels
+    (NaN where it has none), also `swapped against the teacher`. Every picture is decoded once; `progress` is told (done, all).
+    """
+    found = list(people.found)
+    found += _pictures(people, progress, margin)
+    found += swapped(people)
+    if answers is not None:
+        found += swapped_against(people, answers)
+    return found + odd_bones(people)
+
+
+def swapped(people: People) -> list[Finding]:
+    """People whose shoulders point one way and whose hips point the other, both wide enough to say so.
+
+    A person turned by a right angle or more at the waist looks like this too, but is rare: the cosine must be below -0.5, and the narrower of the two at least
+    0.3 of the torso's length.
+    """
+    needed = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    if not all(j in people.skeleton.joints for j in needed):
+        return []
+    places = [people.skeleton.index(j) for j in needed]
+    xy = people.joints[:, places].astype(np.float64)
+    shoulders, hips = xy[:, 0] - xy[:, 1], xy[:, 2] - xy[:, 3]
+    torso = np.linalg.norm(xy[:, :2].mean(1) - xy[:, 2:].mean(1), axis=-1)
+    wide, narrow = np.linalg.norm(shoulders, axis=-1), np.linalg.norm(hips, axis=-1)
+    cosine = (shoulders * hips).sum(-1) / np.maximum(wide * narrow, 1e-9)
+    bad = (people.visible[:, places] > 0).all(-1) & (np.minimum(wide, narrow) > 0.3 * torso) & (cosine < -0.5)
+    message = "left and right shoulder point the opposite way from left and right hip"
+    return [Finding("swapped sides", people.pictures[i], int(i), message) for i in np.flatnonzero(bad)]
+
+
+def swapped_against(people: People, answers: NDArray[np.floating]) -> list[Finding]:
+    """People whose whole body, arms or legs agree with a teacher's answers (N, K, 2) much better when left and right are exchanged.
+
+    Much better: half the mean distance or less, and nearer by a tenth of the box's diagonal. The teacher may be wrong too: look at what this names.
+    """
+    if answers.shape != people.joints.shape:
+        raise ValueError(
+            f"answers have shape {answers.shape}, the people's joints {people.joints.shape}; give one answer a person, in {people.skeleton.name}"
+        )
+    flip = people.skeleton.flip
+    size = np.linalg.norm(people.boxes[:, 2:] - people.boxes[:, :2], axis=-1)
+    known = (people.visible > 0) & np.isfinite(answers).all(-1)
+    known &= known[:, flip]  # both of a pair, so that both ways of reading it are compared on the same joints
+    found = []
+    told = np.zeros(len(people), bool)
+    for part, joints in _parts(people.skeleton).items():
+        weight = known[:, joints].astype(np.float64)
+        same = _mean(np.linalg.norm(people.joints[:, joints] - answers[:, joints], axis=-1), weight)
+        other = _mean(np.linalg.norm(people.joints[:, flip][:, joints] - answers[:, joints], axis=-1), weight)
+        bad = (weight.sum(-1) >= 4) & (other < 0.5 * same) & (same - other > 0.1 * size) & ~told
+        told |= bad
+        for i in np.flatnonzero(bad):
+            message = f"{part}: {same[i]:.0f} pixels from the teacher as labelled, {other[i]:.0f} with left and right exchanged"
+            found.append(Finding("swapped against the teacher", people.pictures[i], int(i), message))
+    return found
+
+
+def odd_bones(people: People) -> list[Finding]:
+    """People with a bone that is far longer than their others lead one to expect, or with two joints of a bone in one place.
+
+    A picture shortens bones but never lengthens them. So a bone's length is compared to a typical one of its kind (the set's median share of the person's size)
+    times the person's size (the median over the other bones), and only too long is odd. Needs four labelled bones of a person and 20 people.
+    """
+    children, parents = (
+        (np.array(side, int) for side in zip(*people.skeleton.bones, strict=True)) if people.skeleton.bones else (np.zeros(0, int),) * 2
+    )
+    labelled = (people.visible[:, children] > 0) & (people.visible[:, parents] > 0)
+    length = np.linalg.norm(people.joints[:, children] - people.joints[:, parents], axis=-1)
+    names = [f"{people.skeleton.joints[c]} to {people.skeleton.joints[p]}" for c, p in zip(children, parents, strict=True)]
+    found = [
+        Finding("odd bone", people.pictures[i], int(i), f"{names[b]}: both joints are in the same place")
+        for i, b in zip(*np.nonzero(labelled & (length == 0)), strict=True)
+    ]
+    enough = labelled.sum(-1) >= 4
+    if enough.sum() < 20:
+        return found
+    logs = np.where(labelled & (length > 0) & enough[:, None], np.log(np.maximum(length, 1e-9)), np.nan)
+    size, kind = np.zeros(len(people)), np.zeros(len(children))
+    for _ in range(3):  # the median polish of Tukey: people's sizes and bones' shares in turn
+        size = _median(logs - kind, 1)
+        kind = _median(logs - size[:, None], 0)
+    excess = logs - kind - size[:, None]
+    with np.errstate(invalid="ignore"):
+        odd = excess > np.log(LONG)
+    found += [
+        Finding(
+            "odd bone",
+            people.pictures[i],
+            int(i),
+            f"{names[b]}: {np.exp(excess[i, b]):.1f} times as long as the person's other bones lead one to expect",
+        )
+        for i, b in zip(*np.nonzero(odd), strict=True)
+    ]
+    return sorted(found, key=lambda f: f.person or 0)
+
+
+def summary(findings: Sequence[Finding]) -> dict[str, dict[str, Any]]:
+    """For each kind, most frequent first: how many, in how many pictures, and which; plain values for JSON."""
+    kinds = sorted({f.kind for f in findings}, key=lambda kind: (-sum(f.kind == kind for f in findings), kind))
+    out = {}
+    for kind in kinds:
+        pictures = list(dict.fromkeys(str(f.picture) for f in findings if f.kind == kind))
+        out[kind] = {"count": sum(f.kind == kind for f in findings), "pictures": len(pictures), "files": pictures}
+    return out
+
+
+def report(findings: Sequence[Finding]) -> Iterator[str]:
+    """A line for each finding, kinds together, then one that sums up."""
+    counts = summary(findings)
+    for kind in counts:
+        for f in findings:
+            if f.kind == kind:
+                yield f"{kind}: {f.picture}{'' if f.person is None else f' (person {f.person})'}: {f.message}"
+    yield ", ".join(f"{about['count']} x {kind}" for kind, about in counts.items()) or "nothing found"
+
+
+def _pictures(people: People, progress: Callable[[int, int], None] | None, margin: float) -> Iterator[Finding]:
+    """Decodes each picture once and looks at the people in it."""
+    rows: dict[Path, list[int]] = {}
+    for i, path in enumerate(people.pictures):
+        rows.setdefault(path, []).append(i)
+    first: dict[bytes, Path] = {}
+    for done, (path, persons) in enumerate(rows.items(), 1):
+        if progress is not None:
+            progress(done, len(rows))
+        try:
+            picture = read_picture(path)
+        except OSError as error:
+            kind = "unreadable picture" if path.is_file() else "missing picture"
+            yield Finding(kind, path, None, str(error).removeprefix(f"{path}: "))
+            yield from (f for i in persons for f in _person(people, i, None, margin))
+            continue
+        digest = hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes(), digest_size=16).digest()
+        if (twin := first.setdefault(digest, path)) != path:
+            yield Finding("duplicate picture", path, None, f"has the same pixels as {twin}")
+        yield from (f for i in persons for f in _person(people, i, picture.shape[:2], margin))
+
+
+def _person(people: People, i: int, shape: tuple[int, ...] | None, margin: float) -> Iterator[Finding]:
+    """The box and the joints of one person, against the picture's (H, W) where that is known."""
+    path, box = people.pictures[i], people.boxes[i]
+    shown = f"x0, y0, x1, y1 are {', '.join(f'{v:g}' for v in box)}"
+    solid = bool(np.isfinite(box).all() and (box[2:] > box[:2]).all())
+    if not solid:
+        yield Finding("empty box", path, i, shown)
+    labelled, finite = people.visible[i] > 0, np.isfinite(people.joints[i]).all(-1)
+    if (broken := labelled & ~finite).any():
+        yield Finding("joint is NaN", path, i, ", ".join(people.skeleton.joints[j] for j in np.flatnonzero(broken)))
+    if shape is None:
+        return
+    height, width = shape
+    last = np.array([width - 1, height - 1])
+    if solid and ((box[:2] > last) | (box[2:] < 0)).any():
+        yield Finding("box outside", path, i, f"{shown}, the picture is {width} x {height}")
+    reach = margin * max(width, height)
+    xy = people.joints[i]
+    beyond = np.maximum(np.maximum(-xy, xy - last), 0).max(-1)
+    if (out := labelled & finite & (beyond > reach)).any():
+        names = ", ".join(f"{people.skeleton.joints[j]} by {beyond[j]:.0f}" for j in np.flatnonzero(out))
+        yield Finding("joint outside", path, i, f"{names} pixels; the picture is {width} x {height}")
+
+
+def _parts(skeleton: Skeleton) -> dict[str, NDArray[np.int64]]:
+    """The joints that have a side: of the whole body, the arms, the legs; by name."""
+    sided = np.flatnonzero(skeleton.flip != np.arange(len(skeleton)))
+    parts = {"whole body": sided}
+    for part, stems in {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}.items():
+        parts[part] = np.array([j for j in sided if skeleton.joints[j].split("_", 1)[1] in stems], np.int64)
+    return {part: joints for part, joints in parts.items() if len(joints)}
+
+
+def _mean(values: NDArray[np.floating], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, K) to (N,) over what has weight; infinite where nothing has."""
+    total = weight.sum(-1)
+    return np.where(total > 0, (np.where(weight > 0, values, 0) * weight).sum(-1) / np.maximum(total, 1), np.inf)
+
+
+def _median(values: NDArray[np.floating], axis: int) -> NDArray[np.float64]:
+    """The median of what is not NaN; 0 where nothing is."""
+    empty = np.isnan(values).all(axis)
+    filled = np.where(np.expand_dims(empty, axis), 0.0, values)
+    return np.asarray(np.nanmedian(filled, axis), np.float64)

@@ -1,0 +1,90 @@
+"""From people to batches: crops in an order that a seed decides, with what the teacher said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from poseling.data.augment import Augment
+from poseling.data.people import People, read_picture
+from poseling.geometry import Crop, Size
+
+cv2.setNumThreads(0)  # the loader's workers are the parallelism; OpenCV's own threads would fight with torch's
+
+
+class Answers(Protocol):
+    """Stored answers for the same people, in the student's skeleton (`distill.stored.Stored`)."""
+
+    @property
+    def source(self) -> str:
+        """Whose answers these are, and to what: other answers have another source."""
+        ...
+
+    def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
+        """What the teacher said of a person, moved into `crop`."""
+        ...
+
+
+class Crops(Dataset[dict[str, Any]]):
+    """Samples by their place in an endless stream of epochs: place p is the person `order[p % N]` of epoch `p // N`.
+
+    All randomness of a sample comes from (seed, place), so it does not matter which process or worker draws it, or after which interruption.
+    A sample holds image (H, W, 3) uint8; joints (K, 2) in input pixels; weight (K,); light (3,); person; broken: 1 for a picture that cannot be read, which
+    is then black and weighs nothing.
+    """
+
+    def __init__(self, people: People, size: Size, padding: float, augment: Augment, seed: int, answers: Answers | None = None) -> None:
+        if not len(people):
+            raise ValueError(f"{people.name}: there is nobody to train on")
+        self.people, self.size, self.padding, self.augment, self.seed, self.answers = people, size, padding, augment, seed, answers
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    def person(self, place: int) -> int:
+        """Who stands at a place of the stream."""
+        epoch, within = divmod(place, len(self.people))
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.people)))
+        return int(self._order[1][within])
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        person, people = self.person(place), self.people
+        random = np.random.default_rng((self.seed, place, 1))
+        joints, visible = people.joints[person], people.visible[person]
+        crop = self.augment.crop(people.boxes[person], joints, visible, people.skeleton, self.size, self.padding, random)
+        joints = crop.apply(joints).astype(np.float32)
+        if crop.flipped:
+            joints, visible = joints[people.skeleton.flip], visible[people.skeleton.flip]
+        try:
+            image, broken = crop.warp(read_picture(people.pictures[person])), 0
+        except OSError:
+            image, broken = np.zeros((self.size[1], self.size[0], 3), np.uint8), 1
+        self.augment.occlude(image, joints, visible, random)
+        sample = {
+            "image": image,
+            "joints": joints,
+            "weight": (visible > 0).astype(np.float32) * (1 - broken),
+            "light": self.augment.factors(random),
+            "person": person,
+            "broken": broken,
+        }
+        if self.answers is not None:
+            sample |= self.answers.sample(person, crop)
+        return sample
+
+
+class Stream(Sampler[int]):
+    """The places `start` to `stop` of the stream, one after the other: the shuffling is the crops' own."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.stop))
+
+    def __len__(self) -> int:
+        return self.stop - self.start

@@ -1,0 +1,71 @@
+"""A contact sheet: the quickest way to see whether a data set is what one thinks it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.data.people import People, read_picture
+from poseling.files import write_bytes
+from poseling.geometry import Crop
+from poseling.pose import Pose
+from poseling.runtime.draw import draw, draw_box
+
+CAPTION, GAP = 16, 4  # pixels
+PAPER, INK = (32, 32, 32), (230, 230, 230)
+
+
+def preview(people: People, out: Path, count: int = 24, seed: int = 0, size: int = 192, padding: float = 1.25) -> tuple[int, ...]:
+    """Writes a PNG of `count` people drawn by lot, each in a crop of `size` pixels with its joints, its box and its file's name; gives who they are.
+
+    The person's left is blue, the right orange; occluded joints are rings. A picture that cannot be read gives a tile that says so. ValueError for no people.
+    """
+    if not len(people) or count < 1 or size < 32:
+        raise ValueError(f"{people.name}: {len(people)} people, {count} asked for at {size} pixels; a sheet needs one person and 32 pixels or more")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(people))[:count])
+    tiles = [tile(people, int(i), size, padding) for i in chosen]
+    columns = min(len(tiles), max(1, round(np.sqrt(1.6 * len(tiles)))))
+    rows = -(-len(tiles) // columns)
+    height, width = size + CAPTION + GAP, size + GAP
+    sheet = np.full((GAP + rows * height, GAP + columns * width, 3), PAPER, np.uint8)
+    for place, one in enumerate(tiles):
+        y, x = GAP + place // columns * height, GAP + place % columns * width
+        sheet[y : y + size + CAPTION, x : x + size] = one
+    write_bytes(out, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+    return tuple(int(i) for i in chosen)
+
+
+def tile(people: People, person: int, size: int, padding: float = 1.25) -> NDArray[np.uint8]:
+    """(size + CAPTION, size, 3) RGB: one person's crop with joints and box, and the caption below."""
+    path, visible = people.pictures[person], people.visible[person]
+    canvas = np.full((size + CAPTION, size, 3), PAPER, np.uint8)
+    try:
+        # Drawn at twice the size, so that a joint's ring is still one after the halving.
+        crop = Crop.from_box(people.boxes[person], (2 * size, 2 * size), padding)
+        picture = draw_box(crop.warp(read_picture(path)), crop.apply(people.boxes[person].reshape(2, 2)).ravel(), width=2)
+        pose = Pose(crop.apply(people.joints[person])[None], (visible > 0)[None].astype(np.float32), people.skeleton)
+        canvas[:size] = cv2.resize(draw(picture, pose, hollow=(visible == 1)[None]), (size, size), interpolation=cv2.INTER_AREA)
+    except (OSError, ValueError) as error:
+        why = "picture cannot be read" if isinstance(error, OSError) else "box has no area"
+        _text(canvas, why, size // 2, size)
+    _text(
+        canvas,
+        f"{person}  {path.parent.parent.name}/{path.name}" if path.parent.name == "images" else f"{person}  {path.name}",
+        size + CAPTION - 5,
+        size,
+    )
+    return canvas
+
+
+def _text(canvas: NDArray[np.uint8], text: str, baseline: int, width: int) -> None:
+    """A line of text, its front cut where it does not fit: the end of a file's name tells more."""
+    scale, font = 0.36, cv2.FONT_HERSHEY_SIMPLEX
+    text = text.encode("ascii", "replace").decode()
+    short = text
+    while len(short) > 8 and cv2.getTextSize(short, font, scale, 1)[0][0] > width - 6:
+        text = text[1:]
+        short = "..." + text
+    cv2.putText(canvas, short, (3, baseline), font, scale, INK, 1, cv2.LINE_AA)

@@ -1,0 +1,40 @@
+"""The teacher's stored answers as a part of each training sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.codecs import Heatmap
+from poseling.distill.warp import joints_in, map_affine
+from poseling.geometry import Crop
+from poseling.teachers.labels import Labels
+
+
+@dataclass(frozen=True)
+class Stored:
+    """`labels` for the people that a student with this `codec` trains on (see `data.loader.Answers`)."""
+
+    labels: Labels
+    codec: Heatmap
+
+    @property
+    def source(self) -> str:
+        """The store's name, which tells one teacher from another, and its views."""
+        return self.labels.manifest.folder
+
+    def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
+        """answer_xy (K, 2) in the crop's pixels, answer_weight (K,) the teacher's confidence, and where it gave heatmaps: answer_maps (K, h, w) uint8 as it
+        gave them, with answer_matrix (2, 3) from the student's heatmap pixels to theirs. Left and right are swapped where the crop mirrors.
+        """
+        answer = self.labels[person]
+        order = self.labels.conversion.target.flip if crop.flipped else slice(None)
+        sample: dict[str, NDArray[Any]] = {"answer_xy": joints_in(answer, crop)[order], "answer_weight": answer.score[order]}
+        if answer.maps is not None:
+            sample["answer_weight"] = answer.map_score[order]
+            sample["answer_maps"] = answer.maps[order]
+            sample["answer_matrix"] = map_affine(answer, crop, self.codec.pixel).astype(np.float32)
+        return sample

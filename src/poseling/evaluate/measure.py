@@ -1,0 +1,98 @@
+"""How right answers for the people of a data set are, by the measure of that data set: what a recipe and `poseling evaluate` both report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from poseling.data.people import People
+from poseling.evaluate import pck
+from poseling.evaluate.pckh import pckh
+from poseling.evaluate.predict import in_skeleton, predict
+from poseling.teachers.base import Teacher
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """The measure for `people`: PCKh@0.5 where head boxes are known, else PCK@0.2 of the torso (of the box, for a skeleton without one).
+
+    `joints` (K,) says which are measured: those that everyone who is compared can answer for. `agreement` says that the labels are a teacher's answers.
+    """
+
+    people: People
+    joints: NDArray[np.bool_]
+    agreement: bool = False
+
+    @classmethod
+    def of(cls, people: People) -> Measure:
+        """All joints, against the labels."""
+        return cls(people, np.ones(len(people.skeleton), bool))
+
+    def known_to(self, teacher: Teacher) -> Measure:
+        """The same over the joints that `teacher` knows as well."""
+        return replace(self, joints=self.joints & teacher.skeleton.to(self.people.skeleton).known)
+
+    def adopt(self, teacher: Teacher, flip: bool, least: float = 0.3) -> Measure:
+        """Takes the teacher's answers for the truth where there is no other; joints of which it is less sure than `least` stay unlabelled."""
+        joints, scores = predict(teacher, self.people, flip)
+        how = teacher.skeleton.to(self.people.skeleton)
+        sure = how.weights(scores) >= least
+        if not sure.any():
+            raise ValueError(
+                f"{teacher.name} is not sure of one joint in the {len(self.people)} test pictures of {self.people.name}; are there people in them?"
+            )
+        people = replace(self.people, joints=how.joints(joints) * sure[..., None], visible=np.where(sure, 2, 0).astype(np.uint8))
+        return replace(self, people=people, agreement=True)
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        some = "" if self.joints.all() else f" of {self.joints.sum()} joints"
+        return ("agreement with the teacher, " if self.agreement else "") + ("PCKh@0.5" if self._by_head else "PCK@0.2") + some
+
+    @property
+    def _by_head(self) -> bool:
+        return self.people.head is not None and not self.agreement
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """(N, K) which joints count."""
+        return (self.people.visible > 0) & self.joints
+
+    @property
+    def lengths(self) -> NDArray[np.floating]:
+        """(N,) pixels that errors are measured in."""
+        people = self.people
+        if self._by_head and people.head is not None:
+            return people.head
+        if {"left_shoulder", "right_hip"} <= set(people.skeleton.joints):
+            return pck.torso_length(people.joints, people.visible, people.skeleton)
+        return pck.box_length(people.boxes)
+
+    def score(self, joints: NDArray[np.floating]) -> pck.Score:
+        """Of joints (N, K, 2) in pixels of the pictures."""
+        if self._by_head:
+            return pckh(joints, self.people.joints, self.visible, self.lengths, self.people.skeleton)
+        return pck.pck(joints, self.people.joints, self.visible, self.lengths, 0.2)
+
+    def errors(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(N,) the mean error of each person in parts of its box: a torso seen from its end is no length to sort people by."""
+        return pck.per_person(pck.distances(joints, self.people.joints, self.visible, pck.box_length(self.people.boxes)))
+
+    def answers(self, teacher: Teacher, flip: bool) -> NDArray[np.float32]:
+        """Joints (N, K, 2) of the people as `teacher` sees them, NaN for joints that it does not know."""
+        return in_skeleton(teacher, self.people.skeleton, predict(teacher, self.people, flip)[0])
+
+
+def table(name: str, measure: Measure, score: pck.Score) -> Table:
+    """A score with its rows, for the terminal."""
+    out = Table(title=f"{name} on {measure.people.name}, {len(measure.people)} people")
+    out.add_column(measure.name)
+    out.add_column("", justify="right")
+    for row, value in pck.rows(score, measure.people.skeleton):
+        out.add_row(row, "" if np.isnan(value) else f"{value:.3f}")
+    out.add_row("AUC", f"{score.auc:.3f}")
+    return out

@@ -1,0 +1,361 @@
+"""What a recipe found: the teacher, the student without it and the student with it, in one table, and whether the difference means anything.
+
+Written as `report.json` for machines and `report.md` for people. Values are fractions of 1, or millimetres where lower is better.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from poseling.files import write_bytes
+
+SPEEDS = ("supervised", "distilled", "live_teacher")
+PACKAGES = ("poseling", "torch", "numpy", "opencv-python-headless", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the table: a network and its `values` of the metric, one for each seed.
+
+    `params` in numbers, `gmac` 1e9 multiply-accumulates a picture, None where they are not known; `per_joint` the rows of the published tables, averaged over
+    seeds; `images_per_second` in training.
+    """
+
+    name: str
+    values: Sequence[float]
+    params: int | None = None
+    gmac: float | None = None
+    epochs: int | None = None
+    per_joint: Mapping[str, float] = field(default_factory=dict)
+    images_per_second: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return _mean(self.values)
+
+    @property
+    def spread(self) -> float | None:
+        """The sample standard deviation over seeds; None for one seed."""
+        return _spread(self.values)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The share of the gap between baseline and teacher that was closed: 1 is all of it, below 0 the student lost.
+
+    `values` for each seed; a seed whose baseline the teacher does not beat has no gap, so None there and, since a mean without it would flatter, in `mean`.
+    """
+
+    values: Sequence[float | None]
+
+    @property
+    def mean(self) -> float | None:
+        """Over seeds."""
+        known = [v for v in self.values if v is not None]
+        return _mean(known) if len(known) == len(self.values) else None
+
+    @property
+    def spread(self) -> float | None:
+        """The sample standard deviation over seeds."""
+        known = [v for v in self.values if v is not None]
+        return _spread(known) if len(known) == len(self.values) else None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One arm minus another, seed by seed, so that what a seed does to both falls out. `name` says which."""
+
+    name: str
+    values: Sequence[float]
+    higher_is_better: bool = True
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return _mean(self.values)
+
+    @property
+    def spread(self) -> float | None:
+        """The sample standard deviation over seeds; None for one seed."""
+        return _spread(self.values)
+
+    @property
+    def beyond_spread(self) -> bool | None:
+        """Whether the mean is larger than the spread; None for one seed, which cannot tell."""
+        return None if self.spread is None else abs(self.mean) > self.spread
+
+    def in_words(self, digits: int = 3) -> str:
+        """One or two sentences; they do not claim what the seeds do not show.
+
+        >>> Difference("distilled - baseline", [0.020, 0.025, 0.018]).in_words()
+        'distilled - baseline = +0.021 ± 0.004 over 3 seeds: better, and by more than the spread over seeds.'
+        """
+        start = f"{self.name} = {self.mean:+.{digits}f}"
+        better = "better" if (self.mean > 0) == self.higher_is_better else "worse"
+        if self.spread is None:
+            return f"{start}, from one seed. One seed cannot tell a gain from chance: repeat it with `--seeds 3`."
+        start += f" ± {self.spread:.{digits}f} over {len(self.values)} seeds"
+        if not self.beyond_spread:
+            return f"{start}: this does NOT exceed the spread over seeds, so the runs do not show that either is better."
+        return f"{start}: {better}, and by more than the spread over seeds."
+
+
+@dataclass(frozen=True)
+class Report:
+    """All there is to say of one run of a recipe.
+
+    Every student has one value for each of `seeds`; the teacher has one, or one for each. `baseline_longer` is the baseline with the extra epochs of a warm
+    start, where the distilled student had one. A recipe without labels has no baseline, one without a teacher only that; then no share of a gap is given. `images_per_second` of training, by the names in SPEEDS. `curves` by arm, each a list of (epoch, value) of all
+    seeds. `pictures` maps a caption to a file beside the report. ValueError where the numbers do not belong together.
+    """
+
+    recipe: str
+    data: str
+    metric: str
+    seeds: Sequence[int]
+    teacher: Arm | None
+    baseline: Arm | None
+    distilled: Arm | None
+    command: str
+    baseline_longer: Arm | None = None
+    others: Sequence[Arm] = ()
+    higher_is_better: bool = True
+    images_per_second: Mapping[str, float | None] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    digits: int = 3
+
+    def __post_init__(self) -> None:
+        if self.baseline is None and self.distilled is None:
+            raise ValueError(f"{self.recipe}: a report needs a baseline or a distilled student")
+        for arm in self.arms:
+            alone = arm is self.teacher and len(arm.values) == 1
+            if len(arm.values) != len(self.seeds) and not alone:
+                raise ValueError(
+                    f"{arm.name} has {len(arm.values)} values for {len(self.seeds)} seeds ({', '.join(map(str, self.seeds))}); run each seed once"
+                )
+            if not all(math.isfinite(v) for v in arm.values):
+                raise ValueError(
+                    f"{arm.name}: {self.metric} is {list(arm.values)}; a run diverged or nothing was measured, so there is nothing to compare"
+                )
+        if unknown := set(self.images_per_second) - set(SPEEDS):
+            raise ValueError(f"images_per_second has {', '.join(sorted(unknown))}; it takes {', '.join(SPEEDS)}")
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Every line of the table, in its order."""
+        named = (self.teacher, self.baseline, self.baseline_longer, self.distilled)
+        return (*(arm for arm in named if arm is not None), *self.others)
+
+    @property
+    def gap_closed(self) -> Gap | None:
+        """Of the distilled student; None where it, the teacher or the baseline is missing."""
+        return None if self.distilled is None else self.gap(self.distilled)
+
+    def gap(self, arm: Arm) -> Gap | None:
+        """The share of the gap that `arm` closes, seed by seed; None where there is no teacher or no baseline."""
+        if self.teacher is None or self.baseline is None:
+            return None
+        teacher = list(self.teacher.values) * (len(self.seeds) if len(self.teacher.values) == 1 else 1)
+        return Gap([gap_closed(a, b, t, self.higher_is_better) for a, b, t in zip(arm.values, self.baseline.values, teacher, strict=True)])
+
+    def differences(self) -> list[Difference]:
+        """Distilled against baseline, and against the longer baseline where there is one: with a warm start only the second is fair."""
+        if self.distilled is None:
+            return []
+        return [
+            Difference(
+                f"{self.distilled.name} - {control.name}",
+                [d - c for d, c in zip(self.distilled.values, control.values, strict=True)],
+                self.higher_is_better,
+            )
+            for control in (self.baseline, self.baseline_longer)
+            if control is not None
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers; what is not known is null, never NaN."""
+        longer = {} if self.baseline_longer is None else {"baseline_longer": _arm_json(self.baseline_longer)}
+        teacher, gap = self.teacher, self.gap_closed
+        return {
+            "recipe": self.recipe,
+            "data": self.data,
+            "metric": self.metric,
+            "higher_is_better": self.higher_is_better,
+            "seeds": len(self.seeds),
+            "seed_values": list(self.seeds),
+            "teacher": None if teacher is None else {"value": teacher.mean, **_arm_json(teacher)},
+            "baseline": None if self.baseline is None else _arm_json(self.baseline),
+            **longer,
+            "distilled": None if self.distilled is None else _arm_json(self.distilled),
+            "others": [_arm_json(arm) for arm in self.others],
+            "gap_closed": None if gap is None else _summary(gap),
+            "differences": [{"name": d.name, **_summary(d), "beyond_spread": d.beyond_spread} for d in self.differences()],
+            "images_per_second": {name: self.images_per_second.get(name) for name in SPEEDS},
+            "command": self.command,
+            "versions": dict(self.versions),
+            "notes": list(self.notes),
+            "curves": {name: [list(point) for point in points] for name, points in self.curves.items()},
+            "pictures": dict(self.pictures),
+        }
+
+    def to_markdown(self) -> str:
+        """The same for people."""
+        parts = [f"# {self.recipe} on {self.data}", _code(self.command)]
+        parts.append(f"{self.metric}, {'higher' if self.higher_is_better else 'lower'} is better, {self._seeds_in_words()}.")
+        parts.append(_markdown_table(self._header(), self._lines()))
+        parts.append("## What it shows")
+        parts.append("\n".join(f"- {line}" for line in self._findings()))
+        if joints := list(dict.fromkeys(j for arm in self.arms for j in arm.per_joint)):
+            parts.append(f"## {self.metric} by joint")
+            shown = [arm for arm in self.arms if arm.per_joint]
+            lines = [[arm.name, *(_number(arm.per_joint.get(j), self.digits) for j in joints)] for arm in shown]
+            parts.append(_markdown_table(["", *joints], lines))
+        if any(v is not None for v in self.images_per_second.values()):
+            parts.append("## Images per second in training")
+            parts.append(_markdown_table(["supervised", "distilled", "live teacher"], [[_number(self.images_per_second.get(n), 1) for n in SPEEDS]]))
+        parts += [f"![{caption}]({file})" for caption, file in self.pictures.items()]
+        if self.notes:
+            parts += ["## Notes", "\n".join(f"- {note}" for note in self.notes)]
+        if self.versions:
+            parts.append(", ".join(f"{name} {number}" for name, number in self.versions.items()))
+        return "\n\n".join(parts) + "\n"
+
+    def table(self) -> Table:
+        """For the terminal."""
+        table = Table(title=f"{self.recipe} on {self.data}", caption="\n".join(self._findings()), caption_justify="left")
+        for i, name in enumerate(self._header()):
+            table.add_column(name, justify="left" if i == 0 else "right")
+        for line in self._lines():
+            table.add_row(*line)
+        return table
+
+    def _seeds_in_words(self) -> str:
+        if len(self.seeds) == 1:
+            return f"one seed ({self.seeds[0]})"
+        return f"mean ± standard deviation over {len(self.seeds)} seeds ({', '.join(map(str, self.seeds))})"
+
+    def _header(self) -> list[str]:
+        return ["", self.metric, "gap closed", "epochs", "M params", "GMAC", "train images/s"]
+
+    def _lines(self) -> list[list[str]]:
+        return [
+            [
+                arm.name,
+                _with_spread(arm.mean, arm.spread, self.digits),
+                "" if arm is self.teacher or arm is self.baseline else _percent(self.gap(arm)),
+                _number(arm.epochs, 0),
+                _number(None if arm.params is None else arm.params / 1e6, 2),
+                _number(arm.gmac, 2),
+                _number(arm.images_per_second, 1),
+            ]
+            for arm in self.arms
+        ]
+
+    def _findings(self) -> list[str]:
+        return [*(d.in_words(self.digits) for d in self.differences()), self._gap_in_words()]
+
+    def _gap_in_words(self) -> str:
+        gap, teacher, baseline = self.gap_closed, self.teacher, self.baseline
+        if gap is None or teacher is None or baseline is None:
+            missing = "baseline" if baseline is None else "teacher" if teacher is None else "distilled student"
+            return f"There is no {missing} here, so these runs do not show what a teacher is worth."
+        if gap.mean is None:
+            seeds = "" if len(self.seeds) == 1 else f" in {sum(v is None for v in gap.values)} of {len(self.seeds)} seeds"
+            levels = f"The teacher ({teacher.mean:.{self.digits}f}) is not better than the baseline ({baseline.mean:.{self.digits}f}){seeds}"
+            return f"{levels}: there is no gap to close there, so no share is given."
+        return f"Share of the gap between baseline and teacher that was closed: {_percent(gap)}."
+
+
+def gap_closed(distilled: float, baseline: float, teacher: float, higher_is_better: bool = True) -> float | None:
+    """(distilled - baseline) / (teacher - baseline), or None where the teacher is not better than the baseline.
+
+    >>> round(gap_closed(89.040, 87.934, 90.520), 3)  # FPD's own checkpoints on MPII
+    0.428
+    """
+    gap = teacher - baseline
+    if (gap if higher_is_better else -gap) <= 0:
+        return None
+    return (distilled - baseline) / gap
+
+
+def installed_versions() -> dict[str, str]:
+    """Python's and the versions of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # an optional one, or run from a source tree that is not installed
+    return found
+
+
+def write(report: Report, out: Path) -> None:
+    """`report.json` and `report.md` in the folder `out`, each written whole or not at all."""
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(out / "report.json", (text + "\n").encode())
+    write_bytes(out / "report.md", report.to_markdown().encode())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    mean = _mean(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def _summary(numbers: Arm | Gap | Difference) -> dict[str, Any]:
+    return {"mean": numbers.mean, "spread": numbers.spread, "values": list(numbers.values)}
+
+
+def _arm_json(arm: Arm) -> dict[str, Any]:
+    return {
+        "name": arm.name,
+        **_summary(arm),
+        "params": arm.params,
+        "gmac": arm.gmac,
+        "epochs": arm.epochs,
+        "per_joint": {name: None if math.isnan(rate) else rate for name, rate in arm.per_joint.items()},
+        "images_per_second": arm.images_per_second,
+    }
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _with_spread(mean: float, spread: float | None, digits: int) -> str:
+    return f"{mean:.{digits}f}" if spread is None else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def _percent(gap: Gap | None) -> str:
+    if gap is None:
+        return ""
+    if gap.mean is None:
+        return "no gap"
+    return f"{gap.mean:.0%}" if gap.spread is None else f"{gap.mean:.0%} ± {gap.spread:.0%}"
+
+
+def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, rule, *lines))
+
+
+def _code(command: str) -> str:
+    return f"```sh\n{command}\n```"

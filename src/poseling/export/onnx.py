@@ -1,0 +1,127 @@
+"""A checkpoint as one ONNX file: normalisation, network and decoding in the graph, the PoseSpec in the metadata.
+
+Input `crops` (N, H, W, 3) uint8 RGB, N free. Outputs `xy` (N, K, 2) in input pixels and `score` (N, K); of a raw file `maps` (N, K, h, w).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from poseling import __version__
+from poseling.codecs import codec
+from poseling.codecs.picture import normalise
+from poseling.export import parity
+from poseling.export.parity import Parity, ParityError
+from poseling.files import write_bytes
+from poseling.spec import KEY, PoseSpec
+from poseling.train import checkpoint as checkpoints
+
+
+def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uint8] | None = None, bound: float = 0.05) -> Parity:
+    """Writes `checkpoint` to `out` as one ONNX file, once ONNX Runtime gives PyTorch's joints from it.
+
+    `raw` gives heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, 32 at least, are what parity is judged on: crops of
+    people if you have them (`parity.windows` takes them from pictures); without them figures are drawn, and the result says so. `bound` in input
+    pixels. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do not fit, or `checkpoint` is none.
+    """
+    if out.resolve() == checkpoint.resolve():
+        raise ValueError(f"{out}: is the checkpoint itself; choose another name, for example {checkpoint.with_suffix('.onnx').name}")
+    network, spec = checkpoints.load(checkpoint)
+    if crops is None:
+        crops, source = parity.synthetic(spec.size), "synthetic"
+    else:
+        source = "given"
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (spec.size[1], spec.size[0], 3):
+            raise ValueError(
+                f"crops are {crops.dtype} of shape {crops.shape}, expected uint8 (N, {spec.size[1]}, {spec.size[0]}, 3) for {checkpoint}"
+            )
+    deployed = Deployed(network, spec, raw).eval()
+    model = graph(deployed).SerializeToString()
+    try:
+        result = parity.check(deployed.outputs, deployed.codec, model, crops, bound, source)
+    except ParityError as error:
+        raise ParityError(f"{checkpoint}: PyTorch and ONNX Runtime do not agree, {out} was not written: {error}") from error
+    write_bytes(out, model)
+    return result
+
+
+class Deployed(nn.Module):
+    """Crops (N, H, W, 3) uint8 RGB to joints (N, K, 2) in input pixels and scores (N, K), or to maps (N, K, h, w) if `raw`.
+
+    `spec` is the contract of the file, `codec` reads the network's outputs.
+    """
+
+    def __init__(self, network: nn.Module, spec: PoseSpec, raw: bool = False) -> None:
+        super().__init__()
+        self.network, self.raw, self.codec = network, raw, codec(spec.codec)
+        # Raw maps are past the softmax: whoever decodes them by the file's own codec must not do it again.
+        fields = replace(self.codec, softmax=False).fields() if raw else spec.codec
+        self.spec = replace(spec, codec=fields, outputs=("maps",) if raw else ("xy", "score"))
+
+    def outputs(self, crops: Tensor) -> Tensor:
+        """(N, K, h, w) as the network's last stack gives them."""
+        return torch.as_tensor(self.network(normalise(crops, self.spec))[:, -1])
+
+    def forward(self, crops: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        outputs = self.outputs(crops)
+        return self.codec.maps(outputs) if self.raw else self.codec.decode(outputs)
+
+
+def graph(deployed: Deployed) -> onnx.ModelProto:
+    """The checked ONNX model, with the spec under `poseling` in its metadata, and in words the licence and the skeleton."""
+    spec = deployed.spec
+    width, height = spec.size
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            deployed,
+            (torch.zeros(2, height, width, 3, dtype=torch.uint8),),  # two, since one would be taken for a constant
+            dynamo=True,
+            dynamic_shapes={"crops": {0: torch.export.Dim("N")}},
+            external_data=False,
+            input_names=["crops"],
+            output_names=list(spec.outputs),
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    model = program.model_proto
+    _forget_origin(model)
+    model.producer_name, model.producer_version = "poseling", __version__
+    licence = ", ".join(f"{what} {terms}" for what, terms in spec.licences.items())
+    skeleton = f"{spec.skeleton.name}: {', '.join(spec.skeleton.joints)}"
+    onnx.helper.set_model_props(model, {KEY: spec.to_json(), "licence": licence, "skeleton": skeleton})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Drops what torch notes about each node: half of a small file, with the paths of the machine that made it."""
+    inside = model.graph
+    for part in (inside, *inside.node, *inside.input, *inside.output, *inside.value_info, *inside.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch says on every export: that torchvision is absent, and that a call of its own is deprecated."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,197 @@
+"""Does an exported file say what PyTorch says? Measured on crops that differ, in pixels of the network's input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from poseling.codecs.heatmap import Heatmap
+from poseling.data.people import read_picture
+from poseling.geometry import Crop, Size
+
+CROPS = 32  # fewer are no check
+FLOOR = 0.01  # a peak below a hundredth of a Gaussian is no answer, and where it lies is chance
+ENOUGH = 0.1  # the part of all joints that must be above the floor, else nothing was compared
+MAX_SCORE = 1e-3  # scores are in 0..1
+VARIED = 10  # joints must move by this many bounds from crop to crop, else a wrong picture would look right
+NOISE = 1e-5  # of a heatmap's range: ten times what PyTorch and ONNX Runtime were seen to differ by (docs/export.md)
+JUMPS = 0.01  # the part of the compared joints that may jump between two peaks of the same height, or one joint
+DRAWS = 16
+
+
+class ParityError(ValueError):
+    """The exported file says something else than PyTorch, or the check could not tell."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What the check found.
+
+    max_pixels and mean_pixels: how far the joints of the two are apart, in input pixels; max_score: how far their scores; varied: how much a joint
+    moves from crop to crop (its standard deviation in input pixels, mean over joints); crops: how many were run, and `source` says which; compared:
+    joints whose score is above the floor; jumped: those of them left out because they lie on another peak of the same height.
+    """
+
+    max_pixels: float
+    mean_pixels: float
+    max_score: float
+    varied: float
+    crops: int
+    source: str
+    compared: int
+    jumped: int
+
+    def __str__(self) -> str:
+        jumps = f", {self.jumped} more jumped between equal peaks" if self.jumped else ""
+        return (
+            f"{self.compared - self.jumped} joints on {self.crops} {self.source} crops differ by at most {self.max_pixels:.2g} px "
+            f"(mean {self.mean_pixels:.2g} px), their scores by at most {self.max_score:.2g}{jumps}; "
+            f"joints move by {self.varied:.2g} px from crop to crop"
+        )
+
+
+def check(
+    network: Callable[[Tensor], Tensor],
+    codec: Heatmap,
+    model: bytes,
+    crops: NDArray[np.uint8],
+    bound: float = 0.05,
+    source: str = "given",
+) -> Parity:
+    """PyTorch against ONNX Runtime on `crops` (N, H, W, 3) uint8 RGB, both in fp32 on the CPU.
+
+    `network` takes crops to outputs (N, K, h, w), which `codec` decodes; `model` is the ONNX file's content, with outputs `xy` and `score`, or `maps`
+    for a raw one. ValueError for fewer than 32 crops. ParityError with all the numbers if a joint is more than `bound` input pixels off, a score more
+    than 0.001, if too few joints have a score to be compared, or if the joints move too little from crop to crop for the check to mean anything.
+
+    A joint may be off for a fair reason: a decoder is discontinuous where two pixels of a heatmap are equally high, and there float noise decides.
+    Such a joint is excused if PyTorch itself gives ONNX Runtime's answer once noise of a hundred-thousandth of the map's range is added; one in a
+    hundred at most.
+    """
+    if len(crops) < CROPS:
+        raise ValueError(f"parity needs at least {CROPS} crops, got {len(crops)}; take windows of the same pictures with parity.windows")
+    outputs = _torch(network, crops)
+    xy, score = (t.numpy() for t in codec.decode(outputs))
+    there_xy, there_score = _onnx(model, codec, crops)
+
+    distance = np.linalg.norm(there_xy - xy, axis=-1)
+    compared = score >= FLOOR
+    far = compared & ~(distance <= bound)  # NaN is far
+    allowed = max(1, int(JUMPS * compared.sum()))
+    excused = far & _noise_explains(codec, outputs, there_xy, far, bound) if 0 < far.sum() <= allowed else np.zeros_like(far)
+    left = distance[compared & ~excused]
+    result = Parity(
+        max_pixels=float(left.max(initial=0)),
+        mean_pixels=float(left.mean()) if len(left) else 0.0,
+        max_score=float(np.abs(there_score - score).max()),
+        varied=float(np.linalg.norm(there_xy.std(0), axis=-1).mean()),
+        crops=len(crops),
+        source=source,
+        compared=int(compared.sum()),
+        jumped=int(excused.sum()),
+    )
+    if complaints := _complaints(result, compared.size, int((far & ~excused).sum()), bound):
+        raise ParityError("; ".join(complaints) + f" ({result})")
+    return result
+
+
+def _complaints(result: Parity, joints: int, far: int, bound: float) -> list[str]:
+    out = []
+    if far:
+        out.append(f"{far} of {result.compared} joints are off by more than {bound:g} px, the worst by {result.max_pixels:.3g} px")
+    if not result.max_score <= MAX_SCORE:
+        out.append(f"scores differ by up to {result.max_score:.3g}, more than {MAX_SCORE:g}")
+    if result.compared < ENOUGH * joints:
+        out.append(
+            f"only {result.compared} of {joints} joints have a score of {FLOOR:g} or more, too few to compare; "
+            f"give crops of people (these are {result.source}), or train the network further"
+        )
+    if not result.varied >= VARIED * bound:
+        out.append(
+            f"joints move by only {result.varied:.2g} px from crop to crop, less than {VARIED * bound:g} px, so a wrong picture would look right; "
+            "give crops that differ, or train the network until it looks at its input"
+        )
+    return out
+
+
+def _torch(network: Callable[[Tensor], Tensor], crops: NDArray[np.uint8]) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([network(torch.from_numpy(crops[i : i + 16])) for i in range(0, len(crops), 16)])
+
+
+def _onnx(model: bytes, codec: Heatmap, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    # The first crop alone, so that two batch sizes are run.
+    batches = [crops[:1], *(crops[i : i + 16] for i in range(1, len(crops), 16))]
+    outputs = [np.concatenate(parts) for parts in zip(*(session.run(None, {"crops": np.ascontiguousarray(b)}) for b in batches), strict=True)]
+    named = dict(zip((o.name for o in session.get_outputs()), outputs, strict=True))
+    if "maps" in named:
+        xy, score = replace(codec, softmax=False).decode(torch.from_numpy(named["maps"]))
+        return xy.numpy(), score.numpy()
+    return named["xy"], named["score"]
+
+
+def _noise_explains(codec: Heatmap, outputs: Tensor, answer: NDArray[np.float32], far: NDArray[np.bool_], bound: float) -> NDArray[np.bool_]:
+    """(N, K) whether PyTorch's decoder gives `answer` (N, K, 2) for outputs (N, K, h, w) with a little noise on them."""
+    rows = far.any(1)
+    chosen, wanted = outputs[torch.from_numpy(rows)], torch.from_numpy(answer[rows])
+    amount = NOISE * (chosen.amax((2, 3), keepdim=True) - chosen.amin((2, 3), keepdim=True))
+    generator = torch.Generator().manual_seed(0)
+    found = torch.zeros(chosen.shape[:2], dtype=torch.bool)
+    for _ in range(DRAWS):
+        xy, _ = codec.decode(chosen + amount * torch.randn(chosen.shape, generator=generator))
+        found |= (xy - wanted).norm(dim=-1) <= bound
+    out = np.zeros_like(far)
+    out[rows] = found.numpy()
+    return out
+
+
+def windows(pictures: Sequence[Path], size: Size, count: int = CROPS, seed: int = 0) -> NDArray[np.uint8]:
+    """`count` crops (N, H, W, 3) RGB of `size` (W, H) from the pictures at these paths.
+
+    Each picture gives itself as a whole first, then windows of half to all of it; of more than `count` pictures an even choice is taken.
+    ValueError if there is no picture; OSError that names a picture that cannot be read.
+    """
+    if not pictures:
+        raise ValueError("there are no pictures to take crops from")
+    random = np.random.default_rng(seed)
+    chosen = [pictures[i] for i in np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)]
+    crops = []
+    for i in range(count):
+        picture = read_picture(chosen[i % len(chosen)])
+        height, width = picture.shape[:2]
+        part = 1.0 if i < len(chosen) else random.uniform(0.5, 1)
+        x, y = random.uniform(0, 1 - part, 2) if part < 1 else (0.0, 0.0)
+        box = np.array([x, y, x + part, y + part]) * [width - 1, height - 1, width - 1, height - 1]
+        crops.append(Crop.from_box(box, size, padding=1.0).warp(picture))
+    return np.stack(crops)
+
+
+def synthetic(size: Size, count: int = CROPS, seed: int = 0) -> NDArray[np.uint8]:
+    """`count` crops (N, H, W, 3) of `size` (W, H): figures of thick limbs before a blur. They differ and have structure, but show nobody."""
+    random = np.random.default_rng(seed)
+    scale = np.subtract(size, 1)
+    thick = max(1, min(size) // 16)
+    crops = []
+    for _ in range(count):
+        picture = np.ascontiguousarray(cv2.resize(random.integers(64, 192, (6, 6, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC))
+        neck, hip = random.normal((0.5, 0.3), 0.05), random.normal((0.5, 0.55), 0.05)
+        lines = [(neck, hip, 3 * thick), (neck - np.array([0, 0.08]), neck - np.array([0, 0.1]), 2 * thick)]
+        for side in (-1, 1):
+            for root, reach in ((neck, 0.15), (hip, 0.2)):
+                start = root + np.array([0.07 * side, 0])
+                middle = start + random.normal((0.05 * side, reach), 0.06)
+                lines += [(start, middle, thick), (middle, middle + random.normal((0, reach), 0.06), thick)]
+        for start, end, wide in lines:
+            (x0, y0), (x1, y1) = np.rint(start * scale).astype(int).tolist(), np.rint(end * scale).astype(int).tolist()
+            cv2.line(picture, (x0, y0), (x1, y1), random.integers(0, 256, 3).tolist(), wide, cv2.LINE_AA)
+        crops.append(np.asarray(picture, np.uint8))
+    return np.stack(crops)

@@ -1,0 +1,20 @@
+"""One network on labels alone: what a teacher is made with, and what every student is measured against."""
+
+from __future__ import annotations
+
+from poseling.distill.objective import supervised
+from poseling.evaluate.report import Report
+from poseling.recipes.lab import DEFAULT, Lab, Setup
+
+
+def baseline(setup: Setup = DEFAULT, *, student: str = "hourglass-4x128") -> Report:
+    """Trains one network on the labels, without a teacher.
+
+    Parameters
+    ----------
+    student
+        The network, as the zoo names it: hourglass-STACKSxCHANNELS.
+    """
+    lab = Lab("baseline", setup)
+    arms = {"baseline": [lab.fit("baseline", student, supervised(setup.loss), seed) for seed in lab.seeds]}
+    return lab.finish(None, arms, {})

@@ -1,0 +1,68 @@
+"""Fast Human Pose Distillation: a small hourglass learns a big one's heatmaps beside the labels.
+
+Claim: a student of 3 M parameters keeps most of what a teacher of 26 M knows. Paper: Zhang, Zhu and Ye, CVPR 2019, arXiv 1811.05419.
+The loss is (1 - alpha) times the labels' and alpha times the teacher's, whose last stack teaches every stack of the student; alpha is 0.5.
+
+    poseling distill fpd --data mpii --root DIR --teacher hourglass-8x256 --student hourglass-4x128 --batch 4      # as the paper: 140 epochs at 256x256
+
+Where we differ: the teacher is asked once per person and its answers are stored and warped (docs/labels.md), instead of run in every step; AdamW and a
+softmax over pixels (`--loss kl`) are offered, which learn much faster in short runs. The authors' repository starts the student from a finished one
+(`--warm-start`) and compares with that one; here the control trains on for as long.
+"""
+
+from __future__ import annotations
+
+from poseling.distill.objective import fpd as fpd_terms
+from poseling.distill.objective import supervised
+from poseling.evaluate.report import Report
+from poseling.recipes.lab import DEFAULT, Lab, Setup
+
+
+def fpd(
+    setup: Setup = DEFAULT,
+    *,
+    teacher: str = "hourglass-8x256",
+    student: str = "hourglass-4x128",
+    alpha: float = 0.5,
+    teacher_epochs: float | None = None,
+    teacher_flip: bool = False,
+    teacher_scales: tuple[float, ...] = (1.0,),
+    confidence: bool = False,
+    warm_start: bool = False,
+    warm_epochs: float | None = None,
+) -> Report:
+    """Trains a student twice, with equal seed, data and epochs: on the labels alone, and on the labels and the teacher's heatmaps (FPD, CVPR 2019).
+
+    Parameters
+    ----------
+    teacher
+        A checkpoint (.safetensors), an ONNX file, or a network of the zoo, which is then trained first.
+    student
+        A network of the zoo: hourglass-STACKSxCHANNELS.
+    alpha
+        The teacher's share of the loss.
+    teacher_epochs
+        For a teacher that is trained first; as many as the students' if not given.
+    teacher_flip, teacher_scales
+        Average the teacher's answer over the mirrored picture and over these zooms.
+    confidence
+        Weigh each joint by the teacher's own score.
+    warm_start
+        Also start a distilled student from the finished baseline, as the authors' code does, against a baseline that trains on for as many epochs.
+    warm_epochs
+        How many; as many as --epochs if not given.
+    """
+    lab = Lab("fpd", setup)
+    guide = lab.teacher(teacher, teacher_epochs)
+    answers = lab.label(guide, lab.people, teacher_flip, teacher_scales)
+    labels, both = supervised(setup.loss), fpd_terms(setup.loss, alpha)
+    baseline = [lab.fit("baseline", student, labels, seed) for seed in lab.seeds]
+    arms = {"baseline": baseline}
+    if warm_start:
+        more = setup.epochs if warm_epochs is None else warm_epochs
+        arms["baseline_longer"] = [lab.fit("baseline-longer", student, labels, one.seed, epochs=more, start=one) for one in baseline]
+        arms["distilled"] = [lab.fit("warm", student, both, one.seed, answers, epochs=more, start=one, confidence=confidence) for one in baseline]
+        arms["from scratch"] = [lab.fit("distilled", student, both, seed, answers, confidence=confidence) for seed in lab.seeds]
+    else:
+        arms["distilled"] = [lab.fit("distilled", student, both, seed, answers, confidence=confidence) for seed in lab.seeds]
+    return lab.finish(guide, arms, lab.speeds(student, guide, answers, both))

@@ -1,0 +1,425 @@
+"""The bench that every recipe works on: it holds one experiment's data, network contract and folder, and does its few acts.
+
+A recipe says which networks are trained on what; the lab makes sure that all of them see the same people, epochs and seeds, and are evaluated alike.
+Everything it finishes is kept in `out`, so that the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from cyclopts import Parameter
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from poseling.codecs import Heatmap
+from poseling.data import sets
+from poseling.data.augment import Augment
+from poseling.data.loader import Crops
+from poseling.data.people import People, join, read_picture
+from poseling.distill.objective import Objective, Term, supervised
+from poseling.distill.stored import Stored
+from poseling.evaluate import figures, pck, report
+from poseling.evaluate.cost import cost
+from poseling.evaluate.measure import Measure
+from poseling.evaluate.report import Arm, Report
+from poseling.export.onnx import export
+from poseling.files import write_bytes
+from poseling.geometry import Crop
+from poseling.models import zoo
+from poseling.skeleton import Skeleton
+from poseling.spec import PoseSpec
+from poseling.teachers.base import Teacher
+from poseling.teachers.checkpoint import checkpoint_teacher
+from poseling.teachers.labels import Labels, label
+from poseling.teachers.load import load
+from poseling.teachers.network import NetworkTeacher
+from poseling.teachers.store import Manifest
+from poseling.train import checkpoint
+from poseling.train.loop import engine, fit
+from poseling.train.optim import Training
+from poseling.train.throughput import stepper, throughput
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Setup:
+    """What is the same for every network of an experiment; its fields are the flags that all recipes share.
+
+    Parameters
+    ----------
+    data
+        The data set: lsp, mpii, images, or drawn (a tiny one that the program draws itself, and what is taken if none is named).
+    root
+        Where the data lies; for lsp, a folder that holds lsp/ and, if there, lspet/.
+    out
+        Where everything goes; a run that was stopped goes on from here.
+    size
+        The input's width and height in pixels.
+    epochs
+        Passes over the training people, for the baseline and the distilled student alike.
+    batch
+        People in one step, over all processes.
+    learning_rate
+        At its highest.
+    optimizer, schedule
+        See docs/training.md.
+    weight_decay, clip, ema
+        Weight decay; largest gradient norm (0: none); decay of the averaged weights (0: none).
+    loss
+        mse, as FPD; or kl, over the pixels of each heatmap, which learns much faster in short runs.
+    sigma, decoding, padding
+        Of the Gaussians in heatmap pixels; plain, quarter or dark; of the box around a person.
+    rotation, scale, light, half_body, occlusion
+        Augmentation: see docs/training.md.
+    flip_test
+        Average the mirrored picture when evaluating.
+    seeds, seed
+        How many times the experiment is repeated, and the first seed.
+    evaluate_every
+        Epochs between evaluations while training.
+    bf16, workers, tensorboard
+        Mixed precision; processes that load pictures; also write TensorBoard files.
+    smoke
+        A run of seconds that proves that all parts work; its numbers mean nothing.
+    """
+
+    data: str | None = None
+    root: Path | None = None
+    out: Path = Path("runs")
+    size: int = 256
+    epochs: float = 140
+    batch: int = 32
+    learning_rate: float = 2.5e-4
+    optimizer: Literal["adam", "adamw", "rmsprop"] = "adam"
+    schedule: Literal["step", "one_cycle", "cosine", "constant"] = "step"
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    loss: Literal["mse", "kl"] = "mse"
+    sigma: float = 2.0
+    decoding: Literal["plain", "quarter", "dark"] = "dark"
+    padding: float = 1.25
+    rotation: float = 30.0
+    scale: float = 0.25
+    light: float = 0.2
+    half_body: float = 0.0
+    occlusion: float = 0.0
+    flip_test: bool = True
+    seeds: int = 1
+    seed: int = 0
+    evaluate_every: float = 1.0
+    bf16: bool = False
+    workers: int = 0
+    tensorboard: bool = False
+    smoke: bool = False
+
+
+DEFAULT = Setup()
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network that the lab trained: its file, itself as one that answers, its score and its joints (N, K, 2) on the test people, how fast it learnt, and
+    (epoch, value) on the way there.
+    """
+
+    path: Path
+    network: NetworkTeacher
+    score: pck.Score
+    joints: NDArray[np.float32]
+    images_per_second: float
+    curve: list[tuple[float, float]]
+    epochs: float
+    seed: int
+
+
+class Lab:
+    """One experiment: `setup` on one data set, in `skeleton` where one is given (pictures without labels have none of their own)."""
+
+    def __init__(self, recipe: str, setup: Setup, skeleton: Skeleton | None = None) -> None:
+        self.setup = setup = _smoke(setup) if setup.smoke else setup
+        self.recipe, self.console, self.engine = recipe, Console(), engine(bf16=setup.bf16)
+        self.command = shlex.join(["poseling", *sys.argv[1:]])
+        people, test = _data(setup)
+        if skeleton is not None:
+            people, test = people.to(skeleton), test.to(skeleton)
+        self.people, test = (people[:32], test[:16]) if setup.smoke else (people, test)
+        self.notes = [*people.left_out, *test.left_out]
+        self.measure = Measure.of(test)
+        self.codec = Heatmap((setup.size, setup.size), sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl")
+        for note in self.notes:
+            self.say(f"[yellow]{note}[/yellow]")
+        self.say(f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(test)} to test on, on {self.engine.device}")
+
+    def say(self, text: object) -> None:
+        """To the console, once for all processes."""
+        if self.engine.is_main_process:
+            self.console.print(text, highlight=False)
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the experiment."""
+        return range(self.setup.seed, self.setup.seed + self.setup.seeds)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of the data, and so of every student."""
+        return self.people.skeleton
+
+    def teacher(self, name: str, epochs: float | None = None) -> Teacher:
+        """The teacher in a file, or the zoo's network of that name, trained here first on the labels with the experiment's own numbers.
+
+        From here on only the joints that it knows are measured, for everyone alike.
+        """
+        if zoo.is_name(name):
+            trained = self.fit("teacher", name, supervised(self.setup.loss), self.setup.seed, epochs=epochs)
+            teacher: Teacher = trained.network
+        else:
+            teacher = load(name, device=str(self.engine.device))
+        self.measure = self.measure.known_to(teacher)
+        return teacher
+
+    def adopt(self, teacher: Teacher) -> None:
+        """Measures students by their agreement with the teacher, where the test pictures have no labels."""
+        self.measure = self.measure.adopt(teacher, self.setup.flip_test)
+
+    def label(self, teacher: Teacher, people: People, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Stored:
+        """The teacher's answers for `people`, each asked for once and kept in `out/labels`; a mirrored and rescaled view each, averaged, if wanted."""
+        url = str(self.setup.out / "labels")
+        if self.engine.is_main_process:
+            with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=self.console) as progress:
+                bar = progress.add_task(f"asking {teacher.name}", total=len(people))
+                asked = label(teacher, people, url, flip, scales, progress=lambda done, total: progress.update(bar, completed=done, total=total))
+            self.say(f"{teacher.name}: {asked.asked} answers asked for, {asked.already} already in {asked.store}")
+            self.notes += [f"{len(asked.skipped)} pictures were not shown to the teacher, the first: {asked.skipped[0]}"] if asked.skipped else []
+        self.engine.wait_for_everyone()
+        store = f"{url}/{Manifest.of(teacher, flip, scales).folder}"
+        return Stored(Labels.open(store, people, self.skeleton, teacher), self.codec)
+
+    def fit(
+        self,
+        arm: str,
+        name: str,
+        terms: tuple[Term, ...],
+        seed: int,
+        answers: Stored | None = None,
+        people: People | None = None,
+        epochs: float | None = None,
+        start: Trained | None = None,
+        confidence: bool = False,
+    ) -> Trained:
+        """Trains the zoo's network `name` on `terms`, evaluates it, and saves it as `out/seed-S/ARM.safetensors`.
+
+        `epochs` are counted in the experiment's own people, so that training on more `people` takes as many steps. `start` lends its weights.
+        """
+        setup = self.setup
+        people = self.people if people is None else people
+        share = len(self.people) / len(people)
+        epochs = setup.epochs if epochs is None or setup.smoke else epochs
+        if setup.smoke:
+            name = SMOKE_NETWORK
+        torch.manual_seed(seed)
+        network = zoo.build(name, len(self.skeleton))
+        if start is not None:
+            network.load_state_dict(start.network.network.state_dict())
+        spec = self.spec(name, arm)
+        folder = setup.out / f"seed-{seed}" / arm
+        fitted = fit(
+            network,
+            Objective(spec, self.codec, terms, confidence),
+            Crops(people, spec.size, spec.padding, self.augment, seed, answers),
+            replace(self.training, epochs=epochs * share, seed=seed),
+            folder,
+            self.engine,
+            evaluate=lambda net: {"value": self._value(NetworkTeacher(net, spec, device=self.engine.device))},
+            evaluate_every=setup.evaluate_every * share,
+            workers=setup.workers,
+            tensorboard=setup.tensorboard,
+            title=f"{arm}, seed {seed}",
+            console=self.console if self.engine.is_main_process else None,
+        )
+        path = folder.with_suffix(".safetensors")
+        if self.engine.is_main_process:
+            checkpoint.save(path, fitted.network, spec)
+        self.engine.wait_for_everyone()
+        if fitted.broken:
+            self.notes.append(f"{arm}, seed {seed}: {len(fitted.broken)} pictures could not be read, the first {fitted.broken[0]}")
+        trained = checkpoint_teacher(path, str(self.engine.device))
+        joints = self.measure.answers(trained, setup.flip_test)
+        curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
+        return Trained(path, trained, self.measure.score(joints), joints, fitted.images_per_second, curve, epochs, seed)
+
+    def _value(self, network: NetworkTeacher) -> float:
+        # Without the flip test: on the way, half the time matters more than the last points.
+        return self.measure.score(self.measure.answers(network, flip=False)).mean
+
+    def spec(self, name: str, arm: str) -> PoseSpec:
+        """The contract of a network that this experiment trains."""
+        setup = self.setup
+        licences = {"code": "Apache-2.0", "weights": f"as the data: {self.people.terms}", "data": self.people.terms}
+        arguments = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(setup).items()}
+        return PoseSpec(
+            name,
+            self.skeleton,
+            self.codec.fields(),
+            self.codec.size,
+            setup.padding,
+            licences=licences,
+            recipe=f"{self.recipe}/{arm}",
+            arguments=arguments,
+        )
+
+    @property
+    def augment(self) -> Augment:
+        """How training pictures are changed."""
+        setup = self.setup
+        return Augment(setup.scale, setup.rotation, half_body=setup.half_body, occlusion=setup.occlusion, light=setup.light)
+
+    @property
+    def training(self) -> Training:
+        """The numbers of every run."""
+        setup = self.setup
+        return Training(
+            epochs=setup.epochs,
+            batch=setup.batch,
+            learning_rate=setup.learning_rate,
+            optimizer=setup.optimizer,
+            schedule=setup.schedule,
+            weight_decay=setup.weight_decay,
+            clip=setup.clip,
+            ema=setup.ema,
+        )
+
+    def arm(self, name: str, trained: Sequence[Trained]) -> Arm:
+        """A line of the report from one training a seed."""
+        one = trained[0]
+        price = cost(one.network.network, self.codec.size)
+        return Arm(
+            name,
+            [t.score.mean for t in trained],
+            price.params,
+            price.gmac,
+            round(one.epochs),
+            _mean_rows([dict(pck.rows(t.score, self.skeleton)) for t in trained]),
+            float(np.mean([t.images_per_second for t in trained])),
+        )
+
+    def teacher_arm(self, teacher: Teacher) -> Arm:
+        """The teacher's line of the report, evaluated as the students are."""
+        score = self.measure.score(self.measure.answers(teacher, self.setup.flip_test))
+        price = cost(teacher.network, teacher.size) if isinstance(teacher, NetworkTeacher) else None
+        return Arm(
+            f"teacher ({teacher.name})",
+            [score.mean],
+            price.params if price else None,
+            price.gmac if price else None,
+            per_joint=dict(pck.rows(score, self.skeleton)),
+        )
+
+    def speeds(self, name: str, teacher: Teacher, answers: Stored, terms: tuple[Term, ...]) -> dict[str, float | None]:
+        """Images a second of training the student without a teacher, from stored answers, and with the teacher live: medians, measured in turn."""
+        name = SMOKE_NETWORK if self.setup.smoke else name
+        spec, people = self.spec(name, "speed"), self.people
+        plain = Crops(people, spec.size, spec.padding, self.augment, 0)
+        stored = Crops(people, spec.size, spec.padding, self.augment, 0, answers)
+        runs = {
+            "supervised": (Objective(spec, self.codec, supervised(self.setup.loss)), plain),
+            "distilled": (Objective(spec, self.codec, terms), stored),
+            "live_teacher": (Objective(spec, self.codec, terms, teacher=teacher), plain),
+        }
+        student = zoo.build(name, len(self.skeleton))
+        steps = {run: stepper(student, objective, crops, self.training, self.engine, self.setup.workers) for run, (objective, crops) in runs.items()}
+        return {run: float(np.median(rates)) for run, rates in throughput(steps, self.setup.batch, rounds=3).items()}
+
+    def finish(
+        self,
+        teacher: Teacher | None,
+        arms: Mapping[str, Sequence[Trained]],
+        speeds: Mapping[str, float | None],
+    ) -> Report:
+        """Writes what the experiment found: report.json, report.md, curves.png, cases.png, and the first seed's distilled student as checkpoint and ONNX.
+
+        `arms` by name: `distilled`, `baseline` and `baseline_longer` where there are such, and any others.
+        """
+        out, students = self.setup.out, {name: self.arm(name, trained) for name, trained in arms.items()}
+        named = ("baseline", "baseline_longer", "distilled")
+        guide = None if teacher is None else self.teacher_arm(teacher)
+        found = Report(
+            recipe=self.recipe,
+            data=self.people.name,
+            metric=self.measure.name,
+            seeds=list(self.seeds),
+            teacher=guide,
+            baseline=students.get("baseline"),
+            baseline_longer=students.get("baseline_longer"),
+            distilled=students.get("distilled"),
+            others=[arm for name, arm in students.items() if name not in named],
+            images_per_second=speeds,
+            command=self.command,
+            versions=report.installed_versions(),
+            notes=self.notes + (["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else []),
+            curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
+            pictures={"Accuracy over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
+        )
+        if self.engine.is_main_process:
+            figures.curves(
+                {name: [t.curve for t in trained] for name, trained in arms.items()},
+                out / "curves.png",
+                guide.mean if guide else None,
+                self.measure.name,
+            )
+            student = (arms.get("distilled") or arms["baseline"])[0]
+            other = None if teacher is None else self.measure.answers(teacher, self.setup.flip_test)
+            figures.cases(self.measure.people, student.joints, other, self.measure.errors(student.joints), out / "cases.png")
+            report.write(found, out)
+            write_bytes(out / "student.safetensors", student.path.read_bytes())
+            self.say(found.table())
+            parity = export(out / "student.safetensors", out / "student.onnx", crops=self.crops(64))
+            self.say(f"{out / 'student.onnx'}: {parity}")
+            self.say(f"The report is {out / 'report.md'}. Try the student: poseling track PICTURE --model {out / 'student.onnx'} --out drawn")
+        return found
+
+    def crops(self, count: int) -> NDArray[np.uint8]:
+        """(count, H, W, 3) canonical crops of test people, and of training people where there are too few."""
+        everyone = join(self.measure.people, self.people)
+        rows = (
+            np.linspace(0, len(self.measure.people) - 1, count).astype(int)
+            if len(self.measure.people) >= count
+            else np.arange(min(count, len(everyone)))
+        )
+        size, padding = self.codec.size, self.setup.padding
+        return np.stack([Crop.from_box(everyone.boxes[i], size, padding).warp(read_picture(everyone.pictures[i])) for i in rows])
+
+
+def _data(setup: Setup) -> tuple[People, People]:
+    """People to train on and to test on; a set without test people gives every tenth picture away for that."""
+    if setup.root is None and setup.data not in (None, "drawn"):
+        raise ValueError(f"--data {setup.data} needs --root, the folder that holds it")
+    split = sets.load(setup.data or "drawn", setup.root or setup.out / "drawn")
+    if split.test is not None:
+        return split.train, split.test
+    place = {picture: i for i, picture in enumerate(dict.fromkeys(split.train.pictures))}
+    if len(place) < 2:
+        raise ValueError(f"{setup.root}: holds one picture, but some have to be kept apart for testing; give more")
+    away = np.array([place[picture] % 10 == 1 for picture in split.train.pictures])
+    return split.train[~away], split.train[away]
+
+
+SMOKE_NETWORK = "hourglass-1x16"
+
+
+def _smoke(setup: Setup) -> Setup:
+    return replace(setup, size=64, epochs=2, batch=8, bf16=False, workers=0)
+
+
+def _mean_rows(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([table[name] for table in tables])) for name in tables[0]}

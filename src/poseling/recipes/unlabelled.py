@@ -1,0 +1,69 @@
+"""Any teacher on any pictures: the student learns what the teacher answers, with or without labels beside it.
+
+    poseling distill unlabelled --teacher movenet-thunder.onnx --root some/folder
+    poseling distill unlabelled --teacher movenet-thunder.onnx --data lsp --root DIR --pictures some/folder
+
+The first has no labels, so it has no control: the student's figure is its agreement with the teacher on pictures it did not see. The second trains three
+students for equally many steps: on the labels alone; on the teacher's answers alone, to the labelled pictures and to the others; and on both. It grew out of
+the finding of yuanyuanli85's FPD that pictures without labels add to what a teacher gives (FACTS in docs/fpd.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from poseling.data import sets
+from poseling.data.people import join
+from poseling.distill.objective import fpd as fpd_terms
+from poseling.distill.objective import supervised
+from poseling.evaluate.report import Report
+from poseling.recipes.lab import DEFAULT, Lab, Setup
+from poseling.teachers.load import load
+
+
+def unlabelled(
+    setup: Setup = DEFAULT,
+    *,
+    teacher: str,
+    student: str = "hourglass-4x128",
+    pictures: Path | None = None,
+    alpha: float = 0.5,
+    teacher_flip: bool = False,
+    teacher_scales: tuple[float, ...] = (1.0,),
+    confidence: bool = True,
+) -> Report:
+    """Trains a student on a teacher's answers, to pictures that need no labels.
+
+    Parameters
+    ----------
+    teacher
+        A checkpoint (.safetensors) or an ONNX file.
+    student
+        A network of the zoo: hourglass-STACKSxCHANNELS.
+    pictures
+        More pictures without labels: a folder, or a video.
+    alpha
+        The teacher's share of the loss where there are labels too.
+    teacher_flip, teacher_scales
+        Average the teacher's answer over the mirrored picture and over these zooms.
+    confidence
+        Weigh each joint by the teacher's own score.
+    """
+    guide = load(teacher)
+    setup = replace(setup, data=setup.data or "images")
+    lab = Lab("unlabelled", setup, guide.skeleton if setup.data == "images" else None)
+    guide = lab.teacher(teacher)
+    people = lab.people if pictures is None else join(lab.people, sets.load("images", pictures).train.to(lab.skeleton))
+    answers = lab.label(guide, people, teacher_flip, teacher_scales)
+    alone, both = fpd_terms(setup.loss, 1.0), fpd_terms(setup.loss, alpha)
+    if lab.people.labelled:
+        arms = {
+            "baseline": [lab.fit("baseline", student, supervised(setup.loss), seed) for seed in lab.seeds],
+            "distilled": [lab.fit("mixed", student, both, seed, answers, people, confidence=confidence) for seed in lab.seeds],
+            "teacher's answers alone": [lab.fit("alone", student, alone, seed, answers, people, confidence=confidence) for seed in lab.seeds],
+        }
+    else:
+        lab.adopt(guide)
+        arms = {"distilled": [lab.fit("alone", student, alone, seed, answers, people, confidence=confidence) for seed in lab.seeds]}
+    return lab.finish(guide, arms, lab.speeds(student, guide, answers, both))

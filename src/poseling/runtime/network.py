@@ -1,0 +1,115 @@
+"""An exported file as a function from a picture to a Pose. All it knows, it reads from that file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import ArrayLike, NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+from poseling.geometry import Crop
+from poseling.pose import Pose
+from poseling.spec import KEY, PoseSpec
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+}
+UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented)
+
+
+class Network:
+    """`path` is a file that `poseling export` wrote; `spec` is its contract.
+
+    `threads` for the network, all cores if None. `provider` is what it runs on, as `PROVIDERS` names it: ValueError or RuntimeError if it cannot be
+    had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no PoseSpec, or gives maps instead of joints.
+    """
+
+    def __init__(self, path: Path | str, threads: int | None = None, provider: str = "cpu") -> None:
+        self.path = Path(path)
+        self.session = _session(self.path, threads, provider)
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if KEY not in metadata:
+            raise ValueError(f"{path}: has no PoseSpec in its metadata; only files that `poseling export` wrote can be run")
+        try:
+            self.spec = PoseSpec.from_json(metadata[KEY])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        if self.spec.outputs != ("xy", "score"):
+            raise ValueError(f"{path}: gives {', '.join(self.spec.outputs)}, the runtime needs xy and score; export it without --raw")
+
+    def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None, colour: Literal["bgr", "rgb"] = "bgr") -> Pose:
+        """The people in the boxes (N, 4) x0, y0, x1, y1 in pixels of a picture (H, W, 3) uint8; the one who fills it if `boxes` is None.
+
+        `colour` is the order of the picture's channels: OpenCV reads bgr, everyone else rgb. ValueError for what is no such picture, and for a box
+        that is not finite, has no area or lies outside.
+        """
+        crops = self._crops(_checked(picture, colour), boxes)
+        if not crops:
+            joints = len(self.spec.skeleton)
+            return Pose(np.zeros((0, joints, 2), np.float32), np.zeros((0, joints), np.float32), self.spec.skeleton)
+        inputs = np.stack([crop.warp(picture) for crop in crops])
+        if colour == "bgr":
+            inputs = np.ascontiguousarray(inputs[..., ::-1])
+        xy, score = self.session.run(self.spec.outputs, {"crops": inputs})
+        return Pose(np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)]), score, self.spec.skeleton)
+
+    def _crops(self, picture: NDArray[np.uint8], boxes: ArrayLike | None) -> list[Crop]:
+        height, width = picture.shape[:2]
+        if boxes is None:
+            return [Crop.whole((width, height), self.spec.size)]
+        rows = np.asarray(boxes, np.float64)
+        if rows.size and (rows.ndim != 2 or rows.shape[1] != 4):
+            raise ValueError(f"boxes have shape {rows.shape}, expected (N, 4): a list of boxes x0, y0, x1, y1, also for one person")
+        crops = []
+        for i, box in enumerate(rows):
+            try:
+                crops.append(Crop.from_box(box, self.spec.size, self.spec.padding))
+            except ValueError as error:
+                raise ValueError(f"person {i}: {error}") from error
+            x0, y0, x1, y1 = box
+            if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
+                raise ValueError(f"person {i}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) lies outside the picture of {width}x{height} pixels")
+        return crops
+
+
+def _checked(picture: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
+    if colour not in ("bgr", "rgb"):
+        raise ValueError(f"colour {colour!r} is unknown; use 'bgr' for what OpenCV reads, 'rgb' for what others do")
+    if picture is None:
+        raise ValueError("the picture is None, which is how cv2.imread says that it could not read a file; look at the file's name")
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        what = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+        raise ValueError(f"the picture is {what}, expected uint8 of shape (H, W, 3); cv2.cvtColor makes three channels of one or four")
+    return picture
+
+
+def _session(path: Path, threads: int | None, provider: str) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; `poseling export` makes it from a checkpoint")
+    available = onnxruntime.get_available_providers()
+    if provider not in PROVIDERS or PROVIDERS[provider] not in available:
+        here = ", ".join(name for name, full in PROVIDERS.items() if full in available)
+        raise ValueError(f"provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or install the onnxruntime that has it")
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; give 1 or more, or None for all cores")
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[provider]])
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: is cut short or no ONNX file that this onnxruntime can read ({error})") from error
+    # onnxruntime takes the CPU, with no more than a line on stderr, where a provider that it lists cannot start.
+    if (first := session.get_providers()[0]) != PROVIDERS[provider]:
+        raise RuntimeError(f"{path}: provider {provider!r} is listed but did not start, onnxruntime took {first} instead; look at its drivers")
+    session.disable_fallback()
+    return session

@@ -1,0 +1,325 @@
+"""The stored answers. A teacher is asked once about every person, in the canonical crop; training warps the answer as it warps the picture (`distill.warp`).
+
+A person is known by content, the bytes of the picture's file and the box, so that moved and renamed pictures keep their answers. What a store looks like is
+in `teachers.store`, what the heatmaps in it cost is in `teachers.packing` and docs/labels.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.warp import warp_maps
+from poseling.data.people import People, read_picture
+from poseling.geometry import Crop, Size, compose
+from poseling.skeleton import Conversion, Skeleton
+from poseling.teachers.base import Answer, Teacher
+from poseling.teachers.packing import pack, unpack
+from poseling.teachers.store import Key, Manifest, Rows, Store
+
+READERS = 4  # threads that read pictures while the teacher works
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What `label` did. `store` is where the answers are; of the people of this shard, `asked` now, `already` there (or in the data twice), and `skipped`,
+    a line each that names the picture that cannot be read."""
+
+    store: str
+    asked: int
+    already: int
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredAnswer:
+    """What a teacher said of one person, in the student's skeleton.
+
+    xy (K, 2) float32 in pixels of the teacher's input; `matrix` (2, 3) leads there from pixels of the picture. score (K,) float32 in 0..1, the weight of xy:
+    0 where the teacher has no such joint, or the person no answer. maps (K, h, w) uint8 of which 255 is 1, each `pixel` input pixels wide and high, or None
+    if the teacher only gives points. map_score (K,) is the weight of the maps: also 0 for a joint that is the middle of two, which has a point but no map.
+    """
+
+    xy: NDArray[np.float32]
+    score: NDArray[np.float32]
+    maps: NDArray[np.uint8] | None
+    map_score: NDArray[np.float32]
+    matrix: NDArray[np.float64]
+    pixel: tuple[float, float] | None
+
+
+def keys(people: People) -> list[Key | None]:
+    """The content key of each person, None where the picture's file cannot be read; each file is read once. ValueError for a box with NaN or infinity."""
+    if len(bad := np.flatnonzero(~np.isfinite(people.boxes).all(-1))):
+        raise ValueError(f"{people.name}: the box of person {bad[0]} in {people.pictures[bad[0]]} is not finite; leave out people without a box")
+    pictures = list(dict.fromkeys(people.pictures))
+    with ThreadPoolExecutor(READERS) as pool:
+        digests = dict(zip(pictures, pool.map(_digest, pictures), strict=True))
+    boxes = np.rint(people.boxes * 10).astype("<i4")  # a tenth of a pixel: what one reader rounds, another must still find
+    found = ((digests[picture], box) for picture, box in zip(people.pictures, boxes, strict=True))
+    return [None if picture is None else hashlib.blake2b(picture + box.tobytes(), digest_size=16).digest() for picture, box in found]
+
+
+def label(
+    teacher: Teacher,
+    people: People,
+    url: str,
+    flip: bool = False,
+    scales: tuple[float, ...] = (1.0,),
+    batch: int = 32,
+    part: int = 512,
+    shard: tuple[int, int] = (0, 1),
+    progress: Callable[[int, int], None] | None = None,
+) -> Labelled:
+    """Asks the teacher about everyone who is not yet in its store under `url`, and stores the answers, `part` people at a time.
+
+    With `flip` and several `scales` an answer is the mean over the mirrored and zoomed crops. `shard` (i, n) takes every n-th person from the i-th on: n
+    processes share the work, and it does no harm if two do the same. A killed run loses what it had not stored, at most `part` people; the same call again
+    goes on. `progress` hears how many are asked and how many there are to ask. Pictures that cannot be read are skipped and named.
+    OSError that names the store if it cannot be written.
+    """
+    which, of = shard
+    if not 0 <= which < of or batch < 1 or part < 1 or not scales or min(scales) <= 0:
+        raise ValueError(
+            f"label needs a shard i of n with 0 <= i < n, batch and part of at least 1 and positive scales; got {shard=} {batch=} {part=} {scales=}"
+        )
+    store = Store.create(url, Manifest.of(teacher, flip, scales))
+    mine = people[which::of]
+    known = store.keys()
+    todo: dict[Key, int] = {}
+    skipped: list[str] = []
+    for person, key in enumerate(keys(mine)):
+        if key is None:
+            skipped.append(f"{mine.pictures[person]}: cannot be read")
+        elif key not in known:
+            todo.setdefault(key, person)
+    waiting: list[Rows] = []
+    asked = done = 0
+    for chosen, crops, unreadable in _crops(mine, todo, teacher, scales, batch):
+        skipped += unreadable
+        done += len(chosen) + len(unreadable)
+        if chosen:
+            waiting.append(_rows(chosen, _ask(teacher, crops, flip, scales)))
+            asked += len(chosen)
+        if sum(len(rows.keys) for rows in waiting) >= part:
+            store.write(_join(waiting))
+            waiting = []
+        if progress is not None:
+            progress(done, len(todo))
+    if waiting:
+        store.write(_join(waiting))
+    return Labelled(store.url, asked, len(mine) - asked - len(skipped), tuple(skipped))
+
+
+class Labels:
+    """The answers in a store to the people of a data set, in a student's skeleton. In memory they are as small as in the store, and they can be pickled.
+
+    `left_out` says in words who has no answer; they weigh nothing.
+    """
+
+    def __init__(self, store: Store, people: People, skeleton: Skeleton) -> None:
+        self.url, self.manifest = store.url, store.manifest
+        try:
+            self.conversion: Conversion = self.manifest.skeleton.to(skeleton)
+        except ValueError as error:
+            raise ValueError(f"{self.url}: the teacher {self.manifest.teacher} cannot teach this student: {error}") from error
+        self._maps = self.conversion.single
+        self._mapped = np.flatnonzero(self._maps >= 0)
+        self._boxes = people.boxes
+        every = keys(people)
+        place: dict[Key, int] = {}
+        xy, score, packed = [], [], []
+        count = len(self.manifest.skeleton)
+        for found, table in store.read({key for key in every if key is not None}):
+            place |= {key: len(place) + i for i, key in enumerate(found)}
+            xy.append(table["xy"].combine_chunks().flatten().to_numpy().reshape(-1, count, 2))
+            score.append(table["score"].combine_chunks().flatten().to_numpy().reshape(-1, count))
+            maps = table["maps"].to_pylist()
+            packed += [m or b"" for m in maps]
+        if not place:
+            raise ValueError(
+                f"{self.url}: holds no answer to any of the {len(people)} people of {people.name}; ask the teacher with `poseling label` first"
+            )
+        self._row = np.array([-1 if key is None else place.get(key, -1) for key in every], np.int64)
+        self._xy, self._score = np.concatenate(xy), np.concatenate(score)
+        self._packed = np.frombuffer(b"".join(packed), np.uint8)
+        self._ends = np.cumsum([0, *map(len, packed)])
+        self.left_out: tuple[str, ...] = ()
+        if len(none := np.flatnonzero(self._row < 0)):
+            first = people.pictures[none[0]]
+            self.left_out = (f"{len(none)} of {len(people)} people have no answer in {self.url} and weigh nothing, the first is in {first}",)
+
+    @classmethod
+    def open(cls, url: str, people: People, skeleton: Skeleton, teacher: Teacher | None = None) -> Labels:
+        """The answers to `people` in a student's `skeleton`; `url` is what `label` was given, or the store itself.
+
+        FileNotFoundError if there is no store; ValueError if it was made with another teacher than `teacher`, if there are several to choose from, if the
+        teacher shares no joint with the student, or if it has no answer to anyone.
+        """
+        stores = Store.under(url)
+        if teacher is not None:
+            fitting = [s for s in stores if s.manifest.digest == teacher.digest]
+            if not fitting:
+                others = ", ".join(f"{s.manifest.teacher} ({s.manifest.digest})" for s in stores)
+                raise ValueError(
+                    f"{url}: made with the teacher {others}, not with {teacher.name} ({teacher.digest}); "
+                    "ask this teacher with `poseling label`, or open the store without a teacher to take it as it is"
+                )
+            stores = fitting
+        if len(stores) > 1:
+            raise ValueError(f"{url}: holds {len(stores)} stores; name one of {', '.join(s.url for s in stores)}")
+        return cls(stores[0], people, skeleton)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """(N,) who has an answer."""
+        return self._row >= 0
+
+    def __getitem__(self, i: int) -> StoredAnswer:
+        """What the teacher said of person `i`. IndexError beyond the last."""
+        row, m, count = int(self._row[i]), self.manifest, len(self.conversion.target)
+        matrix = Crop.from_box(self._boxes[i], m.size, m.padding).matrix
+        maps = None if m.map_size is None else np.zeros((count, m.map_size[1], m.map_size[0]), np.uint8)
+        map_score = np.zeros(count, np.float32)
+        if row < 0:
+            return StoredAnswer(np.zeros((count, 2), np.float32), np.zeros(count, np.float32), maps, map_score, matrix, m.pixel)
+        score = self._score[row].astype(np.float32) / 255
+        if maps is not None and m.map_size is not None:
+            packed = self._packed[self._ends[row] : self._ends[row + 1]]
+            try:
+                stored = unpack(packed, (len(m.skeleton), m.map_size[1], m.map_size[0]))
+            except ValueError as error:
+                raise ValueError(f"{self.url}: the answer to person {i} is damaged: {error}") from error
+            maps[self._mapped] = stored[self._maps[self._mapped]]
+            map_score[self._mapped] = score[self._maps[self._mapped]]
+        xy = self.conversion.joints(self._xy[row]).astype(np.float32)
+        return StoredAnswer(xy, self.conversion.weights(score), maps, map_score, matrix, m.pixel)
+
+
+def _digest(picture: Path) -> bytes | None:
+    try:
+        return hashlib.blake2b(picture.read_bytes()).digest()
+    except OSError:
+        return None  # whoever asked for keys counts and names it
+
+
+Batch = tuple[list[Key], NDArray[np.uint8], list[str]]
+
+
+def _crops(people: People, todo: dict[Key, int], teacher: Teacher, scales: Sequence[float], batch: int) -> Iterator[Batch]:
+    """Keys, canonical crops (B, S, H, W, 3) at each of S scales, and a line for each picture that cannot be read; the next batch is read meanwhile."""
+
+    def read(person: int) -> NDArray[np.uint8]:
+        picture, box = read_picture(people.pictures[person]), people.boxes[person]
+        return np.stack([Crop.from_box(box, teacher.size, teacher.padding, scale=s).warp(picture) for s in scales])
+
+    def gather(reading: list[tuple[Key, Future[NDArray[np.uint8]]]]) -> Batch:
+        chosen, crops, unreadable = [], [], []
+        for key, future in reading:
+            try:
+                crops.append(future.result())
+                chosen.append(key)
+            except OSError as error:
+                unreadable.append(str(error))
+        return chosen, np.stack(crops) if crops else np.empty(0, np.uint8), unreadable
+
+    ahead: deque[list[tuple[Key, Future[NDArray[np.uint8]]]]] = deque()
+    order = list(todo.items())
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(order), batch):
+            ahead.append([(key, pool.submit(read, person)) for key, person in order[start : start + batch]])
+            if len(ahead) > 1:
+                yield gather(ahead.popleft())
+        while ahead:
+            yield gather(ahead.popleft())
+
+
+@torch.inference_mode()
+def _ask(teacher: Teacher, crops: NDArray[np.uint8], flip: bool, scales: Sequence[float]) -> Answer:
+    """The teacher's answer to canonical crops (B, S, H, W, 3): its own to one view, the mean over several, on the CPU."""
+    answers, total = [], len(scales) * (2 if flip else 1)
+    for view, scale in enumerate(scales):
+        seen = torch.from_numpy(np.ascontiguousarray(crops[:, view]))
+        for mirrored in (False, True) if flip else (False,):
+            answer = _checked(teacher, teacher(seen.flip(2) if mirrored else seen), len(seen))
+            answers.append(answer if total == 1 else _canonical(teacher, answer, scale, mirrored))
+    if total == 1:
+        return _cpu(answers[0])
+    weight = torch.stack([a.score for a in answers])
+    score = weight.mean(0)
+    if any(a.maps is None for a in answers):
+        xy = (torch.stack([a.xy for a in answers]) * weight[..., None]).sum(0) / weight.sum(0).clamp(min=1e-6)[..., None]
+        return _cpu(Answer(xy, score))
+    maps = torch.stack([a.maps for a in answers if a.maps is not None]).mean(0)
+    xy, score = Heatmap((maps.shape[-1], maps.shape[-2]), stride=1).decode(maps)  # at stride 1 it answers in pixels of the map
+    return _cpu(Answer(xy * xy.new_tensor(teacher.pixel), score, maps))
+
+
+def _canonical(teacher: Teacher, answer: Answer, scale: float, mirrored: bool) -> Answer:
+    """The answer to a zoomed or mirrored crop, as of the canonical one."""
+    width, height = teacher.size
+    # From the canonical crop to the view: about the centre, as Crop.from_box zooms, and then mirrored.
+    view = np.array([[scale, 0, (1 - scale) * (width - 1) / 2], [0, scale, (1 - scale) * (height - 1) / 2]])
+    if mirrored:
+        view = compose(np.array([[-1.0, 0, width - 1], [0, 1, 0]]), view)
+    back = answer.xy.new_tensor(Crop(view, teacher.size).inverse)
+    xy = answer.xy @ back[:, :2].T + back[:, 2]
+    maps, swap = answer.maps, torch.from_numpy(teacher.skeleton.flip)
+    if maps is not None:
+        pixel = np.array([*_pixel(teacher), 1.0])
+        maps = warp_maps(maps, maps.new_tensor(view * pixel / pixel[:2, None]).expand(len(maps), 2, 3), (maps.shape[-1], maps.shape[-2]))
+    if not mirrored:
+        return Answer(xy, answer.score, maps)
+    return Answer(xy[:, swap], answer.score[:, swap], None if maps is None else maps[:, swap])
+
+
+def _pixel(teacher: Teacher) -> tuple[float, float]:
+    if teacher.pixel is None:
+        raise ValueError(f"teacher {teacher.name} gives heatmaps but does not say how many input pixels one of their pixels is; set its `pixel`")
+    return teacher.pixel
+
+
+def _checked(teacher: Teacher, answer: Answer, people: int) -> Answer:
+    """The answer, if it has the shapes that the teacher promises and finite numbers; else ValueError."""
+    count, size = len(teacher.skeleton), teacher.map_size
+    expected: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {"xy": (answer.xy, (people, count, 2)), "score": (answer.score, (people, count))}
+    if size is not None or answer.maps is not None:
+        expected["maps"] = (answer.maps, (people, count, *_reversed(size)))
+    for name, (got, shape) in expected.items():
+        if got is None or got.shape != shape:
+            raise ValueError(f"teacher {teacher.name} answers {name} of shape {None if got is None else tuple(got.shape)}, but promises {shape}")
+        if not got.isfinite().all():
+            raise ValueError(f"teacher {teacher.name} answers {name} with NaN or infinite numbers; nothing of this batch is stored")
+    return answer
+
+
+def _reversed(size: Size | None) -> tuple[int, ...]:
+    return () if size is None else (size[1], size[0])
+
+
+def _cpu(answer: Answer) -> Answer:
+    return Answer(answer.xy.float().cpu(), answer.score.float().cpu(), None if answer.maps is None else answer.maps.float().cpu())
+
+
+def _rows(chosen: list[Key], answer: Answer) -> Rows:
+    score = np.rint(np.clip(answer.score.numpy(), 0, 1) * 255).astype(np.uint8)
+    maps = None if answer.maps is None else [pack(m) for m in answer.maps.numpy()]
+    return Rows(chosen, answer.xy.numpy().astype(np.float32), score, maps)
+
+
+def _join(rows: list[Rows]) -> Rows:
+    maps = [m for r in rows for m in r.maps or []]
+    return Rows([k for r in rows for k in r.keys], np.concatenate([r.xy for r in rows]), np.concatenate([r.score for r in rows]), maps or None)

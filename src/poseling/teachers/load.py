@@ -1,0 +1,41 @@
+"""A teacher from a file's name: the suffix says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from poseling.models import zoo
+from poseling.teachers.base import Teacher
+from poseling.teachers.checkpoint import checkpoint_teacher
+from poseling.teachers.onnx import OnnxTeacher
+
+
+def _checkpoint(path: Path, adapter: str | None, device: str) -> Teacher:
+    if adapter is not None:
+        raise ValueError(f"{path}: a checkpoint says itself how to be read; leave out the adapter {adapter!r}, which is for ONNX files")
+    return checkpoint_teacher(path, device)
+
+
+def _onnx(path: Path, adapter: str | None, device: str) -> Teacher:
+    return OnnxTeacher(path, adapter, device)
+
+
+TEACHERS: dict[str, Callable[[Path, str | None, str], Teacher]] = {".safetensors": _checkpoint, ".onnx": _onnx}
+
+
+def load(path: str, adapter: str | None = None, device: str = "cpu") -> Teacher:
+    """The teacher in the file `path`. `adapter` says how a foreign ONNX file is fed and read: a name in `teachers.onnx.ADAPTERS`, or a JSON file (docs/teachers.md).
+
+    FileNotFoundError, or ValueError that says the way out, if there is no such file or no teacher in it.
+    """
+    file = Path(path)
+    if not file.exists() and zoo.is_name(path):
+        raise ValueError(f"{path}: is a network of the zoo with random weights, and knows nothing; name the checkpoint of a trained one")
+    if file.suffix.lower() not in TEACHERS:
+        raise ValueError(
+            f"{path}: a teacher is a {' or '.join(TEACHERS)} file, told by its suffix; stored answers are not loaded but opened as labels"
+        )
+    if not file.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    return TEACHERS[file.suffix.lower()](file, adapter, device)

@@ -1,0 +1,29 @@
+"""One of our own networks as one that answers: a teacher, or a student to be evaluated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from poseling.codecs import codec
+from poseling.codecs.picture import normalise
+from poseling.spec import PoseSpec
+from poseling.teachers.base import Answer
+
+
+class NetworkTeacher:
+    """A network with its contract, on a device, in eval mode (see `teachers.base.Teacher`)."""
+
+    def __init__(self, network: nn.Module, spec: PoseSpec, name: str = "", digest: str = "", device: torch.device | str = "cpu") -> None:
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack it
+        self.spec, self.codec, self.device = spec, codec(spec.codec), torch.device(device)
+        self.name, self.digest = name or spec.model, digest
+        self.skeleton, self.size, self.padding, self.licences = spec.skeleton, spec.size, spec.padding, spec.licences
+        self.map_size, self.pixel = self.codec.map_size, self.codec.pixel
+
+    @torch.inference_mode()
+    def __call__(self, crops: Tensor) -> Answer:
+        """Crops (B, H, W, 3), uint8 RGB, to answers of the last stack."""
+        outputs = self.network(normalise(crops.to(self.device), self.spec))[:, -1].float()
+        xy, score = self.codec.decode(outputs)
+        return Answer(xy, score, self.codec.maps(outputs))

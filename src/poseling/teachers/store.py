@@ -1,0 +1,197 @@
+"""A store on disk or on object storage: a manifest, and part files that are written once, whole, and never changed. docs/labels.md says why Parquet.
+
+    URL/<teacher>-<digest>/manifest.json           whose answers these are, and to what views
+                           part-<unique>.parquet   key (16 bytes), xy (2 K floats), score (K bytes), maps (bytes of packing.pack, or null)
+
+Every writer adds parts of its own, so writers cannot get in each other's way. A part is there whole or not at all, so one that is killed leaves at most a
+temporary file that nobody reads. A store is the union of its parts; a person that two writers asked about counts once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+from numpy.typing import NDArray
+
+from poseling.files import write_bytes
+from poseling.geometry import Size
+from poseling.skeleton import Skeleton
+from poseling.teachers.base import Teacher
+
+MANIFEST, VERSION = "manifest.json", 1
+Key = bytes  # 16 bytes that name a person by content: see labels.keys
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Whose answers a store holds: the teacher as it describes itself, and the views its answers are the mean of."""
+
+    teacher: str
+    digest: str
+    skeleton: Skeleton
+    size: Size
+    padding: float
+    map_size: Size | None
+    pixel: tuple[float, float] | None
+    flip: bool
+    scales: tuple[float, ...]
+    licences: dict[str, str]
+    version: int = VERSION
+
+    @classmethod
+    def of(cls, teacher: Teacher, flip: bool, scales: tuple[float, ...]) -> Manifest:
+        """The manifest of this teacher's answers to these views."""
+        t = teacher
+        return cls(
+            t.name, t.digest, t.skeleton, t.size, float(t.padding), t.map_size, t.pixel, flip, tuple(float(s) for s in scales), dict(t.licences)
+        )
+
+    @property
+    def folder(self) -> str:
+        """The store's name: the teacher's, and a digest of everything that its answers depend on."""
+        fields = {name: value for name, value in asdict(self).items() if name not in ("teacher", "licences")}
+        return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', self.teacher)}-{hashlib.blake2b(json.dumps(fields).encode(), digest_size=6).hexdigest()}"
+
+    def to_json(self) -> str:
+        """Readable JSON, the same from every writer."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """The reverse; ValueError if the text is no manifest, or one of another version."""
+        try:
+            fields = json.loads(text)
+            skeleton: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.pop("skeleton").items()}
+            tuples = {name: None if fields[name] is None else tuple(fields.pop(name)) for name in ("size", "map_size", "pixel", "scales")}
+            manifest = cls(**{**fields, **tuples, "skeleton": Skeleton(**skeleton)})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"this is not a store's manifest: {error!r}") from error
+        if manifest.version != VERSION:
+            raise ValueError(
+                f"the store is of version {manifest.version}, this poseling reads version {VERSION}; ask the teacher again, or update poseling"
+            )
+        return manifest
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The answers of R people. keys (R); xy (R, K, 2) in pixels of the teacher's input; score (R, K), 255 is 1; maps (R) packed, or None."""
+
+    keys: list[Key]
+    xy: NDArray[np.float32]
+    score: NDArray[np.uint8]
+    maps: list[bytes] | None
+
+
+class Store:
+    """One folder of answers, at any URL that fsspec knows."""
+
+    def __init__(self, url: str, manifest: Manifest) -> None:
+        self.url, self.manifest = url.rstrip("/"), manifest
+        self._files, self._root = fsspec.core.url_to_fs(self.url)
+
+    @classmethod
+    def create(cls, url: str, manifest: Manifest) -> Store:
+        """The store of this manifest under `url`, made if it is not there."""
+        store = cls(f"{url.rstrip('/')}/{manifest.folder}", manifest)
+        if not store._files.exists(f"{store._root}/{MANIFEST}"):
+            store._write(MANIFEST, manifest.to_json().encode())
+        return store
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """The store whose folder is `url`; FileNotFoundError if there is none, ValueError if its manifest is foreign."""
+        files, root = fsspec.core.url_to_fs(url.rstrip("/"))
+        try:
+            text = files.cat_file(f"{root}/{MANIFEST}")
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{url}: there is no store of a teacher's answers ({MANIFEST} is missing); make one with `poseling label`"
+            ) from None
+        try:
+            return cls(url, Manifest.from_json(text))
+        except ValueError as error:
+            raise ValueError(f"{url}/{MANIFEST}: {error}") from error
+
+    @classmethod
+    def under(cls, url: str) -> list[Store]:
+        """The stores in the folder `url`: itself, if it is one, or those directly below; FileNotFoundError if there is none."""
+        files, root = fsspec.core.url_to_fs(url.rstrip("/"))
+        files.invalidate_cache()
+        if files.exists(f"{root}/{MANIFEST}"):
+            return [cls.open(url)]
+        names = sorted(path.rsplit("/", 2)[-2] for path in files.find(root, maxdepth=2) if path.endswith(f"/{MANIFEST}"))
+        return [cls.open(f"{url.rstrip('/')}/{name}") for name in names] or [cls.open(url)]
+
+    def write(self, rows: Rows) -> None:
+        """Adds a part; OSError that names the store if it cannot be written, which leaves the other parts as they are."""
+        count = len(self.manifest.skeleton)
+        columns = {
+            "key": pa.array(rows.keys, pa.binary(16)),
+            "xy": pa.FixedSizeListArray.from_arrays(pa.array(rows.xy.reshape(-1)), 2 * count),
+            "score": pa.FixedSizeListArray.from_arrays(pa.array(rows.score.reshape(-1)), count),
+            "maps": pa.nulls(len(rows.keys), pa.large_binary()) if rows.maps is None else pa.array(rows.maps, pa.large_binary()),
+        }
+        buffer = BytesIO()
+        pq.write_table(pa.table(columns), buffer, compression="zstd", use_dictionary=False, write_statistics=False)
+        self._write(f"part-{uuid.uuid4().hex}.parquet", buffer.getvalue())
+
+    def keys(self) -> set[Key]:
+        """Who has been asked about."""
+        return {key for part in self._parts() for key in self._read(part, ["key"])["key"].to_pylist()}
+
+    def read(self, wanted: set[Key]) -> Iterator[tuple[list[Key], pa.Table]]:
+        """The rows of the wanted people, each once, part by part: keys, and a table of xy, score and maps."""
+        missing = set(wanted)
+        for part in self._parts():
+            table = self._read(part, None)
+            chosen, keys = [], []
+            for row, key in enumerate(table["key"].to_pylist()):
+                if key in missing:
+                    missing.discard(key)
+                    chosen.append(row)
+                    keys.append(key)
+            if keys:
+                yield keys, table.take(chosen)
+
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(self._files.size(part) for part in self._parts())
+
+    def _parts(self) -> list[str]:
+        self._files.invalidate_cache()
+        return sorted(path for path in self._files.find(self._root, maxdepth=1) if re.search(r"/part-[0-9a-f]+\.parquet$", path))
+
+    def _read(self, part: str, columns: list[str] | None) -> Any:
+        try:
+            return pq.read_table(BytesIO(self._files.cat_file(part)), columns=columns)
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"{part}: is no part of a store, or cut short ({error}); delete it and ask the teacher again for who was in it"
+            ) from error
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Object storage shows an object once it is whole; a local file is renamed into place."""
+        try:
+            if isinstance(self._files, LocalFileSystem):
+                write_bytes(Path(self._root) / name, data)
+            else:
+                self._files.makedirs(self._root, exist_ok=True)
+                self._files.pipe_file(f"{self._root}/{name}", data)
+        except OSError as error:
+            reason = f"{self.url}: {name} could not be written ({os.strerror(error.errno) if error.errno else error})"
+            raise OSError(error.errno, f"{reason}; the answers stored before are kept: make room and run the same command again to go on") from error

@@ -1,0 +1,57 @@
+"""What a run says while it goes: a JSON line and a CSV row for each record, TensorBoard if asked, and one line of progress."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from poseling.files import write_bytes
+
+Row = dict[str, Any]
+
+
+class Log:
+    """`log.jsonl` and `log.csv` in a folder. Rows after `step` are dropped on opening: a resumed run writes them again."""
+
+    def __init__(self, folder: Path, step: int, tensorboard: bool = False) -> None:
+        self.path = folder / "log.jsonl"
+        self.rows = [row for row in read(self.path) if row["step"] <= step]
+        write_bytes(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        self.writer = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def add(self, row: Row) -> None:
+        """One record; it must have a `step`."""
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if self.writer is not None:
+            for name, value in row.items():
+                if isinstance(value, int | float) and name != "step":
+                    self.writer.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        """Writes the CSV of all rows; columns are the union of what they hold."""
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        with self.path.with_suffix(".csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        if self.writer is not None:
+            self.writer.close()
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a `log.jsonl`; a last line that a crash cut short is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

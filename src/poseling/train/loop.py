@@ -1,0 +1,264 @@
+"""The one training loop. Everything that differs between methods is in the objective it is given."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, gather_object
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from poseling.data.loader import Crops, Stream
+from poseling.distill.objective import Objective
+from poseling.train import optim
+from poseling.train.checkpoint import read_tensors, write_tensors
+from poseling.train.log import Log, Row
+from poseling.train.optim import Training
+
+Evaluate = Callable[[nn.Module], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network (its averaged weights where the run kept them), in eval mode; the log; images/s while training; pictures nobody could read."""
+
+    network: nn.Module
+    rows: list[Row]
+    images_per_second: float
+    broken: tuple[str, ...]
+
+
+def engine(bf16: bool = False, cpu: bool = False) -> Accelerator:
+    """The accelerator of a run: one process or many, as it was launched. A batch is divided among the processes, so that the numbers stay those of one."""
+    return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu, dataloader_config=DataLoaderConfiguration(split_batches=True))
+
+
+def fit(
+    network: nn.Module,
+    objective: Objective,
+    crops: Crops,
+    training: Training,
+    out: Path,
+    accelerator: Accelerator,
+    evaluate: Evaluate | None = None,
+    evaluate_every: float = 1.0,
+    workers: int = 0,
+    tensorboard: bool = False,
+    title: str = "training",
+    console: Console | None = None,
+) -> Fitted:
+    """Trains `network` and returns it. The same call continues where an earlier one was stopped, from the last state in `out`, and at once if it was done.
+
+    Runs under `accelerate launch` and torchrun as it is; `training.batch` is divided among the processes. ValueError if `out` holds a run with other numbers,
+    or on other terms. FloatingPointError if the loss is no number any more; the state in `out` is then of before. Ctrl-C saves the state first.
+    """
+    console = console or Console(quiet=True)
+    steps = training.steps(len(crops.people))
+    settings = json.dumps({**asdict(training), "people": len(crops.people), "terms": [(t.name, t.weight) for t in objective.terms]}, sort_keys=True)
+    torch.manual_seed(training.seed)
+    network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True) if training.ema else None
+    optimizer = optim.optimizer(network, training)
+    state = _State(out / "state.safetensors", settings, _conditions(objective, crops), network, average, optimizer)
+    done = state.load() if state.path.is_file() else _Done()
+    step, seconds, counted, broken = done.step, done.seconds, done.counted, set(done.broken)
+    loader = DataLoader(
+        crops,
+        batch_size=training.batch,
+        sampler=Stream(step * training.batch, steps * training.batch),
+        num_workers=workers,
+        pin_memory=accelerator.device.type == "cuda",
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_ignore_interrupts,
+    )
+    student, driver, batches = accelerator.prepare(network, optimizer, loader)
+    main = accelerator.is_main_process
+    log = Log(out, step, tensorboard) if main else None
+    every = max(1, round(evaluate_every * len(crops.people) / training.batch))
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[says]}"), console=console
+    )
+    bar = progress.add_task(title, total=steps, completed=step, says="")
+    student.train()
+    clock, sums = time.perf_counter(), torch.tensor(done.loss, device=accelerator.device)
+    try:
+        with progress, _CtrlC() as stop:
+            for batch in batches:
+                if step >= steps:
+                    break
+                rate = training.rate(step, steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                parts = objective(student, batch)
+                accelerator.backward(parts["loss"])
+                if training.clip:
+                    accelerator.clip_grad_norm_(student.parameters(), training.clip)
+                driver.step()
+                driver.zero_grad()
+                if average is not None:
+                    average.update_parameters(network)
+                step += 1
+                sums, counted = sums + parts["loss"].detach(), counted + 1
+                if batch["broken"].any():
+                    broken.update(batch["person"][batch["broken"] > 0].tolist())
+                progress.update(bar, completed=step)
+                last = step == steps
+                stopping = _anyone(accelerator, stop.asked)
+                saves, tells = step % training.save_every == 0 or last or stopping, step % every == 0 or last
+                if saves or tells:
+                    sums = accelerator.reduce(sums, "mean")
+                    if not torch.isfinite(sums):  # before anything is saved
+                        raise FloatingPointError(f"{title}: the loss is {float(sums)} by step {step}; lower --learning-rate, or set --clip 1")
+                if tells:
+                    seconds += time.perf_counter() - clock
+                    row = {"step": step, "epoch": step * training.batch / len(crops.people), "rate": rate, "loss": float(sums) / counted}
+                    row |= {name: float(value.detach()) for name, value in parts.items() if name != "loss"}
+                    row["images_per_second"] = step * training.batch / seconds
+                    if main and evaluate is not None:
+                        row |= evaluate(_unwrap(average, network))
+                        student.train()
+                    if log is not None:
+                        log.add(row)
+                    says = "  ".join(f"{name} {value:.3g}" for name, value in row.items() if name not in ("step", "epoch", "rate"))
+                    progress.update(bar, says=says)
+                    if not console.is_terminal:
+                        console.print(f"{title}: epoch {row['epoch']:.1f}/{training.epochs:g}  {says}")
+                    clock, sums, counted = time.perf_counter(), torch.zeros_like(sums), 0
+                if saves:
+                    broken = set(gather_object(sorted(broken)))
+                    if main:
+                        state.save(_Done(step, seconds + time.perf_counter() - clock, float(sums), counted, tuple(sorted(broken))))
+                if stopping and not last:
+                    console.print(f"[yellow]{title}: stopped at step {step} of {steps}; the same command goes on from there[/yellow]")
+                    raise KeyboardInterrupt
+    finally:
+        if log is not None:
+            log.close()
+        accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # takes autocast off `network` again
+        accelerator.free_memory()
+    accelerator.wait_for_everyone()
+    names = tuple(sorted({str(crops.people.pictures[i]) for i in broken}))
+    if names:
+        console.print(
+            f"[yellow]{title}: {len(names)} pictures could not be read and were left out: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}[/yellow]"
+        )
+    return Fitted(_unwrap(average, network).eval(), log.rows if log else [], step * training.batch / max(seconds, 1e-9), names)
+
+
+def _unwrap(average: AveragedModel | None, network: nn.Module) -> nn.Module:
+    return average.module if average is not None else network
+
+
+class _CtrlC:
+    """Turns the first Ctrl-C into a wish that the loop grants between two steps; the second one interrupts at once."""
+
+    asked = False
+
+    def __enter__(self) -> _CtrlC:
+        self.main = threading.current_thread() is threading.main_thread()  # only there may signals be handled
+        if self.main:
+            self.before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, self.before)
+
+    def __exit__(self, *_: object) -> None:
+        if self.main:
+            signal.signal(signal.SIGINT, self.before)
+
+
+def _anyone(accelerator: Accelerator, asked: bool) -> bool:
+    """Whether any process was asked to stop: Ctrl-C may reach them in different steps, and who goes on alone waits for the others for ever."""
+    if accelerator.num_processes == 1:
+        return asked
+    return bool(accelerator.reduce(torch.tensor(int(asked), device=accelerator.device), "sum"))
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C in a terminal reaches the loader's workers too; the loop still needs them for the step it is in."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _conditions(objective: Objective, crops: Crops) -> str:
+    """What makes a run what it is besides its numbers: its network and codec, its data and how they are changed, its losses and who teaches."""
+    spec = objective.spec
+    teacher = objective.teacher.digest if objective.teacher is not None else None
+    conditions = {
+        "network": [spec.model, spec.skeleton.name, spec.codec, spec.size, spec.padding, spec.colour, spec.mean, spec.std],
+        "data": [crops.people.name, asdict(crops.augment), crops.seed],
+        "losses": [getattr(term.loss, "__name__", "") for term in objective.terms],
+        "teacher": [teacher or (crops.answers.source if crops.answers is not None else None), objective.confidence],
+    }
+    return json.dumps(conditions, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """How far a run is: steps and seconds; the sum and count of the losses since the last row of the log; who could not be read."""
+
+    step: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0
+    counted: int = 0
+    broken: tuple[int, ...] = ()
+
+
+class _State:
+    """All that a run needs to go on: weights, their average, the optimiser's moments and the step, in one safetensors file.
+
+    Nothing random has to be kept: the stream's order, the augmentation and the rate are functions of the step.
+    """
+
+    def __init__(
+        self, path: Path, settings: str, conditions: str, network: nn.Module, average: AveragedModel | None, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.path, self.settings, self.conditions = path, settings, conditions
+        self.network, self.average, self.optimizer = network, average, optimizer
+
+    def save(self, done: _Done) -> None:
+        tensors: dict[str, Tensor] = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        for parameter, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{parameter}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        metadata = {name: json.dumps(value) for name, value in asdict(done).items()}
+        write_tensors(self.path, tensors, metadata | {"settings": self.settings, "conditions": self.conditions})
+
+    def load(self) -> _Done:
+        tensors, metadata = read_tensors(self.path)
+        # The first states had no conditions; what they lack is not compared.
+        for then, now in ((metadata.get("settings"), self.settings), (metadata.get("conditions", self.conditions), self.conditions)):
+            if then != now:
+                raise ValueError(f"{self.path}: belongs to a run with other numbers. Then: {then}. Now: {now}. Give another --out, or remove it")
+        self.network.load_state_dict(_below(tensors, "network"))
+        if self.average is not None:
+            self.average.load_state_dict(_below(tensors, "average"))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below(tensors, "optimizer").items():
+            parameter, _, moment = name.partition(".")
+            like = parameters[int(parameter)]
+            # The file is contiguous, the parameters are not: moments in another layout would be slow, and not the same to the last bit.
+            laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+            moments.setdefault(int(parameter), {})[moment] = laid_out
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        values = {name: json.loads(metadata[name]) for name in asdict(_Done()) if name in metadata}
+        return _Done(**values | {"broken": tuple(values.get("broken", ()))})
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}

@@ -1,0 +1,77 @@
+"""How a network is trained: the numbers of one run, the optimiser, and the learning rate as a function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Training:
+    """The numbers of one run.
+
+    epochs over the people; batch: people a step over all processes; learning_rate at its highest; schedule: `step` (a tenth after each of `milestones`, parts
+    of the run), `one_cycle` (cosine up and down), `cosine`, or `constant`; warmup: the part of the run that ramps up linearly; clip: the largest gradient norm,
+    0 for none; ema: the decay of the averaged weights that are evaluated and saved, 0 for none; save_every: steps between checkpoints of the run.
+    """
+
+    epochs: float = 140
+    batch: int = 32
+    learning_rate: float = 2.5e-4
+    optimizer: Literal["adam", "adamw", "rmsprop"] = "adam"
+    weight_decay: float = 0.0
+    schedule: Literal["step", "one_cycle", "cosine", "constant"] = "step"
+    milestones: tuple[float, ...] = (90 / 140, 120 / 140)
+    warmup: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    save_every: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 0), ("batch", 0), ("learning_rate", 0)):
+            if getattr(self, name) <= low:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be above {low}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; it is a decay, such as 0.999, or 0 for none")
+
+    def steps(self, people: int) -> int:
+        """How many steps the run has over so many people."""
+        return max(1, round(self.epochs * people / self.batch))
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step: a function, so that resuming needs no state.
+
+        >>> [Training(learning_rate=1.0).rate(step, 140) for step in (0, 90, 120)]
+        [1.0, 0.1, 0.01]
+        """
+        done = step / steps
+        if self.schedule == "one_cycle":
+            rise = 0.3  # Smith and Topin 2018, as torch's OneCycleLR: from 1/25 up, then down to nothing
+            if done < rise:
+                return self.learning_rate * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / rise)))
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
+        ramp = min(1.0, (step + 1) / (self.warmup * steps)) if self.warmup else 1.0
+        if self.schedule == "step":
+            return self.learning_rate * ramp * float(f"1e-{sum(done >= m - 1e-9 for m in self.milestones)}")
+        return self.learning_rate * ramp * (0.5 * (1 + math.cos(math.pi * done)) if self.schedule == "cosine" else 1.0)
+
+
+def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """The optimiser; weight decay only on weights of two dimensions and more, since decaying norms and biases does harm."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return OPTIMIZERS[training.optimizer](groups, lr=training.learning_rate)
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+}

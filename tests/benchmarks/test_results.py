@@ -1,0 +1,53 @@
+"""The benchmarks' result files: what is recorded, what is kept out of them, and the page made from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def results() -> ModuleType:
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "results.py"
+    spec = importlib.util.spec_from_file_location("benchmark_results", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_result_says_how_it_was_made_but_not_where(results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/home/me/benchmarks/speed.py", "--root", "/home/me/data", "--out=/tmp/x", "--count", "3", "some/where"])
+    rows = [
+        {"name": "ours", "value": 2.0, "unit": "ms", "spread": 0.5, "ratio": 4.0, "ratio_to": "theirs"},
+        {"name": "theirs", "value": 8, "unit": "ms"},
+    ]
+    written = json.loads(results.write("speed", rows, "One core.", scale="cpu", folder=tmp_path).read_text())
+    assert [p.name for p in tmp_path.iterdir()] == ["speed-cpu.json"]
+    assert written["command"] == "python benchmarks/speed.py --root data --out=x --count 3 some/where"
+    assert written["rows"] == rows
+    assert "torch" in written["machine"]
+    results.render(tmp_path, tmp_path / "PAGE.md")
+    page = (tmp_path / "PAGE.md").read_text()
+    assert "## speed-cpu" in page
+    assert "| ours | 2 ± 0.5 | ms | 4 x theirs |" in page
+    assert "| theirs | 8 | ms |  |" in page
+
+
+@pytest.mark.parametrize("row", [{"name": "a", "value": 1}, {"name": "a", "value": 1, "unit": "ms", "colour": "red"}])
+def test_a_row_with_fields_missing_or_unknown_is_refused(results: ModuleType, tmp_path: Path, row: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="speed: a row needs name, value and unit"):
+        results.write("speed", [row], folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_series_are_compared_turn_by_turn(results: ModuleType) -> None:
+    row = results.ratio("a_over_b", [4.0, 9.0, 10.0], [2.0, 3.0, 2.0], "b")  # 2, 3 and 5 times; mean 10/3, deviation sqrt((16 + 1 + 25) / 9 / 2)
+    assert row["value"] == 3
+    assert row["spread"] == pytest.approx((42 / 18) ** 0.5)

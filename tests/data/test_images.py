@@ -1,0 +1,172 @@
+"""Unlabelled folders and videos."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from poseling.data.images import SUFFIXES, frames, images, picture_size
+from poseling.data.people import read_picture
+from poseling.skeleton import COCO17, LSP14
+
+
+def picture(path, width=40, height=30, value=100):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((height, width, 3), value, np.uint8))
+    return path
+
+
+def test_folder_is_searched_to_the_bottom_in_order(tmp_path):
+    for name in ("b.png", "a/z.jpg", "a/c.webp", "C.JPEG", ".hidden/d.jpg", "e.bmp"):
+        picture(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    people = images(tmp_path)
+    assert [p.relative_to(tmp_path).as_posix() for p in people.pictures] == ["C.JPEG", "a/c.webp", "a/z.jpg", "b.png", "e.bmp"]
+    assert people.boxes.tolist() == [[0, 0, 39, 29]] * 5
+    assert people.skeleton == COCO17
+    assert not people.labelled
+    assert images(tmp_path, skeleton=LSP14).joints.shape == (5, 14, 2)
+
+
+def test_one_picture_is_a_folder_of_one(tmp_path):
+    assert images(picture(tmp_path / "a.png")).boxes.tolist() == [[0, 0, 39, 29]]
+
+
+def test_broken_pictures_are_left_out_and_named(tmp_path):
+    good = picture(tmp_path / "good.jpg", 64, 64)
+    (tmp_path / "cut.jpg").write_bytes(good.read_bytes()[:-30])
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    people = images(tmp_path)
+    assert [p.name for p in people.pictures] == ["good.jpg"]
+    assert [(f.kind, f.picture.name) for f in people.found] == [("unreadable picture", "cut.jpg"), ("unreadable picture", "none.png")]
+
+
+def test_boxes_give_several_people_a_picture(tmp_path):
+    picture(tmp_path / "in/a.jpg")
+    picture(tmp_path / "b.jpg")
+    boxes = {"in/a.jpg": [[1, 2, 11, 22], [20, 5, 60, 25], [40, 0, 50, 9], [5, 5, 5, 9]], "gone.jpg": [[0, 0, 1, 1]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    people = images(tmp_path)
+    assert [p.name for p in people.pictures] == ["a.jpg", "a.jpg"]
+    # The second reaches beyond the picture, which ends at 39: that is allowed. The third begins at 40.
+    assert people.boxes.tolist() == [[1, 2, 11, 22], [20, 5, 60, 25]]
+    assert sorted((f.kind, f.picture.name) for f in people.found) == [
+        ("box outside", "a.jpg"),
+        ("empty box", "a.jpg"),
+        ("missing picture", "gone.jpg"),
+        ("nobody listed", "b.jpg"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", '{"a.jpg": [[1, 2, 3]]}', '{"a.jpg": 3}'])
+def test_broken_boxes_name_the_file(tmp_path, text):
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "boxes.json").write_text(text)
+    with pytest.raises(ValueError, match=r"boxes\.json: expected"):
+        images(tmp_path)
+
+
+def test_nothing_to_read_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no such folder or video"):
+        images(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match="holds no picture"):
+        images(tmp_path)
+    (tmp_path / "a.mp4").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"name one of its 1 videos itself.*a\.mp4"):
+        images(tmp_path)
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8")
+    with pytest.raises(FileNotFoundError, match=r"none of its 1 pictures can be used.*cut\.jpg"):
+        images(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("size", [(1, 1), (37, 201), (640, 3)])
+def test_size_from_the_header_is_that_of_the_picture(tmp_path, suffix, size):
+    path = picture(tmp_path / f"a{suffix}", *size)
+    assert picture_size(path) == size
+    assert read_picture(path).shape[1::-1] == size
+
+
+def test_size_of_a_progressive_jpeg_and_of_one_with_a_long_head(tmp_path):
+    data = cv2.imencode(".jpg", np.zeros((31, 47, 3), np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert picture_size(tmp_path / "a.jpg") == (47, 31)
+    comment = b"\xff\xfe" + (60000).to_bytes(2, "big") + b"\xff\xd9" * 29999
+    (tmp_path / "b.jpg").write_bytes(data[:2] + comment + comment + data[2:])
+    assert picture_size(tmp_path / "b.jpg") == (47, 31)
+
+
+def test_size_of_a_turned_picture_is_that_of_the_upright_one(tmp_path):
+    data = cv2.imencode(".jpg", np.zeros((30, 40, 3), np.uint8))[1].tobytes()
+    # A TIFF head with one entry: orientation (0x0112), a short, 6: turn by 90 degrees.
+    tiff = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    exif = b"Exif\x00\x00" + tiff
+    (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])
+    assert read_picture(tmp_path / "a.jpg").shape == (40, 30, 3)
+    assert picture_size(tmp_path / "a.jpg") == (30, 40)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Two seconds at 10 frames a second; frame i is grey of 10 i."""
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(20):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * i, np.uint8), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("every", "expected"), [(0.5, [0, 5, 10, 15]), (0.25, [0, 3, 6, 9, 12, 15, 18]), (0, list(range(20))), (100, [0])])
+def test_video_frames_at_a_rate(video, every, expected):
+    people = images(video, every)
+    assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == expected
+    assert [p.name for p in people.pictures] == [f"{100 * i:09d}.jpg" for i in expected]
+    assert people.boxes[0].tolist() == [0, 0, 63, 47]
+
+
+def test_frames_are_decoded_once_and_again_when_the_video_changes(video):
+    first = frames(video)
+    assert first.parent == video.parent / ".poseling-frames"
+    stamp = (first / "000000000.jpg").stat().st_mtime_ns
+    assert frames(video) == first
+    assert (first / "000000000.jpg").stat().st_mtime_ns == stamp
+    assert frames(video, 1.0) != first
+    os.utime(video, ns=(0, 0))
+    assert frames(video) != first
+    assert frames(video, cache=video.parent / "there").parent == video.parent / "there"
+
+
+def test_a_cut_video_is_an_error_and_leaves_nothing(video):
+    video.write_bytes(video.read_bytes()[:600])
+    with pytest.raises(ValueError, match=r"clip\.mp4: is no video that can be decoded"):
+        images(video)
+    assert list((video.parent / ".poseling-frames").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(video):
+    blocker = video.parent / "file"
+    blocker.write_text("not a folder")
+    with pytest.raises(OSError, match=r"file: cannot be written to"):
+        images(video, cache=blocker)
+
+
+def test_a_rate_below_zero_is_an_error(video):
+    with pytest.raises(ValueError, match="every is -1"):
+        images(video, every=-1)
+
+
+@pytest.mark.shared
+def test_a_real_video(shared, tmp_path):
+    people = images(shared / "data/videos/pose_squats.mp4", every=2.0, cache=tmp_path)
+    assert len(people) == 7  # 65 frames at 5 a second: 0, 2, ..., 12 seconds
+    assert people.boxes[0].tolist() == [0, 0, 719, 1279]

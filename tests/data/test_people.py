@@ -1,0 +1,114 @@
+"""People: choosing, joining, converting, and reading pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from poseling.data.people import Finding, People, from_joints, join, read_picture
+from poseling.skeleton import COCO17, LSP14, MPII16
+
+
+def people(skeleton=LSP14, count=3, name="set", head=None, **more):
+    joints = np.arange(count * len(skeleton) * 2, dtype=np.float32).reshape(count, -1, 2)
+    boxes = np.tile(np.array([0, 0, 9, 19], np.float32), (count, 1))
+    return People(
+        name, skeleton, tuple(Path(f"{name}{i}.jpg") for i in range(count)), boxes, joints, np.full((count, len(skeleton)), 2, np.uint8), head, **more
+    )
+
+
+@pytest.mark.parametrize(("which", "rows"), [(slice(1, None), [1, 2]), ([2, 0], [2, 0]), (np.array([True, False, True]), [0, 2])])
+def test_choosing(which, rows):
+    everyone = people(head=np.array([5, 6, 7], np.float32))
+    some = everyone[which]
+    assert [p.name for p in some.pictures] == [f"set{i}.jpg" for i in rows]
+    np.testing.assert_array_equal(some.joints, everyone.joints[rows])
+    np.testing.assert_array_equal(some.head, everyone.head[rows])
+
+
+def test_shapes_are_checked():
+    with pytest.raises(ValueError, match=r"set: visible has shape \(1, 14\), expected \(1, 17\)"):
+        People("set", COCO17, (Path("a"),), np.zeros((1, 4)), np.zeros((1, 17, 2)), np.zeros((1, 14), np.uint8))
+
+
+def test_converting_leaves_unknown_joints_unlabelled():
+    coco = people(COCO17, 1)
+    lsp = coco.to(LSP14)
+    assert lsp.visible[0].tolist() == [2] * 12 + [0, 0]  # neck and head top
+    assert lsp.joints[0, 0].tolist() == coco.joints[0, COCO17.index("right_ankle")].tolist()
+    assert lsp.joints[0, 12].tolist() == [0, 0]
+
+
+def test_joining_takes_the_first_skeleton_and_keeps_what_was_found():
+    note = Finding("missing picture", Path("x.jpg"), 4, "gone")
+    both = join(people(LSP14, 2, "a", terms="one"), people(MPII16, 1, "b", terms="two", found=(note,), head=np.ones(1, np.float32)))
+    assert both.name == "a+b"
+    assert both.skeleton == LSP14
+    assert len(both) == 3
+    assert both.head is None  # a has none
+    assert both.terms == "a: one; b: two"
+    assert both.found == (note,)
+    assert both.visible[2].tolist() == [2] * 14
+
+
+def test_without_labels():
+    bare = people(head=np.ones(3, np.float32)).without_labels()
+    assert not bare.labelled
+    assert bare.head is None
+    assert bare.boxes[0].tolist() == [0, 0, 9, 19]
+
+
+def test_given_boxes_are_kept_and_bad_ones_left_out(tmp_path):
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"here")
+    boxes = np.array([[0, 0, 5, 5], [4, 4, 4, 8], [0, 0, np.nan, 1], [-3, 2, 7, 9]])
+    got = from_joints("set", LSP14, [picture] * 4, np.zeros((4, 14, 2)), np.zeros((4, 14), int), boxes=boxes)
+    np.testing.assert_array_equal(got.boxes, boxes[[0, 3]])
+    assert [(f.kind, f.person) for f in got.found] == [("empty box", 1), ("empty box", 2)]
+    assert "4, 4, 4, 8" in got.found[0].message
+
+
+def test_a_person_with_one_joint_has_no_box(tmp_path):
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"here")
+    visible = np.zeros((2, 14), int)
+    visible[0, 3], visible[1, :2] = 2, 2
+    joints = np.ones((2, 14, 2))
+    joints[1, 0] = 8, 9
+    got = from_joints("set", LSP14, [picture] * 2, joints, visible)
+    assert got.boxes.tolist() == [[1, 1, 8, 9]]
+    assert [(f.kind, f.person) for f in got.found] == [("empty box", 0)]
+
+
+@pytest.fixture
+def noise():
+    return cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8), (0, 0), 2)
+
+
+def test_pictures_come_as_rgb(tmp_path):
+    bgr = np.zeros((4, 6, 3), np.uint8)
+    bgr[..., 0] = 255  # blue
+    cv2.imwrite(str(tmp_path / "blue.png"), bgr)
+    picture = read_picture(tmp_path / "blue.png")
+    assert picture.shape == (4, 6, 3)
+    assert picture[0, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.98])
+def test_a_cut_picture_is_an_error_that_names_it(tmp_path, noise, suffix, share):
+    data = cv2.imencode(suffix, noise)[1].tobytes()
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(OSError, match=rf"cut\{suffix}: is not a whole picture"):
+        read_picture(path)
+    path.write_bytes(data)
+    assert read_picture(path).shape == (60, 80, 3)
+
+
+def test_a_missing_picture_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(OSError, match=r"gone\.jpg: cannot be read"):
+        read_picture(tmp_path / "gone.jpg")

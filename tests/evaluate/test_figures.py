@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from poseling.data.people import from_joints, read_picture
+from poseling.evaluate.figures import cases, choose, curves, over_seeds
+from poseling.skeleton import LSP14
+
+
+@pytest.fixture
+def people(tmp_path: Path):
+    """Five people of 14 joints on dark green pictures."""
+    rng = np.random.default_rng(0)
+    joints = rng.uniform(30, 90, (5, 14, 2))
+    paths = [tmp_path / f"im{i}.png" for i in range(5)]
+    for path in paths:
+        cv2.imwrite(str(path), np.full((120, 120, 3), (0, 40, 0), np.uint8))
+    return from_joints("five", LSP14, paths, joints, np.full((5, 14), 2))
+
+
+def near(picture, colour, tolerance=12):
+    """How many pixels have this RGB colour."""
+    return int((np.abs(picture.astype(int) - colour).max(-1) <= tolerance).sum())
+
+
+def test_over_seeds_by_hand():
+    epochs, low, mean, high = over_seeds([[(1, 0.2), (2, 0.5)], [(1, 0.4), (2, 0.7), (3, 0.9)]])
+    assert epochs.tolist() == [1, 2, 3]
+    assert low.tolist() == [0.2, 0.5, 0.9]
+    assert mean == pytest.approx([0.3, 0.6, 0.9])
+    assert high.tolist() == [0.4, 0.7, 0.9]
+
+
+def test_choose_by_hand():
+    errors = np.array([0.5, np.nan, 0.1, 0.4, 0.2, 0.3])
+    chosen = {name: who.tolist() for name, who in choose(errors, 2).items()}
+    assert chosen == {"worst": [0, 3], "median": [4, 5], "best": [2, 4]}
+    assert len(choose(errors, 9)["worst"]) == 5  # as many as there are
+    with pytest.raises(ValueError, match="nobody was measured"):
+        choose(np.full(3, np.nan), 2)
+
+
+def test_curves_shows_every_arm(tmp_path):
+    baseline, distilled = [(e, e / 10) for e in range(6)], [(e, e / 8) for e in range(6)]
+    curves({"baseline": [baseline]}, tmp_path / "one.png")
+    curves({"baseline": [baseline], "distilled": [distilled]}, tmp_path / "two.png", teacher=0.8)
+    one, two = read_picture(tmp_path / "one.png"), read_picture(tmp_path / "two.png")
+    orange = (0xD5, 0x5E, 0x00)
+    assert near(one, orange) == 0
+    assert near(two, orange) > 500
+
+
+def test_cases_puts_the_teacher_beside_the_student(tmp_path, people):
+    errors = np.linspace(0.1, 0.5, 5)
+    guess = people.joints + 3
+    cases(people, guess, None, errors, tmp_path / "alone.png", columns=2)
+    cases(people, guess, guess, errors, tmp_path / "both.png", columns=2)
+    alone, both = read_picture(tmp_path / "alone.png"), read_picture(tmp_path / "both.png")
+    assert both.shape[1] == 2 * alone.shape[1]
+    assert near(both, (0, 40, 0)) > 100_000  # the pictures are there
+
+
+def test_joints_that_are_not_known_are_not_drawn(tmp_path, people):
+    nothing = np.full_like(people.joints, np.nan)
+    cases(people, nothing, None, np.arange(5.0), tmp_path / "none.png", columns=1)
+    cases(people, people.joints + 9, None, np.arange(5.0), tmp_path / "some.png", columns=1)
+    # without a guess all is grey but the pictures' dark green: the truth is black and white
+    none, some = (read_picture(tmp_path / name).astype(int) for name in ("none.png", "some.png"))
+    vivid = [int((p.max(-1) - p.min(-1) > 80).sum()) for p in (none, some)]
+    assert vivid[0] == 0
+    assert vivid[1] > 1000

@@ -1,0 +1,149 @@
+import io
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from poseling.evaluate.report import Arm, Difference, Report, gap_closed, installed_versions, write
+
+TEACHER = Arm("teacher", [0.90], 25_594_624, 28.0945)
+BASELINE = Arm("baseline", [0.80, 0.82, 0.81], 3_287_936, 3.9073, 20, {"Head": 0.9, "Ankle": math.nan}, 145.0)
+DISTILLED = Arm("distilled", [0.84, 0.85, 0.83], 3_287_936, 3.9073, 20, {"Head": 0.92, "Ankle": 0.7}, 140.0)
+REPORT = Report(
+    "fpd",
+    "lsp",
+    "PCK@0.2",
+    (0, 1, 2),
+    TEACHER,
+    BASELINE,
+    DISTILLED,
+    "poseling distill fpd --seeds 3",
+    images_per_second={"supervised": 145.0, "distilled": 140.0},
+    versions={"torch": "2.13"},
+    curves={"baseline": [(1, 0.2), (2, 0.4)]},
+)
+ONE_SEED = replace(REPORT, seeds=(7,), baseline=replace(BASELINE, values=[0.80]), distilled=replace(DISTILLED, values=[0.84]))
+
+
+@given(*[st.floats(0, 1)] * 3)
+def test_gap_closed_is_its_formula_and_turns_with_the_metric(distilled, baseline, teacher):
+    assume(abs(teacher - baseline) > 1e-6)
+    share = gap_closed(distilled, baseline, teacher)
+    if teacher > baseline:
+        assert baseline + share * (teacher - baseline) == pytest.approx(distilled)
+    else:
+        assert share is None
+    # errors instead of rates: the same share, at the same gap
+    assert gap_closed(1 - distilled, 1 - baseline, 1 - teacher, higher_is_better=False) == (None if share is None else pytest.approx(share, abs=1e-6))
+
+
+def test_gap_closed_by_hand():
+    assert gap_closed(0.85, 0.80, 0.90) == pytest.approx(0.5)
+    assert gap_closed(0.78, 0.80, 0.90) == pytest.approx(-0.2)
+    assert gap_closed(0.85, 0.80, 0.80) is None
+    assert gap_closed(90.0, 100.0, 80.0, higher_is_better=False) == pytest.approx(0.5)
+
+
+def test_the_share_over_seeds():
+    gap = REPORT.gap_closed
+    # (0.84 - 0.80) / 0.10, (0.85 - 0.82) / 0.08, (0.83 - 0.81) / 0.09
+    assert gap.values == pytest.approx([0.4, 0.375, 2 / 9])
+    assert gap.mean == pytest.approx((0.4 + 0.375 + 2 / 9) / 3)
+    assert gap.spread == pytest.approx(0.0963, abs=1e-4)
+
+
+def test_json_has_the_promised_keys_and_survives_the_file(tmp_path):
+    write(REPORT, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    promised = ("recipe", "data", "metric", "seeds", "teacher", "baseline", "distilled", "gap_closed", "images_per_second", "command", "versions")
+    assert set(promised) <= set(found)
+    assert found["seeds"] == 3
+    assert found["teacher"].items() >= {"value": 0.90, "params": 25_594_624, "gmac": 28.0945}.items()
+    assert found["baseline"]["values"] == [0.80, 0.82, 0.81]
+    assert found["baseline"]["mean"] == pytest.approx(0.81)
+    assert found["distilled"]["mean"] == pytest.approx(0.84)
+    assert found["gap_closed"]["mean"] == pytest.approx(REPORT.gap_closed.mean)
+    assert found["images_per_second"] == {"supervised": 145.0, "distilled": 140.0, "live_teacher": None}
+    assert found["baseline"]["per_joint"] == {"Head": 0.9, "Ankle": None}  # NaN is no JSON
+    assert "baseline_longer" not in found
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.json", "report.md"]
+    assert (tmp_path / "out" / "report.md").read_text() == REPORT.to_markdown()
+
+
+def test_the_longer_baseline_has_its_own_line_and_its_own_difference():
+    longer = Arm("baseline, 40 epochs", [0.83, 0.84, 0.85])
+    report = replace(REPORT, baseline_longer=longer)
+    assert report.to_json()["baseline_longer"]["mean"] == pytest.approx(0.84)
+    over_baseline, over_longer = report.differences()
+    assert over_baseline.values == pytest.approx([0.04, 0.03, 0.02])
+    assert over_longer.values == pytest.approx([0.01, 0.01, -0.02])
+    assert over_longer.beyond_spread is False
+    assert "distilled - baseline, 40 epochs = +0.000 ± 0.017 over 3 seeds: this does NOT exceed the spread" in report.to_markdown()
+    assert [arm.name for arm in report.arms] == ["teacher", "baseline", "baseline, 40 epochs", "distilled"]
+
+
+def test_the_difference_is_paired_by_seed():
+    # Seeds differ by 0.2, distilled is 0.01 or 0.02 above its own baseline: only the pairing shows it.
+    difference = replace(
+        REPORT, baseline=replace(BASELINE, values=[0.5, 0.6, 0.7]), distilled=replace(DISTILLED, values=[0.51, 0.62, 0.71])
+    ).differences()[0]
+    assert difference.mean == pytest.approx(0.04 / 3)
+    assert difference.spread == pytest.approx(0.00577, abs=1e-5)
+    assert difference.beyond_spread is True
+
+
+def test_words_claim_no_more_than_the_seeds():
+    assert "distilled - baseline = +0.030 ± 0.010 over 3 seeds: better, and by more than the spread" in REPORT.to_markdown()
+    assert "+0.040, from one seed. One seed cannot tell a gain from chance" in ONE_SEED.to_markdown()
+    assert "worse, and by more" in Difference("d - b", [-0.03, -0.02]).in_words()
+    assert "better, and by more" in Difference("d - b", [-3.0, -2.0], higher_is_better=False).in_words(1)
+    # 0.01 and 0.03 have the mean 0.02 and the standard deviation 0.0141; 0 and 0.02 have 0.01 and 0.0141
+    assert Difference("d - b", [0.01, 0.03]).beyond_spread is True
+    assert Difference("d - b", [0.0, 0.02]).beyond_spread is False
+
+
+def test_a_teacher_that_is_not_better_is_said_in_words():
+    report = replace(REPORT, teacher=replace(TEACHER, values=[0.815]))
+    assert report.gap_closed.values[1] is None
+    assert report.gap_closed.mean is None
+    assert report.to_json()["gap_closed"]["mean"] is None
+    assert "The teacher (0.815) is not better than the baseline (0.810) in 1 of 3 seeds: there is no gap to close there" in report.to_markdown()
+
+
+def test_recipes_without_a_control_or_a_teacher_say_so():
+    unlabelled, plain = replace(REPORT, baseline=None), replace(REPORT, teacher=None, distilled=None)
+    assert "There is no baseline here, so these runs do not show what a teacher is worth." in unlabelled.to_markdown()
+    assert "There is no teacher here" in plain.to_markdown()
+    assert unlabelled.differences() == plain.differences() == []
+    assert unlabelled.to_json()["baseline"] is unlabelled.to_json()["gap_closed"] is plain.to_json()["teacher"] is None
+    assert [arm.name for arm in plain.arms] == ["baseline"]
+    assert plain.table().row_count == 1
+    with pytest.raises(ValueError, match="needs a baseline or a distilled student"):
+        replace(plain, baseline=None)
+
+
+def test_table_and_markdown_hold_the_same_numbers():
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(REPORT.table())
+    text, markdown = console.export_text(), REPORT.to_markdown()
+    for cell in ("0.900", "0.810 ± 0.010", "0.840 ± 0.010", "33% ± 10%", "25.59", "28.09", "3.29", "145.0"):
+        assert cell in text
+        assert cell in markdown
+    assert "| baseline | 0.900 |  |" in markdown  # by joint, with nothing where nobody was labelled
+
+
+def test_runs_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="distilled has 2 values for 3 seeds"):
+        replace(REPORT, distilled=replace(DISTILLED, values=[0.8, 0.9]))
+    with pytest.raises(ValueError, match="diverged"):
+        replace(REPORT, baseline=replace(BASELINE, values=[0.8, math.nan, 0.8]))
+    with pytest.raises(ValueError, match="images_per_second has teacher"):
+        replace(REPORT, images_per_second={"teacher": 3.0})
+
+
+def test_versions_name_python_and_torch():
+    assert {"python", "torch", "numpy"} <= set(installed_versions())

@@ -1,0 +1,239 @@
+"""A small trained hourglass, exported once, and networks of one pooling layer through every decoding."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from poseling.codecs import codec
+from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.picture import normalise
+from poseling.export import onnx as exporting
+from poseling.export.onnx import Deployed, export
+from poseling.export.parity import Parity, ParityError
+from poseling.geometry import Crop
+from poseling.models import zoo
+from poseling.runtime import Network
+from poseling.skeleton import LSP14
+from poseling.spec import KEY, PoseSpec
+from poseling.train import checkpoint
+
+SIZE = (64, 64)
+LICENCES = {"code": "Apache-2.0", "weights": "CC0", "data": "drawn"}
+SPEC = PoseSpec("hourglass-1x32", LSP14, Heatmap(SIZE).fields(), SIZE, colour="bgr", licences=LICENCES, recipe="test", arguments={"steps": 15})
+
+
+def discs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Crops (N, 64, 64, 3) RGB with a disc of its own colour at each of 14 joints, and the joints (N, 14, 2)."""
+    random = np.random.default_rng(seed)
+    joints = random.uniform(6, 57, (count, 14, 2)).astype(np.float32)
+    crops = np.kron(random.integers(96, 160, (count, 8, 8, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
+    hues = np.array([[(k * 180 / 14, 255, 255 if k % 2 else 140) for k in range(14)]], np.uint8)
+    colours = cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0].tolist()
+    for crop, points in zip(crops, joints, strict=True):
+        for colour, (x, y) in zip(colours, points.round().astype(int).tolist(), strict=True):
+            cv2.circle(crop, (x, y), 4, colour, -1)
+    return crops, joints
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of an hourglass that looks at its input: fifteen steps on discs."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = zoo.build(SPEC.model, len(LSP14)).train()
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    crops, joints = (torch.from_numpy(a) for a in discs(240, 0))
+    for i in range(0, 240, 16):
+        targets, _ = codec(SPEC.codec).encode(joints[i : i + 16], torch.ones(16, 14))
+        loss = ((network(normalise(crops[i : i + 16], SPEC))[:, -1] - targets) ** 2).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    path = tmp_path_factory.mktemp("trained") / "small.safetensors"
+    checkpoint.save(path, network, SPEC)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Path) -> tuple[Path, Parity]:
+    out = trained.with_suffix(".onnx")
+    return out, export(trained, out, crops=discs(32, 1)[0])
+
+
+class Pool(nn.Module):
+    """(B, 3, 64, 64) to fourteen mixtures of the colours, pooled to (B, 1, 14, 16, 16): a network that exports in a second."""
+
+    def __init__(self, joints: int) -> None:
+        super().__init__()
+        mixture = torch.from_numpy(np.random.default_rng(0).normal(size=(joints, 3, 1, 1)).astype(np.float32))
+        self.mixture = nn.Parameter(mixture)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(nn.functional.conv2d(pictures, self.mixture), 4)[:, None]
+
+
+@pytest.fixture
+def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(zoo.MODELS, "pool", lambda variant, joints: Pool(joints))
+    return tmp_path / "pool.safetensors"
+
+
+def run(model: Path, crops: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return dict(zip((o.name for o in session.get_outputs()), session.run(None, {"crops": crops}), strict=True))
+
+
+def torch_says(path: Path, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """PyTorch's joints and scores, its input normalised by numpy: what the file must say."""
+    network, spec = checkpoint.load(path)
+    ordered = crops[..., ::-1] if spec.colour == "bgr" else crops
+    pictures = ((ordered / 255 - spec.mean) / spec.std).transpose(0, 3, 1, 2).astype(np.float32)
+    with torch.no_grad():
+        xy, score = codec(spec.codec).decode(network(torch.from_numpy(pictures))[:, -1])
+    return xy.numpy(), score.numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_file_says_what_the_network_says(trained: Path, exported: tuple[Path, Parity], batch: int):
+    crops = discs(batch, 2)[0]
+    said, (xy, score) = run(exported[0], crops), torch_says(trained, crops)
+    assert said.keys() == {"xy", "score"}
+    np.testing.assert_allclose(said["xy"], xy, atol=0.01)
+    np.testing.assert_allclose(said["score"], score, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_parity_is_measured_on_the_given_crops(exported: tuple[Path, Parity]):
+    _, found = exported
+    assert (found.crops, found.source) == (32, "given")
+    assert found.max_pixels < 0.01
+    assert found.max_score < 1e-4
+    assert found.varied > 5
+
+
+@pytest.mark.slow
+def test_the_spec_comes_back_from_the_file(exported: tuple[Path, Parity]):
+    model = onnx.load(exported[0])
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    spec = PoseSpec.from_json(metadata[KEY])
+    assert codec(spec.codec) == codec(SPEC.codec)
+    assert replace(spec, codec=SPEC.codec) == SPEC  # JSON has lists where the codec's fields have tuples
+    assert metadata["licence"] == "code Apache-2.0, weights CC0, data drawn"
+    assert metadata["skeleton"].startswith("lsp14: right_ankle, right_knee,")
+    assert Network(exported[0]).spec == spec
+
+
+@pytest.mark.slow
+def test_the_file_tells_nothing_of_the_machine_that_made_it(exported: tuple[Path, Parity]):
+    content = exported[0].read_bytes()
+    assert b".py" not in content
+    assert str(Path(exporting.__file__).parents[1]).encode() not in content
+
+
+@pytest.mark.slow
+def test_the_runtime_says_what_torch_says_of_a_picture(trained: Path, exported: tuple[Path, Parity]):
+    drawn = discs(2, 3)[0]
+    picture = cv2.resize(np.concatenate(list(drawn), 1), (400, 200), interpolation=cv2.INTER_CUBIC)  # two crops side by side
+    boxes = np.array([(20.0, 25.0, 170.0, 180.0), (205.5, 10.25, 390.0, 190.0)])
+    pose = Network(exported[0], threads=1)(picture[..., ::-1], boxes)
+    crops = [Crop.from_box(box, SIZE, SPEC.padding) for box in boxes]
+    xy, score = torch_says(trained, np.stack([crop.warp(picture) for crop in crops]))
+    expected = np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)])
+    assert np.abs(pose.xy - expected).max() < 0.05
+    np.testing.assert_allclose(pose.score, score, atol=1e-4)
+    assert np.ptp(pose.xy[:, :, 0]) > 100  # and there is something to compare
+
+
+@pytest.mark.slow
+def test_a_spoilt_weight_is_found_and_nothing_is_written(
+    trained: Path, exported: tuple[Path, Parity], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spoilt = onnx.load(exported[0])
+    weight = next(w for w in spoilt.graph.initializer if w.name.endswith("stacks.0.score.weight"))
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[3] *= -1  # the map of the left hip, upside down
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    monkeypatch.setattr(exporting, "graph", lambda deployed: spoilt)
+    out = tmp_path / "spoilt.onnx"
+    with pytest.raises(
+        ParityError, match=r"small\.safetensors.*spoilt\.onnx was not written.*of 448 joints are off by more than 0\.05 px, the worst by \d"
+    ):
+        export(trained, out, crops=discs(32, 1)[0])
+    assert list(tmp_path.iterdir()) == []
+
+    out.write_bytes(b"an earlier file")
+    with pytest.raises(ParityError):
+        export(trained, out, crops=discs(32, 1)[0])
+    assert out.read_bytes() == b"an earlier file"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+# The hourglass above has dark without softmax.
+@pytest.mark.slow
+@pytest.mark.parametrize(("decoding", "softmax"), [("plain", False), ("plain", True), ("quarter", False), ("quarter", True), ("dark", True)])
+def test_every_decoding_is_in_the_graph(pool: Path, decoding: Literal["plain", "quarter", "dark"], softmax: bool):
+    spec = replace(SPEC, model="pool-", codec=Heatmap(SIZE, decoding=decoding, softmax=softmax).fields())
+    checkpoint.save(pool, Pool(14), spec)
+    out = pool.with_suffix(".onnx")
+    found = export(pool, out, crops=discs(40, 1)[0])
+    assert found.crops == 40
+    for batch in (1, 5):
+        crops = discs(batch, 2)[0]
+        said, (xy, score) = run(out, crops), torch_says(pool, crops)
+        np.testing.assert_allclose(said["xy"], xy, atol=0.01)
+        np.testing.assert_allclose(said["score"], score, atol=1e-4)
+    assert json.loads(onnx.load(out).metadata_props[0].value)["codec"]["decoding"] == decoding
+
+
+def test_a_raw_file_gives_maps_that_its_own_codec_reads(pool: Path):
+    spec = replace(SPEC, model="pool-", codec=Heatmap(SIZE, softmax=True).fields())
+    checkpoint.save(pool, Pool(14), spec)
+    out = pool.with_suffix(".onnx")
+    export(pool, out, raw=True, crops=discs(32, 1)[0])
+    crops = discs(2, 2)[0]
+    said, (xy, _) = run(out, crops), torch_says(pool, crops)
+    assert said.keys() == {"maps"}
+    assert said["maps"].shape == (2, 14, 16, 16)
+    np.testing.assert_allclose(said["maps"].sum((2, 3)), 2 * np.pi * 2.0**2, rtol=1e-4)  # a softmax in units of a Gaussian of sigma 2
+    written = PoseSpec.from_json({e.key: e.value for e in onnx.load(out).metadata_props}[KEY])
+    assert written.outputs == ("maps",)
+    np.testing.assert_allclose(codec(written.codec).decode(torch.from_numpy(said["maps"]))[0].numpy(), xy, atol=0.01)
+    with pytest.raises(ValueError, match=r"pool\.onnx: gives maps.*without --raw"):
+        Network(out)
+
+
+def test_without_crops_the_result_says_that_they_were_drawn(pool: Path):
+    checkpoint.save(pool, Pool(14), replace(SPEC, model="pool-", codec=Heatmap(SIZE, decoding="plain").fields()))
+    assert export(pool, pool.with_suffix(".onnx")).source == "synthetic"
+
+
+def test_crops_that_do_not_fit_are_refused(pool: Path):
+    checkpoint.save(pool, Pool(14), replace(SPEC, model="pool-"))
+    with pytest.raises(ValueError, match=r"expected uint8 \(N, 64, 64, 3\)"):
+        export(pool, pool.with_suffix(".onnx"), crops=np.zeros((32, 32, 32, 3), np.uint8))
+    with pytest.raises(ValueError, match="is the checkpoint itself"):
+        export(pool, pool)
+
+
+def test_the_last_stack_is_the_answer():
+    class Two(nn.Module):
+        def forward(self, pictures: Tensor) -> Tensor:
+            maps = pictures.new_zeros(len(pictures), 2, 14, 16, 16)
+            maps[:, 0, :, 1, 1], maps[:, 1, :, 15, 15] = 1, 1
+            return maps
+
+    spec = replace(SPEC, codec=Heatmap(SIZE, decoding="plain").fields())
+    xy, _ = Deployed(Two(), spec)(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    assert xy == pytest.approx(63)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from poseling.runtime.video import Writer, frames, pictures, rate
+
+RAMP = range(20, 240, 20)  # the grey of each frame
+
+
+def grey(level: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
+    return np.full((size[1], size[0], 3), level, np.uint8)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Eleven frames at five a second, each of one grey, brighter from frame to frame."""
+    path = tmp_path / "ramp.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (64, 48))
+    for level in RAMP:
+        writer.write(grey(level))
+    writer.release()
+    return path
+
+
+def test_a_video_gives_all_its_frames_in_order_with_their_times(video: Path):
+    found = list(frames(video))
+    assert [index for index, _, _ in found] == list(range(11))
+    np.testing.assert_allclose([seconds for _, seconds, _ in found], np.arange(11) / 5, atol=1e-6)
+    np.testing.assert_allclose([picture.mean() for _, _, picture in found], RAMP, atol=4)
+    assert rate(video) == 5
+    assert pictures(video) == ()
+
+
+def test_a_picture_has_no_time(tmp_path: Path):
+    colours = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), colours)
+    [(index, seconds, picture)] = frames(tmp_path / "a.png")
+    assert (index, seconds) == (0, None)
+    np.testing.assert_array_equal(picture, colours)  # BGR, as OpenCV writes and reads
+
+
+def test_a_folder_gives_its_pictures_by_name(tmp_path: Path):
+    for name, level in (("b.png", 2), ("a.PNG", 1), ("c.bmp", 3)):
+        (tmp_path / name).write_bytes(cv2.imencode(Path(name).suffix.lower(), grey(level))[1].tobytes())
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "folder.png").mkdir()
+    assert [picture[0, 0, 0] for _, _, picture in frames(tmp_path)] == [1, 2, 3]
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="absent: there is no such"):
+        next(frames(tmp_path / "absent"))
+    with pytest.raises(ValueError, match="holds no picture"):
+        next(frames(tmp_path))
+    whole = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))[1].tobytes()
+    for content in (b"", b"words", whole[: len(whole) // 2], whole[:-2]):  # the last lacks no more than its end marker
+        (tmp_path / "bad.jpg").write_bytes(content)
+        with pytest.raises(OSError, match=rf"bad\.jpg: is not a whole picture \({len(content)} bytes\)"):
+            next(frames(tmp_path / "bad.jpg"))
+
+
+def test_a_jpeg_that_opencv_4_fills_with_grey_is_cut_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = cv2.imencode(".jpg", grey(90))[1].tobytes()
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: grey(90))
+    (tmp_path / "cut.jpg").write_bytes(whole)
+    assert len(list(frames(tmp_path / "cut.jpg"))) == 1
+    (tmp_path / "cut.jpg").write_bytes(whole[:-2])
+    with pytest.raises(OSError, match="is not a whole picture"):
+        next(frames(tmp_path / "cut.jpg"))
+
+
+def test_a_video_that_is_none_or_is_cut_is_named(tmp_path: Path, video: Path):
+    bad = tmp_path / "bad.mp4"
+    for content in (b"words", video.read_bytes()[: video.stat().st_size // 2]):
+        bad.write_bytes(content)
+        with pytest.raises(OSError, match=r"bad\.mp4: is no video that OpenCV can read, or is cut short"):
+            next(frames(bad))
+
+
+def test_a_video_that_ends_early_gives_what_it_has_and_then_says_so(tmp_path: Path):
+    path = tmp_path / "cut.avi"  # an AVI announces its length at its front, so it still opens when its end is missing
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
+    noise = np.random.default_rng(0)
+    for _ in range(20):
+        writer.write(noise.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    assert len(list(frames(path))) == 20
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    seen = []
+    with pytest.raises(OSError, match=r"cut\.avi: ends after \d+ of 20 frames"):
+        seen.extend(index for index, _, _ in frames(path))
+    reader = frames(path)
+    assert next(reader)[0] == 0
+
+
+@pytest.mark.parametrize("out", ["drawn", "drawn/other.mp4"])
+def test_a_video_is_written_as_mp4_at_its_own_rate(tmp_path: Path, video: Path, out: str):
+    with Writer(video, tmp_path / out) as writer:
+        for index, _, picture in frames(video):
+            writer.write(index, 255 - picture)
+    assert writer.target == tmp_path / ("drawn/ramp.mp4" if out == "drawn" else out)
+    back = list(frames(writer.target))
+    np.testing.assert_allclose([picture.mean() for _, _, picture in back], [255 - level for level in RAMP], atol=6)
+    assert rate(writer.target) == 5
+    assert list(writer.target.parent.iterdir()) == [writer.target]
+
+
+def test_a_video_that_is_broken_off_is_whole_up_to_there(tmp_path: Path, video: Path):
+    def stop_after_five() -> None:
+        with Writer(video, tmp_path / "drawn") as writer:
+            for index, _, picture in frames(video):
+                writer.write(index, picture)
+                if index == 4:
+                    raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_after_five()
+    assert len(list(frames(tmp_path / "drawn" / "ramp.mp4"))) == 5
+
+
+def test_nothing_written_leaves_nothing(tmp_path: Path, video: Path):
+    with Writer(video, tmp_path / "drawn"):
+        pass
+    assert not (tmp_path / "drawn").exists()
+
+
+def test_pictures_keep_their_names(tmp_path: Path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name, level in (("a.png", 10), ("b.bmp", 20)):
+        cv2.imwrite(str(source / name), grey(level))
+    for out, where in ((tmp_path / "all", source), (tmp_path / "one", source / "b.bmp")):
+        with Writer(where, out) as writer:
+            for index, _, picture in frames(where):
+                writer.write(index, picture + 1)
+        there = {p.name: cv2.imread(str(p))[0, 0, 0] for p in out.iterdir()}
+        assert there == ({"a.png": 11, "b.bmp": 21} if where == source else {"b.bmp": 21})
+    with Writer(source / "a.png", tmp_path / "as.webp") as writer:
+        writer.write(0, grey(99))
+    assert (tmp_path / "as.webp").is_file()
+
+
+def test_a_folder_with_one_picture_is_still_a_folder(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), grey(10))
+    with Writer(tmp_path / "in", tmp_path / "out") as writer:
+        writer.write(0, grey(11))
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_outputs_that_do_not_fit_are_refused(tmp_path: Path, video: Path):
+    cv2.imwrite(str(tmp_path / "a.png"), grey(1))
+    with pytest.raises(ValueError, match=r"drawn\.png: cannot be written as \.png; use \.mp4"):
+        Writer(video, tmp_path / "drawn.png")
+    with pytest.raises(ValueError, match=r"drawn\.mp4: cannot be written as \.mp4; use \.jpg"):
+        Writer(tmp_path / "a.png", tmp_path / "drawn.mp4")
+    with pytest.raises(ValueError, match=r"drawn\.png: is one file, but .* is a folder"):
+        Writer(tmp_path, tmp_path / "drawn.png")
+
+
+def test_the_source_is_never_replaced(tmp_path: Path, video: Path):
+    cv2.imwrite(str(tmp_path / "a.png"), grey(1))
+    for source, out in ((video, video), (video, tmp_path), (tmp_path / "a.png", tmp_path), (tmp_path, tmp_path)):
+        with pytest.raises(ValueError, match="is the source itself"):
+            Writer(source, out)

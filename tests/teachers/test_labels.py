@@ -1,0 +1,419 @@
+"""The store: what it gives back, what it survives (kill -9, several writers, a full disk), and what it refuses.
+
+The teachers here are fakes that know a person by the picture's colour, so that their answers can be worked out by hand. Run as a script, this file is a
+writer in a process of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import fsspec
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from poseling.codecs.heatmap import Heatmap
+from poseling.data.people import People
+from poseling.geometry import Crop
+from poseling.skeleton import COCO17, LSP14, MPII16, Skeleton
+from poseling.teachers.base import Answer
+from poseling.teachers.labels import Labelled, Labels, keys, label
+from poseling.teachers.packing import quantise
+from poseling.teachers.store import Manifest, Store
+
+CODEC = Heatmap((32, 32), sigma=1.0)
+
+
+@dataclass
+class Colours:
+    """A teacher that answers by the colour of a crop's middle: the same joints for the same colour, whatever the view."""
+
+    name: str = "colours"
+    digest: str = "c0ffee"
+    skeleton: Skeleton = COCO17
+    size: tuple[int, int] = (32, 32)
+    padding: float = 1.0
+    map_size: tuple[int, int] | None = (8, 8)
+    pixel: tuple[float, float] | None = CODEC.pixel
+    licences: dict[str, str] = field(default_factory=lambda: {"weights": "CC0"})
+    log: Path | None = None
+    delay: float = 0.0
+    asked: list[int] = field(default_factory=list)
+
+    def said(self, colour: int) -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.default_rng(colour)
+        return random.uniform(2, 29, (len(self.skeleton), 2)).astype(np.float32), random.uniform(0.2, 1, len(self.skeleton)).astype(np.float32)
+
+    def __call__(self, crops: Tensor) -> Answer:
+        colours = crops[:, 16, 16, 0].tolist()
+        self.asked += colours
+        time.sleep(self.delay)
+        if self.log is not None:
+            with self.log.open("a") as file:
+                file.write("".join(f"{c}\n" for c in colours))
+        xy, score = (torch.from_numpy(np.stack(part)) for part in zip(*map(self.said, colours), strict=True))
+        maps = None if self.map_size is None else CODEC.encode(xy, torch.ones_like(score))[0] * score[..., None, None]
+        return Answer(xy, score, maps)
+
+
+def points_only(**fields: object) -> Colours:
+    return replace(Colours(map_size=None, pixel=None), **fields)
+
+
+def crowd(folder: Path, count: int, first: int = 1) -> People:
+    """People alone in pictures of one colour each, their number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = tuple(folder / f"{i:03d}.png" for i in range(first, first + count))
+    for i, path in enumerate(paths, first):
+        if not path.exists():
+            cv2.imwrite(str(path), np.full((40, 50, 3), i, np.uint8))
+    boxes = np.tile(np.array([5, 4, 44, 33], np.float32), (count, 1))
+    return People("crowd", LSP14, paths, boxes, np.zeros((count, 14, 2), np.float32), np.zeros((count, 14), np.uint8))
+
+
+def same(a: Labels, b: Labels) -> bool:
+    fields = ("xy", "score", "maps", "map_score", "matrix")
+    return len(a) == len(b) and all(np.array_equal(getattr(a[i], f), getattr(b[i], f)) for i in range(len(a)) for f in fields)
+
+
+@pytest.fixture(params=["folder", "file://", "memory://"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    fsspec.filesystem("memory").store.clear()
+    return {"folder": str(tmp_path / "a [b]" / "labels"), "file://": f"file://{tmp_path}/labels", "memory://": "memory://some/labels"}[request.param]
+
+
+def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
+    people, teacher, heard = crowd(tmp_path / "pictures", 7), Colours(), []
+    done = label(teacher, people, url, batch=3, part=4, progress=lambda *counts: heard.append(counts))
+    assert done == Labelled(done.store, asked=7, already=0, skipped=())
+    assert done.store.startswith(f"{url}/colours-")
+    assert heard == [(3, 7), (6, 7), (7, 7)]
+    labels = Labels.open(url, people, COCO17, teacher)
+    assert len(labels) == 7
+    assert labels.left_out == ()
+    assert labels.manifest == Manifest.of(teacher, False, (1.0,))
+    for i in (0, 3, 6, -1):
+        answer, (xy, score) = labels[i], teacher.said(range(1, 8)[i])
+        np.testing.assert_array_equal(answer.xy, xy)
+        np.testing.assert_allclose(answer.score, score, atol=0.5 / 255 + 1e-6)
+        maps = CODEC.encode(torch.from_numpy(xy)[None], torch.ones(1, 17))[0][0].numpy() * score[:, None, None]
+        np.testing.assert_array_equal(answer.maps, quantise(maps))
+        np.testing.assert_array_equal(answer.map_score, answer.score)
+        # 39 x 29 pixels of picture about (24.5, 18.5) fill the 31 of the crop: scale 31 / 39.
+        np.testing.assert_allclose(answer.matrix, 31 / 39 * np.array([[1, 0, -24.5], [0, 1, -18.5]]) + [[0, 0, 15.5], [0, 0, 15.5]], atol=1e-6)
+        assert answer.pixel == (31 / 7, 31 / 7)
+    assert same(pickle.loads(pickle.dumps(labels)), labels)
+    with pytest.raises(IndexError):
+        labels[7]
+
+
+def test_nobody_is_asked_twice(url: str, tmp_path: Path) -> None:
+    teacher = Colours()
+    label(teacher, crowd(tmp_path, 4), url)
+    more = crowd(tmp_path, 6)
+    twice = more[[0, 1, 2, 3, 4, 5, 5]]
+    assert label(teacher, twice, url) == Labelled(f"{url}/{Manifest.of(teacher, False, (1.0,)).folder}", asked=2, already=5)
+    assert sorted(teacher.asked) == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(Labels.open(url, twice, COCO17)[6].xy, teacher.said(6)[0])
+
+
+def test_a_person_is_known_by_content(tmp_path: Path) -> None:
+    here, there = crowd(tmp_path / "here", 2), crowd(tmp_path / "there", 2)
+    assert keys(here) == keys(there)
+    assert len(set(keys(here))) == 2
+    nudged, moved = replace(here, boxes=here.boxes + np.float32(1e-3)), replace(here, boxes=here.boxes + np.float32(0.2))
+    assert keys(nudged) == keys(here)
+    assert not set(keys(moved)) & set(keys(here))
+    with pytest.raises(ValueError, match=r"person 1 in .*002\.png is not finite"):
+        keys(replace(here, boxes=np.array([[0, 0, 9, 9], [0, 0, np.nan, 9]], np.float32)))
+
+
+def test_joints_are_converted_by_name(tmp_path: Path) -> None:
+    people, teacher = crowd(tmp_path / "p", 1), Colours()
+    label(teacher, people, str(tmp_path / "s"))
+    answer, (xy, score) = Labels.open(str(tmp_path / "s"), people, MPII16)[0], teacher.said(1)
+    right_ankle, left_hip, right_hip = (COCO17.index(j) for j in ("right_ankle", "left_hip", "right_hip"))
+    assert answer.maps is not None
+    np.testing.assert_array_equal(answer.xy[0], xy[right_ankle])
+    assert answer.maps[0].max() == round(255 * float(quantised_peak(xy[right_ankle], score[right_ankle])))
+    # The pelvis is the middle of the hips: a point as sure as the less sure hip, and no map.
+    np.testing.assert_allclose(answer.xy[6], (xy[left_hip] + xy[right_hip]) / 2, rtol=1e-6)
+    assert answer.score[6] == pytest.approx(min(score[left_hip], score[right_hip]), abs=0.5 / 255)
+    assert answer.map_score[6] == 0
+    assert not answer.maps[6].any()
+    # COCO has no head top.
+    assert answer.score[9] == answer.map_score[9] == 0
+    assert not answer.maps[9].any()
+
+
+def quantised_peak(xy: np.ndarray, score: float) -> float:
+    """The brightest pixel of a Gaussian of sigma 1 at xy / pixel with that height."""
+    off = xy / CODEC.pixel - np.rint(xy / CODEC.pixel)
+    return float(score * np.exp(-(off**2).sum() / 2))
+
+
+def test_a_teacher_of_points_has_no_maps_and_its_flip_is_a_weighted_mean(tmp_path: Path) -> None:
+    people, teacher = crowd(tmp_path / "p", 1), points_only()
+    label(teacher, people, str(tmp_path / "s"), flip=True)
+    answer, (xy, score) = Labels.open(str(tmp_path / "s"), people, COCO17)[0], teacher.said(1)
+    assert answer.maps is None
+    assert answer.pixel is None
+    left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+    # A picture of one colour looks the same in the mirror, so what it said of the right wrist at x it says again of the left one at 31 - x.
+    mirrored = np.array([31 - xy[right, 0], xy[right, 1]])
+    wanted = (score[left] * xy[left] + score[right] * mirrored) / (score[left] + score[right])
+    np.testing.assert_allclose(answer.xy[left], wanted, rtol=1e-5)
+    assert answer.score[left] == pytest.approx((score[left] + score[right]) / 2, abs=0.5 / 255 + 1e-6)
+
+
+def test_the_flip_of_maps_mirrors_swaps_and_averages(tmp_path: Path) -> None:
+    people, teacher = crowd(tmp_path / "p", 1), Colours()
+    label(teacher, people, str(tmp_path / "s"), flip=True)
+    answer, maps = Labels.open(str(tmp_path / "s"), people, COCO17)[0], teacher(torch.full((1, 32, 32, 3), 1)).maps
+    assert answer.maps is not None
+    assert maps is not None
+    left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+    wanted = (maps[0, left] + maps[0, right].flip(1)) / 2
+    np.testing.assert_allclose(answer.maps[left] / 255, np.where(wanted < 0.03, 0, wanted), atol=1.6 / 255)
+
+
+@dataclass
+class Blob(Colours):
+    """A teacher that sees: its one heatmap is the picture's red, read at the heatmap's pixels."""
+
+    name: str = "blob"
+    skeleton: Skeleton = field(default_factory=lambda: Skeleton("spot", ("nose",), (0,)))
+    size: tuple[int, int] = (64, 64)
+    map_size: tuple[int, int] | None = (64, 64)
+    pixel: tuple[float, float] | None = (1.0, 1.0)
+
+    def __call__(self, crops: Tensor) -> Answer:
+        maps = crops[..., 0].float()[:, None] / 255
+        xy, score = Heatmap((64, 64), stride=1).decode(maps)
+        return Answer(xy, score, maps)
+
+
+@pytest.mark.parametrize(("flip", "scales"), [(False, (1.0, 0.75, 1.2)), (True, (1.0,)), (True, (0.8,))])
+def test_views_are_averaged_where_the_canonical_crop_has_them(tmp_path: Path, flip: bool, scales: tuple[float, ...]) -> None:
+    spot = np.array([61.0, 40.0])
+    ys, xs = np.mgrid[:96, :128]
+    picture = np.rint(255 * np.exp(-((xs - spot[0]) ** 2 + (ys - spot[1]) ** 2) / (2 * 4.0**2))).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "spot.png"), cv2.merge([np.zeros_like(picture)] * 2 + [picture]))
+    boxes = np.array([[30, 10, 100, 80]], np.float32)
+    people = People("spot", LSP14, (tmp_path / "spot.png",), boxes, np.zeros((1, 14, 2), np.float32), np.zeros((1, 14), np.uint8))
+    done = label(Blob(), people, str(tmp_path / "s"), flip=flip, scales=scales)
+    answer = Labels.open(done.store, people, Blob().skeleton)[0]
+    wanted = Crop.from_box(boxes[0], (64, 64), 1.0).apply(spot)
+    np.testing.assert_allclose(answer.xy[0], wanted, atol=0.05)
+    assert answer.maps is not None
+    assert np.linalg.norm(np.array(np.unravel_index(answer.maps[0].argmax(), (64, 64)))[::-1] - wanted) < 1
+    assert answer.score[0] > 0.9
+
+
+def test_unreadable_pictures_are_skipped_named_and_weigh_nothing(tmp_path: Path) -> None:
+    people = crowd(tmp_path / "p", 5)
+    people.pictures[1].write_bytes(people.pictures[1].read_bytes()[:20])
+    people.pictures[3].unlink()
+    teacher = Colours()
+    for asked, already in ((3, 0), (0, 3)):
+        done = label(teacher, people, str(tmp_path / "s"), batch=2)
+        assert (done.asked, done.already, len(done.skipped)) == (asked, already, 2)
+        assert sorted(line[: line.index(".png") + 4] for line in done.skipped) == [str(people.pictures[1]), str(people.pictures[3])]
+    labels = Labels.open(str(tmp_path / "s"), people, COCO17, teacher)
+    assert labels.answered.tolist() == [True, False, True, False, True]
+    assert labels.left_out == (f"2 of 5 people have no answer in {labels.url} and weigh nothing, the first is in {people.pictures[1]}",)
+    assert not labels[1].score.any()
+    assert not labels[1].map_score.any()
+    assert labels[1].maps is not None
+    assert labels[1].maps.shape == (17, 8, 8)
+    np.testing.assert_array_equal(labels[4].xy, teacher.said(5)[0])
+
+
+def test_another_teachers_store_is_refused_with_both_names(tmp_path: Path) -> None:
+    people, url = crowd(tmp_path / "p", 2), str(tmp_path / "s")
+    done = label(Colours(), people, url)
+    other = Colours(name="greys", digest="0ddba11")
+    for place in (url, done.store):
+        with pytest.raises(ValueError, match=r"made with the teacher colours \(c0ffee\), not with greys \(0ddba11\)"):
+            Labels.open(place, people, COCO17, other)
+    label(other, people, url)
+    with pytest.raises(ValueError, match=r"2 stores; name one of .*/colours-.*/greys-"):
+        Labels.open(url, people, COCO17)
+    assert Labels.open(url, people, COCO17, other).manifest.teacher == "greys"
+    assert Labels.open(done.store, people, COCO17).manifest.teacher == "colours"
+
+
+def test_other_views_and_other_crops_go_to_other_stores() -> None:
+    teacher = Colours()
+    stores = [
+        Manifest.of(teacher, False, (1.0,)),
+        Manifest.of(teacher, True, (1.0,)),
+        Manifest.of(teacher, False, (1.0, 0.8)),
+        Manifest.of(replace(teacher, digest="beef"), False, (1.0,)),
+        Manifest.of(replace(teacher, padding=1.25), False, (1.0,)),
+    ]
+    assert len({m.folder for m in stores}) == len(stores)
+    assert all(Manifest.from_json(m.to_json()) == m for m in stores)
+    assert "/" not in Manifest.of(replace(teacher, name="usyd/vitpose base"), False, (1.0,)).folder
+
+
+def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path) -> None:
+    people = crowd(tmp_path / "p", 1)
+    label(Colours(), people, str(tmp_path / "s"))
+    with pytest.raises(ValueError, match=r"the teacher colours cannot teach this student: skeletons coco17 .* and hand .* no joint in common"):
+        Labels.open(str(tmp_path / "s"), people, Skeleton("hand", ("thumb", "palm"), (1, 1)))
+
+
+def test_a_store_of_other_people_or_none_at_all_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere: there is no store .* `poseling label`"):
+        Labels.open(str(tmp_path / "nowhere"), crowd(tmp_path / "p", 1), COCO17)
+    label(Colours(), crowd(tmp_path / "p", 1), str(tmp_path / "s"))
+    with pytest.raises(ValueError, match="no answer to any of the 2 people of crowd"):
+        Labels.open(str(tmp_path / "s"), crowd(tmp_path / "p", 2, first=5), COCO17)
+
+
+def test_foreign_and_damaged_files_are_named(tmp_path: Path) -> None:
+    people = crowd(tmp_path / "p", 2)
+    done = label(Colours(), people, str(tmp_path / "s"))
+    part = next(Path(done.store).glob("part-*.parquet"))
+    part.write_bytes(part.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=rf"{part.name}: is no part of a store, or cut short"):
+        Labels.open(done.store, people, COCO17)
+    (Path(done.store) / "manifest.json").write_text('{"teacher": "colours"}')
+    with pytest.raises(ValueError, match=r"manifest\.json: this is not a store's manifest"):
+        Labels.open(done.store, people, COCO17)
+    (Path(done.store) / "manifest.json").write_text(replace(Manifest.of(Colours(), False, (1.0,)), version=99).to_json())
+    with pytest.raises(ValueError, match="version 99"):
+        Labels.open(done.store, people, COCO17)
+
+
+@pytest.mark.parametrize("answer", ["xy", "score", "maps", "nan"])
+def test_a_teacher_that_breaks_its_promise_is_named(tmp_path: Path, answer: str) -> None:
+    class Broken(Colours):
+        def __call__(self, crops: Tensor) -> Answer:
+            said = super().__call__(crops)
+            wrong = {"xy": said.xy[:, 1:], "score": said.score[:1], "maps": None, "nan": said.score * torch.nan}[answer]
+            return replace(said, **{"score" if answer == "nan" else answer: wrong})
+
+    with pytest.raises(ValueError, match=r"teacher colours answers \w+ (of shape|with NaN)"):
+        label(Broken(), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
+
+
+@pytest.mark.parametrize("arguments", [{"shard": (2, 2)}, {"scales": ()}, {"scales": (0.0,)}, {"batch": 0}, {"part": 0}])
+def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="label needs a shard"):
+        label(Colours(), crowd(tmp_path / "p", 1), str(tmp_path / "s"), **arguments)
+
+
+@pytest.mark.parametrize("place", ["folder", "memory://"])
+def test_a_full_disk_loses_nothing_that_was_stored(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.filesystem("memory").store.clear()
+    url = str(tmp_path / "s") if place == "folder" else "memory://full/labels"
+    people, teacher, writes = crowd(tmp_path / "p", 9), Colours(), []
+
+    def third_fails(*_: object) -> None:
+        writes.append(1)
+        if len(writes) > 3:  # the manifest and two parts fit
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    memory = type(fsspec.filesystem("memory"))
+    pipe = memory.pipe_file
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", third_fails)
+        full.setattr(memory, "pipe_file", lambda *arguments: (third_fails(), pipe(*arguments)))
+        with pytest.raises(OSError, match=rf"{url}/colours-.* could not be written \(No space left on device\); .* are kept: make room") as failure:
+            label(teacher, people, url, batch=3, part=3)
+    assert failure.value.errno == errno.ENOSPC
+    assert len(writes) == 4
+    assert len(Store.under(url)[0].keys()) == 6
+    if place == "folder":
+        assert not [p for p in tmp_path.glob("s/*/*") if p.name.startswith(".")]
+    done = label(teacher, people, url, batch=3, part=3)
+    assert (done.asked, done.already) == (3, 6)
+    assert np.array_equal(Labels.open(url, people, COCO17)[8].xy, teacher.said(9)[0])
+
+
+def writer(url: Path, pictures: Path, log: Path, delay: float, count: int, shard: tuple[int, int]) -> subprocess.Popen[bytes]:
+    """Another process that labels `count` people; it touches `ready`, then waits for `go`, both beside its log."""
+    arguments = [str(a) for a in (url, pictures, log, delay, count, *shard)]
+    return subprocess.Popen([sys.executable, __file__, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():  # type: ignore[operator]
+        assert process.poll() is None, f"the writer ended with {process.returncode}"
+        assert time.monotonic() < deadline, "the writer does nothing"
+        time.sleep(0.005)
+
+
+def lines(log: Path) -> list[int]:
+    return [int(line) for line in log.read_text().split()] if log.exists() else []
+
+
+def test_killed_and_started_again_it_goes_on(tmp_path: Path) -> None:
+    pictures, log, url = tmp_path / "p", tmp_path / "log", tmp_path / "s"
+    people = crowd(pictures, 24)
+    process = writer(url, pictures, log, delay=0.1, count=24, shard=(0, 1))
+    (tmp_path / "go").touch()
+    wait_for(lambda: len(lines(log)) >= 16, process)  # in batches of 2 and parts of 6: two parts are there
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = lines(log)
+    assert 16 <= len(before) < 24
+    store = Store.under(str(url))[0]
+    stored = store.keys()
+    assert len(stored) >= 12
+    (Path(store.url) / ".part-0123.parquet.tmp").write_bytes(b"PAR1 what a writer leaves when it is killed in the middle of a file")
+    teacher = Colours(log=log)
+    done = label(teacher, people, str(url), batch=2, part=6)
+    assert (done.asked, done.already) == (24 - len(stored), len(stored))
+    finished = {color for color, key in enumerate(keys(people), 1) if key in stored}
+    assert not finished & set(teacher.asked)
+    asked = Counter(lines(log))
+    assert set(asked) == set(range(1, 25))
+    assert max(asked.values()) <= 2
+    assert sum(n == 2 for n in asked.values()) <= 6  # no more than the unfinished part
+    label(Colours(), people, str(tmp_path / "whole"))
+    assert same(Labels.open(str(url), people, COCO17), Labels.open(str(tmp_path / "whole"), people, COCO17))
+
+
+@pytest.mark.slow
+def test_several_writers_make_one_store_even_of_the_same_people(tmp_path: Path) -> None:
+    pictures, url, people = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 20)
+    shards = [(0, 2), (1, 2), (0, 2)]
+    writers = [writer(url, pictures, tmp_path / f"log{i}", 0.02, 20, shard) for i, shard in enumerate(shards)]
+    for i, process in enumerate(writers):
+        wait_for((tmp_path / f"log{i}.ready").exists, process)
+    (tmp_path / "go").touch()
+    assert [process.wait(120) for process in writers] == [0, 0, 0]
+    odd, even = list(range(1, 21, 2)), list(range(2, 21, 2))
+    assert sorted(lines(tmp_path / "log1")) == even
+    assert set(lines(tmp_path / "log0")) | set(lines(tmp_path / "log2")) == set(odd)
+    label(Colours(), people, str(tmp_path / "whole"))
+    assert same(Labels.open(str(url), people, COCO17), Labels.open(str(tmp_path / "whole"), people, COCO17))
+    teacher = Colours()
+    assert label(teacher, people, str(url)).already == 20
+    assert not teacher.asked
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    url_, pictures_, log_, delay_, count_, which_, of_ = sys.argv[1:]
+    Path(f"{log_}.ready").touch()
+    while not (Path(log_).parent / "go").exists():
+        time.sleep(0.002)
+    slow = Colours(log=Path(log_), delay=float(delay_))
+    label(slow, crowd(Path(pictures_), int(count_)), url_, batch=2, part=6, shard=(int(which_), int(of_)))
