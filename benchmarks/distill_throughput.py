@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from results import ratio, write
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.data import sets
@@ -34,6 +33,7 @@ from poseling.teachers.network import NetworkTeacher
 from poseling.train.loop import engine
 from poseling.train.optim import Training
 from poseling.train.throughput import stepper, throughput
+from results import ratio, write
 
 
 def main() -> None:
@@ -59,7 +59,11 @@ def main() -> None:
     for other in ("supervised", "live", "published_code"):
         if other in rates:
             rows.append(ratio(f"stored_over_{other}", rates["stored"], rates[other], other))
-    write("distill_throughput", rows, f"{flags.teacher} teaches {flags.student} at {flags.size}x{flags.size}, batch {flags.batch}, fp32, {flags.threads} threads")
+    write(
+        "distill_throughput",
+        rows,
+        f"{flags.teacher} teaches {flags.student} at {flags.size}x{flags.size}, batch {flags.batch}, fp32, {flags.threads} threads",
+    )
 
 
 def ours(people: People, flags: argparse.Namespace, folder: Path) -> dict[str, Callable[[], object]]:

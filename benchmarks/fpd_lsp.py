@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from results import write
 
 from poseling.data.images import images
 from poseling.data.people import join
@@ -22,6 +21,7 @@ from poseling.evaluate.report import Report
 from poseling.recipes.baseline import baseline
 from poseling.recipes.lab import Lab, Setup, Trained
 from poseling.teachers.base import Teacher
+from results import write
 
 # What both networks of a scale share, then what is each one's own. The CPU's is as large as two cores allow in an hour or two.
 SCALES: dict[str, dict[str, Any]] = {
@@ -36,6 +36,8 @@ SCALES: dict[str, dict[str, Any]] = {
         "student": {"name": "hourglass-4x128", "epochs": 60, "learning_rate": 1.5e-3},
     },
 }
+
+
 @dataclass(frozen=True)
 class Variant:
     """A way to close more of the gap: how the teacher is asked, its share of the loss, and on which pictures."""
@@ -78,7 +80,7 @@ def main() -> None:
     arms = {name: [run(lab, name, teacher, student, seed, flags.unlabelled) for seed in lab.seeds] for name in flags.only}
     if {"baseline", "distilled"} <= set(arms):
         speeds = lab.speeds(student, teacher, lab.label(teacher, lab.people), fpd(setup.loss, 0.5))
-        write("fpd_lsp", rows(flags.scale, lab.finish(teacher, arms, speeds)), scale=flags.scale)
+        write("fpd_lsp", rows(lab.finish(teacher, arms, speeds)), block=flags.scale)
 
 
 def run(lab: Lab, arm: str, teacher: Teacher, student: str, seed: int, unlabelled: Path | None) -> Trained:
@@ -95,17 +97,19 @@ def run(lab: Lab, arm: str, teacher: Teacher, student: str, seed: int, unlabelle
     return lab.fit(arm, student, fpd(loss, how.alpha), seed, answers, people, confidence=how.confidence)
 
 
-def rows(scale: str, report: Report) -> list[dict[str, Any]]:
+def rows(report: Report) -> list[dict[str, Any]]:
     """The report as rows of one block."""
-    assert report.teacher is not None and report.baseline is not None and report.distilled is not None
+    assert report.teacher is not None
+    assert report.baseline is not None
+    assert report.distilled is not None
     unit = report.metric
-    out: list[dict[str, Any]] = [{"block": scale, "name": "teacher", "value": report.teacher.mean, "unit": unit}]
+    out: list[dict[str, Any]] = [{"name": "teacher", "value": report.teacher.mean, "unit": unit}]
     for arm in (report.baseline, report.distilled, *report.others):
-        out.append({"block": scale, "name": arm.name, "value": arm.mean, "unit": unit, "spread": arm.spread, "values": list(arm.values)})
+        out.append({"name": arm.name, "value": arm.mean, "unit": unit, "spread": arm.spread, "values": list(arm.values)})
     for arm in (report.distilled, *report.others):
         gap, name = report.gap(arm), "gap_closed" if arm is report.distilled else f"gap_closed_{arm.name}"
         if gap is not None and gap.mean is not None:
-            out.append({"block": scale, "name": name, "value": gap.mean, "unit": "share", "spread": gap.spread, "values": list(gap.values)})
+            out.append({"name": name, "value": gap.mean, "unit": "share", "spread": gap.spread, "values": list(gap.values)})
     return out
 
 

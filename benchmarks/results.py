@@ -24,18 +24,22 @@ FOLDER, PAGE = HERE / "results", HERE / "RESULTS.md"
 FIELDS = {"name", "value", "unit", "spread", "values", "ratio", "ratio_to", "block"}
 
 
-def write(name: str, rows: Sequence[Mapping[str, Any]], notes: str = "", scale: str = "", folder: Path = FOLDER) -> Path:
-    """`folder`/`name`.json with the rows, the command, the date and the machine. A benchmark that runs at several scales has a file for each, `name`-`scale`.json.
+def write(name: str, rows: Sequence[Mapping[str, Any]], notes: str = "", block: str = "", folder: Path = FOLDER) -> Path:
+    """`folder`/`name`.json with the rows, the command, the date and the machine.
 
+    A benchmark that runs at several scales gives each a `block`: rows of other blocks stay, and `runs` keeps for each block what produced it.
     ValueError for a row that lacks a field or has an unknown one.
     """
-    name = f"{name}-{scale}" if scale else name
     for row in rows:
         if not {"name", "value", "unit"} <= row.keys() or not row.keys() <= FIELDS:
             raise ValueError(f"{name}: a row needs name, value and unit and may have {', '.join(sorted(FIELDS))}; this one has {', '.join(row)}")
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    result = {"name": name, "command": command(sys.argv), "date": date, "machine": machine(), "notes": notes, "rows": list(rows)}
     path = folder / f"{name}.json"
+    run = {"command": command(sys.argv), "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(), "notes": notes}
+    result: dict[str, Any] = {"name": name, **run, "rows": list(rows)}
+    if block:
+        before = json.loads(path.read_text()) if path.is_file() else {"rows": [], "runs": {}}
+        kept = [row for row in before["rows"] if row.get("block") != block]
+        result |= {"rows": [*kept, *({**row, "block": block} for row in rows)], "runs": {**before["runs"], block: run}}
     write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
     return path
 
@@ -79,13 +83,12 @@ def render(folder: Path = FOLDER, page: Path = PAGE) -> None:
 
 
 def _section(result: Mapping[str, Any]) -> str:
-    lines = [f"## {result['name']}", "", f"`{result['command']}`, {result['date']}, {result['machine']}", ""]
-    if result.get("notes"):
-        lines += [result["notes"], ""]
-    blocks = dict.fromkeys(row.get("block", "") for row in result["rows"])
-    for block in blocks:
+    lines = [f"## {result['name']}", ""]
+    for block, run in result.get("runs", {"": result}).items():
         lines += [f"### {block}", ""] if block else []
-        rows = [row for row in result["rows"] if row.get("block", "") == block]
+        lines += [f"`{run['command']}`, {run['date']}, {run['machine']}", ""]
+        lines += [run["notes"], ""] if run.get("notes") else []
+        rows = [row for row in result["rows"] if not block or row["block"] == block]
         compared = any("ratio" in row for row in rows)
         lines += ["| | value | unit |" + (" ratio |" if compared else ""), "|---|---:|---|" + ("---|" if compared else "")]
         for row in rows:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json as jsons
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from poseling import __version__
 
 console = Console()
-app = App(name="poseling", help="Turns a big human-pose network into a small one that keeps its skill.", version=__version__, result_action="return_value")
+app = App(
+    name="poseling", help="Turns a big human-pose network into a small one that keeps its skill.", version=__version__, result_action="return_value"
+)
 distill = App(
     name="distill", help="Train a student with a teacher, and an equal one without, and say what the teacher was worth. One paper, one recipe."
 )
@@ -49,7 +53,8 @@ def evaluate(model: str, *, data: str, root: Path, flip_test: bool = True, adapt
     from poseling.teachers.load import load
 
     network = load(model, adapter)
-    measure = Measure.of(sets.load(data, root).test).known_to(network)
+    split = sets.load(data, root)
+    measure = Measure.of(split.test or split.train).known_to(network)
     console.print(table(network.name, measure, measure.score(measure.answers(network, flip_test))))
 
 
@@ -81,8 +86,6 @@ def label(
     shard
         I N: take every N-th person from the I-th on.
     """
-    from rich.progress import Progress
-
     from poseling.data import sets
     from poseling.teachers.labels import label as run
     from poseling.teachers.load import load
@@ -174,8 +177,6 @@ def check(name: str, *, root: Path, teacher: str | None = None, json: Path | Non
     json
         Also write the findings to this file.
     """
-    from rich.progress import Progress
-
     from poseling.data import sets
     from poseling.data.check import check as run
     from poseling.data.check import report, summary
@@ -184,6 +185,8 @@ def check(name: str, *, root: Path, teacher: str | None = None, json: Path | Non
     split = sets.load(name, root)
     findings = []
     for part, people in (("train", split.train), ("test", split.test)):
+        if people is None:
+            continue
         answers = None
         if teacher is not None:
             from poseling.evaluate.measure import Measure
@@ -192,7 +195,7 @@ def check(name: str, *, root: Path, teacher: str | None = None, json: Path | Non
             answers = Measure.of(people).answers(load(teacher), flip=False)
         with Progress(console=console) as progress:
             bar = progress.add_task(f"{part}: {len(people)} people", total=None)
-            findings += run(people, lambda done, of, bar=bar, progress=progress: progress.update(bar, completed=done, total=of), answers)
+            findings += run(people, partial(_tell, progress, bar), answers)
     for line in report(findings):
         console.print(line, highlight=False, soft_wrap=True)
     if json is not None:
@@ -219,6 +222,10 @@ def preview(name: str, *, root: Path, out: Path = Path("preview.png"), count: in
 
     run(sets.load(name, root).train, out, count, seed)
     console.print(f"{out}: {count} people of {name}")
+
+
+def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
+    progress.update(bar, completed=done, total=of)
 
 
 def main(arguments: Annotated[list[str] | None, Parameter(parse=False)] = None) -> None:

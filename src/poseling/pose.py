@@ -63,7 +63,11 @@ class Pose:
             "skeleton": self.skeleton.name,
             "joints": list(self.skeleton.joints),
             "ids": self.ids.tolist(),
-            "xy": np.round(self.xy, 2).tolist(),
-            "score": np.round(self.score, 4).tolist(),
-            "xyz": None if self.xyz is None else np.round(self.xyz, 4).tolist(),
+            "xy": _rounded(self.xy, 2),
+            "score": _rounded(self.score, 4),
+            "xyz": None if self.xyz is None else _rounded(self.xyz, 4),
         }
+
+
+def _rounded(values: NDArray[np.float32], digits: int) -> object:
+    return np.round(values.astype(np.float64), digits).tolist()  # float32 would print digits that are not there

@@ -40,6 +40,8 @@ class PoseSpec:
             raise ValueError(f"PoseSpec.colour is {self.colour!r}; use 'rgb' or 'bgr'")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError(f"PoseSpec.mean and std need three numbers each, got {self.mean} and {self.std}")
+        for name in ("codec", "arguments"):  # as JSON has them, tuples as lists: a spec equals what comes back from a file
+            object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))
 
     def to_json(self) -> str:
         """One line of JSON.

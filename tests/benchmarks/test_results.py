@@ -28,16 +28,34 @@ def test_a_result_says_how_it_was_made_but_not_where(results: ModuleType, tmp_pa
         {"name": "ours", "value": 2.0, "unit": "ms", "spread": 0.5, "ratio": 4.0, "ratio_to": "theirs"},
         {"name": "theirs", "value": 8, "unit": "ms"},
     ]
-    written = json.loads(results.write("speed", rows, "One core.", scale="cpu", folder=tmp_path).read_text())
-    assert [p.name for p in tmp_path.iterdir()] == ["speed-cpu.json"]
+    written = json.loads(results.write("speed", rows, "One core.", folder=tmp_path).read_text())
+    assert [p.name for p in tmp_path.iterdir()] == ["speed.json"]
     assert written["command"] == "python benchmarks/speed.py --root data --out=x --count 3 some/where"
     assert written["rows"] == rows
     assert "torch" in written["machine"]
     results.render(tmp_path, tmp_path / "PAGE.md")
     page = (tmp_path / "PAGE.md").read_text()
-    assert "## speed-cpu" in page
+    assert "## speed\n" in page
     assert "| ours | 2 ± 0.5 | ms | 4 x theirs |" in page
     assert "| theirs | 8 | ms |  |" in page
+
+
+def test_a_scale_leaves_the_others_alone(results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(scale: str, value: float) -> dict[str, object]:
+        monkeypatch.setattr(sys, "argv", ["speed.py", "--scale", scale])
+        return json.loads(results.write("speed", [{"name": "ours", "value": value, "unit": "ms"}], block=scale, folder=tmp_path).read_text())
+
+    run("cpu", 1.0)
+    run("gpu", 2.0)
+    written = run("cpu", 3.0)
+    assert [(row["block"], row["value"]) for row in written["rows"]] == [("gpu", 2.0), ("cpu", 3.0)]
+    assert {name: about["command"] for name, about in written["runs"].items()} == {
+        "cpu": "python benchmarks/speed.py --scale cpu",
+        "gpu": "python benchmarks/speed.py --scale gpu",
+    }
+    results.render(tmp_path, tmp_path / "PAGE.md")
+    page = (tmp_path / "PAGE.md").read_text()
+    assert page.index("### cpu") < page.index("| ours | 3 | ms |") < page.index("### gpu") < page.index("| ours | 2 | ms |")
 
 
 @pytest.mark.parametrize("row", [{"name": "a", "value": 1}, {"name": "a", "value": 1, "unit": "ms", "colour": "red"}])

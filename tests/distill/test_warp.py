@@ -76,12 +76,12 @@ def errors(codec: Heatmap, scales: tuple[float, float], width: float | None = No
 
 
 def test_turned_shifted_and_mirrored_it_equals_asking_again() -> None:
-    """The stated error: decoded joints within 0.05 of a heatmap pixel and 0.01 on average; maps within 0.07, 0.0025 root mean square.
+    """The stated error: decoded joints within 0.03 of a heatmap pixel and 0.01 on average; maps within 0.07, 0.0025 root mean square.
 
     The maps' largest difference is at the very top of a hill of sigma 2, where bilinear sampling between four pixels gives exp(-1/16) = 0.939 for 1.
     """
     apart, difference = errors(TEACHER, (1.0, 1.0))
-    assert apart.max() < 0.05
+    assert apart.max() < 0.03
     assert apart.mean() < 0.01
     assert np.abs(difference).max() < 0.07
     assert np.sqrt((difference**2).mean()) < 0.0025
@@ -90,15 +90,15 @@ def test_turned_shifted_and_mirrored_it_equals_asking_again() -> None:
 @pytest.mark.parametrize("codec", [TEACHER, Heatmap((192, 192)), Heatmap((256, 256), stride=8, sigma=2.0)], ids=["same", "smaller", "coarser"])
 def test_zoomed_too_the_joints_agree_for_any_student(codec: Heatmap) -> None:
     apart, _ = errors(codec, (0.75, 1.25))
-    assert apart.max() < 0.1
-    assert apart.mean() < 0.02
+    assert apart.max() < 0.05
+    assert apart.mean() < 0.01
 
 
 def test_zoom_changes_the_width_of_a_hill_unless_it_is_put_right() -> None:
     _, plain = errors(TEACHER, (0.75, 1.25))
     _, righted = errors(TEACHER, (0.75, 1.25), width=1.0)
     plain_error, error = (float(np.sqrt((d**2).mean())) for d in (plain, righted))
-    assert error < 0.007
+    assert error < 0.004
     assert plain_error > 2 * error
 
 

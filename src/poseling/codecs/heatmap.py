@@ -62,7 +62,7 @@ class Heatmap:
 
     def fields(self) -> dict[str, Any]:
         """What a PoseSpec records."""
-        return {"name": "heatmap", **asdict(self)}
+        return {"name": "heatmap", **asdict(self), "size": list(self.size)}  # as JSON gives it back
 
     def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Joints (B, K, 2) in input pixels and their weights (B, K) to heatmaps (B, K, h, w) and weights (B, K), 0 for joints outside the input."""
@@ -105,7 +105,7 @@ class Heatmap:
 
 
 def soft_argmax(probabilities: Tensor) -> Tensor:
-    """(B, K, h, w) that sum to 1 over pixels, to the mean position (B, K, 2) in heatmap pixels (integral pose, Sun et al., ECCV 2018)."""
+    """(..., h, w) that sum to 1 over pixels, to the mean position (..., 2) in heatmap pixels (integral pose, Sun et al., ECCV 2018)."""
     h, w = probabilities.shape[-2:]
     x = (probabilities.sum(-2) * torch.arange(w, device=probabilities.device)).sum(-1)
     y = (probabilities.sum(-1) * torch.arange(h, device=probabilities.device)).sum(-1)

@@ -196,9 +196,8 @@ def _parts(skeleton: Skeleton) -> dict[str, NDArray[np.int64]]:
 
 
 def _mean(values: NDArray[np.floating], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, K) to (N,) over what has weight; infinite where nothing has."""
-    total = weight.sum(-1)
-    return np.where(total > 0, (np.where(weight > 0, values, 0) * weight).sum(-1) / np.maximum(total, 1), np.inf)
+    """(N, K) to (N,) over what has weight; 0 where nothing has."""
+    return np.asarray(np.where(weight > 0, values, 0).sum(-1) / np.maximum(weight.sum(-1), 1))
 
 
 def _median(values: NDArray[np.floating], axis: int) -> NDArray[np.float64]:

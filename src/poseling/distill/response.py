@@ -42,7 +42,7 @@ def coordinate(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     h, w = outputs.shape[-2:]
     target, mass = _distribution(targets)
     there = soft_argmax(target.view_as(targets))
-    here = soft_argmax(outputs.flatten(0, 1).flatten(2).softmax(-1).unflatten(-1, (h, w))).unflatten(0, outputs.shape[:2])
+    here = soft_argmax(outputs.flatten(3).softmax(-1).view_as(outputs))
     distance = (here - there[:, None]).abs().div(here.new_tensor([w, h])).sum(-1)
     return (distance * (weight * mass)[:, None]).mean((0, 2)).sum()
 

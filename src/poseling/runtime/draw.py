@@ -35,11 +35,11 @@ def draw(picture: NDArray[np.uint8], pose: Pose, threshold: float = 0.2, hollow:
             for child, parent in lines:
                 _line(canvas, xy[child], xy[parent], OUTLINE if outline else colours[child], width + extra)
         for joint in np.flatnonzero(shown):
-            ring = hollow is not None and bool(hollow[person, joint])
-            _dot(canvas, xy[joint], 0.9 * width + 1, OUTLINE)
-            _dot(canvas, xy[joint], 0.9 * width, colours[joint])
-            if ring:
-                _dot(canvas, xy[joint], 0.9 * width - max(1.0, width / 3), (255, 255, 255))
+            radius = 1.1 * width + 0.5
+            _dot(canvas, xy[joint], radius + 1, OUTLINE)
+            _dot(canvas, xy[joint], radius, colours[joint])
+            if hollow is not None and hollow[person, joint]:
+                _dot(canvas, xy[joint], 0.55 * radius, (255, 255, 255))
     return canvas
 
 

@@ -41,14 +41,16 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
 def load_fpd(path: Path, name: str, joints: int) -> nn.Module:
     """An hourglass from a checkpoint of FPD's authors (a torch file of a state dict, or of a dict that holds one as `state_dict`).
 
-    ValueError that names the file if it is cut, holds more than tensors, or is of another network.
+    FileNotFoundError, or ValueError that names the file if it is cut, holds more than tensors, or is of another network.
     """
     network = zoo.build(name, joints)
     if not isinstance(network, hourglass.Hourglass):
         raise ValueError(f"{name} is no hourglass; the authors' checkpoints hold hourglasses")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such checkpoint")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError) as error:
         raise ValueError(f"{path}: is cut short or no torch file of plain tensors ({error})") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds a {type(state).__name__}, no state dict")

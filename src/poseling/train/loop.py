@@ -69,7 +69,7 @@ def fit(
     settings = json.dumps({**asdict(training), "people": len(crops.people), "terms": [(t.name, t.weight) for t in objective.terms]}, sort_keys=True)
     torch.manual_seed(training.seed)
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True) if training.ema else None
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True) if training.ema else None  # type: ignore[no-untyped-call]
     optimizer = optim.optimizer(network, training)
     state = _State(out / "state.safetensors", settings, _conditions(objective, crops), network, average, optimizer)
     done = state.load() if state.path.is_file() else _Done()

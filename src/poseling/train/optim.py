@@ -34,7 +34,7 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 0), ("batch", 0), ("learning_rate", 0)):
+        for name, low in (("epochs", 0), ("batch", 0), ("learning_rate", 0), ("save_every", 0)):
             if getattr(self, name) <= low:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be above {low}")
         if not 0 <= self.ema < 1:

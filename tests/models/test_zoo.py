@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from poseling.models import zoo
+
+
+def test_a_name_is_stacks_and_channels():
+    network = zoo.build("hourglass-3x16", 5)
+    assert network.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 5, 16, 16)
+    assert network.stacks[0].score.in_channels == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("resnet-50", "no network is called 'resnet-50'; there is hourglass-VARIANT"), ("hourglass", "name stacks and channels"), ("hourglass-4", "hourglass-4x128")],
+)
+def test_a_name_that_is_none(name, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.build(name, 14)
+
+
+def test_the_seed_makes_the_network():
+    networks = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        networks.append(torch.cat([p.flatten() for p in zoo.build("hourglass-1x8", 4).parameters()]))
+    assert torch.equal(networks[0], networks[1])
+    assert not torch.equal(networks[0], networks[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "yes"),
+    [("hourglass-4x128", True), ("hourglass-4x128.safetensors", False), ("runs/hourglass-4x128", False), ("teacher.onnx", False), ("vitpose-s", False)],
+)
+def test_a_name_or_a_file(name, yes):
+    assert zoo.is_name(name) is yes

@@ -1,0 +1,66 @@
+"""Files and folders that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from poseling.files import new_folder, write_bytes
+
+
+def test_bytes(tmp_path):
+    write_bytes(tmp_path / "new" / "a", b"one")
+    write_bytes(tmp_path / "new" / "a", b"two")
+    assert (tmp_path / "new" / "a").read_bytes() == b"two"
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a"]
+
+
+def test_rights_are_those_of_any_new_file(tmp_path):
+    write_bytes(tmp_path / "a", b"")
+    (tmp_path / "b").write_bytes(b"")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"a: could not be written \(No space left on device\)") as error:
+        write_bytes(tmp_path / "a", b"new")
+    assert error.value.errno == 28
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_folder_appears_when_it_is_complete(tmp_path):
+    with new_folder(tmp_path / "in" / "set") as folder:
+        (folder / "a").write_text("one")
+        assert not (tmp_path / "in" / "set").exists()
+    assert (tmp_path / "in" / "set" / "a").read_text() == "one"
+    assert [p.name for p in (tmp_path / "in").iterdir()] == ["set"]
+
+
+def test_folder_vanishes_when_the_block_fails(tmp_path):
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "set") as folder:
+        (folder / "none" / "a").write_text("one")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_of_two_folders_stays(tmp_path):
+    with new_folder(tmp_path / "set") as folder:
+        (folder / "a").write_text("late")
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set" / "a").write_text("early")
+    assert (tmp_path / "set" / "a").read_text() == "early"
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file: cannot be written to"), new_folder(tmp_path / "file" / "set"):
+        pass

@@ -1,0 +1,160 @@
+"""The one affine: there and back, what it keeps, and that pictures and points move alike."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from poseling.geometry import Crop, affine, compose, joints_box
+
+sizes = st.tuples(st.integers(16, 300), st.integers(16, 300))
+places, extents = st.floats(-500, 500), st.floats(4, 800)
+boxes = st.tuples(places, places, extents, extents).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
+crops = st.builds(
+    Crop.from_box,
+    boxes,
+    sizes,
+    st.floats(1, 2),
+    st.floats(-180, 180),
+    st.floats(0.5, 2),
+    st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2)),
+    st.booleans(),
+)
+points = st.lists(st.tuples(st.floats(-1000, 1000), st.floats(-1000, 1000)), min_size=1, max_size=5).map(np.array)
+
+
+@given(crops, points)
+def test_there_and_back(crop, xy):
+    np.testing.assert_allclose(crop.invert(crop.apply(xy)), xy, atol=1e-6)
+    np.testing.assert_allclose(crop.apply(crop.invert(xy)), xy, atol=1e-6)
+
+
+@given(boxes, sizes, st.floats(1, 2))
+def test_the_padded_box_fits_and_touches(box, size, padding):
+    corners = np.array(box).reshape(2, 2)
+    centre = corners.mean(0)
+    low, high = Crop.from_box(box, size, padding).apply(centre + padding * (corners - centre))
+    last = np.array(size) - 1
+    assert (low >= -1e-6).all()
+    assert (high <= last + 1e-6).all()
+    assert np.isclose(high - low, last, atol=1e-6).any()  # as large as it can be
+    np.testing.assert_allclose((low + high) / 2, last / 2, atol=1e-6)
+
+
+@given(crops)
+def test_angles_and_shares_are_kept(crop):
+    """One scale for both axes: the matrix is a turn times a number, mirrored or not."""
+    linear = crop.matrix[:, :2]
+    square = linear @ linear.T
+    np.testing.assert_allclose(square, square[0, 0] * np.eye(2), atol=1e-9 * square[0, 0])
+    assert (np.linalg.det(linear) < 0) == crop.flipped
+
+
+@given(boxes, sizes, st.floats(-90, 90), points)
+def test_flip_mirrors_the_input_exactly(box, size, rotation, xy):
+    plain, flipped = (Crop.from_box(box, size, rotation=rotation, flip=f).apply(xy) for f in (False, True))
+    np.testing.assert_allclose(flipped[:, 0], size[0] - 1 - plain[:, 0], atol=1e-9)
+    np.testing.assert_allclose(flipped[:, 1], plain[:, 1], atol=1e-9)
+
+
+def test_scale_shift_and_rotation_by_hand():
+    box, size = (0, 0, 100, 100), (101, 101)
+    right = np.array([[100.0, 50.0]])  # 50 to the right of the centre
+    assert Crop.from_box(box, size, padding=1).apply(right)[0].tolist() == [100, 50]
+    np.testing.assert_allclose(Crop.from_box(box, size, padding=1, scale=2).apply(right), [[150, 50]])
+    np.testing.assert_allclose(Crop.from_box(box, size, padding=2).apply(right), [[75, 50]])
+    np.testing.assert_allclose(Crop.from_box(box, size, padding=1, shift=(0.1, -0.2)).apply(right), [[110, 30]])
+    # Clockwise by 90 degrees: what was right is now below.
+    np.testing.assert_allclose(Crop.from_box(box, size, padding=1, rotation=90).apply(right), [[50, 100]], atol=1e-9)
+
+
+def test_whole_picture():
+    crop = Crop.whole((200, 100), (64, 64))
+    np.testing.assert_allclose(crop.apply(np.array([[0.0, 0.0], [199.0, 99.0]])), [[0, 63 / 2 - 99 / 2 * 63 / 199], [63, 63 / 2 + 99 / 2 * 63 / 199]])
+
+
+@pytest.mark.parametrize("box", [(5, 5, 5, 9), (5, 9, 8, 9), (8, 0, 5, 9), (0, 0, np.nan, 9), (0, 0, np.inf, 9)])
+def test_a_box_without_area_is_an_error(box):
+    with pytest.raises(ValueError, match="has no area"):
+        Crop.from_box(box, (64, 64))
+
+
+def dot(size, at, sigma):
+    """A picture with one smooth dot, and its place."""
+    x = np.exp(-0.5 * ((np.arange(size[0]) - at[0]) / sigma) ** 2)
+    y = np.exp(-0.5 * ((np.arange(size[1]) - at[1]) / sigma) ** 2)
+    return np.repeat(np.round(250 * y[:, None] * x[None, :]).astype(np.uint8)[..., None], 3, 2)
+
+
+def middle(picture):
+    """The centre of mass of the ink."""
+    ink = picture[..., 0].astype(float)
+    y, x = np.mgrid[: ink.shape[0], : ink.shape[1]]
+    return np.array([(ink * x).sum(), (ink * y).sum()]) / ink.sum()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(0.25, 9),
+    st.floats(-180, 180),
+    st.booleans(),
+    st.tuples(st.floats(0.35, 0.65), st.floats(0.35, 0.65)),
+    st.tuples(st.integers(60, 90), st.integers(60, 90)),
+    st.tuples(st.integers(300, 420), st.integers(300, 420)),
+)
+def test_a_dot_goes_where_its_point_goes(shrink, rotation, flip, share, size, picture_size):
+    """Below a factor of two in one step, above it with an average first."""
+    at = np.array(share) * picture_size
+    half = shrink * (np.array(size) - 1) / 2
+    crop = Crop.from_box((*(at - 0.9 * half), *(at + 1.1 * half)), size, padding=1, rotation=rotation, flip=flip)
+    sigma = max(3.0, 2.5 * shrink)
+    expected = crop.apply(at)
+    reach = 4 * sigma / shrink
+    assume((expected > reach).all() and (expected < np.array(size) - 1 - reach).all())
+    assume((at > 4 * sigma).all() and (at < np.array(picture_size) - 1 - 4 * sigma).all())
+    assert np.abs(middle(crop.warp(dot(picture_size, at, sigma))) - expected).max() < 0.1
+
+
+@pytest.mark.parametrize("factor", [2.0, 2.5, 3.7, 8.0])
+def test_fine_stripes_become_grey_not_noise(factor):
+    """Every other row black and white: what shrinks by more than two must average them."""
+    picture = np.zeros((400, 400, 3), np.uint8)
+    picture[::2] = 255
+    size = int(400 / factor)
+    out = Crop.whole((400, 400), (size, size)).warp(picture)[2:-2, 2:-2].astype(int)
+    # Averages of whole blocks are 127.5 where the block is even, and between a third and two thirds of 255 where it is three rows.
+    assert out.min() >= 84
+    assert out.max() <= 171
+
+
+def test_identity_warp_keeps_every_pixel():
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    np.testing.assert_array_equal(Crop.whole((60, 40), (60, 40)).warp(picture), picture)
+    mirrored = Crop.from_box((0, 0, 59, 39), (60, 40), padding=1, flip=True).warp(picture)
+    np.testing.assert_array_equal(mirrored, picture[:, ::-1])
+
+
+def test_black_where_the_picture_ends():
+    out = Crop.from_box((-50, -50, -10, -10), (32, 32), padding=1).warp(np.full((50, 50, 3), 255, np.uint8))
+    assert (out == 0).all()
+
+
+@given(crops, crops, points)
+def test_compose(outer, inner, xy):
+    np.testing.assert_allclose(affine(compose(outer.matrix, inner.matrix), xy), outer.apply(inner.apply(xy)), rtol=1e-9, atol=1e-6)
+
+
+def test_affine_agrees_with_opencv():
+    crop = Crop.from_box((10, 20, 90, 200), (48, 64), rotation=33, flip=True)
+    xy = np.random.default_rng(0).normal(0, 100, (5, 7, 2))
+    np.testing.assert_allclose(crop.apply(xy), cv2.transform(xy, crop.matrix))
+    np.testing.assert_allclose(crop.inverse, cv2.invertAffineTransform(crop.matrix), atol=1e-9)
+
+
+def test_joints_box():
+    joints = np.array([[1.0, 9.0], [5.0, 2.0], [100.0, 100.0]])
+    assert joints_box(joints, np.array([2, 1, 0])).tolist() == [1, 2, 5, 9]
+    assert np.isnan(joints_box(joints, np.zeros(3))).all()
