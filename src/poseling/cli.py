@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import json as jsons
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import NoReturn
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.progress import Progress, TaskID
+from rich.text import Text
 
 from poseling import __version__
 
 console = Console()
 app = App(
-    name="poseling", help="Turns a big human-pose network into a small one that keeps its skill.", version=__version__, result_action="return_value"
+    name="poseling",
+    help="Turns a big human-pose network into a small one that keeps its skill.",
+    version=__version__,
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),  # --scales 0.9 1 1.1, and no --empty-scales
+    result_action="return_value",
 )
 distill = App(
     name="distill", help="Train a student with a teacher, and an equal one without, and say what the teacher was worth. One paper, one recipe."
@@ -25,10 +31,10 @@ data = App(name="data", help="Look at a data set before training on it.")
 app.command(distill)
 app.command(data)
 
-# Recipes are named here and imported when they are run: `poseling track` must start without torch.
-distill.command("poseling.recipes.baseline:baseline")
-distill.command("poseling.recipes.fpd:fpd")
-distill.command("poseling.recipes.unlabelled:unlabelled")
+# Recipes are named here and imported when they are run: `poseling track` must start without torch. What is said about each stands at the top of its file.
+for recipe in ("baseline", "fpd", "unlabelled"):
+    text = (Path(__file__).parent / "recipes" / f"{recipe}.py").read_text(encoding="utf-8")
+    distill.command(f"poseling.recipes.{recipe}:{recipe}", help=ast.get_docstring(ast.parse(text)))
 
 
 @app.command
@@ -68,6 +74,7 @@ def label(
     flip: bool = False,
     scales: tuple[float, ...] = (1.0,),
     shard: tuple[int, int] = (0, 1),
+    adapter: str | None = None,
 ) -> None:
     """Asks a teacher about every person of a data set and stores its answers; run it as often and in as many processes as you like.
 
@@ -81,29 +88,26 @@ def label(
         Where the data lies.
     url
         Where the answers go: a folder, or any URL that fsspec knows.
-    flip, scales
-        Average the answer over the mirrored picture and over these zooms.
+    flip
+        Average the answer over the mirrored picture.
+    scales
+        Average the answer over these zooms.
     shard
         I N: take every N-th person from the I-th on.
+    adapter
+        For a foreign ONNX file: a JSON file that says how to feed and read it (docs/teachers.md).
     """
     from poseling.data import sets
     from poseling.teachers.labels import label as run
     from poseling.teachers.load import load
 
+    network, people = load(teacher, adapter), sets.load(data, root).train
     with Progress(console=console) as progress:
-        bar = progress.add_task("asking", total=None)
-        done = run(
-            load(teacher),
-            sets.load(data, root).train,
-            url,
-            flip,
-            scales,
-            shard=shard,
-            progress=lambda n, of: progress.update(bar, completed=n, total=of),
-        )
+        bar = progress.add_task(f"asking {network.name}", total=None)
+        done = run(network, people, url, flip, scales, shard=shard, progress=partial(_tell, progress, bar))
     console.print(f"{done.asked} answers asked for, {done.already} were there already, in {done.store}")
     for line in done.skipped:
-        console.print(f"[yellow]{line}[/yellow]")
+        console.print(line, style="yellow", markup=False)
 
 
 @app.command
@@ -197,7 +201,7 @@ def check(name: str, *, root: Path, teacher: str | None = None, json: Path | Non
             bar = progress.add_task(f"{part}: {len(people)} people", total=None)
             findings += run(people, partial(_tell, progress, bar), answers)
     for line in report(findings):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if json is not None:
         write_bytes(json, jsons.dumps(summary(findings), indent=1).encode())
 
@@ -214,8 +218,10 @@ def preview(name: str, *, root: Path, out: Path = Path("preview.png"), count: in
         Where the data lies.
     out
         The PNG to write.
-    count, seed
-        How many people, and which.
+    count
+        How many people.
+    seed
+        Which people.
     """
     from poseling.data import sets
     from poseling.data.preview import preview as run
@@ -228,13 +234,26 @@ def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
     progress.update(bar, completed=done, total=of)
 
 
-def main(arguments: Annotated[list[str] | None, Parameter(parse=False)] = None) -> None:
-    """Runs a command; an error that the user can mend is one line, not a traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command; an error that the user can mend is one line on stderr and exit code 1, not a traceback."""
     try:
-        app(arguments)
+        app(arguments, print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        _fail(f"{error} See `{' '.join(('poseling', *(error.command_chain or ())))} --help`.")
+    except ImportError as error:
+        missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error  # cyclopts wraps what a recipe could not import
+        if missing.name is None or missing.name.partition(".")[0] == "poseling":
+            raise
+        _fail(f"{missing.name} is not installed; pip install 'poseling[train]' brings it")
     except (ValueError, OSError, KeyError, FloatingPointError) as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        Console(stderr=True).print(f"[bold red]error[/bold red]: {text}", highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        _fail(error.args[0] if isinstance(error, KeyError) and error.args else error)
+
+
+def _fail(why: object) -> NoReturn:
+    line = " ".join(str(why).split())
+    Console(stderr=True).print(Text.assemble(("error", "bold red"), f": {line}"), soft_wrap=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -43,8 +43,10 @@ def fpd(
         The teacher's share of the loss.
     teacher_epochs
         For a teacher that is trained first; as many as the students' if not given.
-    teacher_flip, teacher_scales
-        Average the teacher's answer over the mirrored picture and over these zooms.
+    teacher_flip
+        Average the teacher's answer over the mirrored picture.
+    teacher_scales
+        Average the teacher's answer over these zooms.
     confidence
         Weigh each joint by the teacher's own score.
     warm_start

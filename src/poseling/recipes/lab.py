@@ -50,7 +50,7 @@ from poseling.train.throughput import stepper, throughput
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setup:
     """What is the same for every network of an experiment; its fields are the flags that all recipes share.
 
@@ -70,24 +70,48 @@ class Setup:
         People in one step, over all processes.
     learning_rate
         At its highest.
-    optimizer, schedule
-        See docs/training.md.
-    weight_decay, clip, ema
-        Weight decay; largest gradient norm (0: none); decay of the averaged weights (0: none).
+    optimizer
+        What turns gradients into steps.
+    schedule
+        How the learning rate goes over the run: see docs/training.md.
+    weight_decay
+        On weights of convolutions, not on norms and biases.
+    clip
+        The largest gradient norm; 0 for none.
+    ema
+        The decay of the averaged weights that are kept, such as 0.999; 0 for none.
     loss
         mse, as FPD; or kl, over the pixels of each heatmap, which learns much faster in short runs.
-    sigma, decoding, padding
-        Of the Gaussians in heatmap pixels; plain, quarter or dark; of the box around a person.
-    rotation, scale, light, half_body, occlusion
-        Augmentation: see docs/training.md.
+    sigma
+        Of the Gaussians, in heatmap pixels.
+    decoding
+        How a joint is read from its heatmap: the highest pixel, a quarter pixel towards its higher neighbour, or DARK.
+    padding
+        How much larger than the person's box the crop is.
+    rotation
+        Augmentation: standard deviation of the turn, in degrees.
+    scale
+        Augmentation: standard deviation, and bound, of the zoom.
+    light
+        Augmentation: bound of the relative change of brightness, contrast and saturation.
+    half_body
+        Augmentation: how often only half of the person is shown.
+    occlusion
+        Augmentation: how often a joint is covered.
     flip_test
         Average the mirrored picture when evaluating.
-    seeds, seed
-        How many times the experiment is repeated, and the first seed.
+    seeds
+        How many times the experiment is repeated.
+    seed
+        The first seed.
     evaluate_every
         Epochs between evaluations while training.
-    bf16, workers, tensorboard
-        Mixed precision; processes that load pictures; also write TensorBoard files.
+    bf16
+        Mixed precision.
+    workers
+        Processes that load pictures.
+    tensorboard
+        Also write TensorBoard files.
     smoke
         A run of seconds that proves that all parts work; its numbers mean nothing.
     """

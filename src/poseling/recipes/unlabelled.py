@@ -45,8 +45,10 @@ def unlabelled(
         More pictures without labels: a folder, or a video.
     alpha
         The teacher's share of the loss where there are labels too.
-    teacher_flip, teacher_scales
-        Average the teacher's answer over the mirrored picture and over these zooms.
+    teacher_flip
+        Average the teacher's answer over the mirrored picture.
+    teacher_scales
+        Average the teacher's answer over these zooms.
     confidence
         Weigh each joint by the teacher's own score.
     """

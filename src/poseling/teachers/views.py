@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.warp import warp_maps
 from poseling.geometry import Crop, Size, compose
 from poseling.teachers.base import Answer, Teacher
+from poseling.teachers.network import NetworkTeacher
 
 
 @torch.inference_mode()
@@ -36,8 +38,15 @@ def ask(teacher: Teacher, crops: NDArray[np.uint8], flip: bool, scales: Sequence
         xy = (torch.stack([a.xy for a in answers]) * weight[..., None]).sum(0) / weight.sum(0).clamp(min=1e-6)[..., None]
         return _cpu(Answer(xy, score))
     maps = torch.stack([a.maps for a in answers if a.maps is not None]).mean(0)
+    return _cpu(Answer(*_decode(teacher, maps), maps))
+
+
+def _decode(teacher: Teacher, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps (B, K, h, w) of a teacher to its joints and scores: by the codec of one of our own networks, by DARK for a guest."""
+    if isinstance(teacher, NetworkTeacher):
+        return replace(teacher.codec, softmax=False).decode(maps)  # answers hold Gaussians, whatever the network's outputs are
     xy, score = Heatmap((maps.shape[-1], maps.shape[-2]), stride=1).decode(maps)  # at stride 1 it answers in pixels of the map
-    return _cpu(Answer(xy * xy.new_tensor(teacher.pixel), score, maps))
+    return xy * xy.new_tensor(_pixel(teacher)), score
 
 
 def _canonical(teacher: Teacher, answer: Answer, scale: float, mirrored: bool) -> Answer:

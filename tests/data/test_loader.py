@@ -1,0 +1,163 @@
+"""The stream of samples: everyone once an epoch, and a sample that only its seed and place decide."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from poseling.data.augment import Augment
+from poseling.data.loader import Crops, Stream
+from poseling.data.people import People
+from poseling.geometry import Crop
+from poseling.skeleton import Skeleton
+
+BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
+AUGMENT = Augment(half_body=0.3, occlusion=0.5, light=0.3)
+
+
+def crowd(folder, count=7, boxes=(20, 10, 70, 60)):
+    """People whose head is in the middle of a white square, in pictures of noise."""
+    random, paths = np.random.default_rng(5), []
+    joints = np.zeros((count, 3, 2), np.float32)
+    for i in range(count):
+        picture = random.integers(0, 200, (80, 100, 3), dtype=np.uint8)
+        head = random.uniform((35, 25), (55, 45)).round()
+        joints[i] = [head, head + [12, 6], head + [-10, 8]]
+        x, y = head.astype(int)
+        picture[y - 2 : y + 3, x - 2 : x + 3] = 255
+        paths.append(folder / f"{i}.png")
+        cv2.imwrite(str(paths[-1]), picture)
+    return People("crowd", BODY, tuple(paths), np.tile(np.float32(boxes), (count, 1)), joints, np.full((count, 3), 2, np.uint8))
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return crowd(tmp_path_factory.mktemp("crowd"))
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(b[name]), err_msg=name)
+
+
+@given(count=st.integers(1, 30), seed=st.integers(0, 5), epoch=st.integers(0, 40))
+@settings(max_examples=50, deadline=None)
+def test_everyone_once_an_epoch(count, seed, epoch):
+    zeros = np.zeros((count, 3, 2), np.float32)
+    nobody = People("n", BODY, (Path("x"),) * count, np.zeros((count, 4), np.float32), zeros, zeros[..., 0].astype(np.uint8))
+    crops = Crops(nobody, (64, 64), 1.25, AUGMENT, seed)
+    assert sorted(crops.person(place) for place in range(epoch * count, (epoch + 1) * count)) == list(range(count))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own(people):
+    def order(seed, epoch):
+        crops = Crops(people, (64, 64), 1.25, AUGMENT, seed)
+        return tuple(crops.person(epoch * 7 + i) for i in range(7))
+
+    assert len({order(seed, epoch) for seed in range(3) for epoch in range(3)}) == 9
+
+
+def test_a_sample_is_decided_by_its_seed_and_place(people):
+    places = [0, 13, 6, 7, 20, 1]
+    first = {place: Crops(people, (64, 64), 1.25, AUGMENT, 3)[place] for place in places}
+    again = Crops(people, (64, 64), 1.25, AUGMENT, 3)
+    for place in reversed(places):  # another order, epochs to and fro
+        assert_same(again[place], first[place])
+    other = Crops(people, (64, 64), 1.25, AUGMENT, 4)
+    assert any(not np.array_equal(other[place]["image"], first[place]["image"]) for place in places)
+    assert not np.array_equal(again[0]["light"], again[7]["light"])  # another epoch, another draw
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_stream_is_the_same_with_workers_and_from_the_middle(people, workers):
+    crops = Crops(people, (64, 64), 1.25, AUGMENT, 0)
+    loader = DataLoader(crops, 4, sampler=Stream(8, 20), num_workers=workers)
+    assert len(loader) == 3
+    for i, batch in enumerate(loader):
+        assert batch["image"].dtype == torch.uint8
+        for j in range(4):
+            assert_same({name: value[j] for name, value in batch.items()}, crops[8 + 4 * i + j])
+
+
+def test_the_canonical_sample_by_hand(people):
+    crops = Crops(people, (64, 64), 1.25, Augment().none(), 0)
+    sample = crops[0]
+    person = sample["person"]
+    # A box of 50 x 50 around (45, 35), times 1.25, on 63 pixels: one pixel becomes 63 / 62.5.
+    expected = (people.joints[person] - [45, 35]) * 63 / 62.5 + 31.5
+    np.testing.assert_allclose(sample["joints"], expected, atol=1e-4)
+    assert sample["weight"].tolist() == [1, 1, 1]
+    assert sample["light"].tolist() == [1, 1, 1]
+    assert sample["broken"] == 0
+    assert {name: (v.shape, v.dtype.name) for name, v in sample.items() if name not in ("person", "broken")} == {
+        "image": ((64, 64, 3), "uint8"),
+        "joints": ((3, 2), "float32"),
+        "weight": ((3,), "float32"),
+        "light": ((3,), "float32"),
+    }
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_picture_and_joints_move_together(people, flip):
+    """The white square is where the head is said to be, whatever the crop; and mirrored, the left hand is on the other side of it."""
+    crops = Crops(people, (128, 128), 1.25, Augment(flip=flip), 1)
+    for place in range(14):
+        sample = crops[place]
+        x, y = sample["joints"][0]
+        assert sample["image"][round(float(y)), round(float(x))].min() == 255
+        ys, xs = np.nonzero(sample["image"].min(-1) > 250)
+        assert np.hypot(xs.mean() - x, ys.mean() - y) < 1
+    if flip:
+        sample, plain = Crops(people, (128, 128), 1.25, Augment().none(), 1)[0], None
+        mirrored = Crops(people, (128, 128), 1.25, Augment(scale=0, rotation=0, flip=1), 1)[0]
+        plain = sample["joints"] * [-1, 1] + [127, 0]
+        np.testing.assert_allclose(mirrored["joints"], plain[[0, 2, 1]], atol=1e-4)
+        np.testing.assert_allclose(mirrored["image"].astype(int), sample["image"][:, ::-1].astype(int), atol=4)
+
+
+def test_labels_follow_the_swap(people):
+    visible = people.visible.copy()
+    visible[:, 1] = 0  # no left hand
+    some = People("some", BODY, people.pictures, people.boxes, people.joints, visible)
+    assert Crops(some, (64, 64), 1.25, Augment(flip=1), 0)[0]["weight"].tolist() == [1, 1, 0]
+    assert Crops(some, (64, 64), 1.25, Augment(flip=0), 0)[0]["weight"].tolist() == [1, 0, 1]
+
+
+def test_a_picture_that_cannot_be_read_is_black_and_weighs_nothing(tmp_path):
+    people = crowd(tmp_path, 3)
+    people.pictures[1].write_bytes(b"no picture")
+    people.pictures[2].unlink()
+    crops = Crops(people, (64, 64), 1.25, AUGMENT, 0)
+    samples = {crops.person(place): crops[place] for place in range(3)}
+    assert [samples[i]["broken"] for i in range(3)] == [0, 1, 1]
+    assert samples[0]["weight"].tolist() == [1, 1, 1]
+    for i in (1, 2):
+        assert samples[i]["weight"].tolist() == [0, 0, 0]
+    plain = Crops(people, (64, 64), 1.25, Augment(), 0)
+    black = next(plain[place] for place in range(3) if plain.person(place) == 1)
+    assert not black["image"].any()
+
+
+def test_answers_come_with_the_sample_in_its_crop(people):
+    class Said:
+        source = "said"
+
+        def sample(self, person, crop):
+            assert isinstance(crop, Crop)
+            return {"answer_xy": crop.apply(np.array([[45.0, 35.0]])), "answer_weight": np.array([person])}
+
+    sample = Crops(people, (64, 64), 1.25, AUGMENT, 0, Said())[4]
+    assert sample["answer_weight"] == [sample["person"]]
+    plain = Crops(people, (64, 64), 1.25, AUGMENT, 0)[4]
+    assert_same(plain, {name: value for name, value in sample.items() if not name.startswith("answer")})  # answers change no draw
+
+
+def test_nobody_to_train_on(people):
+    with pytest.raises(ValueError, match="crowd: there is nobody to train on"):
+        Crops(people[:0], (64, 64), 1.25, AUGMENT, 0)

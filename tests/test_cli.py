@@ -1,0 +1,227 @@
+"""The commands as a user meets them: their help, their flags, and what they say when something is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from poseling.cli import app, main
+from poseling.recipes.lab import Setup
+from poseling.skeleton import Skeleton
+from poseling.spec import KEY, PoseSpec
+
+COMMANDS = [
+    "distill baseline",
+    "distill fpd",
+    "distill unlabelled",
+    "evaluate",
+    "label",
+    "export",
+    "track",
+    "data check",
+    "data preview",
+]
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch):
+    """Lines are not wrapped, so that they can be compared."""
+    monkeypatch.setenv("COLUMNS", "400")
+
+
+def said(capsys: pytest.CaptureFixture[str], command: str) -> str:
+    """What a command that goes well prints."""
+    main(command.split())
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def failed(capsys: pytest.CaptureFixture[str], command: str) -> str:
+    """The one line on stderr of a command that goes wrong, with exit code 1."""
+    with pytest.raises(SystemExit) as left:
+        main(command.split())
+    assert left.value.code == 1
+    _, err = capsys.readouterr()
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err
+
+
+def fresh(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A new Python that runs `code`."""
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_commands_there_are(capsys):
+    def walk(one, way=()):
+        for name in one:
+            if not name.startswith("-"):
+                inner = [name for name in one[name] if not name.startswith("-")]
+                yield from walk(one[name], (*way, name)) if inner else [" ".join((*way, name))]
+
+    assert sorted(walk(app)) == sorted(COMMANDS)
+    out = said(capsys, "--help")
+    assert all(command.split()[0] in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_every_parameter(capsys, command):
+    out = said(capsys, f"{command} --help")
+    one = app
+    for name in command.split():
+        one = one[name]
+    named = []
+    for name in inspect.signature(one.default_command).parameters:
+        named += [field.name for field in dataclasses.fields(Setup)] if name == "setup" else [name]
+    rows = [line.strip("│ *").strip() for line in out.splitlines() if line.startswith("│")]
+    for name in named:
+        flag = f"--{name.replace('_', '-')}"
+        (explained,) = [row.split("  ", 1)[1].strip() for row in rows if flag in row.split("  ")[0].split()]
+        assert explained, f"{command} {flag}: the docstring does not say what it is"
+        assert not explained.startswith("["), f"{command} {flag}: the docstring does not say what it is, only {explained}"
+
+
+def test_recipes_are_listed_with_what_their_files_say(capsys):
+    out = said(capsys, "distill --help")
+    assert "Fast Human Pose Distillation: a small hourglass learns a big one's heatmaps beside the labels." in out
+    assert "arXiv 1811.05419" not in out
+    assert "arXiv 1811.05419" in said(capsys, "distill fpd --help")
+
+
+def test_flags_reach_the_recipe():
+    function, bound, _ = app.parse_args(
+        [
+            "distill",
+            "fpd",
+            "--data",
+            "lsp",
+            "--root",
+            "x",
+            "--no-flip-test",
+            "--schedule",
+            "one_cycle",
+            "--teacher-scales",
+            "0.9",
+            "1.1",
+            "--alpha",
+            "0.7",
+        ]
+    )
+    assert function.__name__ == "fpd"
+    assert bound.arguments == {
+        "setup": Setup(data="lsp", root=Path("x"), flip_test=False, schedule="one_cycle"),
+        "teacher_scales": (0.9, 1.1),
+        "alpha": 0.7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "why", "way_out"),
+    [
+        ("distill fpd --epoch 3", "--epoch.", "See `poseling distill fpd --help`."),
+        ("distill fpd --epochs many", 'unable to convert "many" into float', "See `poseling distill fpd --help`."),
+        ("distill fpd --optimizer sgd", '"sgd"', '"adam", "adamw", "rmsprop"'),
+        ("distill fpd lsp", "lsp", "See `poseling distill fpd --help`."),
+        ("distill unlabelled", "--teacher", "See `poseling distill unlabelled --help`."),
+        ("distill dfp", 'Unknown command "dfp"', "baseline, fpd, unlabelled"),
+        ("teach", 'Unknown command "teach"', "See `poseling --help`."),
+        ("track picture.png --model m.onnx --box 1 2 3", "--box", "requires 4"),
+        ("evaluate m.onnx --data lsp", "--root", "See `poseling evaluate --help`."),
+    ],
+)
+def test_wrong_flags_are_one_line(capsys, command, why, way_out):
+    line = failed(capsys, command)
+    assert why in line
+    assert way_out in line
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("distill fpd --data lsp --root {0}/none", "{0}/none"),
+        ("distill fpd --data lsp", "--root"),
+        ("distill unlabelled --teacher {0}/none.onnx --root {0}", "{0}/none.onnx"),
+        ("evaluate {0}/none.onnx --data lsp --root {0}", "{0}/none.onnx"),
+        ("label {0}/bad.safetensors --root {0} --url {0}/url", "{0}/bad.safetensors"),
+        ("export {0}/none.safetensors", "{0}/none.safetensors"),
+        ("export {0}/bad.safetensors", "{0}/bad.safetensors"),
+        ("track {0} --model {0}/none[1].onnx", "{0}/none[1].onnx"),
+        ("track {0} --model {0}/bad.onnx", "{0}/bad.onnx"),
+        ("data check lsp --root {0}/none", "{0}/none"),
+        ("data preview leeds --root {0}", "leeds"),
+    ],
+)
+def test_wrong_files_are_one_line_that_names_them(capsys, tmp_path, command, why):
+    for name in ("bad.safetensors", "bad.onnx"):
+        (tmp_path / name).write_bytes(b"these are no weights")
+    assert why.format(tmp_path) in failed(capsys, command.format(tmp_path))
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
+    def broken(*_, **__):
+        raise TypeError("ours")
+
+    monkeypatch.setattr("poseling.cli.app", broken)
+    with pytest.raises(TypeError, match="ours"):
+        main(["track"])
+
+
+def test_without_torch_the_line_says_what_to_install():
+    done = fresh("import sys; sys.modules['torch'] = None; from poseling.cli import main; main(sys.argv[1:])", "distill", "fpd", "--data", "drawn")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: torch is not installed; pip install 'poseling[train]' brings it\n"
+
+
+HEAVY = ("torch", "onnx", "safetensors", "scipy", "matplotlib", "kornia", "accelerate")
+LISTED = f"""
+import sys
+from poseling.cli import main
+main(sys.argv[1:])
+print("imported:", *[module for module in {HEAVY} if module in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "distill --help", "label --help"])
+def test_help_leaves_torch_alone(command):
+    done = fresh(LISTED, *command.split())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("imported:\n")
+
+
+def test_track_needs_no_torch(tmp_path):
+    # A network that finds its one joint at (10, 5) of whatever it sees; a picture of its input's size is seen as it is.
+    spec = PoseSpec("fixed", Skeleton("one", ("nose",), (0,)), {"name": "fixed"}, (40, 30), padding=1.0)
+    answers = [("xy", np.float32([[[10, 5]]])), ("score", np.float32([[0.75]]))]
+    graph = helper.make_graph(
+        [helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value)) for name, value in answers],
+        "fixed",
+        [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", 30, 40, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in answers],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, {KEY: spec.to_json()})
+    onnx.save(model, tmp_path / "fixed.onnx")
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((30, 40, 3), np.uint8))
+
+    out, poses = tmp_path / "drawn", tmp_path / "poses.jsonl"
+    done = fresh(LISTED, "track", f"{tmp_path}/picture.png", "--model", f"{tmp_path}/fixed.onnx", "--out", str(out), "--json", str(poses))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 frame: ")
+    assert done.stdout.endswith("imported:\n")
+    (line,) = poses.read_text().splitlines()
+    pose = json.loads(line)
+    assert np.allclose(pose["xy"], [[[10, 5]]], atol=1e-4)
+    assert np.allclose(pose["score"], [[0.75]])
+    assert cv2.imread(str(out / "picture.png")).any()
