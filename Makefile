@@ -29,7 +29,7 @@ demo: $(READY)  ## a teacher, a student, and the same student without the teache
 
 # Two workers, and one thread for each: more threads than cores is slower than one.
 test: lint  ## ruff, mypy and all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rs --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rfEs --durations 10
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

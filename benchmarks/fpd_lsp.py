@@ -27,8 +27,8 @@ from results import write
 SCALES: dict[str, dict[str, Any]] = {
     "cpu": {
         "setup": Setup(data="lsp", size=128, batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, loss="kl", sigma=1.5, bf16=True),
-        "teacher": {"name": "hourglass-4x128", "epochs": 12, "learning_rate": 1.2e-3},
-        "student": {"name": "hourglass-1x64", "epochs": 10, "learning_rate": 2e-3},
+        "teacher": {"name": "hourglass-4x128", "epochs": 7, "learning_rate": 1.2e-3},
+        "student": {"name": "hourglass-1x64", "epochs": 8, "learning_rate": 2e-3},
     },
     "gpu": {
         "setup": Setup(data="lsp", size=256, batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, loss="kl", bf16=True, workers=12),

@@ -52,7 +52,7 @@ def evaluate(model: str, *, data: str, root: Path, flip_test: bool = True, adapt
     flip_test
         Average over the mirrored picture.
     adapter
-        For a foreign ONNX file: a JSON file that says how to feed and read it (docs/teachers.md).
+        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
     """
     from poseling.data import sets
     from poseling.evaluate.measure import Measure, table
@@ -60,7 +60,9 @@ def evaluate(model: str, *, data: str, root: Path, flip_test: bool = True, adapt
 
     network = load(model, adapter)
     split = sets.load(data, root)
-    measure = Measure.of(split.test or split.train).known_to(network)
+    if split.test is None:
+        raise ValueError(f"{data} under {root} has no labelled people to test on")
+    measure = Measure.of(split.test).known_to(network)
     console.print(table(network.name, measure, measure.score(measure.answers(network, flip_test))))
 
 
@@ -95,7 +97,7 @@ def label(
     shard
         I N: take every N-th person from the I-th on.
     adapter
-        For a foreign ONNX file: a JSON file that says how to feed and read it (docs/teachers.md).
+        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
     """
     from poseling.data import sets
     from poseling.teachers.labels import label as run

@@ -147,7 +147,16 @@ def test_who_is_outside_weighs_nothing(unbiased):
     heatmap = Heatmap((64, 64), unbiased=unbiased)
     half = heatmap.pixel[0] / 2  # the outermost pixels reach half a pixel further out
     end = 15 * heatmap.pixel[0]
-    joints = [[-half + 0.01, 30], [-half - 0.01, 30], [end + half - 0.01, 30], [end + half + 0.01, 30], [30, -1e9], [np.nan, 3], [3, np.inf], [30, 30]]
+    joints = [
+        [-half + 0.01, 30],
+        [-half - 0.01, 30],
+        [end + half - 0.01, 30],
+        [end + half + 0.01, 30],
+        [30, -1e9],
+        [np.nan, 3],
+        [3, np.inf],
+        [30, 30],
+    ]
     weight = torch.full((1, 8), 0.7)
     weight[0, 7] = 0  # inside, but unlabelled
     maps, out = heatmap.encode(torch.tensor([joints], dtype=torch.float32), weight)

@@ -27,7 +27,7 @@ def crowd(folder, count=7, boxes=(20, 10, 70, 60)):
     for i in range(count):
         picture = random.integers(0, 200, (80, 100, 3), dtype=np.uint8)
         head = random.uniform((35, 25), (55, 45)).round()
-        joints[i] = [head, head + [12, 6], head + [-10, 8]]
+        joints[i] = head + np.array([[0, 0], [12, 6], [-10, 8]])
         x, y = head.astype(int)
         picture[y - 2 : y + 3, x - 2 : x + 3] = 255
         paths.append(folder / f"{i}.png")

@@ -214,7 +214,7 @@ def test_a_teacher_with_another_input_size(size, with_maps):
     objective = Objective(SPEC, CODEC, ALONE, teacher=guest)
     maps, weight = objective._target("teacher", batch(), batch()["image"])
     torch.testing.assert_close(maps, gaussians(inner), atol=0.06 if with_maps else 1e-5, rtol=0)
-    xy, score = CODEC.decode(maps)
+    xy, _ = CODEC.decode(maps)
     torch.testing.assert_close(xy, inner, atol=0.4 if with_maps else 0.02, rtol=0)
     assert (weight == 1).all()
     assert objective(student, batch())["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(inner), weight), rel=0.03)

@@ -19,22 +19,19 @@ from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.views import ask
 
 HANDS = Skeleton("hands", ("left_hand", "right_hand"), (0, 1))
+MIDDLE = Skeleton("middle", ("head", "neck"), (0, 0))  # no sides: a mirror changes no name
 
 
 class Brightest(nn.Module):
     """A network of two stacks whose last maps are the red and the blue channel, averaged down to a quarter; the first says nothing."""
 
-    def __init__(self, gain=1.0):
-        super().__init__()
-        self.gain = gain
-
     def forward(self, pictures):
         maps = nn.functional.interpolate(pictures[:, [0, 2]], scale_factor=0.25, mode="bilinear", align_corners=True, antialias=False)
-        return torch.stack([torch.zeros_like(maps), self.gain * maps], 1)
+        return torch.stack([torch.zeros_like(maps), maps], 1)
 
 
-def network(codec, colour="rgb", **fields):
-    spec = PoseSpec("by-hand", HANDS, codec.fields(), codec.size, 1.0, colour, mean=(0, 0, 0), std=(1, 1, 1), **fields)
+def network(codec, skeleton=HANDS):
+    spec = PoseSpec("by-hand", skeleton, codec.fields(), codec.size, 1.0, mean=(0, 0, 0), std=(1, 1, 1))
     return NetworkTeacher(Brightest(), spec, digest="hand")
 
 
@@ -59,7 +56,7 @@ PLACES = np.random.default_rng(0).uniform((45, 35), (115, 85), (5, 2, 2))
 @pytest.mark.parametrize("batch", [2, 32])
 def test_joints_come_back_in_picture_pixels(tmp_path, flip, batch):
     people = scene(tmp_path, PLACES)
-    joints, scores = predict(network(Heatmap((96, 96), sigma=2)), people, flip=flip, batch=batch)
+    joints, scores = predict(network(Heatmap((96, 96)), MIDDLE), people, flip=flip, batch=batch)
     assert joints.shape == (5, 2, 2)
     assert joints.dtype == scores.dtype == np.float32
     np.testing.assert_allclose(joints, PLACES, atol=0.6)  # pixels of the picture, of which 5 make one of the heatmap
@@ -83,8 +80,7 @@ def test_the_flip_test_swaps_sides(tmp_path):
 def test_the_flip_test_decodes_as_the_network_does(decoding, sigma, softmax):
     """With a symmetric answer the average is the answer itself, and must be read by the same codec."""
     codec = Heatmap((64, 64), sigma=sigma, decoding=decoding, softmax=softmax)
-    teacher = network(codec)
-    teacher.skeleton = Skeleton("one", ("head", "neck"), (0, 0))  # no sides: mirrored maps are averaged joint by joint
+    teacher = network(codec, MIDDLE)
 
     class Symmetric(nn.Module):
         def forward(self, pictures):
@@ -134,7 +130,12 @@ def test_a_guests_maps_are_read_in_its_own_pixels():
     joints = torch.tensor([[[20.3, 30.2], [45.1, 33.3]]])
     maps, _ = codec.encode(joints, torch.ones(1, 2))
     mirrored = maps[:, [1, 0]].flip(-1)
-    found = ask(Guest([Answer(joints, torch.ones(1, 2), maps), Answer(joints, torch.ones(1, 2), mirrored)], pixel=codec.pixel, map_size=codec.map_size), CROP, True, (1.0,))
+    found = ask(
+        Guest([Answer(joints, torch.ones(1, 2), maps), Answer(joints, torch.ones(1, 2), mirrored)], pixel=codec.pixel, map_size=codec.map_size),
+        CROP,
+        True,
+        (1.0,),
+    )
     torch.testing.assert_close(found.xy, joints, atol=0.02, rtol=0)
 
 

@@ -114,7 +114,9 @@ def test_the_authors_names_are_ours(variant):
 
 def test_levels_are_counted_from_the_innermost():
     """Their level 3 of 4 is our outermost, whose shapes are all alike: only the name can be wrong."""
-    ours = from_fpd({f"hg.1.hg.{level}.{branch}.0.conv1.bias": torch.tensor([level * 10 + branch]) for level, branch in ((3, 0), (3, 1), (2, 2), (0, 0), (0, 3))})
+    ours = from_fpd(
+        {f"hg.1.hg.{level}.{branch}.0.conv1.bias": torch.tensor([level * 10 + branch]) for level, branch in ((3, 0), (3, 1), (2, 2), (0, 0), (0, 3))}
+    )
     assert {name: t.item() for name, t in ours.items()} == {
         "stacks.1.hourglass.keep.0.conv1.bias": 30,
         "stacks.1.hourglass.down.0.conv1.bias": 31,

@@ -12,7 +12,11 @@ def test_a_name_is_stacks_and_channels():
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("resnet-50", "no network is called 'resnet-50'; there is hourglass-VARIANT"), ("hourglass", "name stacks and channels"), ("hourglass-4", "hourglass-4x128")],
+    [
+        ("resnet-50", "no network is called 'resnet-50'; there is hourglass-VARIANT"),
+        ("hourglass", "name stacks and channels"),
+        ("hourglass-4", "hourglass-4x128"),
+    ],
 )
 def test_a_name_that_is_none(name, message):
     with pytest.raises(ValueError, match=message):
@@ -30,7 +34,13 @@ def test_the_seed_makes_the_network():
 
 @pytest.mark.parametrize(
     ("name", "yes"),
-    [("hourglass-4x128", True), ("hourglass-4x128.safetensors", False), ("runs/hourglass-4x128", False), ("teacher.onnx", False), ("vitpose-s", False)],
+    [
+        ("hourglass-4x128", True),
+        ("hourglass-4x128.safetensors", False),
+        ("runs/hourglass-4x128", False),
+        ("teacher.onnx", False),
+        ("vitpose-s", False),
+    ],
 )
 def test_a_name_or_a_file(name, yes):
     assert zoo.is_name(name) is yes

@@ -123,7 +123,9 @@ def test_a_contract_that_does_not_fit_the_weights(tmp_path, network):
 
 def theirs(network):
     """The weights under the authors' names: the inverse of `from_fpd`, found by trying every name that their layout has."""
-    names = [f"{stem}.{what}" for stem in _stems(len(network.stacks)) for what in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")]
+    names = [
+        f"{stem}.{what}" for stem in _stems(len(network.stacks)) for what in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    ]
     to_ours = {name: next(iter(from_fpd({name: torch.zeros(1)}))) for name in names}
     state = network.state_dict()
     return {f"module.{name}": state[ours].clone() for name, ours in to_ours.items() if ours in state}

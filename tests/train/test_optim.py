@@ -56,7 +56,9 @@ def test_only_weights_of_two_dimensions_decay():
     decayed, others = driver.param_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
     names = {id(p): name for name, p in network.named_parameters()}
-    assert {names[id(p)] for p in decayed["params"]} == {name for name in names.values() if name.endswith("weight") and "norm" not in name and ".1.w" not in name}
+    assert {names[id(p)] for p in decayed["params"]} == {
+        name for name in names.values() if name.endswith("weight") and "norm" not in name and ".1.w" not in name
+    }
     assert len(decayed["params"]) + len(others["params"]) == len(names)
 
 
@@ -79,7 +81,13 @@ def test_optimisers_by_name(name, kind):
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
-    [("epochs", 0, "epochs is 0"), ("batch", -1, "batch is -1"), ("learning_rate", 0.0, "learning_rate is 0"), ("ema", 1.0, "ema is 1.0; it is a decay"), ("save_every", 0, "save_every is 0")],
+    [
+        ("epochs", 0, "epochs is 0"),
+        ("batch", -1, "batch is -1"),
+        ("learning_rate", 0.0, "learning_rate is 0"),
+        ("ema", 1.0, "ema is 1.0; it is a decay"),
+        ("save_every", 0, "save_every is 0"),
+    ],
 )
 def test_numbers_that_make_no_run(field, value, message):
     with pytest.raises(ValueError, match=message):

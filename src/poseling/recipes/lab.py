@@ -187,7 +187,7 @@ class Lab:
     def say(self, text: object) -> None:
         """To the console, once for all processes."""
         if self.engine.is_main_process:
-            self.console.print(text, highlight=False)
+            self.console.print(text, highlight=False, soft_wrap=isinstance(text, str))
 
     @property
     def seeds(self) -> range:
@@ -208,7 +208,8 @@ class Lab:
             trained = self.fit("teacher", name, supervised(self.setup.loss), self.setup.seed, epochs=epochs)
             teacher: Teacher = trained.network
         else:
-            teacher = load(name, device=str(self.engine.device))
+            # ONNX Runtime comes for the CPU unless somebody chose otherwise; a teacher is asked once, so that is no loss.
+            teacher = load(name, device="cpu" if name.endswith(".onnx") else str(self.engine.device))
         self.measure = self.measure.known_to(teacher)
         return teacher
 
@@ -342,7 +343,7 @@ class Lab:
         score = self.measure.score(self.measure.answers(teacher, self.setup.flip_test))
         price = cost(teacher.network, teacher.size) if isinstance(teacher, NetworkTeacher) else None
         return Arm(
-            f"teacher ({teacher.name})",
+            "teacher" if teacher.name == "teacher" else f"teacher ({teacher.name})",
             [score.mean],
             price.params if price else None,
             price.gmac if price else None,

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
+from poseling.spec import PoseSpec
 from poseling.teachers.network import NetworkTeacher
 from poseling.train import checkpoint as checkpoints
 
 
 def checkpoint_teacher(path: Path, device: str = "cpu") -> NetworkTeacher:
-    """The network in `path` as it was trained: its crop, its normalisation, its codec. Its digest is that of the file's bytes.
+    """The network in `path` as it was trained: its crop, its normalisation, its codec. Its digest is of the weights and of what decides how they are used, not
+    of where and how they were trained.
 
     FileNotFoundError, or ValueError that names the file if it is cut, foreign or does not fit.
     """
     network, spec = checkpoints.load(path)
     network.requires_grad_(False)
-    return NetworkTeacher(network, spec, path.stem, hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest(), device)
+    return NetworkTeacher(network, spec, path.stem, digest(network, spec), device)
+
+
+def digest(network: nn.Module, spec: PoseSpec) -> str:
+    """32 hexadecimal digits that change when any answer may."""
+    found = hashlib.blake2b(digest_size=16)
+    found.update(replace(spec, licences={}, recipe="", arguments={}).to_json().encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        found.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()

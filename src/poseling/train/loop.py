@@ -88,7 +88,13 @@ def fit(
     log = Log(out, step, tensorboard) if main else None
     every = max(1, round(evaluate_every * len(crops.people) / training.batch))
     progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[says]}"), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[says]}"),
+        console=console,
+        disable=not console.is_terminal,
     )
     bar = progress.add_task(title, total=steps, completed=step, says="")
     student.train()
@@ -134,7 +140,7 @@ def fit(
                     says = "  ".join(f"{name} {value:.3g}" for name, value in row.items() if name not in ("step", "epoch", "rate"))
                     progress.update(bar, says=says)
                     if not console.is_terminal:
-                        console.print(f"{title}: epoch {row['epoch']:.1f}/{training.epochs:g}  {says}")
+                        console.print(f"{title}: epoch {row['epoch']:.1f}/{training.epochs:g}  {says}", soft_wrap=True, highlight=False)
                     clock, sums, counted = time.perf_counter(), torch.zeros_like(sums), 0
                 if saves:
                     broken = set(gather_object(sorted(broken)))

@@ -39,7 +39,9 @@ def stepper(
     return step
 
 
-def throughput(steps: Mapping[str, Callable[[], object]], images: int, rounds: int = 5, clock: Callable[[], float] = time.perf_counter) -> dict[str, list[float]]:
+def throughput(
+    steps: Mapping[str, Callable[[], object]], images: int, rounds: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Images a second of each function of `steps`, which handles `images` a call: one call of each in turn, `rounds` times, after a round that is not counted.
 
     >>> ticks = iter([0.0, 1.0, 1.0, 5.0, 5.0, 7.0, 7.0, 11.0])

@@ -1,0 +1,153 @@
+"""The recipes from the command line, at the size of a smoke run: every part works with every other, and what is written says what it must."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from poseling.cli import main
+from poseling.data.people import read_picture
+from poseling.runtime import Network
+from poseling.teachers.checkpoint import checkpoint_teacher
+from poseling.train.checkpoint import read_tensors
+
+
+def run(*words: object) -> None:
+    main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def fpd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One smoke run of FPD with everything: a teacher trained first, a warm start, two seeds."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("fpd")
+    run("distill", "fpd", "--smoke", "--warm-start", "--seeds", 2, "--out", out)
+    return out
+
+
+@pytest.mark.slow
+def test_the_report_has_what_is_promised(fpd: Path):
+    report = json.loads((fpd / "report.json").read_text())
+    assert report["recipe"] == "fpd"
+    assert report["data"] == "drawn"
+    assert report["metric"] == "PCK@0.2"
+    assert report["seeds"] == 2
+    assert {"value", "params", "gmac"} <= report["teacher"].keys()
+    for arm in ("baseline", "baseline_longer", "distilled", "gap_closed"):
+        assert len(report[arm]["values"]) == 2
+        assert "mean" in report[arm]
+    assert [arm["name"] for arm in report["others"]] == ["from scratch"]
+    assert report["images_per_second"].keys() == {"supervised", "distilled", "live_teacher"}
+    assert all(value > 0 for value in report["images_per_second"].values())
+    assert report["command"].startswith("poseling ")
+    assert report["versions"]["torch"] == torch.__version__
+    assert any("smoke" in note for note in report["notes"])
+
+
+@pytest.mark.slow
+def test_the_pictures_are_drawn(fpd: Path):
+    for name in ("curves.png", "cases.png"):
+        picture = read_picture(fpd / name)
+        assert picture.shape[0] > 300
+        assert picture.std() > 10  # not one colour
+        assert f"]({name})" in (fpd / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_exported_student_answers_as_its_checkpoint(fpd: Path):
+    teacher, network = checkpoint_teacher(fpd / "student.safetensors"), Network(fpd / "student.onnx")
+    assert network.spec.recipe == "fpd/warm"
+    assert network.spec.arguments["smoke"] is True
+    crop = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    crop = cv2.GaussianBlur(crop, (9, 9), 3)
+    xy = teacher(torch.from_numpy(crop[None])).xy[0].numpy()
+    pose = network(crop, colour="rgb")  # the whole frame of an input's size is the input itself
+    assert np.abs(pose.xy[0] - xy).max() < 0.05
+
+
+@pytest.mark.slow
+def test_arms_differ_only_by_the_teacher(fpd: Path):
+    """Equal seed, people, steps and schedule; and the warm arms start from the baseline."""
+    settings = {}
+    for arm in ("baseline", "distilled", "warm", "baseline-longer"):
+        _, metadata = read_tensors(fpd / "seed-1" / arm / "state.safetensors")
+        fields = json.loads(metadata["settings"])
+        terms = fields.pop("terms")
+        settings[arm] = fields
+        assert terms == ([["labels", 1.0]] if arm.startswith("baseline") else [["labels", 0.5], ["teacher", 0.5]])
+    assert len({json.dumps(fields, sort_keys=True) for fields in settings.values()}) == 1
+    first = {arm: json.loads((fpd / "seed-1" / arm / "log.jsonl").read_text().splitlines()[0])["labels"] for arm in settings}
+    assert first["warm"] < first["distilled"]  # it has learnt before
+
+
+@pytest.mark.slow
+def test_the_same_command_again_trains_nothing_and_finds_the_same(fpd: Path, tmp_path: Path):
+    again = tmp_path / "again"
+    shutil.copytree(fpd, again)
+    states = {path: path.stat().st_mtime_ns for path in again.rglob("state.safetensors")}
+    run("distill", "fpd", "--smoke", "--warm-start", "--seeds", 2, "--out", again)
+    assert {path: path.stat().st_mtime_ns for path in again.rglob("state.safetensors")} == states
+    first, second = (json.loads((folder / "report.json").read_text()) for folder in (fpd, again))
+    for arm in ("teacher", "baseline", "distilled"):
+        assert first[arm]["values"] == second[arm]["values"]
+
+
+@pytest.mark.slow
+def test_a_foreign_teacher_and_pictures_without_labels(fpd: Path, tmp_path: Path):
+    """Any teacher, any pictures, one command: here an exported student teaches what it sees in a folder."""
+    out = tmp_path / "out"
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for path in sorted((fpd / "drawn").rglob("*.jpg"))[:50]:
+        shutil.copy(path, folder)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a picture")
+    run("distill", "unlabelled", "--smoke", "--teacher", fpd / "student.onnx", "--root", folder, "--out", out)
+    report = json.loads((out / "report.json").read_text())
+    assert report["baseline"] is None  # pictures without labels have no control
+    assert report["metric"].startswith("agreement with the teacher")
+    assert report["teacher"]["value"] == pytest.approx(1.0)
+    assert any("broken.jpg" in note for note in report["notes"])
+
+
+def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from poseling.models import zoo
+    from poseling.skeleton import Skeleton
+    from poseling.spec import PoseSpec
+    from poseling.train import checkpoint
+
+    spec = PoseSpec("hourglass-1x16", Skeleton("fish", ("mouth", "tail"), (0, 0)), {"name": "heatmap", "size": [64, 64]}, (64, 64))
+    checkpoint.save(tmp_path / "fish.safetensors", zoo.build("hourglass-1x16", 2), spec)
+    with pytest.raises(SystemExit) as stopped:
+        run("distill", "fpd", "--smoke", "--teacher", tmp_path / "fish.safetensors", "--out", tmp_path / "out")
+    assert stopped.value.code == 1
+    said = capsys.readouterr().err
+    assert "fish (mouth, tail" in said
+    assert "no joint in common" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("distill", "fpd", "--data", "lsp"), "--data lsp needs --root"),
+        (("distill", "fpd", "--data", "lsp", "--root", "nowhere"), "nowhere"),
+        (("distill", "fpd", "--smoke", "--alpha", "1.5"), "alpha is 1.5"),
+        (("distill", "fpd", "--smoke", "--teacher", "nobody.onnx"), "nobody.onnx"),
+        (("distill", "baseline", "--student", "hourglass-big", "--out", "out"), "hourglass-STACKS"),
+    ],
+)
+def test_bad_flags_are_one_line(
+    words: tuple[str, ...], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        run(*words)
+    assert stopped.value.code == 1
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert "Traceback" not in said
