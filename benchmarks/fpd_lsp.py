@@ -75,26 +75,26 @@ def main() -> None:
     taught = flags.out / "teacher"
     if not (taught / "report.json").is_file():
         baseline(replace(setup, out=taught, **own["teacher"]), student=scale["teacher"]["name"])
-    lab = Lab("fpd", replace(setup, out=flags.out, seeds=flags.seeds, seed=flags.seed, **own["student"]))
-    teacher, student = lab.teacher(str(taught / "student.safetensors")), scale["student"]["name"]
-    arms = {name: [run(lab, name, teacher, student, seed, flags.unlabelled) for seed in lab.seeds] for name in flags.only}
+    lab = Lab("fpd", replace(setup, out=flags.out, seeds=flags.seeds, seed=flags.seed, **own["student"]), scale["student"]["name"])
+    teacher = lab.teacher(str(taught / "student.safetensors"))
+    arms = {name: [run(lab, name, teacher, seed, flags.unlabelled) for seed in lab.seeds] for name in flags.only}
     if {"baseline", "distilled"} <= set(arms):
-        speeds = lab.speeds(student, teacher, lab.label(teacher, lab.people), fpd(setup.loss, 0.5))
+        speeds = lab.speeds(teacher, lab.label(teacher, lab.people), fpd(setup.loss, 0.5))
         write("fpd_lsp", rows(lab.finish(teacher, arms, speeds)), block=flags.scale)
 
 
-def run(lab: Lab, arm: str, teacher: Teacher, student: str, seed: int, unlabelled: Path | None) -> Trained:
+def run(lab: Lab, arm: str, teacher: Teacher, seed: int, unlabelled: Path | None) -> Trained:
     """One training: the control on the labels, or a variant, for as many steps."""
     loss = lab.setup.loss
     if arm == "baseline":
-        return lab.fit(arm, student, supervised(loss), seed)
+        return lab.fit(arm, supervised(loss), seed)
     how, people = VARIANTS[arm], lab.people
     if how.unlabelled:
         if unlabelled is None:
             raise SystemExit("--only unlabelled_pictures needs --unlabelled, a folder of pictures")
         people = join(people, images(unlabelled, skeleton=lab.skeleton))
     answers = lab.label(teacher, people, how.flip, how.scales)
-    return lab.fit(arm, student, fpd(loss, how.alpha), seed, answers, people, confidence=how.confidence)
+    return lab.fit(arm, fpd(loss, how.alpha), seed, answers, people, confidence=how.confidence)
 
 
 def rows(report: Report) -> list[dict[str, Any]]:

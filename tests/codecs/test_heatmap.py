@@ -235,6 +235,17 @@ def test_dark_is_what_numpy_and_scipy_say(sigma):
     assert np.abs(expected / np.array(heatmap.pixel) - at_pixels).max() > 0.3  # there was something to find
 
 
+@given(place=st.tuples(st.integers(0, 31), st.integers(0, 47)), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_dark_stays_within_a_pixel_of_the_peak(place, seed):
+    """Also where a noisy hill is cut by the border."""
+    maps = torch.rand(1, 1, 48, 32, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    maps[0, 0, place[1], place[0]] = 1.5
+    xy, score = Heatmap(SIZE, sigma=3.0).decode(maps)
+    assert np.abs(xy[0, 0].numpy() / np.array(Heatmap(SIZE).pixel) - place).max() <= 1 + 1e-9
+    assert score.item() == 1
+
+
 def test_a_batch_is_many_single_ones():
     maps = torch.rand(3, 5, 48, 32, generator=torch.Generator().manual_seed(0))
     for decoding in ("plain", "quarter", "dark"):

@@ -15,6 +15,6 @@ def baseline(setup: Setup = DEFAULT, *, student: str = "hourglass-4x128") -> Rep
     student
         The network, as the zoo names it: hourglass-STACKSxCHANNELS.
     """
-    lab = Lab("baseline", setup)
-    arms = {"baseline": [lab.fit("baseline", student, supervised(setup.loss), seed) for seed in lab.seeds]}
+    lab = Lab("baseline", setup, student)
+    arms = {"baseline": [lab.fit("baseline", supervised(setup.loss), seed) for seed in lab.seeds]}
     return lab.finish(None, arms, {})

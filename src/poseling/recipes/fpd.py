@@ -54,17 +54,19 @@ def fpd(
     warm_epochs
         How many; as many as --epochs if not given.
     """
-    lab = Lab("fpd", setup)
+    labels, both = supervised(setup.loss), fpd_terms(setup.loss, alpha)
+    lab = Lab("fpd", setup, student)
     guide = lab.teacher(teacher, teacher_epochs)
     answers = lab.label(guide, lab.people, teacher_flip, teacher_scales)
-    labels, both = supervised(setup.loss), fpd_terms(setup.loss, alpha)
-    baseline = [lab.fit("baseline", student, labels, seed) for seed in lab.seeds]
-    arms = {"baseline": baseline}
+    baseline = [lab.fit("baseline", labels, seed) for seed in lab.seeds]
+    scratch = [lab.fit("distilled", both, seed, answers, confidence=confidence) for seed in lab.seeds]
+    arms = {"baseline": baseline, "distilled": scratch}
     if warm_start:
         more = setup.epochs if warm_epochs is None else warm_epochs
-        arms["baseline_longer"] = [lab.fit("baseline-longer", student, labels, one.seed, epochs=more, start=one) for one in baseline]
-        arms["distilled"] = [lab.fit("warm", student, both, one.seed, answers, epochs=more, start=one, confidence=confidence) for one in baseline]
-        arms["from scratch"] = [lab.fit("distilled", student, both, seed, answers, confidence=confidence) for seed in lab.seeds]
-    else:
-        arms["distilled"] = [lab.fit("distilled", student, both, seed, answers, confidence=confidence) for seed in lab.seeds]
-    return lab.finish(guide, arms, lab.speeds(student, guide, answers, both))
+        arms = {
+            "baseline": baseline,
+            "baseline_longer": [lab.fit("baseline-longer", labels, one.seed, epochs=more, start=one) for one in baseline],
+            "distilled": [lab.fit("warm", both, one.seed, answers, epochs=more, start=one, confidence=confidence) for one in baseline],
+            "from scratch": scratch,
+        }
+    return lab.finish(guide, arms, lab.speeds(guide, answers, both))

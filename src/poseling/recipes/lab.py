@@ -167,12 +167,16 @@ class Trained:
 
 
 class Lab:
-    """One experiment: `setup` on one data set, in `skeleton` where one is given (pictures without labels have none of their own)."""
+    """One experiment: `setup` on one data set, for the zoo's network `student`; in `skeleton` where one is given (pictures without labels have none of their own).
 
-    def __init__(self, recipe: str, setup: Setup, skeleton: Skeleton | None = None) -> None:
+    ValueError for a student that the zoo does not have, before anything takes time.
+    """
+
+    def __init__(self, recipe: str, setup: Setup, student: str, skeleton: Skeleton | None = None) -> None:
         self.setup = setup = _smoke(setup) if setup.smoke else setup
+        self.student = self._network(student)
         self.recipe, self.console, self.engine = recipe, Console(), engine(bf16=setup.bf16)
-        self.command = shlex.join(["poseling", *sys.argv[1:]])
+        self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         people, test = _data(setup)
         if skeleton is not None:
             people, test = people.to(skeleton), test.to(skeleton)
@@ -183,6 +187,11 @@ class Lab:
         for note in self.notes:
             self.say(f"[yellow]{note}[/yellow]")
         self.say(f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(test)} to test on, on {self.engine.device}")
+
+    def _network(self, name: str) -> str:
+        with torch.device("meta"):
+            zoo.build(name, 1)
+        return SMOKE_NETWORK if self.setup.smoke else name
 
     def say(self, text: object) -> None:
         """To the console, once for all processes."""
@@ -205,7 +214,7 @@ class Lab:
         From here on only the joints that it knows are measured, for everyone alike.
         """
         if zoo.is_name(name):
-            trained = self.fit("teacher", name, supervised(self.setup.loss), self.setup.seed, epochs=epochs)
+            trained = self.fit("teacher", supervised(self.setup.loss), self.setup.seed, epochs=epochs, network=self._network(name))
             teacher: Teacher = trained.network
         else:
             # ONNX Runtime comes for the CPU unless somebody chose otherwise; a teacher is asked once, so that is no loss.
@@ -233,7 +242,6 @@ class Lab:
     def fit(
         self,
         arm: str,
-        name: str,
         terms: tuple[Term, ...],
         seed: int,
         answers: Stored | None = None,
@@ -241,8 +249,9 @@ class Lab:
         epochs: float | None = None,
         start: Trained | None = None,
         confidence: bool = False,
+        network: str | None = None,
     ) -> Trained:
-        """Trains the zoo's network `name` on `terms`, evaluates it, and saves it as `out/seed-S/ARM.safetensors`.
+        """Trains the student, or another `network` of the zoo, on `terms`, evaluates it, and saves it as `out/seed-S/ARM.safetensors`.
 
         `epochs` are counted in the experiment's own people, so that training on more `people` takes as many steps. `start` lends its weights.
         """
@@ -250,16 +259,14 @@ class Lab:
         people = self.people if people is None else people
         share = len(self.people) / len(people)
         epochs = setup.epochs if epochs is None or setup.smoke else epochs
-        if setup.smoke:
-            name = SMOKE_NETWORK
         torch.manual_seed(seed)
-        network = zoo.build(name, len(self.skeleton))
+        built = zoo.build(network or self.student, len(self.skeleton))
         if start is not None:
-            network.load_state_dict(start.network.network.state_dict())
-        spec = self.spec(name, arm)
+            built.load_state_dict(start.network.network.state_dict())
+        spec = self.spec(network or self.student, arm, answers)
         folder = setup.out / f"seed-{seed}" / arm
         fitted = fit(
-            network,
+            built,
             Objective(spec, self.codec, terms, confidence),
             Crops(people, spec.size, spec.padding, self.augment, seed, answers),
             replace(self.training, epochs=epochs * share, seed=seed),
@@ -287,10 +294,13 @@ class Lab:
         # Without the flip test: on the way, half the time matters more than the last points.
         return self.measure.score(self.measure.answers(network, flip=False)).mean
 
-    def spec(self, name: str, arm: str) -> PoseSpec:
-        """The contract of a network that this experiment trains."""
+    def spec(self, name: str, arm: str, answers: Stored | None = None) -> PoseSpec:
+        """The contract of a network that this experiment trains, on whose `answers`."""
         setup = self.setup
         licences = {"code": "Apache-2.0", "weights": f"as the data: {self.people.terms}", "data": self.people.terms}
+        if answers is not None:
+            terms = ", ".join(f"{what} {words}" for what, words in answers.labels.manifest.licences.items())
+            licences["teacher"] = f"{answers.labels.manifest.teacher}: {terms}"
         arguments = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(setup).items()}
         return PoseSpec(
             name,
@@ -350,10 +360,9 @@ class Lab:
             per_joint=dict(pck.rows(score, self.skeleton)),
         )
 
-    def speeds(self, name: str, teacher: Teacher, answers: Stored, terms: tuple[Term, ...]) -> dict[str, float | None]:
+    def speeds(self, teacher: Teacher, answers: Stored, terms: tuple[Term, ...]) -> dict[str, float | None]:
         """Images a second of training the student without a teacher, from stored answers, and with the teacher live: medians, measured in turn."""
-        name = SMOKE_NETWORK if self.setup.smoke else name
-        spec, people = self.spec(name, "speed"), self.people
+        spec, people = self.spec(self.student, "speed"), self.people
         plain = Crops(people, spec.size, spec.padding, self.augment, 0)
         stored = Crops(people, spec.size, spec.padding, self.augment, 0, answers)
         runs = {
@@ -361,7 +370,7 @@ class Lab:
             "distilled": (Objective(spec, self.codec, terms), stored),
             "live_teacher": (Objective(spec, self.codec, terms, teacher=teacher), plain),
         }
-        student = zoo.build(name, len(self.skeleton))
+        student = zoo.build(self.student, len(self.skeleton))
         steps = {run: stepper(student, objective, crops, self.training, self.engine, self.setup.workers) for run, (objective, crops) in runs.items()}
         return {run: float(np.median(rates)) for run, rates in throughput(steps, self.setup.batch, rounds=3).items()}
 

@@ -52,20 +52,20 @@ def unlabelled(
     confidence
         Weigh each joint by the teacher's own score.
     """
+    alone, both = fpd_terms(setup.loss, 1.0), fpd_terms(setup.loss, alpha)
     guide = load(teacher)
     setup = replace(setup, data=setup.data or "images")
-    lab = Lab("unlabelled", setup, guide.skeleton if setup.data == "images" else None)
+    lab = Lab("unlabelled", setup, student, guide.skeleton if setup.data == "images" else None)
     guide = lab.teacher(teacher)
     people = lab.people if pictures is None else join(lab.people, sets.load("images", pictures).train.to(lab.skeleton))
     answers = lab.label(guide, people, teacher_flip, teacher_scales)
-    alone, both = fpd_terms(setup.loss, 1.0), fpd_terms(setup.loss, alpha)
     if lab.people.labelled:
         arms = {
-            "baseline": [lab.fit("baseline", student, supervised(setup.loss), seed) for seed in lab.seeds],
-            "distilled": [lab.fit("mixed", student, both, seed, answers, people, confidence=confidence) for seed in lab.seeds],
-            "teacher's answers alone": [lab.fit("alone", student, alone, seed, answers, people, confidence=confidence) for seed in lab.seeds],
+            "baseline": [lab.fit("baseline", supervised(setup.loss), seed) for seed in lab.seeds],
+            "distilled": [lab.fit("mixed", both, seed, answers, people, confidence=confidence) for seed in lab.seeds],
+            "teacher's answers alone": [lab.fit("alone", alone, seed, answers, people, confidence=confidence) for seed in lab.seeds],
         }
     else:
         lab.adopt(guide)
-        arms = {"distilled": [lab.fit("alone", student, alone, seed, answers, people, confidence=confidence) for seed in lab.seeds]}
-    return lab.finish(guide, arms, lab.speeds(student, guide, answers, both))
+        arms = {"distilled": [lab.fit("alone", alone, seed, answers, people, confidence=confidence) for seed in lab.seeds]}
+    return lab.finish(guide, arms, lab.speeds(guide, answers, both))

@@ -258,7 +258,7 @@ class _State:
         for name, tensor in _below(tensors, "optimizer").items():
             parameter, _, moment = name.partition(".")
             like = parameters[int(parameter)]
-            # The file is contiguous, the parameters are not: moments in another layout would be slow, and not the same to the last bit.
+            # The file is contiguous, the parameters are channels-last: only moments in their layout get torch's fast kernels.
             laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
             moments.setdefault(int(parameter), {})[moment] = laid_out
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
