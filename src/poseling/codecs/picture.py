@@ -13,8 +13,8 @@ def normalise(crops: Tensor, spec: PoseSpec) -> Tensor:
 
     >>> from poseling.skeleton import LSP14
     >>> spec = PoseSpec("hourglass-1x32", LSP14, {"name": "heatmap"}, (64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    >>> normalise(torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8), spec).flatten().tolist()
-    [1.0, -1.0, -0.6000000238418579]
+    >>> [round(v, 4) for v in normalise(torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8), spec).flatten().tolist()]
+    [1.0, -1.0, -0.6]
     """
     pictures = crops.permute(0, 3, 1, 2).to(torch.float32)
     if spec.colour == "bgr":
