@@ -141,6 +141,7 @@ def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path, capsys: pytes
         (("distill", "fpd", "--data", "lsp", "--root", "nowhere"), "nowhere"),
         (("distill", "fpd", "--smoke", "--alpha", "1.5"), "alpha is 1.5"),
         (("distill", "fpd", "--smoke", "--teacher", "nobody.onnx"), "nobody.onnx"),
+        (("distill", "fpd", "--smoke", "--teacher-loss", "kl"), "read the network's outputs differently"),
         (("distill", "fpd", "--smoke", "--teacher", "hourglass-big"), "hourglass-4x128"),
     ],
 )

@@ -12,6 +12,8 @@ softmax over pixels (`--loss kl`) are offered, which learn much faster in short 
 
 from __future__ import annotations
 
+from typing import Literal
+
 from poseling.distill.objective import fpd as fpd_terms
 from poseling.distill.objective import supervised
 from poseling.evaluate.report import Report
@@ -24,6 +26,7 @@ def fpd(
     teacher: str = "hourglass-8x256",
     student: str = "hourglass-4x128",
     alpha: float = 0.5,
+    teacher_loss: Literal["mse", "kl", "coordinate"] | None = None,
     teacher_epochs: float | None = None,
     teacher_flip: bool = False,
     teacher_scales: tuple[float, ...] = (1.0,),
@@ -54,7 +57,7 @@ def fpd(
     warm_epochs
         How many; as many as --epochs if not given.
     """
-    labels, both = supervised(setup.loss), fpd_terms(setup.loss, alpha)
+    labels, both = supervised(setup.loss), fpd_terms(setup.loss, alpha, teacher_loss)
     lab = Lab("fpd", setup, student)
     guide = lab.teacher(teacher, teacher_epochs)
     answers = lab.label(guide, lab.people, teacher_flip, teacher_scales)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from poseling.data import sets
 from poseling.data.people import join
@@ -29,6 +30,7 @@ def unlabelled(
     student: str = "hourglass-4x128",
     pictures: Path | None = None,
     alpha: float = 0.5,
+    teacher_loss: Literal["mse", "kl", "coordinate"] | None = None,
     teacher_flip: bool = False,
     teacher_scales: tuple[float, ...] = (1.0,),
     confidence: bool = True,
@@ -52,7 +54,7 @@ def unlabelled(
     confidence
         Weigh each joint by the teacher's own score.
     """
-    alone, both = fpd_terms(setup.loss, 1.0), fpd_terms(setup.loss, alpha)
+    alone, both = fpd_terms(setup.loss, 1.0, teacher_loss), fpd_terms(setup.loss, alpha, teacher_loss)
     guide = load(teacher)
     setup = replace(setup, data=setup.data or "images")
     lab = Lab("unlabelled", setup, student, guide.skeleton if setup.data == "images" else None)
