@@ -25,6 +25,7 @@ def fpd(
     *,
     teacher: str = "hourglass-8x256",
     student: str = "hourglass-4x128",
+    teacher_adapter: str | None = None,
     alpha: float = 0.5,
     teacher_loss: Literal["mse", "kl", "coordinate"] | None = None,
     teacher_epochs: float | None = None,
@@ -42,8 +43,12 @@ def fpd(
         A checkpoint (.safetensors), an ONNX file, or a network of the zoo, which is then trained first.
     student
         A network of the zoo: hourglass-STACKSxCHANNELS.
+    teacher_adapter
+        For a foreign ONNX file: a built-in adapter's name, or a JSON file that says how to feed and read it (docs/teachers.md).
     alpha
         The teacher's share of the loss.
+    teacher_loss
+        The loss against the teacher's answers; as --loss if not given.
     teacher_epochs
         For a teacher that is trained first; as many as the students' if not given.
     teacher_flip
@@ -59,7 +64,7 @@ def fpd(
     """
     labels, both = supervised(setup.loss), fpd_terms(setup.loss, alpha, teacher_loss)
     lab = Lab("fpd", setup, student)
-    guide = lab.teacher(teacher, teacher_epochs)
+    guide = lab.teacher(teacher, teacher_adapter, teacher_epochs)
     answers = lab.label(guide, lab.people, teacher_flip, teacher_scales)
     baseline = [lab.fit("baseline", labels, seed) for seed in lab.seeds]
     scratch = [lab.fit("distilled", both, seed, answers, confidence=confidence) for seed in lab.seeds]

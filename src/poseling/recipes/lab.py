@@ -23,8 +23,9 @@ from rich.progress import MofNCompleteColumn, Progress
 from poseling.codecs import Heatmap
 from poseling.data import sets
 from poseling.data.augment import Augment
+from poseling.data.drawn import drawn
 from poseling.data.loader import Crops
-from poseling.data.people import People, join, read_picture
+from poseling.data.people import People, read_picture
 from poseling.distill.objective import Objective, Term, supervised
 from poseling.distill.stored import Stored
 from poseling.evaluate import figures, pck, report
@@ -32,6 +33,7 @@ from poseling.evaluate.cost import cost
 from poseling.evaluate.measure import Measure
 from poseling.evaluate.report import Arm, Report
 from poseling.export.onnx import export
+from poseling.export.parity import windows
 from poseling.files import write_bytes
 from poseling.geometry import Crop
 from poseling.models import zoo
@@ -180,7 +182,7 @@ class Lab:
         people, test = _data(setup)
         if skeleton is not None:
             people, test = people.to(skeleton), test.to(skeleton)
-        self.people, test = (people[:32], test[:16]) if setup.smoke else (people, test)
+        self.people, test = (people[:SMOKE_PEOPLE], test[: SMOKE_PEOPLE // 2]) if setup.smoke else (people, test)
         self.notes = [*people.left_out, *test.left_out]
         self.measure = Measure.of(test)
         self.codec = Heatmap((setup.size, setup.size), sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl")
@@ -208,8 +210,9 @@ class Lab:
         """Of the data, and so of every student."""
         return self.people.skeleton
 
-    def teacher(self, name: str, epochs: float | None = None) -> Teacher:
-        """The teacher in a file, or the zoo's network of that name, trained here first on the labels with the experiment's own numbers.
+    def teacher(self, name: str, adapter: str | None = None, epochs: float | None = None) -> Teacher:
+        """The teacher in a file, read by `adapter` where it is foreign, or the zoo's network of that name, trained here first on the labels with the experiment's
+        own numbers.
 
         From here on only the joints that it knows are measured, for everyone alike.
         """
@@ -218,7 +221,7 @@ class Lab:
             teacher: Teacher = trained.network
         else:
             # ONNX Runtime comes for the CPU unless somebody chose otherwise; a teacher is asked once, so that is no loss.
-            teacher = load(name, device="cpu" if name.endswith(".onnx") else str(self.engine.device))
+            teacher = load(name, adapter, device="cpu" if name.endswith(".onnx") else str(self.engine.device))
         self.measure = self.measure.known_to(teacher)
         return teacher
 
@@ -423,21 +426,22 @@ class Lab:
         return found
 
     def crops(self, count: int) -> NDArray[np.uint8]:
-        """(count, H, W, 3) canonical crops of test people, and of training people where there are too few."""
-        everyone = join(self.measure.people, self.people)
-        rows = (
-            np.linspace(0, len(self.measure.people) - 1, count).astype(int)
-            if len(self.measure.people) >= count
-            else np.arange(min(count, len(everyone)))
-        )
-        size, padding = self.codec.size, self.setup.padding
-        return np.stack([Crop.from_box(everyone.boxes[i], size, padding).warp(read_picture(everyone.pictures[i])) for i in rows])
+        """(count, H, W, 3) canonical crops of test people; where they are too few, other windows of their pictures as well."""
+        people, size = self.measure.people, self.codec.size
+        rows = np.unique(np.linspace(0, len(people) - 1, count).astype(int))
+        crops = [Crop.from_box(people.boxes[i], size, self.setup.padding).warp(read_picture(people.pictures[i])) for i in rows]
+        if len(crops) < count:
+            crops += list(windows(people.pictures, size, count - len(crops)))
+        return np.stack(crops)
 
 
 def _data(setup: Setup) -> tuple[People, People]:
     """People to train on and to test on; a set without test people gives every tenth picture away for that."""
     if setup.root is None and setup.data not in (None, "drawn"):
         raise ValueError(f"--data {setup.data} needs --root, the folder that holds it")
+    if setup.smoke and setup.data in (None, "drawn"):
+        folder = setup.root or setup.out / "drawn-smoke"
+        return drawn(SMOKE_PEOPLE, folder / "train", seed=0), drawn(SMOKE_PEOPLE // 2, folder / "test", seed=1)
     split = sets.load(setup.data or "drawn", setup.root or setup.out / "drawn")
     if split.test is not None:
         return split.train, split.test
@@ -448,7 +452,7 @@ def _data(setup: Setup) -> tuple[People, People]:
     return split.train[~away], split.train[away]
 
 
-SMOKE_NETWORK = "hourglass-1x16"
+SMOKE_NETWORK, SMOKE_PEOPLE = "hourglass-1x16", 32
 
 
 def _smoke(setup: Setup) -> Setup:

@@ -28,6 +28,7 @@ def unlabelled(
     *,
     teacher: str,
     student: str = "hourglass-4x128",
+    teacher_adapter: str | None = None,
     pictures: Path | None = None,
     alpha: float = 0.5,
     teacher_loss: Literal["mse", "kl", "coordinate"] | None = None,
@@ -45,8 +46,12 @@ def unlabelled(
         A network of the zoo: hourglass-STACKSxCHANNELS.
     pictures
         More pictures without labels: a folder, or a video.
+    teacher_adapter
+        For a foreign ONNX file: a built-in adapter's name, or a JSON file that says how to feed and read it (docs/teachers.md).
     alpha
         The teacher's share of the loss where there are labels too.
+    teacher_loss
+        The loss against the teacher's answers; as --loss if not given.
     teacher_flip
         Average the teacher's answer over the mirrored picture.
     teacher_scales
@@ -55,10 +60,10 @@ def unlabelled(
         Weigh each joint by the teacher's own score.
     """
     alone, both = fpd_terms(setup.loss, 1.0, teacher_loss), fpd_terms(setup.loss, alpha, teacher_loss)
-    guide = load(teacher)
+    guide = load(teacher, teacher_adapter)
     setup = replace(setup, data=setup.data or "images")
     lab = Lab("unlabelled", setup, student, guide.skeleton if setup.data == "images" else None)
-    guide = lab.teacher(teacher)
+    guide = lab.teacher(teacher, teacher_adapter)
     people = lab.people if pictures is None else join(lab.people, sets.load("images", pictures).train.to(lab.skeleton))
     answers = lab.label(guide, people, teacher_flip, teacher_scales)
     if lab.people.labelled:
