@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from poseling.data.images import images
-from poseling.data.people import join
+from poseling.data.people import People, join
 from poseling.distill.objective import fpd, supervised
 from poseling.evaluate.report import Report
 from poseling.recipes.baseline import baseline
@@ -23,12 +23,20 @@ from poseling.recipes.lab import Lab, Setup, Trained
 from poseling.teachers.base import Teacher
 from results import write
 
+CPU = Setup(data="lsp", size=128, batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, loss="kl", sigma=1.5, bf16=True)
 # What both networks of a scale share, then what is each one's own. The CPU's is as large as two cores allow in an hour or two.
 SCALES: dict[str, dict[str, Any]] = {
     "cpu": {
-        "setup": Setup(data="lsp", size=128, batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, loss="kl", sigma=1.5, bf16=True),
+        "setup": CPU,
         "teacher": {"name": "hourglass-4x128", "epochs": 7, "learning_rate": 1.2e-3},
         "student": {"name": "hourglass-1x64", "epochs": 8, "learning_rate": 2e-3},
+    },
+    # The same teacher and student where labels are few: the control has LSP 1-1000, the distilled student also LSPET's pictures, but none of their labels.
+    "cpu_few_labels": {
+        "setup": CPU,
+        "labels": 1000,
+        "teacher": {"name": "hourglass-4x128", "epochs": 7, "learning_rate": 1.2e-3},
+        "student": {"name": "hourglass-1x64", "epochs": 30, "learning_rate": 2e-3, "evaluate_every": 10},
     },
     "gpu": {
         "setup": Setup(data="lsp", size=256, batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, loss="kl", bf16=True, workers=12),
@@ -40,20 +48,19 @@ SCALES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to close more of the gap: how the teacher is asked, its share of the loss, and on which pictures."""
+    """A way to close more of the gap: how the teacher is asked, its share of the loss, and whether its own score weighs it."""
 
     alpha: float = 0.5
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     confidence: bool = False
-    unlabelled: bool = False
 
 
 VARIANTS = {
     "distilled": Variant(),  # FPD
     "teacher_alone": Variant(alpha=1.0),
     "averaged_teacher": Variant(flip=True, scales=(0.9, 1.0, 1.1)),
-    "unlabelled_pictures": Variant(confidence=True, unlabelled=True),
+    "confident_teacher": Variant(confidence=True),
 }
 
 
@@ -62,7 +69,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--scale", choices=SCALES, default="cpu")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--unlabelled", type=Path, help="a folder of more pictures, for the variant of that name")
+    parser.add_argument("--unlabelled", type=Path, help="a folder of more pictures without labels, for the distilled students")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -75,24 +82,27 @@ def main() -> None:
     taught = flags.out / "teacher"
     if not (taught / "report.json").is_file():
         baseline(replace(setup, out=taught, **own["teacher"]), student=scale["teacher"]["name"])
-    lab = Lab("fpd", replace(setup, out=flags.out, seeds=flags.seeds, seed=flags.seed, **own["student"]), scale["student"]["name"])
+    out = flags.out / flags.scale
+    lab = Lab("fpd", replace(setup, out=out, seeds=flags.seeds, seed=flags.seed, **own["student"]), scale["student"]["name"])
     teacher = lab.teacher(str(taught / "student.safetensors"))
-    arms = {name: [run(lab, name, teacher, seed, flags.unlabelled) for seed in lab.seeds] for name in flags.only}
+    more = None
+    if "labels" in scale:
+        lab.people, more = lab.people[: scale["labels"]], lab.people[scale["labels"] :].without_labels()
+    if flags.unlabelled:
+        pictures = images(flags.unlabelled, skeleton=lab.skeleton)
+        more = pictures if more is None else join(more, pictures)
+    arms = {name: [run(lab, name, teacher, seed, more) for seed in lab.seeds] for name in flags.only}
     if {"baseline", "distilled"} <= set(arms):
         speeds = lab.speeds(teacher, lab.label(teacher, lab.people), fpd(setup.loss, 0.5))
         write("fpd_lsp", rows(lab.finish(teacher, arms, speeds)), block=flags.scale)
 
 
-def run(lab: Lab, arm: str, teacher: Teacher, seed: int, unlabelled: Path | None) -> Trained:
+def run(lab: Lab, arm: str, teacher: Teacher, seed: int, more: People | None) -> Trained:
     """One training: the control on the labels, or a variant, for as many steps."""
     loss = lab.setup.loss
     if arm == "baseline":
         return lab.fit(arm, supervised(loss), seed)
-    how, people = VARIANTS[arm], lab.people
-    if how.unlabelled:
-        if unlabelled is None:
-            raise SystemExit("--only unlabelled_pictures needs --unlabelled, a folder of pictures")
-        people = join(people, images(unlabelled, skeleton=lab.skeleton))
+    how, people = VARIANTS[arm], lab.people if more is None else join(lab.people, more)
     answers = lab.label(teacher, people, how.flip, how.scales)
     return lab.fit(arm, fpd(loss, how.alpha), seed, answers, people, confidence=how.confidence)
 
