@@ -27,6 +27,7 @@ COMMANDS = [
     "evaluate",
     "label",
     "export",
+    "import",
     "track",
     "data check",
     "data preview",
@@ -225,3 +226,43 @@ def test_track_needs_no_torch(tmp_path):
     assert np.allclose(pose["xy"], [[[10, 5]]], atol=1e-4)
     assert np.allclose(pose["score"], [[0.75]])
     assert cv2.imread(str(out / "picture.png")).any()
+
+
+def test_the_authors_hourglass_becomes_a_teacher(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """A file in the layout of FPD's authors, under their names (listed in tests/models/test_hourglass.py), answers as ours with the same weights."""
+    import torch
+
+    from poseling.models.hourglass import Hourglass
+    from poseling.teachers.checkpoint import checkpoint_teacher
+
+    torch.manual_seed(0)
+    ours = Hourglass(16, stacks=1, width=8)
+    torch.save({"module." + name: tensor for name, tensor in theirs(ours.state_dict()).items()}, tmp_path / "final_state.pth.tar")
+    printed = said(capsys, f"import {tmp_path / 'final_state.pth.tar'} --network hourglass-1x8")
+    assert "final_state.safetensors: hourglass-1x8, mpii16" in printed
+    teacher = checkpoint_teacher(tmp_path / "final_state.safetensors")
+    assert teacher.spec.colour == "bgr"
+    assert not teacher.codec.unbiased
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(teacher.network.state_dict()[name], tensor)
+
+
+def theirs(state: dict[str, object]) -> dict[str, object]:
+    """The names of a one-stack hourglass with one block a residual, as the authors' layout has them."""
+    start = {
+        "stem.0": "conv1",
+        "stem.1": "bn1",
+        "before_pool": "layer1.0",
+        "after_pool.0": "layer2.0",
+        "after_pool.1": "layer3.0",
+        "stacks.0.residual": "res.0",
+    }
+    start |= {"stacks.0.features": "fc.0", "stacks.0.score": "score.0"}
+    for level in range(4):
+        for branch, name in enumerate(("keep", "down", "up") if level else ("keep", "down", "up", "below")):
+            start[".".join(["stacks.0.hourglass", *["below"] * (3 - level), name])] = f"hg.0.hg.{level}.{branch}"
+    renamed = {}
+    for name, tensor in state.items():
+        ours = max((key for key in start if name.startswith(key + ".")), key=len)
+        renamed[start[ours] + name[len(ours) :].replace("norm", "bn").replace("skip", "downsample.0")] = tensor
+    return renamed

@@ -63,7 +63,7 @@ def evaluate(model: str, *, data: str, root: Path, flip_test: bool = True, adapt
     if split.test is None:
         raise ValueError(f"{data} under {root} has no labelled people to test on")
     measure = Measure.of(split.test).known_to(network)
-    console.print(table(network.name, measure, measure.score(measure.answers(network, flip_test))))
+    console.print(table(network.name, measure, measure.answers(network, flip_test)))
 
 
 @app.command
@@ -137,6 +137,33 @@ def export(model: Path, *, out: Path | None = None, pictures: Path | None = None
     if pictures is not None:
         crops = windows(images(pictures).pictures, load(model)[1].size)
     console.print(f"{out}: {run(model, out, raw, crops)}")
+
+
+@app.command(name="import")
+def import_(checkpoint: Path, *, network: str = "hourglass-8x256", out: Path | None = None) -> None:
+    """Makes a checkpoint of ours from one of FPD's authors: an hourglass of theirs, trained on MPII at 256x256, that can then teach or be exported.
+
+    Parameters
+    ----------
+    checkpoint
+        Their file (.pth or .pth.tar), from ilovepose/fast-human-pose-estimation.pytorch.
+    network
+        Which hourglass it holds: hourglass-STACKSxCHANNELS.
+    out
+        The checkpoint to write (.safetensors); beside theirs if not given.
+    """
+    from poseling.codecs import Heatmap
+    from poseling.skeleton import MPII16
+    from poseling.spec import PoseSpec
+    from poseling.train.checkpoint import load_fpd, save
+
+    out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
+    codec = Heatmap((256, 256), decoding="quarter", unbiased=False)
+    # Their MPII configuration: COLOR_RGB false, ImageNet's mean and std, boxes of 200 x scale pixels times 1.25.
+    licences = {"code": "Apache-2.0", "weights": "as its authors say", "data": "MPII: research"}
+    spec = PoseSpec(network, MPII16, codec.fields(), codec.size, 1.25, "bgr", licences=licences, recipe="imported from FPD's authors")
+    save(out, load_fpd(checkpoint, network, len(MPII16)), spec)
+    console.print(f"{out}: {network}, {MPII16.name}. Check it: poseling evaluate {out} --data mpii --root DIR", soft_wrap=True)
 
 
 @app.command

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from poseling.data.people import People
 from poseling.evaluate import pck
-from poseling.evaluate.pckh import pckh
+from poseling.evaluate.pckh import pckh, pckh_fpd
 from poseling.evaluate.predict import in_skeleton, predict
 from poseling.teachers.base import Teacher
 
@@ -51,10 +51,11 @@ class Measure:
     def name(self) -> str:
         """In words."""
         some = "" if self.joints.all() else f" of {self.joints.sum()} joints"
-        return ("agreement with the teacher, " if self.agreement else "") + ("PCKh@0.5" if self._by_head else "PCK@0.2") + some
+        return ("agreement with the teacher, " if self.agreement else "") + ("PCKh@0.5" if self.by_head else "PCK@0.2") + some
 
     @property
-    def _by_head(self) -> bool:
+    def by_head(self) -> bool:
+        """Whether errors are measured in head sizes."""
         return self.people.head is not None and not self.agreement
 
     @property
@@ -66,7 +67,7 @@ class Measure:
     def lengths(self) -> NDArray[np.floating]:
         """(N,) pixels that errors are measured in."""
         people = self.people
-        if self._by_head and people.head is not None:
+        if self.by_head and people.head is not None:
             return people.head
         if {"left_shoulder", "right_hip"} <= set(people.skeleton.joints):
             return pck.torso_length(people.joints, people.visible, people.skeleton)
@@ -74,7 +75,7 @@ class Measure:
 
     def score(self, joints: NDArray[np.floating]) -> pck.Score:
         """Of joints (N, K, 2) in pixels of the pictures."""
-        if self._by_head:
+        if self.by_head:
             return pckh(joints, self.people.joints, self.visible, self.lengths, self.people.skeleton)
         return pck.pck(joints, self.people.joints, self.visible, self.lengths, 0.2)
 
@@ -87,12 +88,17 @@ class Measure:
         return in_skeleton(teacher, self.people.skeleton, predict(teacher, self.people, flip)[0])
 
 
-def table(name: str, measure: Measure, score: pck.Score) -> Table:
-    """A score with its rows, for the terminal."""
+def table(name: str, measure: Measure, joints: NDArray[np.floating]) -> Table:
+    """The score of joints (N, K, 2) with its rows, for the terminal; on MPII also the two rows in which FPD's code differs from the toolkit."""
+    score, skeleton = measure.score(joints), measure.people.skeleton
     out = Table(title=f"{name} on {measure.people.name}, {len(measure.people)} people")
     out.add_column(measure.name)
     out.add_column("", justify="right")
-    for row, value in pck.rows(score, measure.people.skeleton):
+    for row, value in pck.rows(score, skeleton):
         out.add_row(row, "" if np.isnan(value) else f"{value:.3f}")
     out.add_row("AUC", f"{score.auc:.3f}")
+    if measure.by_head and "head_top" in skeleton.joints:
+        theirs = pckh_fpd(joints, measure.people.joints, measure.visible, measure.lengths, skeleton)
+        for row in ("Head", "Mean@0.1"):
+            out.add_row(f"{row} (FPD's code)", f"{theirs[row]:.3f}")
     return out
