@@ -26,8 +26,8 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## a teacher, a student, and the same student without the teacher, on people that the program draws; report in demo/
-	$(BIN)/poseling distill fpd --data drawn --out demo --teacher hourglass-2x64 --student hourglass-1x16 --size 64 --loss kl \
-		--optimizer adamw --schedule one_cycle --learning-rate 0.003 --epochs 8 --teacher-epochs 12 --batch 16 --seeds 1
+	$(BIN)/poseling distill fpd --data drawn --out demo --teacher hourglass-2x64 --student hourglass-1x32 --size 64 --sigma 1 --loss kl \
+		--optimizer adamw --schedule one_cycle --learning-rate 0.003 --batch 16 --teacher-epochs 8 --epochs 5
 
 test: lint  ## ruff, mypy and all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -rfEs --durations 10

@@ -55,14 +55,14 @@ def main(teacher: Path | None = None, root: Path | None = None, count: int = 200
     if (teacher or blazepose) and root is None:
         raise SystemExit("--teacher and --blazepose need --root, the folder with lsp/, for people to ask about")
     rows = []
-    for name, maps in drawn(count).items():
-        rows += measured(name, maps)
     people = lsp.test(root)[np.linspace(0, 999, count).astype(int)] if root else None
     if blazepose and people:
         rows += measured("BlazePose on LSP test, COCO's joints", ask(load(str(blazepose), "blazepose-maps"), people, COCO17))
     if teacher and people:
         asked = load(str(teacher))
         rows += measured(f"{asked.name} on LSP test", ask(asked, people, asked.skeleton))
+    for name, maps in drawn(count).items():
+        rows += measured(name, maps)
     rows += timed(17, 64, COCO17) + timed(14, 32, LSP14)
     write(
         "label_store",

@@ -84,19 +84,26 @@ def render(folder: Path = FOLDER, page: Path = PAGE) -> None:
 
 def _section(result: Mapping[str, Any]) -> str:
     lines = [f"## {result['name']}", ""]
-    for block, run in result.get("runs", {"": result}).items():
-        lines += [f"### {block}", ""] if block else []
+    for scale, run in result.get("runs", {"": result}).items():
+        rows = [row for row in result["rows"] if not scale or row["block"] == scale]
+        blocks = [scale] if scale else list(dict.fromkeys(row.get("block", "") for row in rows))
+        lines += [f"### {scale}", ""] if scale else []
         lines += [f"`{run['command']}`, {run['date']}, {run['machine']}", ""]
         lines += [run["notes"], ""] if run.get("notes") else []
-        rows = [row for row in result["rows"] if not block or row["block"] == block]
-        compared = any("ratio" in row for row in rows)
-        lines += ["| | value | unit |" + (" ratio |" if compared else ""), "|---|---:|---|" + ("---|" if compared else "")]
-        for row in rows:
-            value = _number(row["value"]) + (f" ± {_number(row['spread'])}" if row.get("spread") is not None else "")
-            times = f"{_number(row['ratio'])} x {row.get('ratio_to', '')}".strip() if row.get("ratio") is not None else ""
-            lines.append(f"| {row['name']} | {value} | {row['unit']} |" + (f" {times} |" if compared else ""))
-        lines.append("")
+        for block in blocks:
+            lines += [f"### {block}", ""] if block and not scale else []
+            lines += [*_table([row for row in rows if row.get("block", "") == block]), ""]
     return "\n".join(lines)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    compared = any("ratio" in row for row in rows)
+    lines = ["| | value | unit |" + (" ratio |" if compared else ""), "|---|---:|---|" + ("---|" if compared else "")]
+    for row in rows:
+        value = _number(row["value"]) + (f" ± {_number(row['spread'])}" if row.get("spread") is not None else "")
+        times = f"{_number(row['ratio'])} x {row.get('ratio_to', '')}".strip() if row.get("ratio") is not None else ""
+        lines.append(f"| {row['name']} | {value} | {row['unit']} |" + (f" {times} |" if compared else ""))
+    return lines
 
 
 def _number(value: Any) -> str:
