@@ -24,7 +24,8 @@ from scipy.ndimage import gaussian_filter
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.data import lsp
-from poseling.data.people import People, read_picture
+from poseling.data.people import People
+from poseling.files import read_picture
 from poseling.geometry import Crop
 from poseling.skeleton import COCO17, LSP14, Skeleton
 from poseling.teachers.base import Teacher

@@ -38,7 +38,7 @@ for recipe in ("baseline", "fpd", "unlabelled"):
 
 
 @app.command
-def evaluate(model: str, *, data: str, root: Path, flip_test: bool = True, adapter: str | None = None) -> None:
+def evaluate(model: str, *, data: str, root: Path, flip_test: bool = True, adapter: str | None = None, device: str = "cpu") -> None:
     """Evaluates any network, a checkpoint or an ONNX file, on the test people of a data set.
 
     Parameters
@@ -46,19 +46,21 @@ def evaluate(model: str, *, data: str, root: Path, flip_test: bool = True, adapt
     model
         A checkpoint (.safetensors) or an ONNX file.
     data
-        lsp or mpii.
+        lsp, mpii or drawn.
     root
         Where the data lies.
     flip_test
         Average over the mirrored picture.
     adapter
         For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
+    device
+        Where the network runs: cpu, cuda or cuda:N.
     """
     from poseling.data import sets
     from poseling.evaluate.measure import Measure, table
     from poseling.teachers.load import load
 
-    network = load(model, adapter)
+    network = load(model, adapter, device)
     split = sets.load(data, root)
     if split.test is None:
         raise ValueError(f"{data} under {root} has no labelled people to test on")
@@ -77,6 +79,7 @@ def label(
     scales: tuple[float, ...] = (1.0,),
     shard: tuple[int, int] = (0, 1),
     adapter: str | None = None,
+    device: str = "cpu",
 ) -> None:
     """Asks a teacher about every person of a data set and stores its answers; run it as often and in as many processes as you like.
 
@@ -98,12 +101,14 @@ def label(
         I N: take every N-th person from the I-th on.
     adapter
         For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
+    device
+        Where the teacher runs: cpu, cuda or cuda:N.
     """
     from poseling.data import sets
     from poseling.teachers.labels import label as run
     from poseling.teachers.load import load
 
-    network, people = load(teacher, adapter), sets.load(data, root).train
+    network, people = load(teacher, adapter, device), sets.load(data, root).train
     with Progress(console=console) as progress:
         bar = progress.add_task(f"asking {network.name}", total=None)
         done = run(network, people, url, flip, scales, shard=shard, progress=partial(_tell, progress, bar))
@@ -210,25 +215,31 @@ def check(name: str, *, root: Path, teacher: str | None = None, json: Path | Non
     json
         Also write the findings to this file.
     """
+    import numpy as np
+
     from poseling.data import sets
     from poseling.data.check import check as run
-    from poseling.data.check import report, summary
+    from poseling.data.check import report, showable, summary, swapped_against
     from poseling.files import write_bytes
 
-    split = sets.load(name, root)
-    findings = []
+    split, network, findings = sets.load(name, root), None, []
+    if teacher is not None:
+        from poseling.teachers.load import load
+
+        network = load(teacher)
     for part, people in (("train", split.train), ("test", split.test)):
         if people is None:
             continue
-        answers = None
-        if teacher is not None:
-            from poseling.evaluate.measure import Measure
-            from poseling.teachers.load import load
-
-            answers = Measure.of(people).answers(load(teacher), flip=False)
         with Progress(console=console) as progress:
             bar = progress.add_task(f"{part}: {len(people)} people", total=None)
-            findings += run(people, partial(_tell, progress, bar), answers)
+            found = run(people, partial(_tell, progress, bar))
+        if network is not None and len(whole := showable(people, found)):
+            from poseling.evaluate.measure import Measure
+
+            answers = np.full(people.joints.shape, np.nan, np.float32)
+            answers[whole] = Measure.of(people[whole]).answers(network, flip=False)
+            found += swapped_against(people, answers)
+        findings += found
     for line in report(findings):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if json is not None:
@@ -255,8 +266,8 @@ def preview(name: str, *, root: Path, out: Path = Path("preview.png"), count: in
     from poseling.data import sets
     from poseling.data.preview import preview as run
 
-    run(sets.load(name, root).train, out, count, seed)
-    console.print(f"{out}: {count} people of {name}")
+    shown = run(sets.load(name, root).train, out, count, seed)
+    console.print(f"{out}: {len(shown)} people of {name}")
 
 
 def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:

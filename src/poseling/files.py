@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all. Without torch."""
+"""Files and folders that are there whole or not at all, and pictures that are read whole or not at all. Without torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -49,6 +53,23 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def read_picture(path: Path, bgr: bool = False) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB, or `bgr` as OpenCV has it, turned as the file says; OSError that names the file if it is missing, truncated or no picture."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be read: {error.strerror}") from error
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR if bgr else cv2.IMREAD_COLOR_RGB) if len(data) else None
+    if picture is None or _truncated(data):
+        raise OSError(f"{path}: is not a whole picture ({len(data)} bytes); fetch it again or remove it")
+    return np.asarray(picture, np.uint8)
+
+
 def _beside(path: Path) -> Path:
     """A hidden name in the same folder, and so on the same disk, that nobody else has."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+
+
+def _truncated(data: NDArray[np.uint8]) -> bool:
+    """OpenCV fills the missing part of a cut JPEG with grey and says nothing: look for the end marker ourselves."""
+    return bytes(data[:2]) == b"\xff\xd8" and b"\xff\xd9" not in bytes(data[-4096:])

@@ -7,7 +7,7 @@ import pytest
 
 from poseling.data.drawn import PARTS, drawn, figure
 from poseling.data.lsp import lsp
-from poseling.data.people import read_picture
+from poseling.files import read_picture
 from poseling.skeleton import LSP14
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from poseling.data.images import SUFFIXES, frames, images, picture_size
-from poseling.data.people import read_picture
+from poseling.files import read_picture
 from poseling.skeleton import COCO17, LSP14
 
 

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.data.people import Finding, People, from_joints, join, read_picture
+from poseling.data.people import Finding, People, from_joints, join
+from poseling.files import read_picture
 from poseling.skeleton import COCO17, LSP14, MPII16
 
 

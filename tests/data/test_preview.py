@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.data.people import People, read_picture
+from poseling.data.people import People
 from poseling.data.preview import CAPTION, GAP, PAPER, preview, tile
+from poseling.files import read_picture
 from poseling.runtime.draw import LEFT, RIGHT
 from poseling.skeleton import LSP14
 

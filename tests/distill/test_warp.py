@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from poseling.codecs.heatmap import Heatmap
-from poseling.distill.warp import joints_in, map_affine, warp_maps
+from poseling.codecs.warp import warp_maps
+from poseling.distill.warp import joints_in, map_affine
 from poseling.geometry import Crop
 from poseling.skeleton import LSP14
 from poseling.teachers.labels import StoredAnswer

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.data.people import from_joints, read_picture
+from poseling.data.people import from_joints
 from poseling.evaluate.figures import cases, choose, curves, over_seeds
+from poseling.files import read_picture
 from poseling.skeleton import LSP14
 
 

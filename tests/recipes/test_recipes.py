@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from poseling.cli import main
 from poseling.data.drawn import drawn
-from poseling.data.people import read_picture
+from poseling.files import read_picture
 from poseling.runtime import Network
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.train.checkpoint import read_tensors

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.data import lsp
-from poseling.data.people import read_picture
+from poseling.files import read_picture
 from poseling.geometry import Crop
 from poseling.skeleton import BLAZEPOSE33, COCO17, Skeleton
 from poseling.spec import KEY, PoseSpec

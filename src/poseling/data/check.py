@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import Finding, People, read_picture
+from poseling.data.people import Finding, People
+from poseling.files import read_picture
 from poseling.skeleton import Skeleton
 
 MARGIN = 0.02  # of the picture's longer side: by so much a joint may lie outside before it is told
@@ -32,6 +33,13 @@ def check(
     if answers is not None:
         found += swapped_against(people, answers)
     return found + odd_bones(people)
+
+
+def showable(people: People, findings: Sequence[Finding]) -> NDArray[np.int64]:
+    """Who can be shown to a teacher, after what `check` found: their pictures can be read, and their boxes have an area."""
+    broken = {f.picture for f in findings if f.kind in ("missing picture", "unreadable picture")}
+    solid = np.asarray(np.isfinite(people.boxes).all(-1) & (people.boxes[:, 2:] > people.boxes[:, :2]).all(-1), bool)
+    return np.array([i for i, picture in enumerate(people.pictures) if solid[i] and picture not in broken], np.int64)
 
 
 def swapped(people: People) -> list[Finding]:

@@ -16,8 +16,8 @@ import av
 import cv2
 import numpy as np
 
-from poseling.data.people import Finding, People, from_joints, read_picture
-from poseling.files import new_folder, write_bytes
+from poseling.data.people import Finding, People, from_joints
+from poseling.files import new_folder, read_picture, write_bytes
 from poseling.skeleton import COCO17, Skeleton
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

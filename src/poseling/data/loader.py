@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from poseling.data.augment import Augment
-from poseling.data.people import People, read_picture
+from poseling.data.people import People
+from poseling.files import read_picture
 from poseling.geometry import Crop, Size
 
 cv2.setNumThreads(0)  # the loader's workers are the parallelism; OpenCV's own threads would fight with torch's

@@ -6,6 +6,7 @@ its third column says **labelled** (1). Both may hold pictures as .jpg, .png or 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,23 @@ def lspet(root: Path) -> People:
 
 def train(root: Path) -> People:
     """LSP 1-1000, and LSPET where `root` holds it: what everyone trains on. `root` holds `lsp/` and, if there, `lspet/`."""
-    first = lsp(root / "lsp")[:1000]
+    first = _numbered(lsp(root / "lsp"), 1, 1000)
     return join(first, lspet(root / "lspet")) if (root / "lspet").is_dir() else first
 
 
 def test(root: Path) -> People:
     """LSP 1001-2000."""
-    return lsp(root / "lsp")[1000:]
+    return _numbered(lsp(root / "lsp"), 1001, 2000)
+
+
+def _numbered(people: People, first: int, last: int) -> People:
+    """Those in the pictures `first` to `last`, by the file's number: where a person is left out, nobody moves from the test people to the training people."""
+
+    def inside(picture: Path) -> bool:
+        return first <= int(picture.stem.removeprefix("im")) <= last
+
+    chosen = people[np.array([inside(p) for p in people.pictures], bool)]
+    return replace(chosen, found=tuple(f for f in people.found if inside(f.picture)))
 
 
 def _joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -152,20 +151,3 @@ def from_joints(
     keep = sized & np.array([exists[p] for p in pictures], bool)
     head = None if head is None else head.astype(np.float32)
     return People(name, skeleton, tuple(pictures), boxes.astype(np.float32), joints, seen, head, terms, tuple(found))[keep]
-
-
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB; OSError that names the file if it is missing, truncated or no picture."""
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise OSError(f"{path}: cannot be read: {error.strerror}") from error
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
-    if picture is None or _truncated(data):
-        raise OSError(f"{path}: is not a whole picture ({len(data)} bytes); fetch it again or remove it")
-    return np.asarray(picture, np.uint8)
-
-
-def _truncated(data: NDArray[np.uint8]) -> bool:
-    """OpenCV fills the missing part of a cut JPEG with grey and says nothing: look for the end marker ourselves."""
-    return bytes(data[:2]) == b"\xff\xd8" and b"\xff\xd9" not in bytes(data[-4096:])

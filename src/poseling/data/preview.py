@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import People, read_picture
-from poseling.files import write_bytes
+from poseling.data.people import People
+from poseling.files import read_picture, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
 from poseling.runtime.draw import draw, draw_box

@@ -1,8 +1,8 @@
 """Stored answers in a student's crop. The crop is another affine of the same picture, so the answers need not be asked for again: they are warped.
 
 The way of a pixel: student's map -> student's input -> picture -> teacher's input -> teacher's map. `map_affine` composes it in NumPy, for each sample where
-the data is loaded; `warp_maps` follows it on the device, for the batch. Where the crop mirrors, joints change sides: index the channels, the points and the
-scores with `skeleton.flip`.
+the data is loaded; `codecs.warp.warp_maps` follows it on the device, for the batch. Where the crop mirrors, joints change sides: index the channels, the
+points and the scores with `skeleton.flip`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.codecs.warp import warp_maps
 from poseling.geometry import Crop, compose
 from poseling.teachers.labels import StoredAnswer
-
-__all__ = ["joints_in", "map_affine", "warp_maps"]
 
 
 def map_affine(answer: StoredAnswer, crop: Crop, pixel: tuple[float, float]) -> NDArray[np.float64]:

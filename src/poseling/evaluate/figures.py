@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from poseling.data.people import People, read_picture
-from poseling.files import write_bytes
+from poseling.data.people import People
+from poseling.files import read_picture, write_bytes
 from poseling.geometry import Crop, Size
 from poseling.pose import Pose
 from poseling.runtime.draw import draw

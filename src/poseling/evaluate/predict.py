@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import People, read_picture
+from poseling.data.people import People
+from poseling.files import read_picture
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Teacher

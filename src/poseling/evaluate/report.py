@@ -115,8 +115,9 @@ class Report:
     """All there is to say of one run of a recipe.
 
     Every student has one value for each of `seeds`; the teacher has one, or one for each. `baseline_longer` is the baseline with the extra epochs of a warm
-    start, where the distilled student had one. A recipe without labels has no baseline, one without a teacher only that; then no share of a gap is given. `images_per_second` of training, by the names in SPEEDS. `curves` by arm, each a list of (epoch, value) of all
-    seeds. `pictures` maps a caption to a file beside the report. ValueError where the numbers do not belong together.
+    start, where the distilled student had one. A recipe without labels has no baseline, one without a teacher only that; then no share of a gap is given.
+    `images_per_second` of training, by the names in SPEEDS. `curves` by arm, each a list of (epoch, value) of all seeds. `pictures` maps a caption to a file
+    beside the report. ValueError where the numbers do not belong together.
     """
 
     recipe: str

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poseling.codecs.heatmap import Heatmap
-from poseling.data.people import read_picture
+from poseling.files import read_picture
 from poseling.geometry import Crop, Size
 
 CROPS = 32  # fewer are no check

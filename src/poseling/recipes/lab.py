@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from poseling.data import sets
 from poseling.data.augment import Augment
 from poseling.data.drawn import drawn
 from poseling.data.loader import Crops
-from poseling.data.people import People, read_picture
+from poseling.data.people import People
 from poseling.distill.objective import Objective, Term, supervised
 from poseling.distill.stored import Stored
 from poseling.evaluate import figures, pck, report
@@ -34,7 +34,7 @@ from poseling.evaluate.measure import Measure
 from poseling.evaluate.report import Arm, Report
 from poseling.export.onnx import export
 from poseling.export.parity import windows
-from poseling.files import write_bytes
+from poseling.files import read_picture, write_bytes
 from poseling.geometry import Crop
 from poseling.models import zoo
 from poseling.skeleton import Skeleton
@@ -187,7 +187,7 @@ class Lab:
         self.measure = Measure.of(test)
         self.codec = Heatmap((setup.size, setup.size), sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl")
         for note in self.notes:
-            self.say(f"[yellow]{note}[/yellow]")
+            self.say(note, "yellow")
         self.say(f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(test)} to test on, on {self.engine.device}")
 
     def _network(self, name: str) -> str:
@@ -195,10 +195,10 @@ class Lab:
             zoo.build(name, 1)
         return SMOKE_NETWORK if self.setup.smoke else name
 
-    def say(self, text: object) -> None:
+    def say(self, text: object, style: str | None = None) -> None:
         """To the console, once for all processes."""
         if self.engine.is_main_process:
-            self.console.print(text, highlight=False, soft_wrap=isinstance(text, str))
+            self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=isinstance(text, str))
 
     @property
     def seeds(self) -> range:
@@ -266,7 +266,14 @@ class Lab:
         built = zoo.build(network or self.student, len(self.skeleton))
         if start is not None:
             built.load_state_dict(start.network.network.state_dict())
-        spec = self.spec(network or self.student, arm, answers)
+        own = {
+            "seed": seed,
+            "epochs": epochs,
+            "terms": [[term.name, getattr(term.loss, "__name__", ""), term.weight] for term in terms],
+            "confidence": confidence,
+            "start": "" if start is None else start.network.spec.recipe,
+        }
+        spec = self.spec(network or self.student, arm, answers, own)
         folder = setup.out / f"seed-{seed}" / arm
         fitted = fit(
             built,
@@ -297,14 +304,15 @@ class Lab:
         # Without the flip test: on the way, half the time matters more than the last points.
         return self.measure.score(self.measure.answers(network, flip=False)).mean
 
-    def spec(self, name: str, arm: str, answers: Stored | None = None) -> PoseSpec:
-        """The contract of a network that this experiment trains, on whose `answers`."""
+    def spec(self, name: str, arm: str, answers: Stored | None = None, own: Mapping[str, Any] | None = None) -> PoseSpec:
+        """The contract of a network that this experiment trains, on whose `answers`; `own` is what this training does otherwise than the setup says."""
         setup = self.setup
         licences = {"code": "Apache-2.0", "weights": f"as the data: {self.people.terms}", "data": self.people.terms}
         if answers is not None:
             terms = ", ".join(f"{what} {words}" for what, words in answers.labels.manifest.licences.items())
             licences["teacher"] = f"{answers.labels.manifest.teacher}: {terms}"
-        arguments = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(setup).items()}
+        # Files travel: where things lie on this machine is nobody's business.
+        arguments = {key: value for key, value in asdict(setup).items() if key not in ("root", "out")} | dict(own or {})
         return PoseSpec(
             name,
             self.skeleton,
@@ -351,9 +359,9 @@ class Lab:
             float(np.mean([t.images_per_second for t in trained])),
         )
 
-    def teacher_arm(self, teacher: Teacher) -> Arm:
-        """The teacher's line of the report, evaluated as the students are."""
-        score = self.measure.score(self.measure.answers(teacher, self.setup.flip_test))
+    def teacher_arm(self, teacher: Teacher, joints: NDArray[np.floating]) -> Arm:
+        """The teacher's line of the report from its joints (N, K, 2) on the test people, measured as the students' are."""
+        score = self.measure.score(joints)
         price = cost(teacher.network, teacher.size) if isinstance(teacher, NetworkTeacher) else None
         return Arm(
             "teacher" if teacher.name == "teacher" else f"teacher ({teacher.name})",
@@ -389,7 +397,8 @@ class Lab:
         """
         out, students = self.setup.out, {name: self.arm(name, trained) for name, trained in arms.items()}
         named = ("baseline", "baseline_longer", "distilled")
-        guide = None if teacher is None else self.teacher_arm(teacher)
+        answers = None if teacher is None else self.measure.answers(teacher, self.setup.flip_test)
+        guide = None if teacher is None or answers is None else self.teacher_arm(teacher, answers)
         found = Report(
             recipe=self.recipe,
             data=self.people.name,
@@ -403,23 +412,23 @@ class Lab:
             images_per_second=speeds,
             command=self.command,
             versions=report.installed_versions(),
-            notes=self.notes + (["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else []),
+            notes=[*dict.fromkeys(self.notes), *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else [])],
             curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
             pictures={"Accuracy over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
         )
         if self.engine.is_main_process:
+            # First what took hours, then what can go wrong: a test picture that is gone by now, a file whose parity fails.
+            student = (arms.get("distilled") or arms["baseline"])[0]
+            write_bytes(out / "student.safetensors", student.path.read_bytes())
+            report.write(found, out)
+            self.say(found.table())
             figures.curves(
                 {name: [t.curve for t in trained] for name, trained in arms.items()},
                 out / "curves.png",
                 guide.mean if guide else None,
                 self.measure.name,
             )
-            student = (arms.get("distilled") or arms["baseline"])[0]
-            other = None if teacher is None else self.measure.answers(teacher, self.setup.flip_test)
-            figures.cases(self.measure.people, student.joints, other, self.measure.errors(student.joints), out / "cases.png")
-            report.write(found, out)
-            write_bytes(out / "student.safetensors", student.path.read_bytes())
-            self.say(found.table())
+            figures.cases(self.measure.people, student.joints, answers, self.measure.errors(student.joints), out / "cases.png")
             parity = export(out / "student.safetensors", out / "student.onnx", crops=self.crops(64))
             self.say(f"{out / 'student.onnx'}: {parity}")
             self.say(f"The report is {out / 'report.md'}. Try the student: poseling track PICTURE --model {out / 'student.onnx'} --out drawn")
@@ -437,6 +446,8 @@ class Lab:
 
 def _data(setup: Setup) -> tuple[People, People]:
     """People to train on and to test on; a set without test people gives every tenth picture away for that."""
+    if setup.root is not None and setup.data is None:
+        raise ValueError(f"--root {setup.root} needs --data, which says what lies there: {', '.join(sets.SETS)}")
     if setup.root is None and setup.data not in (None, "drawn"):
         raise ValueError(f"--data {setup.data} needs --root, the folder that holds it")
     if setup.smoke and setup.data in (None, "drawn"):

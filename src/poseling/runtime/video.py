@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.files import write_bytes
+from poseling.files import read_picture, write_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -38,7 +38,7 @@ def frames(source: Path) -> Iterator[tuple[int, float | None, NDArray[np.uint8]]
     """
     if stills := pictures(source):
         for index, path in enumerate(stills):
-            yield index, None, _read(path)
+            yield index, None, read_picture(path, bgr=True)
         return
     capture = _open(source)
     try:
@@ -124,14 +124,3 @@ def _open(source: Path) -> cv2.VideoCapture:
     if not capture.isOpened():
         raise OSError(f"{source}: is no video that OpenCV can read, or is cut short; a picture would end in {', '.join(PICTURES)}")
     return capture
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) BGR; OSError that names the file if it is truncated or no picture."""
-    data = np.fromfile(path, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    # OpenCV 4 fills the missing part of a cut JPEG with grey and says nothing.
-    cut = bytes(data[:2]) == b"\xff\xd8" and b"\xff\xd9" not in bytes(data[-4096:])
-    if picture is None or cut:
-        raise OSError(f"{path}: is not a whole picture ({len(data)} bytes); fetch it again or remove it")
-    return np.asarray(picture, np.uint8)

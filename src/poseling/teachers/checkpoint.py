@@ -29,5 +29,5 @@ def digest(network: nn.Module, spec: PoseSpec) -> str:
     found = hashlib.blake2b(digest_size=16)
     found.update(replace(spec, licences={}, recipe="", arguments={}).to_json().encode())
     for name, tensor in sorted(network.state_dict().items()):
-        found.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        found.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import People, read_picture
+from poseling.data.people import People
+from poseling.files import read_picture
 from poseling.geometry import Crop
 from poseling.skeleton import Conversion, Skeleton
 from poseling.teachers.base import Answer, Teacher

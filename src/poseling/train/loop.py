@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, gather_object
+from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, gather_object
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -42,7 +43,10 @@ class Fitted:
 
 def engine(bf16: bool = False, cpu: bool = False) -> Accelerator:
     """The accelerator of a run: one process or many, as it was launched. A batch is divided among the processes, so that the numbers stay those of one."""
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu, dataloader_config=DataLoaderConfiguration(split_batches=True))
+    # The first process labels and evaluates for all, and NCCL would give up on it after ten minutes.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    division = DataLoaderConfiguration(split_batches=True)
+    return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu, dataloader_config=division, kwargs_handlers=[patience])
 
 
 def fit(

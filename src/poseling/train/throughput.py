@@ -22,7 +22,7 @@ ENDLESS = 1 << 40  # places of a stream that nobody reaches
 def stepper(
     network: nn.Module, objective: Objective, crops: Crops, training: Training, accelerator: Accelerator, workers: int = 0
 ) -> Callable[[], None]:
-    """A function that does one whole training step of a copy of `network`, loading included."""
+    """A function that does one whole training step of a copy of `network`; loading counts where it is done in the step, that is without `workers`."""
     student = copy.deepcopy(network).to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = DataLoader(crops, training.batch, sampler=Stream(0, ENDLESS), num_workers=workers)
     student, optimizer, batches = accelerator.prepare(student, optim.optimizer(student, training), loader)
