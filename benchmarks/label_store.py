@@ -158,6 +158,7 @@ class Stand:
     map_size: tuple[int, int] | None
     size: tuple[int, int] = (256, 256)
     pixel: tuple[float, float] | None = (1.0, 1.0)
+    sigma: float | None = 2.0
     padding: float = 1.25
     name: str = "stand"
     digest: str = "0"

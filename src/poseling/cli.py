@@ -65,7 +65,7 @@ def evaluate(model: str, *, data: str, root: Path, flip_test: bool = True, adapt
     if split.test is None:
         raise ValueError(f"{data} under {root} has no labelled people to test on")
     measure = Measure.of(split.test).known_to(network)
-    console.print(table(network.name, measure, measure.answers(network, flip_test)))
+    console.print(table(network, measure, measure.answers(network, flip_test)))
 
 
 @app.command

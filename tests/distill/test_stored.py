@@ -38,6 +38,7 @@ class Guest:
     def __post_init__(self):
         self.codec = Heatmap(self.size)
         self.map_size, self.pixel = (self.codec.map_size, self.codec.pixel) if self.with_maps else (None, None)
+        self.sigma = self.codec.sigma if self.with_maps else None
 
     def __call__(self, crops):
         xy, score = (t.expand(len(crops), *t.shape) for t in (SAID, SURE))

@@ -1,6 +1,7 @@
 """One way to ask: canonical crops, back to picture pixels, and the flip test."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -103,6 +104,7 @@ class Guest:
     answers: list
     size: tuple[int, int] = (64, 64)
     pixel: tuple[float, float] | None = None
+    sigma: float | None = None
     skeleton: Skeleton = HANDS
     padding: float = 1.0
     map_size: tuple[int, int] | None = None
@@ -166,13 +168,6 @@ def test_a_network_is_asked_in_eval_mode_without_gradients():
     assert (teacher.map_size, teacher.pixel, teacher.padding) == ((16, 16), (63 / 15, 63 / 15), 1.25)
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
-    people = scene(tmp_path, PLACES[:2])
-    people.pictures[1].write_bytes(b"\xff\xd8 cut")
-    with pytest.raises(OSError, match=r"1\.png: is not a whole picture"):
-        predict(network(Heatmap((96, 96))), people)
-
-
 def test_joints_that_the_teacher_does_not_know_are_nan():
     joints = np.random.default_rng(0).uniform(0, 100, (2, 17, 2))
     teacher = Guest([], skeleton=COCO17)
@@ -180,3 +175,19 @@ def test_joints_that_the_teacher_does_not_know_are_nan():
     assert np.isnan(found[:, [LSP14.index("neck"), LSP14.index("head_top")]]).all()
     np.testing.assert_allclose(found[:, LSP14.index("left_knee")], joints[:, COCO17.index("left_knee")], rtol=1e-6)
     assert np.isfinite(found).sum() == 2 * 12 * 2
+
+
+def test_a_picture_that_cannot_be_read_is_wrong_and_told(tmp_path: Path):
+    """The others are measured as if it were not there."""
+    paths = [tmp_path / f"{name}.png" for name in ("first", "cut", "last")]
+    for path in paths:
+        cv2.imwrite(str(path), np.full((64, 64, 3), 128, np.uint8))
+    paths[1].write_bytes(paths[1].read_bytes()[:20])
+    boxes = np.tile(np.array([[0, 0, 63, 63]], np.float32), (3, 1))
+    people = People("three", HANDS, tuple(paths), boxes, np.zeros((3, 2, 2), np.float32), np.full((3, 2), 2, np.uint8))
+    answer = Answer(torch.tensor([[[10.0, 20.0], [30.0, 40.0]]] * 2), torch.full((2, 2), 0.5))
+    with pytest.warns(UserWarning, match=r"1 of 3 pictures cannot be read and count as wrong, the first: .*cut\.png"):
+        joints, scores = predict(Guest([answer]), people)
+    assert np.isnan(joints[1]).all()
+    assert scores.tolist() == [[0.5, 0.5], [0, 0], [0.5, 0.5]]
+    assert joints[[0, 2]].tolist() == [[[10, 20], [30, 40]]] * 2

@@ -47,6 +47,7 @@ class Colours:
     padding: float = 1.0
     map_size: tuple[int, int] | None = (8, 8)
     pixel: tuple[float, float] | None = CODEC.pixel
+    sigma: float | None = CODEC.sigma
     licences: dict[str, str] = field(default_factory=lambda: {"weights": "CC0"})
     log: Path | None = None
     delay: float = 0.0
@@ -198,6 +199,7 @@ class Blob(Colours):
     size: tuple[int, int] = (64, 64)
     map_size: tuple[int, int] | None = (64, 64)
     pixel: tuple[float, float] | None = (1.0, 1.0)
+    sigma: float | None = 2.0
 
     def __call__(self, crops: Tensor) -> Answer:
         maps = crops[..., 0].float()[:, None] / 255

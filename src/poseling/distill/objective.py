@@ -57,7 +57,7 @@ class Objective:
     """The loss of one batch for a student with this contract and codec.
 
     The teacher's answers come with the batch (stored), or from `teacher`, asked about the very crops that the student sees (live).
-    `confidence` weighs each joint by the teacher's own score.
+    `confidence` weighs each joint by the teacher's own score; `width` is the sigma of the stored heatmaps over the codec's.
     """
 
     spec: PoseSpec
@@ -65,6 +65,7 @@ class Objective:
     terms: tuple[Term, ...]
     confidence: bool = False
     teacher: Teacher | None = None
+    width: float = 1.0
 
     def __call__(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The weighted sum as `loss`, and each term unweighted under its name. Batch as `data.loader.Crops` gives it, on the network's device."""
@@ -87,23 +88,24 @@ class Objective:
         weight = batch["answer_weight"] if self.confidence else (batch["answer_weight"] > 0).float()
         if "answer_maps" not in batch:
             return self.codec.encode(batch["answer_xy"], weight)
-        return warp_maps(batch["answer_maps"], batch["answer_matrix"], self.codec.map_size, width=1.0), weight
+        return warp_maps(batch["answer_maps"], batch["answer_matrix"], self.codec.map_size, self.width), weight
 
     def _live(self, crops: Tensor) -> Target:
         assert self.teacher is not None
         teacher, size = self.teacher, self.spec.size
         if teacher.size != size:
             crops = F.interpolate(crops.permute(0, 3, 1, 2).float(), teacher.size[::-1], mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
-        answer = teacher(crops.round().clamp(0, 255).to(torch.uint8))
+        answer = teacher(crops.round().clamp(0, 255).to(torch.uint8)).to(crops.device)
         how = teacher.skeleton.to(self.spec.skeleton)
         known = torch.from_numpy(how.known).to(answer.score)
         if answer.maps is not None and teacher.pixel is not None:
             single = torch.from_numpy(how.single)
             weight = (answer.score[:, single] if self.confidence else torch.ones_like(answer.score[:, single])) * (single >= 0).to(answer.score)
             x, y = self._to_teacher(teacher)
+            width = (teacher.sigma or self.codec.sigma) / self.codec.sigma
+            if abs(x - 1) < 1e-6 and abs(y - 1) < 1e-6 and width == 1:
+                return answer.maps[:, single], weight  # as they are, their negative pixels too, as the authors do
             between = answer.maps.new_tensor([[x, 0, 0], [0, y, 0]]).expand(len(crops), 2, 3)
-            # Maps of the student's own scale are taken as they are, their negative pixels too, as the authors do.
-            width = None if abs(x - 1) < 1e-6 and abs(y - 1) < 1e-6 else 1.0
             return warp_maps(answer.maps[:, single], between, self.codec.map_size, width), weight
         scale = answer.xy.new_tensor([(s - 1) / (t - 1) for s, t in zip(size, teacher.size, strict=True)])
         matrix = torch.from_numpy(how.matrix).to(answer.xy)

@@ -20,11 +20,17 @@ class Stored:
 
     labels: Labels
     codec: Heatmap
+    sigma: float | None = None  # of the stored heatmaps, if there are any
 
     @property
     def source(self) -> str:
         """The store's name, which tells one teacher from another, and its views."""
         return self.labels.manifest.folder
+
+    @property
+    def width(self) -> float:
+        """How wide the stored Gaussians are, in widths of the student's (see `codecs.warp.warp_maps`)."""
+        return (self.sigma or self.codec.sigma) / self.codec.sigma
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
         """answer_xy (K, 2) in the crop's pixels, answer_weight (K,) the teacher's confidence, and where it gave heatmaps: answer_maps (K, h, w) uint8 as it

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
 from poseling.data.people import People
 from poseling.evaluate import pck
+from poseling.evaluate.cost import cost
+from poseling.evaluate.latency import latency
 from poseling.evaluate.pckh import pckh, pckh_fpd
 from poseling.evaluate.predict import in_skeleton, predict
 from poseling.teachers.base import Teacher
+from poseling.teachers.network import NetworkTeacher
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +92,12 @@ class Measure:
         return in_skeleton(teacher, self.people.skeleton, predict(teacher, self.people, flip)[0])
 
 
-def table(name: str, measure: Measure, joints: NDArray[np.floating]) -> Table:
-    """The score of joints (N, K, 2) with its rows, for the terminal; on MPII also the two rows in which FPD's code differs from the toolkit."""
+def table(network: Teacher, measure: Measure, joints: NDArray[np.floating]) -> Table:
+    """The score of a network's joints (N, K, 2) with its rows, for the terminal; on MPII also the two rows in which FPD's code differs from the toolkit. Below
+    them what the network costs: parameters and GMAC where it is one of ours, and the time of one crop on this machine, decoding included.
+    """
     score, skeleton = measure.score(joints), measure.people.skeleton
-    out = Table(title=f"{name} on {measure.people.name}, {len(measure.people)} people")
+    out = Table(title=f"{network.name} on {measure.people.name}, {len(measure.people)} people")
     out.add_column(measure.name)
     out.add_column("", justify="right")
     for row, value in pck.rows(score, skeleton):
@@ -101,4 +107,12 @@ def table(name: str, measure: Measure, joints: NDArray[np.floating]) -> Table:
         theirs = pckh_fpd(joints, measure.people.joints, measure.visible, measure.lengths, skeleton)
         for row in ("Head", "Mean@0.1"):
             out.add_row(f"{row} (FPD's code)", f"{theirs[row]:.3f}")
+    out.add_section()
+    if isinstance(network, NetworkTeacher):
+        price = cost(network.network, network.size)
+        out.add_row("M parameters", f"{price.params / 1e6:.2f}")
+        out.add_row("GMAC", f"{price.gmac:.2f}")
+    crop = torch.zeros(1, network.size[1], network.size[0], 3, dtype=torch.uint8)
+    speed = latency(lambda: network(crop).to(torch.device("cpu")), warmup=3, repeats=30)
+    out.add_row("ms a crop (10 to 90 %)", f"{speed.median_ms:.1f} ({speed.p10_ms:.1f} to {speed.p90_ms:.1f})")
     return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,18 +18,29 @@ from poseling.teachers.views import ask
 def predict(teacher: Teacher, people: People, flip: bool = False, batch: int = 32) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Joints (N, K, 2) in picture pixels and scores (N, K), in the teacher's skeleton, from the canonical crop of each person.
 
-    With `flip` the mirrored crop is asked as well and the two are averaged (the flip test of the pose papers).
+    With `flip` the mirrored crop is asked as well and the two are averaged (the flip test of the pose papers). Joints in a picture that cannot be read are NaN,
+    which is wrong in every measure; a warning says how many and which.
     """
-    joints = np.zeros((len(people), len(teacher.skeleton), 2), np.float32)
+    joints = np.full((len(people), len(teacher.skeleton), 2), np.nan, np.float32)
+    unreadable = []
     scores = np.zeros(joints.shape[:2], np.float32)
     for start in range(0, len(people), batch):
         rows = range(start, min(start + batch, len(people)))
         crops = [Crop.from_box(people.boxes[i], teacher.size, teacher.padding) for i in rows]
-        pictures = np.stack([crop.warp(read_picture(people.pictures[i])) for crop, i in zip(crops, rows, strict=True)])
-        answer = ask(teacher, pictures[:, None], flip, (1.0,))
-        scores[start : rows.stop] = answer.score
-        for i, crop, xy in zip(rows, crops, answer.xy.numpy(), strict=True):
-            joints[i] = crop.invert(xy)
+        seen, pictures = [], []
+        for i, crop in zip(rows, crops, strict=True):
+            try:
+                pictures.append(crop.warp(read_picture(people.pictures[i])))
+                seen.append((i, crop))
+            except OSError as error:
+                unreadable.append(str(error))
+        if not seen:
+            continue
+        answer = ask(teacher, np.stack(pictures)[:, None], flip, (1.0,))
+        for (i, crop), xy, score in zip(seen, answer.xy.numpy(), answer.score.numpy(), strict=True):
+            joints[i], scores[i] = crop.invert(xy), score
+    if unreadable:
+        warnings.warn(f"{len(unreadable)} of {len(people)} pictures cannot be read and count as wrong, the first: {unreadable[0]}", stacklevel=2)
     return joints, scores
 
 

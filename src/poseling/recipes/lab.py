@@ -44,7 +44,6 @@ from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.labels import Labels, label
 from poseling.teachers.load import load
 from poseling.teachers.network import NetworkTeacher
-from poseling.teachers.store import Manifest
 from poseling.train import checkpoint
 from poseling.train.loop import engine, fit
 from poseling.train.optim import Training
@@ -232,15 +231,20 @@ class Lab:
     def label(self, teacher: Teacher, people: People, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Stored:
         """The teacher's answers for `people`, each asked for once and kept in `out/labels`; a mirrored and rescaled view each, averaged, if wanted."""
         url = str(self.setup.out / "labels")
-        if self.engine.is_main_process:
-            with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=self.console) as progress:
-                bar = progress.add_task(f"asking {teacher.name}", total=len(people))
-                asked = label(teacher, people, url, flip, scales, progress=lambda done, total: progress.update(bar, completed=done, total=total))
-            self.say(f"{teacher.name}: {asked.asked} answers asked for, {asked.already} already in {asked.store}")
-            self.notes += [f"{len(asked.skipped)} pictures were not shown to the teacher, the first: {asked.skipped[0]}"] if asked.skipped else []
+        shard = (self.engine.process_index, self.engine.num_processes)
+        with Progress(
+            *Progress.get_default_columns(), MofNCompleteColumn(), console=self.console, disable=shard[0] > 0 or not self.console.is_terminal
+        ) as progress:
+            bar = progress.add_task(f"asking {teacher.name}", total=None)
+            asked = label(
+                teacher, people, url, flip, scales, shard=shard, progress=lambda done, total: progress.update(bar, completed=done, total=total)
+            )
         self.engine.wait_for_everyone()
-        store = f"{url}/{Manifest.of(teacher, flip, scales).folder}"
-        return Stored(Labels.open(store, people, self.skeleton, teacher), self.codec)
+        mine = "" if shard[1] == 1 else " by this process"
+        self.say(f"{teacher.name}: {asked.asked} answers asked for{mine}, {asked.already} already in {asked.store}")
+        labels = Labels.open(asked.store, people, self.skeleton, teacher)
+        self.notes += [note for note in labels.left_out if note not in self.notes]
+        return Stored(labels, self.codec, teacher.sigma)
 
     def fit(
         self,
@@ -277,7 +281,7 @@ class Lab:
         folder = setup.out / f"seed-{seed}" / arm
         fitted = fit(
             built,
-            Objective(spec, self.codec, terms, confidence),
+            Objective(spec, self.codec, terms, confidence, width=answers.width if answers is not None else 1.0),
             Crops(people, spec.size, spec.padding, self.augment, seed, answers),
             replace(self.training, epochs=epochs * share, seed=seed),
             folder,
@@ -378,11 +382,11 @@ class Lab:
         stored = Crops(people, spec.size, spec.padding, self.augment, 0, answers)
         runs = {
             "supervised": (Objective(spec, self.codec, supervised(self.setup.loss)), plain),
-            "distilled": (Objective(spec, self.codec, terms), stored),
+            "distilled": (Objective(spec, self.codec, terms, width=answers.width), stored),
             "live_teacher": (Objective(spec, self.codec, terms, teacher=teacher), plain),
         }
         student = zoo.build(self.student, len(self.skeleton))
-        steps = {run: stepper(student, objective, crops, self.training, self.engine, self.setup.workers) for run, (objective, crops) in runs.items()}
+        steps = {run: stepper(student, objective, crops, self.training, self.engine) for run, (objective, crops) in runs.items()}
         return {run: float(np.median(rates)) for run, rates in throughput(steps, self.setup.batch, rounds=3).items()}
 
     def finish(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from poseling.geometry import Size
@@ -22,6 +23,10 @@ class Answer:
     xy: Tensor
     score: Tensor
     maps: Tensor | None = None
+
+    def to(self, device: torch.device) -> Answer:
+        """The same on another device."""
+        return Answer(self.xy.to(device), self.score.to(device), None if self.maps is None else self.maps.to(device))
 
 
 class Teacher(Protocol):
@@ -54,6 +59,11 @@ class Teacher(Protocol):
     @property
     def pixel(self) -> tuple[float, float] | None:
         """Input pixels in one heatmap pixel, along x and y."""
+        ...
+
+    @property
+    def sigma(self) -> float | None:
+        """Of the Gaussians in its heatmaps, in heatmap pixels."""
         ...
 
     @property

@@ -255,6 +255,7 @@ class OnnxTeacher:
         self._heatmap = None if a.maps is None else self._checked_maps(a.maps, black[a.maps.output].shape)
         self.map_size = None if self._heatmap is None else self._heatmap.map_size
         self.pixel = None if self._heatmap is None else self._heatmap.pixel
+        self.sigma = None if self._heatmap is None else self._heatmap.sigma
         for part in (a.points, a.score):
             if part is not None:
                 self._columns(part, black[part.output])

@@ -45,7 +45,9 @@ def _decode(teacher: Teacher, maps: Tensor) -> tuple[Tensor, Tensor]:
     """Maps (B, K, h, w) of a teacher to its joints and scores: by the codec of one of our own networks, by DARK for a guest."""
     if isinstance(teacher, NetworkTeacher):
         return replace(teacher.codec, softmax=False).decode(maps)  # answers hold Gaussians, whatever the network's outputs are
-    xy, score = Heatmap((maps.shape[-1], maps.shape[-2]), stride=1).decode(maps)  # at stride 1 it answers in pixels of the map
+    xy, score = Heatmap((maps.shape[-1], maps.shape[-2]), stride=1, sigma=teacher.sigma or 2.0).decode(
+        maps
+    )  # at stride 1 it answers in pixels of the map
     return xy * xy.new_tensor(_pixel(teacher)), score
 
 

@@ -19,12 +19,10 @@ from poseling.train.optim import Training
 ENDLESS = 1 << 40  # places of a stream that nobody reaches
 
 
-def stepper(
-    network: nn.Module, objective: Objective, crops: Crops, training: Training, accelerator: Accelerator, workers: int = 0
-) -> Callable[[], None]:
+def stepper(network: nn.Module, objective: Objective, crops: Crops, training: Training, accelerator: Accelerator) -> Callable[[], None]:
     """A function that does one whole training step of a copy of `network`; loading counts where it is done in the step, that is without `workers`."""
     student = copy.deepcopy(network).to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loader = DataLoader(crops, training.batch, sampler=Stream(0, ENDLESS), num_workers=workers)
+    loader = DataLoader(crops, training.batch, sampler=Stream(0, ENDLESS))  # no workers: they would load ahead while the others are timed
     student, optimizer, batches = accelerator.prepare(student, optim.optimizer(student, training), loader)
     student.train()
     stream = iter(batches)
