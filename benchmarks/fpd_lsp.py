@@ -31,19 +31,12 @@ SCALES: dict[str, dict[str, Any]] = {
         "teacher": {"name": "hourglass-4x128", "epochs": 7, "learning_rate": 1.2e-3},
         "student": {"name": "hourglass-1x64", "epochs": 8, "learning_rate": 2e-3},
     },
-    # The same teacher and student where labels are few: the control has LSP 1-1000, the distilled student also LSPET's pictures, but none of their labels.
+    # The same teacher, which has learnt from LSPET too, and the same student, which has LSP 1-1000 alone; `more_pictures` adds LSPET's pictures without labels.
     "cpu_few_labels": {
         "setup": CPU,
         "labels": 1000,
         "teacher": {"name": "hourglass-4x128", "epochs": 7, "learning_rate": 1.2e-3},
         "student": {"name": "hourglass-1x64", "epochs": 30, "learning_rate": 2e-3, "evaluate_every": 10},
-    },
-    # Twice as long: the control has seen its thousand people sixty times, the distilled student every picture five and a half times.
-    "cpu_few_labels_longer": {
-        "setup": CPU,
-        "labels": 1000,
-        "teacher": {"name": "hourglass-4x128", "epochs": 7, "learning_rate": 1.2e-3},
-        "student": {"name": "hourglass-1x64", "epochs": 60, "learning_rate": 2e-3, "evaluate_every": 10},
     },
     "gpu": {
         "setup": Setup(data="lsp", size=256, batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, loss="kl", bf16=True, workers=12),
@@ -55,12 +48,13 @@ SCALES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to close more of the gap: how the teacher is asked, its share of the loss, and whether its own score weighs it."""
+    """A way to distil: the teacher's share of the loss, how it is asked, whether its own score weighs it, and whether there are more pictures than labels."""
 
     alpha: float = 0.5
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     confidence: bool = False
+    more: bool = False
 
 
 VARIANTS = {
@@ -68,6 +62,7 @@ VARIANTS = {
     "teacher_alone": Variant(alpha=1.0),
     "averaged_teacher": Variant(flip=True, scales=(0.9, 1.0, 1.1)),
     "confident_teacher": Variant(confidence=True),
+    "more_pictures": Variant(more=True),
 }
 
 
@@ -76,7 +71,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--scale", choices=SCALES, default="cpu")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--unlabelled", type=Path, help="a folder of more pictures without labels, for the distilled students")
+    parser.add_argument("--unlabelled", type=Path, help="a folder of more pictures without labels, for more_pictures")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -109,7 +104,8 @@ def run(lab: Lab, arm: str, teacher: Teacher, seed: int, more: People | None) ->
     loss = lab.setup.loss
     if arm == "baseline":
         return lab.fit(arm, supervised(loss), seed)
-    how, people = VARIANTS[arm], lab.people if more is None else join(lab.people, more)
+    how = VARIANTS[arm]
+    people = lab.people if more is None or not how.more else join(lab.people, more)
     answers = lab.label(teacher, people, how.flip, how.scales)
     return lab.fit(arm, fpd(loss, how.alpha), seed, answers, people, confidence=how.confidence)
 

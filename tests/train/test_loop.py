@@ -33,7 +33,7 @@ from poseling.models import zoo
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.train import optim
-from poseling.train.checkpoint import read_tensors, write_tensors
+from poseling.train.checkpoint import read_tensors
 from poseling.train.log import read
 from poseling.train.loop import _Done, _State, engine, fit
 from poseling.train.optim import Training
@@ -428,17 +428,6 @@ def test_a_folder_with_another_run(folder, tmp_path):
             ValueError, match=r"state\.safetensors: belongs to a run with other numbers.*Then:.*Now:.*Give another --out, or remove it"
         ):
             train(folder, tmp_path / "run", **arguments)
-
-
-def test_a_state_of_before_conditions_were_kept(whole, folder, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, tmp_path / "run", place=30, number=signal.SIGINT)
-    path = tmp_path / "run" / "state.safetensors"
-    tensors, about = read_tensors(path)
-    write_tensors(path, tensors, {name: about[name] for name in ("settings", "step", "seconds")})
-    train(folder, tmp_path / "run")
-    ours, theirs = (read_tensors(out / "state.safetensors")[0] for out in (tmp_path / "run", whole))
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
 def test_a_state_that_is_cut_short(folder, tmp_path):

@@ -368,7 +368,7 @@ class Lab:
         score = self.measure.score(joints)
         price = cost(teacher.network, teacher.size) if isinstance(teacher, NetworkTeacher) else None
         return Arm(
-            "teacher" if teacher.name == "teacher" else f"teacher ({teacher.name})",
+            f"teacher ({teacher.spec.model if isinstance(teacher, NetworkTeacher) else teacher.name})",
             [score.mean],
             price.params if price else None,
             price.gmac if price else None,

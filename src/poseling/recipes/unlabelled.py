@@ -4,8 +4,7 @@
     poseling distill unlabelled --teacher movenet-thunder.onnx --data lsp --root DIR --pictures some/folder
 
 The first has no labels, so it has no control: the student's figure is its agreement with the teacher on pictures it did not see. The second trains three
-students for equally many steps: on the labels alone; on the teacher's answers alone, to the labelled pictures and to the others; and on both. It grew out of
-the finding of yuanyuanli85's FPD that pictures without labels add to what a teacher gives (FACTS in docs/fpd.md).
+students for equally many steps: on the labels alone; on the teacher's answers alone, to the labelled pictures and to the others; and on both.
 """
 
 from __future__ import annotations

@@ -21,7 +21,10 @@ class Log:
         write_bytes(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
         self.writer = None
         if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ValueError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
 
             self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 

@@ -250,8 +250,7 @@ class _State:
 
     def load(self) -> _Done:
         tensors, metadata = read_tensors(self.path)
-        # The first states had no conditions; what they lack is not compared.
-        for then, now in ((metadata.get("settings"), self.settings), (metadata.get("conditions", self.conditions), self.conditions)):
+        for then, now in ((metadata.get("settings"), self.settings), (metadata.get("conditions"), self.conditions)):
             if then != now:
                 raise ValueError(f"{self.path}: belongs to a run with other numbers. Then: {then}. Now: {now}. Give another --out, or remove it")
         self.network.load_state_dict(_below(tensors, "network"))
@@ -266,8 +265,8 @@ class _State:
             laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
             moments.setdefault(int(parameter), {})[moment] = laid_out
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        values = {name: json.loads(metadata[name]) for name in asdict(_Done()) if name in metadata}
-        return _Done(**values | {"broken": tuple(values.get("broken", ()))})
+        values = {name: json.loads(metadata[name]) for name in asdict(_Done())}
+        return _Done(**values | {"broken": tuple(values["broken"])})
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
