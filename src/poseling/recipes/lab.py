@@ -304,7 +304,7 @@ class Lab:
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
         return Trained(path, trained, self.measure.score(joints), joints, fitted.images_per_second, curve, epochs, seed)
 
-    def _value(self, network: NetworkTeacher) -> float:
+    def _value(self, network: Teacher) -> float:
         # Without the flip test: on the way, half the time matters more than the last points.
         return self.measure.score(self.measure.answers(network, flip=False)).mean
 
@@ -426,12 +426,10 @@ class Lab:
             write_bytes(out / "student.safetensors", student.path.read_bytes())
             report.write(found, out)
             self.say(found.table())
-            figures.curves(
-                {name: [t.curve for t in trained] for name, trained in arms.items()},
-                out / "curves.png",
-                guide.mean if guide else None,
-                self.measure.name,
-            )
+            # On the way nobody was asked twice, so the level is the teacher's without the flip test as well.
+            level = None if teacher is None else self._value(teacher)
+            name = self.measure.name + (", without the flip test" if self.setup.flip_test else "")
+            figures.curves({arm: [t.curve for t in trained] for arm, trained in arms.items()}, out / "curves.png", level, name)
             figures.cases(self.measure.people, student.joints, answers, self.measure.errors(student.joints), out / "cases.png")
             parity = export(out / "student.safetensors", out / "student.onnx", crops=self.crops(64))
             self.say(f"{out / 'student.onnx'}: {parity}")
