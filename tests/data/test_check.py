@@ -112,7 +112,7 @@ def test_swapped_against_a_teacher(tmp_path):
     people.joints[10] = people.joints[10, LSP14.flip]
     found = swapped_against(people, answers)
     assert sorted((f.person, f.message.split(":")[0]) for f in found) == [(2, "whole body"), (4, "legs"), (6, "arms")]
-    assert {f.kind for f in check(people, answers=answers)} >= {"swapped against the teacher"}
+    assert {f.kind for f in found} == {"swapped against the teacher"}
     with pytest.raises(ValueError, match=r"answers have shape \(24, 3, 2\)"):
         swapped_against(people, answers[:, :3])
 

@@ -18,20 +18,16 @@ MARGIN = 0.02  # of the picture's longer side: by so much a joint may lie outsid
 LONG = 3.0  # a bone this many times as long as the person's others lead one to expect is wrong
 
 
-def check(
-    people: People, progress: Callable[[int, int], None] | None = None, answers: NDArray[np.floating] | None = None, margin: float = MARGIN
-) -> list[Finding]:
+def check(people: People, progress: Callable[[int, int], None] | None = None, margin: float = MARGIN) -> list[Finding]:
     """All that is found, in the order: what the reader left out, then picture by picture, then person by person.
 
     Kinds: `missing picture`, `unreadable picture`, `duplicate picture` (the same pixels), `empty box`, `box outside` (it misses the picture), `joint outside`
-    (by more than `margin` times the picture's longer side), `joint is NaN`, `swapped sides`, `odd bone`. With `answers` (N, K, 2), a teacher's joints in pixels
-    (NaN where it has none), also `swapped against the teacher`. Every picture is decoded once; `progress` is told (done, all).
+    (by more than `margin` times the picture's longer side), `joint is NaN`, `swapped sides`, `odd bone`. What a teacher can tell
+    besides is in `swapped_against`. Every picture is decoded once; `progress` is told (done, all).
     """
     found = list(people.found)
     found += _pictures(people, progress, margin)
     found += swapped(people)
-    if answers is not None:
-        found += swapped_against(people, answers)
     return found + odd_bones(people)
 
 

@@ -14,15 +14,6 @@ from poseling.skeleton import MPII16, Skeleton
 LEFT_OUT = ("pelvis", "thorax")  # MPII's toolkit reads the other 14 joints only
 
 
-def head_size(head_boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N,) pixels, 0.6 times the diagonal of head boxes (N, 4) x0, y0, x1, y1.
-
-    >>> head_size(np.array([[0.0, 0.0, 30.0, 40.0]])).tolist()
-    [30.0]
-    """
-    return 0.6 * np.linalg.norm(head_boxes[:, 2:].astype(np.float64) - head_boxes[:, :2], axis=-1)
-
-
 def pckh(
     predicted: NDArray[np.floating],
     truth: NDArray[np.floating],
