@@ -116,3 +116,49 @@ def joints_box(joints: NDArray[np.floating], visible: NDArray[np.generic]) -> ND
     if not len(chosen):
         return np.full(4, np.nan, np.float32)
     return np.concatenate([chosen.min(0), chosen.max(0)]).astype(np.float32)
+
+
+def rotation_matrix(vector: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(..., 3) rotation vectors, axis times angle in radians, to (..., 3, 3) matrices (Rodrigues).
+
+    >>> rotation_matrix(np.array([0, 0, np.pi / 2])).round(6).tolist()
+    [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    vector = np.asarray(vector, np.float64)
+    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(vector, -1, 0)
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*vector.shape, 3)
+    # numpy's sinc(t) is sin(pi t) / (pi t), which is also right at zero.
+    return np.asarray(np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (cross @ cross))
+
+
+def rotation_vector(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(..., 3, 3) rotation matrices to (..., 3) rotation vectors of at most half a turn.
+
+    >>> rotation_vector(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])).round(6).tolist()
+    [0.0, 0.0, 1.570796]
+    """
+    m = np.asarray(matrix, np.float64)
+    a, b, c = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    x, y, z = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    xy, yz, zx = m[..., 0, 1] + m[..., 1, 0], m[..., 1, 2] + m[..., 2, 1], m[..., 2, 0] + m[..., 0, 2]
+    # The quaternion times 4w, 4x, 4y and 4z, as in Shepperd, "Quaternion from rotation matrix" (1978): the longest of the four is exact enough.
+    rows = [[1 + a + b + c, x, y, z], [x, 1 + a - b - c, xy, zx], [y, xy, 1 - a + b - c, yz], [z, zx, yz, 1 - a - b + c]]
+    four = np.stack([np.stack(row, -1) for row in rows], -2)
+    best = np.argmax(np.linalg.norm(four, axis=-1), axis=-1)[..., None, None]
+    quaternion = np.take_along_axis(four, best, -2)[..., 0, :]
+    quaternion = quaternion * np.where(quaternion[..., :1] < 0, -1, 1)
+    sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, quaternion[..., :1])
+    return np.asarray(quaternion[..., 1:] * np.divide(angle, sine, out=np.zeros_like(sine), where=sine > 0))
+
+
+def project(xyz: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(..., 3) points in camera axes to (..., 2) pixels through a pinhole fx fy cx cy, computed in float64.
+
+    >>> project(np.array([[0.5, -0.25, 2.0]]), np.array([100.0, 100.0, 63.5, 63.5])).tolist()
+    [[88.5, 51.0]]
+    """
+    points, lens = xyz.astype(np.float64), np.asarray(camera, np.float64)
+    return (points[..., :2] / points[..., 2:] * lens[:2] + lens[2:]).astype(np.float32)

@@ -176,4 +176,13 @@ BLAZEPOSE33 = _skeleton(
     "l_pinky l_wrist, r_pinky r_wrist, l_index l_wrist, r_index r_wrist, l_thumb l_wrist, r_thumb r_wrist, l_hip l_shoulder, r_hip r_shoulder, l_knee l_hip,"
     "r_knee r_hip, l_ankle l_knee, r_ankle r_knee, l_heel l_ankle, r_heel r_ankle, l_foot_index l_ankle, r_foot_index r_ankle",
 )
-SKELETONS = {s.name: s for s in (COCO17, MPII16, LSP14, H36M17, BLAZEPOSE33)}
+# What the program's own synthetic people are labelled with: COCO's joints in COCO's order, and those that the other conventions above have besides.
+# A hand is the knuckle of its middle finger.
+SYNTH28 = _skeleton(
+    "synth28",
+    "nose head_top, l_eye nose, r_eye nose, l_ear l_eye, r_ear r_eye, l_shoulder thorax, r_shoulder thorax, l_elbow l_shoulder, r_elbow r_shoulder,"
+    "l_wrist l_elbow, r_wrist r_elbow, l_hip pelvis, r_hip pelvis, l_knee l_hip, r_knee r_hip, l_ankle l_knee, r_ankle r_knee,"
+    "head_top neck, neck thorax, thorax spine, spine pelvis, pelvis pelvis, l_hand l_wrist, r_hand r_wrist, l_heel l_ankle, r_heel r_ankle,"
+    "l_foot_index l_ankle, r_foot_index r_ankle",
+)
+SKELETONS = {s.name: s for s in (COCO17, MPII16, LSP14, H36M17, BLAZEPOSE33, SYNTH28)}

@@ -30,7 +30,9 @@ class People:
     pictures (N) paths; boxes (N, 4) x0, y0, x1, y1 in pixels; joints (N, K, 2) in pixels, 0 where unknown;
     visible (N, K): 0 not labelled, 1 labelled but occluded, 2 labelled and seen (COCO's flags);
     head (N,) the length in pixels that PCKh measures by (0.6 of the head box's diagonal, NaN where unknown), None where the data set has no head boxes;
-    `terms` is the data's licence in words; `found` is what the reader had to leave out or to mend, one entry each.
+    `terms` is the data's licence in words; `found` is what the reader had to leave out or to mend, one entry each;
+    xyz (N, K, 3) the joints in metres in camera axes (x right, y down, z away), 0 where unknown, also of joints outside the picture; camera (N, 4) fx, fy, cx, cy
+    in pixels of the picture; each None where the data set does not have it.
     """
 
     name: str
@@ -42,15 +44,25 @@ class People:
     head: NDArray[np.float32] | None = None
     terms: str = "unknown"
     found: tuple[Finding, ...] = ()
+    xyz: NDArray[np.float32] | None = None
+    camera: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         people, joints = len(self.pictures), len(self.skeleton)
-        expected = {"boxes": (people, 4), "joints": (people, joints, 2), "visible": (people, joints)}
-        if self.head is not None:
-            expected["head"] = (people,)
+        expected = {
+            "boxes": (people, 4),
+            "joints": (people, joints, 2),
+            "visible": (people, joints),
+            "head": (people,),
+            "xyz": (people, joints, 3),
+            "camera": (people, 4),
+        }
         for field, shape in expected.items():
-            if (got := getattr(self, field).shape) != shape:
-                raise ValueError(f"{self.name}: {field} has shape {got}, expected {shape} for {people} people of skeleton {self.skeleton.name}")
+            values = getattr(self, field)
+            if values is not None and values.shape != shape:
+                raise ValueError(
+                    f"{self.name}: {field} has shape {values.shape}, expected {shape} for {people} people of skeleton {self.skeleton.name}"
+                )
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -79,6 +91,8 @@ class People:
             joints=self.joints[rows],
             visible=self.visible[rows],
             head=None if self.head is None else self.head[rows],
+            xyz=None if self.xyz is None else self.xyz[rows],
+            camera=None if self.camera is None else self.camera[rows],
         )
 
     def to(self, skeleton: Skeleton) -> People:
@@ -87,18 +101,20 @@ class People:
             return self
         how = self.skeleton.to(skeleton)
         visible = how.weights(self.visible)
-        return replace(self, skeleton=skeleton, joints=how.joints(self.joints) * (visible > 0)[..., None], visible=visible)
+        # The middle of a known joint and an unknown one is unknown.
+        xyz = None if self.xyz is None else how.joints(self.xyz) * how.weights((self.xyz != 0).any(-1).astype(np.uint8))[..., None]
+        return replace(self, skeleton=skeleton, joints=how.joints(self.joints) * (visible > 0)[..., None], visible=visible, xyz=xyz)
 
     def without_labels(self) -> People:
         """The same pictures and boxes as if nobody had labelled a joint."""
-        return replace(self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=np.zeros_like(self.visible), head=None)
+        nothing = np.zeros_like(self.visible)
+        return replace(self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=nothing, head=None, xyz=None)
 
 
 def join(*sets: People) -> People:
     """Several sets as one, in the first one's skeleton."""
     first, skeleton = sets[0], sets[0].skeleton
     sets = tuple(s.to(skeleton) for s in sets)
-    heads = None if any(s.head is None for s in sets) else np.concatenate([s.head for s in sets if s.head is not None])
     return People(
         "+".join(dict.fromkeys(s.name for s in sets)),
         skeleton,
@@ -106,10 +122,18 @@ def join(*sets: People) -> People:
         np.concatenate([s.boxes for s in sets]),
         np.concatenate([s.joints for s in sets]),
         np.concatenate([s.visible for s in sets]),
-        heads,
+        _all([s.head for s in sets]),
         first.terms if len({s.terms for s in sets}) == 1 else "; ".join(f"{s.name}: {s.terms}" for s in sets),
         tuple(finding for s in sets for finding in s.found),
+        _all([s.xyz for s in sets]),
+        _all([s.camera for s in sets]),
     )
+
+
+def _all(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    """What all of them have, one after the other; None if one has none."""
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if len(there) == len(parts) else None
 
 
 def from_joints(
@@ -121,6 +145,8 @@ def from_joints(
     terms: str = "unknown",
     head: NDArray[np.floating] | None = None,
     boxes: NDArray[np.floating] | None = None,
+    xyz: NDArray[np.floating] | None = None,
+    camera: NDArray[np.floating] | None = None,
 ) -> People:
     """People with the given boxes (N, 4), or with those around their labelled joints.
 
@@ -149,5 +175,5 @@ def from_joints(
             names = ", ".join(skeleton.joints[j] for j in broken)
             found.append(Finding("joint is NaN", picture, i, f"{names}: not a finite number, counts as unlabelled"))
     keep = sized & np.array([exists[p] for p in pictures], bool)
-    head = None if head is None else head.astype(np.float32)
-    return People(name, skeleton, tuple(pictures), boxes.astype(np.float32), joints, seen, head, terms, tuple(found))[keep]
+    head, xyz, camera = (None if more is None else more.astype(np.float32) for more in (head, xyz, camera))
+    return People(name, skeleton, tuple(pictures), boxes.astype(np.float32), joints, seen, head, terms, tuple(found), xyz, camera)[keep]

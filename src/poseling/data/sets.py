@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from poseling.data import drawn, images, lsp, mpii
+from poseling.data import drawn, images, lsp, mini, mpii
 from poseling.data.people import People
+from poseling.skeleton import COCO17
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,23 @@ def _drawn(root: Path) -> Split:
     return Split(drawn.train(root), drawn.test(root))
 
 
-SETS: dict[str, Callable[[Path], Split]] = {"lsp": _lsp, "mpii": _mpii, "images": _images, "drawn": _drawn}
+def _mini(root: Path) -> Split:
+    return Split(mini.mini("train", root).to(COCO17), mini.mini("test", root).to(COCO17))
 
 
-def load(name: str, root: Path) -> Split:
-    """The set `name` under `root`. ValueError with the names there are; FileNotFoundError if `root` is not there (`drawn` makes its own)."""
+SETS: dict[str, Callable[[Path], Split]] = {"lsp": _lsp, "mpii": _mpii, "images": _images, "drawn": _drawn, "mini": _mini}
+
+
+def load(name: str, root: Path | None = None) -> Split:
+    """The set `name` under `root`, which `mini` can do without. ValueError with the names there are, or if there has to be a `root`; FileNotFoundError if it is
+    not there (`mini` and `drawn` make their own).
+    """
     if name not in SETS:
         raise ValueError(f"there is no data set {name!r}; there are {', '.join(SETS)}")
-    if name != "drawn" and not root.exists():
+    if name == "mini":
+        root = root or mini.cache_folder()
+    elif root is None:
+        raise ValueError(f"--data {name} needs --root, the folder that holds it")
+    if name not in ("drawn", "mini") and not root.exists():
         raise FileNotFoundError(f"{root}: there is no such folder; --root names the folder that holds {name}")
     return SETS[name](root)

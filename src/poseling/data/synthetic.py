@@ -1,0 +1,128 @@
+"""Synthetic people on disk, as `poseling data synthesize` makes them, with exact joints in the picture and in space. This file defines the layout:
+
+synthetic.json               what was asked for: version, seed, size, split, quality, and how many background pictures there were
+pictures/000/000000.jpg ...  by their index, a thousand to a folder; .webp is read too
+truth/000000.npz ...         a block of 250 pictures each, named after its first, written when all its pictures are there:
+                             joints (B, 28, 2), visible (B, 28), xyz (B, 28, 3), camera (B, 4), box (B, 4), motion (B), as People has them
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.data.people import People, from_joints
+from poseling.files import write_bytes
+from poseling.skeleton import SYNTH28
+
+VERSION = 1  # of the pictures and the layout: a set of another version is not gone on with
+BLOCK = 250  # pictures
+NOTE = "synthetic.json"
+SUFFIXES = (".jpg", ".webp")
+TERMS = (
+    "bodies by Anny (code Apache-2.0, MakeHuman's assets CC0-1.0), postures by statistics of CMU's motion capture, pictures made by poseling: CC0-1.0"
+)
+
+# Arrays by name: of one picture, or of many with one more axis in front.
+Truth = Mapping[str, NDArray[np.generic]]
+SHAPES = {"joints": (28, 2), "visible": (28,), "xyz": (28, 3), "camera": (4,), "box": (4,), "motion": ()}
+
+
+def synthetic(root: Path) -> People:
+    """The people of the whole blocks under `root`, in SYNTH28, with xyz and camera.
+
+    FileNotFoundError if there are none, or none of their pictures; ValueError that names the file if one is damaged. Single pictures that are missing are left out
+    and told in `found`.
+    """
+    about = read_note(root)
+    paths = truth_paths(root)
+    if about is None or not paths:
+        raise FileNotFoundError(f"{root}: holds no synthetic people; make some: poseling data synthesize --count 1000 --out {root}")
+    blocks = {first: read_truth(path) for first, path in paths.items()}
+    there = picture_paths(root)
+    truth = {name: np.concatenate([block[name] for block in blocks.values()]) for name in SHAPES}
+    return from_joints(
+        "synthetic",
+        SYNTH28,
+        [there.get(i, picture_path(root, i)) for first, block in blocks.items() for i in range(first, first + len(block["motion"]))],
+        truth["joints"].astype(np.float32),
+        truth["visible"].astype(np.uint8),
+        TERMS + ("; backgrounds: as those pictures" if about["backgrounds"] else ""),
+        boxes=truth["box"].astype(np.float32),
+        xyz=truth["xyz"].astype(np.float32),
+        camera=truth["camera"].astype(np.float32),
+    )
+
+
+def claim(root: Path, about: Mapping[str, Any]) -> None:
+    """Makes `root` the folder of what is asked for, or checks that it is. ValueError that names both if it holds something else; OSError if it cannot be written."""
+    was, wanted = read_note(root), dict(about)
+    if was is None and root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
+        raise ValueError(f"{root}: holds other things than synthetic people; name a new folder")
+    if was is None or not (root / "pictures").exists():  # a run that failed before its first picture binds nobody
+        write_bytes(root / NOTE, json.dumps({"synthetic": wanted}).encode())
+    elif was != wanted:
+        raise ValueError(f"{root}: holds {json.dumps(was)}, wanted {json.dumps(wanted)}; ask for the same, name another folder or remove this one")
+
+
+def read_note(root: Path) -> dict[str, Any] | None:
+    """What was asked for in `root`, None if nothing was; ValueError that names the file if it is damaged."""
+    path = root / NOTE
+    if not path.is_file():
+        return None
+    try:
+        about = json.loads(path.read_text())["synthetic"]
+        if "backgrounds" not in about:
+            raise KeyError("backgrounds")
+        return dict(about)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: is damaged ({error}); remove {root} and make the set again") from error
+
+
+def picture_path(root: Path, index: int) -> Path:
+    """Where the picture `index` is written."""
+    return root / "pictures" / f"{index // 1000:03d}" / f"{index:06d}{SUFFIXES[0]}"
+
+
+def picture_paths(root: Path) -> dict[int, Path]:
+    """The pictures that are there by their index."""
+    return {int(p.stem): p for p in root.glob("pictures/*/*") if p.suffix in SUFFIXES and p.stem.isdecimal()}
+
+
+def truth_path(root: Path, first: int) -> Path:
+    """Where the truth of the block is written that begins with the picture `first`."""
+    return root / "truth" / f"{first:06d}.npz"
+
+
+def truth_paths(root: Path) -> dict[int, Path]:
+    """The blocks that are there by their first picture's index, in order."""
+    return dict(sorted((int(p.stem), p) for p in root.glob("truth/*.npz") if p.stem.isdecimal()))
+
+
+def write_truth(path: Path, rows: Sequence[Truth]) -> None:
+    """The truth of a block's pictures, atomically, the same bytes for the same numbers."""
+    file, arrays = io.BytesIO(), cast(dict[str, Any], {name: np.stack([row[name] for row in rows]) for name in SHAPES})
+    np.savez_compressed(file, **arrays)
+    write_bytes(path, file.getvalue())
+
+
+def read_truth(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The truth of a block; ValueError that names the file if it is damaged."""
+    data = path.read_bytes()
+    try:
+        with np.load(io.BytesIO(data)) as file:
+            truth = {name: file[name] for name in SHAPES}
+        for name, shape in SHAPES.items():
+            if truth[name].shape != (len(truth["motion"]), *shape):
+                raise ValueError(f"{name} has shape {truth[name].shape}")
+    except (ValueError, KeyError, OSError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: is damaged ({error}); delete it, and `poseling data synthesize` makes its pictures again") from error
+    return truth

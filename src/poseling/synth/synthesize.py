@@ -1,0 +1,283 @@
+"""Makes a set of synthetic people, by several processes at once, so that an interrupted run goes on and the same seed gives the same bytes whoever makes them.
+
+Without torch: only the workers import the studio.
+"""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import pickle
+import signal
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, get_args
+
+import cv2
+import numpy as np
+
+from poseling.data import synthetic
+from poseling.data.mini import Part
+from poseling.data.synthetic import BLOCK, Truth
+from poseling.files import write_bytes
+from poseling.synth.backgrounds import Folder
+
+if TYPE_CHECKING:
+    from poseling.synth.studio import Shot
+
+PIECE = 25  # pictures that a worker is given at a time
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # as data/images has them, which needs PyAV
+# The workers share the cores already; llvmpipe and OpenMP would start as many threads again in each of them.
+ONE_THREAD = {"LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+class Maker(Protocol):
+    """What makes the pictures: a `Studio`."""
+
+    @property
+    def background(self) -> object:
+        """A `Folder` where there is one."""
+
+    def shoot(self, seed: int, index: int) -> Shot:
+        """The picture `index` of the set `seed`."""
+
+
+Make = Callable[[int, str, Sequence[Path]], Maker]
+
+
+def studio(size: int, split: str, backgrounds: Sequence[Path]) -> Maker:
+    """The studio, in the process that works with it."""
+    from poseling.synth.studio import Studio
+
+    return Studio(size, split, backgrounds)
+
+
+@dataclass(frozen=True)
+class Synthesized:
+    """What a run did: pictures made, pictures that were there already, seconds it took, and background pictures that could not be read."""
+
+    folder: Path
+    made: int
+    already: int
+    seconds: float
+    skipped: tuple[Path, ...] = ()
+
+    @property
+    def pictures_per_second(self) -> float:
+        """With all their truth, on disk, the start of the workers included."""
+        return self.made / self.seconds
+
+
+def synthesize(
+    out: Path,
+    count: int,
+    size: int = 256,
+    seed: int = 0,
+    split: str = "train",
+    backgrounds: Path | None = None,
+    workers: int | None = None,
+    quality: int = 90,
+    make: Make = studio,
+    progress: Callable[[int, int], None] | None = None,
+) -> Synthesized:
+    """Fills `out` with `count` pictures and their truth, as data/synthetic.py lays them out, but for those that are there already.
+
+    A picture depends on size, seed, split, quality, the background pictures and its index, and on nothing else. `workers` processes, one a core by default.
+    A block counts when its truth is written; what was made of others when the run ended is made again.
+
+    ValueError if `out` holds something else, or something damaged; FileNotFoundError if `backgrounds` has no picture; ImportError without the extra `synth`; OSError
+    if the disk is full, OpenGL cannot be started, or a worker was killed.
+    """
+    for name, value, least in (("count", count, 1), ("size", size, 32), ("seed", seed, 0), ("workers", workers or 1, 1), ("quality", quality, 1)):
+        if value < least:
+            raise ValueError(f"{name} is {value}; it must be {least} or more")
+    if split not in get_args(Part):
+        raise ValueError(f"there is no split {split!r}; there are {', '.join(get_args(Part))}")
+    places = _places(backgrounds) if backgrounds is not None else []
+    about = {"version": synthetic.VERSION, "seed": seed, "size": size, "split": split, "quality": quality, "backgrounds": len(places)}
+    try:
+        synthetic.claim(out, about)
+        return _synthesize(
+            out, count, _Order(out, seed, size, split, quality, tuple(places), make), workers or len(os.sched_getaffinity(0)), progress
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        whole = len(synthetic.truth_paths(out))
+        raise OSError(error.errno, f"{out}: the disk is full; whole blocks ({whole} so far) stay. Make room, and the same command goes on") from error
+
+
+def _places(folder: Path) -> list[Path]:
+    """The pictures in a folder of backgrounds, to the bottom, hidden ones left out, in order. They are not opened: a broken one is met when it is wanted."""
+    inside = sorted(folder.rglob("*"))
+    found = [
+        p for p in inside if p.suffix.lower() in PICTURES and not any(part.startswith(".") for part in p.relative_to(folder).parts) and p.is_file()
+    ]
+    if not found:
+        raise FileNotFoundError(f"{folder}: holds no picture ({', '.join(PICTURES)}); --backgrounds names a folder of pictures")
+    return found
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What every worker is told."""
+
+    out: Path
+    seed: int
+    size: int
+    split: str
+    quality: int
+    backgrounds: tuple[Path, ...]
+    make: Make
+
+
+def _synthesize(out: Path, count: int, order: _Order, workers: int, progress: Callable[[int, int], None] | None) -> Synthesized:
+    start = time.perf_counter()
+    whole, ends = _there(out)
+    missing = {
+        first: wanted
+        for first in range(0, count, BLOCK)
+        if (wanted := [i for i in range(first, max(min(first + BLOCK, count), ends.get(first, 0))) if i not in whole])
+    }
+    pieces = [wanted[i : i + PIECE] for wanted in missing.values() for i in range(0, len(wanted), PIECE)]
+    already, made, skipped = len(whole), 0, dict[Path, None]()
+    of = already + sum(map(len, pieces))
+    if progress is not None:
+        progress(already, of)
+    with closing(_worked(order, pieces, workers)) as answers:
+        for rows, broken in answers:
+            made += len(rows)
+            skipped |= dict.fromkeys(broken)
+            whole |= rows
+            first = min(rows) // BLOCK * BLOCK
+            missing[first] = [i for i in missing[first] if i not in rows]
+            if not missing[first]:
+                block = [whole[i] for i in range(first, first + BLOCK) if i in whole]
+                synthetic.write_truth(synthetic.truth_path(out, first), block)
+            if progress is not None:
+                progress(already + made, of)
+    return Synthesized(out, made, already, time.perf_counter() - start, tuple(skipped))
+
+
+def _there(out: Path) -> tuple[dict[int, Truth], dict[int, int]]:
+    """The truth of the pictures that are there by their index, and where each block that has been whole ends."""
+    pictures, rows, ends = synthetic.picture_paths(out), dict[int, Truth](), dict[int, int]()
+    for first, path in synthetic.truth_paths(out).items():
+        block = synthetic.read_truth(path)
+        ends[first] = first + len(block["motion"])
+        rows |= {i: {name: values[i - first] for name, values in block.items()} for i in range(first, ends[first]) if i in pictures}
+    return rows, ends
+
+
+# What a worker answers for a piece: the truth by index, and the background pictures that it could not read so far.
+_Answer = tuple[dict[int, Truth], tuple[Path, ...]]
+
+
+def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_Answer, None, None]:
+    """Deals the pieces to as many processes, and gives their answers as they come. When it is left, they end after the picture that each is at."""
+    # Not fork: neither OpenGL nor torch's threads live through it. Not the standard library's pools: one waits for ever for a worker that was killed, the other
+    # cannot be stopped before its pieces are done.
+    context, waiting = multiprocessing.get_context("spawn"), iter(pieces)
+    team: dict[connection.Connection, SpawnProcess] = {}
+    try:
+        with _for_workers():
+            for _ in range(min(workers, len(pieces))):
+                mine, theirs = context.Pipe()
+                team[mine] = context.Process(target=_work, args=(theirs, order), daemon=True)
+                team[mine].start()
+                theirs.close()
+        busy = set(team)
+        while busy:
+            for link in connection.wait(busy):
+                assert isinstance(link, connection.Connection)
+                try:
+                    answer = link.recv()
+                    if isinstance(answer, Exception):
+                        raise answer
+                    if piece := next(waiting, None):
+                        link.send(piece)
+                    else:
+                        busy.remove(link)
+                except (EOFError, ConnectionError) as error:
+                    raise _died(order.out, team[link]) from error
+                if answer is not None:
+                    yield answer
+    finally:
+        for link in team:
+            link.close()
+        patience = time.monotonic() + 2  # seconds; one that still imports its libraries has begun nothing
+        for process in team.values():
+            process.join(max(0.0, patience - time.monotonic()))
+            process.kill()
+            process.join()
+
+
+@contextmanager
+def _for_workers() -> Iterator[None]:
+    """While it lasts, processes start with one thread each, and deaf to Ctrl-C: that is for the one that gives the orders, which then tells them."""
+    environment = {name: os.environ.get(name) for name in ONE_THREAD}
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, was in environment.items():
+            if was is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = was
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+
+
+def _died(out: Path, worker: SpawnProcess) -> OSError:
+    """What is said of a worker that ended without a word."""
+    worker.join(5)
+    code = worker.exitcode or 0
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return ChildProcessError(f"{out}: a worker {how}; if memory ran out, take fewer with --workers. Whole blocks stay, and the same command goes on")
+
+
+def _work(link: connection.Connection, order: _Order) -> None:
+    """A worker's life: it says None when it is ready, then answers pieces, until the other side of the link is closed; an error is its last word."""
+    try:
+        maker = order.make(order.size, order.split, order.backgrounds)
+        link.send(None)
+        while True:
+            rows = {}
+            for index in link.recv():
+                if link.poll():  # nothing is sent before the answer, so this is the end
+                    return
+                rows[index] = _shoot(order, maker, index)
+            background = maker.background
+            link.send((rows, tuple(background.broken) if isinstance(background, Folder) else ()))
+    except (EOFError, ConnectionError):
+        return
+    except Exception as error:
+        with suppress(ConnectionError):
+            link.send(_portable(error))
+
+
+def _shoot(order: _Order, maker: Maker, index: int) -> Truth:
+    """Makes a picture and writes it; gives its truth."""
+    shot = maker.shoot(order.seed, index)
+    data = cv2.imencode(".jpg", shot.picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, order.quality])[1]
+    write_bytes(synthetic.picture_path(order.out, index), data.tobytes())
+    return {name: np.asarray(getattr(shot, name)) for name in synthetic.SHAPES}
+
+
+def _portable(error: Exception) -> Exception:
+    """The error with its traceback as a note, or if it cannot be sent to another process, one that says the same."""
+    text = "".join(traceback.format_exception(error))
+    error.add_note(text)
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(text)
+    return error

@@ -1,0 +1,175 @@
+"""Backgrounds: the same for the same lot, unlike each other, and a folder's broken files are stepped over."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from poseling.synth.backgrounds import _MAKERS, FAMILIES, TILE, Folder, _ground, _ramp, _stripe, _texture, _View, procedural
+
+
+@pytest.fixture(scope="module")
+def places():
+    return [procedural(128, np.random.default_rng((0, i))) for i in range(120)]
+
+
+@pytest.mark.parametrize("size", [32, 100, 257, 640])
+def test_any_size_and_the_same_lot_the_same_bytes(size):
+    picture = procedural(size, np.random.default_rng(size))
+    assert picture.shape == (size, size, 3)
+    assert picture.dtype == np.uint8
+    assert picture.flags.c_contiguous
+    np.testing.assert_array_equal(picture, procedural(size, np.random.default_rng(size)))
+    assert (picture != procedural(size, np.random.default_rng(size + 1))).mean() > 0.5
+
+
+def test_the_shares_of_the_families_end_at_one():
+    shares = [share for share, _ in FAMILIES]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+@pytest.mark.parametrize("draw", [draw for _, draw in FAMILIES])
+def test_every_family_paints_the_whole_picture(draw):
+    """Over many lots, nothing of the colour that was there before is left but by chance."""
+    left = []
+    for i in range(25):
+        canvas = np.full((96, 96, 3), (1, 2, 250), np.uint8)
+        draw(canvas, np.random.default_rng(i))
+        left.append((canvas == (1, 2, 250)).all(-1).mean())
+    assert max(left) < 0.02
+
+
+def test_they_are_unlike_each_other(places):
+    """Small grey versions hardly go together, and the mean colours are as far apart as those of photographs."""
+    grey = np.array([cv2.resize(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA).ravel() for p in places], float)
+    together = np.abs(np.corrcoef(grey))[np.triu_indices(len(places), 1)]
+    assert together.mean() < 0.35
+    assert (together > 0.95).mean() < 0.01
+    assert np.array([p.mean((0, 1)) for p in places]).std(0).min() > 15
+
+
+def test_they_are_neither_black_nor_white_nor_flat(places):
+    means, spreads = np.array([(p.mean(), p.std()) for p in places]).T
+    assert 85 < means.mean() < 135
+    assert ((means < 15) | (means > 240)).mean() < 0.05
+    assert 30 < spreads.mean() < 65
+    assert (spreads < 8).mean() < 0.05
+
+
+def test_power_falls_with_frequency_as_in_photographs(places):
+    """About 1 / f ** 2.8: LSP's pictures have 2.8 (corners as they are) to 3.7 (crops grown to 256)."""
+    side = len(places[0])
+    window = np.hanning(side)[:, None] * np.hanning(side)
+    away = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side))) * side
+    power = sum(np.abs(np.fft.fft2((p.mean(-1) - p.mean()) * window)) ** 2 for p in places)
+    edges = np.geomspace(3, 0.4 * side, 10)
+    rings = [power[(away >= a) & (away < b)].mean() for a, b in pairwise(edges)]
+    slope = np.polyfit(np.log(np.sqrt(edges[1:] * edges[:-1])), np.log(rings), 1)[0]
+    assert -3.8 < slope < -2.3
+
+
+@pytest.mark.parametrize("name", sorted(set(_MAKERS) - {"wares"}))  # on a shelf any column may be an edge
+def test_textures_go_on_at_the_other_side(name):
+    tile = _texture(name)[:TILE, :TILE].astype(float)
+    for axis in (0, 1):
+        inside = np.abs(np.diff(tile, axis=axis)).mean(axis=tuple(i for i in range(tile.ndim) if i != axis))
+        seam = np.abs(tile.take(0, axis) - tile.take(-1, axis)).mean()
+        assert seam < 1.2 * inside.max() + 1
+    assert _texture(name).std() > 20
+
+
+VIEW = _View(horizon=40, focal=100, height=1.5, centre=60)
+
+
+def test_a_view_puts_metres_where_they_belong():
+    # 1.5 m up is the eye's height and so the horizon; 3 m away, on the ground, 100 * 1.5 / 3 below it; 0.6 m to the right, 100 * 0.6 / 3.
+    points = np.array([[0, 1.5, 7], [0, 0, 3], [0.6, 0, 3]])
+    np.testing.assert_allclose(VIEW.at(points), [[60, 40], [60, 90], [80, 90]])
+
+
+def test_a_stripe_on_the_ground_narrows_as_it_goes_away():
+    canvas = np.zeros((128, 128, 3), np.uint8)
+    _stripe(canvas, VIEW, (0, 0.2), (0, 50), 0.6, (255, 255, 255))
+    wide = canvas[..., 0].astype(float).sum(1) / 255
+    # In a row y the ground is 150 / (y - 40) metres away, where 0.6 m are 0.4 (y - 40) pixels.
+    np.testing.assert_allclose(np.diff(wide[[60, 90, 120]]), 12, atol=0.3)
+    assert wide[60] == pytest.approx(8, abs=1.6)  # OpenCV's polygons include their rim
+    assert wide[:40].sum() == 0
+
+
+def test_the_ground_begins_at_the_horizon():
+    canvas = np.full((128, 128, 3), 7, np.uint8)
+    _ground(canvas, VIEW, "rock", _ramp((50, 50, 50), (200, 200, 200)), 100, np.random.default_rng(0))
+    assert (canvas[:40] == 7).all()
+    assert (canvas[40:] >= 50).all()
+    assert canvas[100:].std() > 3 * canvas[40:43].std()  # far away only the mean is left
+
+
+def test_a_ramp_goes_through_its_colours():
+    table = _ramp((0, 10, 20), (255, 10, 120))
+    assert table.shape == (1, 256, 3)
+    assert table[0, [0, 51, 255]].tolist() == [[0, 10, 20], [51, 10, 40], [255, 10, 120]]
+
+
+def _map(path, height=100, width=200):
+    """A picture whose red says the column and whose green says the row."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    cv2.imwrite(str(path), np.stack([np.zeros_like(rows), rows, columns], -1).astype(np.uint8))  # OpenCV writes BGR
+
+
+def test_windows_of_a_folder(tmp_path):
+    _map(tmp_path / "a.png")
+    folder, flips, sides, starts = Folder([tmp_path / "a.png"]), [], [], []
+    for i in range(60):
+        window = folder(200, np.random.default_rng(i)).astype(int)
+        assert window.shape == (200, 200, 3)
+        np.testing.assert_array_equal(window, folder(200, np.random.default_rng(i)))
+        left, right = window[100, 0, 0], window[100, -1, 0]
+        flips.append(left > right)
+        sides.append(abs(right - left) + 1)
+        starts.append(min(left, right))
+        assert abs(sides[-1] - (window[-1, 0, 1] - window[0, 0, 1] + 1)) <= 1  # square: as many rows as columns
+    assert 40 <= min(sides) < 55 < 85 < max(sides) <= 100
+    assert 0.25 < np.mean(flips) < 0.75
+    assert min(starts) < 20
+    assert max(starts) > 80
+
+
+def test_large_pictures_are_averaged_and_small_ones_grown(tmp_path):
+    checks = np.indices((400, 400)).sum(0) % 2 * 255
+    cv2.imwrite(str(tmp_path / "fine.png"), np.repeat(checks[..., None], 3, -1).astype(np.uint8))
+    seen = Folder([tmp_path / "fine.png"])(40, np.random.default_rng(0))  # a window of 160 to 400 pixels: 4 to 10 of them to one
+    assert np.abs(seen.astype(int) - 127).max() < 40
+    _map(tmp_path / "dot.png", 1, 1)
+    assert Folder([tmp_path / "dot.png"])(16, np.random.default_rng(0)).shape == (16, 16, 3)
+
+
+def test_broken_files_are_stepped_over_and_remembered(tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for i in (0, 1, 3):
+        cv2.imwrite(str(paths[i]), np.full((8, 8, 3), 50 * (i + 1), np.uint8))
+    paths[2].write_bytes(paths[1].read_bytes()[:30])
+    folder, whole = Folder(paths), Folder(paths)
+    seen = [int(folder(8, np.random.default_rng(i))[0, 0, 0]) for i in range(40)]
+    assert set(seen) == {50, 100, 200}
+    assert folder.broken == [paths[2]]
+    # Whether the broken file is known already makes no difference; where the lot falls on it, the next one is taken.
+    assert seen[::-1] == [int(whole(8, np.random.default_rng(i))[0, 0, 0]) for i in reversed(range(40))]
+    firsts = [int(np.random.default_rng(i).integers(4)) for i in range(40)]
+    assert seen == [{0: 50, 1: 100, 2: 200, 3: 200}[i] for i in firsts]
+
+
+def test_a_folder_of_nothing_but_broken_files(tmp_path):
+    paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    paths[0].write_bytes(b"no picture")
+    folder = Folder(paths)
+    for _ in range(2):
+        with pytest.raises(OSError, match=rf"{tmp_path}: none of its 2 pictures can be read \(the first is a.jpg\)"):
+            folder(8, np.random.default_rng(0))
+    assert sorted(folder.broken) == paths
+    with pytest.raises(ValueError, match="without a picture"):
+        Folder([])
