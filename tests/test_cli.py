@@ -19,6 +19,7 @@ from poseling.cli import app, main
 from poseling.recipes.lab import Setup
 from poseling.skeleton import Skeleton
 from poseling.spec import KEY, PoseSpec
+from poseling.synth.synthesize import Synthesized
 
 COMMANDS = [
     "distill baseline",
@@ -31,6 +32,7 @@ COMMANDS = [
     "track",
     "data check",
     "data preview",
+    "data synthesize",
 ]
 
 
@@ -139,7 +141,8 @@ def test_flags_reach_the_recipe():
         ("distill dfp", 'Unknown command "dfp"', "baseline, fpd, unlabelled"),
         ("teach", 'Unknown command "teach"', "See `poseling --help`."),
         ("track picture.png --model m.onnx --box 1 2 3", "--box", "requires 4"),
-        ("evaluate m.onnx --data lsp", "--root", "See `poseling evaluate --help`."),
+        ("data synthesize --count 10", "--out", "See `poseling data synthesize --help`."),
+        ("data synthesize --count 10 --out x --split dev", '"dev"', '"train", "val", "test"'),
     ],
 )
 def test_wrong_flags_are_one_line(capsys, command, why, way_out):
@@ -162,6 +165,11 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
         ("track {0} --model {0}/bad.onnx", "{0}/bad.onnx"),
         ("data check lsp --root {0}/none", "{0}/none"),
         ("data preview leeds --root {0}", "leeds"),
+        ("data preview lsp", "--data lsp needs --root"),
+        ("data preview synthetic --root {0}", "poseling data synthesize --count 1000 --out {0}"),
+        ("data synthesize --count 10 --out {0}", "{0}: holds other things than synthetic people"),
+        ("data synthesize --count 10 --out {0}/new --backgrounds {0}/none", "{0}/none: holds no picture"),
+        ("data synthesize --count 0 --out {0}/new", "count is 0"),
     ],
 )
 def test_wrong_files_are_one_line_that_names_them(capsys, tmp_path, command, why):
@@ -183,6 +191,52 @@ def test_without_torch_the_line_says_what_to_install():
     done = fresh("import sys; sys.modules['torch'] = None; from poseling.cli import main; main(sys.argv[1:])", "distill", "fpd", "--data", "drawn")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: torch is not installed; pip install 'poseling[train]' brings it\n"
+
+
+def test_without_anny_the_line_says_what_to_install(capsys, tmp_path, monkeypatch):
+    def missing(*_, **__):
+        raise ModuleNotFoundError("No module named 'scipy'", name="scipy")  # any of them, since the extra brings all that the studio needs
+
+    monkeypatch.setattr("poseling.synth.synthesize.synthesize", missing)
+    line = failed(capsys, f"data synthesize --count 1 --out {tmp_path}/set")
+    assert line == "error: scipy is not installed; pip install 'poseling[synth]' brings it\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "already", "told"), [(6, 2, "8 people, 6 made now at 3.0 pictures/s"), (0, 8, "8 people, all of them were there already")]
+)
+def test_synthesize_says_how_fast_and_what_next(capsys, tmp_path, monkeypatch, made, already, told):
+    asked = []
+
+    def synthesize(*arguments, progress):
+        asked.append(arguments)
+        progress(already, 8)
+        progress(8, 8)
+        return Synthesized(arguments[0], made, already, 2.0, (tmp_path / "broken.jpg",))
+
+    monkeypatch.setattr("poseling.synth.synthesize.synthesize", synthesize)
+    out = said(capsys, f"data synthesize --count 8 --out {tmp_path}/set --seed 3 --split test --size 128 --backgrounds {tmp_path} --workers 4")
+    assert asked == [(tmp_path / "set", 8, 128, 3, "test", tmp_path, 4)]
+    assert "8/8" in out or "100%" in out
+    assert f"{tmp_path}/set: {told}\n" in out
+    assert f"1 background pictures cannot be read, the first is {tmp_path}/broken.jpg; others were taken" in out
+    assert out.endswith(f"Look at them: poseling data preview synthetic --root {tmp_path}/set\n")
+    said(capsys, f"data synthesize --count 8 --out {tmp_path}/train")
+    assert asked[1] == (tmp_path / "train", 8, 256, 0, "train", None, None)
+    (tmp_path / "train").mkdir()
+    out = said(capsys, f"data synthesize --count 8 --out {tmp_path}/test --split test")
+    assert out.endswith(f"--root {tmp_path}\n")
+
+
+def test_synthesize_stopped_says_how_to_go_on(capsys, tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("poseling.synth.synthesize.synthesize", stopped)
+    with pytest.raises(SystemExit) as left:
+        main(["data", "synthesize", "--count", "8", "--out", str(tmp_path / "set")])
+    assert left.value.code == 130
+    assert f"Whole blocks of pictures stay in {tmp_path}/set, and the same command goes on" in capsys.readouterr().out
 
 
 HEAVY = ("torch", "onnx", "safetensors", "scipy", "matplotlib", "kornia", "accelerate")

@@ -18,6 +18,7 @@ TABLE = {
     "runtime.draw": "nouns",
     "codecs": "nouns",
     "data": "nouns codecs runtime.draw",
+    "synth": "nouns codecs data",
     "models": "nouns codecs",
     "train.checkpoint": "nouns models",
     "teachers.base": "nouns",
@@ -28,7 +29,7 @@ TABLE = {
     "evaluate": "nouns codecs data models train.checkpoint teachers.base teachers runtime.draw",
     "export": "nouns codecs data models train.checkpoint",
     "recipes": "nouns codecs data models train.checkpoint teachers.base teachers distill train evaluate export runtime.draw runtime",
-    "cli": "nouns codecs data models train.checkpoint teachers.base teachers distill train evaluate export runtime.draw runtime recipes",
+    "cli": "nouns codecs data models train.checkpoint teachers.base teachers distill train evaluate export runtime.draw runtime synth recipes",
 }
 # What pip gives without extras, and so all that these may import from outside.
 BASE = {"numpy", "cv2", "onnxruntime"}

@@ -21,18 +21,60 @@ def people(skeleton=LSP14, count=3, name="set", head=None, **more):
     )
 
 
+def space(count=3, skeleton=LSP14):
+    """xyz and camera, all numbers different."""
+    xyz = 1 + np.arange(count * len(skeleton) * 3, dtype=np.float32).reshape(count, -1, 3)
+    return {"xyz": xyz, "camera": 1000 + np.arange(count * 4, dtype=np.float32).reshape(count, 4)}
+
+
 @pytest.mark.parametrize(("which", "rows"), [(slice(1, None), [1, 2]), ([2, 0], [2, 0]), (np.array([True, False, True]), [0, 2])])
 def test_choosing(which, rows):
-    everyone = people(head=np.array([5, 6, 7], np.float32))
+    everyone = people(head=np.array([5, 6, 7], np.float32), **space())
     some = everyone[which]
     assert [p.name for p in some.pictures] == [f"set{i}.jpg" for i in rows]
     np.testing.assert_array_equal(some.joints, everyone.joints[rows])
     np.testing.assert_array_equal(some.head, everyone.head[rows])
+    np.testing.assert_array_equal(some.xyz, everyone.xyz[rows])
+    np.testing.assert_array_equal(some.camera, everyone.camera[rows])
+    flat = people()[which]
+    assert (flat.xyz, flat.camera) == (None, None)
 
 
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"set: visible has shape \(1, 14\), expected \(1, 17\)"):
         People("set", COCO17, (Path("a"),), np.zeros((1, 4)), np.zeros((1, 17, 2)), np.zeros((1, 14), np.uint8))
+    with pytest.raises(ValueError, match=r"set: xyz has shape \(3, 14, 2\), expected \(3, 14, 3\)"):
+        people(xyz=np.zeros((3, 14, 2), np.float32))
+    with pytest.raises(ValueError, match=r"set: camera has shape \(4,\), expected \(3, 4\)"):
+        people(camera=np.zeros(4, np.float32))
+
+
+@pytest.mark.parametrize("field", ["xyz", "camera"])
+def test_either_of_joints_in_space_and_camera_may_be_known_alone(field):
+    one = people(**{field: space()[field]})
+    for some in (one[:2], one.to(COCO17)[:2], join(one[:1], one[1:2])):
+        assert getattr(some, field) is not None
+        assert {"xyz": some.camera, "camera": some.xyz}[field] is None
+
+
+def test_joints_in_space_are_converted_as_those_in_the_picture_but_do_not_have_to_be_in_it():
+    xyz = space(1, COCO17)["xyz"]
+    coco = people(COCO17, 1, xyz=xyz, camera=np.array([[9, 8, 7, 6]], np.float32))
+    coco.visible[0, COCO17.index("left_knee")] = 0
+    mpii = coco.to(MPII16)
+    for joint in ("left_wrist", "left_knee"):
+        assert mpii.xyz[0, MPII16.index(joint)].tolist() == xyz[0, COCO17.index(joint)].tolist()
+    hips = [xyz[0, COCO17.index(f"{side}_hip")] for side in ("left", "right")]
+    assert mpii.xyz[0, MPII16.index("pelvis")].tolist() == ((hips[0] + hips[1]) / 2).tolist()
+    assert mpii.xyz[0, MPII16.index("head_top")].tolist() == [0, 0, 0]
+    assert mpii.camera.tolist() == [[9, 8, 7, 6]]
+    assert mpii.xyz.dtype == np.float32
+
+
+def test_the_middle_of_a_joint_in_space_and_an_unknown_one_is_unknown():
+    xyz = space(1, COCO17)["xyz"]
+    xyz[0, COCO17.index("left_hip")] = 0
+    assert people(COCO17, 1, xyz=xyz).to(MPII16).xyz[0, MPII16.index("pelvis")].tolist() == [0, 0, 0]
 
 
 def test_converting_leaves_unknown_joints_unlabelled():
@@ -55,8 +97,19 @@ def test_joining_takes_the_first_skeleton_and_keeps_what_was_found():
     assert both.visible[2].tolist() == [2] * 14
 
 
+def test_joining_keeps_what_all_have():
+    one, other = people(count=2, **space(2)), people(MPII16, 1, **space(1, MPII16))
+    both = join(one, other)
+    np.testing.assert_array_equal(both.xyz, np.concatenate([one.xyz, other.to(LSP14).xyz]))
+    np.testing.assert_array_equal(both.camera, np.concatenate([one.camera, other.camera]))
+    for mixed in (join(one, people()), join(people(), one)):
+        assert (mixed.xyz, mixed.camera) == (None, None)
+
+
 def test_without_labels():
-    bare = people(head=np.ones(3, np.float32)).without_labels()
+    bare = people(head=np.ones(3, np.float32), **space()).without_labels()
+    assert bare.xyz is None  # a label too
+    assert bare.camera is not None
     assert not bare.labelled
     assert bare.head is None
     assert bare.boxes[0].tolist() == [0, 0, 9, 19]
@@ -70,6 +123,10 @@ def test_given_boxes_are_kept_and_bad_ones_left_out(tmp_path):
     np.testing.assert_array_equal(got.boxes, boxes[[0, 3]])
     assert [(f.kind, f.person) for f in got.found] == [("empty box", 1), ("empty box", 2)]
     assert "4, 4, 4, 8" in got.found[0].message
+    more = space(4)
+    kept = from_joints("set", LSP14, [picture] * 4, np.zeros((4, 14, 2)), np.zeros((4, 14), int), boxes=boxes, **more)
+    np.testing.assert_array_equal(kept.xyz, more["xyz"][[0, 3]])
+    np.testing.assert_array_equal(kept.camera, more["camera"][[0, 3]])
 
 
 def test_a_person_with_one_joint_has_no_box(tmp_path):

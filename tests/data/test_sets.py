@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from poseling.data import drawn, sets
+from poseling.data.synthetic import SHAPES, claim, picture_path, truth_path, write_truth
+from poseling.skeleton import SYNTH28
 
 
 def test_names():
-    assert list(sets.SETS) == ["lsp", "mpii", "images", "drawn"]
+    assert list(sets.SETS) == ["lsp", "mpii", "images", "drawn", "synthetic", "mini"]
 
 
 def test_errors_say_the_way_out(tmp_path):
-    with pytest.raises(ValueError, match="no data set 'coco'; there are lsp, mpii, images, drawn"):
+    with pytest.raises(ValueError, match="no data set 'coco'; there are lsp, mpii, images, drawn, synthetic, mini"):
         sets.load("coco", tmp_path)
     with pytest.raises(FileNotFoundError, match="--root names the folder that holds lsp"):
         sets.load("lsp", tmp_path / "gone")
@@ -48,6 +50,32 @@ def test_mpii_validates_on_valid(tmp_path):
     (tmp_path / "annot/valid.json").write_text(json.dumps([row]))
     split = sets.load("mpii", tmp_path)
     assert (len(split.train), len(split.test)) == (2, 1)
+
+
+def test_synthetic_is_one_folder_or_one_for_each_split(tmp_path):
+    def lay(root: Path, count: int) -> None:
+        claim(root, {"backgrounds": 0})
+        for i in range(count):
+            picture_path(root, i).parent.mkdir(parents=True, exist_ok=True)
+            picture_path(root, i).write_bytes(b"here")
+        row = {name: np.ones(shape) for name, shape in SHAPES.items()} | {"box": np.array([1, 2, 3, 4]), "motion": np.array("walk")}
+        write_truth(truth_path(root, 0), [row] * count)
+
+    with pytest.raises(FileNotFoundError, match="poseling data synthesize --count 1000 --out"):
+        sets.load("synthetic", tmp_path / "none")
+    lay(tmp_path / "flat", 2)
+    split = sets.load("synthetic", tmp_path / "flat")
+    assert (len(split.train), split.test) == (2, None)
+    lay(tmp_path / "flat" / "test", 1)
+    split = sets.load("synthetic", tmp_path / "flat")
+    assert split.test is not None
+    assert (len(split.train), len(split.test)) == (2, 1)
+    lay(tmp_path / "both" / "train", 3)
+    lay(tmp_path / "both" / "test", 1)
+    split = sets.load("synthetic", tmp_path / "both")
+    assert split.test is not None
+    assert (len(split.train), len(split.test)) == (3, 1)
+    assert split.train.skeleton == SYNTH28
 
 
 @pytest.mark.shared

@@ -3,9 +3,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from poseling.data.people import from_joints
-from poseling.evaluate.figures import cases, choose, curves, over_seeds
+from poseling.evaluate.figures import across, cases, choose, colours, curves, draw_curves, encode, over_seeds, view
 from poseling.files import read_picture
 from poseling.skeleton import LSP14
 
@@ -41,6 +42,56 @@ def test_choose_by_hand():
     assert len(choose(errors, 9)["worst"]) == 5  # as many as there are
     with pytest.raises(ValueError, match="nobody was measured"):
         choose(np.full(3, np.nan), 2)
+
+
+def test_across_by_hand():
+    # of 0.1 0.2 | 0.3 0.4 | 0.5 0.6 the second of each; who is NaN stands for nobody
+    assert across(np.array([0.6, 0.1, np.nan, 0.3, 0.2, 0.5, 0.4]), 3).tolist() == [4, 6, 0]
+    assert across(np.array([0.3, np.nan, 0.1]), 8).tolist() == [2, 0]  # as many as there are
+    assert across(np.full(3, np.nan), 8).tolist() == []
+
+
+def test_an_arm_keeps_its_colour_wherever_it_stands():
+    few, many = colours(["distilled"]), colours(["baseline", "baseline_longer", "distilled", "from scratch"])
+    assert few["distilled"] == many["distilled"]
+    assert len(set(many.values())) == 4
+
+
+def test_draw_curves_names_and_inks():
+    axes = Figure().add_subplot()
+    draw_curves(
+        axes,
+        {"distilled": [[(1, 0.2), (2, 0.4)], [(1, 0.4), (2, 0.8)]]},
+        0.9,
+        "agreement with the teacher, PCK@0.2",
+        {"distilled": "student"},
+        "#abcdef",
+    )
+    student, teacher = axes.get_lines()
+    assert [line.get_label() for line in (student, teacher)] == ["student", "teacher"]
+    assert student.get_ydata() == pytest.approx([0.3, 0.6])
+    assert list(teacher.get_ydata()) == [0.9, 0.9]
+    assert teacher.get_color() == axes.xaxis.label.get_color() == "#abcdef"
+    assert axes.get_ylabel() == "agreement with the teacher,\nPCK@0.2"  # in one line it would be longer than the axis
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_the_same_figure_gives_the_same_bytes(kind):
+    def figure():
+        made = Figure(figsize=(2, 1))
+        draw_curves(made.add_subplot(), {"baseline": [[(1, 0.2), (2, 0.4)]]}, None, "PCK")
+        return made
+
+    assert encode(figure(), kind) == encode(figure(), kind)
+
+
+def test_view_crops_and_draws(people):
+    joints = people.joints[0] + 200  # outside of the crop
+    empty, drawn, labelled = view(people, 0, joints), view(people, 0, people.joints[0]), view(people, 0, joints, truth=True)
+    assert empty.shape == (256, 256, 3)
+    assert near(empty, (255, 128, 48)) == near(empty, (255, 255, 255)) == 0
+    assert near(drawn, (255, 128, 48)) > 100  # the person's right
+    assert near(labelled, (255, 255, 255)) > 50
 
 
 def test_curves_shows_every_arm(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,8 +17,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from poseling.cli import main
-from poseling.data.drawn import drawn
+from poseling.data.mini import mini
 from poseling.files import read_picture
+from poseling.recipes.lab import Setup
 from poseling.runtime import Network
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.train.checkpoint import read_tensors
@@ -26,6 +29,17 @@ def run(*words: object) -> None:
     main([str(word) for word in words])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The mini set is unpacked here, not in the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+FPD = ("distill", "fpd", "--smoke", "--teacher", "hourglass-1x16", "--warm-start", "--seeds", 2)
+
+
 @pytest.fixture(scope="module")
 def fpd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One smoke run of FPD with everything: a teacher trained first, a warm start, two seeds."""
@@ -33,7 +47,7 @@ def fpd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("fpd")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["/somewhere/bin/poseling", "distill", "fpd", "--smoke"])
-        run("distill", "fpd", "--smoke", "--warm-start", "--seeds", 2, "--out", out)
+        run(*FPD, "--out", out)
     return out
 
 
@@ -41,7 +55,7 @@ def fpd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_has_what_is_promised(fpd: Path):
     report = json.loads((fpd / "report.json").read_text())
     assert report["recipe"] == "fpd"
-    assert report["data"] == "drawn"
+    assert report["data"] == "mini"
     assert report["metric"] == "PCK@0.2"
     assert report["seeds"] == 2
     assert {"value", "params", "gmac"} <= report["teacher"].keys()
@@ -97,11 +111,44 @@ def test_the_same_command_again_trains_nothing_and_finds_the_same(fpd: Path, tmp
     again = tmp_path / "again"
     shutil.copytree(fpd, again)
     states = {path: path.stat().st_mtime_ns for path in again.rglob("state.safetensors")}
-    run("distill", "fpd", "--smoke", "--warm-start", "--seeds", 2, "--out", again)
+    run(*FPD, "--out", again)
     assert {path: path.stat().st_mtime_ns for path in again.rglob("state.safetensors")} == states
     first, second = (json.loads((folder / "report.json").read_text()) for folder in (fpd, again))
     for arm in ("teacher", "baseline", "distilled"):
         assert first[arm]["values"] == second[arm]["values"]
+
+
+@pytest.mark.slow
+def test_the_first_command_needs_nothing_else(tmp_path: Path):
+    """No data, no teacher, no numbers: those that come with the program."""
+    run("distill", "fpd", "--smoke", "--out", tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["data"] == "mini"
+    assert not (tmp_path / "seed-0" / "teacher").exists()  # it was not trained here
+    spec = Network(tmp_path / "student.onnx").spec
+    assert spec.skeleton.name == "coco17"
+    assert spec.licences["teacher"].startswith("mini-teacher: ")
+
+
+def test_defaults_fit_the_data():
+    """Without data those for the mini set, with data those of the paper; what somebody gives stays in either."""
+    ours, papers = Setup(), Setup(data="mpii", root=Path("x"))
+    assert (ours.size, ours.loss, ours.optimizer, ours.schedule) == (64, "kl", "adamw", "one_cycle")
+    assert (papers.size, papers.loss, papers.optimizer, papers.schedule) == (256, "mse", "adam", "step")
+    assert (papers.epochs, papers.batch, papers.learning_rate, papers.sigma) == (140, 32, 2.5e-4, 2.0)  # the paper's
+    assert Setup(data="mini") == replace(ours, data="mini")
+    assert Setup(root=Path("x")) == replace(papers, data=None)  # `unlabelled` takes a folder of pictures without being told that it is one
+    assert Setup(optimizer="adam", epochs=140).optimizer == "adam"
+    assert Setup(optimizer="adam", epochs=140).epochs == 140
+    assert Setup(data="mpii", root=Path("x"), loss="kl").loss == "kl"
+
+
+def test_help_says_both_defaults(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    run("distill", "fpd", "--help")
+    said = capsys.readouterr().out
+    assert f"[default: 140; with the mini set {Setup().epochs:g}" in said
+    assert "[default: hourglass-8x256; with the mini set mini]" in said
 
 
 def points_network(path: Path) -> None:
@@ -129,8 +176,10 @@ def points_network(path: Path) -> None:
 def test_any_teacher_on_any_pictures(tmp_path: Path):
     """One command: a foreign ONNX file teaches what it sees in a folder, of which one picture is broken."""
     points_network(tmp_path / "teacher.onnx")
-    drawn(20, tmp_path / "drawn", seed=3)
-    folder, out = tmp_path / "drawn" / "images", tmp_path / "out"
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for picture in mini("val").pictures[:20]:
+        shutil.copy(picture, folder)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a picture")
     run("distill", "unlabelled", "--smoke", "--teacher", tmp_path / "teacher.onnx", "--root", folder, "--out", out)
     report = json.loads((out / "report.json").read_text())
@@ -165,7 +214,7 @@ def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path, capsys: pytes
         (("distill", "fpd", "--data", "lsp", "--root", "nowhere"), "nowhere"),
         (("distill", "fpd", "--smoke", "--alpha", "1.5"), "alpha is 1.5"),
         (("distill", "fpd", "--smoke", "--teacher", "nobody.onnx"), "nobody.onnx"),
-        (("distill", "fpd", "--smoke", "--teacher-loss", "kl"), "read the network's outputs differently"),
+        (("distill", "fpd", "--smoke", "--teacher-loss", "mse"), "read the network's outputs differently"),
         (("distill", "fpd", "--smoke", "--teacher", "hourglass-big"), "hourglass-4x128"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from poseling.data import drawn, images, lsp, mini, mpii
 from poseling.data.people import People
+from poseling.data.synthetic import synthetic
 from poseling.skeleton import COCO17
 
 
@@ -43,7 +44,12 @@ def _mini(root: Path) -> Split:
     return Split(mini.mini("train", root).to(COCO17), mini.mini("test", root).to(COCO17))
 
 
-SETS: dict[str, Callable[[Path], Split]] = {"lsp": _lsp, "mpii": _mpii, "images": _images, "drawn": _drawn, "mini": _mini}
+def _synthetic(root: Path) -> Split:
+    train, test = root / "train", root / "test"
+    return Split(synthetic(train if train.exists() else root), synthetic(test) if test.exists() else None)
+
+
+SETS: dict[str, Callable[[Path], Split]] = {"lsp": _lsp, "mpii": _mpii, "images": _images, "drawn": _drawn, "synthetic": _synthetic, "mini": _mini}
 
 
 def load(name: str, root: Path | None = None) -> Split:
@@ -56,6 +62,6 @@ def load(name: str, root: Path | None = None) -> Split:
         root = root or mini.cache_folder()
     elif root is None:
         raise ValueError(f"--data {name} needs --root, the folder that holds it")
-    if name not in ("drawn", "mini") and not root.exists():
+    if name not in ("drawn", "mini", "synthetic") and not root.exists():  # the last has more to say
         raise FileNotFoundError(f"{root}: there is no such folder; --root names the folder that holds {name}")
     return SETS[name](root)

@@ -65,7 +65,7 @@ def synthetic(root: Path) -> People:
 def claim(root: Path, about: Mapping[str, Any]) -> None:
     """Makes `root` the folder of what is asked for, or checks that it is. ValueError that names both if it holds something else; OSError if it cannot be written."""
     was, wanted = read_note(root), dict(about)
-    if was is None and root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
+    if was is None and root.exists() and (not root.is_dir() or any(not path.name.startswith(".") for path in root.iterdir())):
         raise ValueError(f"{root}: holds other things than synthetic people; name a new folder")
     if was is None or not (root / "pictures").exists():  # a run that failed before its first picture binds nobody
         write_bytes(root / NOTE, json.dumps({"synthetic": wanted}).encode())

@@ -1,14 +1,17 @@
-"""The two pictures of a report: accuracy over epochs, and the worst, median and best cases."""
+"""What a report draws: accuracy over epochs, and poses on test people (the worst, median and best; or from the best to the worst)."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -19,32 +22,64 @@ from poseling.geometry import Crop, Size
 from poseling.pose import Pose
 from poseling.runtime.draw import draw
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; the first two are baseline and distilled in every report.
-COLOURS = ("#767676", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9")
+# Okabe and Ito's colours, which the colour-blind can tell apart. In every report the baseline is grey and the distilled student vermilion.
+BASELINE, DISTILLED = "#767676", "#D55E00"
+OTHERS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9")
 CELL: Size = (256, 256)
 
 Run = Sequence[tuple[float, float]]  # (epoch, value)
 
 
+def colours(arms: Iterable[str]) -> dict[str, str]:
+    """The colour of each arm by its name.
+
+    >>> colours(["distilled", "alone"])
+    {'distilled': '#D55E00', 'alone': '#0072B2'}
+    """
+    rest, own = cycle(OTHERS), {"baseline": BASELINE, "distilled": DISTILLED}
+    return {arm: own.get(arm) or next(rest) for arm in arms}
+
+
 def curves(logs: Mapping[str, Sequence[Run]], path: Path, teacher: float | None = None, metric: str = "PCK") -> None:
-    """Accuracy over epochs to the PNG `path`: for each arm its runs, one a seed.
+    """Accuracy over epochs to the PNG `path`, as `draw_curves` has it."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    draw_curves(figure.add_subplot(), logs, teacher, metric)
+    write_bytes(path, encode(figure))
+
+
+def draw_curves(
+    axes: Axes,
+    logs: Mapping[str, Sequence[Run]],
+    teacher: float | None,
+    metric: str,
+    names: Mapping[str, str] | None = None,
+    ink: str = "#222222",
+) -> None:
+    """Accuracy over epochs, for each arm its runs, one a seed; `names` are other words for arms, `ink` the colour of lines and text that are no arm's.
 
     The line is the mean over the seeds that have the epoch, the band reaches from the worst to the best of them. The teacher is a level.
     """
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    for (name, runs), colour in zip(logs.items(), cycle(COLOURS)):
+    for (name, runs), colour in zip(logs.items(), colours(logs).values(), strict=True):
         epochs, low, mean, high = over_seeds(runs)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(epochs, mean, color=colour, linewidth=2, marker="o" if len(epochs) < 2 else None, label=f"{name} {mean[-1]:.3f}")
+        axes.plot(epochs, mean, color=colour, linewidth=2, marker="o" if len(epochs) < 2 else None, label=(names or {}).get(name, name))
     if teacher is not None:
-        axes.axhline(teacher, color="black", linewidth=1, linestyle=(0, (5, 3)), label=f"teacher {teacher:.3f}")
-    axes.set(xlabel="epoch", ylabel=metric)
+        axes.axhline(teacher, color=ink, linewidth=1.2, linestyle=(0, (5, 3)), label="teacher")
+    axes.set_xlabel("epoch", color=ink)
+    axes.set_ylabel(textwrap.fill(metric, 32), color=ink)
+    axes.locator_params(axis="x", integer=True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.92")
+    axes.spines[["left", "bottom"]].set_color(ink)
+    axes.tick_params(colors=ink)
+    axes.grid(axis="y", color=ink, alpha=0.12)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower right", frameon=False)
-    _save(figure, path)
+    # Above the lines: inside, no corner is free for rates and millimetres alike.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=legend_columns(len(axes.lines)), frameon=False, labelcolor=ink, borderaxespad=0.2)
+
+
+def legend_columns(entries: int) -> int:
+    """Of a legend above curves: three stand beside one another; four or more have longer names."""
+    return 3 if entries <= 3 else 2
 
 
 def cases(
@@ -68,13 +103,13 @@ def cases(
     for line, (name, which) in zip(grid, chosen.items(), strict=True):
         for axes, person in zip(line, which, strict=True):
             guesses = [student[person]] if teacher is None else [student[person], teacher[person]]
-            axes.imshow(_cell(people, int(person), guesses), interpolation="lanczos")
+            axes.imshow(_beside([view(people, int(person), guess, truth=True) for guess in guesses]), interpolation="lanczos")
             axes.set_title(f"{people.pictures[person].stem}   error {errors[person]:.2f}", fontsize=8, pad=3)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         line[0].set_ylabel(name, fontsize=11, fontweight="bold")
     figure.suptitle("white: truth   coloured: student" + (" (left), teacher (right)" if views == 2 else ""), fontsize=9)
-    _save(figure, path)
+    write_bytes(path, encode(figure))
 
 
 def choose(errors: NDArray[np.floating], columns: int) -> dict[str, NDArray[np.int64]]:
@@ -91,6 +126,17 @@ def choose(errors: NDArray[np.floating], columns: int) -> dict[str, NDArray[np.i
     return {"worst": order[::-1][:columns], "median": order[middle : middle + columns], "best": order[:columns]}
 
 
+def across(errors: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+    """Who of errors (N,) stands for all, best first: the middle one of each of `count` equal groups of those whose error is a number.
+
+    >>> across(np.array([0.3, 0.1, np.nan, 0.5, 0.2, 0.4, 0.6]), 2).tolist()  # the middles of 0.1 0.2 0.3 and of 0.4 0.5 0.6
+    [4, 3]
+    """
+    order = np.argsort(errors, kind="stable")[: int((~np.isnan(errors)).sum())]
+    count = min(count, len(order))
+    return order[((np.arange(count) + 0.5) / max(count, 1) * len(order)).astype(np.int64)]
+
+
 def over_seeds(runs: Sequence[Run]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The epochs of all runs in order, and the lowest, mean and highest value at each."""
     table = np.array([point for run in runs for point in run], np.float64)
@@ -99,16 +145,29 @@ def over_seeds(runs: Sequence[Run]) -> tuple[NDArray[np.float64], NDArray[np.flo
     return epochs, np.array([v.min() for v in at]), np.array([v.mean() for v in at]), np.array([v.max() for v in at])
 
 
-def _cell(people: People, person: int, guesses: Sequence[NDArray[np.floating]]) -> NDArray[np.uint8]:
-    """The person's crop once for each guess, side by side, with a white line between."""
+def view(people: People, person: int, joints: NDArray[np.floating], truth: bool = False) -> NDArray[np.uint8]:
+    """The person's crop, CELL large, with joints (K, 2) in pixels of its picture drawn in; those that are NaN are not. `truth` adds the labels in thin white."""
     crop = Crop.from_box(people.boxes[person], CELL)
     picture = crop.warp(read_picture(people.pictures[person]))
-    picture = _truth(picture, crop.apply(people.joints[person]), people.visible[person] > 0, people)
-    views = []
-    for guess in guesses:
-        xy = crop.apply(guess)[None].astype(np.float32)
-        views += [draw(picture, Pose(xy, np.ones(xy.shape[:2], np.float32), people.skeleton)), np.full((CELL[1], 4, 3), 255, np.uint8)]
-    return np.concatenate(views[:-1], axis=1)
+    if truth:
+        picture = _truth(picture, crop.apply(people.joints[person]), people.visible[person] > 0, people)
+    xy = crop.apply(joints)[None].astype(np.float32)
+    return draw(picture, Pose(xy, np.ones(xy.shape[:2], np.float32), people.skeleton))
+
+
+def encode(figure: Figure, kind: str = "png", dpi: int = 150) -> bytes:
+    """The figure as a file of that kind; the same figure always gives the same bytes."""
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "poseling"}):
+        figure.savefig(buffer, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def _beside(views: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Views side by side, with a white line between."""
+    line = np.full((CELL[1], 4, 3), 255, np.uint8)
+    return np.concatenate([part for view in views for part in (view, line)][:-1], axis=1)
 
 
 def _truth(picture: NDArray[np.uint8], joints: NDArray[np.floating], labelled: NDArray[np.bool_], people: People) -> NDArray[np.uint8]:
@@ -121,10 +180,3 @@ def _truth(picture: NDArray[np.uint8], joints: NDArray[np.floating], labelled: N
         for start, end in ends:
             cv2.line(picture, start, end, colour, thickness, cv2.LINE_AA, shift)
     return picture
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    write_bytes(path, buffer.getvalue())

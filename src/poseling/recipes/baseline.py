@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from poseling.distill.objective import supervised
 from poseling.evaluate.report import Report
-from poseling.recipes.lab import DEFAULT, Lab, Setup
+from poseling.recipes.lab import DEFAULT, Lab, Setup, either
 
 
-def baseline(setup: Setup = DEFAULT, *, student: str = "hourglass-4x128") -> Report:
+def baseline(setup: Setup = DEFAULT, *, student: str = either("hourglass-4x128", "hourglass-1x32")) -> Report:
     """Trains one network on the labels, without a teacher.
 
     Parameters

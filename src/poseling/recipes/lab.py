@@ -9,9 +9,9 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,14 +21,13 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from poseling.codecs import Heatmap
-from poseling.data import sets
+from poseling.data import mini, sets
 from poseling.data.augment import Augment
-from poseling.data.drawn import drawn
 from poseling.data.loader import Crops
 from poseling.data.people import People
 from poseling.distill.objective import Objective, Term, supervised
 from poseling.distill.stored import Stored
-from poseling.evaluate import figures, pck, report
+from poseling.evaluate import figures, page, pck, report
 from poseling.evaluate.cost import cost
 from poseling.evaluate.measure import Measure
 from poseling.evaluate.report import Arm, Report
@@ -49,6 +48,24 @@ from poseling.train.loop import engine, fit
 from poseling.train.optim import Training
 from poseling.train.throughput import stepper, throughput
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Either:
+    """A default in two: as in the paper, for data that somebody named, or for the mini set, on which a run takes a minute on two cores. --help prints both."""
+
+    paper: Any
+    mini: Any
+
+    def __str__(self) -> str:
+        return f"{self.paper}; with the mini set {self.mini}"
+
+
+def either(paper: T, mini: T) -> T:
+    """An `Either` that has the type of the value that `Setup` or its `chosen` makes of it."""
+    return cast(T, Either(paper, mini))
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +75,9 @@ class Setup:
     Parameters
     ----------
     data
-        The data set: lsp, mpii, images, or drawn (a tiny one that the program draws itself, and what is taken if none is named).
+        The data set: lsp, mpii, images, ...; if neither this nor --root is given, mini, the synthetic people that come with the program.
     root
-        Where the data lies; for lsp, a folder that holds lsp/ and, if there, lspet/.
+        Where the data lies; for lsp, a folder that holds lsp/ and, if there, lspet/. The mini set needs none.
     out
         Where everything goes; a run that was stopped goes on from here.
     size
@@ -120,17 +137,17 @@ class Setup:
     data: str | None = None
     root: Path | None = None
     out: Path = Path("runs")
-    size: int = 256
-    epochs: float = 140
-    batch: int = 32
-    learning_rate: float = 2.5e-4
-    optimizer: Literal["adam", "adamw", "rmsprop"] = "adam"
-    schedule: Literal["step", "one_cycle", "cosine", "constant"] = "step"
+    size: int = either(256, 64)
+    epochs: float = either(140, 12)
+    batch: int = either(32, 16)
+    learning_rate: float = either(2.5e-4, 3e-3)
+    optimizer: Literal["adam", "adamw", "rmsprop"] = either("adam", "adamw")
+    schedule: Literal["step", "one_cycle", "cosine", "constant"] = either("step", "one_cycle")
     weight_decay: float = 0.0
     clip: float = 0.0
     ema: float = 0.0
-    loss: Literal["mse", "kl"] = "mse"
-    sigma: float = 2.0
+    loss: Literal["mse", "kl"] = either("mse", "kl")
+    sigma: float = either(2.0, 1.0)
     decoding: Literal["plain", "quarter", "dark"] = "dark"
     padding: float = 1.25
     rotation: float = 30.0
@@ -141,11 +158,24 @@ class Setup:
     flip_test: bool = True
     seeds: int = 1
     seed: int = 0
-    evaluate_every: float = 1.0
+    evaluate_every: float = either(1.0, 2.0)
     bf16: bool = False
     workers: int = 0
     tensorboard: bool = False
     smoke: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, self.chosen(getattr(self, field.name)))
+
+    @property
+    def on_mini(self) -> bool:
+        """Whether the mini set is used: because it is named, or because nothing else is."""
+        return self.data == "mini" or (self.data is None and self.root is None)
+
+    def chosen(self, value: T) -> T:
+        """`value`, or where it is a default in two, the one for this data."""
+        return value if not isinstance(value, Either) else cast(T, value.mini if self.on_mini else value.paper)
 
 
 DEFAULT = Setup()
@@ -175,7 +205,7 @@ class Lab:
 
     def __init__(self, recipe: str, setup: Setup, student: str, skeleton: Skeleton | None = None) -> None:
         self.setup = setup = _smoke(setup) if setup.smoke else setup
-        self.student = self._network(student)
+        self.student = self._network(setup.chosen(student))
         self.recipe, self.console, self.engine = recipe, Console(), engine(bf16=setup.bf16)
         self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         people, test = _data(setup)
@@ -210,17 +240,19 @@ class Lab:
         return self.people.skeleton
 
     def teacher(self, name: str, adapter: str | None = None, epochs: float | None = None) -> Teacher:
-        """The teacher in a file, read by `adapter` where it is foreign, or the zoo's network of that name, trained here first on the labels with the experiment's
-        own numbers.
+        """The teacher in a file, read by `adapter` where it is foreign, `mini` for the mini set's own, or the zoo's network of that name, trained here first on the
+        labels with the experiment's own numbers.
 
         From here on only the joints that it knows are measured, for everyone alike.
         """
+        name = self.setup.chosen(name)
         if zoo.is_name(name):
             trained = self.fit("teacher", supervised(self.setup.loss), self.setup.seed, epochs=epochs, network=self._network(name))
             teacher: Teacher = trained.network
         else:
             # ONNX Runtime comes for the CPU unless somebody chose otherwise; a teacher is asked once, so that is no loss.
-            teacher = load(name, adapter, device="cpu" if name.endswith(".onnx") else str(self.engine.device))
+            file = str(mini.teacher()) if name == "mini" else name
+            teacher = load(file, adapter, device="cpu" if file.endswith(".onnx") else str(self.engine.device))
         self.measure = self.measure.known_to(teacher)
         return teacher
 
@@ -395,7 +427,8 @@ class Lab:
         arms: Mapping[str, Sequence[Trained]],
         speeds: Mapping[str, float | None],
     ) -> Report:
-        """Writes what the experiment found: report.json, report.md, curves.png, cases.png, and the first seed's distilled student as checkpoint and ONNX.
+        """Writes what the experiment found: report.json, report.md, report.html, report.png, curves.png, cases.png, and the first seed's distilled student as
+        checkpoint and ONNX.
 
         `arms` by name: `distilled`, `baseline` and `baseline_longer` where there are such, and any others.
         """
@@ -429,11 +462,13 @@ class Lab:
             # On the way nobody was asked twice, so the level is the teacher's without the flip test as well.
             level = None if teacher is None else self._value(teacher)
             name = self.measure.name + (", without the flip test" if self.setup.flip_test else "")
-            figures.curves({arm: [t.curve for t in trained] for arm, trained in arms.items()}, out / "curves.png", level, name)
+            curves = {arm: [t.curve for t in trained] for arm, trained in arms.items()}
+            figures.curves(curves, out / "curves.png", level, name)
             figures.cases(self.measure.people, student.joints, answers, self.measure.errors(student.joints), out / "cases.png")
+            page.write(found, page.Shown(self.measure, student.joints, answers, curves, level, name, len(self.people), out))
             parity = export(out / "student.safetensors", out / "student.onnx", crops=self.crops(64))
             self.say(f"{out / 'student.onnx'}: {parity}")
-            self.say(f"The report is {out / 'report.md'}. Try the student: poseling track PICTURE --model {out / 'student.onnx'} --out drawn")
+            self.say(f"The report is {out / 'report.html'}. Try the student: poseling track PICTURE --model {out / 'student.onnx'} --out drawn")
         return found
 
     def crops(self, count: int) -> NDArray[np.uint8]:
@@ -450,12 +485,7 @@ def _data(setup: Setup) -> tuple[People, People]:
     """People to train on and to test on; a set without test people gives every tenth picture away for that."""
     if setup.root is not None and setup.data is None:
         raise ValueError(f"--root {setup.root} needs --data, which says what lies there: {', '.join(sets.SETS)}")
-    if setup.root is None and setup.data not in (None, "drawn"):
-        raise ValueError(f"--data {setup.data} needs --root, the folder that holds it")
-    if setup.smoke and setup.data in (None, "drawn"):
-        folder = setup.root or setup.out / "drawn-smoke"
-        return drawn(SMOKE_PEOPLE, folder / "train", seed=0), drawn(SMOKE_PEOPLE // 2, folder / "test", seed=1)
-    split = sets.load(setup.data or "drawn", setup.root or setup.out / "drawn")
+    split = sets.load(setup.data or "mini", setup.root)
     if split.test is not None:
         return split.train, split.test
     place = {picture: i for i, picture in enumerate(dict.fromkeys(split.train.pictures))}

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
@@ -95,7 +95,8 @@ def synthesize(
     ValueError if `out` holds something else, or something damaged; FileNotFoundError if `backgrounds` has no picture; ImportError without the extra `synth`; OSError
     if the disk is full, OpenGL cannot be started, or a worker was killed.
     """
-    for name, value, least in (("count", count, 1), ("size", size, 32), ("seed", seed, 0), ("workers", workers or 1, 1), ("quality", quality, 1)):
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    for name, value, least in (("count", count, 1), ("size", size, 32), ("seed", seed, 0), ("workers", workers, 1), ("quality", quality, 1)):
         if value < least:
             raise ValueError(f"{name} is {value}; it must be {least} or more")
     if split not in get_args(Part):
@@ -104,9 +105,7 @@ def synthesize(
     about = {"version": synthetic.VERSION, "seed": seed, "size": size, "split": split, "quality": quality, "backgrounds": len(places)}
     try:
         synthetic.claim(out, about)
-        return _synthesize(
-            out, count, _Order(out, seed, size, split, quality, tuple(places), make), workers or len(os.sched_getaffinity(0)), progress
-        )
+        return _synthesize(count, _Order(out, seed, size, split, quality, tuple(places), make), workers, progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -138,8 +137,8 @@ class _Order:
     make: Make
 
 
-def _synthesize(out: Path, count: int, order: _Order, workers: int, progress: Callable[[int, int], None] | None) -> Synthesized:
-    start = time.perf_counter()
+def _synthesize(count: int, order: _Order, workers: int, progress: Callable[[int, int], None] | None) -> Synthesized:
+    start, out = time.perf_counter(), order.out
     whole, ends = _there(out)
     missing = {
         first: wanted
@@ -223,6 +222,7 @@ def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_
 def _for_workers() -> Iterator[None]:
     """While it lasts, processes start with one thread each, and deaf to Ctrl-C: that is for the one that gives the orders, which then tells them."""
     environment = {name: os.environ.get(name) for name in ONE_THREAD}
+    resource_tracker.ensure_running()  # here, since it lets SIGINT through when it has started
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(ONE_THREAD)
     try:
