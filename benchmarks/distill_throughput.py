@@ -38,7 +38,7 @@ from results import ratio, write
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, help="holds lsp/; without it, drawn pictures are used")
+    parser.add_argument("--root", type=Path, help="holds lsp/; without it, the mini set is used")
     parser.add_argument("--published", type=Path, help="a checkout of the authors' code")
     parser.add_argument("--teacher", default="hourglass-8x256")
     parser.add_argument("--student", default="hourglass-4x128")
@@ -50,7 +50,7 @@ def main() -> None:
     torch.set_num_threads(flags.threads)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        people = sets.load("lsp" if flags.root else "drawn", flags.root or Path(folder) / "drawn").train[: 8 * flags.batch]
+        people = sets.load("lsp" if flags.root else "mini", flags.root).train[: 8 * flags.batch]
         steps = ours(people, flags, Path(folder))
         if flags.published:
             steps["published_code"] = published(flags.published, flags, len(people.skeleton))

@@ -188,7 +188,7 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
 
 
 def test_without_torch_the_line_says_what_to_install():
-    done = fresh("import sys; sys.modules['torch'] = None; from poseling.cli import main; main(sys.argv[1:])", "distill", "fpd", "--data", "drawn")
+    done = fresh("import sys; sys.modules['torch'] = None; from poseling.cli import main; main(sys.argv[1:])", "distill", "fpd", "--data", "mini")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: torch is not installed; pip install 'poseling[train]' brings it\n"
 

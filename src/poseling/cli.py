@@ -46,7 +46,7 @@ def evaluate(model: str, *, data: str, root: Path | None = None, flip_test: bool
     model
         A checkpoint (.safetensors) or an ONNX file.
     data
-        lsp, mpii, drawn, synthetic or mini.
+        lsp, mpii, synthetic or mini.
     root
         Where the data lies; mini needs none.
     flip_test
@@ -88,7 +88,7 @@ def label(
     teacher
         A checkpoint (.safetensors) or an ONNX file.
     data
-        lsp, mpii, images, drawn, synthetic or mini.
+        lsp, mpii, images, synthetic or mini.
     root
         Where the data lies; mini needs none.
     url
@@ -207,7 +207,7 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
     Parameters
     ----------
     name
-        lsp, mpii, images, drawn, synthetic or mini.
+        lsp, mpii, images, synthetic or mini.
     root
         Where the data lies; mini needs none.
     teacher
@@ -253,7 +253,7 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
     Parameters
     ----------
     name
-        lsp, mpii, images, drawn, synthetic or mini.
+        lsp, mpii, images, synthetic or mini.
     root
         Where the data lies; mini needs none.
     out

@@ -9,31 +9,23 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.data import drawn, sets
+from poseling.data import sets
 from poseling.data.synthetic import SHAPES, claim, picture_path, truth_path, write_truth
 from poseling.skeleton import SYNTH28
 
 
 def test_names():
-    assert list(sets.SETS) == ["lsp", "mpii", "images", "drawn", "synthetic", "mini"]
+    assert list(sets.SETS) == ["lsp", "mpii", "images", "synthetic", "mini"]
 
 
 def test_errors_say_the_way_out(tmp_path):
-    with pytest.raises(ValueError, match="no data set 'coco'; there are lsp, mpii, images, drawn, synthetic, mini"):
+    with pytest.raises(ValueError, match="no data set 'coco'; there are lsp, mpii, images, synthetic, mini"):
         sets.load("coco", tmp_path)
     with pytest.raises(FileNotFoundError, match="--root names the folder that holds lsp"):
         sets.load("lsp", tmp_path / "gone")
     (tmp_path / "joints.mat").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="is LSP itself; name the folder that holds it"):
         sets.load("lsp", tmp_path)
-
-
-def test_drawn_makes_its_own_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(drawn, "TRAIN", 3)
-    monkeypatch.setattr(drawn, "TEST", 2)
-    split = sets.load("drawn", tmp_path / "new")
-    assert (len(split.train), len(split.test)) == (3, 2)
-    assert not np.allclose(split.train.joints[:2], split.test.joints)
 
 
 def test_images_and_official_mpii_have_nobody_to_test_on(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from poseling.data import drawn, images, lsp, mini, mpii
+from poseling.data import images, lsp, mini, mpii
 from poseling.data.people import People
 from poseling.data.synthetic import synthetic
 from poseling.skeleton import COCO17
@@ -36,10 +36,6 @@ def _images(root: Path) -> Split:
     return Split(images.images(root), None)
 
 
-def _drawn(root: Path) -> Split:
-    return Split(drawn.train(root), drawn.test(root))
-
-
 def _mini(root: Path) -> Split:
     return Split(mini.mini("train", root).to(COCO17), mini.mini("test", root).to(COCO17))
 
@@ -49,12 +45,12 @@ def _synthetic(root: Path) -> Split:
     return Split(synthetic(train if train.exists() else root), synthetic(test) if test.exists() else None)
 
 
-SETS: dict[str, Callable[[Path], Split]] = {"lsp": _lsp, "mpii": _mpii, "images": _images, "drawn": _drawn, "synthetic": _synthetic, "mini": _mini}
+SETS: dict[str, Callable[[Path], Split]] = {"lsp": _lsp, "mpii": _mpii, "images": _images, "synthetic": _synthetic, "mini": _mini}
 
 
 def load(name: str, root: Path | None = None) -> Split:
     """The set `name` under `root`, which `mini` can do without. ValueError with the names there are, or if there has to be a `root`; FileNotFoundError if it is
-    not there (`mini` and `drawn` make their own).
+    not there (`mini` makes its own).
     """
     if name not in SETS:
         raise ValueError(f"there is no data set {name!r}; there are {', '.join(SETS)}")
@@ -62,6 +58,6 @@ def load(name: str, root: Path | None = None) -> Split:
         root = root or mini.cache_folder()
     elif root is None:
         raise ValueError(f"--data {name} needs --root, the folder that holds it")
-    if name not in ("drawn", "mini", "synthetic") and not root.exists():  # the last has more to say
+    if name not in ("mini", "synthetic") and not root.exists():  # the last has more to say
         raise FileNotFoundError(f"{root}: there is no such folder; --root names the folder that holds {name}")
     return SETS[name](root)

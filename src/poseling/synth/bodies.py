@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -118,10 +121,8 @@ class Bodies:
 
     def __init__(self) -> None:
         import torch
-        import warp
 
-        warp.config.quiet = True
-        with contextlib.redirect_stdout(io.StringIO()):
+        with _hushed():
             from anny import Anny, KeypointsRegressor
 
             self._model = Anny().to(torch.float32)
@@ -267,6 +268,21 @@ class Bodies:
             along = body.heads[self.bone(end)] - body.heads[self.bone(bone)]
             turns[self.bone(bone)] = _between(along, np.array(way))
         return turns
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keeps off the terminal what warp's native code says of a missing graphics card, which nobody here asks for. Exceptions come through."""
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        with contextlib.redirect_stdout(io.StringIO()):  # its greeting
+            yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
 
 
 def _between(start: Array, end: Array) -> Array:
