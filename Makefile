@@ -30,6 +30,7 @@ demo: $(READY)  ## a student with and without its teacher, three times each, on 
 	$(BIN)/poseling distill fpd --out $(DEMO) --seeds 3
 	cp $(DEMO)/report.html $(DEMO)/demo.html
 	cp $(DEMO)/report.png $(DEMO)/demo.png
+	@echo "Look at $(DEMO)/demo.html. The command is $(BIN)/poseling; . $(BIN)/activate puts it on the path. Next: docs/own.md"
 
 test: lint  ## ruff, mypy and all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -rfEs --durations 10

@@ -1,6 +1,6 @@
 """Draws the picture of docs/synthetic.md: people of the mini set, and the same with their joints.
 
-    python scripts/draw_people.py --out docs/images/synthetic.jpg
+python scripts/draw_people.py --out docs/images/synthetic.jpg
 """
 
 from __future__ import annotations

@@ -155,7 +155,8 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
     ("command", "why"),
     [
         ("distill fpd --data lsp --root {0}/none", "{0}/none"),
-        ("distill fpd --data lsp", "--root"),
+        ("distill fpd --data lsp", "--data lsp needs --root"),
+        ("distill fpd --root {0}", "--root {0} needs --data"),
         ("distill unlabelled --teacher {0}/none.onnx --root {0}", "{0}/none.onnx"),
         ("evaluate {0}/none.onnx --data lsp --root {0}", "{0}/none.onnx"),
         ("label {0}/bad.safetensors --root {0} --url {0}/url", "{0}/bad.safetensors"),

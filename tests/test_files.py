@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
+import zlib
 
 import pytest
 
-from poseling.files import new_folder, write_bytes
+from poseling.files import new_folder, read_picture, write_bytes
 
 
 def test_bytes(tmp_path):
@@ -64,3 +66,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file: cannot be written to"), new_folder(tmp_path / "file" / "set"):
         pass
+
+
+def test_a_picture_that_claims_to_be_too_large_is_named(tmp_path):
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    with pytest.raises(OSError, match=r"a\.png: is not a whole picture"):
+        read_picture(tmp_path / "a.png")

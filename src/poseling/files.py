@@ -60,7 +60,10 @@ def read_picture(path: Path, bgr: bool = False) -> NDArray[np.uint8]:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise OSError(f"{path}: cannot be read: {error.strerror}") from error
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR if bgr else cv2.IMREAD_COLOR_RGB) if len(data) else None
+    try:
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR if bgr else cv2.IMREAD_COLOR_RGB) if len(data) else None
+    except cv2.error:  # a header that asks for more pixels than OpenCV allows
+        picture = None
     if picture is None or _truncated(data):
         raise OSError(f"{path}: is not a whole picture ({len(data)} bytes); fetch it again or remove it")
     return np.asarray(picture, np.uint8)

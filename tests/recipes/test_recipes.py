@@ -77,6 +77,8 @@ def test_the_pictures_are_drawn(fpd: Path):
         assert picture.shape[0] > 300
         assert picture.std() > 10  # not one colour
         assert f"]({name})" in (fpd / "report.md").read_text()
+    assert read_picture(fpd / "report.png").shape[1] == 1800
+    assert (fpd / "report.html").read_text().count("<figure") == 8  # test people
 
 
 @pytest.mark.slow
@@ -141,6 +143,15 @@ def test_defaults_fit_the_data():
     assert Setup(optimizer="adam", epochs=140).optimizer == "adam"
     assert Setup(optimizer="adam", epochs=140).epochs == 140
     assert Setup(data="mpii", root=Path("x"), loss="kl").loss == "kl"
+
+
+def test_learning_from_labels_needs_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for picture in mini("val").pictures[:12]:
+        shutil.copy(picture, tmp_path)
+    with pytest.raises(SystemExit):
+        run("distill", "fpd", "--smoke", "--data", "images", "--root", tmp_path, "--out", tmp_path / "out")
+    assert "have no labels, and fpd learns from labels; `poseling distill unlabelled` needs none" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_says_both_defaults(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

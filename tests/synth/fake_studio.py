@@ -1,4 +1,4 @@
-"""A studio for tests that takes no time: coloured tiles and numbers from the seed. Workers import it, so it stands in a file of its own.
+"""A studio for tests that takes no time: coloured tiles and numbers from the seed. Workers import it, so it stands in a file of its own and imports little.
 
 It can go wrong in the ways of the real one: `at` a picture's index, `how` says what happens there or, with `start`, in its place.
 """
@@ -11,11 +11,11 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from poseling.synth.backgrounds import Folder
-from poseling.synth.studio import Shot
 
 
 class OddError(Exception):
@@ -35,7 +35,7 @@ class Fake:
         self.parent = os.getppid()
         self.background = Folder(backgrounds) if backgrounds else None
 
-    def shoot(self, seed: int, index: int) -> Shot:
+    def shoot(self, seed: int, index: int) -> SimpleNamespace:
         if index >= self.at:
             self._go_wrong()
         random = np.random.default_rng((seed, len(self.split), index))
@@ -47,8 +47,8 @@ class Fake:
         joints = 30 * xyz[:, :2] / xyz[:, 2:] + 16
         visible = random.integers(0, 3, 28).astype(np.uint8)
         motion = f"motion {index % 3}" if self.how != "tell" else f"{os.environ['LP_NUM_THREADS']} {os.environ['OMP_NUM_THREADS']}"
-        nothing = np.zeros((1, 1))
-        return Shot(picture, joints, visible, xyz, np.float32([30, 30, 16, 16]), np.float32([2, 3, 20, 30]), motion, nothing, nothing)
+        camera, box = np.float32([30, 30, 16, 16]), np.float32([2, 3, 20, 30])
+        return SimpleNamespace(picture=picture, joints=joints, visible=visible, xyz=xyz, camera=camera, box=box, motion=motion)
 
     def _go_wrong(self) -> None:
         if self.how == "killed":

@@ -24,9 +24,9 @@ def prior() -> Prior:
 
 @pytest.fixture(scope="module")
 def drawn(prior: Prior) -> np.ndarray:
-    """(1000, 20, 3)"""
+    """(500, 20, 3)"""
     random = np.random.default_rng(1)
-    return np.stack([prior.sample(random, "train")[0] for _ in range(1000)])
+    return np.stack([prior.sample(random, "train")[0] for _ in range(500)])
 
 
 def posture(**degrees: tuple[float, float, float]) -> np.ndarray:

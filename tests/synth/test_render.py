@@ -79,6 +79,15 @@ def test_the_same_scene_gives_the_same_bytes(renderer: Renderer):
     assert first.depth.tobytes() == second.depth.tobytes()
 
 
+def test_renderers_of_two_sizes_do_not_disturb_each_other(renderer: Renderer):
+    layer = square(-0.4, -0.3, 0.5, 0.2, 1.7, (0.3, 0.6, 0.2))
+    before, larger = draw(renderer, layer), Renderer(2 * SIZE)
+    for _ in range(2):
+        wide = larger.draw([layer], 2 * LENS + [0, 0, 0.5, 0.5], [], (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), np.array([0.0, -1.0, 0.0]))
+        assert wide.alpha.sum() == pytest.approx(4 * before.alpha.sum(), rel=0.02)
+        assert draw(renderer, layer).colour.tobytes() == before.colour.tobytes()
+
+
 def test_no_egl_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     moderngl = pytest.importorskip("moderngl")
 

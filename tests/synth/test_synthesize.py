@@ -99,8 +99,11 @@ def test_what_is_made(tmp_path: Path, fake: ModuleType, run):
 def test_the_same_bytes_whoever_makes_them(tmp_path: Path, run, whole, workers: int):
     assert run(tmp_path / "set", workers=workers).made == 20
     assert files(tmp_path / "set") == whole
-    assert files(run(tmp_path / "other", seed=8).folder).keys() == whole.keys()
-    other = files(tmp_path / "other")
+
+
+def test_another_seed_gives_other_people(tmp_path: Path, run, whole):
+    other = files(run(tmp_path / "other", seed=8).folder)
+    assert other.keys() == whole.keys()
     assert all(other[name] != data for name, data in whole.items())
 
 
@@ -285,6 +288,15 @@ def test_a_worker_that_is_killed(tmp_path: Path, run, whole):
         run(tmp_path / "set", how="killed", at=9, workers=2)
     run(tmp_path / "set")
     assert files(tmp_path / "set") == whole
+
+
+def test_a_worker_that_cannot_be_started(tmp_path: Path, run, monkeypatch):
+    def full(_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", full)
+    with pytest.raises(BlockingIOError, match="Resource temporarily unavailable"):
+        run(tmp_path / "set")
 
 
 def test_an_error_of_ours_keeps_its_traceback(tmp_path: Path, run):

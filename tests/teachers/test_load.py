@@ -7,6 +7,7 @@ import torch
 from onnx import TensorProto, helper, save
 
 from poseling.codecs.heatmap import Heatmap
+from poseling.data import mini
 from poseling.models import zoo
 from poseling.skeleton import LSP14
 from poseling.spec import PoseSpec
@@ -31,6 +32,14 @@ def test_the_suffix_says_what_it_is(tmp_path: Path) -> None:
     assert load(str(file), str(adapter)).skeleton == LSP14
     with pytest.raises(ValueError, match="an adapter must say how to feed and read it"):
         load(str(file))
+
+
+def test_the_mini_sets_teacher_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = checkpoint(tmp_path / "own.safetensors")
+    monkeypatch.setattr(mini, "TEACHER", own)
+    assert load("mini").digest == load(str(own)).digest
+    with pytest.raises(FileNotFoundError, match=r"mini\.onnx: there is no such file"):
+        load("mini.onnx")
 
 
 def test_what_is_no_teacher_says_the_way_out(tmp_path: Path) -> None:

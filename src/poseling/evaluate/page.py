@@ -33,7 +33,10 @@ METRICS = {
     "PCKh@0.5": "the share of joints found within half a head of the truth",
     "MPJPE": "the mean distance of a joint from the truth, in millimetres",
 }
-READ_ON = ("docs/own.md (your own teacher, your own pictures)", "docs/synthetic.md (people that the program makes itself)")
+READ_ON = (
+    "Where make installed it, poseling is .venv/bin/poseling; `. .venv/bin/activate` puts it on the path. "
+    "To read on: docs/own.md (your own teacher, your own pictures), docs/synthetic.md (people that the program makes itself)."
+)
 
 
 @dataclass(frozen=True)
@@ -398,7 +401,7 @@ def to_html(found: Report, shown: Shown) -> str:
 <section>
 <h2>What to do next</h2>
 <div class="card"><ol>{todo}</ol></div>
-<p class="soft">To read on: {", ".join(html.escape(page) for page in READ_ON)}.</p>
+<p class="soft">{_marked(READ_ON)}</p>
 </section>
 </main>
 </body>
@@ -507,6 +510,7 @@ def to_figure(found: Report, shown: Shown) -> Figure:
     for what, command in steps(found, shown.out).items():
         y = _text(sheet, MARGIN, y + 0.08, f"{what}:", 9.5)
         y = _text(sheet, MARGIN + 0.2, y, command, 9, family="monospace", width=WIDTH - 2 * MARGIN - 0.2)
+    y = _text(sheet, MARGIN, y + 0.12, READ_ON.replace("`", ""), 9, SOFT)
     height = y + MARGIN
     figure.set_size_inches(WIDTH, height)
     sheet.set(xlim=(0, WIDTH), ylim=(height, 0))

@@ -27,10 +27,10 @@ def fpd(
     teacher: str = either("hourglass-8x256", "mini"),
     student: str = either("hourglass-4x128", "hourglass-1x32"),
     teacher_adapter: str | None = None,
-    alpha: float = 0.5,
+    alpha: float = either(0.5, 1.0),
     teacher_loss: Literal["mse", "kl", "coordinate"] | None = None,
     teacher_epochs: float | None = None,
-    teacher_flip: bool = False,
+    teacher_flip: bool = either(False, True),
     teacher_scales: tuple[float, ...] = (1.0,),
     confidence: bool = False,
     warm_start: bool = False,
@@ -63,6 +63,7 @@ def fpd(
     warm_epochs
         How many; as many as --epochs if not given.
     """
+    alpha, teacher_flip = setup.chosen(alpha), setup.chosen(teacher_flip)
     labels, both = supervised(setup.loss), fpd_terms(setup.loss, alpha, teacher_loss)
     lab = Lab("fpd", setup, student)
     guide = lab.teacher(teacher, teacher_adapter, teacher_epochs)

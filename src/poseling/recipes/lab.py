@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from poseling.codecs import Heatmap
-from poseling.data import mini, sets
+from poseling.data import sets
 from poseling.data.augment import Augment
 from poseling.data.loader import Crops
 from poseling.data.people import People
@@ -75,7 +75,8 @@ class Setup:
     Parameters
     ----------
     data
-        The data set: lsp, mpii, images, ...; if neither this nor --root is given, mini, the synthetic people that come with the program.
+        The data set: lsp, mpii, synthetic or mini, the synthetic people that come with the program; mini, if neither this nor --root is given. `unlabelled` takes
+        images too, and takes them by default.
     root
         Where the data lies; for lsp, a folder that holds lsp/ and, if there, lspet/. The mini set needs none.
     out
@@ -150,8 +151,8 @@ class Setup:
     sigma: float = either(2.0, 1.0)
     decoding: Literal["plain", "quarter", "dark"] = "dark"
     padding: float = 1.25
-    rotation: float = 30.0
-    scale: float = 0.25
+    rotation: float = either(30.0, 12.0)
+    scale: float = either(0.25, 0.12)
     light: float = 0.2
     half_body: float = 0.0
     occlusion: float = 0.0
@@ -200,7 +201,7 @@ class Trained:
 class Lab:
     """One experiment: `setup` on one data set, for the zoo's network `student`; in `skeleton` where one is given (pictures without labels have none of their own).
 
-    ValueError for a student that the zoo does not have, before anything takes time.
+    ValueError for a student that the zoo does not have, or people without labels where no skeleton is given, before anything takes time.
     """
 
     def __init__(self, recipe: str, setup: Setup, student: str, skeleton: Skeleton | None = None) -> None:
@@ -211,6 +212,10 @@ class Lab:
         people, test = _data(setup)
         if skeleton is not None:
             people, test = people.to(skeleton), test.to(skeleton)
+        elif not (people.labelled and test.labelled):
+            raise ValueError(
+                f"--data {setup.data}: the people under {setup.root} have no labels, and {recipe} learns from labels; `poseling distill unlabelled` needs none"
+            )
         self.people, test = (people[:SMOKE_PEOPLE], test[: SMOKE_PEOPLE // 2]) if setup.smoke else (people, test)
         self.notes = [*people.left_out, *test.left_out]
         self.measure = Measure.of(test)
@@ -251,8 +256,7 @@ class Lab:
             teacher: Teacher = trained.network
         else:
             # ONNX Runtime comes for the CPU unless somebody chose otherwise; a teacher is asked once, so that is no loss.
-            file = str(mini.teacher()) if name == "mini" else name
-            teacher = load(file, adapter, device="cpu" if file.endswith(".onnx") else str(self.engine.device))
+            teacher = load(name, adapter, device="cpu" if name.endswith(".onnx") else str(self.engine.device))
         self.measure = self.measure.known_to(teacher)
         return teacher
 

@@ -18,7 +18,7 @@ from poseling.data.people import join
 from poseling.distill.objective import fpd as fpd_terms
 from poseling.distill.objective import supervised
 from poseling.evaluate.report import Report
-from poseling.recipes.lab import DEFAULT, Lab, Setup
+from poseling.recipes.lab import DEFAULT, Lab, Setup, either
 from poseling.teachers.load import load
 
 
@@ -26,7 +26,7 @@ def unlabelled(
     setup: Setup = DEFAULT,
     *,
     teacher: str,
-    student: str = "hourglass-4x128",
+    student: str = either("hourglass-4x128", "hourglass-1x32"),
     teacher_adapter: str | None = None,
     pictures: Path | None = None,
     alpha: float = 0.5,
@@ -40,7 +40,7 @@ def unlabelled(
     Parameters
     ----------
     teacher
-        A checkpoint (.safetensors) or an ONNX file.
+        A checkpoint (.safetensors), an ONNX file, or mini, the mini set's own.
     student
         A network of the zoo: hourglass-STACKSxCHANNELS.
     pictures

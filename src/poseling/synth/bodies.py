@@ -100,11 +100,10 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """A body in a posture: (V, 3, 4) what moves each vertex from rest, joints (28, 3), and bone transforms (B, 3, 4)."""
+    """A body in a posture: (V, 3, 4) what moves each vertex from rest, and joints (28, 3)."""
 
     moves: Array
     joints: Array
-    bones: Array
 
     def vertices(self, rest: Array, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n, 3) the vertices `rows` when they rest at `rest` (n, 3): the body's own, or moved out as cloth."""
@@ -137,7 +136,8 @@ class Bodies:
         self.weights = weights / weights.sum(1, keepdims=True)
         self._sparse = csr_matrix(self.weights)
         regressor = KeypointsRegressor.coco(model)
-        self._regressed = dict(zip(regressor.labels, regressor.regression_weights.numpy().astype(np.float64), strict=True))
+        # (V,) weights of the surface's points, by the landmark of the face or foot that they make.
+        self.landmarks = dict(zip(regressor.labels, regressor.regression_weights.numpy().astype(np.float64), strict=True))
         self._joint_of = self._follow([JOINTS.index(TURNED_BY[b]) if b in TURNED_BY else -1 for b in self.labels])
         self._limb_of = self._follow([i if b in LIMBS or b in TURNED_BY else -1 for i, b in enumerate(self.labels)])
 
@@ -190,7 +190,7 @@ class Bodies:
         wanted = float(np.clip(random.normal(mean, spread), mean - 2.5 * spread, mean + 2.5 * spread))
         # Anny's stature, in the middle of its other parameters: the other ones change it by a few centimetres.
         height = float(np.clip(0.5 + (wanted - (1.908 - 0.14 * gender)) / 1.09, 0.02, 0.98))
-        return self._body(shape | {"height": height}, female)
+        return self.build(shape | {"height": height}, female)
 
     def _rest(self, shape: dict[str, float]) -> tuple[Array, Array]:
         """Vertices (V, 3) and bone heads (B, 3) at rest, in the body's axes."""
@@ -201,7 +201,8 @@ class Bodies:
         vertices = rest["rest_vertices"][0].numpy().astype(np.float64) @ turn.T
         return vertices, rest["rest_bone_poses"][0, :, :3, 3].numpy().astype(np.float64) @ turn.T
 
-    def _body(self, shape: dict[str, float], female: bool) -> Body:
+    def build(self, shape: dict[str, float], female: bool) -> Body:
+        """The body of a shape in Anny's parameters, 0 to 1 each."""
         vertices, heads = self._rest(shape)
         joints, carriers = np.zeros((len(SYNTH28), 3)), np.zeros(len(SYNTH28), np.int64)
         for i, joint in enumerate(SYNTH28.joints):
@@ -210,7 +211,7 @@ class Bodies:
                 joints[i] = heads[carriers[i]]
             elif joint in CARRIED:
                 point, bone = CARRIED[joint]
-                joints[i], carriers[i] = self._regressed[point] @ vertices, self.bone(bone)
+                joints[i], carriers[i] = self.landmarks[point] @ vertices, self.bone(bone)
         at = SYNTH28.index
         joints[at("pelvis")], carriers[at("pelvis")] = (joints[at("left_hip")] + joints[at("right_hip")]) / 2, self.bone("root")
         # MPII's thorax lies between the shoulders; their middle itself would move with them.
@@ -259,7 +260,7 @@ class Bodies:
         origin = joints[SYNTH28.index("pelvis")].copy()
         bones[:, :, 3] -= origin
         moves = np.asarray(self._sparse @ bones.reshape(len(bones), 12)).reshape(-1, 3, 4)
-        return Posed(moves, joints - origin, bones)
+        return Posed(moves, joints - origin)
 
     def _to_t_pose(self, body: Body) -> Array:
         """(B, 3, 3) for each bone that has a limb's direction, the smallest turn from rest to the T-pose; the rest stays as it is."""

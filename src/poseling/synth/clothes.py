@@ -59,19 +59,18 @@ class Wardrobe:
     def __init__(self, bodies: Bodies) -> None:
         self.bodies = bodies
         shape = {"gender": 0.5, "age": 0.67, "muscle": 0.5, "weight": 0.5, "proportions": 0.5, "height": 0.5}
-        self._typical = bodies._body(shape, female=False)
-        self.measures = self._measure(self._typical)
+        typical = bodies.build(shape, female=False)
+        self.measures = self._measure(typical)
         count, faces = len(bodies.weights), bodies.faces
         ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
         near = csr_matrix((np.ones(2 * len(ends)), (np.r_[ends[:, 0], ends[:, 1]], np.r_[ends[:, 1], ends[:, 0]])), shape=(count, count))
         near.data[:] = 1
         average = diags(1 / np.maximum(np.asarray(near.sum(1)).ravel(), 1)) @ near
         self._average = csr_matrix(average)
-        self._tints = self._face(self._typical)
-        part = bodies.part
-        self._ids = (PERSON + part).astype(np.float32)
-        # A face belongs to eyes and the inside of the mouth where it hangs on an eye's bone; garments leave those out.
-        self._eyes = bodies.weights[:, [bodies.bone("eye.L"), bodies.bone("eye.R")]].sum(1) > 0.5
+        self._ids = (PERSON + bodies.part).astype(np.float32)
+        # What hangs on an eye's bone is eyeball; garments leave it out.
+        self.eyes = bodies.weights[:, [bodies.bone("eye.L"), bodies.bone("eye.R")]].sum(1) > 0.5
+        self._tints = self._face(typical)
 
     def _measure(self, body: Body) -> Measures:
         bodies, part, v = self.bodies, self.bodies.part, body.vertices
@@ -100,13 +99,12 @@ class Wardrobe:
 
     def _face(self, body: Body) -> dict[str, NDArray[np.bool_]]:
         """Which vertices are eyes, irises, lips, brows and where a beard grows, by their place about nose and eyes."""
-        bodies, v = self.bodies, body.vertices
-        at = {name: self.bodies._regressed[name] @ v for name in ("nose", "left_eye", "right_eye")}
+        balls, v = self.eyes, body.vertices
+        at = {name: self.bodies.landmarks[name] @ v for name in ("nose", "left_eye", "right_eye")}
         eye, nose = (at["left_eye"] + at["right_eye"]) / 2, at["nose"]
         apart = at["left_eye"][0] - at["right_eye"][0]
         x, y, z = (v - np.array([0, eye[1], eye[2]])).T / apart
         front = (z > -0.9) & (self.bodies.part == PARTS.index("head"))
-        balls = bodies.weights[:, [bodies.bone("eye.L"), bodies.bone("eye.R")]].sum(1) > 0.5
         aside = np.abs(np.abs(x) - 0.5)
         drop = (nose[1] - eye[1]) / apart
         return {
@@ -226,7 +224,7 @@ class Wardrobe:
         everything = np.ones(len(body.vertices), bool)
         layers = [self._layer(body.vertices, body.normals, everything, np.ones(len(body.vertices)), outfit.skin, posed, to_camera, tint)]
         for garment in outfit.garments:
-            keep = self._keep(garment)
+            keep = self.covers(garment)
             base = body.vertices + garment.loose * (smooth - body.vertices)
             normals = body.normals + garment.loose * (soft - body.normals)
             out = garment.out * (1 + 0.5 * garment.loose * self._bulge(garment))
@@ -234,7 +232,7 @@ class Wardrobe:
             inside = np.einsum("vi,vi->v", base - body.vertices, body.normals)
             base = base + body.normals * np.maximum(-inside, 0)[:, None]
             layers.append(
-                self._layer(base + body.normals * out[:, None], normals, (keep > -0.3) & ~self._eyes, keep, garment.material, posed, to_camera)
+                self._layer(base + body.normals * out[:, None], normals, (keep > -0.3) & ~self.eyes, keep, garment.material, posed, to_camera)
             )
         return layers
 
@@ -247,7 +245,7 @@ class Wardrobe:
             return np.clip(m.leg / max(garment.length, 0.3), 0, 1)
         return np.zeros(len(m.arm))
 
-    def _keep(self, garment: Garment) -> Array:
+    def covers(self, garment: Garment) -> Array:
         """(V,) above 0 where the garment is."""
         m, head = self.measures, self.bodies.part == PARTS.index("head")
         if garment.kind == "top":

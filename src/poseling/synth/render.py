@@ -6,7 +6,7 @@ Everything is drawn at twice the picture's size; colours are averaged, depth and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -69,7 +69,7 @@ class Rendered:
     colour: NDArray[np.float32]
     alpha: NDArray[np.float32]
     depth: NDArray[np.float32]
-    ids: NDArray[np.uint8] = field(repr=False)
+    ids: NDArray[np.uint8]
 
 
 VERTEX = """
@@ -160,6 +160,20 @@ class Renderer:
         self, layers: list[Layer], camera: NDArray[np.floating], lights: list[Light], sky: Colour, ground: Colour, up: NDArray[np.floating]
     ) -> Rendered:
         """The layers as seen through `camera` (4,) fx fy cx cy in pixels of the picture; `up` is the world's up in camera axes."""
+        # Another renderer's context may be the current one, and OpenGL would read the wrong one's buffers.
+        with self._context:
+            colour, ids, buffer = self._drawn(layers, camera, lights, sky, ground, up)
+        with np.errstate(divide="ignore"):
+            depth = np.where(buffer < 1, NEAR * FAR / (FAR - buffer.astype(np.float64) * (FAR - NEAR)), np.inf).astype(np.float32)
+        small = np.asarray(cv2.resize(colour, (self.size, self.size), interpolation=cv2.INTER_AREA), np.float32)
+        alpha = small[..., 3] / np.float32(255)
+        # The clear colour is black with alpha 0, so averaging has multiplied colours by alpha.
+        return Rendered(np.asarray(small[..., :3] / np.maximum(alpha, np.float32(1e-3))[..., None], np.float32), alpha, depth, ids)
+
+    def _drawn(
+        self, layers: list[Layer], camera: NDArray[np.floating], lights: list[Light], sky: Colour, ground: Colour, up: NDArray[np.floating]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
+        """(2H, 2W, 4) colour and cover, (2H, 2W) ids, (2H, 2W) depth from 0 (near) to 1, as the buffers hold them."""
         context, program, gl = self._context, self._program, self._moderngl
         self._target.use()
         self._target.clear(0, 0, 0, 0, depth=1.0)
@@ -178,15 +192,11 @@ class Renderer:
         for layer in layers:
             self._layer(layer)
         wide = OVER * self.size
-        colour = np.frombuffer(self._colour.read(), np.uint8).reshape(wide, wide, 4)
-        ids = np.frombuffer(self._whose.read(), np.uint8).reshape(wide, wide)
-        buffer = np.frombuffer(self._depth.read(), np.float32).reshape(wide, wide)
-        with np.errstate(divide="ignore"):
-            depth = np.where(buffer < 1, NEAR * FAR / (FAR - buffer.astype(np.float64) * (FAR - NEAR)), np.inf).astype(np.float32)
-        small = np.asarray(cv2.resize(colour, (self.size, self.size), interpolation=cv2.INTER_AREA), np.float32)
-        alpha = small[..., 3] / np.float32(255)
-        # The clear colour is black with alpha 0, so averaging has multiplied colours by alpha.
-        return Rendered(np.asarray(small[..., :3] / np.maximum(alpha, np.float32(1e-3))[..., None], np.float32), alpha, depth, ids)
+        return (
+            np.frombuffer(self._colour.read(), np.uint8).reshape(wide, wide, 4),
+            np.frombuffer(self._whose.read(), np.uint8).reshape(wide, wide),
+            np.frombuffer(self._depth.read(), np.float32).reshape(wide, wide),
+        )
 
     def _layer(self, layer: Layer) -> None:
         context, program, material = self._context, self._program, layer.material
@@ -205,10 +215,6 @@ class Renderer:
         array.render()
         for thing in (array, buffer, index):
             thing.release()
-
-    def close(self) -> None:
-        """Frees what the driver holds."""
-        self._context.release()
 
 
 def _set(program: Any, name: str, value: Any) -> None:

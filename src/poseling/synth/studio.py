@@ -15,10 +15,9 @@ from poseling.synth.backgrounds import Folder, procedural
 from poseling.synth.bodies import PARTS, Array, Bodies, Posed
 from poseling.synth.clothes import PERSON, Wardrobe, colour
 from poseling.synth.finish import blend, finish
-from poseling.synth.prior import Prior
+from poseling.synth.prior import SPLITS, Prior
 from poseling.synth.render import OVER, Layer, Light, Material, Rendered, Renderer
 
-SPLITS = ("train", "val", "test")
 OBJECT = PERSON + len(PARTS)  # the id of all else that is drawn: things and other people
 # How deep below the surface of a naked body a joint lies, in metres, seen from where it is nearest to the eye; cloth and fat are on top of that.
 DEPTH = {
@@ -67,7 +66,7 @@ class Studio:
         self.background = Folder(backgrounds) if backgrounds else procedural
 
     def shoot(self, seed: int, index: int) -> Shot:
-        """The picture `index` of the set `seed`: the same bytes whenever and wherever it is made."""
+        """The picture `index` of the set `seed`: the same bytes whenever it is made by the same versions and the same renderer."""
         random = np.random.default_rng((seed, SPLITS.index(self.split), index))
         body = self.bodies.sample(random)
         outfit = self.wardrobe.outfit(body.female, random)

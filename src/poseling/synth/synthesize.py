@@ -89,8 +89,8 @@ def synthesize(
 ) -> Synthesized:
     """Fills `out` with `count` pictures and their truth, as data/synthetic.py lays them out, but for those that are there already.
 
-    A picture depends on size, seed, split, quality, the background pictures and its index, and on nothing else. `workers` processes, one a core by default.
-    A block counts when its truth is written; what was made of others when the run ended is made again.
+    A picture depends on size, seed, split, quality, the background pictures and its index, on versions and the renderer, and on nothing else. `workers` processes,
+    one a core by default. A block counts when its truth is written; what was made of others when the run ended is made again.
 
     ValueError if `out` holds something else, or something damaged; FileNotFoundError if `backgrounds` has no picture; ImportError without the extra `synth`; OSError
     if the disk is full, OpenGL cannot be started, or a worker was killed.
@@ -189,8 +189,9 @@ def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_
         with _for_workers():
             for _ in range(min(workers, len(pieces))):
                 mine, theirs = context.Pipe()
-                team[mine] = context.Process(target=_work, args=(theirs, order), daemon=True)
-                team[mine].start()
+                worker = context.Process(target=_work, args=(theirs, order), daemon=True)
+                worker.start()  # if it cannot be started, it is not to be waited for either
+                team[mine] = worker
                 theirs.close()
         busy = set(team)
         while busy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from poseling.data import mini
 from poseling.models import zoo
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher
@@ -25,11 +26,11 @@ TEACHERS: dict[str, Callable[[Path, str | None, str], Teacher]] = {".safetensors
 
 
 def load(path: str, adapter: str | None = None, device: str = "cpu") -> Teacher:
-    """The teacher in the file `path`. `adapter` says how a foreign ONNX file is fed and read: a name in `teachers.onnx.ADAPTERS`, or a JSON file (docs/teachers.md).
+    """The teacher in the file `path`, or the mini set's own for `mini`. `adapter` says how a foreign ONNX file is fed and read: a name in `teachers.onnx.ADAPTERS`, or a JSON file (docs/teachers.md).
 
     FileNotFoundError, or ValueError that says the way out, if there is no such file or no teacher in it.
     """
-    file = Path(path)
+    file = mini.teacher() if path == "mini" else Path(path)
     if not file.exists() and zoo.is_name(path):
         raise ValueError(f"{path}: is a network of the zoo with random weights, and knows nothing; name the checkpoint of a trained one")
     if file.suffix.lower() not in TEACHERS:
