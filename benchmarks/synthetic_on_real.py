@@ -1,8 +1,8 @@
 """What synthetic people are worth on real pictures: one student trained on them alone, on LSP 1-1000 alone, and on both, tested on LSP 1001-2000, PCK@0.2.
 
-    python benchmarks/synthetic_on_real.py --synthetic DIR --root DIR --out DIR [--seeds 3] [--longer EPOCHS] [--only ARM ...]
+    python benchmarks/synthetic_on_real.py --synthetic DIR --root DIR --out DIR [--seeds 3] [--real N] [--longer EPOCHS] [--only ARM ...] [--block NAME]
 
---synthetic is a folder that `poseling data synthesize` wrote, --root holds lsp/. All arms take equally many steps: --epochs are counted in LSP's 1,000 people.
+--synthetic is a folder that `poseling data synthesize` wrote, --root holds lsp/. All arms take equally many steps: --epochs are counted in the real people, LSP 1-1000 or the first --real of them.
 On both, every second picture of an epoch is real, however many synthetic ones there are: they vary more, but it is the real ones that the test is like.
 A stopped run goes on where it was. Processes with different --seed may share one --out; the last, over all seeds, writes the result.
 """
@@ -25,7 +25,6 @@ from poseling.geometry import joints_box
 from poseling.recipes.lab import Lab, Setup, Trained
 from results import write
 
-REAL = 1000  # LSP's training people; LSPET, if it is there, is left out
 SETUP = Setup(data="lsp", batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, learning_rate=2e-3, loss="kl", sigma=1.5, bf16=True)
 ARMS = ("synthetic", "real", "both", "synthetic_then_real")
 
@@ -35,6 +34,7 @@ def main() -> None:
     parser.add_argument("--synthetic", type=Path, required=True)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--real", type=int, default=1000, help="so many of LSP's 1,000 training people; LSPET, if it is there, is left out")
     parser.add_argument("--student", default="hourglass-1x64")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=float, default=40)
@@ -42,19 +42,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--block", default="", help="a name for these settings, so that other ones' results stay")
     parser.add_argument("--only", choices=ARMS, nargs="*", default=ARMS[:3])
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     own = {"size": flags.size, "epochs": flags.epochs, "evaluate_every": max(1.0, flags.epochs / 4)}
     setup = replace(SETUP, root=flags.root, out=flags.out, seeds=flags.seeds, seed=flags.seed, **own)
     lab = Lab("synthetic_on_real", setup, flags.student)
-    lab.people = lab.people[:REAL]
+    lab.people = lab.people[: flags.real]
     made = as_labelled(synthetic(flags.synthetic), lab.people)
     arms = {name: [run(lab, name, made, seed) for seed in lab.seeds] for name in flags.only}
     if flags.longer:
         arms["real_longer"] = [lab.fit("real_longer", supervised(setup.loss), seed, epochs=flags.longer) for seed in lab.seeds]
     notes = f"{flags.student} at {flags.size}x{flags.size}, {len(lab.people)} real and {len(made)} synthetic people, {flags.epochs:g} epochs of {len(lab.people)}"
-    write("synthetic_on_real", rows(arms, lab.measure.name), notes + (f", {flags.longer:g} for real_longer" if flags.longer else ""))
+    write("synthetic_on_real", rows(arms, lab.measure.name), notes + (f", {flags.longer:g} for real_longer" if flags.longer else ""), flags.block)
 
 
 def as_labelled(made: People, real: People) -> People:

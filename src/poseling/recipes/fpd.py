@@ -1,7 +1,8 @@
 """Fast Human Pose Distillation: a small hourglass learns a big one's heatmaps beside the labels.
 
 Claim: a student of 3 M parameters keeps most of what a teacher of 26 M knows. Paper: Zhang, Zhu and Ye, CVPR 2019, arXiv 1811.05419.
-The loss is (1 - alpha) times the labels' and alpha times the teacher's, whose last stack teaches every stack of the student; alpha is 0.5.
+The loss is (1 - alpha) times the labels' and alpha times the teacher's, whose last stack teaches every stack of the student; alpha is 0.5,
+and 1 on the mini set (docs/fpd.md).
 
     poseling distill fpd --seeds 3      # the mini set and its teacher, which come with the program: minutes on two cores
     poseling distill fpd --data mpii --root DIR --teacher hourglass-8x256 --student hourglass-4x128 --batch 4      # as the paper: 140 epochs at 256x256
@@ -66,6 +67,8 @@ def fpd(
     alpha, teacher_flip = setup.chosen(alpha), setup.chosen(teacher_flip)
     labels, both = supervised(setup.loss), fpd_terms(setup.loss, alpha, teacher_loss)
     lab = Lab("fpd", setup, student)
+    if alpha == 1:
+        lab.notes.append("With alpha 1 the distilled student saw no label: its teacher's answers are all that it learnt from.")
     guide = lab.teacher(teacher, teacher_adapter, teacher_epochs)
     answers = lab.label(guide, lab.people, teacher_flip, teacher_scales)
     baseline = [lab.fit("baseline", labels, seed) for seed in lab.seeds]
