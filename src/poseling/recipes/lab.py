@@ -139,7 +139,7 @@ class Setup:
     root: Path | None = None
     out: Path = Path("runs")
     size: int = either(256, 64)
-    epochs: float = either(140, 12)
+    epochs: float = either(140, 10)
     batch: int = either(32, 16)
     learning_rate: float = either(2.5e-4, 3e-3)
     optimizer: Literal["adam", "adamw", "rmsprop"] = either("adam", "adamw")
@@ -161,7 +161,7 @@ class Setup:
     seed: int = 0
     evaluate_every: float = either(1.0, 2.0)
     bf16: bool = False
-    workers: int = 0
+    workers: int = either(0, 1)
     tensorboard: bool = False
     smoke: bool = False
 
