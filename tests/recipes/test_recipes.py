@@ -37,7 +37,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-FPD = ("distill", "fpd", "--smoke", "--teacher", "hourglass-1x16", "--warm-start", "--seeds", 2)
+FPD = ("distill", "fpd", "--smoke", "--teacher", "hourglass-1x16", "--alpha", 0.5, "--warm-start", "--seeds", 2)
 
 
 @pytest.fixture(scope="module")
