@@ -283,6 +283,8 @@ def synthesize(
 ) -> None:
     """Makes pictures of people who do not exist, with exact joints in 2D and 3D. Run it again to go on where it was stopped, or with a larger count for more.
 
+    The very first time, Anny builds its model, which takes a minute.
+
     Parameters
     ----------
     count
@@ -315,7 +317,10 @@ def synthesize(
     console.print(f"{out}: {done.made + done.already} people, {speed}", markup=False, highlight=False, soft_wrap=True)
     if done.skipped:
         console.print(
-            f"{len(done.skipped)} background pictures cannot be read, the first is {done.skipped[0]}; others were taken", style="yellow", markup=False
+            f"{len(done.skipped)} background pictures cannot be read, the first is {done.skipped[0]}; others were taken",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
         )
     root = out.parent if out.name in ("train", "test") and (out.parent / "train").is_dir() else out
     console.print(f"Look at them: poseling data preview synthetic --root {root}", markup=False, highlight=False, soft_wrap=True)

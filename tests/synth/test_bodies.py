@@ -1,9 +1,13 @@
+import threading
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from poseling.geometry import rotation_matrix
 from poseling.skeleton import SYNTH28
-from poseling.synth.bodies import PARTS, STATURE, Bodies, _between, _half_twist
+from poseling.synth.bodies import PARTS, STATURE, Bodies, _between, _first_time_alone, _half_twist
 from poseling.synth.prior import JOINTS, Prior
 
 at = SYNTH28.index
@@ -124,3 +128,24 @@ def test_between_turns_one_direction_to_the_other():
 def test_half_of_a_twist():
     np.testing.assert_allclose(_half_twist(np.array([0.8, 0, 0])), rotation_matrix(np.array([0.4, 0, 0])), atol=1e-12)
     np.testing.assert_allclose(_half_twist(np.array([0, 0.5, 0])), np.eye(3), atol=1e-12)  # a bend is no twist
+
+
+def test_only_the_first_time_is_alone(tmp_path: Path):
+    marker, order = tmp_path / "cache" / "built-1.0", []
+    with pytest.raises(ValueError, match="no luck"), _first_time_alone(marker):
+        raise ValueError("no luck")
+    assert not marker.exists(), "what failed is tried again"
+
+    def build(name: str) -> None:
+        with _first_time_alone(marker):
+            order.append(f"{name} begins")
+            time.sleep(0.05)
+            order.append(f"{name} ends")
+
+    builders = [threading.Thread(target=build, args=(name,)) for name in "ab"]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    assert [entry[2:] for entry in order] == ["begins", "ends", "begins", "ends"]
+    assert marker.exists()

@@ -7,12 +7,15 @@ Axes are the body's: x to its left, y up, z to its front, in metres.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,8 +126,10 @@ class Bodies:
 
         with _hushed():
             from anny import Anny, KeypointsRegressor
+            from anny.paths import get_anny_cache_path
 
-            self._model = Anny().to(torch.float32)
+            with _first_time_alone(Path(get_anny_cache_path()) / f"built-{version('anny')}"):
+                self._model = Anny().to(torch.float32)
         model, self._torch = self._model, torch
         self.labels: tuple[str, ...] = tuple(model.bone_labels)
         self.parents = np.array(model.bone_parents)
@@ -269,6 +274,19 @@ class Bodies:
             along = body.heads[self.bone(end)] - body.heads[self.bone(bone)]
             turns[self.bone(bone)] = _between(along, np.array(way))
         return turns
+
+
+@contextlib.contextmanager
+def _first_time_alone(marker: Path) -> Iterator[None]:
+    """The first time, Anny builds its model in a minute and keeps it; processes that start together wait for the one that does, instead of reading half of it."""
+    if marker.exists():
+        yield
+        return
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    with marker.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+        marker.touch()
 
 
 @contextlib.contextmanager
