@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # what a folder of pictures for training is searched for
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """`data` to `path`, atomically; OSError that names the file when the disk is full, with nothing left behind."""

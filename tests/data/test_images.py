@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.data.images import SUFFIXES, frames, images, picture_size
-from poseling.files import read_picture
+from poseling.data.images import frames, images, picture_size
+from poseling.files import PICTURES, read_picture
 from poseling.skeleton import COCO17, LSP14
 
 
@@ -84,7 +84,7 @@ def test_nothing_to_read_is_an_error(tmp_path):
         images(tmp_path)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", PICTURES)
 @pytest.mark.parametrize("size", [(1, 1), (37, 201), (640, 3)])
 def test_size_from_the_header_is_that_of_the_picture(tmp_path, suffix, size):
     path = picture(tmp_path / f"a{suffix}", *size)

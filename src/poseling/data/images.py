@@ -17,10 +17,9 @@ import cv2
 import numpy as np
 
 from poseling.data.people import Finding, People, from_joints
-from poseling.files import new_folder, read_picture, write_bytes
+from poseling.files import PICTURES, new_folder, read_picture, write_bytes
 from poseling.skeleton import COCO17, Skeleton
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 TERMS = "unknown: your own pictures"
 BOXES = "boxes.json"
@@ -33,7 +32,7 @@ def images(root: Path, every: float = 0.5, cache: Path | None = None, skeleton: 
     video by default). Pictures that cannot be read, and boxes that miss their picture, are left out and told in `found`.
     FileNotFoundError if there is nothing, ValueError if the video or `boxes.json` is broken, OSError if the frames cannot be written.
     """
-    if root.is_file() and root.suffix.lower() not in SUFFIXES:
+    if root.is_file() and root.suffix.lower() not in PICTURES:
         root = frames(root, every, cache)
     paths = [root] if root.is_file() else _pictures(root)
     listed = _boxes(root / BOXES) if (root / BOXES).is_file() else None
@@ -145,11 +144,11 @@ def _pictures(root: Path) -> list[Path]:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder or video")
     inside = sorted(p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
-    if found := [p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file()]:
+    if found := [p for p in inside if p.suffix.lower() in PICTURES and p.is_file()]:
         return found
     videos = [p for p in inside if p.suffix.lower() in VIDEOS]
     hint = f"; name one of its {len(videos)} videos itself, such as {videos[0]}" if videos else ""
-    raise FileNotFoundError(f"{root}: holds no picture ({', '.join(SUFFIXES)}){hint}")
+    raise FileNotFoundError(f"{root}: holds no picture ({', '.join(PICTURES)}){hint}")
 
 
 def _boxes(path: Path) -> dict[str, list[list[float]]]:

@@ -27,7 +27,20 @@ from poseling.synth.prior import JOINTS, PARENTS
 
 Array = NDArray[np.float64]
 
-# Anny's bones, by how their names begin, and the joint of the posture that turns them. A bone that is not here follows its parent.
+# The joints of arms and legs, and the bone that begins at each.
+LIMB_JOINTS = {
+    f"{side}_{joint}": f"{bone}.{side[0].upper()}"
+    for side in ("left", "right")
+    for joint, bone in (
+        ("shoulder", "upperarm01"),
+        ("elbow", "lowerarm01"),
+        ("wrist", "wrist"),
+        ("hip", "upperleg01"),
+        ("knee", "lowerleg01"),
+        ("ankle", "foot"),
+    )
+}
+# Anny's bones and the joint of the posture that turns each. A bone that is not here follows its parent.
 TURNED_BY = {
     "root": "pelvis",
     "spine05": "waist",
@@ -35,19 +48,9 @@ TURNED_BY = {
     "spine02": "chest",
     "neck01": "neck",
     "head": "head",
-    **{
-        f"{bone}.{side[0].upper()}": f"{side}_{joint}"
-        for side in ("left", "right")
-        for bone, joint in (
-            ("clavicle", "collar"),
-            ("upperarm01", "shoulder"),
-            ("lowerarm01", "elbow"),
-            ("wrist", "wrist"),
-            ("upperleg01", "hip"),
-            ("lowerleg01", "knee"),
-            ("foot", "ankle"),
-        )
-    },
+    "clavicle.L": "left_collar",
+    "clavicle.R": "right_collar",
+    **{bone: joint for joint, bone in LIMB_JOINTS.items()},
 }
 # Anny rests with arms and legs apart. The posture's zero is the T-pose, so each of these points from its bone's head to the other's, this way.
 LIMBS = {
@@ -65,19 +68,9 @@ LIMBS = {
 AT_HEADS = {
     "neck": "neck02",
     "spine": "spine02",
-    **{
-        f"{side}_{joint}": f"{bone}.{side[0].upper()}"
-        for side in ("left", "right")
-        for joint, bone in (
-            ("shoulder", "upperarm01"),
-            ("elbow", "lowerarm01"),
-            ("wrist", "wrist"),
-            ("hip", "upperleg01"),
-            ("knee", "lowerleg01"),
-            ("ankle", "foot"),
-            ("hand", "finger3-1"),
-        )
-    },
+    "left_hand": "finger3-1.L",
+    "right_hand": "finger3-1.R",
+    **LIMB_JOINTS,
 }
 CARRIED = {
     **{joint: (joint, "head") for joint in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")},

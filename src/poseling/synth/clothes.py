@@ -127,16 +127,7 @@ class Wardrobe:
         bare = random.random()
         dress = female and random.random() < 0.12
         # Bottoms.
-        kind = random.random()
-        length = float(
-            random.uniform(0.1, 0.5)
-            if kind < 0.3
-            else random.uniform(0.55, 0.95)
-            if kind < 0.5
-            else random.uniform(1.3, 1.6)
-            if kind < 0.6
-            else random.uniform(1.8, 2.02)
-        )
+        length = _within(random, (0.3, 0.1, 0.5), (0.5, 0.55, 0.95), (0.6, 1.3, 1.6), (1.0, 1.8, 2.02))
         tight = random.random() < 0.35
         waist = float(random.uniform(0.12, 0.34))
         garments.append(
@@ -150,16 +141,7 @@ class Wardrobe:
             )
         )
         # Tops.
-        sort = random.random()
-        sleeve = float(
-            random.uniform(-0.2, 0.12)
-            if sort < 0.25
-            else random.uniform(0.35, 0.85)
-            if sort < 0.65
-            else random.uniform(1.2, 1.6)
-            if sort < 0.72
-            else random.uniform(1.75, 2.0)
-        )
+        sleeve = _within(random, (0.25, -0.2, 0.12), (0.65, 0.35, 0.85), (0.72, 1.2, 1.6), (1.0, 1.75, 2.0))
         tight = random.random() < 0.3
         hem = float(waist - random.uniform(0.02, 0.3)) if bare < 0.92 or not female else float(waist + random.uniform(0.0, 0.16))
         if dress:
@@ -300,6 +282,13 @@ class Wardrobe:
             material,
             None if tint is None else tint[rows],
         )
+
+
+def _within(random: np.random.Generator, *ranges: tuple[float, float, float]) -> float:
+    """A number by lot from one of some ranges (until, low, high), each taken if a draw in 0..1 is below its `until` and not below the one before; the last is 1."""
+    draw = random.random()
+    low, high = next((low, high) for until, low, high in ranges if draw < until)
+    return float(random.uniform(low, high))
 
 
 def _linear(colour: Array) -> Colour:

@@ -26,14 +26,13 @@ import numpy as np
 from poseling.data import synthetic
 from poseling.data.mini import Part
 from poseling.data.synthetic import BLOCK, Truth
-from poseling.files import write_bytes
+from poseling.files import PICTURES, write_bytes
 from poseling.synth.backgrounds import Folder
 
 if TYPE_CHECKING:
     from poseling.synth.studio import Shot
 
 PIECE = 25  # pictures that a worker is given at a time
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # as data/images has them, which needs PyAV
 # The workers share the cores already; llvmpipe and OpenMP would start as many threads again in each of them.
 ONE_THREAD = {"LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
