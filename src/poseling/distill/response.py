@@ -1,6 +1,12 @@
-"""Losses on what a network answers. Each takes outputs (B, S, K, h, w) of S stacks, targets (B, K, h, w) with a peak of 1, and weights (B, K).
+"""Losses on what a network answers. Each takes outputs of S stages, targets and weights (B, K), or (B,) for whole people, 0 for what is not to count.
 
-Every stack is held against the same target and the stacks are summed, as FPD does (Zhang et al., CVPR 2019, section 3.2); people and joints are averaged.
+- heatmaps, outputs (B, S, K, h, w), targets (B, K, h, w) with a peak of 1: `mse`, `kl`, `coordinate`
+- SimCC, outputs (B, S, K, x + y) logits, first those of the columns: `simcc_kl` and `simcc_logits`, to be told by `functools.partial` where x ends
+- coordinates, outputs (B, S, K, 5) as DistilPose has them: x and y in 0..1 of the input, the widths sigma_x and sigma_y in heatmap pixels, the score's logit:
+  `smooth_l1`, `simulated_heatmap`, `score_at_prediction`
+
+Every stage is held against the same target and the stages are summed, as FPD does (Zhang et al., CVPR 2019, section 3.2); people and joints are averaged.
+All is computed in float32 at least, whatever the network ran in.
 """
 
 from __future__ import annotations
@@ -9,6 +15,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from poseling.codecs.heatmap import soft_argmax
 
@@ -21,8 +28,7 @@ def mse(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     >>> mse(torch.zeros(1, 2, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.ones(1, 1)).item()  # 0.5 in each of two stacks
     1.0
     """
-    squares = 0.5 * (outputs - targets[:, None]).square().mean((-2, -1))
-    return (squares * weight[:, None]).mean((0, 2)).sum()
+    return _reduce(0.5 * (full(outputs) - full(targets)[:, None]).square().mean((-2, -1)), weight)
 
 
 def kl(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
@@ -32,26 +38,137 @@ def kl(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     0.0
     """
     target, mass = _distribution(targets)
-    log = outputs.flatten(3).log_softmax(-1)
-    divergence = (torch.xlogy(target, target)[:, None] - target[:, None] * log).sum(-1)
-    return (divergence * (weight * mass)[:, None]).mean((0, 2)).sum()
+    return _reduce(_divergence(target, full(outputs).flatten(3)), joints_weight(weight) * mass)
 
 
 def coordinate(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """L1 between the mean positions of the softmax of the outputs and of the normalised target, in parts of the map's size (integral pose, ECCV 2018)."""
     h, w = outputs.shape[-2:]
     target, mass = _distribution(targets)
-    there = soft_argmax(target.view_as(targets))
-    here = soft_argmax(outputs.flatten(3).softmax(-1).view_as(outputs))
+    there = soft_argmax(target.view(targets.shape))
+    here = soft_argmax(full(outputs).flatten(3).softmax(-1).view(outputs.shape))
     distance = (here - there[:, None]).abs().div(here.new_tensor([w, h])).sum(-1)
-    return (distance * (weight * mass)[:, None]).mean((0, 2)).sum()
+    return _reduce(distance, joints_weight(weight) * mass)
+
+
+integral = coordinate  # what papers on distillation call it
+
+
+def simcc_kl(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, beta: float = 1.0) -> Tensor:
+    """KL(target || softmax of beta times the logits) over the `columns` bins of x and over those of y, added (SimCC, Li et al., ECCV 2022).
+
+    Targets (B, K, x + y) need not sum to 1: each axis is normalised, and one without mass weighs nothing. With a beta (RTMPose has 10) the network has to be
+    read with the same beta; where its peak lies does not change.
+
+    >>> both = torch.tensor([[[1.0, 1, 3, 1]]])  # x: 1/2, 1/2; y: 3/4, 1/4
+    >>> round(simcc_kl(torch.zeros(1, 1, 1, 4), both, torch.ones(1, 1), columns=2).item(), 4)  # of x nothing, of y 3/4 ln 3/2 + 1/4 ln 1/2
+    0.1308
+    """
+    total = outputs.new_zeros(())
+    for logits, target in zip(_axes(outputs, columns), _axes(targets, columns), strict=True):
+        distribution, mass = _distribution(target)
+        total = total + _reduce(_divergence(distribution, beta * logits), joints_weight(weight) * mass)
+    return total
+
+
+def simcc_logits(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, beta: float = 10.0) -> Tensor:
+    """KL(softmax of beta times the teacher's logits || softmax of beta times the student's), x and y added (DWPose, Yang et al., ICCV workshops 2023).
+
+    Targets (B, K, x + y) are the teacher's logits. DWPose weighs every joint alike, seen or not: give it a weight of ones.
+
+    >>> outputs, teacher = torch.zeros(1, 1, 1, 4), torch.tensor([[[0.0, 0, 3, 0]]]).log1p() / 10
+    >>> round(simcc_logits(outputs, teacher, torch.ones(1, 1), columns=2).item(), 4)  # y: 4/5 and 1/5, against 1/2 and 1/2
+    0.1927
+    """
+    total = outputs.new_zeros(())
+    for logits, teacher in zip(_axes(outputs, columns), _axes(targets, columns), strict=True):
+        total = total + _reduce(_divergence((beta * teacher).softmax(-1), beta * logits), weight)
+    return total
+
+
+def smooth_l1(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Mean over x and y of d^2 / 2 below 1 and |d| - 1/2 above, for outputs (B, S, K, 2 or more) and targets (B, K, 2), both in 0..1 of the input (DistilPose).
+
+    >>> round(smooth_l1(torch.tensor([[[[0.5, 0.5]]]]), torch.tensor([[[0.1, 0.5]]]), torch.ones(1, 1)).item(), 4)  # (0.4^2 / 2 + 0) / 2
+    0.04
+    """
+    difference = full(outputs[..., :2])
+    return _reduce(F.smooth_l1_loss(difference, full(targets)[:, None].expand_as(difference), reduction="none").mean(-1), weight)
+
+
+def simulated_heatmap(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Mean square between the teacher's heatmap and a Gaussian with a peak of 1 at the predicted place, of the predicted widths (DistilPose, Ye et al., CVPR 2023).
+
+    Outputs (B, S, K, 5), targets (B, K, h, w). A Gaussian that lies more than three widths outside the map weighs nothing, as in the authors' code: there is no
+    slope that would bring it back, `smooth_l1` has to.
+
+    >>> outputs = torch.tensor([[[[0.0, 0.0, 1.0, 1.0, 0.0]]]])
+    >>> round(simulated_heatmap(outputs, torch.zeros(1, 1, 1, 2), torch.ones(1, 1)).item(), 4)  # (1 + exp(-1/2)^2) / 2
+    0.6839
+    """
+    h, w = targets.shape[-2:]
+    outputs = full(outputs)
+    mean, sigma = outputs[..., :2] * outputs.new_tensor([w - 1, h - 1]), outputs[..., 2:4]
+    x = torch.arange(w, device=outputs.device) - mean[..., :1]
+    y = torch.arange(h, device=outputs.device) - mean[..., 1:]
+    gain = -0.5 / (sigma.square() + 1e-6)  # a width of 0 is a point
+    maps = torch.exp(gain[..., 1:] * y.square())[..., :, None] * torch.exp(gain[..., :1] * x.square())[..., None, :]
+    reach = 3 * sigma.detach().abs()
+    seen = ((mean + reach > -1) & (mean - reach < mean.new_tensor([w, h]))).all(-1)
+    return _reduce((maps - full(targets)[:, None]).square().mean((-2, -1)) * seen, weight)
+
+
+def score_at_prediction(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """L1 between the sigmoid of the score's logit and the teacher's heatmap at the predicted place (DistilPose's score loss): 0 there if outside the input.
+
+    Outputs (B, S, K, 5), targets (B, K, h, w). The place is taken as it is: only the score learns. The map is read between its pixels; the authors take the nearest.
+
+    >>> outputs = torch.tensor([[[[0.5, 0.0, 1.0, 1.0, 0.0]]]])  # halfway between two pixels, score 1/2
+    >>> round(score_at_prediction(outputs, torch.tensor([[[[0.6, 1.0]]]]), torch.ones(1, 1)).item(), 4)
+    0.3
+    """
+    stages, joints = outputs.shape[1:3]
+    maps = full(targets)
+    place = full(outputs[..., :2]).detach()
+    inside = ((place >= 0) & (place <= 1)).all(-1)
+    grid = (2 * place.clamp(0, 1) - 1).to(maps.dtype).transpose(1, 2).reshape(-1, stages, 1, 2)  # one picture a joint, one row a stage
+    there = F.grid_sample(maps.flatten(0, 1)[:, None], grid, align_corners=True, padding_mode="border")
+    there = there.view(len(maps), joints, stages).transpose(1, 2) * inside
+    return _reduce((full(outputs[..., 4]).sigmoid() - there).abs(), weight)
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "kl": kl, "coordinate": coordinate}
 
 
+def full(tensor: Tensor) -> Tensor:
+    """In float32, or as it is if it is more exact than that."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def joints_weight(weight: Tensor) -> Tensor:
+    """(B, K) or (B, 1) of weights (B, K) or (B,)."""
+    return weight if weight.ndim == 2 else weight[:, None]
+
+
+def _reduce(losses: Tensor, weight: Tensor) -> Tensor:
+    """The mean over people and joints of weighted losses (B, S, K), summed over stages."""
+    return (losses * joints_weight(weight)[:, None]).mean((0, 2)).sum()
+
+
+def _divergence(target: Tensor, logits: Tensor) -> Tensor:
+    """KL(target || softmax of the logits) (B, S, K) of targets (B, K, n) that sum to 1 and logits (B, S, K, n)."""
+    return (torch.xlogy(target, target)[:, None] - target[:, None] * logits.log_softmax(-1)).sum(-1)
+
+
+def _axes(bins: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+    """Bins (..., x + y) as those of x and those of y. ValueError if nothing is left for one of them."""
+    if not 0 < columns < bins.shape[-1]:
+        raise ValueError(f"columns is {columns}, but of the {bins.shape[-1]} bins some must be left for y: give the number of bins along x")
+    return full(bins[..., :columns]), full(bins[..., columns:])
+
+
 def _distribution(targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, K, h w) that sum to 1 over pixels, and (B, K) whether there was anything to normalise."""
-    flat = targets.flatten(2).clamp(min=0)
+    """(B, K, n) that sum to 1 over pixels or bins, and (B, K) whether there was anything to normalise."""
+    flat = full(targets).flatten(2).clamp(min=0)
     total = flat.sum(-1)
     return flat / total[..., None].clamp(min=1e-6), (total > 1e-3).to(flat.dtype)
