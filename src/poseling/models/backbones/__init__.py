@@ -1,0 +1,50 @@
+"""The backbones by name. Each takes pictures (B, 3, H, W), gives four maps, at strides 4, 8, 16 and 32, and says how many `channels` they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from torch import nn
+
+from poseling.geometry import Size
+from poseling.models.backbones.efficientnet_lite import EfficientNetLite
+from poseling.models.backbones.mobilenet import MobileNetV2, MobileNetV3
+from poseling.models.backbones.pelee import PeleeNet
+from poseling.models.backbones.resnet import ResNet
+
+# The size of the pictures, (W, H), is for those whose position embedding depends on it; convolutions do without.
+BACKBONES: dict[str, Callable[[Size], nn.Module]] = {
+    "resnet50": lambda size: ResNet(50),
+    "resnet101": lambda size: ResNet(101),
+    "resnet152": lambda size: ResNet(152),
+    "peleenet": lambda size: PeleeNet(),
+    "mobilenetv2": lambda size: MobileNetV2(1.0),
+    "mobilenetv2_050": lambda size: MobileNetV2(0.5),
+    "mobilenetv3_large": lambda size: MobileNetV3(large=True),
+    "mobilenetv3_small": lambda size: MobileNetV3(large=False),
+    "efficientnet_lite0": lambda size: EfficientNetLite(0),
+    "efficientnet_lite1": lambda size: EfficientNetLite(1),
+    "efficientnet_lite2": lambda size: EfficientNetLite(2),
+}
+
+
+def build(name: str, size: Size) -> nn.Module:
+    """The backbone called `name` for pictures of `size` (W, H), with random weights.
+
+    ValueError if none has that name, or if a side is no multiple of the last map's stride, 32.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"no backbone is called {name!r}; there is {', '.join(BACKBONES)}")
+    if size[0] % 32 or size[1] % 32:
+        raise ValueError(f"{name} takes pictures whose sides are multiples of 32, and not {size[0]}x{size[1]}; try {_near(size[0])}x{_near(size[1])}")
+    return BACKBONES[name](size)
+
+
+def channels(backbone: nn.Module) -> tuple[int, ...]:
+    """The channels of a backbone's maps, the finest first."""
+    return cast("tuple[int, ...]", backbone.channels)
+
+
+def _near(side: int) -> int:
+    return max(round(side / 32), 1) * 32
