@@ -6,7 +6,6 @@ exchange makes the finest map only, since nothing reads the others.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,13 +19,13 @@ def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> 
 
 
 class Bottleneck(nn.Module):
-    """Residual block of ResNet-50, (B, in, H, W) -> (B, 256, H, W), its 3x3 with 64 channels."""
+    """Residual block of ResNet-50, (B, in, H, W) -> (B, out, H, W), its 3x3 at a quarter of the width of its output."""
 
-    def __init__(self, channels_in: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        middle = STEM_CHANNELS // 4
-        self.body = nn.Sequential(*_conv(channels_in, middle, 1), nn.ReLU(), *_conv(middle, middle, 3), nn.ReLU(), *_conv(middle, STEM_CHANNELS, 1))
-        self.skip = nn.Identity() if channels_in == STEM_CHANNELS else nn.Sequential(*_conv(channels_in, STEM_CHANNELS, 1))
+        middle = channels_out // 4
+        self.body = nn.Sequential(*_conv(channels_in, middle, 1), nn.ReLU(), *_conv(middle, middle, 3), nn.ReLU(), *_conv(middle, channels_out, 1))
+        self.skip = nn.Identity() if channels_in == channels_out else nn.Sequential(*_conv(channels_in, channels_out, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.body(x) + self.skip(x))
@@ -44,15 +43,15 @@ class Basic(nn.Module):
 
 
 class Stem(nn.Module):
-    """Pictures (B, 3, H, W) -> (B, 256, H/4, W/4): two 3x3 convolutions of stride 2 and four bottlenecks, HRNet's first stage."""
+    """Pictures (B, 3, H, W) -> (B, `channels`, H/4, W/4): two 3x3 convolutions of stride 2 and four bottlenecks, HRNet's first stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = STEM_CHANNELS) -> None:
         super().__init__()
         self.convs = nn.Sequential(*_conv(3, 64, 3, 2), nn.ReLU(), *_conv(64, 64, 3, 2), nn.ReLU())
-        self.blocks = nn.Sequential(Bottleneck(64), *(Bottleneck(STEM_CHANNELS) for _ in range(BLOCKS - 1)))
+        self.blocks = nn.Sequential(Bottleneck(64, channels), *(Bottleneck(channels, channels) for _ in range(BLOCKS - 1)))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return torch.as_tensor(self.blocks(self.convs(pictures)))
+        return self.blocks(self.convs(pictures))
 
 
 def _up(channels_in: int, channels_out: int, times: int) -> nn.Module:
@@ -96,19 +95,18 @@ class Module(nn.Module):
 
 
 class HRNet(nn.Module):
-    """Pictures (B, 3, H, W) -> (B, width, H/4, W/4); H and W are multiples of 16.
+    """Pictures (B, 3, H, W) -> (B, width, H/4, W/4); H and W are multiples of 16. `stem` is the width of the first stage.
 
+    >>> import torch
     >>> HRNet(32).eval()(torch.zeros(1, 3, 64, 32)).shape
     torch.Size([1, 32, 16, 8])
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, stem: int = STEM_CHANNELS) -> None:
         super().__init__()
         channels = (width, 2 * width, 4 * width)
-        self.stem = Stem()
-        self.enter2 = nn.ModuleList(
-            nn.Sequential(*_conv(STEM_CHANNELS, c, 3, stride), nn.ReLU()) for c, stride in zip(channels[:2], (1, 2), strict=True)
-        )
+        self.stem = Stem(stem)
+        self.enter2 = nn.ModuleList(nn.Sequential(*_conv(stem, c, 3, stride), nn.ReLU()) for c, stride in zip(channels[:2], (1, 2), strict=True))
         self.stage2 = Module(channels[:2])
         self.enter3 = nn.Sequential(*_conv(channels[1], channels[2], 3, 2), nn.ReLU())
         self.stage3 = nn.ModuleList(Module(channels, finest=m == MODULES - 1) for m in range(MODULES))
@@ -119,4 +117,4 @@ class HRNet(nn.Module):
         maps = [*maps, self.enter3(maps[-1])]
         for module in self.stage3:
             maps = module(maps)
-        return torch.as_tensor(maps[0])
+        return maps[0]
