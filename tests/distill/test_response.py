@@ -1,15 +1,30 @@
 """The losses by loops, by SciPy and by torch's own functions, and by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 from scipy.stats import entropy
 from torch.nn import functional as F
 
+from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
-from poseling.distill.response import LOSSES, coordinate, kl, mse
+from poseling.codecs.simcc import SimCC
+from poseling.distill.response import (
+    LOSSES,
+    coordinate,
+    kl,
+    mse,
+    score_at_prediction,
+    simcc_kl,
+    simcc_logits,
+    simulated_heatmap,
+    smooth_l1,
+)
 
 
 def case(seed, b=3, s=2, k=4, h=5, w=6):
@@ -120,3 +135,178 @@ def test_stacks_are_summed_and_people_and_joints_averaged(seed, name):
     by_joint = sum(loss(outputs[:, :, k : k + 1], target[:, k : k + 1], weight[:, k : k + 1]) for k in range(4)) / 4
     for other in (by_stack, by_person, by_joint):
         torch.testing.assert_close(loss(outputs, target, weight), other)
+
+
+# SimCC
+
+
+def bins(seed=0, columns=6, rows=9):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(3, 2, 4, columns + rows)), random.uniform(0, 1, (3, 4, columns + rows)), random.choice([0.0, 0.3, 1.0], (3, 4))
+
+
+@pytest.mark.parametrize("beta", [1.0, 10.0])
+def test_simcc_kl_is_scipys_of_each_axis(beta):
+    outputs, target, weight = bins()
+    soft = np.exp(beta * outputs)
+    expected = sum(
+        weight[b, k] * entropy(target[b, k, axis], soft[b, s, k, axis])  # it normalises both
+        for axis in (slice(0, 6), slice(6, 15))
+        for b in range(3)
+        for s in range(2)
+        for k in range(4)
+    )
+    assert simcc_kl(*tensors(outputs, target, weight), columns=6, beta=beta).item() == pytest.approx(expected / 12, rel=1e-9)
+
+
+def test_simcc_logits_is_torchs_of_each_axis():
+    """DWPose: for each axis the divergence, over joints summed and then divided by them, over people averaged."""
+    outputs, teacher, _ = tensors(*bins())
+    expected = 0.0
+    for axis in (slice(0, 6), slice(6, 15)):
+        log = (10 * outputs[:, 0, :, axis]).reshape(12, -1).log_softmax(1)
+        expected += F.kl_div(log, (10 * teacher[..., axis]).reshape(12, -1).softmax(1), reduction="batchmean").item()
+    assert simcc_logits(outputs[:, :1], teacher, torch.ones(3, 4), columns=6).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_simcc_is_learnt_where_the_codec_reads_its_target():
+    codec = SimCC((32, 48))
+    targets, weight = codec.encode(torch.tensor([[[12.3, 33.0], [20.0, 7.5]]], dtype=torch.float64), torch.ones(1, 2))
+    outputs = targets.clamp(min=1e-300).log()[:, None]
+    columns = codec.bins[0]
+    assert simcc_kl(outputs, targets, weight, columns=columns).item() == pytest.approx(0, abs=1e-9)
+    assert simcc_logits(outputs, outputs[:, 0], weight, columns=columns).item() == pytest.approx(0, abs=1e-9)
+    outputs[..., :columns] += 5  # no softmax over an axis sees this, one over parts of both does
+    assert simcc_kl(outputs, targets, weight, columns=columns).item() == pytest.approx(0, abs=1e-9)
+    assert simcc_kl(outputs, targets, weight, columns=columns - 20).item() > 0.1
+
+
+def test_an_axis_without_mass_weighs_nothing():
+    target = torch.zeros(1, 1, 15)
+    target[..., 8] = 1
+    outputs = torch.randn(1, 1, 1, 15, requires_grad=True)
+    simcc_kl(outputs, target, torch.ones(1, 1), columns=6).backward()
+    assert not outputs.grad[..., :6].any()
+    assert outputs.grad[..., 6:].all()
+
+
+@pytest.mark.parametrize("columns", [0, 15, 30])
+def test_both_axes_need_bins(columns):
+    outputs, target, weight = tensors(*bins())
+    with pytest.raises(ValueError, match="of the 15 bins"):
+        simcc_kl(outputs, target, weight, columns=columns)
+
+
+# DistilPose
+
+
+def points(seed=0, h=8, w=6):
+    """Outputs (3, 2, 4, 5), points (3, 4, 2), maps (3, 4, h, w) and weights."""
+    random = np.random.default_rng(seed)
+    outputs = np.concatenate([random.uniform(0.1, 0.9, (3, 2, 4, 2)), random.uniform(0.5, 2, (3, 2, 4, 2)), random.normal(size=(3, 2, 4, 1))], -1)
+    return tensors(outputs, random.uniform(0, 1, (3, 4, 2)), random.uniform(0, 1, (3, 4, h, w)), random.choice([0.0, 0.3, 1.0], (3, 4)))
+
+
+def test_smooth_l1_by_hand_on_both_sides_of_one():
+    outputs = torch.tensor([[[[3.0, 0.0, 9, 9, 9]]]])
+    # 3 - 1/2 along x and (1/2)^2 / 2 along y.
+    assert smooth_l1(outputs, torch.tensor([[[0.0, 0.5]]]), torch.ones(1, 1)).item() == pytest.approx((2.5 + 0.125) / 2)
+    outputs, target, _, _ = points()
+    assert smooth_l1(outputs[:, :1], target, torch.ones(3, 4)).item() == pytest.approx(
+        F.smooth_l1_loss(outputs[:, 0, :, :2], target).item(), rel=1e-9
+    )
+
+
+def test_simulated_heatmap_by_loops():
+    outputs, _, maps, weight = points()
+    total = 0.0
+    for b, s, k in np.ndindex(3, 2, 4):
+        x, y, sx, sy, _ = outputs[b, s, k].tolist()
+        squares = [
+            (np.exp(-((i - 5 * x) ** 2) / (2 * sx**2) - (j - 7 * y) ** 2 / (2 * sy**2)) - maps[b, k, j, i].item()) ** 2
+            for j in range(8)
+            for i in range(6)
+        ]
+        total += weight[b, k].item() * np.mean(squares)
+    assert simulated_heatmap(outputs, maps, weight).item() == pytest.approx(total / 12, rel=1e-5)
+
+
+def test_simulated_heatmap_draws_as_the_codec_does():
+    """The place is in the same geometry, and so is the width."""
+    codec = Heatmap((64, 96))
+    joints = torch.tensor([[[20.3, 50.0], [40.0, 11.9]]])
+    maps, weight = codec.encode(joints, torch.ones(1, 2))
+    targets, _ = Coordinates((64, 96)).encode(joints, torch.ones(1, 2))
+    outputs = torch.cat([targets, torch.full((1, 2, 2), codec.sigma), torch.zeros(1, 2, 1)], -1)[:, None]
+    assert simulated_heatmap(outputs, maps, weight).item() == pytest.approx(0, abs=1e-10)
+    outputs[..., 4] = 9.21  # a sigmoid of 0.9999
+    assert score_at_prediction(outputs, maps, weight).item() < 0.04  # between its pixels the top is read a little low
+    assert smooth_l1(outputs, targets, weight).item() == 0
+
+
+def test_a_gaussian_far_outside_weighs_nothing():
+    outputs = torch.tensor([[[[3.0, 0.5, 1.0, 1.0, 0.0], [1.2, 0.5, 1.0, 1.0, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]]], requires_grad=True)
+    loss = simulated_heatmap(outputs, torch.ones(1, 3, 8, 6), torch.ones(1, 3))
+    loss.backward()
+    assert not outputs.grad[0, 0, 0].any()  # ten pixels to the right
+    assert outputs.grad[0, 0, 1, 0] > 0  # one pixel to the right: a map that is bright within calls it back
+    assert outputs.grad.isfinite().all()  # a width of 0
+
+
+def test_the_score_learns_the_map_between_its_pixels():
+    """SciPy's linear interpolation, 0 outside, and no slope for the place."""
+    outputs, _, maps, weight = points()
+    outputs[0, 0, 0, 0], outputs[1, 0, 1, 1] = 1.01, -0.2
+    outputs.requires_grad_()
+    total = 0.0
+    for b, s, k in np.ndindex(3, 2, 4):
+        x, y, _, _, score = outputs[b, s, k].tolist()
+        read = map_coordinates(maps[b, k].numpy(), [[7 * y], [5 * x]], order=1)[0] if 0 <= x <= 1 and 0 <= y <= 1 else 0.0
+        total += weight[b, k].item() * abs(1 / (1 + np.exp(-score)) - read)
+    loss = score_at_prediction(outputs, maps, weight)
+    assert loss.item() == pytest.approx(total / 12, rel=1e-9)
+    loss.backward()
+    assert not outputs.grad[..., :4].any()
+    assert outputs.grad[..., 4].any()
+
+
+# All of them
+
+
+def every():
+    """Each loss with outputs and targets that it takes, of 3 people, 2 stages and 4 joints."""
+    heatmaps, simcc, coordinates = tensors(*case(0)[:2]), tensors(*bins()[:2]), points()
+    return [
+        *((loss, *heatmaps) for loss in LOSSES.values()),
+        *((partial(loss, columns=6), *simcc) for loss in (simcc_kl, simcc_logits)),
+        (smooth_l1, *coordinates[:2]),
+        *((loss, coordinates[0], coordinates[2]) for loss in (simulated_heatmap, score_at_prediction)),
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(every())))
+def test_people_may_be_weighed_whole(number):
+    loss, outputs, targets = every()[number]
+    people = torch.tensor([1.0, 0.0, 0.3], dtype=torch.float64)
+    assert loss(outputs, targets, people).item() == pytest.approx(loss(outputs, targets, people[:, None].expand(3, 4)).item(), rel=1e-12)
+    alone = sum(w * loss(outputs[b : b + 1], targets[b : b + 1], torch.ones(1, 4)).item() for b, w in enumerate(people.tolist())) / 3
+    assert loss(outputs, targets, people).item() == pytest.approx(alone, rel=1e-6)
+
+
+@pytest.mark.parametrize("number", range(len(every())))
+def test_without_weight_there_is_no_loss_and_no_slope(number):
+    loss, outputs, targets = every()[number]
+    outputs.requires_grad_()
+    value = loss(outputs, targets, torch.zeros(3, 4))
+    value.backward()
+    assert value.item() == 0
+    assert not outputs.grad.any()
+
+
+@pytest.mark.parametrize("number", range(len(every())))
+def test_half_precision_is_reckoned_in_full(number):
+    loss, outputs, targets = every()[number]
+    outputs, targets = outputs.half(), targets.half()
+    value = loss(outputs, targets, torch.ones(3, 4))
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(loss(outputs.double(), targets.double(), torch.ones(3, 4)).item(), rel=1e-4)

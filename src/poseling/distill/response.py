@@ -92,8 +92,8 @@ def smooth_l1(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     >>> round(smooth_l1(torch.tensor([[[[0.5, 0.5]]]]), torch.tensor([[[0.1, 0.5]]]), torch.ones(1, 1)).item(), 4)  # (0.4^2 / 2 + 0) / 2
     0.04
     """
-    difference = full(outputs[..., :2])
-    return _reduce(F.smooth_l1_loss(difference, full(targets)[:, None].expand_as(difference), reduction="none").mean(-1), weight)
+    points = full(outputs[..., :2])
+    return _reduce(F.smooth_l1_loss(points, full(targets)[:, None].expand_as(points), reduction="none").mean(-1), weight)
 
 
 def simulated_heatmap(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
