@@ -16,7 +16,7 @@ from poseling.distill.response import full
 def rkd_distance(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
     """Smooth L1 between the distances of all pairs of people, each network's in parts of its own mean distance (RKD-D, Park et al., CVPR 2019).
 
-    Averaged over all B^2 pairs, those with themselves too, as the authors' code does. Their factor is 25.
+    Averaged over all B^2 pairs, those with themselves too, as the authors' code does. Its factor is 1 where they learn metrics.
 
     >>> student, teacher = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [2.0], [4.0]])  # 1 2 3 in parts of 2, 2 2 4 in parts of 8/3
     >>> round(rkd_distance(student, teacher, torch.ones(3)).item(), 4)  # two of each: (1/4)^2 / 2, (1/4)^2 / 2 and 0, of 9
@@ -30,7 +30,7 @@ def rkd_distance(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
 def rkd_angle(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
     """Smooth L1 between the cosines of the angles at each person between the ways to every two others (RKD-A, Park et al., CVPR 2019).
 
-    Averaged over all B^3 triples, as the authors' code does. Their factor is 50. Takes B^3 numbers of memory.
+    Averaged over all B^3 triples, as the authors' code does. Its factor is 2 where they learn metrics. Takes B^3 numbers of memory.
     """
     triples = weight[:, None, None] * weight[:, None] * weight
     ours, theirs = (_products(_unit(_ways(feature))) for feature in (student, teacher))
@@ -40,7 +40,7 @@ def rkd_angle(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
 def similarity_preserving(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
     """1 / B^2 times ||G_t - G_s||^2, G the matrix of the people's inner products, each row of length 1 (SP, Tung and Mori, ICCV 2019).
 
-    Features (B, ...) are taken whole. Their factor is 3000.
+    Features (B, ...) are taken whole.
 
     >>> student, teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[3.0], [4.0]])  # rows (1, 0), (0, 1) and twice (0.6, 0.8)
     >>> round(similarity_preserving(student, teacher, torch.ones(2)).item(), 4)  # (0.4^2 + 0.8^2 + 0.6^2 + 0.2^2) / 4
