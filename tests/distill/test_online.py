@@ -67,7 +67,7 @@ def test_without_weight_and_in_half_precision():
 
 
 def test_ramp_up():
-    """At epoch 30 of the authors' 60 exp(-5/4); from 60 on 1."""
+    """At epoch 45 of the authors' 90 exp(-5/4); from 90 on 1."""
     assert ramp_up(0.0) == pytest.approx(math.exp(-5))
-    assert ramp_up(30 / 140) == pytest.approx(math.exp(-1.25))
-    assert ramp_up(60 / 140) == ramp_up(1.0) == ramp_up(0.0, over=0.0) == 1.0
+    assert ramp_up(45 / 150) == pytest.approx(math.exp(-1.25))
+    assert ramp_up(90 / 150) == ramp_up(1.0) == ramp_up(0.0, over=0.0) == 1.0

@@ -32,8 +32,8 @@ def okdhp(outputs: Tensor, weight: Tensor, *, temperature: float = 1.0, detach: 
     return temperature**2 * (divergence * joints_weight(weight)[:, None]).sum((1, 2)).mean()
 
 
-def ramp_up(done: float, over: float = 60 / 140) -> float:
-    """exp(-5 (1 - t)^2), t going from 0 to 1 in the first part `over` of the run (Laine and Aila, ICLR 2017); the authors' 60 of their 140 epochs.
+def ramp_up(done: float, over: float = 90 / 150) -> float:
+    """exp(-5 (1 - t)^2), t going from 0 to 1 in the first part `over` of the run (Laine and Aila, ICLR 2017); 90 of 150 epochs in the authors' script.
 
     >>> [round(ramp_up(done, over=0.5), 4) for done in (0.0, 0.25, 0.5, 1.0)]
     [0.0067, 0.2865, 1.0, 1.0]
