@@ -1,6 +1,8 @@
 """SimpleBaseline: a backbone, three deconvolutions, a 1x1 convolution (Xiao et al., "Simple baselines for human pose estimation and tracking", ECCV 2018).
 
-At 256x192 with 17 joints, on ResNet-50, 101 and 152, it has 34.0 M, 53.0 M and 68.6 M parameters and 8.9, 12.4 and 15.7 GMAC.
+At 256x192 with 17 joints, on ResNet-50, 101 and 152, it has 34.0 M, 53.0 M and 68.6 M parameters and 5.4, 9.1 and 12.7 GMAC. The 8.9, 12.4 and 15.7
+"GFLOPs" that papers since HRNet quote are the same networks counted another way: deconvolutions as if each output pixel took all 16 products of its kernel,
+where it takes 4, and a G of 2^30.
 `simple_baseline-50` is the paper's on ResNet-50; `simple_baseline-BACKBONE` puts the same decoder on any other.
 """
 

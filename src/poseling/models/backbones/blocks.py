@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
@@ -64,9 +65,10 @@ def divisible(channels: float, divisor: int = 8) -> int:
 
 
 def initialise(network: nn.Module) -> None:
-    """He's normal initialisation, by what goes out, of all convolutions, as all these papers' networks have it."""
+    """He's normal initialisation, by what goes out, of all convolutions; a depthwise one counts what its own group gives, as in EfficientNet."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
