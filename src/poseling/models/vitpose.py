@@ -6,8 +6,18 @@ The transformer is that of `transformers` (`VitPoseBackbone`), which is imported
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from poseling.geometry import Size
+
+if TYPE_CHECKING:
+    from transformers import VitPoseBackboneConfig, VitPoseConfig
 
 WIDTH = 256  # of the classic decoder, whatever the width of its input
 INIT = 0.001  # standard deviation of a decoder's weights at the start, as in SimpleBaseline (Xiao et al., ECCV 2018), from which the decoder comes
@@ -60,3 +70,139 @@ def _start(decoder: nn.Module) -> None:
             nn.init.normal_(module.weight, std=INIT)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+# Name: dim, layers, heads, and the channels of an expert in ViTPose++ (those of the published checkpoints: a quarter of dim).
+VARIANTS = {
+    "t": (192, 12, 3, 48),  # ours, for tests and for work without a GPU; no paper has it
+    "s": (384, 12, 12, 96),
+    "b": (768, 12, 12, 192),
+    "l": (1024, 24, 16, 256),
+    "h": (1280, 32, 16, 320),
+}
+EXPERTS = 6  # ViTPose++ was trained on six data sets, COCO the first
+PATCH = 16
+
+
+class Transformer(nn.Module):
+    """The vision transformer of `transformers`: pictures (B, 3, H, W) to a map (B, D, H/16, W/16), normalised; `size` (W, H) is the only one it takes.
+
+    `dataset` chooses the expert of a ViTPose++ and is 0, COCO, unless set.
+    """
+
+    def __init__(self, config: VitPoseBackboneConfig) -> None:
+        from transformers import VitPoseBackbone  # four seconds, which only those pay who build one
+
+        super().__init__()
+        self.vit = VitPoseBackbone(config)
+        height, width = (int(s) for s in config.image_size)  # type: ignore[union-attr]  # from a config file they are a list
+        self.grid = height // PATCH, width // PATCH
+        self.experts, self.dataset = config.num_experts, 0
+
+    def forward(self, pictures: Tensor, token: Tensor | None = None) -> Tensor:
+        """`token` (1, 1, D) goes through all layers behind the visual tokens and is dropped at the end; it has no place, so no position embedding."""
+        tokens = self.vit.embeddings(pictures)
+        if token is not None:
+            tokens = torch.cat([tokens, token.to(tokens.dtype).expand(tokens.shape[0], -1, -1)], 1)
+        dataset = torch.full_like(tokens[:, 0, 0], self.dataset, dtype=torch.long) if self.experts > 1 else None
+        for layer in self.vit.encoder.layer:
+            tokens = layer(tokens, dataset)
+        tokens = self.vit.layernorm(tokens[:, : self.grid[0] * self.grid[1]])
+        return tokens.transpose(1, 2).unflatten(2, self.grid)
+
+
+class ViTPose(nn.Module):
+    """Pictures (B, 3, H, W) to heatmaps (B, 1, K, H/4, W/4), H and W as in `config`.
+
+    `backbone` gives a map (B, D, H/16, W/16), which passes through `visual_tokens` as (B, T, D) and through `features` as it is to `head`, the decoder.
+
+    A `token`, if it has one, is appended to the visual tokens (ViTPose, "transferability": a teacher's knowledge token). See `add_token`.
+    """
+
+    def __init__(self, config: VitPoseConfig) -> None:
+        super().__init__()
+        inner = cast("VitPoseBackboneConfig", config.backbone_config)
+        self.dim = inner.hidden_size
+        self.backbone = Transformer(inner)
+        self.visual_tokens, self.features = nn.Identity(), nn.Identity()
+        self.head = DECODERS["simple" if config.use_simple_decoder else "classic"](self.dim, cast(int, config.num_labels))
+        self.token: nn.Parameter | None = None
+        self.token_projection: nn.Module = nn.Identity()
+
+    def add_token(self, token: Tensor | None = None) -> None:
+        """Appends a token to the visual tokens from now on: a new one, which learns, or a copy of `token` (1, 1, D'), which does not.
+
+        The paper learns the token with a frozen teacher and gives it, frozen, to the student. It does not say what to do where their widths differ, as they
+        do from L to B; here a linear projection, which learns, leads from D' to D. ValueError if `token` has another shape.
+        """
+        like = next(self.parameters())
+        if token is None:
+            self.token = nn.Parameter(nn.init.trunc_normal_(like.new_empty(1, 1, self.dim), std=0.02))
+            self.token_projection = nn.Identity()
+            return
+        if token.ndim != 3 or token.shape[:2] != (1, 1):
+            raise ValueError(f"a knowledge token has the shape (1, 1, D), not {tuple(token.shape)}; give the teacher's `token`")
+        self.token = nn.Parameter(token.detach().clone().to(like), requires_grad=False)
+        width = token.shape[2]
+        self.token_projection = nn.Identity() if width == self.dim else nn.Linear(width, self.dim).to(like)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        x = self.backbone(pictures, None if self.token is None else self.token_projection(self.token))
+        tokens = self.visual_tokens(x.flatten(2).transpose(1, 2))
+        x = self.features(tokens.transpose(1, 2).unflatten(2, x.shape[2:]))
+        return self.head(x)[:, None]
+
+
+def build(variant: str, joints: int, size: Size, experts: int = 1) -> ViTPose:
+    """The network `vitpose-VARIANT` for inputs of `size` (W, H), multiples of 16, with random weights.
+
+    VARIANT is t, s, b, l or h, then `-simple` for the simple decoder, then `-token` for a knowledge token that learns, or `-token1024` for the frozen one of a
+    teacher that is 1024 wide. ValueError that says so.
+    """
+    match = re.fullmatch(r"([a-z])(-simple)?(?:-token([1-9]\d*)?)?", variant)
+    family = "vitpose" if experts == 1 else "vitpose_plus"
+    if match is None or match[1] not in VARIANTS:
+        raise ValueError(f"{family}-{variant}: name one of {', '.join(VARIANTS)}, then if you like -simple, then -token, as in {family}-b-simple")
+    if any(s <= 0 or s % PATCH for s in size):
+        raise ValueError(f"{family}-{variant}: input size {size} is not a multiple of {PATCH}")
+    network = ViTPose(configuration(match[1], joints, size, simple=match[2] is not None, experts=experts))
+    if "-token" in variant:
+        network.add_token(torch.zeros(1, 1, int(match[3])) if match[3] else None)
+    return network
+
+
+def build_plus(variant: str, joints: int, size: Size) -> ViTPose:
+    """The network `vitpose_plus-VARIANT` (ViTPose++), whose feed-forward layers have an expert for each of six data sets; else as `build`."""
+    return build(variant, joints, size, EXPERTS)
+
+
+def configuration(variant: str, joints: int, size: Size, simple: bool = False, experts: int = 1) -> VitPoseConfig:
+    """What `transformers` needs to know of a network in VARIANTS for inputs of `size` (W, H)."""
+    from transformers import VitPoseBackboneConfig, VitPoseConfig
+
+    dim, layers, heads, part = VARIANTS[variant]
+    backbone = VitPoseBackboneConfig(  # type: ignore[call-arg]  # it takes `out_indices`, without which it complains
+        image_size=[size[1], size[0]],
+        hidden_size=dim,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_experts=experts,
+        part_features=part,
+        out_indices=[layers],
+    )
+    return VitPoseConfig(backbone_config=backbone, num_labels=joints, use_simple_decoder=simple)  # type: ignore[call-arg]
+
+
+def name(config: VitPoseConfig) -> str:
+    """The zoo's name of a network; of one that the zoo has not, `vitpose` with its width, layers and heads, as in `vitpose 32x2x4`."""
+    inner = cast("VitPoseBackboneConfig", config.backbone_config)
+    shape = inner.hidden_size, inner.num_hidden_layers, inner.num_attention_heads
+    for variant, (*known, part) in VARIANTS.items():
+        if shape == tuple(known) and inner.num_experts in (1, EXPERTS) and (inner.num_experts == 1 or inner.part_features == part):
+            return f"vitpose{'_plus' if inner.num_experts > 1 else ''}-{variant}{'-simple' if config.use_simple_decoder else ''}"
+    return f"vitpose {'x'.join(str(s) for s in shape)}"
+
+
+def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a `VitPoseForPoseEstimation` under the names of a `ViTPose` of the same configuration."""
+    return {re.sub(r"^backbone\.", "backbone.vit.", name): tensor for name, tensor in state.items()}

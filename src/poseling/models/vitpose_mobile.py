@@ -64,7 +64,7 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     if any(s % 32 for s in size):
         raise ValueError(f"vitpose_mobile-{variant}: input size {size} is not a multiple of 32")
     backbone = backbones.build(name, size)
-    return ViTPoseMobile(backbone, backbone.channels, joints, decoder or "classic", int(width or WIDTH))
+    return ViTPoseMobile(backbone, backbones.channels(backbone), joints, decoder or "classic", int(width or WIDTH))
 
 
 def copy_decoder(student: nn.Module, teacher: nn.Module) -> None:
