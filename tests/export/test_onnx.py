@@ -15,10 +15,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from poseling.codecs import codec
+from poseling.codecs import Codec, Coordinates, SimCC, codec
 from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.picture import normalise
 from poseling.export import onnx as exporting
+from poseling.export import parity
 from poseling.export.onnx import Deployed, export
 from poseling.export.parity import Parity, ParityError
 from poseling.geometry import Crop
@@ -85,7 +86,7 @@ class Pool(nn.Module):
 
 @pytest.fixture
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(zoo.MODELS, "pool", lambda variant, joints: Pool(joints))
+    monkeypatch.setitem(zoo.MODELS, "pool", lambda variant, joints, size: Pool(joints))
     return tmp_path / "pool.safetensors"
 
 
@@ -237,3 +238,57 @@ def test_the_last_stack_is_the_answer():
     spec = replace(SPEC, codec=Heatmap(SIZE, decoding="plain").fields())
     xy, _ = Deployed(Two(), spec)(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
     assert xy == pytest.approx(63)
+
+
+TALL = (192, 256)  # (W, H), as most networks for people have it
+
+
+class Sums(nn.Module):
+    """(B, 3, 256, 192) to the bins of SimCC: fourteen mixtures of the colours, summed over rows and over columns, each sum in two bins."""
+
+    def __init__(self, joints: int) -> None:
+        super().__init__()
+        self.mixture = Pool(joints).mixture
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        mixed = 20 * nn.functional.conv2d(pictures, self.mixture)
+        smooth = (nn.functional.avg_pool1d(line, 15, stride=1, padding=7, count_include_pad=False) for line in (mixed.mean(2), mixed.mean(3)))
+        return torch.cat([line.repeat_interleave(2, -1) for line in smooth], -1)[:, None]
+
+
+class Numbers(nn.Module):
+    """(B, 3, 256, 192) to five numbers a joint, from the mean colour of a corner."""
+
+    def __init__(self, joints: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.from_numpy(np.random.default_rng(0).normal(size=(3, joints * 5)).astype(np.float32)))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        numbers = (pictures[:, :, :40, :40].mean((2, 3)) @ self.weight).view(pictures.shape[0], 1, -1, 5)
+        return torch.cat([numbers[..., :2].sigmoid(), nn.functional.softplus(numbers[..., 2:4]), numbers[..., 4:]], -1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "network"),
+    [(SimCC(TALL), Sums), (SimCC(TALL, decoding="plain", unbiased=False), Sums), (Coordinates(TALL), Numbers)],
+    ids=["simcc", "simcc-plain", "coordinates"],
+)
+def test_other_codecs_export_alike(how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(zoo.MODELS, "stub", lambda variant, joints, size: network(joints))
+    path = tmp_path / "stub.safetensors"
+    checkpoint.save(path, network(14), replace(SPEC, model="stub-", codec=how.fields(), size=TALL))
+    with pytest.raises(ValueError, match=r"stub-: --raw gives heatmaps, but a network with the codec (simcc|coordinates) has none"):
+        export(path, path.with_suffix(".onnx"), raw=True)
+    assert not path.with_suffix(".onnx").exists()
+    found = export(path, path.with_suffix(".onnx"))
+    assert found.compared == 32 * 14
+    for batch in (1, 5):
+        crops = parity.synthetic(TALL, batch, seed=7)
+        said, (xy, score) = run(path.with_suffix(".onnx"), crops), torch_says(path, crops)
+        assert said.keys() == {"xy", "score"}
+        np.testing.assert_allclose(said["xy"], xy, atol=0.01)
+        np.testing.assert_allclose(said["score"], score, atol=1e-4)
+    spec = PoseSpec.from_json({e.key: e.value for e in onnx.load(path.with_suffix(".onnx")).metadata_props}[KEY])
+    assert codec(spec.codec) == how
+    assert Network(path.with_suffix(".onnx")).spec == spec

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from poseling.codecs.heatmap import Heatmap
+from poseling.codecs import Coordinates, Heatmap, SimCC
 from poseling.export import parity
 from poseling.export.parity import ParityError, check
 
@@ -166,6 +166,19 @@ def test_a_second_peak_excuses_no_other_place():
     for column, explained in ((4, True), (20, True), (5, False), (19, False)):
         answer = np.full((128, 3, 2), (column, 8), np.float32)
         assert parity._noise_explains(CODEC, outputs, answer, far, 0.05)[0, 0] == explained
+
+
+def test_equal_bins_excuse_too_and_points_never():
+    simcc = SimCC((8, 8), split=1, sigma=1.0, decoding="plain", unbiased=False)
+    outputs = torch.zeros(2, 3, 16)
+    outputs[..., [2, 6, 12]] = 10  # along x bins 2 and 6 are equally likely, along y it is 4
+    far = np.array([[True, False, False], [False, False, True]])
+    for column, explained in ((2, True), (6, True), (3, False)):
+        answer = np.full((2, 3, 2), (column, 4), np.float32)
+        np.testing.assert_array_equal(parity._noise_explains(simcc, outputs, answer, far, 0.05)[far], explained)
+    points = torch.zeros(2, 3, 5)
+    points[..., 4] = 1e4  # a large logit is no reason to be somewhere else
+    assert not parity._noise_explains(Coordinates((8, 8)), points, np.zeros((2, 3, 2), np.float32), far, 0.05).any()
 
 
 def test_windows_of_one_picture_differ_and_the_first_is_all_of_it(tmp_path: Path):

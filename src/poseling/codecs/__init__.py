@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
 
+from torch import Tensor
+
+from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.simcc import SimCC
+from poseling.geometry import Size
 
-__all__ = ["CODECS", "Heatmap", "codec"]
-
-CODECS = {"heatmap": Heatmap}
+__all__ = ["CODECS", "Codec", "Coordinates", "Heatmap", "SimCC", "codec"]
 
 
-def codec(fields: dict[str, Any]) -> Heatmap:
+class Codec(Protocol):
+    """What stands between joints in input pixels and the numbers of a network. B people, K joints."""
+
+    @property
+    def kind(self) -> Literal["maps", "bins", "points"]:
+        """What a network's outputs are: maps (B, K, h, w), bins (B, K, X + Y) along both axes, or points (B, K, D)."""
+        ...
+
+    @property
+    def size(self) -> Size:
+        """(W, H) of the input."""
+        ...
+
+    @property
+    def heatmap(self) -> Heatmap:
+        """The Gaussians that `from_maps` takes, and that `maps` gives where it gives any: their size, pixel and sigma, and how they are decoded."""
+        ...
+
+    def fields(self) -> dict[str, Any]:
+        """What a PoseSpec records; `codec` makes the same codec of it."""
+        ...
+
+    def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints (B, K, 2) in input pixels and weights (B, K) to targets (B, K, ...) and weights (B, K), 0 for joints outside the input."""
+        ...
+
+    def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """A network's outputs (B, K, ...) to joints (B, K, 2) in input pixels and scores (B, K) in 0..1, NaN for a joint whose outputs hold NaN."""
+        ...
+
+    def maps(self, outputs: Tensor) -> Tensor | None:
+        """A network's outputs as Gaussians (B, K, h, w) with a peak of 1; None if they are no maps."""
+        ...
+
+    def from_maps(self, maps: Tensor) -> Tensor:
+        """A teacher's heatmaps (B, K, h, w), laid out as `heatmap` says, to what this codec's networks learn from them (B, K, ...)."""
+        ...
+
+
+CODECS: dict[str, Callable[..., Codec]] = {"heatmap": Heatmap, "simcc": SimCC, "coordinates": Coordinates}
+
+
+def codec(fields: dict[str, Any]) -> Codec:
     """The codec that a PoseSpec records; KeyError if its name is unknown."""
     fields = dict(fields)
     name = fields.pop("name")

@@ -10,8 +10,8 @@ flipping its heatmaps is the same; otherwise x / stride, as FPD and most hourgla
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ class Heatmap:
     >>> [round(v, 2) for v in xy[0, 0].tolist()]
     [100.3, 50.7]
     """
+
+    kind: ClassVar[Literal["maps"]] = "maps"
 
     size: Size
     stride: int = 4
@@ -60,6 +62,11 @@ class Heatmap:
         (width, height), (w, h) = self.size, self.map_size
         return (width - 1) / (w - 1), (height - 1) / (h - 1)
 
+    @property
+    def heatmap(self) -> Heatmap:
+        """What `maps` gives and `from_maps` takes: the same heatmaps as Gaussians, whatever the network's outputs are."""
+        return replace(self, softmax=False)
+
     def fields(self) -> dict[str, Any]:
         """What a PoseSpec records."""
         return {"name": "heatmap", **asdict(self), "size": list(self.size)}  # as JSON gives it back
@@ -86,6 +93,10 @@ class Heatmap:
         if not self.softmax:
             return outputs
         return outputs.flatten(2).softmax(-1).view_as(outputs) * (2 * torch.pi * self.sigma**2)
+
+    def from_maps(self, maps: Tensor) -> Tensor:
+        """The maps (B, K, h, w) themselves."""
+        return maps
 
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """A network's outputs (B, K, h, w) to joints (B, K, 2) in input pixels and scores (B, K), the height of the peak in 0..1.

@@ -1,6 +1,7 @@
 """A checkpoint as one ONNX file: normalisation, network and decoding in the graph, the PoseSpec in the metadata.
 
 Input `crops` (N, H, W, 3) uint8 RGB, N free. Outputs `xy` (N, K, 2) in input pixels and `score` (N, K); of a raw file `maps` (N, K, h, w).
+Any codec's networks export alike; only those with heatmaps export raw.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
 
     `raw` gives heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, 32 at least, are what parity is judged on: crops of
     people if you have them (`parity.windows` takes them from pictures); without them figures are drawn, and the result says so. `bound` in input
-    pixels. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do not fit, or `checkpoint` is none.
+    pixels. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do not fit, if `checkpoint` is none, or if it
+    is to be raw and gives no heatmaps.
     """
     if out.resolve() == checkpoint.resolve():
         raise ValueError(f"{out}: is the checkpoint itself; choose another name, for example {checkpoint.with_suffix('.onnx').name}")
     network, spec = checkpoints.load(checkpoint)
+    deployed = Deployed(network, spec, raw).eval()
     if crops is None:
         crops, source = parity.synthetic(spec.size), "synthetic"
     else:
@@ -46,7 +49,6 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
             raise ValueError(
                 f"crops are {crops.dtype} of shape {crops.shape}, expected uint8 (N, {spec.size[1]}, {spec.size[0]}, 3) for {checkpoint}"
             )
-    deployed = Deployed(network, spec, raw).eval()
     model = graph(deployed).SerializeToString()
     try:
         result = parity.check(deployed.outputs, deployed.codec, model, crops, bound, source)
@@ -59,23 +61,28 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
 class Deployed(nn.Module):
     """Crops (N, H, W, 3) uint8 RGB to joints (N, K, 2) in input pixels and scores (N, K), or to maps (N, K, h, w) if `raw`.
 
-    `spec` is the contract of the file, `codec` reads the network's outputs.
+    `spec` is the contract of the file, `codec` reads the network's outputs. ValueError if it is to be raw and the codec has no maps.
     """
 
     def __init__(self, network: nn.Module, spec: PoseSpec, raw: bool = False) -> None:
         super().__init__()
         self.network, self.raw, self.codec = network, raw, codec(spec.codec)
+        if raw and self.codec.kind != "maps":
+            raise ValueError(
+                f"{spec.model}: --raw gives heatmaps, but a network with the codec {spec.codec['name']} has none; export it without --raw"
+            )
         # Raw maps are past the softmax: whoever decodes them by the file's own codec must not do it again.
-        fields = replace(self.codec, softmax=False).fields() if raw else spec.codec
+        fields = self.codec.heatmap.fields() if raw else spec.codec
         self.spec = replace(spec, codec=fields, outputs=("maps",) if raw else ("xy", "score"))
 
     def outputs(self, crops: Tensor) -> Tensor:
-        """(N, K, h, w) as the network's last stack gives them."""
+        """(N, K, ...) as the network's last stack gives them."""
         return torch.as_tensor(self.network(normalise(crops, self.spec))[:, -1])
 
     def forward(self, crops: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         outputs = self.outputs(crops)
-        return self.codec.maps(outputs) if self.raw else self.codec.decode(outputs)
+        maps = self.codec.maps(outputs) if self.raw else None
+        return self.codec.decode(outputs) if maps is None else maps
 
 
 def graph(deployed: Deployed) -> onnx.ModelProto:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from poseling.codecs.heatmap import Heatmap
+from poseling.codecs import Codec
 from poseling.files import read_picture
 from poseling.geometry import Crop, Size
 
@@ -22,7 +22,7 @@ FLOOR = 0.01  # a peak below a hundredth of a Gaussian is no answer, and where i
 ENOUGH = 0.1  # the part of all joints that must be above the floor, else nothing was compared
 MAX_SCORE = 1e-3  # scores are in 0..1
 VARIED = 10  # joints must move by this many bounds from crop to crop, else a wrong picture would look right
-NOISE = 1e-5  # of a heatmap's range: ten times what PyTorch and ONNX Runtime were seen to differ by (docs/export.md)
+NOISE = 1e-5  # of an output's range: ten times what PyTorch and ONNX Runtime were seen to differ by (docs/export.md)
 JUMPS = 0.01  # the part of the compared joints that may jump between two peaks of the same height, or one joint
 DRAWS = 16
 
@@ -60,7 +60,7 @@ class Parity:
 
 def check(
     network: Callable[[Tensor], Tensor],
-    codec: Heatmap,
+    codec: Codec,
     model: bytes,
     crops: NDArray[np.uint8],
     bound: float = 0.05,
@@ -68,13 +68,13 @@ def check(
 ) -> Parity:
     """PyTorch against ONNX Runtime on `crops` (N, H, W, 3) uint8 RGB, both in fp32 on the CPU.
 
-    `network` takes crops to outputs (N, K, h, w), which `codec` decodes; `model` is the ONNX file's content, with outputs `xy` and `score`, or `maps`
+    `network` takes crops to outputs (N, K, ...), which `codec` decodes; `model` is the ONNX file's content, with outputs `xy` and `score`, or `maps`
     for a raw one. ValueError for fewer than 32 crops. ParityError with all the numbers if a joint is more than `bound` input pixels off, a score more
     than 0.001, if too few joints have a score to be compared, or if the joints move too little from crop to crop for the check to mean anything.
 
-    A joint may be off for a fair reason: a decoder is discontinuous where two pixels of a heatmap are equally high, and there float noise decides.
-    Such a joint is excused if PyTorch itself gives ONNX Runtime's answer once noise of a hundred-thousandth of the map's range is added; one in a
-    hundred at most.
+    A joint may be off for a fair reason: a decoder is discontinuous where two pixels of a heatmap, or two bins, are equally high, and there float noise
+    decides. Such a joint is excused if PyTorch itself gives ONNX Runtime's answer once noise of a hundred-thousandth of the range of the joint's outputs is
+    added; one in a hundred at most. Of outputs that are points themselves, none is.
     """
     if len(crops) < CROPS:
         raise ValueError(f"parity needs at least {CROPS} crops, got {len(crops)}; take windows of the same pictures with parity.windows")
@@ -127,23 +127,26 @@ def _torch(network: Callable[[Tensor], Tensor], crops: NDArray[np.uint8]) -> Ten
         return torch.cat([network(torch.from_numpy(crops[i : i + 16])) for i in range(0, len(crops), 16)])
 
 
-def _onnx(model: bytes, codec: Heatmap, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _onnx(model: bytes, codec: Codec, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     # The first crop alone, so that two batch sizes are run.
     batches = [crops[:1], *(crops[i : i + 16] for i in range(1, len(crops), 16))]
     outputs = [np.concatenate(parts) for parts in zip(*(session.run(None, {"crops": np.ascontiguousarray(b)}) for b in batches), strict=True)]
     named = dict(zip((o.name for o in session.get_outputs()), outputs, strict=True))
     if "maps" in named:
-        xy, score = replace(codec, softmax=False).decode(torch.from_numpy(named["maps"]))
+        xy, score = codec.heatmap.decode(torch.from_numpy(named["maps"]))
         return xy.numpy(), score.numpy()
     return named["xy"], named["score"]
 
 
-def _noise_explains(codec: Heatmap, outputs: Tensor, answer: NDArray[np.float32], far: NDArray[np.bool_], bound: float) -> NDArray[np.bool_]:
-    """(N, K) whether PyTorch's decoder gives `answer` (N, K, 2) for outputs (N, K, h, w) with a little noise on them."""
+def _noise_explains(codec: Codec, outputs: Tensor, answer: NDArray[np.float32], far: NDArray[np.bool_], bound: float) -> NDArray[np.bool_]:
+    """(N, K) whether PyTorch's decoder gives `answer` (N, K, 2) for outputs (N, K, ...) with a little noise on them."""
+    if codec.kind == "points":
+        return np.zeros_like(far)  # nothing is chosen between, so nothing can jump
     rows = far.any(1)
     chosen, wanted = outputs[torch.from_numpy(rows)], torch.from_numpy(answer[rows])
-    amount = NOISE * (chosen.amax((2, 3), keepdim=True) - chosen.amin((2, 3), keepdim=True))
+    beside = tuple(range(2, chosen.ndim))
+    amount = NOISE * (chosen.amax(beside, keepdim=True) - chosen.amin(beside, keepdim=True))
     generator = torch.Generator().manual_seed(0)
     found = torch.zeros(chosen.shape[:2], dtype=torch.bool)
     for _ in range(DRAWS):

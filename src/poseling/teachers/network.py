@@ -19,7 +19,10 @@ class NetworkTeacher:
         self.spec, self.codec, self.device = spec, codec(spec.codec), torch.device(device)
         self.name, self.digest = name or spec.model, digest
         self.skeleton, self.size, self.padding, self.licences = spec.skeleton, spec.size, spec.padding, spec.licences
-        self.map_size, self.pixel, self.sigma = self.codec.map_size, self.codec.pixel, self.codec.sigma
+        heatmap = self.codec.heatmap if self.codec.kind == "maps" else None  # others only give points
+        self.map_size = None if heatmap is None else heatmap.map_size
+        self.pixel = None if heatmap is None else heatmap.pixel
+        self.sigma = None if heatmap is None else heatmap.sigma
 
     @torch.inference_mode()
     def __call__(self, crops: Tensor) -> Answer:

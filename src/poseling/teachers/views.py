@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -44,7 +43,7 @@ def ask(teacher: Teacher, crops: NDArray[np.uint8], flip: bool, scales: Sequence
 def _decode(teacher: Teacher, maps: Tensor) -> tuple[Tensor, Tensor]:
     """Maps (B, K, h, w) of a teacher to its joints and scores: by the codec of one of our own networks, by DARK for a guest."""
     if isinstance(teacher, NetworkTeacher):
-        return replace(teacher.codec, softmax=False).decode(maps)  # answers hold Gaussians, whatever the network's outputs are
+        return teacher.codec.heatmap.decode(maps)  # answers hold Gaussians, whatever the network's outputs are
     xy, score = Heatmap((maps.shape[-1], maps.shape[-2]), stride=1, sigma=teacher.sigma or 2.0).decode(
         maps
     )  # at stride 1 it answers in pixels of the map
