@@ -20,18 +20,21 @@ from pathlib import Path
 import cv2
 import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.data.people import People
+from poseling.files import read_picture
 from poseling.geometry import Crop
 from poseling.skeleton import COCO17, LSP14, MPII16, Skeleton
 from poseling.teachers.base import Answer
-from poseling.teachers.labels import Labelled, Labels, keys, label
+from poseling.teachers.labels import Labelled, Labels, digest, keys, label
 from poseling.teachers.packing import quantise
-from poseling.teachers.store import Manifest, Store
+from poseling.teachers.shards import deal_of_environment, shard_of_environment, share
+from poseling.teachers.store import Manifest, Rows, Store
 
 CODEC = Heatmap((32, 32), sigma=1.0)
 
@@ -348,9 +351,10 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path: Path, place: str, m
 
 
 def writer(url: Path, pictures: Path, log: Path, delay: float, count: int, shard: tuple[int, int]) -> subprocess.Popen[bytes]:
-    """Another process that labels `count` people; it touches `ready`, then waits for `go`, both beside its log."""
-    arguments = [str(a) for a in (url, pictures, log, delay, count, *shard)]
-    return subprocess.Popen([sys.executable, __file__, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    """Another process that labels `count` people, told by its environment which it is; it touches `ready`, then waits for `go`, both beside its log."""
+    arguments = [str(a) for a in (url, pictures, log, delay, count)]
+    told = {"OMP_NUM_THREADS": "1", "RANK": str(shard[0]), "WORLD_SIZE": str(shard[1])}
+    return subprocess.Popen([sys.executable, __file__, *arguments], env={**os.environ, **told})
 
 
 def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
@@ -401,9 +405,10 @@ def test_several_writers_make_one_store_even_of_the_same_people(tmp_path: Path) 
         wait_for((tmp_path / f"log{i}.ready").exists, process)
     (tmp_path / "go").touch()
     assert [process.wait(120) for process in writers] == [0, 0, 0]
-    odd, even = list(range(1, 21, 2)), list(range(2, 21, 2))
-    assert sorted(lines(tmp_path / "log1")) == even
-    assert set(lines(tmp_path / "log0")) | set(lines(tmp_path / "log2")) == set(odd)
+    first, second = ((share(people.pictures, (i, 2)) + 1).tolist() for i in range(2))
+    assert sorted(first + second) == list(range(1, 21))
+    assert sorted(lines(tmp_path / "log1")) == second
+    assert set(lines(tmp_path / "log0")) | set(lines(tmp_path / "log2")) == set(first)
     label(Colours(), people, str(tmp_path / "whole"))
     assert same(Labels.open(str(url), people, COCO17), Labels.open(str(tmp_path / "whole"), people, COCO17))
     teacher = Colours()
@@ -411,11 +416,112 @@ def test_several_writers_make_one_store_even_of_the_same_people(tmp_path: Path) 
     assert not teacher.asked
 
 
+@pytest.mark.slow
+def test_a_lost_process_loses_no_answer_and_any_number_does_the_rest(tmp_path: Path) -> None:
+    pictures, url, people = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 60)
+    mine = [set((share(people.pictures, (i, 2)) + 1).tolist()) for i in range(2)]
+    assert min(map(len, mine)) > 20
+    writers = [writer(url, pictures, tmp_path / f"log{i}", 0.1, 60, (i, 2)) for i in range(2)]
+    for i, process in enumerate(writers):
+        wait_for((tmp_path / f"log{i}.ready").exists, process)
+    (tmp_path / "go").touch()
+    wait_for(lambda: len(lines(tmp_path / "log1")) >= 10, writers[1])  # in batches of 2 and parts of 6: one part is there
+    writers[1].send_signal(signal.SIGKILL)
+    assert [process.wait(120) for process in writers] == [0, -signal.SIGKILL]
+    asked = [lines(tmp_path / f"log{i}") for i in range(2)]
+    assert set(asked[0]) == mine[0]  # the other one went on to its end
+    assert set(asked[1]) < mine[1]
+    assert not Counter(asked[0] + asked[1]).most_common(1)[0][1] > 1
+    stored = Store.under(str(url))[0].keys()
+    colours = {colour for colour, key in enumerate(keys(people), 1) if key in stored}
+    assert mine[0] <= colours
+    lost = set(asked[1]) - colours
+    assert len(lost) <= 6 + 2  # a part, and the batch that fills it
+    # Of what is left, three processes with a deal of their own take about a third each, whoever had it before, and ask about no other.
+    left, again = set(range(1, 61)) - colours, []
+    for i in range(3):
+        teacher = Colours()
+        label(teacher, people, str(url), shard=(i, 3), deal="the next launch")
+        again.append(teacher.asked)
+    assert sorted(colour for part in again for colour in part) == sorted(left)
+    assert min(map(len, again)) > 0
+    every = [key for part in Path(Store.under(str(url))[0].url).glob("part-*") for key in pq.read_table(part)["key"].to_pylist()]
+    assert len(every) == len(set(every)) == 60
+    assert label(Colours(), people, str(url)) == Labelled(Store.under(str(url))[0].url, asked=0, already=60)
+    label(Colours(), people, str(tmp_path / "whole"))
+    assert same(Labels.open(str(url), people, COCO17), Labels.open(str(tmp_path / "whole"), people, COCO17))
+
+
+def several_each(folder: Path, pictures: int, each: int) -> People:
+    """`each` people in each picture, one picture's people apart from one another in the list."""
+    alone = crowd(folder, pictures)
+    boxes = np.repeat(np.array([[5, 4, 44 - i, 33] for i in range(each)], np.float32), pictures, 0)
+    count = pictures * each
+    return People("pairs", LSP14, alone.pictures * each, boxes, np.zeros((count, 14, 2), np.float32), np.zeros((count, 14), np.uint8))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 100])
+def test_a_picture_is_decoded_once_for_all_of_its_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    people, read = several_each(tmp_path / "p", 5, 3), []
+    monkeypatch.setattr("poseling.teachers.labels.read_picture", lambda path: (read.append(path), read_picture(path))[1])
+    people.pictures[3].write_bytes(b"no picture")
+    done, heard = [], []
+    for i in range(2):
+        done.append(label(Colours(), people, str(tmp_path / "s"), batch=batch, shard=(i, 2), progress=lambda *counts: heard.append(counts)))
+    assert sorted(read) == sorted(set(people.pictures))
+    assert sum(d.asked for d in done) == 12
+    assert sum(len(d.skipped) for d in done) == 3
+    assert all(d.already == 0 for d in done)
+    assert all(done <= of for done, of in heard)
+    labels = Labels.open(str(tmp_path / "s"), people, COCO17)
+    assert labels.answered.tolist() == [True, True, True, False, True] * 3
+    for i in np.flatnonzero(labels.answered):
+        np.testing.assert_array_equal(labels[i].xy, Colours().said(i % 5 + 1)[0])
+
+
+def test_known_digests_spare_reading_the_pictures(tmp_path: Path) -> None:
+    people = several_each(tmp_path / "p", 6, 2)
+    people.pictures[2].unlink()
+    # Two processes read every other file each, and give the other what they found.
+    parts: list[list[tuple[int, bytes | None]]] = []
+    for i in range(2):
+        digest(people.pictures, (i, 2), lambda mine: (parts.append(mine), mine)[1])
+    assert [[i for i, _ in part] for part in parts] == [[0, 2, 4], [1, 3, 5]]
+    known = digest(people.pictures, (1, 2), lambda mine: parts[0] + parts[1])
+    assert known == digest(people.pictures)
+    assert keys(people, known) == keys(people)
+    label(Colours(), people, str(tmp_path / "s"))
+    for path in set(people.pictures) - {people.pictures[2]}:
+        path.unlink()
+    assert Labels.open(str(tmp_path / "s"), people, COCO17, digests=known).answered.sum() == 10
+    assert label(Colours(), people, str(tmp_path / "s"), shard=(0, 1), digests=known).already == 10
+    assert sum(label(Colours(), people, str(tmp_path / "s"), shard=(i, 3), digests=known).already for i in range(3)) == 10
+
+
+def test_on_object_storage_parts_are_large_and_knowing_who_is_there_costs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    manifest = Manifest.of(Colours(), False, (1.0,))
+    far, near = Store.create("memory://b/labels", manifest), Store.create(str(tmp_path), manifest)
+    assert (far.remote, near.remote) == (True, False)
+    random = np.random.default_rng(0)
+    for store in (far, near):
+        for part in range(3):
+            names = [bytes([part]) + random.bytes(15) for _ in range(1000)]
+            store.write(Rows(names, np.zeros((1000, 17, 2), np.float32), np.zeros((1000, 17), np.uint8), [random.bytes(1600) for _ in names]))
+    got: list[int] = []
+    file = type(memory.open(f"{memory.ls('/b/labels')[0]['name']}/manifest.json"))
+    whole = file.read
+    monkeypatch.setattr(file, "read", lambda self, *size: (data := whole(self, *size), got.append(len(data)))[0])
+    assert len(far.keys()) == len(near.keys()) == 3000
+    assert 3000 * 16 < sum(got) < far.size() / 10  # the footers and the keys
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    url_, pictures_, log_, delay_, count_, which_, of_ = sys.argv[1:]
+    url_, pictures_, log_, delay_, count_ = sys.argv[1:]
     Path(f"{log_}.ready").touch()
     while not (Path(log_).parent / "go").exists():
         time.sleep(0.002)
     slow = Colours(log=Path(log_), delay=float(delay_))
-    label(slow, crowd(Path(pictures_), int(count_)), url_, batch=2, part=6, shard=(int(which_), int(of_)))
+    label(slow, crowd(Path(pictures_), int(count_)), url_, batch=2, part=6, shard=shard_of_environment(), deal=deal_of_environment())

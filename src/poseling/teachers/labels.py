@@ -1,14 +1,14 @@
 """The stored answers. A teacher is asked once about every person, in the canonical crop; training warps the answer as it warps the picture (`distill.warp`).
 
 A person is known by content, the bytes of the picture's file and the box, so that moved and renamed pictures keep their answers. What a store looks like is
-in `teachers.store`, what the heatmaps in it cost is in `teachers.packing` and docs/labels.md.
+in `teachers.store`, what the heatmaps in it cost is in `teachers.packing` and docs/labels.md, and how processes share the asking is in `teachers.shards`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,12 @@ from poseling.geometry import Crop
 from poseling.skeleton import Conversion, Skeleton
 from poseling.teachers.base import Answer, Teacher
 from poseling.teachers.packing import pack, unpack
+from poseling.teachers.shards import READERS, share
 from poseling.teachers.store import Key, Manifest, Rows, Store
 from poseling.teachers.views import ask
 
-READERS = 4  # threads that read pictures while the teacher works
+Digests = Mapping[Path, bytes | None]  # of pictures' files; None for one that cannot be read
+PART, REMOTE_PART = 512, 4096  # people in a part: on a disk few are lost with a process, on object storage each part costs requests
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,29 @@ class StoredAnswer:
     pixel: tuple[float, float] | None
 
 
-def keys(people: People) -> list[Key | None]:
-    """The content key of each person, None where the picture's file cannot be read; each file is read once. ValueError for a box with NaN or infinity."""
+def digest(
+    pictures: Iterable[Path],
+    shard: tuple[int, int] = (0, 1),
+    gather: Callable[[list[tuple[int, bytes | None]]], list[tuple[int, bytes | None]]] | None = None,
+) -> dict[Path, bytes | None]:
+    """The digest of each picture's file, None where it cannot be read; each file is read once.
+
+    n processes can read every n-th file each, `shard` (i, n): `gather` then makes of each one's list the list of all (accelerate's gather_object).
+    """
+    unique, (which, of) = list(dict.fromkeys(pictures)), shard
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(zip(range(which, len(unique), of), pool.map(_digest, unique[which::of]), strict=True))
+    return {unique[i]: digest for i, digest in (found if gather is None else gather(found))}
+
+
+def keys(people: People, digests: Digests | None = None) -> list[Key | None]:
+    """The content key of each person, None where the picture's file cannot be read; each file is read once, or not at all where the `digests` are known.
+
+    ValueError for a box with NaN or infinity.
+    """
     if len(bad := np.flatnonzero(~np.isfinite(people.boxes).all(-1))):
         raise ValueError(f"{people.name}: the box of person {bad[0]} in {people.pictures[bad[0]]} is not finite; leave out people without a box")
-    pictures = list(dict.fromkeys(people.pictures))
-    with ThreadPoolExecutor(READERS) as pool:
-        digests = dict(zip(pictures, pool.map(_digest, pictures), strict=True))
+    digests = digest(people.pictures) if digests is None else digests
     boxes = np.rint(people.boxes * 10).astype("<i4")  # a tenth of a pixel: what one reader rounds, another must still find
     found = ((digests[picture], box) for picture, box in zip(people.pictures, boxes, strict=True))
     return [None if picture is None else hashlib.blake2b(picture + box.tobytes(), digest_size=16).digest() for picture, box in found]
@@ -75,28 +93,32 @@ def label(
     flip: bool = False,
     scales: tuple[float, ...] = (1.0,),
     batch: int = 32,
-    part: int = 512,
+    part: int | None = None,
     shard: tuple[int, int] = (0, 1),
     progress: Callable[[int, int], None] | None = None,
+    deal: str = "",
+    digests: Digests | None = None,
 ) -> Labelled:
-    """Asks the teacher about everyone who is not yet in its store under `url`, and stores the answers, `part` people at a time.
+    """Asks the teacher about everyone who is not yet in its store under `url`, and stores the answers, `part` people at a time: 512 in a folder, 4096 elsewhere.
 
-    With `flip` and several `scales` an answer is the mean over the mirrored and zoomed crops. `shard` (i, n) takes every n-th person from the i-th on: n
-    processes share the work, and it does no harm if two do the same. A killed run loses what it had not stored, at most `part` people; the same call again
-    goes on. `progress` hears how many are asked and how many there are to ask. Pictures that cannot be read are skipped and named.
+    With `flip` and several `scales` an answer is the mean over the mirrored and zoomed crops. `shard` (i, n) takes the pictures that are process i's when n share
+    them, with everyone in them (`teachers.shards`); n processes that are given the same `deal` ask about nobody twice. A killed run loses what it had not
+    stored, at most `part` people; the same call again goes on, in any number of processes. `digests` of the pictures spare reading them for their keys.
+    `progress` hears how many are asked and how many there are to ask. Pictures that cannot be read are skipped and named.
     OSError that names the store if it cannot be written.
     """
     which, of = shard
-    if not 0 <= which < of or batch < 1 or part < 1 or not scales or min(scales) <= 0:
+    if not 0 <= which < of or batch < 1 or (part is not None and part < 1) or not scales or min(scales) <= 0:
         raise ValueError(
             f"label needs a shard i of n with 0 <= i < n, batch and part of at least 1 and positive scales; got {shard=} {batch=} {part=} {scales=}"
         )
     store = Store.create(url, Manifest.of(teacher, flip, scales))
-    mine = people[which::of]
+    part = part or (REMOTE_PART if store.remote else PART)
+    mine = people if of == 1 else people[share(people.pictures, shard, deal, digests)]
     known = store.keys()
     todo: dict[Key, int] = {}
     skipped: list[str] = []
-    for person, key in enumerate(keys(mine)):
+    for person, key in enumerate(keys(mine, digests)):
         if key is None:
             skipped.append(f"{mine.pictures[person]}: cannot be read")
         elif key not in known:
@@ -122,10 +144,10 @@ def label(
 class Labels:
     """The answers in a store to the people of a data set, in a student's skeleton. In memory they are as small as in the store, and they can be pickled.
 
-    `left_out` says in words who has no answer; they weigh nothing.
+    `boxes` (N, 4) are the people's. `left_out` says in words who has no answer; they weigh nothing.
     """
 
-    def __init__(self, store: Store, people: People, skeleton: Skeleton) -> None:
+    def __init__(self, store: Store, people: People, skeleton: Skeleton, digests: Digests | None = None) -> None:
         self.url, self.manifest = store.url, store.manifest
         try:
             self.conversion: Conversion = self.manifest.skeleton.to(skeleton)
@@ -133,8 +155,8 @@ class Labels:
             raise ValueError(f"{self.url}: the teacher {self.manifest.teacher} cannot teach this student: {error}") from error
         self._maps = self.conversion.single
         self._mapped = np.flatnonzero(self._maps >= 0)
-        self._boxes = people.boxes
-        every = keys(people)
+        self.boxes = people.boxes
+        every = keys(people, digests)
         place: dict[Key, int] = {}
         xy, score, packed = [], [], []
         count = len(self.manifest.skeleton)
@@ -158,8 +180,8 @@ class Labels:
             self.left_out = (f"{len(none)} of {len(people)} people have no answer in {self.url} and weigh nothing, the first is in {first}",)
 
     @classmethod
-    def open(cls, url: str, people: People, skeleton: Skeleton, teacher: Teacher | None = None) -> Labels:
-        """The answers to `people` in a student's `skeleton`; `url` is what `label` was given, or the store itself.
+    def open(cls, url: str, people: People, skeleton: Skeleton, teacher: Teacher | None = None, digests: Digests | None = None) -> Labels:
+        """The answers to `people` in a student's `skeleton`; `url` is what `label` was given, or the store itself. `digests` as in `label`.
 
         FileNotFoundError if there is no store; ValueError if it was made with another teacher than `teacher`, if there are several to choose from, if the
         teacher shares no joint with the student, or if it has no answer to anyone.
@@ -176,7 +198,7 @@ class Labels:
             stores = fitting
         if len(stores) > 1:
             raise ValueError(f"{url}: holds {len(stores)} stores; name one of {', '.join(s.url for s in stores)}")
-        return cls(stores[0], people, skeleton)
+        return cls(stores[0], people, skeleton, digests)
 
     def __len__(self) -> int:
         return len(self._row)
@@ -189,7 +211,7 @@ class Labels:
     def __getitem__(self, i: int) -> StoredAnswer:
         """What the teacher said of person `i`. IndexError beyond the last."""
         row, m, count = int(self._row[i]), self.manifest, len(self.conversion.target)
-        matrix = Crop.from_box(self._boxes[i], m.size, m.padding).matrix
+        matrix = Crop.from_box(self.boxes[i], m.size, m.padding).matrix
         maps = None if m.map_size is None else np.zeros((count, m.map_size[1], m.map_size[0]), np.uint8)
         map_score = np.zeros(count, np.float32)
         if row < 0:
@@ -218,31 +240,41 @@ Batch = tuple[list[Key], NDArray[np.uint8], list[str]]
 
 
 def _crops(people: People, todo: dict[Key, int], teacher: Teacher, scales: Sequence[float], batch: int) -> Iterator[Batch]:
-    """Keys, canonical crops (B, S, H, W, 3) at each of S scales, and a line for each picture that cannot be read; the next batch is read meanwhile."""
+    """Keys, canonical crops (B, S, H, W, 3) at each of S scales, and a line for each person whose picture cannot be read. Each picture is decoded once, for all
+    of its people, who stand together; the next are read meanwhile.
+    """
+    together: dict[Path, list[tuple[Key, int]]] = {}
+    for key, person in todo.items():
+        together.setdefault(people.pictures[person], []).append((key, person))
 
-    def read(person: int) -> NDArray[np.uint8]:
-        picture, box = read_picture(people.pictures[person]), people.boxes[person]
-        return np.stack([Crop.from_box(box, teacher.size, teacher.padding, scale=s).warp(picture) for s in scales])
+    def read(path: Path, members: list[tuple[Key, int]]) -> list[NDArray[np.uint8]]:
+        picture = read_picture(path)
+        boxes = [people.boxes[person] for _, person in members]
+        return [np.stack([Crop.from_box(box, teacher.size, teacher.padding, scale=s).warp(picture) for s in scales]) for box in boxes]
 
-    def gather(reading: list[tuple[Key, Future[NDArray[np.uint8]]]]) -> Batch:
-        chosen, crops, unreadable = [], [], []
-        for key, future in reading:
-            try:
-                crops.append(future.result())
-                chosen.append(key)
-            except OSError as error:
-                unreadable.append(str(error))
-        return chosen, np.stack(crops) if crops else np.empty(0, np.uint8), unreadable
-
-    ahead: deque[list[tuple[Key, Future[NDArray[np.uint8]]]]] = deque()
-    order = list(todo.items())
+    waiting = iter(together.items())
+    ahead: deque[tuple[list[tuple[Key, int]], Future[list[NDArray[np.uint8]]]]] = deque()
+    chosen: list[Key] = []
+    crops: list[NDArray[np.uint8]] = []
+    unreadable: list[str] = []
     with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(order), batch):
-            ahead.append([(key, pool.submit(read, person)) for key, person in order[start : start + batch]])
-            if len(ahead) > 1:
-                yield gather(ahead.popleft())
-        while ahead:
-            yield gather(ahead.popleft())
+        while True:
+            while sum(len(members) for members, _ in ahead) < 2 * batch and (following := next(waiting, None)) is not None:
+                ahead.append((following[1], pool.submit(read, *following)))
+            if not ahead:
+                break
+            members, future = ahead.popleft()
+            try:
+                crops += future.result()
+                chosen += [key for key, _ in members]
+            except OSError as error:
+                unreadable += [str(error)] * len(members)
+            while len(chosen) + len(unreadable) >= batch:
+                now = min(batch, len(chosen))
+                yield chosen[:now], np.stack(crops[:now]) if now else np.empty(0, np.uint8), unreadable
+                chosen, crops, unreadable = chosen[now:], crops[now:], []
+    if chosen or unreadable:
+        yield chosen, np.stack(crops) if crops else np.empty(0, np.uint8), unreadable
 
 
 def _rows(chosen: list[Key], answer: Answer) -> Rows:

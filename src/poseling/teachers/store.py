@@ -15,6 +15,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -33,6 +34,7 @@ from poseling.skeleton import Skeleton
 from poseling.teachers.base import Teacher
 
 MANIFEST, VERSION = "manifest.json", 1
+READERS = 8  # parts that are asked for at once: on object storage it is the waiting that takes the time
 Key = bytes  # 16 bytes that name a person by content: see labels.keys
 
 
@@ -104,6 +106,11 @@ class Store:
         self.url, self.manifest = url.rstrip("/"), manifest
         self._files, self._root = fsspec.core.url_to_fs(self.url)
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is elsewhere than on a disk, so that each request has its price."""
+        return not isinstance(self._files, LocalFileSystem)
+
     @classmethod
     def create(cls, url: str, manifest: Manifest) -> Store:
         """The store of this manifest under `url`, made if it is not there."""
@@ -151,14 +158,15 @@ class Store:
         self._write(f"part-{uuid.uuid4().hex}.parquet", buffer.getvalue())
 
     def keys(self) -> set[Key]:
-        """Who has been asked about."""
-        return {key for part in self._parts() for key in self._read(part, ["key"])["key"].to_pylist()}
+        """Who has been asked about. Of each part only the keys are read: of a store of heatmaps, a byte in a hundred."""
+        with ThreadPoolExecutor(READERS) as pool:
+            return {key for found in pool.map(self._keys, self._parts()) for key in found}
 
     def read(self, wanted: set[Key]) -> Iterator[tuple[list[Key], pa.Table]]:
         """The rows of the wanted people, each once, part by part: keys, and a table of xy, score and maps."""
         missing = set(wanted)
         for part in self._parts():
-            table = self._read(part, None)
+            table = self._read(part)
             chosen, keys = [], []
             for row, key in enumerate(table["key"].to_pylist()):
                 if key in missing:
@@ -172,17 +180,24 @@ class Store:
         """Bytes of all parts."""
         return sum(self._files.size(part) for part in self._parts())
 
+    def _keys(self, part: str) -> list[Key]:
+        try:
+            with self._files.open(
+                part, "rb", cache_type="none"
+            ) as file:  # no cache that reads ahead: the ends of the file and the column is all there is to read
+                return list(pq.read_table(file, columns=["key"])["key"].to_pylist())
+        except pa.ArrowInvalid as error:
+            raise _damaged(part, error) from error
+
     def _parts(self) -> list[str]:
         self._files.invalidate_cache()
         return sorted(path for path in self._files.find(self._root, maxdepth=1) if re.search(r"/part-[0-9a-f]+\.parquet$", path))
 
-    def _read(self, part: str, columns: list[str] | None) -> Any:
+    def _read(self, part: str) -> Any:
         try:
-            return pq.read_table(BytesIO(self._files.cat_file(part)), columns=columns)
+            return pq.read_table(BytesIO(self._files.cat_file(part)))
         except pa.ArrowInvalid as error:
-            raise ValueError(
-                f"{part}: is no part of a store, or cut short ({error}); delete it and ask the teacher again for who was in it"
-            ) from error
+            raise _damaged(part, error) from error
 
     def _write(self, name: str, data: bytes) -> None:
         """Object storage shows an object once it is whole; a local file is renamed into place."""
@@ -195,3 +210,7 @@ class Store:
         except OSError as error:
             reason = f"{self.url}: {name} could not be written ({os.strerror(error.errno) if error.errno else error})"
             raise OSError(error.errno, f"{reason}; the answers stored before are kept: make room and run the same command again to go on") from error
+
+
+def _damaged(part: str, error: Exception) -> ValueError:
+    return ValueError(f"{part}: is no part of a store, or cut short ({error}); delete it and ask the teacher again for who was in it")

@@ -1,0 +1,164 @@
+"""Several teachers at once: one answer for each joint, as sure as they are and as they agree.
+
+Teacher t says of a joint that it is at x_t, with the confidence s_t in 0..1, and somebody gave its word on that joint the weight a_t. With w_t = a_t s_t:
+
+    x = sum w_t x_t / sum w_t                                    where it is
+    d^2 = sum w_t |x_t - x|^2 / sum w_t                          how far apart they are, RMS
+    c = (sum w_t / sum a_t) exp(-d^2 / (2 (tau size)^2))         how sure they are together; size is the square root of the area of the person's box
+
+The sums are over the teachers that answer for the joint, those with w_t > 0. One alone is right as far as it knows: d is 0. Two of equal weight that are D
+apart have d = D / 2; at a tau of 0.1 their confidence falls to 0.88 when D is a tenth of the size, to 0.61 at two tenths, and to 0.14 at four.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.distill.stored import Stored
+from poseling.distill.warp import joints_in
+from poseling.geometry import Crop
+from poseling.skeleton import Skeleton
+
+Weights = Mapping[str, float | Mapping[str, float]]  # by teacher's name: one number, or one a joint by the joint's name
+TAU = 0.1  # parts of the person's size
+
+
+def combine(
+    xy: NDArray[np.floating], score: NDArray[np.floating], weights: NDArray[np.floating], size: float | NDArray[np.floating], tau: float = TAU
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The joints xy (T, ..., K, 2) of T teachers with scores (T, ..., K) and weights (T, K) as one: joints (..., K, 2) and confidence (..., K), as above.
+
+    `size` (...) of each person, in the units of xy. A score of 0 says nothing, and its joint may be NaN. Where nobody says anything the joint is NaN and the
+    confidence 0. ValueError for a size or tau that is not above 0, and for joints that are not finite but weigh something.
+
+    >>> xy, confidence = combine(np.array([[[0.0, 0.0]], [[4.0, 0.0]]]), np.array([[0.9], [0.3]]), np.ones((2, 1)), size=10.0)
+    >>> xy.tolist(), [round(float(c), 4) for c in confidence]  # d^2 = (0.9 * 1 + 0.3 * 9) / 1.2 = 3, and 0.6 exp(-1.5)
+    ([[1.0, 0.0]], [0.1339])
+    """
+    size = np.asarray(size, np.float64)[..., None]
+    if not (size > 0).all() or not tau > 0:
+        raise ValueError(f"people have a size above 0, and tau is above 0; got sizes from {size.min():g} on and tau {tau:g}")
+    given = np.broadcast_to(np.expand_dims(weights, tuple(range(1, score.ndim - 1))), score.shape)
+    weight = (given * score).astype(np.float64)
+    says = weight > 0
+    if not np.isfinite(xy[says]).all():
+        raise ValueError("a joint is not finite, but its teacher is sure of it; give it a score of 0")
+    points, total = np.where(says[..., None], xy, 0.0), weight.sum(0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where nobody says anything
+        middle = (weight[..., None] * points).sum(0) / total[..., None]
+        spread = (weight * np.where(says, ((points - middle) ** 2).sum(-1), 0)).sum(0) / total
+        confidence = total / (given * says).sum(0) * np.exp(-spread / (2 * (tau * size) ** 2))
+    return middle.astype(np.float32), np.nan_to_num(confidence).astype(np.float32)
+
+
+def joint_weights(names: Sequence[str], skeleton: Skeleton, weights: Weights | None = None) -> NDArray[np.float32]:
+    """What each of T teachers' word is worth, (T, K) for the joints of `skeleton`: 1 where `weights` says nothing.
+
+    ValueError for names that two teachers share, teachers or joints that there are not, and weights that are negative, not finite, or 0 for everything.
+
+    >>> joint_weights(("big", "small"), Skeleton("arm", ("elbow", "wrist"), (0, 0)), {"big": {"wrist": 2.0}, "small": 0.5}).tolist()
+    [[1.0, 2.0], [0.5, 0.5]]
+    """
+    weights = weights or {}
+    if len(set(names)) < len(names):
+        raise ValueError(f"the teachers' names {', '.join(names)} are not all different; weights are given by name")
+    if unknown := [name for name in weights if name not in names]:
+        raise ValueError(f"there is no teacher {unknown[0]!r} to weigh; there are {', '.join(names)}")
+    out = np.ones((len(names), len(skeleton)), np.float32)
+    for row, name in zip(out, names, strict=True):
+        given = weights.get(name, 1.0)
+        for joint, weight in given.items() if isinstance(given, Mapping) else ((None, given),):
+            if joint is not None and joint not in skeleton.joints:
+                raise ValueError(f"weights of {name}: skeleton {skeleton.name} has no joint {joint!r}; it has {', '.join(skeleton.joints)}")
+            if not (np.isfinite(weight) and weight >= 0):
+                raise ValueError(f"weights of {name}: {weight} for {joint or 'all joints'} is no weight; give 0 or more")
+            row[slice(None) if joint is None else skeleton.index(joint)] = weight
+    if not out.any():
+        raise ValueError(f"the weights of {', '.join(names)} are all 0; somebody has to have a say")
+    return out
+
+
+def person_size(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(...) the square root of the area of boxes (..., 4) x0, y0, x1, y1, at least a pixel."""
+    return np.sqrt(np.clip(boxes[..., 2:] - boxes[..., :2], 1, None).astype(np.float64).prod(-1))
+
+
+@dataclass(frozen=True, eq=False)
+class Several:
+    """The stored answers of T teachers for the same people, combined where a student's crop shows them (see `data.loader.Answers`).
+
+    `names` are what `weights` calls them. Points only: heatmaps are drawn from them, as wide as the student's labels. Train with the confidence as weight,
+    or agreement counts for nothing. ValueError where the teachers' answers are to other people or in another skeleton, and as `joint_weights` and `combine` say.
+    """
+
+    stored: Sequence[Stored]
+    names: Sequence[str]
+    weights: Weights | None = None
+    tau: float = TAU
+
+    def __post_init__(self) -> None:
+        if not self.stored or len(self.stored) != len(self.names):
+            raise ValueError(f"{len(self.stored)} teachers with {len(self.names)} names; give each one of its own")
+        if not self.tau > 0:
+            raise ValueError(f"tau is {self.tau}; it is how far apart teachers may be, in parts of the person's size, above 0")
+        first = self.stored[0].labels
+        for name, one in zip(self.names, self.stored, strict=True):
+            if one.labels.conversion.target != first.conversion.target:
+                wanted, got = first.conversion.target.name, one.labels.conversion.target.name
+                raise ValueError(
+                    f"the answers of {name} are opened in skeleton {got}, those of {self.names[0]} in {wanted}; open all in the student's"
+                )
+            if not np.array_equal(one.labels.boxes, first.boxes):
+                raise ValueError(f"the answers of {name} are to other people than those of {self.names[0]}; open all of them for the same people")
+        if not self.known.any():
+            joints = "; ".join(f"{name}: {', '.join(one.labels.manifest.skeleton.joints)}" for name, one in zip(self.names, self.stored, strict=True))
+            raise ValueError(f"no joint that a teacher of the student's {self.skeleton.name} knows has a weight above 0 ({joints})")
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The student's."""
+        return self.stored[0].labels.conversion.target
+
+    @cached_property
+    def table(self) -> NDArray[np.float32]:
+        """(T, K) what each teacher's word on each joint is worth."""
+        return joint_weights(self.names, self.skeleton, self.weights)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(K,) which joints anyone answers for."""
+        known = np.stack([one.labels.conversion.known for one in self.stored])
+        return np.asarray((known & (self.table > 0)).any(0))
+
+    @property
+    def source(self) -> str:
+        """The stores' names, and a digest of how they are combined."""
+        how = blake2b(self.table.tobytes() + np.float64(self.tau).tobytes(), digest_size=6).hexdigest()
+        return f"{' + '.join(one.source for one in self.stored)}, combined {how}"
+
+    @property
+    def terms(self) -> str:
+        """Under which terms the teachers are, in words."""
+        return "; ".join(dict.fromkeys(one.terms for one in self.stored))
+
+    @property
+    def width(self) -> float:
+        """1: what is drawn from points is as wide as the student's."""
+        return 1.0
+
+    def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
+        """answer_xy (K, 2) in the crop's pixels and answer_weight (K,), the confidence; 0 where nobody answers. Left and right are swapped where it mirrors."""
+        answers = [one.labels[person] for one in self.stored]
+        size = float(person_size(self.stored[0].labels.boxes[person])) * float(np.sqrt(abs(np.linalg.det(crop.matrix[:, :2]))))
+        xy, confidence = combine(
+            np.stack([joints_in(answer, crop) for answer in answers]), np.stack([answer.score for answer in answers]), self.table, size, self.tau
+        )
+        order = self.skeleton.flip if crop.flipped else slice(None)
+        return {"answer_xy": np.nan_to_num(xy)[order], "answer_weight": confidence[order]}
