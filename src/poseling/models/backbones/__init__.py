@@ -8,6 +8,8 @@ from typing import cast
 from torch import nn
 
 from poseling.geometry import Size
+from poseling.models.backbones.efficientformer import EfficientFormer
+from poseling.models.backbones.efficientformerv2 import EfficientFormerV2
 from poseling.models.backbones.efficientnet_lite import EfficientNetLite
 from poseling.models.backbones.mobilenet import MobileNetV2, MobileNetV3
 from poseling.models.backbones.pelee import PeleeNet
@@ -26,6 +28,9 @@ BACKBONES: dict[str, Callable[[Size], nn.Module]] = {
     "efficientnet_lite0": lambda size: EfficientNetLite(0),
     "efficientnet_lite1": lambda size: EfficientNetLite(1),
     "efficientnet_lite2": lambda size: EfficientNetLite(2),
+    "efficientformer_l1": lambda size: EfficientFormer("l1", size),
+    "efficientformer_l3": lambda size: EfficientFormer("l3", size),
+    "efficientformerv2_s0": EfficientFormerV2,
 }
 
 
