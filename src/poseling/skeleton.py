@@ -163,6 +163,13 @@ LSP14 = _skeleton(
     "r_ankle r_knee, r_knee r_hip, r_hip neck, l_hip neck, l_knee l_hip, l_ankle l_knee, r_wrist r_elbow, r_elbow r_shoulder, r_shoulder neck,"
     "l_shoulder neck, l_elbow l_shoulder, l_wrist l_elbow, neck neck, head_top neck",
 )
+# CrowdPose's "head" is the top of the head. Its sigmas: Jeff-sjtu/CrowdPose, crowdposetools/cocoeval.py.
+CROWDPOSE14 = _skeleton(
+    "crowdpose14",
+    "l_shoulder neck, r_shoulder neck, l_elbow l_shoulder, r_elbow r_shoulder, l_wrist l_elbow, r_wrist r_elbow, l_hip neck, r_hip neck, l_knee l_hip,"
+    "r_knee r_hip, l_ankle l_knee, r_ankle r_knee, head_top neck, neck neck",
+    (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
+)
 # Joint 9 is "Neck/Nose" in VideoPose3D: neither of the two, so it keeps a name of its own and converts to nothing.
 H36M17 = _skeleton(
     "h36m17",
@@ -185,4 +192,4 @@ SYNTH28 = _skeleton(
     "head_top neck, neck thorax, thorax spine, spine pelvis, pelvis pelvis, l_hand l_wrist, r_hand r_wrist, l_heel l_ankle, r_heel r_ankle,"
     "l_foot_index l_ankle, r_foot_index r_ankle",
 )
-SKELETONS = {s.name: s for s in (COCO17, MPII16, LSP14, H36M17, BLAZEPOSE33, SYNTH28)}
+SKELETONS = {s.name: s for s in (COCO17, MPII16, LSP14, CROWDPOSE14, H36M17, BLAZEPOSE33, SYNTH28)}

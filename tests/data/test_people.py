@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.data.people import Finding, People, from_joints, join
+from poseling.data.people import Finding, Instances, People, Truth, from_joints, join
 from poseling.files import read_picture
 from poseling.skeleton import COCO17, LSP14, MPII16
 
@@ -25,6 +25,14 @@ def space(count=3, skeleton=LSP14):
     """xyz and camera, all numbers different."""
     xyz = 1 + np.arange(count * len(skeleton) * 3, dtype=np.float32).reshape(count, -1, 3)
     return {"xyz": xyz, "camera": 1000 + np.arange(count * 4, dtype=np.float32).reshape(count, 4)}
+
+
+def measurable(pictures, measured, skeleton=LSP14):
+    """Instances in the pictures of these ids, of a truth without annotations."""
+    empty, none = np.zeros(0), np.zeros(0, np.int64)
+    joints = np.zeros((0, len(skeleton), 2)), np.zeros((0, len(skeleton)), np.uint8)
+    truth = Truth(Path("a.json"), skeleton, {}, none, np.zeros((0, 4)), empty, *joints, none, np.zeros(0, bool))
+    return Instances(truth, np.array(pictures), np.arange(len(pictures)) / 10, np.array(measured))
 
 
 @pytest.mark.parametrize(("which", "rows"), [(slice(1, None), [1, 2]), ([2, 0], [2, 0]), (np.array([True, False, True]), [0, 2])])
@@ -170,3 +178,30 @@ def test_a_cut_picture_is_an_error_that_names_it(tmp_path, noise, suffix, share)
 def test_a_missing_picture_is_an_error_that_names_it(tmp_path):
     with pytest.raises(OSError, match=r"gone\.jpg: cannot be read"):
         read_picture(tmp_path / "gone.jpg")
+
+
+def test_choosing_leaves_out_pictures_that_lose_all_their_people():
+    everyone = people(instances=measurable([5, 5, 7], [5, 7, 9]))
+    some = everyone[:1].instances
+    assert (some.picture.tolist(), some.score.tolist()) == ([5], [0.0])
+    assert some.measured.tolist() == [5, 9]  # in 9 there was nobody before
+    assert everyone[[0, 2]].instances.measured.tolist() == [5, 7, 9]
+    assert everyone[[2]][[0]].instances.measured.tolist() == [7, 9]
+    assert some.truth is everyone.instances.truth
+
+
+def test_average_precision_needs_the_files_own_skeleton_and_labels():
+    everyone = people(instances=measurable([5, 5, 7], [5, 7]))
+    assert everyone.to(LSP14).instances is everyone.instances
+    assert everyone.to(COCO17).instances is None
+    assert everyone.without_labels().instances is None
+    with pytest.raises(ValueError, match="instances are those of 2 people, expected 3"):
+        people(instances=measurable([5, 5], [5]))
+
+
+def test_people_of_one_truth_can_be_joined_and_measured():
+    everyone = people(instances=measurable([5, 5, 7], [5, 7, 9]))
+    again = join(everyone[:2], everyone[2:]).instances
+    assert (again.picture.tolist(), again.score.tolist(), again.measured.tolist()) == ([5, 5, 7], [0, 0.1, 0.2], [5, 7, 9])
+    assert join(everyone, people()).instances is None
+    assert join(everyone, people(instances=measurable([5, 5, 7], [5, 7, 9]))).instances is None  # of another file

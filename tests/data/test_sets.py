@@ -15,12 +15,12 @@ from poseling.skeleton import SYNTH28
 
 
 def test_names():
-    assert list(sets.SETS) == ["lsp", "mpii", "images", "synthetic", "mini"]
+    assert list(sets.SETS) == ["lsp", "mpii", "coco", "crowdpose", "ochuman", "images", "synthetic", "mini"]
 
 
 def test_errors_say_the_way_out(tmp_path):
-    with pytest.raises(ValueError, match="no data set 'coco'; there are lsp, mpii, images, synthetic, mini"):
-        sets.load("coco", tmp_path)
+    with pytest.raises(ValueError, match="no data set 'cocoa'; there are lsp, mpii, coco, crowdpose, ochuman, images, synthetic, mini"):
+        sets.load("cocoa", tmp_path)
     with pytest.raises(FileNotFoundError, match="--root names the folder that holds lsp"):
         sets.load("lsp", tmp_path / "gone")
     (tmp_path / "joints.mat").write_bytes(b"")

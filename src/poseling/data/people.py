@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,47 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False)
+class Truth:
+    """All that is annotated in the pictures of a COCO-like file, as average precision needs it: crowds and people without a labelled joint too, which nobody is
+    asked about but which an answer may be meant for.
+
+    `pictures` are all of the file by their ids: file name, width and height (infinite where the file does not say).
+    M annotations: picture (M,) the id of the picture, boxes (M, 4) x, y, width, height as in the file, area (M,) square pixels, joints (M, K, 2) and visible
+    (M, K) as in People, count (M,) the file's `num_keypoints`, crowd (M,) whether it is a crowd region. `crowding` is CrowdPose's crowd index by picture.
+    """
+
+    path: Path
+    skeleton: Skeleton
+    pictures: Mapping[int, tuple[str, float, float]]
+    picture: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    area: NDArray[np.float64]
+    joints: NDArray[np.float64]
+    visible: NDArray[np.uint8]
+    count: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    crowding: Mapping[int, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """What makes N people measurable by average precision: the `truth`, picture (N,) the id of each person's picture there, score (N,) how sure the detector was
+    of the box (1 for an annotated one), and measured (P,) the ids of the pictures in question, also of those where no box was found.
+    """
+
+    truth: Truth
+    picture: NDArray[np.int64]
+    score: NDArray[np.float64]
+    measured: NDArray[np.int64]
+
+    def __getitem__(self, rows: NDArray[np.integer]) -> Instances:
+        """The chosen people; pictures that lose all of theirs are no longer in question."""
+        picture = self.picture[rows]
+        lost = np.setdiff1d(self.picture, picture)
+        return replace(self, picture=picture, score=self.score[rows], measured=np.setdiff1d(self.measured, lost))
+
+
+@dataclass(frozen=True, eq=False)
 class People:
     """N people, each in one picture.
 
@@ -32,7 +73,8 @@ class People:
     head (N,) the length in pixels that PCKh measures by (0.6 of the head box's diagonal, NaN where unknown), None where the data set has no head boxes;
     `terms` is the data's licence in words; `found` is what the reader had to leave out or to mend, one entry each;
     xyz (N, K, 3) the joints in metres in camera axes (x right, y down, z away), 0 where unknown, also of joints outside the picture; camera (N, 4) fx, fy, cx, cy
-    in pixels of the picture; each None where the data set does not have it.
+    in pixels of the picture; each None where the data set does not have it;
+    instances what average precision needs, None where the data set is measured otherwise, or the skeleton is no longer the file's.
     """
 
     name: str
@@ -46,6 +88,7 @@ class People:
     found: tuple[Finding, ...] = ()
     xyz: NDArray[np.float32] | None = None
     camera: NDArray[np.float32] | None = None
+    instances: Instances | None = None
 
     def __post_init__(self) -> None:
         people, joints = len(self.pictures), len(self.skeleton)
@@ -63,6 +106,8 @@ class People:
                 raise ValueError(
                     f"{self.name}: {field} has shape {values.shape}, expected {shape} for {people} people of skeleton {self.skeleton.name}"
                 )
+        if self.instances is not None and (self.instances.picture.shape, self.instances.score.shape) != ((people,), (people,)):
+            raise ValueError(f"{self.name}: instances are those of {len(self.instances.picture)} people, expected {people}")
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -93,6 +138,7 @@ class People:
             head=None if self.head is None else self.head[rows],
             xyz=None if self.xyz is None else self.xyz[rows],
             camera=None if self.camera is None else self.camera[rows],
+            instances=None if self.instances is None else self.instances[rows],
         )
 
     def to(self, skeleton: Skeleton) -> People:
@@ -103,12 +149,13 @@ class People:
         visible = how.weights(self.visible)
         # The middle of a known joint and an unknown one is unknown.
         xyz = None if self.xyz is None else how.joints(self.xyz) * how.weights((self.xyz != 0).any(-1).astype(np.uint8))[..., None]
-        return replace(self, skeleton=skeleton, joints=how.joints(self.joints) * (visible > 0)[..., None], visible=visible, xyz=xyz)
+        joints = how.joints(self.joints) * (visible > 0)[..., None]
+        return replace(self, skeleton=skeleton, joints=joints, visible=visible, xyz=xyz, instances=None)
 
     def without_labels(self) -> People:
         """The same pictures and boxes as if nobody had labelled a joint."""
         nothing = np.zeros_like(self.visible)
-        return replace(self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=nothing, head=None, xyz=None)
+        return replace(self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=nothing, head=None, xyz=None, instances=None)
 
 
 def join(*sets: People) -> People:
@@ -127,7 +174,17 @@ def join(*sets: People) -> People:
         tuple(finding for s in sets for finding in s.found),
         _all([s.xyz for s in sets]),
         _all([s.camera for s in sets]),
+        _instances([s.instances for s in sets]),
     )
+
+
+def _instances(parts: Sequence[Instances | None]) -> Instances | None:
+    """Of people of one truth; None where one has none or the truths differ."""
+    there = [part for part in parts if part is not None]
+    if len(there) < len(parts) or any(part.truth is not there[0].truth for part in there):
+        return None
+    picture, score, measured = (np.concatenate([getattr(part, name) for part in there]) for name in ("picture", "score", "measured"))
+    return Instances(there[0].truth, picture, score, np.unique(measured))
 
 
 def _all(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
@@ -147,6 +204,7 @@ def from_joints(
     boxes: NDArray[np.floating] | None = None,
     xyz: NDArray[np.floating] | None = None,
     camera: NDArray[np.floating] | None = None,
+    instances: Instances | None = None,
 ) -> People:
     """People with the given boxes (N, 4), or with those around their labelled joints.
 
@@ -176,4 +234,4 @@ def from_joints(
             found.append(Finding("joint is NaN", picture, i, f"{names}: not a finite number, counts as unlabelled"))
     keep = sized & np.array([exists[p] for p in pictures], bool)
     head, xyz, camera = (None if more is None else more.astype(np.float32) for more in (head, xyz, camera))
-    return People(name, skeleton, tuple(pictures), boxes.astype(np.float32), joints, seen, head, terms, tuple(found), xyz, camera)[keep]
+    return People(name, skeleton, tuple(pictures), boxes.astype(np.float32), joints, seen, head, terms, tuple(found), xyz, camera, instances)[keep]

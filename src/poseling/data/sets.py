@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from poseling.data import images, lsp, mini, mpii
+from poseling.data import coco, images, lsp, mini, mpii
 from poseling.data.people import People
 from poseling.data.synthetic import synthetic
 from poseling.skeleton import COCO17
 
+Part = People | Callable[[], People]
+
 
 @dataclass(frozen=True)
 class Split:
-    """People to train on, and people with labels to test on; None where the set has none."""
+    """People to train on, and people with labels to test on; None where the set has none. A part may be a function that reads it: COCO's file of training people
+    alone takes a while.
+    """
 
-    train: People
-    test: People | None
+    training: Part | None
+    testing: Part | None
+
+    @cached_property
+    def train(self) -> People:
+        """ValueError where the set was made for testing only."""
+        if self.training is None:
+            name = f"{self.test.name} has" if self.test is not None else "the set has"
+            raise ValueError(f"{name} no people to train on, it was made for testing; train on another set, such as coco")
+        return self.training if isinstance(self.training, People) else self.training()
+
+    @cached_property
+    def test(self) -> People | None:
+        """None where the set has none."""
+        return self.testing if self.testing is None or isinstance(self.testing, People) else self.testing()
+
+    @property
+    def parts(self) -> list[tuple[str, People]]:
+        """What there is, each with its name."""
+        parts = [("train", None if self.training is None else self.train), ("test", self.test)]
+        return [(name, people) for name, people in parts if people is not None]
 
 
 def _lsp(root: Path) -> Split:
@@ -45,7 +69,41 @@ def _synthetic(root: Path) -> Split:
     return Split(synthetic(train if train.exists() else root), synthetic(test) if test.exists() else None)
 
 
-SETS: dict[str, Callable[[Path], Split]] = {"lsp": _lsp, "mpii": _mpii, "images": _images, "synthetic": _synthetic, "mini": _mini}
+def _coco(root: Path) -> Split:
+    return Split(lambda: coco.train(root), lambda: coco.val(root))
+
+
+def _crowdpose(root: Path) -> Split:
+    # Its papers train on both parts where they are there in one file.
+    def train() -> People:
+        try:
+            return coco.crowdpose(root, "trainval")
+        except FileNotFoundError:
+            return coco.crowdpose(root, "train")
+
+    return Split(lambda: replace(train(), instances=None), lambda: coco.crowdpose(root, "test"))
+
+
+def _ochuman(root: Path) -> Split:
+    return Split(None, lambda: coco.ochuman(root))
+
+
+SETS: dict[str, Callable[[Path], Split]] = {
+    "lsp": _lsp,
+    "mpii": _mpii,
+    "coco": _coco,
+    "crowdpose": _crowdpose,
+    "ochuman": _ochuman,
+    "images": _images,
+    "synthetic": _synthetic,
+    "mini": _mini,
+}
+# The sets whose test people can be given the boxes of a detector.
+BOXES: dict[str, Callable[[Path, Path], People]] = {
+    "coco": coco.val,
+    "crowdpose": lambda root, boxes: coco.crowdpose(root, "test", boxes),
+    "ochuman": lambda root, boxes: coco.ochuman(root, "test", boxes),
+}
 
 
 def load(name: str, root: Path | None = None) -> Split:
@@ -61,3 +119,17 @@ def load(name: str, root: Path | None = None) -> Split:
     if name not in ("mini", "synthetic") and not root.exists():  # the last has more to say
         raise FileNotFoundError(f"{root}: there is no such folder; --root names the folder that holds {name}")
     return SETS[name](root)
+
+
+def people_to_test(name: str, root: Path | None = None, boxes: str | None = None) -> People:
+    """The test people of the set `name`, in their annotated boxes (`ground-truth`, and None), or in those of a detector's file `boxes`; `detections` is the file that
+    COCO's published results are measured with, where it usually lies. ValueError where the set has no labelled test people or no detections can be given.
+    """
+    if boxes in (None, coco.GROUND_TRUTH):
+        people = load(name, root).test
+        if people is None:
+            raise ValueError(f"{name} under {root} has no labelled people to test on")
+        return people
+    if name not in BOXES or root is None:
+        raise ValueError(f"--boxes {boxes} is for --data {', '.join(BOXES)} with --root; {name} has boxes of its own")
+    return BOXES[name](root, root / coco.DETECTIONS if boxes == "detections" else Path(boxes))

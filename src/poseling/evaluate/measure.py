@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from poseling.data.people import People
-from poseling.evaluate import pck
+from poseling.evaluate import oks, pck
 from poseling.evaluate.cost import cost
 from poseling.evaluate.latency import latency
 from poseling.evaluate.pckh import pckh, pckh_fpd
@@ -21,7 +21,8 @@ from poseling.teachers.network import NetworkTeacher
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The measure for `people`: PCKh@0.5 where head boxes are known, else PCK@0.2 of the torso (of the box, for a skeleton without one).
+    """The measure for `people`: OKS AP where they come with their COCO annotation, PCKh@0.5 where head boxes are known, else PCK@0.2 of the torso (of the box, for
+    a skeleton without one).
 
     `joints` (K,) says which are measured: those that everyone who is compared can answer for. `agreement` says that the labels are a teacher's answers.
     """
@@ -49,13 +50,20 @@ class Measure:
                 f"{teacher.name} is not sure of one joint in the {len(self.people)} test pictures of {self.people.name}; are there people in them?"
             )
         people = replace(self.people, joints=how.joints(joints) * sure[..., None], visible=np.where(sure, 2, 0).astype(np.uint8))
+        people = replace(people, instances=None)
         return replace(self, people=people, agreement=True)
 
     @property
     def name(self) -> str:
         """In words."""
         some = "" if self.joints.all() else f" of {self.joints.sum()} joints"
-        return ("agreement with the teacher, " if self.agreement else "") + ("PCKh@0.5" if self.by_head else "PCK@0.2") + some
+        measure = "OKS AP" if self.by_oks else "PCKh@0.5" if self.by_head else "PCK@0.2"
+        return ("agreement with the teacher, " if self.agreement else "") + measure + some
+
+    @property
+    def by_oks(self) -> bool:
+        """Whether average precision is measured."""
+        return self.people.instances is not None
 
     @property
     def by_head(self) -> bool:
@@ -77,8 +85,18 @@ class Measure:
             return pck.torso_length(people.joints, people.visible, people.skeleton)
         return pck.box_length(people.boxes)
 
-    def score(self, joints: NDArray[np.floating]) -> pck.Score:
-        """Of joints (N, K, 2) in pixels of the pictures."""
+    def score(self, joints: NDArray[np.floating], scores: NDArray[np.floating] | None = None) -> pck.Score:
+        """Of joints (N, K, 2) in pixels of the pictures. Average precision also needs the joints' scores (N, K) for its order of answers: without them the boxes'
+        scores decide alone.
+        """
+        if self.by_oks:
+            precision = oks.measure(self.people, joints, scores, self.joints)
+            away = pck.distances(joints, self.people.joints, self.visible, self.lengths)
+            if np.isnan(away).all():  # a detector's boxes have no labels
+                nothing = np.full(len(self.joints), np.nan)
+                return pck.Score(precision["AP"], nothing, np.zeros(len(nothing), np.int64), float("nan"), 0, precision)
+            beside = pck.score(away, 0.2, left_out=pck.without_length(self.visible, self.lengths))
+            return replace(beside, mean=precision["AP"], precision=precision)
         if self.by_head:
             return pckh(joints, self.people.joints, self.visible, self.lengths, self.people.skeleton)
         return pck.pck(joints, self.people.joints, self.visible, self.lengths, 0.2)
@@ -89,20 +107,31 @@ class Measure:
 
     def answers(self, teacher: Teacher, flip: bool) -> NDArray[np.float32]:
         """Joints (N, K, 2) of the people as `teacher` sees them, NaN for joints that it does not know."""
-        return in_skeleton(teacher, self.people.skeleton, predict(teacher, self.people, flip)[0])
+        return self.ask(teacher, flip)[0]
+
+    def ask(self, teacher: Teacher, flip: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Those answers and how sure it is of them, (N, K) from 0 to 1, 0 for joints that it does not know: what `score` takes."""
+        joints, scores = predict(teacher, self.people, flip)
+        skeleton = self.people.skeleton
+        return in_skeleton(teacher, skeleton, joints), teacher.skeleton.to(skeleton).weights(scores)
 
 
-def table(network: Teacher, measure: Measure, joints: NDArray[np.floating]) -> Table:
-    """The score of a network's joints (N, K, 2) with its rows, for the terminal; on MPII also the two rows in which FPD's code differs from the toolkit. Below
-    them what the network costs: parameters and GMAC where it is one of ours, and the time of one crop on this machine, decoding included.
+def table(network: Teacher, measure: Measure, joints: NDArray[np.floating], scores: NDArray[np.floating] | None = None) -> Table:
+    """The score of a network's joints (N, K, 2) and their scores (N, K) with its rows, for the terminal; on MPII also the two rows in which FPD's code differs from
+    the toolkit. Below them what the network costs: parameters and GMAC where it is one of ours, and the time of one crop on this machine, decoding included.
     """
-    score, skeleton = measure.score(joints), measure.people.skeleton
+    score, skeleton = measure.score(joints, scores), measure.people.skeleton
     out = Table(title=f"{network.name} on {measure.people.name}, {len(measure.people)} people")
     out.add_column(measure.name)
     out.add_column("", justify="right")
     for row, value in pck.rows(score, skeleton):
+        if measure.by_oks and row in pck.ROWS:
+            if np.isnan(value):
+                continue
+            row = f"{row} (PCK@0.2)"
         out.add_row(row, "" if np.isnan(value) else f"{value:.3f}")
-    out.add_row("AUC", f"{score.auc:.3f}")
+    if not measure.by_oks:
+        out.add_row("AUC", f"{score.auc:.3f}")
     if measure.by_head and "head_top" in skeleton.joints:
         theirs = pckh_fpd(joints, measure.people.joints, measure.visible, measure.lengths, skeleton)
         for row in ("Head", "Mean@0.1"):

@@ -5,7 +5,8 @@ The length is the torso's (LSP, after Sapp and Taskar, CVPR 2013) or the box's l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ class Score:
 
     `mean` over all labelled joints of all people, pooled, as both the LSP and the MPII toolkit take it; joints (K,) the rate of each, NaN where nobody is
     labelled; count (K,) how many people were measured; `auc` the area under `mean` over the threshold, from 0 to its end, scaled to 0..1 (trapezoids, steps
-    of about 0.01); `left_out` people with labels but without a length.
+    of about 0.01); `left_out` people with labels but without a length. Where people are measured by OKS, `mean` is the average precision, `precision` has all its
+    rows (evaluate/oks.py), and the rest is PCK@0.2 still, NaN where no boxes are labelled.
     """
 
     mean: float
@@ -38,6 +40,7 @@ class Score:
     count: NDArray[np.int64]
     auc: float
     left_out: int = 0
+    precision: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def joint_mean(self) -> float:
@@ -132,6 +135,7 @@ def box_length(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def rows(score: Score, skeleton: Skeleton) -> list[tuple[str, float]]:
     """The lines of a published table: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle as the mean of their joints' rates, and Mean; NaN where nobody is labelled.
+    Where people are measured by OKS its rows stand in the place of Mean.
 
     >>> from poseling.skeleton import LSP14
     >>> rates = np.arange(14) / 10
@@ -143,7 +147,7 @@ def rows(score: Score, skeleton: Skeleton) -> list[tuple[str, float]]:
         if there := [skeleton.index(j) for j in members if j in skeleton.joints]:
             known = score.joints[there][~np.isnan(score.joints[there])]
             lines.append((name, float(known.mean()) if len(known) else float("nan")))
-    return [*lines, ("Mean", score.mean)]
+    return [*lines, *(score.precision.items() or [("Mean", score.mean)])]
 
 
 def _labelled(visible: NDArray[np.generic]) -> NDArray[np.bool_]:
