@@ -8,7 +8,7 @@ from torch import nn
 
 from poseling.evaluate.cost import cost
 from poseling.models import tokenpose
-from poseling.models.tokenpose import DIM, VARIANTS, HeatmapHead, Layer, Variant, sine
+from poseling.models.tokenpose import DIM, VARIANTS, HeatmapHead, Layer, Variant, attend, sine
 
 TINY = Variant(patch=(16, 16), depth=2, width=None)
 LAYER = 192 * 576 + (192 + 1) * 192 + (192 + 1) * 576 + (576 + 1) * 192 + 4 * 192
@@ -87,6 +87,14 @@ def test_a_layer_is_torchs_pre_norm_layer_without_the_bias_of_queries_keys_and_v
             target.load_state_dict(source.state_dict())
         x = torch.randn(2, 9, DIM)
         torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_attention_in_bfloat16_is_the_same_to_its_three_digits():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 4, 9, 8)
+    rough = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), 0.3)
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), attend(q, k, v, 0.3), atol=0.03, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "width"), [("s_v1", 192), ("s_v2", 192), ("t", 12), ("b", 24), ("l", 16), ("l_d6", 24)])

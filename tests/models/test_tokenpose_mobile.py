@@ -63,7 +63,7 @@ def test_a_teachers_head_in_a_student():
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        (lambda: tokenpose.build("t", 5, (128, 64)), "the teacher's heatmaps are 32x16, the student's 16x16: build both for one input size"),
+        (lambda: tokenpose.build("t", 5, (128, 64)), "the teacher's maps are 32x16, the student's 16x16: build both for one input size"),
         (lambda: tokenpose.build("l_d6", 5, (64, 64)), "head reads the tokens of three transformers"),
         (lambda: nn.Conv2d(3, 3, 1), "the teacher is a Conv2d without TokenPose's head"),
     ],

@@ -11,8 +11,9 @@ At 256x192 with 17 joints, parameters in millions and GMAC without and with the 
 | l | HRNet-W48 | 4x3 | 3 x 8, 12 | 27.48 | 11.51 | 12.19 |
 | l_d6 | HRNet-W48 | 4x3 | 3 x 2, 8 | 20.82 | 9.69 | 9.87 |
 
-The parameters are the paper's. Of its multiply-adds 1.3 (t) and 2.4 (s_v1) are the same; 11.6 quoted for s_v2 cannot be had from its layers, and SDPose (CVPR
-2024) counts 4.7 for the same network; 5.7, 11.0 and 9.1 quoted for b, l and l_d6 are 4 to 6 % below these, where DistilPose (CVPR 2023) counts as we do.
+The parameters are the paper's. Of its multiply-adds 1.3 (t) is the same; 2.2 and 11.6 quoted for s_v1 and s_v2 do not follow from their layers, and
+SDPose (CVPR 2024) counts 2.4 and 4.7 for the same networks, as we do; 5.7, 11.0 and 9.1 quoted for b, l and l_d6 are 4 to 6 % below these, where
+DistilPose (CVPR 2023) counts as we do.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ STRIDE = 4  # of the heatmaps, and of the map that the backbone gives
 
 @dataclass(frozen=True)
 class Variant:
-    """`patch` (h, w) in pixels of the backbone's map at a 3:4 input; `transformers` of `depth` layers each; `width` of HRNet, 0 for the stem, None for none."""
+    """`patch` (h, w) in pixels of the backbone's map at a 3:4 input; `transformers` of `depth` layers each; `width` of HRNet, 0 for the stem alone,
+    None for no backbone; `stem`, the width of the stem.
+    """
 
     patch: tuple[int, int]
     depth: int = 12
@@ -43,9 +46,10 @@ class Variant:
     width: int | None = 0
     transformers: int = 1
     narrow_scale: bool = True
+    stem: int = STEM_CHANNELS
 
 
-# The authors' code scales the products of attention by the width of one head, as usual, but in S by that of the whole token; their weights are trained so.
+# The authors' code scales the products of attention by the width of one head, as usual, but in S by that of the whole token.
 VARIANTS = {
     "t": Variant(patch=(16, 12), heads=16, width=None),
     "s_v1": Variant(patch=(4, 3), narrow_scale=False),
@@ -70,12 +74,19 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v, scale=self.scale).transpose(1, 2).flatten(2))
+        x = x + self.out(attend(q, k, v, self.scale).transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm2(x))
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """softmax(`scale` q k') v of (B, heads, T, d). In bfloat16 on a CPU two products train twice as fast as torch's own attention, in float32 not."""
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        return (q * scale @ k.mT).softmax(-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, scale=scale)
+
+
 class Transformer(nn.Module):
-    """Tokens (B, K + T, DIM) -> (B, K + T, DIM); `position` (1, K + T, DIM) is added before every layer but the first, which gets tokens that have it."""
+    """Tokens (B, K + T, DIM) -> (B, K + T, DIM); `position` (1, K + T, DIM) is added before every layer but the first."""
 
     def __init__(self, depth: int, heads: int, narrow_scale: bool = True) -> None:
         super().__init__()
@@ -88,7 +99,7 @@ class Transformer(nn.Module):
 
 
 class Tokens(nn.Module):
-    """A map (B, C, h, w) to tokens (B, K + T, DIM): a learnt one for each joint, then one for each patch of the map, row by row, with its place added.
+    """A map (B, C, h, w) to tokens (B, K + T, DIM): a learnt one for each joint, then one for each patch, row by row, with its place added.
 
     `patches` makes (B, DIM, *grid) of the map. `position` (1, K + T, DIM) is 0 for the joints.
     """
@@ -103,11 +114,11 @@ class Tokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         visual = self.patches(x).flatten(2).transpose(1, 2)
-        return torch.cat((self.joints.expand(len(visual), -1, -1).to(visual.dtype), visual), 1) + self.position
+        return torch.cat((self.joints.expand(visual.shape[0], -1, -1).to(visual.dtype), visual), 1) + self.position
 
 
 def sine(grid: tuple[int, int], dim: int) -> Tensor:
-    """Positions (h, w, dim): the first half of the channels has sines and cosines of the row, the second of the column, as in DETR (Carion et al., ECCV 2020).
+    """Positions (h, w, dim): sines and cosines of the row in the first half of the channels, of the column in the second (DETR, ECCV 2020).
 
     Rows and columns are counted from 1 and scaled to 0..2 pi.
 
@@ -126,7 +137,7 @@ def sine(grid: tuple[int, int], dim: int) -> Tensor:
 
 
 class HeatmapHead(nn.Module):
-    """Keypoint tokens (..., K, C) to heatmaps (..., K, h, w), each token by itself: two linear layers with their norms, or one if C is more than DIM."""
+    """Keypoint tokens (..., K, C) to heatmaps (..., K, h, w), each token by itself: two linear layers, or one if C is more than DIM."""
 
     def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -143,8 +154,8 @@ class HeatmapHead(nn.Module):
 class TokenPose(nn.Module):
     """Pictures (B, 3, H, W) of one `size` to heatmaps (B, 1, K, H/4, W/4).
 
-    `visual_tokens` (B, T, DIM) and `keypoint_tokens` (B, K, DIM) are what comes out of the last layer. L's head reads the keypoint tokens of all three
-    transformers, one after the other.
+    `visual_tokens` (B, T, DIM) and `keypoint_tokens` (B, K, DIM) are what comes out of the last layer. L's head reads the keypoint tokens of all
+    three transformers, one after the other.
     """
 
     def __init__(self, variant: Variant, joints: int, size: Size) -> None:
@@ -174,9 +185,9 @@ def encode(variant: Variant, joints: int, size: Size) -> tuple[nn.Module, Tokens
     if variant.width is None:
         backbone, channels, stride, multiple = nn.Identity(), 3, 1, STRIDE
     elif variant.width == 0:
-        backbone, channels, stride, multiple = Stem(), STEM_CHANNELS, STRIDE, STRIDE
+        backbone, channels, stride, multiple = Stem(variant.stem), variant.stem, STRIDE, STRIDE
     else:
-        backbone, channels, stride, multiple = HRNet(variant.width), variant.width, STRIDE, 16
+        backbone, channels, stride, multiple = HRNet(variant.width, variant.stem), variant.width, STRIDE, 16
     width, height = size
     rows, columns = variant.patch
     if 4 * width != 3 * height:  # as in the authors' configuration for MPII at 256x256: 4x4 where 256x192 has 4x3

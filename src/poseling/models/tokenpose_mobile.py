@@ -1,8 +1,9 @@
 """TokenPose's transformer on a mobile backbone: `tokenpose_mobile-BACKBONE` or `-BACKBONE-DEPTH`, as `tokenpose_mobile-mobilenetv2-4`.
 
-The pairing is that of the pose work at DFKI (Igel, Sarode, Khan), which names TokenPose teachers and MobileNet or EfficientFormer students without the details;
-these are ours. The maps at strides 16 and 32 become one of the tokens' width as in `vitpose_mobile`; each of its pixels is a token, 16x12 of them at 256x192. Six layers of eight heads by default: half of TokenPose-S. Tokens and head are those of `tokenpose-t`, `-s_v1`,
-`-s_v2` and `-b`, so that a teacher's head can be copied (`copy_head`).
+The pairing is that of the pose work at DFKI (Igel, Sarode, Khan), which names TokenPose teachers and MobileNet or EfficientFormer students without
+the details; these are ours. The maps at strides 16 and 32 become one of the tokens' width as in `vitpose_mobile`; each of its pixels is a token,
+16x12 of them at 256x192. Six layers of eight heads by default: half of TokenPose-S. Tokens and head are those of `tokenpose-t`, `-s_v1`, `-s_v2` and
+`-b`, so that a teacher's head can be copied (`copy_head`).
 """
 
 from __future__ import annotations
@@ -24,15 +25,14 @@ MULTIPLE = 32  # of width and height: the coarsest map that is read
 class TokenPoseMobile(nn.Module):
     """Pictures (B, 3, H, W) of one `size` to heatmaps (B, 1, K, H/4, W/4).
 
-    `backbone` gives maps at strides 4, 8, 16 and 32 and has their `channels`. `features` gives (B, DIM, H/16, W/16), `visual_tokens` and `keypoint_tokens` what comes
-    out of the last layer, (B, T, DIM) and (B, K, DIM).
+    `backbone` gives maps at strides 4, 8, 16 and 32 and has their `channels`. `features` gives (B, DIM, H/16, W/16), `visual_tokens` and
+    `keypoint_tokens` what comes out of the last layer, (B, T, DIM) and (B, K, DIM).
     """
 
     def __init__(self, backbone: nn.Module, channels: tuple[int, ...], joints: int, size: Size, depth: int = DEPTH) -> None:
         super().__init__()
         self.backbone = backbone
-        self.features = Neck(channels, DIM)
-        self.tokens = Tokens(nn.Identity(), joints, grid(size))
+        self.features, self.tokens = encode(channels, joints, size)
         self.transformer = Transformer(depth, HEADS)
         self.visual_tokens, self.keypoint_tokens = nn.Identity(), nn.Identity()
         self.head = HeatmapHead(DIM, maps(size))
@@ -43,6 +43,11 @@ class TokenPoseMobile(nn.Module):
         tokens = self.transformer(self.tokens(self.features(self.backbone(pictures))), self.tokens.position)
         self.visual_tokens(tokens[:, joints:])
         return self.head(self.keypoint_tokens(tokens[:, :joints]))[:, None]
+
+
+def encode(channels: tuple[int, ...], joints: int, size: Size) -> tuple[Neck, Tokens]:
+    """What makes one map of a backbone's four, and what makes tokens of that; ValueError if the size is no multiple of 32."""
+    return Neck(channels, DIM), Tokens(nn.Identity(), joints, grid(size))
 
 
 def grid(size: Size) -> tuple[int, int]:
@@ -67,7 +72,7 @@ def copy_head(student: nn.Module, teacher: nn.Module) -> None:
     ours, theirs = heads
     if ours.size != theirs.size:
         raise ValueError(
-            f"the teacher's heatmaps are {theirs.size[1]}x{theirs.size[0]}, the student's {ours.size[1]}x{ours.size[0]}: build both for one input size"
+            f"the teacher's maps are {theirs.size[1]}x{theirs.size[0]}, the student's {ours.size[1]}x{ours.size[0]}: build both for one input size"
         )
     if len(ours.layers) != len(theirs.layers):
         raise ValueError(

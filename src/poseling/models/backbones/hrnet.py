@@ -1,7 +1,7 @@
 """HRNet up to its third stage, as TokenPose-B and -L use it (Sun et al., CVPR 2019; Li et al., ICCV 2021), and the stem that TokenPose-S uses alone.
 
-One map at stride 4: 32 or 48 channels of HRNet-W32 or -W48, 256 of the stem. The paper's HRNet ends with an exchange that updates every branch; here the last
-exchange makes the finest map only, since nothing reads the others.
+One map at stride 4: 32 or 48 channels of HRNet-W32 or -W48, 256 of the stem. The paper's HRNet ends with an exchange that updates every branch; here
+the last exchange makes the finest map only, since nothing reads the others.
 """
 
 from __future__ import annotations
