@@ -17,11 +17,10 @@ import torch
 from poseling.data.images import images
 from poseling.data.people import People, join
 from poseling.distill.objective import fpd, supervised
-from poseling.evaluate.report import Report
 from poseling.recipes.baseline import baseline
 from poseling.recipes.lab import Lab, Setup, Trained
 from poseling.teachers.base import Teacher
-from results import write
+from results import report_rows, write
 
 CPU = Setup(data="lsp", size=128, batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, loss="kl", sigma=1.5, bf16=True)
 # What both networks of a scale share, then what is each one's own. The CPU's is as large as two cores allow in an hour or two.
@@ -96,7 +95,7 @@ def main() -> None:
     arms = {name: [run(lab, name, teacher, seed, more) for seed in lab.seeds] for name in flags.only}
     if {"baseline", "distilled"} <= set(arms):
         speeds = lab.speeds(teacher, lab.label(teacher, lab.people), fpd(setup.loss, 0.5))
-        write("fpd_lsp", rows(lab.finish(teacher, arms, speeds)), block=flags.scale)
+        write("fpd_lsp", report_rows(lab.finish(teacher, arms, speeds)), block=flags.scale)
 
 
 def run(lab: Lab, arm: str, teacher: Teacher, seed: int, more: People | None) -> Trained:
@@ -108,22 +107,6 @@ def run(lab: Lab, arm: str, teacher: Teacher, seed: int, more: People | None) ->
     people = lab.people if more is None or not how.more else join(lab.people, more)
     answers = lab.label(teacher, people, how.flip, how.scales)
     return lab.fit(arm, fpd(loss, how.alpha), seed, answers, people, confidence=how.confidence)
-
-
-def rows(report: Report) -> list[dict[str, Any]]:
-    """The report as rows of one block."""
-    assert report.teacher is not None
-    assert report.baseline is not None
-    assert report.distilled is not None
-    unit = report.metric
-    out: list[dict[str, Any]] = [{"name": "teacher", "value": report.teacher.mean, "unit": unit}]
-    for arm in (report.baseline, report.distilled, *report.others):
-        out.append({"name": arm.name, "value": arm.mean, "unit": unit, "spread": arm.spread, "values": list(arm.values)})
-    for arm in (report.distilled, *report.others):
-        gap, name = report.gap(arm), "gap_closed" if arm is report.distilled else f"gap_closed_{arm.name}"
-        if gap is not None and gap.mean is not None:
-            out.append({"name": name, "value": gap.mean, "unit": "share", "spread": gap.spread, "values": list(gap.values)})
-    return out
 
 
 if __name__ == "__main__":

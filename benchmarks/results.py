@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from poseling.evaluate.report import Report
 from poseling.files import write_bytes
 
 HERE = Path(__file__).resolve().parent
@@ -42,6 +43,22 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], notes: str = "", block: 
         result |= {"rows": [*kept, *({**row, "block": block} for row in rows)], "runs": {**before["runs"], block: run}}
     write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
     return path
+
+
+def report_rows(report: Report) -> list[dict[str, Any]]:
+    """A recipe's report as rows."""
+    assert report.teacher is not None
+    assert report.baseline is not None
+    assert report.distilled is not None
+    unit = report.metric
+    out: list[dict[str, Any]] = [{"name": "teacher", "value": report.teacher.mean, "unit": unit}]
+    for arm in (report.baseline, report.distilled, *report.others):
+        out.append({"name": arm.name, "value": arm.mean, "unit": unit, "spread": arm.spread, "values": list(arm.values)})
+    for arm in (report.distilled, *report.others):
+        gap, name = report.gap(arm), "gap_closed" if arm is report.distilled else f"gap_closed_{arm.name}"
+        if gap is not None and gap.mean is not None:
+            out.append({"name": name, "value": gap.mean, "unit": "share", "spread": gap.spread, "values": list(gap.values)})
+    return out
 
 
 def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], to: str) -> dict[str, Any]:

@@ -32,9 +32,15 @@ app.command(distill)
 app.command(data)
 
 # Recipes are named here and imported when they are run: `poseling track` must start without torch. What is said about each stands at the top of its file.
-for recipe in ("baseline", "fpd", "unlabelled"):
+for recipe in ("baseline", "fpd", "unlabelled", "kdlpn", "vitpose_mobile", "tokenpose_mobile"):
     text = (Path(__file__).parent / "recipes" / f"{recipe}.py").read_text(encoding="utf-8")
-    distill.command(f"poseling.recipes.{recipe}:{recipe}", help=ast.get_docstring(ast.parse(text)))
+    distill.command(f"poseling.recipes.{recipe}:{recipe}", name=recipe, help=ast.get_docstring(ast.parse(text)))
+
+app.command(
+    "poseling.recipes.compare:compare",
+    name="compare",
+    help=ast.get_docstring(ast.parse((Path(__file__).parent / "recipes" / "compare.py").read_text(encoding="utf-8"))),
+)
 
 
 @app.command

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -19,11 +20,21 @@ cv2.setNumThreads(0)  # the loader's workers are the parallelism; OpenCV's own t
 
 
 class Answers(Protocol):
-    """Stored answers for the same people, in the student's skeleton (`distill.stored.Stored`)."""
+    """Stored answers for the same people, in the student's skeleton (`distill.stored.Stored`, or those of several teachers)."""
 
     @property
     def source(self) -> str:
         """Whose answers these are, and to what: other answers have another source."""
+        ...
+
+    @property
+    def terms(self) -> str:
+        """Under which terms the teacher is, in words."""
+        ...
+
+    @property
+    def width(self) -> float:
+        """How wide the Gaussians of its heatmaps are, in widths of the student's; 1 where it gives points alone."""
         ...
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
@@ -39,9 +50,19 @@ class Crops(Dataset[dict[str, Any]]):
     is then black and weighs nothing.
     """
 
-    def __init__(self, people: People, size: Size, padding: float, augment: Augment, seed: int, answers: Answers | None = None) -> None:
+    def __init__(
+        self,
+        people: People,
+        size: Size,
+        padding: float,
+        augment: Augment,
+        seed: int,
+        answers: Answers | None = None,
+        read: Callable[[Path], NDArray[np.uint8]] = read_picture,
+    ) -> None:
         if not len(people):
             raise ValueError(f"{people.name}: there is nobody to train on")
+        self.read = read
         self.people, self.size, self.padding, self.augment, self.seed, self.answers = people, size, padding, augment, seed, answers
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
@@ -61,7 +82,7 @@ class Crops(Dataset[dict[str, Any]]):
         if crop.flipped:
             joints, visible = joints[people.skeleton.flip], visible[people.skeleton.flip]
         try:
-            image, broken = crop.warp(read_picture(people.pictures[person])), 0
+            image, broken = crop.warp(self.read(people.pictures[person])), 0
         except OSError:
             image, broken = np.zeros((self.size[1], self.size[0], 3), np.uint8), 1
         self.augment.occlude(image, joints, visible, random)

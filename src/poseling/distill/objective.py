@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseling.codecs.heatmap import Heatmap
+from poseling.codecs import Codec, SimCC
 from poseling.codecs.picture import normalise
 from poseling.codecs.warp import warp_maps
 from poseling.data.augment import relight
-from poseling.distill.response import LOSSES, Loss
+from poseling.distill.pupil import Adapter, watched
+from poseling.distill.relation import joint_embeddings
+from poseling.distill.response import LOSSES, Loss, simcc_kl, simulated_heatmap, smooth_l1
 from poseling.spec import PoseSpec
-from poseling.teachers.base import Teacher
+from poseling.teachers.base import Answer, Teacher
+from poseling.teachers.network import NetworkTeacher
 
 Batch = dict[str, Tensor]
 Target = tuple[Tensor, Tensor]  # maps (B, K, h, w) with a peak of 1, weight (B, K)
@@ -23,17 +28,64 @@ Target = tuple[Tensor, Tensor]  # maps (B, K, h, w) with a peak of 1, weight (B,
 
 @dataclass(frozen=True)
 class Term:
-    """`weight` times `loss` against one of the two who know."""
+    """`weight` times `loss`, and times `schedule` of the part of the run that is done, where one is given.
+
+    What `loss` compares depends on `at` and `against`, the one who knows better:
+
+    | at | against labels or teacher | against the student itself |
+    |---|---|---|
+    | outputs | outputs (B, S, K, ...), targets (B, K, ...), weight (B, K) | outputs, weight (B, K) |
+    | joints | the features under each joint's heatmap, (B, K, C) and (B, K, C'), weight (B, K): against the teacher alone | |
+    | another submodule | the student's feature, adapted, the teacher's, weight (B,) | the feature, weight (B,) |
+
+    `adapter` builds what lies between the two features from one of each. Any `at` but outputs needs a live teacher that is one of our networks.
+    """
 
     name: str
-    loss: Loss
+    loss: Callable[..., Tensor]
     weight: float
-    against: Literal["labels", "teacher"]
+    against: Literal["labels", "teacher", "itself"]
+    at: str = "outputs"
+    adapter: Adapter | None = None
+    schedule: Callable[[float], float] | None = None
+
+    @property
+    def place(self) -> str | None:
+        """The submodule to watch, None where the outputs say enough."""
+        return {"outputs": None, "joints": "features"}.get(self.at, self.at)
+
+
+def watch(terms: Sequence[Term]) -> dict[str, str]:
+    """The submodule to watch for each term that looks inside, by the term's name."""
+    return {term.name: term.place for term in terms if term.place is not None}
+
+
+def looks_inside(terms: Sequence[Term]) -> bool:
+    """Whether a term compares more than the teacher's answers, which can be stored: then the teacher has to be there in every step."""
+    return any(term.place is not None and term.against == "teacher" for term in terms)
 
 
 def supervised(loss: str) -> tuple[Term, ...]:
     """The labels alone."""
     return (Term("labels", LOSSES[loss], 1.0, "labels"),)
+
+
+def losses_of(codec: Codec, loss: str = "mse") -> tuple[Loss, Loss]:
+    """What a network with this codec learns labels by, and a teacher's heatmaps: `loss` and `loss` for heatmaps, KL over bins for SimCC (RTMPose), and for
+    coordinates smooth L1 and the simulated heatmap (DistilPose).
+    """
+    if isinstance(codec, SimCC):
+        both = named(partial(simcc_kl, columns=codec.bins[0]), "simcc_kl")
+        return both, both
+    if codec.kind == "points":
+        return smooth_l1, simulated_heatmap
+    return LOSSES[loss], LOSSES[loss]
+
+
+def named(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
+    """A partial function with a name, by which runs know their losses."""
+    function.__name__ = name
+    return function
 
 
 def fpd(loss: str, alpha: float, teacher_loss: str | None = None) -> tuple[Term, ...]:
@@ -61,62 +113,118 @@ class Objective:
     """
 
     spec: PoseSpec
-    codec: Heatmap
+    codec: Codec
     terms: tuple[Term, ...]
     confidence: bool = False
     teacher: Teacher | None = None
     width: float = 1.0
 
-    def __call__(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """The weighted sum as `loss`, and each term unweighted under its name. Batch as `data.loader.Crops` gives it, on the network's device."""
+    def __post_init__(self) -> None:
+        if looks_inside(self.terms) and not isinstance(self.teacher, NetworkTeacher):
+            inside = ", ".join(f"{term.name} (at {term.at})" for term in self.terms if term.place is not None and term.against == "teacher")
+            who = "stored answers" if self.teacher is None else self.teacher.name
+            raise ValueError(f"{inside}: compares what is inside the networks, but {who} cannot be looked into; take a teacher that is a checkpoint")
+
+    def __call__(self, network: nn.Module, batch: Batch, done: float = 0.0) -> dict[str, Tensor]:
+        """The weighted sum as `loss`, and each term unweighted under its name. Batch as `data.loader.Crops` gives it, on the network's device; `done` is the
+        part of the run that is behind, 0..1.
+        """
         crops = batch["image"]
         if (batch["light"] != 1).any():
             crops = (relight(crops.permute(0, 3, 1, 2) / 255, batch["light"]) * 255).permute(0, 2, 3, 1)
-        outputs = network(normalise(crops, self.spec))
-        targets = {against: self._target(against, batch, crops) for against in {term.against for term in self.terms}}
-        parts = {term.name: term.loss(outputs, *targets[term.against]) for term in self.terms}
-        return {"loss": torch.stack([term.weight * parts[term.name] for term in self.terms]).sum(), **parts}
+        result = network(normalise(crops, self.spec))
+        outputs, mine = result if isinstance(result, tuple) else (result, {})
+        answer, theirs = self._ask(crops)
+        whole = 1 - batch["broken"].to(torch.float32)
+        targets = {who: self._target(who, batch, answer, whole) for who in self._consulted}
+        parts = {}
+        for term in self.terms:
+            if term.at == "outputs":
+                compared: tuple[Tensor, ...] = (outputs, targets["labels"][1]) if term.against == "itself" else (outputs, *targets[term.against])
+            elif term.at == "joints":
+                maps, weight = targets["teacher"]
+                compared = (joint_embeddings(mine[term.name], maps), joint_embeddings(theirs["features"], maps), weight)
+            elif term.against == "itself":
+                compared = (mine[term.name], whole)
+            else:
+                compared = (mine[term.name], theirs[str(term.place)], whole)
+            parts[term.name] = term.loss(*compared)
+        weights = [term.weight * (1.0 if term.schedule is None else term.schedule(done)) for term in self.terms]
+        return {"loss": torch.stack([weight * part for weight, part in zip(weights, parts.values(), strict=True)]).sum(), **parts}
+
+    @property
+    def _consulted(self) -> set[Literal["labels", "teacher"]]:
+        """Whose word on the joints is needed. What a network says of its own outputs is weighed by the labels."""
+        found: set[Literal["labels", "teacher"]] = set()
+        for term in self.terms:
+            if term.at == "outputs":
+                found.add("teacher" if term.against == "teacher" else "labels")
+            elif term.at == "joints":
+                found.add("teacher")
+        return found
 
     @torch.no_grad()
-    def _target(self, against: str, batch: Batch, crops: Tensor) -> Target:
-        if against == "labels":
+    def _ask(self, crops: Tensor) -> tuple[Answer | None, dict[str, Tensor]]:
+        """What a live teacher answers for crops (B, H, W, 3), and what is seen inside of it."""
+        teacher = self.teacher
+        if teacher is None:
+            return None, {}
+        if teacher.size != self.spec.size:
+            crops = F.interpolate(crops.permute(0, 3, 1, 2).float(), teacher.size[::-1], mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
+        crops = crops.round().clamp(0, 255).to(torch.uint8)
+        places = sorted({str(term.place) for term in self.terms if term.place is not None and term.against == "teacher"})
+        if not places or not isinstance(teacher, NetworkTeacher):
+            return teacher(crops).to(crops.device), {}
+        with watched(teacher.network, places) as seen:
+            answer = teacher(crops).to(crops.device)
+        # Out of inference mode, whose tensors autograd would not take.
+        return answer, {place: feature.to(crops.device).float().clone() for place, feature in seen.items()}
+
+    @torch.no_grad()
+    def _target(self, who: Literal["labels", "teacher"], batch: Batch, answer: Answer | None, whole: Tensor) -> Target:
+        if who == "labels":
             return self.codec.encode(batch["joints"], batch["weight"])
-        maps, weight = self._live(crops) if self.teacher is not None else self._stored(batch)
-        return maps, weight * (1 - batch["broken"])[:, None]  # of a picture that cannot be read there is nothing to say
+        maps, weight = self._stored(batch) if answer is None else self._live(answer)
+        return maps, weight * whole[:, None]  # of a picture that cannot be read there is nothing to say
 
     def _stored(self, batch: Batch) -> Target:
         weight = batch["answer_weight"] if self.confidence else (batch["answer_weight"] > 0).float()
         if "answer_maps" not in batch:
-            return self.codec.encode(batch["answer_xy"], weight)
-        return warp_maps(batch["answer_maps"], batch["answer_matrix"], self.codec.map_size, self.width), weight
+            return self._points(batch["answer_xy"], weight)
+        return self.codec.from_maps(warp_maps(batch["answer_maps"], batch["answer_matrix"], self.codec.heatmap.map_size, self.width)), weight
 
-    def _live(self, crops: Tensor) -> Target:
+    def _live(self, answer: Answer) -> Target:
         assert self.teacher is not None
         teacher, size = self.teacher, self.spec.size
-        if teacher.size != size:
-            crops = F.interpolate(crops.permute(0, 3, 1, 2).float(), teacher.size[::-1], mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
-        answer = teacher(crops.round().clamp(0, 255).to(torch.uint8)).to(crops.device)
         how = teacher.skeleton.to(self.spec.skeleton)
         known = torch.from_numpy(how.known).to(answer.score)
         if answer.maps is not None and teacher.pixel is not None:
             single = torch.from_numpy(how.single)
             weight = (answer.score[:, single] if self.confidence else torch.ones_like(answer.score[:, single])) * (single >= 0).to(answer.score)
             x, y = self._to_teacher(teacher)
-            width = (teacher.sigma or self.codec.sigma) / self.codec.sigma
+            heatmap = self.codec.heatmap
+            width = (teacher.sigma or heatmap.sigma) / heatmap.sigma
             if abs(x - 1) < 1e-6 and abs(y - 1) < 1e-6 and width == 1:
-                return answer.maps[:, single], weight  # as they are, their negative pixels too, as the authors do
-            between = answer.maps.new_tensor([[x, 0, 0], [0, y, 0]]).expand(len(crops), 2, 3)
-            return warp_maps(answer.maps[:, single], between, self.codec.map_size, width), weight
+                return self.codec.from_maps(answer.maps[:, single]), weight  # as they are, their negative pixels too, as the authors do
+            between = answer.maps.new_tensor([[x, 0, 0], [0, y, 0]]).expand(len(answer.maps), 2, 3)
+            return self.codec.from_maps(warp_maps(answer.maps[:, single], between, heatmap.map_size, width)), weight
         scale = answer.xy.new_tensor([(s - 1) / (t - 1) for s, t in zip(size, teacher.size, strict=True)])
         matrix = torch.from_numpy(how.matrix).to(answer.xy)
-        score = torch.from_numpy(how.weights(answer.score.cpu().numpy())).to(known) if self.confidence else known.expand(len(crops), -1)
-        return self.codec.encode((matrix @ answer.xy) * scale, score)
+        score = torch.from_numpy(how.weights(answer.score.cpu().numpy())).to(known) if self.confidence else known.expand(len(answer.xy), -1)
+        return self._points((matrix @ answer.xy) * scale, score)
+
+    def _points(self, xy: Tensor, weight: Tensor) -> Target:
+        """A teacher's points (B, K, 2) as targets; drawn as the maps that it did not give, for a student whose own targets are points."""
+        if self.codec.kind != "points":
+            return self.codec.encode(xy, weight)
+        maps, weight = self.codec.heatmap.encode(xy, weight)
+        return self.codec.from_maps(maps), weight
 
     def _to_teacher(self, teacher: Teacher) -> tuple[float, float]:
         """Pixels of a live teacher's heatmap in one of the student's, along x and y, both of the same crop."""
         assert teacher.pixel is not None
         x, y = (
             ours * (t - 1) / (s - 1) / theirs
-            for ours, theirs, t, s in zip(self.codec.pixel, teacher.pixel, teacher.size, self.spec.size, strict=True)
+            for ours, theirs, t, s in zip(self.codec.heatmap.pixel, teacher.pixel, teacher.size, self.spec.size, strict=True)
         )
         return x, y

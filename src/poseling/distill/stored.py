@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.codecs import Heatmap
+from poseling.codecs import Codec
 from poseling.distill.warp import joints_in, map_affine
 from poseling.geometry import Crop
 from poseling.teachers.labels import Labels
@@ -19,7 +19,7 @@ class Stored:
     """`labels` for the people that a student with this `codec` trains on (see `data.loader.Answers`)."""
 
     labels: Labels
-    codec: Heatmap
+    codec: Codec
     sigma: float | None = None  # of the stored heatmaps, if there are any
 
     @property
@@ -28,9 +28,16 @@ class Stored:
         return self.labels.manifest.folder
 
     @property
+    def terms(self) -> str:
+        """Under which terms the teacher is, in words."""
+        manifest = self.labels.manifest
+        return f"{manifest.teacher}: {', '.join(f'{what} {words}' for what, words in manifest.licences.items())}"
+
+    @property
     def width(self) -> float:
         """How wide the stored Gaussians are, in widths of the student's (see `codecs.warp.warp_maps`)."""
-        return (self.sigma or self.codec.sigma) / self.codec.sigma
+        sigma = self.codec.heatmap.sigma
+        return (self.sigma or sigma) / sigma
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
         """answer_xy (K, 2) in the crop's pixels, answer_weight (K,) the teacher's confidence, and where it gave heatmaps: answer_maps (K, h, w) uint8 as it
@@ -42,5 +49,5 @@ class Stored:
         if answer.maps is not None:
             sample["answer_weight"] = answer.map_score[order]
             sample["answer_maps"] = answer.maps[order]
-            sample["answer_matrix"] = map_affine(answer, crop, self.codec.pixel).astype(np.float32)
+            sample["answer_matrix"] = map_affine(answer, crop, self.codec.heatmap.pixel).astype(np.float32)
         return sample

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from poseling.evaluate.cost import cost
 from poseling.evaluate.latency import latency
 from poseling.evaluate.pckh import pckh, pckh_fpd
 from poseling.evaluate.predict import in_skeleton, predict
+from poseling.files import read_picture
 from poseling.teachers.base import Teacher
 from poseling.teachers.network import NetworkTeacher
 
@@ -25,11 +28,13 @@ class Measure:
     a skeleton without one).
 
     `joints` (K,) says which are measured: those that everyone who is compared can answer for. `agreement` says that the labels are a teacher's answers.
+    `read` reads the pictures.
     """
 
     people: People
     joints: NDArray[np.bool_]
     agreement: bool = False
+    read: Callable[[Path], NDArray[np.uint8]] = read_picture
 
     @classmethod
     def of(cls, people: People) -> Measure:
@@ -42,7 +47,7 @@ class Measure:
 
     def adopt(self, teacher: Teacher, flip: bool, least: float = 0.3) -> Measure:
         """Takes the teacher's answers for the truth where there is no other; joints of which it is less sure than `least` stay unlabelled."""
-        joints, scores = predict(teacher, self.people, flip)
+        joints, scores = predict(teacher, self.people, flip, read=self.read)
         how = teacher.skeleton.to(self.people.skeleton)
         sure = how.weights(scores) >= least
         if not sure.any():
@@ -111,7 +116,7 @@ class Measure:
 
     def ask(self, teacher: Teacher, flip: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Those answers and how sure it is of them, (N, K) from 0 to 1, 0 for joints that it does not know: what `score` takes."""
-        joints, scores = predict(teacher, self.people, flip)
+        joints, scores = predict(teacher, self.people, flip, read=self.read)
         skeleton = self.people.skeleton
         return in_skeleton(teacher, skeleton, joints), teacher.skeleton.to(skeleton).weights(scores)
 

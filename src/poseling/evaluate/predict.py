@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,9 @@ from poseling.teachers.base import Teacher
 from poseling.teachers.views import ask
 
 
-def predict(teacher: Teacher, people: People, flip: bool = False, batch: int = 32) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def predict(
+    teacher: Teacher, people: People, flip: bool = False, batch: int = 32, read: Callable[[Path], NDArray[np.uint8]] = read_picture
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Joints (N, K, 2) in picture pixels and scores (N, K), in the teacher's skeleton, from the canonical crop of each person.
 
     With `flip` the mirrored crop is asked as well and the two are averaged (the flip test of the pose papers). Joints in a picture that cannot be read are NaN,
@@ -30,7 +34,7 @@ def predict(teacher: Teacher, people: People, flip: bool = False, batch: int = 3
         seen, pictures = [], []
         for i, crop in zip(rows, crops, strict=True):
             try:
-                pictures.append(crop.warp(read_picture(people.pictures[i])))
+                pictures.append(crop.warp(read(people.pictures[i])))
                 seen.append((i, crop))
             except OSError as error:
                 unreadable.append(str(error))

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poseling.geometry import Size
+
 DEPTH = 4  # halvings inside one hourglass: 64 -> 4 at an input of 256
 
 
@@ -55,7 +57,7 @@ class Level(nn.Module):
 
 
 class Stack(nn.Module):
-    """One hourglass with its prediction: features (B, C, H, W) -> (features (B, C, H, W), heatmaps (B, K, H, W))."""
+    """One hourglass with its prediction: x (B, C, H, W) -> (x for the next stack, what the prediction was read from, heatmaps (B, K, H, W))."""
 
     def __init__(self, channels: int, joints: int, blocks: int, last: bool) -> None:
         super().__init__()
@@ -67,12 +69,12 @@ class Stack(nn.Module):
         self.features_back = None if last else nn.Conv2d(channels, channels, 1)
         self.score_back = None if last else nn.Conv2d(joints, channels, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y = self.features(self.residual(self.hourglass(x)))
         score = self.score(y)
         if self.features_back is not None and self.score_back is not None:
             x = x + self.features_back(y) + self.score_back(score)
-        return x, score
+        return x, y, score
 
 
 class Hourglass(nn.Module):
@@ -91,15 +93,25 @@ class Hourglass(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, quarter, 7, stride=2, padding=3), nn.BatchNorm2d(quarter), nn.ReLU())
         self.before_pool = Residual(quarter, half)
         self.after_pool = nn.Sequential(Residual(half, width), Residual(width, width))
+        self.features = nn.Identity()
         self.stacks = nn.ModuleList(Stack(width, joints, blocks, last=s == stacks - 1) for s in range(stacks))
 
     def forward(self, pictures: Tensor) -> Tensor:
         x = self.after_pool(F.max_pool2d(self.before_pool(self.stem(pictures)), 2))
         scores = []
         for stack in self.stacks:
-            x, score = stack(x)
+            x, y, score = stack(x)
             scores.append(score)
+        self.features(y)  # where distillation looks
         return torch.stack(scores, 1)
+
+
+def build(variant: str, joints: int, size: Size) -> nn.Module:
+    """`STACKSxCHANNELS`; ValueError if the variant is another."""
+    match = re.fullmatch(r"(\d+)x(\d+)", variant)
+    if match is None:
+        raise ValueError(f"hourglass-{variant}: name stacks and channels, as in hourglass-4x128")
+    return Hourglass(joints, stacks=int(match[1]), width=int(match[2]))
 
 
 def from_fpd(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -122,6 +122,10 @@ class ViTPose(nn.Module):
     def __init__(self, config: VitPoseConfig) -> None:
         super().__init__()
         inner = cast("VitPoseBackboneConfig", config.backbone_config)
+        if config.scale_factor != 4 or inner.patch_size not in (PATCH, [PATCH, PATCH], (PATCH, PATCH)):
+            raise ValueError(
+                f"a ViTPose has patches of 16 pixels and a decoder that makes them 4 x 4, not patches of {inner.patch_size} and {config.scale_factor}"
+            )
         self.dim = inner.hidden_size
         self.backbone = Transformer(inner)
         self.visual_tokens, self.features = nn.Identity(), nn.Identity()

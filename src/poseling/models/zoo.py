@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from torch import nn
 
-from poseling.models.hourglass import Hourglass
+from poseling.geometry import Size
+from poseling.models import hourglass, kdlpn, simcc, simple_baseline, tokenpose, tokenpose_mobile, vitpose, vitpose_mobile
+
+MODELS: dict[str, Callable[[str, int, Size], nn.Module]] = {
+    "hourglass": hourglass.build,
+    "simple_baseline": simple_baseline.build,
+    "kdlpn": kdlpn.build,
+    "vitpose": vitpose.build,
+    "vitpose_mobile": vitpose_mobile.build,
+    "tokenpose": tokenpose.build,
+    "tokenpose_mobile": tokenpose_mobile.build,
+    "simcc": simcc.build,
+}
+# One name of each family, for messages and help.
+EXAMPLES = {
+    "hourglass": "hourglass-4x128",
+    "simple_baseline": "simple_baseline-50",
+    "kdlpn": "kdlpn-256",
+    "vitpose": "vitpose-b",
+    "vitpose_mobile": "vitpose_mobile-mobilenetv2-simple",
+    "tokenpose": "tokenpose-s_v1",
+    "tokenpose_mobile": "tokenpose_mobile-mobilenetv2",
+    "simcc": "simcc-mobilenetv2",
+}
+# The smallest of each family, for runs of seconds.
+SMALLEST = {
+    "hourglass": "hourglass-1x16",
+    "simple_baseline": "simple_baseline-50",
+    "kdlpn": "kdlpn-16",
+    "vitpose": "vitpose-t-simple",
+    "vitpose_mobile": "vitpose_mobile-mobilenetv2_050-simple-32",
+    "tokenpose": "tokenpose-t",
+    "tokenpose_mobile": "tokenpose_mobile-mobilenetv2_050-1",
+    "simcc": "simcc-mobilenetv2_050",
+}
+# What a family's outputs are, by the codec's name; heatmaps, unless said here.
+CODEC_OF = {"simcc": "simcc"}
 
 
-def _hourglass(variant: str, joints: int) -> nn.Module:
-    match = re.fullmatch(r"(\d+)x(\d+)", variant)
-    if match is None:
-        raise ValueError(f"hourglass-{variant}: name stacks and channels, as in hourglass-4x128")
-    return Hourglass(joints, stacks=int(match[1]), width=int(match[2]))
+def build(name: str, joints: int, size: Size = (256, 256)) -> nn.Module:
+    """The network called `name` for pictures of `size` (W, H), with random weights; ValueError if the zoo has none of that name.
 
-
-MODELS: dict[str, Callable[[str, int], nn.Module]] = {"hourglass": _hourglass}
-
-
-def build(name: str, joints: int) -> nn.Module:
-    """The network called `name`, with random weights; ValueError if the zoo has none of that name.
-
-    Every network takes pictures (B, 3, H, W) and gives heatmaps (B, S, K, h, w), the last of the S being its answer.
+    Every network takes pictures (B, 3, H, W) and gives one tensor (B, S, K, ...), the last of the S being its answer: heatmaps (B, S, K, H/4, W/4) but where
+    `CODEC_OF` names another codec.
     """
     family, _, variant = name.partition("-")
     if family not in MODELS:
-        raise ValueError(f"no network is called {name!r}; there is {', '.join(f'{m}-VARIANT' for m in MODELS)}, for example hourglass-4x128")
-    return MODELS[family](variant, joints)
+        raise ValueError(f"no network is called {name!r}; there is {', '.join(EXAMPLES.values())}")
+    return MODELS[family](variant, joints, size)
 
 
 def is_name(name: str) -> bool:
     """Whether `name` asks for a network of the zoo rather than for a file."""
     return name.partition("-")[0] in MODELS and "." not in name and "/" not in name
+
+
+def codec_of(name: str) -> str:
+    """The name of the codec that reads this network's outputs."""
+    return CODEC_OF.get(name.partition("-")[0], "heatmap")
+
+
+def smallest(name: str) -> str:
+    """The name of the smallest network of the family that `name` is of."""
+    return SMALLEST[name.partition("-")[0]]

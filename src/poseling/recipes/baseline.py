@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from poseling.distill.objective import supervised
 from poseling.evaluate.report import Report
 from poseling.recipes.lab import DEFAULT, Lab, Setup, either
 
@@ -13,8 +12,8 @@ def baseline(setup: Setup = DEFAULT, *, student: str = either("hourglass-4x128",
     Parameters
     ----------
     student
-        The network, as the zoo names it: hourglass-STACKSxCHANNELS.
+        The network, as the zoo names it, for example hourglass-4x128 or kdlpn-256 (docs/models.md).
     """
     lab = Lab("baseline", setup, student)
-    arms = {"baseline": [lab.fit("baseline", supervised(setup.loss), seed) for seed in lab.seeds]}
+    arms = {"baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds]}
     return lab.finish(None, arms, {})

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,13 +20,15 @@ from cyclopts import Parameter
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
+from torch import nn
 
-from poseling.codecs import Heatmap
+from poseling.codecs import CODECS, Codec, Heatmap
 from poseling.data import sets
 from poseling.data.augment import Augment
-from poseling.data.loader import Crops
+from poseling.data.loader import Answers, Crops
 from poseling.data.people import People
-from poseling.distill.objective import Objective, Term, supervised
+from poseling.distill.objective import Objective, Term, looks_inside, losses_of, watch
+from poseling.distill.pupil import bare, pupil
 from poseling.distill.stored import Stored
 from poseling.evaluate import figures, page, pck, report
 from poseling.evaluate.cost import cost
@@ -34,8 +37,9 @@ from poseling.evaluate.report import Arm, Report
 from poseling.export.onnx import export
 from poseling.export.parity import windows
 from poseling.files import read_picture, write_bytes
-from poseling.geometry import Crop
+from poseling.geometry import Crop, Size
 from poseling.models import zoo
+from poseling.models.weights import load_backbone
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Teacher
@@ -82,7 +86,9 @@ class Setup:
     out
         Where everything goes; a run that was stopped goes on from here.
     size
-        The input's width and height in pixels.
+        The input's height in pixels.
+    width
+        The input's width; as its height if not given, or three quarters of it in the recipes of papers on COCO (kdlpn and later).
     epochs
         Passes over the training people, for the baseline and the distilled student alike.
     batch
@@ -129,16 +135,24 @@ class Setup:
         Mixed precision.
     workers
         Processes that load pictures.
+    keep_pictures
+        Decode every training picture once and keep it in memory: for sets that fit, on few cores. Not with workers.
     tensorboard
         Also write TensorBoard files.
+    pretrained
+        What the student's backbone starts from, with and without the teacher alike: imagenet, where a package ships such weights (efficientnet_lite0 to 2), or a
+        file of weights named as torchvision does.
     smoke
         A run of seconds that proves that all parts work; its numbers mean nothing.
     """
+
+    ASPECT: ClassVar[float] = 1.0  # of width to height, where no width is given
 
     data: str | None = None
     root: Path | None = None
     out: Path = Path("runs")
     size: int = either(256, 64)
+    width: int | None = None
     epochs: float = either(140, 10)
     batch: int = either(32, 16)
     learning_rate: float = either(2.5e-4, 3e-3)
@@ -162,12 +176,20 @@ class Setup:
     evaluate_every: float = either(1.0, 2.0)
     bf16: bool = False
     workers: int = either(0, 1)
+    keep_pictures: bool = False
     tensorboard: bool = False
+    pretrained: str | None = None
     smoke: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, self.chosen(getattr(self, field.name)))
+
+    @property
+    def input(self) -> Size:
+        """(W, H) of what the students see."""
+        shape = 1.0 if self.on_mini or self.smoke else self.ASPECT
+        return (self.width or round(shape * self.size), self.size)
 
     @property
     def on_mini(self) -> bool:
@@ -180,6 +202,21 @@ class Setup:
 
 
 DEFAULT = Setup()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoSetup(Setup):
+    """The same for the papers on COCO: an input of 256x192, and the numbers of SimpleBaseline's and HRNet's family."""
+
+    ASPECT: ClassVar[float] = 0.75
+
+    epochs: float = either(140, 10)
+    learning_rate: float = either(1e-3, 3e-3)
+    rotation: float = either(40.0, 12.0)
+    scale: float = either(0.3, 0.12)
+
+
+COCO_DEFAULT = CocoSetup()
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,17 +254,33 @@ class Lab:
                 f"--data {setup.data}: the people under {setup.root} have no labels, and {recipe} learns from labels; `poseling distill unlabelled` needs none"
             )
         self.people, test = (people[:SMOKE_PEOPLE], test[: SMOKE_PEOPLE // 2]) if setup.smoke else (people, test)
+        self.read = cache(read_picture) if setup.keep_pictures else read_picture
         self.notes = [*people.left_out, *test.left_out]
-        self.measure = Measure.of(test)
-        self.codec = Heatmap((setup.size, setup.size), sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl")
+        self.measure = replace(Measure.of(test), read=self.read)
+        self.codec = self.codec_of(self.student)
+        if setup.pretrained is not None and not setup.smoke:  # before anything takes time
+            load_backbone(zoo.build(self.student, 1, setup.input), setup.pretrained)
         for note in self.notes:
             self.say(note, "yellow")
         self.say(f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(test)} to test on, on {self.engine.device}")
 
+    @classmethod
+    def for_teacher(cls, recipe: str, setup: Setup, student: str, teacher: str, adapter: str | None = None) -> Lab:
+        """The bench for a recipe that can do without labels: pictures that have none get the teacher's skeleton."""
+        named = setup.chosen(teacher)
+        bare = setup.data == "images" and not zoo.is_name(named)
+        return cls(recipe, setup, student, load(named, adapter).skeleton if bare else None)
+
     def _network(self, name: str) -> str:
         with torch.device("meta"):
-            zoo.build(name, 1)
-        return SMOKE_NETWORK if self.setup.smoke else name
+            zoo.build(name, 1, self.setup.input)
+        return zoo.smallest(name) if self.setup.smoke else name
+
+    def codec_of(self, name: str) -> Codec:
+        """What reads the outputs of the zoo's network of this name."""
+        setup, size = self.setup, self.setup.input
+        kind = CODECS[zoo.codec_of(name)]
+        return Heatmap(size, sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl") if kind is Heatmap else kind(size)
 
     def say(self, text: object, style: str | None = None) -> None:
         """To the console, once for all processes."""
@@ -252,7 +305,7 @@ class Lab:
         """
         name = self.setup.chosen(name)
         if zoo.is_name(name):
-            trained = self.fit("teacher", supervised(self.setup.loss), self.setup.seed, epochs=epochs, network=self._network(name))
+            trained = self.fit("teacher", self.supervised(self._network(name)), self.setup.seed, epochs=epochs, network=self._network(name))
             teacher: Teacher = trained.network
         else:
             # ONNX Runtime comes for the CPU unless somebody chose otherwise; a teacher is asked once, so that is no loss.
@@ -287,25 +340,37 @@ class Lab:
         arm: str,
         terms: tuple[Term, ...],
         seed: int,
-        answers: Stored | None = None,
+        answers: Answers | None = None,
         people: People | None = None,
         epochs: float | None = None,
         start: Trained | None = None,
         confidence: bool = False,
         network: str | None = None,
+        teacher: Teacher | None = None,
+        only: str = "",
+        prepare: Callable[[nn.Module], object] | None = None,
+        deploy: tuple[str, Callable[[nn.Module], nn.Module]] | None = None,
     ) -> Trained:
         """Trains the student, or another `network` of the zoo, on `terms`, evaluates it, and saves it as `out/seed-S/ARM.safetensors`.
 
-        `epochs` are counted in the experiment's own people, so that training on more `people` takes as many steps. `start` lends its weights.
+        `epochs` are counted in the experiment's own people, so that training on more `people` takes as many steps. `start` lends its weights, `prepare` may then
+        change them. The teacher's word comes from stored `answers`, or from a `teacher` that is there in every step. Only the submodule `only` learns, where one
+        is named. `deploy` is the zoo's name of, and the way to, the network that is kept, where it is another than the one that learns.
         """
         setup = self.setup
         people = self.people if people is None else people
         share = len(self.people) / len(people)
         epochs = setup.epochs if epochs is None or setup.smoke else epochs
+        name = network or self.student
+        codec = self.codec_of(name)
         torch.manual_seed(seed)
-        built = zoo.build(network or self.student, len(self.skeleton))
+        built = zoo.build(name, len(self.skeleton), codec.size)
+        if setup.pretrained is not None and network is None and not setup.smoke:
+            load_backbone(built, setup.pretrained)
         if start is not None:
             built.load_state_dict(start.network.network.state_dict())
+        if prepare is not None:
+            prepare(built)
         own = {
             "seed": seed,
             "epochs": epochs,
@@ -313,16 +378,28 @@ class Lab:
             "confidence": confidence,
             "start": "" if start is None else start.network.spec.recipe,
         }
-        spec = self.spec(network or self.student, arm, answers, own)
+        spec = self.spec(name, arm, answers, own)
+        kept, keep = (name, bare) if deploy is None else (deploy[0], lambda learnt: deploy[1](bare(learnt)))
+        kept_spec = replace(spec, model=kept)
+        inner = teacher.network if isinstance(teacher, NetworkTeacher) else None
+        learner = pupil(
+            built,
+            codec.size,
+            watch(terms),
+            {t.name: t.adapter for t in terms if t.adapter},
+            inner,
+            teacher.size if teacher is not None else None,
+            only,
+        )
         folder = setup.out / f"seed-{seed}" / arm
         fitted = fit(
-            built,
-            Objective(spec, self.codec, terms, confidence, width=answers.width if answers is not None else 1.0),
-            Crops(people, spec.size, spec.padding, self.augment, seed, answers),
+            learner,
+            Objective(spec, codec, terms, confidence, teacher, answers.width if answers is not None else 1.0),
+            Crops(people, spec.size, spec.padding, self.augment, seed, answers, self.read),
             replace(self.training, epochs=epochs * share, seed=seed),
             folder,
             self.engine,
-            evaluate=lambda net: {"value": self._value(NetworkTeacher(net, spec, device=self.engine.device))},
+            evaluate=lambda net: {"value": self._value(NetworkTeacher(keep(net), kept_spec, device=self.engine.device))},
             evaluate_every=setup.evaluate_every * share,
             workers=setup.workers,
             tensorboard=setup.tensorboard,
@@ -331,33 +408,68 @@ class Lab:
         )
         path = folder.with_suffix(".safetensors")
         if self.engine.is_main_process:
-            checkpoint.save(path, fitted.network, spec)
+            checkpoint.save(path, keep(fitted.network), kept_spec)
         self.engine.wait_for_everyone()
         if fitted.broken:
             self.notes.append(f"{arm}, seed {seed}: {len(fitted.broken)} pictures could not be read, the first {fitted.broken[0]}")
         trained = checkpoint_teacher(path, str(self.engine.device))
-        joints = self.measure.answers(trained, setup.flip_test)
+        joints, scores = self.measure.ask(trained, setup.flip_test)
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
-        return Trained(path, trained, self.measure.score(joints), joints, fitted.images_per_second, curve, epochs, seed)
+        return Trained(path, trained, self.measure.score(joints, scores), joints, fitted.images_per_second, curve, epochs, seed)
+
+    def supervised(self, name: str | None = None) -> tuple[Term, ...]:
+        """The labels alone, for the student or another network of the zoo."""
+        loss, _ = losses_of(self.codec_of(name or self.student), self.setup.loss)
+        return (Term("labels", loss, 1.0, "labels"),)
+
+    def respond(self, alpha: float) -> tuple[Term, ...]:
+        """(1 - alpha) times the labels and alpha times the teacher's answers, by the losses of the student's codec."""
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha is {alpha}, but it is the teacher's share: between 0 (labels only) and 1 (teacher only)")
+        labels, teacher = losses_of(self.codec, self.setup.loss)
+        terms = (Term("labels", labels, 1 - alpha, "labels"), Term("teacher", teacher, alpha, "teacher"))
+        return tuple(term for term in terms if term.weight > 0)
+
+    def teach(
+        self,
+        guide: Teacher,
+        terms: tuple[Term, ...],
+        answers: Answers | None = None,
+        confidence: bool = False,
+        prepare: Callable[[nn.Module], object] | None = None,
+    ) -> Report:
+        """The proof of what `guide` is worth: for each seed a student on the labels alone, where there are any, and one on `terms`; the report of both.
+
+        The teacher is asked beforehand, or in every step where the terms look inside it. `prepare` is done to both students before they learn.
+        """
+        live = guide if looks_inside(terms) else None
+        stored = None if live is not None else answers or self.label(guide, self.people)
+        arms = {}
+        if self.people.labelled:
+            arms["baseline"] = [self.fit("baseline", self.supervised(), seed, prepare=prepare) for seed in self.seeds]
+        else:
+            self.adopt(guide)
+        arms["distilled"] = [self.fit("distilled", terms, seed, stored, confidence=confidence, teacher=live, prepare=prepare) for seed in self.seeds]
+        return self.finish(guide, arms, self.speeds(guide, stored, terms))
 
     def _value(self, network: Teacher) -> float:
         # Without the flip test: on the way, half the time matters more than the last points.
-        return self.measure.score(self.measure.answers(network, flip=False)).mean
+        return self.measure.score(*self.measure.ask(network, flip=False)).mean
 
-    def spec(self, name: str, arm: str, answers: Stored | None = None, own: Mapping[str, Any] | None = None) -> PoseSpec:
+    def spec(self, name: str, arm: str, answers: Answers | None = None, own: Mapping[str, Any] | None = None) -> PoseSpec:
         """The contract of a network that this experiment trains, on whose `answers`; `own` is what this training does otherwise than the setup says."""
         setup = self.setup
         licences = {"code": "Apache-2.0", "weights": f"as the data: {self.people.terms}", "data": self.people.terms}
         if answers is not None:
-            terms = ", ".join(f"{what} {words}" for what, words in answers.labels.manifest.licences.items())
-            licences["teacher"] = f"{answers.labels.manifest.teacher}: {terms}"
+            licences["teacher"] = answers.terms
         # Files travel: where things lie on this machine is nobody's business.
         arguments = {key: value for key, value in asdict(setup).items() if key not in ("root", "out")} | dict(own or {})
+        codec = self.codec_of(name)
         return PoseSpec(
             name,
             self.skeleton,
-            self.codec.fields(),
-            self.codec.size,
+            codec.fields(),
+            codec.size,
             setup.padding,
             licences=licences,
             recipe=f"{self.recipe}/{arm}",
@@ -399,9 +511,9 @@ class Lab:
             float(np.mean([t.images_per_second for t in trained])),
         )
 
-    def teacher_arm(self, teacher: Teacher, joints: NDArray[np.floating]) -> Arm:
-        """The teacher's line of the report from its joints (N, K, 2) on the test people, measured as the students' are."""
-        score = self.measure.score(joints)
+    def teacher_arm(self, teacher: Teacher, joints: NDArray[np.floating], scores: NDArray[np.floating]) -> Arm:
+        """The teacher's line of the report from its joints (N, K, 2) and their scores (N, K) on the test people, measured as the students' are."""
+        score = self.measure.score(joints, scores)
         price = cost(teacher.network, teacher.size) if isinstance(teacher, NetworkTeacher) else None
         return Arm(
             f"teacher ({teacher.spec.model if isinstance(teacher, NetworkTeacher) else teacher.name})",
@@ -411,19 +523,26 @@ class Lab:
             per_joint=dict(pck.rows(score, self.skeleton)),
         )
 
-    def speeds(self, teacher: Teacher, answers: Stored, terms: tuple[Term, ...]) -> dict[str, float | None]:
-        """Images a second of training the student without a teacher, from stored answers, and with the teacher live: medians, measured in turn."""
-        spec, people = self.spec(self.student, "speed"), self.people
+    def speeds(self, teacher: Teacher, answers: Answers | None, terms: tuple[Term, ...]) -> dict[str, float]:
+        """Images a second of training the student without a teacher, with it as it was trained (from stored answers, where there are), and with the teacher live:
+        medians, measured in turn.
+        """
+        spec, people, codec = self.spec(self.student, "speed"), self.people, self.codec
         plain = Crops(people, spec.size, spec.padding, self.augment, 0)
-        stored = Crops(people, spec.size, spec.padding, self.augment, 0, answers)
+        inner = teacher.network if isinstance(teacher, NetworkTeacher) else None
+        adapters = {term.name: term.adapter for term in terms if term.adapter}
+        built = zoo.build(self.student, len(self.skeleton), codec.size)
+        learner = pupil(zoo.build(self.student, len(self.skeleton), codec.size), codec.size, watch(terms), adapters, inner, teacher.size)
         runs = {
-            "supervised": (Objective(spec, self.codec, supervised(self.setup.loss)), plain),
-            "distilled": (Objective(spec, self.codec, terms, width=answers.width), stored),
-            "live_teacher": (Objective(spec, self.codec, terms, teacher=teacher), plain),
+            "supervised": (built, Objective(spec, codec, self.supervised()), plain),
+            "live_teacher": (learner, Objective(spec, codec, terms, teacher=teacher), plain),
         }
-        student = zoo.build(self.student, len(self.skeleton))
-        steps = {run: stepper(student, objective, crops, self.training, self.engine) for run, (objective, crops) in runs.items()}
-        return {run: float(np.median(rates)) for run, rates in throughput(steps, self.setup.batch, rounds=3).items()}
+        if answers is not None and not looks_inside(terms):
+            stored = Crops(people, spec.size, spec.padding, self.augment, 0, answers)
+            runs["distilled"] = (learner, Objective(spec, codec, terms, width=answers.width), stored)
+        steps = {run: stepper(network, objective, crops, self.training, self.engine) for run, (network, objective, crops) in runs.items()}
+        speeds = {run: float(np.median(rates)) for run, rates in throughput(steps, self.setup.batch, rounds=3).items()}
+        return {"distilled": speeds["live_teacher"], **speeds}
 
     def finish(
         self,
@@ -438,8 +557,8 @@ class Lab:
         """
         out, students = self.setup.out, {name: self.arm(name, trained) for name, trained in arms.items()}
         named = ("baseline", "baseline_longer", "distilled")
-        answers = None if teacher is None else self.measure.answers(teacher, self.setup.flip_test)
-        guide = None if teacher is None or answers is None else self.teacher_arm(teacher, answers)
+        answers, scores = (None, None) if teacher is None else self.measure.ask(teacher, self.setup.flip_test)
+        guide = None if teacher is None or answers is None or scores is None else self.teacher_arm(teacher, answers, scores)
         found = Report(
             recipe=self.recipe,
             data=self.people.name,
@@ -499,11 +618,11 @@ def _data(setup: Setup) -> tuple[People, People]:
     return split.train[~away], split.train[away]
 
 
-SMOKE_NETWORK, SMOKE_PEOPLE = "hourglass-1x16", 32
+SMOKE_PEOPLE = 32
 
 
 def _smoke(setup: Setup) -> Setup:
-    return replace(setup, size=64, epochs=2, batch=8, bf16=False, workers=0)
+    return replace(setup, size=64, width=None, epochs=2, batch=8, bf16=False, workers=0)
 
 
 def _mean_rows(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:

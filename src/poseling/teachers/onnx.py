@@ -186,7 +186,7 @@ class Adapter:
     def from_spec(cls, spec: PoseSpec) -> Adapter:
         """The adapter of a file that `poseling export` wrote: crops (N, H, W, 3) uint8 RGB to `xy` and `score`, or to `maps` of a raw one."""
         if spec.outputs == ("maps",):
-            heatmap = codec(spec.codec)
+            heatmap = codec(spec.codec).heatmap
             maps = Maps("maps", sigma=heatmap.sigma, unbiased=heatmap.unbiased, decoding=heatmap.decoding)
             read: dict[str, Any] = {"maps": maps}
         else:

@@ -28,7 +28,7 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
         raise ValueError(f"{path}: is a safetensors file without a PoseSpec; only networks that poseling saved can be loaded as a checkpoint")
     try:
         spec = PoseSpec.from_json(metadata[KEY])
-        network = zoo.build(spec.model, len(spec.skeleton))
+        network = zoo.build(spec.model, len(spec.skeleton), spec.size)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     try:

@@ -111,7 +111,7 @@ def fit(
                 rate = training.rate(step, steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                parts = objective(student, batch)
+                parts = objective(student, batch, step / steps)
                 accelerator.backward(parts["loss"])
                 if training.clip:
                     accelerator.clip_grad_norm_(student.parameters(), training.clip)
@@ -210,7 +210,7 @@ def _conditions(objective: Objective, crops: Crops) -> str:
     conditions = {
         "network": [spec.model, spec.skeleton.name, spec.codec, spec.size, spec.padding, spec.colour, spec.mean, spec.std],
         "data": [crops.people.name, asdict(crops.augment), crops.seed],
-        "losses": [getattr(term.loss, "__name__", "") for term in objective.terms],
+        "losses": [[getattr(term.loss, "__name__", ""), term.against, term.at, getattr(term.schedule, "__name__", "")] for term in objective.terms],
         "teacher": [teacher or (crops.answers.source if crops.answers is not None else None), objective.confidence],
     }
     return json.dumps(conditions, sort_keys=True)

@@ -1,0 +1,117 @@
+"""A student while it learns: the network, what is watched inside it, and modules that only its lessons need and that are thrown away afterwards.
+
+Features are read by forward hooks at submodules that every network of the zoo names alike: `features` (the map that the head reads), `visual_tokens`,
+`keypoint_tokens`, and "" for the network's own outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poseling.geometry import Size
+
+Adapter = Callable[[Tensor, Tensor], nn.Module]  # from a student's feature and a teacher's, of one picture each, to a module between the two
+
+
+@contextmanager
+def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """What the submodules `names` of `network` give while the block runs, by name. ValueError for a name that the network does not have.
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    >>> with watched(net, ["0"]) as seen:
+    ...     _ = net(torch.ones(1, 2, 2))
+    >>> seen["0"].shape
+    torch.Size([1, 4])
+    """
+    seen: dict[str, Tensor] = {}
+    hooks = []
+    try:
+        for name in names:
+            try:
+                module = network.get_submodule(name)
+            except AttributeError:
+                there = [own for own, _ in network.named_children()]
+                raise ValueError(f"{type(network).__name__} has no {name!r} to learn from; it has {', '.join(there)}") from None
+
+            def keep(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
+                seen[name] = output
+
+            hooks.append(module.register_forward_hook(keep))
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class Pupil(nn.Module):
+    """Pictures (B, 3, H, W) to the network's outputs and, for each entry of `watch` (a term's name to a submodule), what was seen there, adapted where
+    `adapters` has a module for that term.
+
+    Only the submodule `only` learns, where one is named; the rest then stays as it is, its batch norms too.
+    """
+
+    def __init__(self, network: nn.Module, watch: Mapping[str, str], adapters: Mapping[str, nn.Module], only: str = "") -> None:
+        super().__init__()
+        self.network, self.adapters, self.watch, self.only = network, nn.ModuleDict(adapters), dict(watch), only
+        if only:
+            network.requires_grad_(False)
+            network.get_submodule(only).requires_grad_(True)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with watched(self.network, sorted(set(self.watch.values()))) as seen:
+            outputs = self.network(pictures)
+        return outputs, {term: self.adapters[term](seen[at]) if term in self.adapters else seen[at] for term, at in self.watch.items()}
+
+    def train(self, mode: bool = True) -> Pupil:
+        super().train(mode)
+        if self.only and mode:
+            self.network.eval()
+            self.network.get_submodule(self.only).train()
+        return self
+
+
+def pupil(
+    network: nn.Module,
+    size: Size,
+    watch: Mapping[str, str],
+    adapters: Mapping[str, Adapter],
+    teacher: nn.Module | None = None,
+    teacher_size: Size | None = None,
+    only: str = "",
+) -> nn.Module:
+    """`network` ready to learn at `size` (W, H): itself where nothing is watched and all of it learns, else a `Pupil` with the adapters built to its features
+    and the `teacher`'s. ValueError if one of the two lacks a submodule that is watched, or for adapters without a teacher.
+    """
+    if not watch and not only:
+        return network
+    built = {}
+    if adapters:
+        if teacher is None or teacher_size is None:
+            raise ValueError(
+                f"{', '.join(adapters)}: lies between a student's features and a teacher's, and there is no teacher whose features can be seen"
+            )
+        names = {term: watch[term] for term in adapters}
+        mine, theirs = _probe(network, size, names.values()), _probe(teacher, teacher_size, names.values())
+        built = {term: make(mine[names[term]], theirs[names[term]]) for term, make in adapters.items()}
+    return Pupil(network, watch, built, only)
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """The network of a pupil, as it is evaluated and saved."""
+    return network.network if isinstance(network, Pupil) else network
+
+
+@torch.no_grad()
+def _probe(network: nn.Module, size: Size, names: Any) -> dict[str, Tensor]:
+    """What the submodules give for one black picture; the network is left as it was."""
+    training = network.training
+    like = next(network.parameters())
+    with watched(network.eval(), sorted(set(names))) as seen:
+        network(like.new_zeros(1, 3, size[1], size[0]))
+    network.train(training)
+    return seen

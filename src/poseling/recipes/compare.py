@@ -1,0 +1,298 @@
+"""Which way to distil is worth most: one teacher, one student, one data set, equal epochs and seeds, many objectives.
+
+Every objective is the labels' loss and one term of the teacher's (or the student's own). So that nobody's hand-set weight decides, each term is scaled to the same
+part, `share`, of the labels' loss, both measured on the untrained student over the same first batches, and seed by seed all start from the same weights. What
+an objective gains is then its score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this command.
+
+    poseling compare --out runs/compare --seeds 3
+    poseling compare --data lsp --root DIR --teacher mini --student hourglass-1x32 --out runs/compare-lsp --seeds 3
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+from torch import nn
+from torch.utils.data import default_collate
+
+from poseling.data.loader import Answers, Crops
+from poseling.distill.feature import align, aligned_mse, attention_transfer, channel_wise, fade, generate, masked_generation
+from poseling.distill.objective import Objective, Term, looks_inside, losses_of, watch
+from poseling.distill.pupil import pupil
+from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
+from poseling.distill.response import LOSSES
+from poseling.evaluate.report import Difference
+from poseling.files import write_bytes
+from poseling.models import zoo
+from poseling.recipes.lab import DEFAULT, Lab, Setup, Trained, either
+from poseling.teachers.base import Teacher
+from poseling.teachers.network import NetworkTeacher
+
+CALIBRATION = 4  # batches over which the first size of each term is measured
+
+
+@dataclass(frozen=True)
+class Way:
+    """One objective: its kind and paper, and the term beside the labels'. Without labels where `alone`; only the head learns, from the student itself, where `again`."""
+
+    kind: str
+    paper: str
+    terms: Callable[[Lab], Sequence[Term]]
+    alone: bool = False
+    again: bool = False
+
+
+def _inside(loss: Callable[..., torch.Tensor], **more: Any) -> Callable[[Lab], Sequence[Term]]:
+    return lambda lab: [Term("extra", loss, 1.0, "teacher", **{"at": "features", **more})]
+
+
+def _answers(lab: Lab) -> Sequence[Term]:
+    return [Term("extra", losses_of(lab.codec, lab.setup.loss)[1], 1.0, "teacher")]
+
+
+WAYS: dict[str, Way] = {
+    "heatmaps": Way("response", "FPD, Zhang et al. 2019", _answers),
+    "heatmaps alone": Way("response", "FPD with alpha 1", _answers, alone=True),
+    "integral": Way("response", "integral KD, SPL 2020", lambda lab: [Term("extra", LOSSES["coordinate"], 1.0, "teacher")]),
+    "aligned features": Way("feature", "FitNets 2015; DWPose, Yang et al. 2023, fading", _inside(aligned_mse, adapter=align, schedule=fade)),
+    "attention": Way("feature", "Zagoruyko and Komodakis 2017", _inside(attention_transfer)),
+    "channel-wise": Way("feature", "CWD, Shu et al. 2021", _inside(channel_wise, adapter=align)),
+    "masked generation": Way("feature", "MGD, Yang et al. 2022", _inside(masked_generation, adapter=generate)),
+    "RKD distances": Way("relation", "Park et al. 2019", _inside(rkd_distance)),
+    "RKD angles": Way("relation", "Park et al. 2019", _inside(rkd_angle)),
+    "similarity": Way("relation", "Tung and Mori 2019", _inside(similarity_preserving)),
+    "joint structure": Way("relation", "pair-wise, Liu et al. 2019, on joints", _inside(joint_structure, at="joints")),
+    "head again": Way("self", "DWPose's second stage, a fifth of the epochs", _answers, again=True),
+}
+
+
+def compare(
+    setup: Setup = DEFAULT,
+    *,
+    teacher: str = either("hourglass-4x128", "mini"),
+    student: str = either("hourglass-1x64", "hourglass-1x32"),
+    objectives: tuple[str, ...] = tuple(WAYS),
+    share: float = 0.5,
+    teacher_epochs: float | None = None,
+    teacher_flip: bool = False,
+    page: Path | None = None,
+) -> dict[str, Any]:
+    """Trains one student by many objectives, each as long and from the same start, and writes a table and a plot of what each gained.
+
+    Parameters
+    ----------
+    teacher
+        A checkpoint (.safetensors) whose features can be seen, a network of the zoo, which is then trained first, or mini, the mini set's own.
+    student
+        A network of the zoo.
+    objectives
+        Which: all if not given. --help lists them under their names in docs/which-distillation.md.
+    share
+        How large the term beside the labels is at the start, in parts of the labels' loss.
+    teacher_epochs
+        For a teacher that is trained first; as many as the student's if not given.
+    teacher_flip
+        Average the teacher's stored answers over the mirrored picture.
+    page
+        Also write the table into this Markdown file, between the lines that mark this data set's part.
+    """
+    if unknown := [name for name in objectives if name not in WAYS]:
+        raise ValueError(f"--objectives {', '.join(unknown)}: not known; there are {', '.join(WAYS)}")
+    lab = Lab("compare", setup, student)
+    guide = lab.teacher(teacher, epochs=teacher_epochs)
+    answers = lab.label(guide, lab.people, teacher_flip)
+    trained: dict[str, list[Trained]] = {"baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds]}
+    for name in objectives:
+        trained[name] = [_fit(lab, name, WAYS[name], guide, answers, seed, share, trained["baseline"][i]) for i, seed in enumerate(lab.seeds)]
+    level = lab.measure.score(*lab.measure.ask(guide, lab.setup.flip_test)).mean
+    found = _found(lab, guide, level, trained)
+    if lab.engine.is_main_process:
+        found["cost"] = {name: _cost(lab, WAYS[name], guide, answers) for name in objectives}
+        out = lab.setup.out
+        write_bytes(out / "compare.json", (json.dumps(found, indent=1) + "\n").encode())
+        text = markdown(found)
+        write_bytes(out / "compare.md", text.encode())
+        draw(found, out / "compare.png")
+        if page is not None:
+            insert(page, lab.people.name, text)
+        lab.say(text)
+        lab.say(f"{out / 'compare.md'}, {out / 'compare.png'}")
+    return found
+
+
+def _terms(lab: Lab, way: Way) -> tuple[Term, ...]:
+    extra = tuple(way.terms(lab))
+    return extra if way.alone or way.again else (*lab.supervised(), *extra)
+
+
+def _fit(lab: Lab, name: str, way: Way, guide: Teacher, answers: Answers, seed: int, share: float, baseline: Trained) -> Trained:
+    """One training. What is distilled into itself starts from four fifths of its epochs on labels, and ends with a new head on its own answers."""
+    arm, terms = name.replace(" ", "-"), _terms(lab, way)
+    if way.again:
+        first = lab.fit(f"{arm}-first", lab.supervised(), seed, epochs=0.8 * lab.setup.epochs)
+        return lab.fit(
+            arm, terms, seed, start=first, epochs=0.2 * lab.setup.epochs, teacher=first.network, prepare=new_head, only=head_of(first.network.network)
+        )
+    live = guide if looks_inside(terms) else None
+    if not way.alone:
+        terms = _scaled(lab, terms, guide, answers, live, seed, share)
+    return lab.fit(arm, terms, seed, None if live else answers, teacher=live)
+
+
+def head_of(network: nn.Module) -> str:
+    """The submodule that DWPose's second stage trains anew: `head`, or an hourglass's last score."""
+    names = [name for name, _ in network.named_modules() if name == "head" or name.endswith(".score")]
+    if not names:
+        raise ValueError(f"{type(network).__name__} has no head to train again")
+    return names[-1]
+
+
+def new_head(network: nn.Module) -> None:
+    """Random weights for the head; the rest stays."""
+    for module in network.get_submodule(head_of(network)).modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+
+
+def _scaled(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers, live: Teacher | None, seed: int, share: float) -> tuple[Term, ...]:
+    """The last term's weight such that it is `share` of the first's loss, over the first batches of the run, at the student's random start."""
+    objective, learner = _learner(lab, terms, guide, answers, live, seed)
+    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, seed, None if live else answers, lab.read)
+    sizes = {term.name: 0.0 for term in terms}
+    learner.train()
+    with torch.no_grad():
+        for start in range(CALIBRATION):
+            batch = default_collate([crops[start * lab.setup.batch + i] for i in range(lab.setup.batch)])
+            batch = {name: value.to(lab.engine.device) for name, value in batch.items()}
+            parts = objective(learner, batch)
+            sizes = {name: size + float(parts[name]) for name, size in sizes.items()}
+    first, last = terms[0], terms[-1]
+    if not sizes[last.name] > 0:
+        raise ValueError(f"{getattr(last.loss, '__name__', last.name)} is {sizes[last.name]} at the start, so it cannot be scaled")
+    return (*terms[:-1], replace(last, weight=share * sizes[first.name] / sizes[last.name]))
+
+
+def _learner(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers, live: Teacher | None, seed: int) -> tuple[Objective, nn.Module]:
+    torch.manual_seed(seed)
+    built = zoo.build(lab.student, len(lab.skeleton), lab.codec.size)
+    inner = guide.network if isinstance(guide, NetworkTeacher) else None
+    learner = pupil(built, lab.codec.size, watch(terms), {t.name: t.adapter for t in terms if t.adapter}, inner, guide.size).to(lab.engine.device)
+    return Objective(lab.spec(lab.student, "size"), lab.codec, terms, teacher=live, width=answers.width), learner
+
+
+def _cost(lab: Lab, way: Way, guide: Teacher, answers: Answers) -> float:
+    """Time of a training step over that of the labels alone, measured in turn; the median of five rounds."""
+    if way.again:
+        return 1.0  # as many steps, and cheaper ones at the end
+    terms = _terms(lab, way)
+    live = guide if looks_inside(terms) else None
+    batches = []
+    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, 0, None if live else answers, lab.read)
+    batches = [default_collate([crops[i] for i in range(lab.setup.batch)])]
+    times: dict[str, list[float]] = {"plain": [], "way": []}
+    runs = {"plain": _learner(lab, lab.supervised(), guide, answers, None, 0), "way": _learner(lab, terms, guide, answers, live, 0)}
+    for turn in range(6):
+        for name, (objective, learner) in runs.items():
+            start = time.perf_counter()
+            objective(learner, batches[0])["loss"].backward()
+            learner.zero_grad()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return statistics.median(a / b for a, b in zip(times["way"], times["plain"], strict=True))
+
+
+def _found(lab: Lab, guide: Teacher, level: float, trained: Mapping[str, Sequence[Trained]]) -> dict[str, Any]:
+    """All there is to say, as plain values."""
+    base = [t.score.mean for t in trained["baseline"]]
+    rows = []
+    for name, ones in trained.items():
+        if name == "baseline":
+            continue
+        values = [t.score.mean for t in ones]
+        rows.append(
+            {
+                "name": name,
+                "kind": WAYS[name].kind,
+                "paper": WAYS[name].paper,
+                "values": values,
+                "gains": [v - b for v, b in zip(values, base, strict=True)],
+            }
+        )
+    teacher = guide.spec.model if isinstance(guide, NetworkTeacher) else guide.name
+    return {
+        "data": lab.people.name, "people": len(lab.people), "metric": lab.measure.name, "seeds": list(lab.seeds), "epochs": lab.setup.epochs,
+        "size": list(lab.codec.size), "batch": lab.setup.batch, "student": lab.student, "teacher": teacher, "teacher_value": level, "baseline": base,
+        "objectives": rows, "command": lab.command, "smoke": lab.setup.smoke,
+    }  # fmt: skip
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The table for people, best first."""
+    base, spread = statistics.fmean(found["baseline"]), _spread(found["baseline"])
+    lines = [
+        f"`{found['command']}`",
+        "",
+        f"{found['metric']}, {found['people']} people of {found['data']}, {found['epochs']:g} epochs at {found['size'][0]}x{found['size'][1]}, "
+        f"batch {found['batch']}, {len(found['seeds'])} seeds. Teacher {found['teacher']}: {found['teacher_value']:.3f}. "
+        f"Student {found['student']} on the labels alone: {base:.3f} ± {spread:.3f}."
+        + (" A --smoke run: the numbers mean nothing." if found["smoke"] else ""),
+        "",
+        "| objective | kind | paper | score | gain, seed by seed | gain / its standard error | time of a step |",
+        "|---|---|---|---:|---:|---:|---:|",
+    ]
+    for row in sorted(found["objectives"], key=lambda row: -statistics.fmean(row["gains"])):
+        gain = Difference(row["name"], row["gains"])
+        error = (gain.spread or 0.0) / math.sqrt(len(row["gains"]))
+        sure = f"{gain.mean / error:+.1f}" if error > 0 else ""
+        lines.append(
+            f"| {row['name']} | {row['kind']} | {row['paper']} | {statistics.fmean(row['values']):.3f} | {gain.mean:+.3f} ± {gain.spread or 0.0:.3f} | {sure} "
+            f"| {found['cost'][row['name']]:.2f} x |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def insert(page: Path, name: str, text: str) -> None:
+    """Puts `text` into the page between the two lines that mark the part of this data set; they are added at the end where they are not there yet."""
+    begin, end = f"<!-- compare {name} -->", f"<!-- end {name} -->"
+    before = page.read_text() if page.is_file() else "# Which distillation\n"
+    if begin in before and end in before:
+        head, rest = before.split(begin, 1)
+        after = rest.split(end, 1)[1]
+    else:
+        head, after = f"{before}\n", "\n"
+    write_bytes(page, f"{head}{begin}\n\n{text}\n{end}{after}".encode())
+
+
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """Gain with its spread against the time of a step, a point an objective."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = sorted(found["objectives"], key=lambda row: statistics.fmean(row["gains"]))
+    figure, axes = plt.subplots(figsize=(9, 0.42 * len(rows) + 1.6), layout="constrained")
+    colours = {"response": "#1f77b4", "feature": "#2ca02c", "relation": "#9467bd", "self": "#ff7f0e"}
+    for i, row in enumerate(rows):
+        mean = statistics.fmean(row["gains"])
+        axes.errorbar(mean, i, xerr=_spread(row["gains"]), fmt="o", color=colours.get(row["kind"], "black"), capsize=3)
+        axes.plot(row["gains"], [i] * len(row["gains"]), "|", color=colours.get(row["kind"], "black"), alpha=0.6)
+    axes.axvline(0, color="grey", linewidth=1)
+    axes.set_yticks(range(len(rows)), [f"{row['name']} ({found['cost'][row['name']]:.1f} x time)" for row in rows])
+    axes.set_xlabel(f"gain over the labels alone in {found['metric']}, mean and standard deviation over {len(found['seeds'])} seeds")
+    axes.set_title(f"{found['student']} taught by {found['teacher']} on {found['data']}", fontsize=10)
+    axes.legend(handles=[plt.Line2D([], [], marker="o", linestyle="", color=c, label=kind) for kind, c in colours.items()], fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _spread(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0

@@ -1,0 +1,95 @@
+"""A published ViTPose as a teacher: from a folder as `save_pretrained` of `transformers` writes it, or by its name from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from poseling.codecs.heatmap import Heatmap
+from poseling.models import vitpose
+from poseling.skeleton import COCO17
+from poseling.spec import PoseSpec
+from poseling.teachers.checkpoint import digest
+from poseling.teachers.network import NetworkTeacher
+
+if TYPE_CHECKING:
+    from transformers import VitPoseForPoseEstimation
+
+LICENCES = {"code": "Apache-2.0", "weights": "Apache-2.0", "data": "COCO"}
+
+
+def is_huggingface(name: str) -> bool:
+    """Whether `name` is a folder with a `config.json`, or, if nothing on the disk has that name, what the hub calls a network: `organisation/name`.
+
+    >>> is_huggingface("usyd-community/vitpose-base-simple"), is_huggingface("runs/teacher.safetensors"), is_huggingface("mini")
+    (True, False, False)
+    """
+    path = Path(name)
+    if path.exists():
+        return (path / "config.json").is_file()
+    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) is not None and path.suffix.lower() not in (".safetensors", ".onnx")
+
+
+def huggingface_teacher(name: str, device: str = "cpu") -> NetworkTeacher:
+    """The ViTPose or ViTPose++ in the folder `name`, or of that name on the hub, as it was trained: COCO's joints, UDP, boxes 1.25 times as large.
+
+    ViTPose++ answers by its first expert, that for COCO. Only safetensors are read. FileNotFoundError that says the way out if there is no such folder and the
+    hub does not give it; ValueError if it is another network, of other joints, or lacks weights.
+    """
+    model = _from_folder(Path(name)) if Path(name).exists() else _from_hub(name)
+    config = model.config
+    if config.num_labels != len(COCO17):
+        raise ValueError(f"{name}: gives {config.num_labels} joints; only ViTPose networks with the {len(COCO17)} of COCO can be teachers")
+    try:
+        network = vitpose.ViTPose(config)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    network.load_state_dict(vitpose.from_transformers(model.state_dict()))
+    network.requires_grad_(False)
+    rows, columns = network.backbone.grid
+    width, height = vitpose.PATCH * columns, vitpose.PATCH * rows
+    spec = PoseSpec(vitpose.name(config), COCO17, Heatmap((width, height)).fields(), (width, height), licences=LICENCES)
+    return NetworkTeacher(network, spec, Path(name).name, digest(network, spec), device)
+
+
+def _from_folder(folder: Path) -> VitPoseForPoseEstimation:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder}: has no config.json; a published network is a folder with config.json and model.safetensors")
+    try:
+        kind = json.loads(file.read_text()).get("model_type")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{file}: is no configuration in JSON ({error}); download it again") from error
+    if kind != "vitpose":
+        raise ValueError(f"{file}: is of a {kind!r}, and only 'vitpose' can be read; export other networks to ONNX (docs/teachers.md)")
+    if not any(folder.glob("*.safetensors")):
+        raise FileNotFoundError(f"{folder}: has no .safetensors file; download model.safetensors from the network's page too")
+    return _read(str(folder))
+
+
+def _from_hub(name: str) -> VitPoseForPoseEstimation:
+    try:
+        return _read(name)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name}: there is no such folder, and the hub does not give it ({str(error).splitlines()[0]}); without a network, download config.json and "
+            f"model.safetensors of https://huggingface.co/{name} by hand and name their folder; once it is in the cache, HF_HUB_OFFLINE=1 asks nobody"
+        ) from error
+
+
+def _read(name: str) -> VitPoseForPoseEstimation:
+    from safetensors import SafetensorError
+    from transformers import VitPoseForPoseEstimation
+
+    try:
+        loaded: Any = VitPoseForPoseEstimation.from_pretrained(name, use_safetensors=True, dtype=torch.float32, output_loading_info=True)
+    except (SafetensorError, RuntimeError) as error:  # cut short, or tensors of other shapes than the configuration says
+        raise ValueError(f"{name}: the weights cannot be read: {error}") from error
+    model, info = loaded
+    if info["missing_keys"]:
+        raise ValueError(f"{name}: lacks weights, among them {min(info['missing_keys'])}; is this a ViTPose with its decoder?")
+    return model
