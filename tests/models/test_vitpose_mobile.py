@@ -103,10 +103,21 @@ def test_a_decoder_that_does_not_fit_is_not_copied() -> None:
         copy_decoder(student, Steps())
 
 
-def test_it_is_exported() -> None:
+@pytest.mark.parametrize(
+    "variant", ["steps-simple-12", *(pytest.param(f"{b}-simple-12", marks=pytest.mark.slow) for b in ("efficientformer_l1", "efficientformerv2_s0"))]
+)
+def test_it_is_exported(variant: str) -> None:
     torch.manual_seed(0)
-    deployed = Deployed(build("steps-simple-12", 17, (64, 96)), PoseSpec("steps", COCO17, Heatmap((64, 96)).fields(), (64, 96)), raw=True).eval()
+    network = build(variant, 17, (64, 96))
+    for name, parameter in network.named_parameters():
+        if name.endswith((".gamma", ".table", "head.conv.weight")):  # so small at the start that their parts would not show
+            nn.init.normal_(parameter)
+    deployed = Deployed(network, PoseSpec(variant, COCO17, Heatmap((64, 96)).fields(), (64, 96)), raw=True).eval()
     session = onnxruntime.InferenceSession(graph(deployed).SerializeToString(), providers=["CPUExecutionProvider"])
     crops = torch.randint(0, 256, (3, 96, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(session.run(None, {"crops": crops.numpy()})[0]), deployed(crops), atol=1e-5, rtol=0)
+        expected = deployed(crops)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(
+        torch.from_numpy(session.run(None, {"crops": crops.numpy()})[0]) / expected.std(), expected / expected.std(), atol=1e-4, rtol=0
+    )
