@@ -32,7 +32,19 @@ app.command(distill)
 app.command(data)
 
 # Recipes are named here and imported when they are run: `poseling track` must start without torch. What is said about each stands at the top of its file.
-for recipe in ("baseline", "fpd", "unlabelled", "kdlpn", "vitpose_mobile", "tokenpose_mobile"):
+for recipe in (
+    "baseline",
+    "fpd",
+    "unlabelled",
+    "kdlpn",
+    "vitpose_mobile",
+    "tokenpose_mobile",
+    "dwpose",
+    "okdhp",
+    "distilpose",
+    "sdpose",
+    "multi_teacher",
+):
     text = (Path(__file__).parent / "recipes" / f"{recipe}.py").read_text(encoding="utf-8")
     distill.command(f"poseling.recipes.{recipe}:{recipe}", name=recipe, help=ast.get_docstring(ast.parse(text)))
 
@@ -44,17 +56,28 @@ app.command(
 
 
 @app.command
-def evaluate(model: str, *, data: str, root: Path | None = None, flip_test: bool = True, adapter: str | None = None, device: str = "cpu") -> None:
-    """Evaluates any network, a checkpoint or an ONNX file, on the test people of a data set.
+def evaluate(
+    model: str,
+    *,
+    data: str,
+    root: Path | None = None,
+    boxes: str | None = None,
+    flip_test: bool = True,
+    adapter: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Evaluates any network, a checkpoint, an ONNX file or a ViTPose, on the test people of a data set.
 
     Parameters
     ----------
     model
-        A checkpoint (.safetensors) or an ONNX file.
+        A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
-        lsp, mpii, synthetic or mini.
+        lsp, mpii, coco, crowdpose, ochuman, synthetic or mini.
     root
         Where the data lies; mini needs none.
+    boxes
+        ground-truth, detections (the usual file under --root), or a detector's JSON file; for coco, crowdpose and ochuman. Not given: ground-truth.
     flip_test
         Average over the mirrored picture.
     adapter
@@ -67,11 +90,9 @@ def evaluate(model: str, *, data: str, root: Path | None = None, flip_test: bool
     from poseling.teachers.load import load
 
     network = load(model, adapter, device)
-    split = sets.load(data, root)
-    if split.test is None:
-        raise ValueError(f"{data} under {root} has no labelled people to test on")
-    measure = Measure.of(split.test).known_to(network)
-    console.print(table(network, measure, measure.answers(network, flip_test)))
+    people = sets.people_to_test(data, root, boxes)
+    measure = Measure.of(people).known_to(network)
+    console.print(table(network, measure, *measure.ask(network, flip_test)))
 
 
 @app.command
@@ -83,7 +104,7 @@ def label(
     url: str,
     flip: bool = False,
     scales: tuple[float, ...] = (1.0,),
-    shard: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] | None = None,
     adapter: str | None = None,
     device: str = "cpu",
 ) -> None:
@@ -92,9 +113,9 @@ def label(
     Parameters
     ----------
     teacher
-        A checkpoint (.safetensors) or an ONNX file.
+        A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
-        lsp, mpii, images, synthetic or mini.
+        lsp, mpii, coco, crowdpose, images, synthetic or mini.
     root
         Where the data lies; mini needs none.
     url
@@ -104,21 +125,25 @@ def label(
     scales
         Average the answer over these zooms.
     shard
-        I N: take every N-th person from the I-th on.
+        I N: take process I's share of N, counted from 0; from the environment of accelerate, torchrun or SLURM if not given.
     adapter
         For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
     device
-        Where the teacher runs: cpu, cuda or cuda:N.
+        Where the teacher runs: cpu, cuda (under torchrun or accelerate, each process's own GPU) or cuda:N.
     """
     from poseling.data import sets
     from poseling.teachers.labels import label as run
     from poseling.teachers.load import load
+    from poseling.teachers.shards import deal_of_environment, device_of_environment, shard_of_environment
 
-    network, people = load(teacher, adapter, device), sets.load(data, root).train
-    with Progress(console=console) as progress:
+    mine = shard or shard_of_environment()
+    deal = "" if shard else deal_of_environment()
+    network, people = load(teacher, adapter, device_of_environment(device)), sets.load(data, root).train
+    with Progress(console=console, disable=mine[0] > 0) as progress:  # bars of several processes would overwrite each other
         bar = progress.add_task(f"asking {network.name}", total=None)
-        done = run(network, people, url, flip, scales, shard=shard, progress=partial(_tell, progress, bar))
-    console.print(f"{done.asked} answers asked for, {done.already} were there already, in {done.store}")
+        done = run(network, people, url, flip, scales, shard=mine, progress=partial(_tell, progress, bar), deal=deal)
+    which = f"shard {mine[0]} of {mine[1]}: " if mine[1] > 1 else ""
+    console.print(f"{which}{done.asked} answers asked for, {done.already} were there already, in {done.store}")
     for line in done.skipped:
         console.print(line, style="yellow", markup=False)
 
@@ -213,11 +238,11 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
     Parameters
     ----------
     name
-        lsp, mpii, images, synthetic or mini.
+        lsp, mpii, coco, crowdpose, ochuman, images, synthetic or mini.
     root
         Where the data lies; mini needs none.
     teacher
-        Also compare the labels' sides with this network's answers.
+        Also compare the labels' sides with this network's answers: a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     json
         Also write the findings to this file.
     """
@@ -233,9 +258,7 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
         from poseling.teachers.load import load
 
         network = load(teacher)
-    for part, people in (("train", split.train), ("test", split.test)):
-        if people is None:
-            continue
+    for part, people in split.parts:
         with Progress(console=console) as progress:
             bar = progress.add_task(f"{part}: {len(people)} people", total=None)
             found = run(people, partial(_tell, progress, bar))
@@ -259,7 +282,7 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
     Parameters
     ----------
     name
-        lsp, mpii, images, synthetic or mini.
+        lsp, mpii, coco, crowdpose, images, synthetic or mini.
     root
         Where the data lies; mini needs none.
     out
@@ -274,6 +297,36 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
 
     shown = run(sets.load(name, root).train, out, count, seed)
     console.print(f"{out}: {len(shown)} people of {name}")
+
+
+@data.command
+def download(name: str = "coco", *, root: Path, parts: tuple[str, ...] = ()) -> None:
+    """Fetches a data set from its own server. Run it again to go on where it was stopped.
+
+    It needs a network, and about 20 GB for train2017 and val2017 (twice that while they are unpacked). Each file is checked before it is unpacked; what is there
+    already is not fetched again, and an official zip in --root is used instead of the network.
+
+    Parameters
+    ----------
+    name
+        coco.
+    root
+        The folder for the set.
+    parts
+        annotations (0.25 GB), val (0.8 GB) and train (19 GB); all if not given. The first two are enough to evaluate.
+    """
+    from poseling.data.download import download as run
+
+    try:
+        with Progress(console=console) as progress:
+            bar = progress.add_task("", total=None)
+            done = run(name, root, lambda what, done, of: progress.update(bar, description=what, completed=done, total=of), parts)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. What was fetched stays in {root}, and the same command goes on.", markup=False, soft_wrap=True)
+        sys.exit(130)
+    for what, which in (("fetched now", done.fetched), ("there already", done.already)):
+        if which:
+            console.print(f"{root}: {', '.join(which)} {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 @data.command

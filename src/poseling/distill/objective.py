@@ -17,7 +17,7 @@ from poseling.codecs.warp import warp_maps
 from poseling.data.augment import relight
 from poseling.distill.pupil import Adapter, watched
 from poseling.distill.relation import joint_embeddings
-from poseling.distill.response import LOSSES, Loss, simcc_kl, simulated_heatmap, smooth_l1
+from poseling.distill.response import LOSSES, Loss, simcc_kl, simcc_logits, simulated_heatmap, smooth_l1
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Answer, Teacher
 from poseling.teachers.network import NetworkTeacher
@@ -35,6 +35,7 @@ class Term:
     | at | against labels or teacher | against the student itself |
     |---|---|---|
     | outputs | outputs (B, S, K, ...), targets (B, K, ...), weight (B, K) | outputs, weight (B, K) |
+    | logits | the student's outputs (B, S, K, ...) and the teacher's as they are, (B, K, ...), weight (B,) | |
     | joints | the features under each joint's heatmap, (B, K, C) and (B, K, C'), weight (B, K): against the teacher alone | |
     | another submodule | the student's feature, adapted, the teacher's, weight (B,) | the feature, weight (B,) |
 
@@ -52,7 +53,7 @@ class Term:
     @property
     def place(self) -> str | None:
         """The submodule to watch, None where the outputs say enough."""
-        return {"outputs": None, "joints": "features"}.get(self.at, self.at)
+        return {"outputs": None, "joints": "features", "logits": ""}.get(self.at, self.at)
 
 
 def watch(terms: Sequence[Term]) -> dict[str, str]:
@@ -80,6 +81,11 @@ def losses_of(codec: Codec, loss: str = "mse") -> tuple[Loss, Loss]:
     if codec.kind == "points":
         return smooth_l1, simulated_heatmap
     return LOSSES[loss], LOSSES[loss]
+
+
+def simcc_logits_of(codec: SimCC) -> Callable[..., Tensor]:
+    """DWPose's loss on the logits of two SimCC networks with this codec."""
+    return named(partial(simcc_logits, columns=codec.bins[0]), "simcc_logits")
 
 
 def named(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
@@ -124,6 +130,13 @@ class Objective:
             inside = ", ".join(f"{term.name} (at {term.at})" for term in self.terms if term.place is not None and term.against == "teacher")
             who = "stored answers" if self.teacher is None else self.teacher.name
             raise ValueError(f"{inside}: compares what is inside the networks, but {who} cannot be looked into; take a teacher that is a checkpoint")
+        if any(term.at == "logits" for term in self.terms) and isinstance(self.teacher, NetworkTeacher):
+            theirs = self.teacher.spec
+            if (theirs.codec, theirs.skeleton.joints) != (self.spec.codec, self.spec.skeleton.joints):
+                raise ValueError(
+                    f"logits can be compared where both networks have the same joints, input size and codec; the teacher {self.teacher.name} has "
+                    f"{theirs.skeleton.name}, {theirs.codec}, the student {self.spec.skeleton.name}, {self.spec.codec}"
+                )
 
     def __call__(self, network: nn.Module, batch: Batch, done: float = 0.0) -> dict[str, Tensor]:
         """The weighted sum as `loss`, and each term unweighted under its name. Batch as `data.loader.Crops` gives it, on the network's device; `done` is the
@@ -144,6 +157,8 @@ class Objective:
             elif term.at == "joints":
                 maps, weight = targets["teacher"]
                 compared = (joint_embeddings(mine[term.name], maps), joint_embeddings(theirs["features"], maps), weight)
+            elif term.at == "logits":
+                compared = (mine[term.name], theirs[""][:, -1], whole)
             elif term.against == "itself":
                 compared = (mine[term.name], whole)
             else:

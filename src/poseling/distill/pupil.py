@@ -101,6 +101,21 @@ def pupil(
     return Pupil(network, watch, built, only)
 
 
+def head_of(network: nn.Module) -> str:
+    """The submodule that reads the last features: `head`, or an hourglass's last `score`; ValueError if there is neither."""
+    names = [name for name, _ in network.named_modules() if name == "head" or name.endswith(".score")]
+    if not names:
+        raise ValueError(f"{type(network).__name__} has no head to train again")
+    return names[-1]
+
+
+def new_head(network: nn.Module) -> None:
+    """Random weights for the head; the rest stays."""
+    for module in network.get_submodule(head_of(network)).modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+
+
 def bare(network: nn.Module) -> nn.Module:
     """The network of a pupil, as it is evaluated and saved."""
     return network.network if isinstance(network, Pupil) else network

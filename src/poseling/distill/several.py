@@ -12,6 +12,7 @@ apart have d = D / 2; at a tau of 0.1 their confidence falls to 0.88 when D is a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +20,16 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from poseling.codecs.warp import warp_maps
 from poseling.distill.stored import Stored
 from poseling.distill.warp import joints_in
-from poseling.geometry import Crop
+from poseling.geometry import Crop, Size
 from poseling.skeleton import Skeleton
+from poseling.teachers.base import Answer, Teacher
 
 Weights = Mapping[str, float | Mapping[str, float]]  # by teacher's name: one number, or one a joint by the joint's name
 TAU = 0.1  # parts of the person's size
@@ -162,3 +167,78 @@ class Several:
         )
         order = self.skeleton.flip if crop.flipped else slice(None)
         return {"answer_xy": np.nan_to_num(xy)[order], "answer_weight": confidence[order]}
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Several teachers as one (see `teachers.base.Teacher`), with points in `skeleton`: for the line of the report, and to be asked live.
+
+    Its crop is the widest of theirs, out of which each is shown its own. ValueError for a teacher whose input is not square, since then the part of its crop that
+    is the person's box depends on the person.
+    """
+
+    teachers: Sequence[Teacher]
+    skeleton: Skeleton
+    weights: Weights | None = None
+    tau: float = TAU
+    map_size: None = None
+    pixel: None = None
+    sigma: None = None
+
+    def __post_init__(self) -> None:
+        if not self.teachers:
+            raise ValueError("several teachers are at least one; name them")
+        for teacher in self.teachers:
+            if teacher.size[0] != teacher.size[1]:
+                raise ValueError(
+                    f"{teacher.name} takes crops of {teacher.size[0]}x{teacher.size[1]}; together with others only square ones can be asked"
+                )
+        joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
+        if not any(t.skeleton.to(self.skeleton).known.any() for t in self.teachers):
+            raise ValueError(f"no teacher knows a joint of {self.skeleton.name}")
+
+    @property
+    def name(self) -> str:
+        """Of all of them."""
+        return " + ".join(t.name for t in self.teachers)
+
+    @property
+    def digest(self) -> str:
+        """Of all of them, and of how they are combined."""
+        table = joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
+        return blake2b(" ".join([*(t.digest for t in self.teachers), str(self.tau)]).encode() + table.tobytes(), digest_size=16).hexdigest()
+
+    @property
+    def padding(self) -> float:
+        """The widest."""
+        return max(t.padding for t in self.teachers)
+
+    @property
+    def size(self) -> Size:
+        """As many pixels as show every teacher its crop at its own scale."""
+        side = max(math.ceil(t.size[0] * self.padding / t.padding) for t in self.teachers)
+        return side, side
+
+    @property
+    def licences(self) -> dict[str, str]:
+        """Of all of them."""
+        kinds = dict.fromkeys(kind for t in self.teachers for kind in t.licences)
+        return {kind: "; ".join(dict.fromkeys(f"{t.name} {t.licences.get(kind, 'unknown')}" for t in self.teachers)) for kind in kinds}
+
+    def __call__(self, crops: Tensor) -> Answer:
+        """Crops (B, H, W, 3), uint8 RGB, to the combined points."""
+        side = self.size[0]
+        xy, score = [], []
+        for teacher in self.teachers:
+            own = teacher.size[0]
+            zoom = (side - 1) / self.padding / ((own - 1) / teacher.padding)  # pixels of this crop in one of the teacher's, both about the middle
+            shift = (side - 1) / 2 - zoom * (own - 1) / 2
+            matrix = torch.tensor([[zoom, 0, shift], [0, zoom, shift]]).expand(len(crops), 2, 3)
+            seen = warp_maps(crops.permute(0, 3, 1, 2).float(), matrix.to(crops.device), teacher.size)
+            answer = teacher(seen.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
+            how = teacher.skeleton.to(self.skeleton)
+            xy.append(how.joints(answer.xy.float().cpu().numpy() * zoom + shift))
+            score.append(how.weights(answer.score.float().cpu().numpy()))
+        table = joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
+        points, confidence = combine(np.stack(xy), np.stack(score), table, side / self.padding, self.tau)
+        return Answer(torch.from_numpy(np.nan_to_num(points)), torch.from_numpy(confidence))

@@ -31,6 +31,7 @@ METRICS = {
     "agreement with the teacher": "the teacher's answers are taken for the truth",
     "PCK@0.2": "the share of joints found within a fifth of the torso's length of the truth (of the box, for a skeleton without a torso)",
     "PCKh@0.5": "the share of joints found within half a head of the truth",
+    "OKS AP": "COCO's average precision: how many people are found, and how near their joints are, over ten thresholds",
     "MPJPE": "the mean distance of a joint from the truth, in millimetres",
 }
 READ_ON = (

@@ -7,28 +7,40 @@ from collections.abc import Callable
 from torch import nn
 
 from poseling.geometry import Size
-from poseling.models import hourglass, kdlpn, simcc, simple_baseline, tokenpose, tokenpose_mobile, vitpose, vitpose_mobile
+from poseling.models import distilpose, hourglass, kdlpn, okdhp, sdpose, simcc, simple_baseline, tokenpose, tokenpose_mobile, vitpose, vitpose_mobile
 
 MODELS: dict[str, Callable[[str, int, Size], nn.Module]] = {
     "hourglass": hourglass.build,
     "simple_baseline": simple_baseline.build,
     "kdlpn": kdlpn.build,
     "vitpose": vitpose.build,
+    "vitpose_plus": vitpose.build_plus,
     "vitpose_mobile": vitpose_mobile.build,
     "tokenpose": tokenpose.build,
     "tokenpose_mobile": tokenpose_mobile.build,
     "simcc": simcc.build,
+    "distilpose": distilpose.build,
+    "distilpose_mobile": distilpose.build_mobile,
+    "sdpose": sdpose.build,
+    "sdpose_mobile": sdpose.build_mobile,
+    "okdhp": okdhp.build,
 }
 # One name of each family, for messages and help.
 EXAMPLES = {
     "hourglass": "hourglass-4x128",
     "simple_baseline": "simple_baseline-50",
     "kdlpn": "kdlpn-256",
-    "vitpose": "vitpose-b",
+    "vitpose": "vitpose-b-simple",
+    "vitpose_plus": "vitpose_plus-b",
     "vitpose_mobile": "vitpose_mobile-mobilenetv2-simple",
     "tokenpose": "tokenpose-s_v1",
     "tokenpose_mobile": "tokenpose_mobile-mobilenetv2",
     "simcc": "simcc-mobilenetv2",
+    "distilpose": "distilpose-s",
+    "distilpose_mobile": "distilpose_mobile-mobilenetv2",
+    "sdpose": "sdpose-t",
+    "sdpose_mobile": "sdpose_mobile-mobilenetv2",
+    "okdhp": "okdhp-2x128",
 }
 # The smallest of each family, for runs of seconds.
 SMALLEST = {
@@ -36,13 +48,19 @@ SMALLEST = {
     "simple_baseline": "simple_baseline-50",
     "kdlpn": "kdlpn-16",
     "vitpose": "vitpose-t-simple",
+    "vitpose_plus": "vitpose_plus-t-simple",
     "vitpose_mobile": "vitpose_mobile-mobilenetv2_050-simple-32",
     "tokenpose": "tokenpose-t",
     "tokenpose_mobile": "tokenpose_mobile-mobilenetv2_050-1",
     "simcc": "simcc-mobilenetv2_050",
+    "distilpose": "distilpose_mobile-mobilenetv2_050-1",
+    "distilpose_mobile": "distilpose_mobile-mobilenetv2_050-1",
+    "sdpose": "sdpose_mobile-mobilenetv2_050-1",
+    "sdpose_mobile": "sdpose_mobile-mobilenetv2_050-1",
+    "okdhp": "okdhp-1x16",
 }
 # What a family's outputs are, by the codec's name; heatmaps, unless said here.
-CODEC_OF = {"simcc": "simcc"}
+CODEC_OF = {"simcc": "simcc", "distilpose": "coordinates", "distilpose_mobile": "coordinates"}
 
 
 def build(name: str, joints: int, size: Size = (256, 256)) -> nn.Module:

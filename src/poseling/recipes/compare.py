@@ -27,7 +27,7 @@ from torch.utils.data import default_collate
 from poseling.data.loader import Answers, Crops
 from poseling.distill.feature import align, aligned_mse, attention_transfer, channel_wise, fade, generate, masked_generation
 from poseling.distill.objective import Objective, Term, looks_inside, losses_of, watch
-from poseling.distill.pupil import pupil
+from poseling.distill.pupil import head_of, new_head, pupil
 from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
 from poseling.distill.response import LOSSES
 from poseling.evaluate.report import Difference
@@ -111,9 +111,9 @@ def compare(
     guide = lab.teacher(teacher, epochs=teacher_epochs)
     answers = lab.label(guide, lab.people, teacher_flip)
     trained: dict[str, list[Trained]] = {"baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds]}
+    level = lab.measure.score(*lab.measure.ask(guide, lab.setup.flip_test)).mean
     for name in objectives:
         trained[name] = [_fit(lab, name, WAYS[name], guide, answers, seed, share, trained["baseline"][i]) for i, seed in enumerate(lab.seeds)]
-    level = lab.measure.score(*lab.measure.ask(guide, lab.setup.flip_test)).mean
     found = _found(lab, guide, level, trained)
     if lab.engine.is_main_process:
         found["cost"] = {name: _cost(lab, WAYS[name], guide, answers) for name in objectives}
@@ -146,21 +146,6 @@ def _fit(lab: Lab, name: str, way: Way, guide: Teacher, answers: Answers, seed: 
     if not way.alone:
         terms = _scaled(lab, terms, guide, answers, live, seed, share)
     return lab.fit(arm, terms, seed, None if live else answers, teacher=live)
-
-
-def head_of(network: nn.Module) -> str:
-    """The submodule that DWPose's second stage trains anew: `head`, or an hourglass's last score."""
-    names = [name for name, _ in network.named_modules() if name == "head" or name.endswith(".score")]
-    if not names:
-        raise ValueError(f"{type(network).__name__} has no head to train again")
-    return names[-1]
-
-
-def new_head(network: nn.Module) -> None:
-    """Random weights for the head; the rest stays."""
-    for module in network.get_submodule(head_of(network)).modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
 
 
 def _scaled(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers, live: Teacher | None, seed: int, share: float) -> tuple[Term, ...]:
@@ -203,7 +188,7 @@ def _cost(lab: Lab, way: Way, guide: Teacher, answers: Answers) -> float:
     for turn in range(6):
         for name, (objective, learner) in runs.items():
             start = time.perf_counter()
-            objective(learner, batches[0])["loss"].backward()
+            torch.autograd.backward(objective(learner, batches[0])["loss"])
             learner.zero_grad()
             if turn:
                 times[name].append(time.perf_counter() - start)

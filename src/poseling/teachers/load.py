@@ -9,6 +9,7 @@ from poseling.data import mini
 from poseling.models import zoo
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher
+from poseling.teachers.huggingface import huggingface_teacher, is_huggingface
 from poseling.teachers.onnx import OnnxTeacher
 
 
@@ -26,16 +27,20 @@ TEACHERS: dict[str, Callable[[Path, str | None, str], Teacher]] = {".safetensors
 
 
 def load(path: str, adapter: str | None = None, device: str = "cpu") -> Teacher:
-    """The teacher in the file `path`, or the mini set's own for `mini`. `adapter` says how a foreign ONNX file is fed and read: a name in `teachers.onnx.ADAPTERS`, or a JSON file (docs/teachers.md).
+    """The teacher in the file `path`, the ViTPose in a folder or of that name on the Hugging Face hub, or the mini set's own for `mini`. `adapter` says how a foreign ONNX file is fed and read: a name in `teachers.onnx.ADAPTERS`, or a JSON file (docs/teachers.md).
 
     FileNotFoundError, or ValueError that says the way out, if there is no such file or no teacher in it.
     """
+    if is_huggingface(path):
+        if adapter is not None:
+            raise ValueError(f"{path}: a ViTPose says itself how to be read; leave out the adapter {adapter!r}, which is for ONNX files")
+        return huggingface_teacher(path, device)
     file = mini.teacher() if path == "mini" else Path(path)
     if not file.exists() and zoo.is_name(path):
         raise ValueError(f"{path}: is a network of the zoo with random weights, and knows nothing; name the checkpoint of a trained one")
     if file.suffix.lower() not in TEACHERS:
         raise ValueError(
-            f"{path}: a teacher is a {' or '.join(TEACHERS)} file, told by its suffix; stored answers are not loaded but opened as labels"
+            f"{path}: a teacher is a {' or '.join(TEACHERS)} file, told by its suffix, or a folder or hub name of a ViTPose; stored answers are not loaded but opened as labels"
         )
     if not file.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")

@@ -1,0 +1,74 @@
+"""Several teachers at once: each is asked once, their points are averaged joint by joint, and where they disagree they count for less.
+
+Each teacher's word weighs its own confidence times the weight that it is given, by joint if wanted; the confidence of the whole falls with the distance between
+them (distill/several.py has the formula). Teachers may know different joints.
+
+    poseling distill multi_teacher --data lsp --root DIR --teachers movenet-thunder.onnx blazepose-heavy.onnx --weights movenet-thunder=3
+    poseling distill multi_teacher --data lsp --root DIR --teachers a.onnx b.onnx --weights a=1 b=0.5 b:left_wrist=2 b:right_wrist=2
+
+With equal weights a mean can be worse than its best teacher (benchmarks/RESULTS.md, several_agreement), so weigh them. The control is the student on labels.
+"""
+
+from __future__ import annotations
+
+from poseling.distill.several import Ensemble, Several, Weights
+from poseling.evaluate.report import Report
+from poseling.recipes.lab import DEFAULT, Lab, Setup, either
+
+
+def multi_teacher(
+    setup: Setup = DEFAULT,
+    *,
+    teachers: tuple[str, ...],
+    student: str = either("hourglass-4x128", "hourglass-1x32"),
+    weights: tuple[str, ...] = (),
+    alpha: float = 0.5,
+    teacher_flip: bool = False,
+) -> Report:
+    """Trains a student twice, with equal seed, data and epochs: on the labels alone, and on the labels and several teachers' common answer.
+
+    Parameters
+    ----------
+    teachers
+        Checkpoints (.safetensors), ONNX files, ViTPose folders; mini is the mini set's own.
+    student
+        A network of the zoo.
+    weights
+        What each teacher's word is worth: NAME=WEIGHT, or NAME:JOINT=WEIGHT for one joint, NAME being the file's without its suffix; 1 if not given.
+    alpha
+        The teachers' share of the loss.
+    teacher_flip
+        Average each teacher's answer over the mirrored picture.
+    """
+    lab = Lab("multi_teacher", setup, student)
+    terms = lab.respond(alpha)
+    guides = [lab.load_teacher(name) for name in teachers]
+    names, given = [guide.name for guide in guides], parse(weights)
+    together = Ensemble(guides, lab.skeleton, given)
+    lab.measure = lab.measure.known_to(together)
+    answers = Several([lab.label(guide, lab.people, teacher_flip) for guide in guides], names, given)
+    return lab.teach(together, terms, answers, confidence=True)
+
+
+def parse(words: tuple[str, ...]) -> Weights:
+    """NAME=WEIGHT and NAME:JOINT=WEIGHT as `distill.several` takes them; ValueError for a word of another form.
+
+    >>> parse(("a=2", "b:left_wrist=0.5"))
+    {'a': 2.0, 'b': {'left_wrist': 0.5}}
+    """
+    out: dict[str, float | dict[str, float]] = {}
+    for word in words:
+        who, equals, value = word.partition("=")
+        name, colon, joint = who.partition(":")
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        known = out.get(name)
+        if not equals or not name or number != number or (colon and not joint) or (known is not None and not (colon and isinstance(known, dict))):
+            raise ValueError(f"--weights {word}: is not NAME=WEIGHT or NAME:JOINT=WEIGHT, or says something a second time")
+        if colon:
+            out.setdefault(name, {})[joint] = number  # type: ignore[index]  # a dict, as was made sure above
+        else:
+            out[name] = number
+    return out
