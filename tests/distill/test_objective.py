@@ -5,15 +5,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from poseling.codecs import Coordinates, SimCC
 from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.picture import normalise
 from poseling.data.augment import relight
-from poseling.distill.objective import Objective, Term, fpd, supervised
-from poseling.distill.response import mse
+from poseling.distill.feature import align, aligned_mse, fade
+from poseling.distill.objective import Objective, Term, fpd, looks_inside, losses_of, simcc_logits_of, supervised, watch
+from poseling.distill.pupil import pupil
+from poseling.distill.response import LOSSES, mse, simulated_heatmap, smooth_l1
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Answer
+from poseling.teachers.network import NetworkTeacher
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand", "pelvis"), (0, 0, 0, 0))
 CODEC = Heatmap((64, 64))
@@ -213,7 +218,8 @@ def test_a_teacher_with_another_input_size(size, with_maps):
     guest, student = Guest(inner * (size[0] - 1) / 63, size=size, with_maps=with_maps), Student()
     student.outputs = torch.zeros(2, 1, 4, 16, 16)
     objective = Objective(SPEC, CODEC, ALONE, teacher=guest)
-    maps, weight = objective._target("teacher", batch(), batch()["image"])
+    answer, _ = objective._ask(batch()["image"])
+    maps, weight = objective._target("teacher", batch(), answer, torch.ones(2))
     torch.testing.assert_close(maps, gaussians(inner), atol=0.06 if with_maps else 1e-5, rtol=0)
     xy, _ = CODEC.decode(maps)
     torch.testing.assert_close(xy, inner, atol=0.4 if with_maps else 0.02, rtol=0)
@@ -263,3 +269,242 @@ def test_a_softmax_codec_is_taught_by_kl():
     student.outputs = gaussians(SAID).clamp(min=1e-20).log()[:, None].repeat(1, 2, 1, 1, 1).requires_grad_()
     loss = Objective(spec, codec, (replace(fpd("kl", 1.0)[0]),), teacher=Guest(SAID))(student, batch())["loss"]
     assert loss.item() == pytest.approx(0, abs=1e-5)
+
+
+# Terms that look inside networks
+
+
+class Inner(nn.Module):
+    """Maps of two stacks, read from a feature of `channels` at a quarter of the input."""
+
+    def __init__(self, channels=3, seed=0, joints=4):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.backbone = nn.Conv2d(3, channels, 4, 4)
+        self.features = nn.Identity()
+        self.head = nn.Conv2d(channels, 2 * joints, 1)
+
+    def forward(self, pictures):
+        out = self.head(self.features(self.backbone(pictures)))
+        return out.unflatten(1, (2, -1))
+
+
+class Bins(nn.Module):
+    """SimCC logits of two stages for four joints at 64x64."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.bins = nn.Parameter(torch.randn(2, 4, 256, generator=torch.Generator().manual_seed(seed)))
+
+    def forward(self, pictures):
+        return self.bins + pictures.mean((1, 2, 3))[:, None, None, None]
+
+
+def seen_by(found):
+    """A loss that keeps what it is shown; its value is 3."""
+
+    def loss(*compared):
+        found.append(compared)
+        return compared[0].sum() * 0 + 3
+
+    return loss
+
+
+def taught(terms, student=None, teacher=None, spec=SPEC, codec=CODEC, **more):
+    """The objective and the pupil of a student and a live teacher."""
+    student, teacher = student or Inner(), teacher or NetworkTeacher(Inner(5, 1), spec, digest="t")
+    learner = pupil(student, (64, 64), watch(terms), {t.name: t.adapter for t in terms if t.adapter}, teacher.network, teacher.size)
+    return Objective(spec, codec, tuple(terms), teacher=teacher, **more), learner
+
+
+def test_a_feature_term_by_hand():
+    """Labels and 2 (1 - done) times the squared distance of the features, the student's three channels brought to the teacher's five."""
+    terms = [*supervised("mse"), Term("mimic", aligned_mse, 2.0, "teacher", "features", align, fade)]
+    objective, learner = taught(terms)
+    given = batch(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0, 1, 1, 1], [0, 0, 0, 0]]))
+    parts = objective(learner, given, 0.25)
+    pictures = normalise(given["image"], SPEC)
+    mine, theirs = learner.network.backbone(pictures), objective.teacher.network.backbone(pictures)
+    project = learner.adapters["mimic"].project
+    across = torch.einsum("oc,bchw->bohw", project.weight[:, :, 0, 0], mine) + project.bias[:, None, None]
+    expected = (across[0] - theirs[0]).square().sum().item() / 2  # the mean over two people, one of whom cannot be read
+    assert set(parts) == {"loss", "labels", "mimic"}
+    assert parts["mimic"].item() == pytest.approx(expected, rel=1e-4)
+    assert parts["loss"].item() == pytest.approx(parts["labels"].item() + 2 * 0.75 * expected, rel=1e-4)
+    assert objective(learner, given, 1.0)["loss"].item() == pytest.approx(parts["labels"].item(), rel=1e-5)
+    parts["loss"].backward()
+    assert learner.network.backbone.weight.grad.any()
+    assert project.weight.grad.any()
+    assert all(p.grad is None for p in objective.teacher.network.parameters())
+    assert all(not module._forward_hooks for module in objective.teacher.network.modules())
+
+
+def test_a_schedule_scales_its_term_alone():
+    terms = (
+        Term("a", lambda *_: torch.tensor(10.0), 1.0, "labels"),
+        Term("b", lambda *_: torch.tensor(1.0), 3.0, "labels", schedule=lambda done: done**2),
+    )
+    objective = Objective(SPEC, CODEC, terms)
+    assert [objective(Student(), batch(), done)["loss"].item() for done in (0.0, 0.5, 1.0)] == [10.0, 10.75, 13.0]
+    assert objective(Student(), batch(), 0.5)["b"].item() == 1  # as it is, without weight
+
+
+def test_a_joints_term_reads_features_under_the_teachers_maps():
+    found = []
+    objective, learner = taught([Term("joints", seen_by(found), 0.5, "teacher", "joints")])
+    given = batch(broken=torch.tensor([1, 0]))
+    parts = objective(learner, given)
+    assert parts["loss"].item() == 1.5
+    (mine, theirs, weight) = found[0]
+    pictures = normalise(given["image"], SPEC)
+    with torch.no_grad():
+        teacher = objective.teacher.network
+        maps = teacher(pictures)[:, -1].clamp(min=0).numpy()
+        for got, network in ((mine, learner.network), (theirs, teacher)):
+            feature = network.backbone(pictures).numpy()
+            expected = np.einsum("bkhw,bchw->bkc", maps, feature) / maps.sum((-2, -1))[..., None]
+            np.testing.assert_allclose(got.detach().numpy(), expected, rtol=1e-3, atol=1e-4)
+    assert mine.shape == (2, 4, 3)
+    assert theirs.shape == (2, 4, 5)
+    assert weight.tolist() == [[0.0] * 4, [1.0] * 4]
+
+
+def test_a_logits_term_compares_outputs_as_they_are():
+    codec = SimCC((64, 64))
+    spec = replace(SPEC, codec=codec.fields())
+    found = []
+    student = Bins(0)
+    terms = [Term("logits", seen_by(found), 1.0, "teacher", "logits")]
+    objective, learner = taught(terms, student, NetworkTeacher(Bins(1), spec), spec, codec)
+    given = batch(broken=torch.tensor([0, 1]))
+    objective(learner, given)
+    mine, theirs, weight = found[0]
+    bright = normalise(given["image"], spec).mean((1, 2, 3))[:, None, None]
+    torch.testing.assert_close(mine, student.bins + bright[..., None])
+    torch.testing.assert_close(theirs, Bins(1).bins[1] + bright)  # the last of the teacher's stages
+    assert weight.tolist() == [1, 0]
+    # DWPose's loss on them: nothing where both are one network.
+    same, learner = taught([Term("logits", simcc_logits_of(codec), 1.0, "teacher", "logits")], Bins(1), NetworkTeacher(Bins(1), spec), spec, codec)
+    learner.network.bins.data[0] = learner.network.bins.data[1]
+    assert same(learner, given)["logits"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_what_a_network_learns_from_itself():
+    found, inside = [], []
+    terms = [Term("outputs", seen_by(found), 1.0, "itself"), Term("tokens", seen_by(inside), 2.0, "itself", "features")]
+    student = Inner()
+    learner = pupil(student, (64, 64), watch(terms), {})
+    given = batch(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 0]]))
+    parts = Objective(SPEC, CODEC, tuple(terms))(learner, given)  # without a teacher
+    assert parts["loss"].item() == 9
+    pictures = normalise(given["image"], SPEC)
+    outputs, weight = found[0]
+    torch.testing.assert_close(outputs, student(pictures))
+    assert weight.tolist() == [[1, 0, 1, 1], [0] * 4]
+    feature, whole = inside[0]
+    torch.testing.assert_close(feature, student.backbone(pictures))
+    assert whole.tolist() == [1, 0]
+
+
+MIMIC = Term("mimic", aligned_mse, 1.0, "teacher", "features", align)
+
+
+def test_watching_is_for_terms_that_look_inside():
+    terms = (*supervised("mse"), *ALONE, MIMIC, Term("pairs", mse, 1.0, "teacher", "joints"), Term("own", mse, 1.0, "itself", "visual_tokens"))
+    assert watch(terms) == {"mimic": "features", "pairs": "features", "own": "visual_tokens"}
+    assert watch((Term("logits", mse, 1.0, "teacher", "logits"),)) == {"logits": ""}
+    assert [looks_inside(t) for t in (terms, terms[:2], terms[4:], terms[2:3])] == [True, False, False, True]
+
+
+@pytest.mark.parametrize("at", ["features", "joints", "logits"])
+def test_answers_cannot_be_looked_into(at):
+    term = replace(MIMIC, at=at)
+    with pytest.raises(ValueError, match=rf"mimic \(at {at}\): .* but stored answers cannot be looked into; take a teacher that is a checkpoint"):
+        Objective(SPEC, CODEC, (*ALONE, term))
+    with pytest.raises(ValueError, match="but guest cannot be looked into"):
+        Objective(SPEC, CODEC, (term,), teacher=Guest(SAID))  # as an ONNX file: it answers, and that is all
+    Objective(SPEC, CODEC, (replace(term, against="itself"),))
+
+
+def test_logits_of_different_codecs_are_refused():
+    term = Term("logits", mse, 1.0, "teacher", "logits")
+    codec = SimCC((64, 64))
+    others = [
+        replace(SPEC, codec=codec.fields()),
+        replace(SPEC, codec=Heatmap((64, 64), sigma=1.0).fields()),
+        replace(SPEC, skeleton=Skeleton("body", ("head", "right_hand", "left_hand", "pelvis"), (0, 0, 0, 0))),
+    ]
+    for other in others:
+        with pytest.raises(
+            ValueError, match="logits can be compared where both networks have the same joints, input size and codec; the teacher wise has"
+        ):
+            Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), other, "wise"))
+    Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), SPEC, "wise"))
+
+
+def test_losses_of_each_codec():
+    assert losses_of(CODEC) == (LOSSES["mse"], LOSSES["mse"])
+    assert losses_of(CODEC, "kl") == (LOSSES["kl"], LOSSES["kl"])
+    assert losses_of(Coordinates((64, 64)), "kl") == (smooth_l1, simulated_heatmap)
+    labels, teacher = losses_of(SimCC((32, 64)), "mse")
+    assert labels is teacher
+    assert labels.__name__ == "simcc_kl"
+    # 64 bins of x and 128 of y: a sure target against outputs that know nothing.
+    target = torch.zeros(1, 1, 192)
+    target[..., 10] = target[..., 100] = 1
+    assert labels(torch.zeros(1, 1, 1, 192), target, torch.ones(1, 1)).item() == pytest.approx(np.log(64) + np.log(128), rel=1e-5)
+    outputs = torch.zeros(1, 1, 1, 192)
+    outputs[..., 10], outputs[..., 100] = np.log(63), np.log(127)  # half of each
+    assert labels(outputs, target, torch.ones(1, 1)).item() == pytest.approx(2 * np.log(2), rel=1e-5)
+    # DWPose's, whose beta of 10 makes it half of each at a tenth of these.
+    assert simcc_logits_of(SimCC((32, 64))).__name__ == "simcc_logits"
+    assert simcc_logits_of(SimCC((32, 64)))(outputs / 10, target[0][None] * 1000, torch.ones(1)).item() == pytest.approx(2 * np.log(2), rel=1e-5)
+
+
+POINTS = Coordinates((64, 64))
+
+
+def believed():
+    """Outputs (2, 1, 4, 5) of a student of coordinates: beside the truth, of many widths."""
+    random = np.random.default_rng(3)
+    place = (LABELS.numpy() + random.uniform(-5, 5, (2, 4, 2))) / 63
+    return torch.from_numpy(np.concatenate([place, random.uniform(1, 3, (2, 4, 2)), random.normal(size=(2, 4, 1))], -1).astype(np.float32))[:, None]
+
+
+def drawn(outputs, maps, weight):
+    """Mean square between maps and the Gaussians that the outputs stand for, by loops."""
+    y, x = np.mgrid[:16, :16]
+    total = 0.0
+    for b in range(2):
+        for k in range(4):
+            px, py, sx, sy, _ = outputs[b, 0, k].tolist()
+            hill = np.exp(-((x - px * 15) ** 2) / (2 * sx**2) - (y - py * 15) ** 2 / (2 * sy**2))
+            total += weight[b][k] * np.mean((hill - maps[b, k].numpy()) ** 2) / 8
+    return total
+
+
+@pytest.mark.parametrize("how", ["maps", "points", "live maps", "live points"])
+def test_a_student_of_coordinates_learns_from_hills(how):
+    """The maps as they are stored; where there are only points, the maps that a teacher would have drawn. The labels teach it places."""
+    spec = replace(SPEC, codec=POINTS.fields())
+    terms = (Term("labels", smooth_l1, 1.0, "labels"), Term("teacher", simulated_heatmap, 2.0, "teacher"))
+    student, said = Student(), stored()
+    student.outputs = believed().requires_grad_()
+    if how == "points":
+        del said["answer_maps"], said["answer_matrix"]
+    guest = Guest(SAID, with_maps=how == "live maps") if how.startswith("live") else None
+    parts = Objective(spec, POINTS, terms, teacher=guest)(student, said if guest is None else batch())
+    maps, weight = gaussians(SAID), [[1, 1, 1, 1], [1, 1, 1, 1]]
+    if how == "maps":
+        maps = (maps * 255).round() / 255
+    elif how == "live maps":
+        maps[1, 2] = 0  # nothing is drawn of a hand outside
+    else:
+        weight[1][2] = 0
+    # By hand: a hill more than three widths outside the map counts for nothing; the hand at x = 70 of 64 lies 1.7 pixels of the map outside.
+    teacher = drawn(student.outputs.detach(), maps, weight)
+    assert parts["teacher"].item() == pytest.approx(teacher, rel=1e-3)
+    apart = (student.outputs.detach()[:, 0, :, :2] - LABELS / 63).abs().numpy()  # all below 1
+    labels = (LABEL_WEIGHT.numpy()[..., None] * apart**2 / 2).mean()
+    assert parts["labels"].item() == pytest.approx(labels, rel=1e-4)
+    assert parts["loss"].item() == pytest.approx(labels + 2 * teacher, rel=1e-3)

@@ -13,7 +13,7 @@ def test_a_name_is_stacks_and_channels():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet-50", "no network is called 'resnet-50'; there is hourglass-VARIANT"),
+        ("resnet-50", "no network is called 'resnet-50'; there is hourglass-4x128, simple_baseline-50, "),
         ("hourglass", "name stacks and channels"),
         ("hourglass-4", "hourglass-4x128"),
     ],
@@ -39,7 +39,9 @@ def test_the_seed_makes_the_network():
         ("hourglass-4x128.safetensors", False),
         ("runs/hourglass-4x128", False),
         ("teacher.onnx", False),
-        ("vitpose-s", False),
+        ("vitpose-s", True),
+        ("usyd-community/vitpose-base-simple", False),
+        ("movenet-thunder", False),
     ],
 )
 def test_a_name_or_a_file(name, yes):
