@@ -1,0 +1,226 @@
+"""Accuracy against time: exported students beside MoveNet and BlazePose, on LSP 1001-2000 and on one thread of this machine.
+
+    python benchmarks/pareto.py --root DIR --peers DIR --students FILE.onnx [FILE.onnx ...] [--names NAME [NAME ...]]
+
+--root holds lsp/; --peers holds movenet-lightning.onnx, movenet-thunder.onnx, blazepose-lite.onnx and blazepose-heavy.onnx. A student is called as the network in
+its file, unless --names says otherwise. With --count, to try it out, only so many people are tested and the rows are printed instead of written.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from poseling.data import sets
+from poseling.evaluate.figures import BASELINE, DISTILLED, encode
+from poseling.evaluate.latency import Ratio, paired
+from poseling.evaluate.measure import Measure
+from poseling.files import write_bytes
+from poseling.runtime.network import Network
+from poseling.teachers import load as teachers
+from poseling.teachers.base import Teacher
+from results import write
+
+LIGHTNING = "movenet-lightning"
+# Name, file, adapter. BlazePose's heatmaps are better on LSP than the points it answers with (docs/teachers.md), so it is measured by both.
+PEERS = (
+    (LIGHTNING, "movenet-lightning.onnx", None),
+    ("movenet-thunder", "movenet-thunder.onnx", None),
+    ("blazepose-lite", "blazepose-lite.onnx", None),
+    ("blazepose-lite-maps", "blazepose-lite.onnx", "blazepose-maps"),
+    ("blazepose-heavy", "blazepose-heavy.onnx", None),
+    ("blazepose-heavy-maps", "blazepose-heavy.onnx", "blazepose-maps"),
+)
+NOTES = (
+    "Time: ONNX Runtime on the CPU, one thread, one crop of the input's size; each network in turns with MoveNet Lightning, {rounds} rounds, the median of the rounds' "
+    "ratios ± half of the 10-90 % range; Lightning over itself is what the measurement is good for. Decoding is inside the students' and MoveNet's files, not in "
+    "BlazePose's `-maps`. Accuracy: PCK@0.2 of the torso over the {joints} joints that MoveNet knows too, {people} test people, each network with the padding that it was "
+    "made for, no flip test for anyone. The students learned LSP's labels, the peers did not; hips and shoulders differ between the families. {inputs}"
+)
+TYPES: dict[str, type[np.generic]] = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network: `ratio` is its time over MoveNet Lightning's, `pck` its accuracy from 0 to 1."""
+
+    name: str
+    ours: bool
+    ratio: Ratio
+    pck: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--peers", type=Path, required=True)
+    parser.add_argument("--students", type=Path, nargs="+", required=True)
+    parser.add_argument("--names", nargs="+", help="of the students, in their order")
+    parser.add_argument("--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images" / "pareto.png")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--count", type=int, help="test on so many people only, and write no result")
+    flags = parser.parse_args()
+    names = flags.names or [Network(path, threads=1).spec.model for path in flags.students]
+    if len(names) != len(flags.students):
+        parser.error(f"--names has {len(names)} names for {len(flags.students)} students; give one for each")
+    if len({*names, *(peer for peer, _, _ in PEERS)}) != len(names) + len(PEERS):
+        parser.error(f"two networks have the same name ({', '.join(names)}); tell the students apart with --names")
+    networks = [(name, path, None, True) for name, path in zip(names, flags.students, strict=True)]
+    networks += [(name, flags.peers / file, adapter, False) for name, file, adapter in PEERS]
+
+    # All the timing comes first: the threads of the networks that are asked about people wait in a busy loop for their next call.
+    files = dict.fromkeys(path for _, path, _, _ in networks)
+    ratios = {path: against(path, flags.peers / PEERS[0][1], flags.rounds) for path in files}
+    judge = teachers.load(str(flags.peers / PEERS[0][1]))
+    people = sets.people_to_test("lsp", flags.root)
+    measure = Measure.of(people[: flags.count] if flags.count else people).known_to(judge)
+    entries, inputs = [], []
+    for name, path, adapter, ours in networks:
+        network = teachers.load(str(path), adapter)
+        entries.append(Entry(name, ours, ratios[path], accuracy(network, measure)))
+        inputs.append(f"{name} {network.size[0]}x{network.size[1]}")
+    found = rows(entries)
+    if flags.count:
+        for row in found:
+            print(row)
+    else:
+        sizes = f"Inputs: {', '.join(inputs)}."
+        write("pareto", found, NOTES.format(rounds=flags.rounds, joints=int(measure.joints.sum()), people=len(measure.people), inputs=sizes))
+    plot(entries, flags.plot)
+
+
+def against(path: Path, lightning: Path, rounds: int) -> Ratio:
+    """The time of the network in `path` over that of the one in `lightning`, each round by itself."""
+    return paired(caller(path), caller(lightning), rounds)
+
+
+def caller(path: Path) -> Callable[[], object]:
+    """A call of the network in an ONNX file on one random crop, on one thread: its input lies ready in the type that the file takes."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; --peers names the folder with MoveNet and BlazePose, --students exported files")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (port,) = session.get_inputs()
+    crop = np.random.default_rng(0).integers(0, 256, (1, *port.shape[1:])).astype(TYPES[port.type])
+    if crop.dtype == np.float32:  # BlazePose's
+        crop /= 255
+    return lambda: session.run(None, {port.name: crop})
+
+
+def accuracy(network: Teacher, measure: Measure) -> float:
+    """PCK from 0 to 1. ValueError if the network does not know a joint that is measured, which would count as wrong."""
+    skeleton = measure.people.skeleton
+    known = network.skeleton.to(skeleton).known
+    if lacking := [joint for joint, m, k in zip(skeleton.joints, measure.joints, known, strict=True) if m and not k]:
+        raise ValueError(f"{network.name} does not know {', '.join(lacking)}, which MoveNet does; leave it out")
+    return float(measure.score(*measure.ask(network, flip=False)).mean)
+
+
+def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The accuracy of all, then the times of all."""
+    out: list[dict[str, Any]] = [{"name": e.name, "value": e.pck, "unit": "PCK@0.2"} for e in entries]
+    for e in entries:
+        times = {"value": e.ratio.median, "unit": "times", "spread": e.ratio.spread / 2, "ratio_to": LIGHTNING}
+        out.append({"name": f"{e.name}_over_lightning", **times})
+    return out
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Which of (time, accuracy) nobody else beats in one without being worse in the other, from the fastest to the slowest."""
+    best, out = -np.inf, []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[i][1] > best:
+            best = points[i][1]
+            out.append(i)
+    return out
+
+
+def plot(entries: Sequence[Entry], path: Path) -> None:
+    """PCK over time relative to Lightning, the front as a step line, to the PNG `path`."""
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    times, pcks = np.array([e.ratio.median for e in entries]), np.array([e.pck for e in entries])
+    axes.set_xscale("log")
+    axes.set_xlim(times.min() / 1.5, times.max() * 1.8)
+    margin = max(0.12 * (pcks.max() - pcks.min()), 0.01)
+    axes.set_ylim(pcks.min() - margin, min(pcks.max() + margin, 1.01))
+    best = front(list(zip(times, pcks, strict=True)))
+    x, y = np.append(times[best], axes.get_xlim()[1]), np.append(pcks[best], pcks[best][-1])
+    axes.step(x, y, where="post", color="#222222", linewidth=1, alpha=0.5, zorder=1)
+    for ours, colour, label in ((True, DISTILLED, "our students"), (False, BASELINE, "peers")):
+        some = np.array([e.ours is ours for e in entries])
+        axes.scatter(times[some], pcks[some], s=34, color=colour, label=label, zorder=3)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", which="minor", length=0)
+    axes.set_xlabel("time of one crop on one CPU thread, MoveNet Lightning = 1")
+    axes.set_ylabel("PCK@0.2 on LSP 1001-2000, 12 joints, no flip test")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#222222", alpha=0.12)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
+    # Labels are placed in pixels of the canvas: the layout has to be done, and must not change any more.
+    canvas.draw()
+    figure.set_layout_engine("none")
+    place_labels(axes, entries, _along(axes, x, y))
+    write_bytes(path, encode(figure))
+
+
+def place_labels(axes: Axes, entries: Sequence[Entry], line: NDArray[np.float64]) -> list[Any]:
+    """The names beside the points, each where it covers least of the other names, the points, and the `line` (P, 2) in pixels; gives their texts."""
+    points = axes.transData.transform([(e.ratio.median, e.pck) for e in entries])
+    inside, renderer = axes.get_window_extent(), axes.figure.canvas.get_renderer()
+    texts: list[Any] = []
+    taken: list[Any] = []
+    for i in np.argsort(-points[:, 1], kind="stable"):
+        entry, choices = entries[i], []
+        for far in (0, 9, 18):
+            for dx, dy in ((1, -1), (1, 1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)):
+                text = axes.annotate(
+                    entry.name,
+                    (entry.ratio.median, entry.pck),
+                    (dx * (4 + far * (not dy) + 3 * (not dy)), dy * (3 + far + 3 * (not dx))),
+                    textcoords="offset points",
+                    ha={1: "left", -1: "right", 0: "center"}[dx],
+                    va={1: "bottom", -1: "top", 0: "center"}[dy],
+                    fontsize=8,
+                    color=DISTILLED if entry.ours else "#444444",
+                )
+                box = text.get_window_extent(renderer).padded(1)
+                hidden = sum(box.overlaps(other) for other in taken)
+                hidden += 2 * (not (inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1))
+                hidden += box.padded(4).count_contains(np.delete(points, i, axis=0))
+                choices.append((100.0 * hidden + box.count_contains(line) + far / 3, text, box))
+        _, kept, box = min(choices, key=lambda choice: choice[0])
+        for _, text, _ in choices:
+            if text is not kept:
+                text.remove()
+        texts.append(kept)
+        taken.append(box)
+    return texts
+
+
+def _along(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P, 2) pixels along a step line, one every few pixels."""
+    corners = axes.transData.transform(np.stack([np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]], 1))
+    return np.concatenate([np.linspace(a, b, 100) for a, b in zip(corners, corners[1:], strict=False)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Which way to distil is worth most: `poseling compare` at the scale of two CPU cores, on real pictures and on the mini set, three seeds.
+
+    python benchmarks/which_distillation.py lsp --root DIR --out DIR [--objectives NAME ...]
+    python benchmarks/which_distillation.py mini --out DIR
+
+DIR holds lsp/ and lspet/. A stopped run goes on where it was. Writes the result, and the part of docs/which-distillation.md that belongs to it with its plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from poseling.recipes.compare import WAYS, compare
+from poseling.recipes.lab import Setup
+from results import HERE, write
+
+DOCS = HERE.parent / "docs"
+NUMBERS: dict[str, Any] = {"size": 64, "batch": 16, "learning_rate": 3e-3, "loss": "kl", "sigma": 1.0, "keep_pictures": True, "workers": 0}
+# The setup, and how long the teacher, a hourglass-2x64, is trained.
+SCALES: dict[str, tuple[dict[str, Any], float]] = {
+    "lsp": (
+        NUMBERS
+        | {"data": "lsp", "epochs": 1.0, "optimizer": "adamw", "schedule": "one_cycle", "weight_decay": 0.01, "rotation": 30.0, "scale": 0.25, "evaluate_every": 10},
+        4.0,
+    ),
+    "mini": ({"data": "mini", "epochs": 4.0, "keep_pictures": True, "workers": 0, "evaluate_every": 20}, 15.0),
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scale", choices=SCALES)
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--objectives", nargs="*", default=list(WAYS))
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    fields, teacher_epochs = SCALES[flags.scale]
+    setup = Setup(**fields, root=flags.root, out=flags.out, seeds=flags.seeds)
+    found = compare(
+        setup,
+        teacher="hourglass-2x64",
+        student="hourglass-1x32",
+        objectives=tuple(flags.objectives),
+        teacher_epochs=teacher_epochs,
+        page=DOCS / "which-distillation.md",
+    )
+    shutil.copy(flags.out / "compare.png", DOCS / "images" / f"which-distillation-{flags.scale}.png")
+    unit = found["metric"]
+    rows: list[dict[str, Any]] = [
+        {"name": "teacher", "value": found["teacher_value"], "unit": unit},
+        {"name": "baseline", "value": statistics.fmean(found["baseline"]), "unit": unit, "spread": statistics.stdev(found["baseline"]), "values": found["baseline"]},
+    ]  # fmt: skip
+    for row in found["objectives"]:
+        gains = row["gains"]
+        rows.append(
+            {"name": row["name"], "value": statistics.fmean(gains), "unit": f"gain in {unit}", "spread": statistics.stdev(gains), "values": gains}
+        )
+    notes = f"{found['student']} at {setup.size}x{setup.size}, {setup.epochs:g} epochs of {found['people']} people, taught by {found['teacher']}"
+    write("which_distillation", rows, notes=notes, block=flags.scale)
+
+
+if __name__ == "__main__":
+    main()
