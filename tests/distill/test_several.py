@@ -16,7 +16,7 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.data.augment import Augment
 from poseling.data.loader import Crops
 from poseling.data.people import People
-from poseling.distill.several import Several, combine, joint_weights, person_size
+from poseling.distill.several import Ensemble, Several, combine, joint_weights, person_size
 from poseling.distill.stored import Stored
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
@@ -235,3 +235,90 @@ def test_teachers_who_do_not_fit_together_are_refused(people, tmp_path):
         Several([second], ["second"], {"second": {"left_hand": 0, "right_hand": 0}})
     with pytest.raises(ValueError, match=r"cannot teach this student: .* no joint in common"):
         stored(people, tmp_path / "s", Guest([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], FEET))
+
+
+@dataclass
+class Seer(Guest):
+    """Knows where everyone is: `truth` (B, K, 2) in pixels of the widest crop, `zoom` of which make one of its own about the middle; `off` is its error there."""
+
+    truth: np.ndarray = field(default_factory=lambda: np.zeros((2, 3, 2), np.float32))
+    zoom: float = 1.0
+    middle: float = 0.0
+    off: tuple[float, float] = (0.0, 0.0)
+
+    def __call__(self, crops):
+        assert crops.dtype == torch.uint8
+        assert crops.shape == (len(self.truth), self.size[1], self.size[0], 3)
+        self.seen = crops
+        centre = (self.size[0] - 1) / 2
+        xy = (self.truth + self.off - self.middle) / self.zoom + centre
+        return Answer(torch.from_numpy(xy.astype(np.float32)), torch.tensor(self.sure).expand(len(crops), -1))
+
+
+def seers(**second):
+    """A near one at 64 with padding 1.0, and a wide one at 96 with padding 1.5, which alone decides what the common crop shows: 96 x 96.
+
+    In the common crop the box of 95 / 1.5 pixels about the middle is the whole of the near one's 63.
+    """
+    truth = np.random.default_rng(0).uniform(25, 70, (2, 3, 2)).astype(np.float32)
+    near = Seer([], [0.8, 0.5, 0.4], truth=truth, name="near", size=(64, 64), padding=1.0, zoom=95 / 1.5 / 63, middle=47.5)
+    wide = Seer([], [0.6, 0.9, 0.2], truth=truth, name="wide", size=(96, 96), padding=1.5, zoom=1.0, middle=47.5, **second)
+    return truth, near, wide
+
+
+def test_together_they_show_each_its_own_crop_and_find_the_joints():
+    truth, near, wide = seers()
+    both = Ensemble([near, wide], BODY)
+    assert (both.size, both.padding, both.name) == ((96, 96), 1.5, "near + wide")
+    side = np.arange(96, dtype=np.uint8)
+    crops = torch.from_numpy(np.broadcast_to(side[None, None, :, None], (2, 96, 96, 3)).copy())  # the column is the colour
+    answer = both(crops)
+    assert answer.maps is None
+    np.testing.assert_allclose(answer.xy.numpy(), truth, atol=0.01)
+    np.testing.assert_allclose(answer.score.numpy(), [[0.7, 0.7, 0.3]] * 2, rtol=1e-4)  # they agree: the mean
+    assert torch.equal(wide.seen, crops)
+    expected = 47.5 + (np.arange(64) - 31.5) * (95 / 1.5 / 63)  # the columns that the near one sees
+    np.testing.assert_allclose(near.seen[1, 20, :, 0].numpy(), expected, atol=0.51)
+
+
+def test_together_is_combine_by_hand_and_weights_count():
+    truth, near, wide = seers(off=(6.0, -2.0))
+    weights = {"near": 3.0, "wide": {"head": 0.0, "left_hand": 2.0}}
+    crops = torch.zeros(2, 96, 96, 3, dtype=torch.uint8)
+    answer = Ensemble([near, wide], BODY, weights, tau=0.2)(crops)
+    size = 96 / 1.5
+    w = np.array([[3.0 * 0.8, 3 * 0.5, 3 * 0.4], [0, 2 * 0.9, 0.2]])
+    share = w[1] / w.sum(0)
+    np.testing.assert_allclose(answer.xy.numpy(), truth + share[:, None] * np.array([6.0, -2.0]), atol=0.01)
+    spread = share * (1 - share) * 40  # two places with shares s and 1 - s, a square distance of 40 apart
+    sure = w.sum(0) / [3, 5, 4] * np.exp(-spread / (2 * (0.2 * size) ** 2))
+    np.testing.assert_allclose(answer.score.numpy(), [sure] * 2, rtol=1e-3)
+    table = np.array([[3, 3, 3], [0, 2, 1]], np.float32)
+    points, confidence = combine(
+        np.stack([truth, truth + np.float32([6, -2])]), np.broadcast_to(np.array([near.sure, wide.sure])[:, None], (2, 2, 3)), table, size, 0.2
+    )
+    np.testing.assert_allclose(answer.xy.numpy(), points, atol=0.01)
+    np.testing.assert_allclose(answer.score.numpy(), confidence, rtol=1e-3)
+    assert Ensemble([near, wide], BODY, weights).digest != Ensemble([near, wide], BODY).digest
+
+
+def test_together_with_one_who_knows_fewer_joints():
+    truth, near, wide = seers()
+    wide.skeleton, wide.truth, wide.sure = HANDS, truth[:, [2, 1]], [0.9, 0.3]
+    answer = Ensemble([near, wide], BODY)(torch.zeros(2, 96, 96, 3, dtype=torch.uint8))
+    np.testing.assert_allclose(answer.xy.numpy(), truth, atol=0.01)
+    np.testing.assert_allclose(answer.score.numpy(), [[0.8, 0.4, 0.65]] * 2, rtol=1e-4)
+
+
+def test_who_cannot_be_asked_together():
+    _, near, wide = seers()
+    with pytest.raises(ValueError, match="second takes crops of 64x48; together with others only square ones"):
+        Ensemble([near, SECOND], BODY)
+    with pytest.raises(ValueError, match="no teacher 'far' to weigh; there are near, wide"):
+        Ensemble([near, wide], BODY, {"far": 1.0})
+    with pytest.raises(ValueError, match="at least one"):
+        Ensemble([], BODY)
+    with pytest.raises(ValueError, match="no joint in common"):
+        Ensemble([near, wide], FEET)
+    with pytest.raises(ValueError, match="no joint in common"):  # the second too, before anything takes time
+        Ensemble([near, Guest([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], FEET, name="feet")], BODY)

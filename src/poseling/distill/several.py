@@ -174,7 +174,7 @@ class Ensemble:
     """Several teachers as one (see `teachers.base.Teacher`), with points in `skeleton`: for the line of the report, and to be asked live.
 
     Its crop is the widest of theirs, out of which each is shown its own. ValueError for a teacher whose input is not square, since then the part of its crop that
-    is the person's box depends on the person.
+    is the person's box depends on the person, and for one who knows no joint of `skeleton`. Joints that nobody knows are at 0, with a confidence of 0.
     """
 
     teachers: Sequence[Teacher]
@@ -193,9 +193,8 @@ class Ensemble:
                 raise ValueError(
                     f"{teacher.name} takes crops of {teacher.size[0]}x{teacher.size[1]}; together with others only square ones can be asked"
                 )
+            teacher.skeleton.to(self.skeleton)  # ValueError for one who knows none of the joints
         joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
-        if not any(t.skeleton.to(self.skeleton).known.any() for t in self.teachers):
-            raise ValueError(f"no teacher knows a joint of {self.skeleton.name}")
 
     @property
     def name(self) -> str:

@@ -11,6 +11,8 @@ With equal weights a mean can be worse than its best teacher (benchmarks/RESULTS
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from poseling.distill.several import Ensemble, Several, Weights
 from poseling.evaluate.report import Report
 from poseling.recipes.lab import DEFAULT, Lab, Setup, either
@@ -45,8 +47,8 @@ def multi_teacher(
     guides = [lab.load_teacher(name) for name in teachers]
     names, given = [guide.name for guide in guides], parse(weights)
     together = Ensemble(guides, lab.skeleton, given)
-    lab.measure = lab.measure.known_to(together)
     answers = Several([lab.label(guide, lab.people, teacher_flip) for guide in guides], names, given)
+    lab.measure = replace(lab.measure, joints=lab.measure.joints & answers.known)  # the ensemble has the data's skeleton, whoever is in it
     return lab.teach(together, terms, answers, confidence=True)
 
 
@@ -65,7 +67,8 @@ def parse(words: tuple[str, ...]) -> Weights:
         except ValueError:
             number = float("nan")
         known = out.get(name)
-        if not equals or not name or number != number or (colon and not joint) or (known is not None and not (colon and isinstance(known, dict))):
+        again = known is not None and not (colon and isinstance(known, dict) and joint not in known)
+        if not equals or not name or number != number or (colon and not joint) or again:
             raise ValueError(f"--weights {word}: is not NAME=WEIGHT or NAME:JOINT=WEIGHT, or says something a second time")
         if colon:
             out.setdefault(name, {})[joint] = number  # type: ignore[index]  # a dict, as was made sure above
