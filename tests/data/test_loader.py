@@ -161,3 +161,23 @@ def test_answers_come_with_the_sample_in_its_crop(people):
 def test_nobody_to_train_on(people):
     with pytest.raises(ValueError, match="crowd: there is nobody to train on"):
         Crops(people[:0], (64, 64), 1.25, AUGMENT, 0)
+
+
+def test_pictures_come_from_whoever_reads_them(people):
+    """A reader of one's own, such as one that keeps them, is asked once a sample; what it cannot read is broken like any other."""
+    asked = []
+
+    def read(path):
+        asked.append(path)
+        if path == people.pictures[2]:
+            raise FileNotFoundError(path)
+        return np.full((80, 100, 3), (10, 20, 30), np.uint8)
+
+    plain = Augment(light=0, occlusion=0)
+    samples = [Crops(people, (64, 64), 1.0, plain, 0, read=read)[place] for place in range(len(people))]
+    assert sorted(asked) == sorted(people.pictures)
+    for sample in samples:
+        broken = sample["person"] == 2
+        assert sample["broken"] == broken
+        assert sample["image"][32, 32].tolist() == ([0, 0, 0] if broken else [10, 20, 30])
+        assert sample["weight"].any() != broken

@@ -191,3 +191,25 @@ def test_a_picture_that_cannot_be_read_is_wrong_and_told(tmp_path: Path):
     assert np.isnan(joints[1]).all()
     assert scores.tolist() == [[0.5, 0.5], [0, 0], [0.5, 0.5]]
     assert joints[[0, 2]].tolist() == [[[10, 20], [30, 40]]] * 2
+
+
+def test_pictures_come_from_whoever_reads_them(tmp_path):
+    people = scene(tmp_path, PLACES)
+    teacher, kept = network(Heatmap((96, 96))), {path: cv2.imread(str(path))[..., ::-1].copy() for path in people.pictures}
+    joints, scores = predict(teacher, people)
+    for path in people.pictures:
+        path.unlink()
+    found = predict(teacher, people, read=kept.__getitem__)
+    np.testing.assert_array_equal(found[0], joints)
+    np.testing.assert_array_equal(found[1], scores)
+
+    def read(path):
+        if path == people.pictures[3]:
+            raise FileNotFoundError(f"{path}: not there")
+        return kept[path]
+
+    with pytest.warns(UserWarning, match="1 of 5 pictures cannot be read and count as wrong, the first: .*not there"):
+        some, sure = predict(teacher, people, read=read)
+    assert np.isnan(some[3]).all()
+    assert not sure[3].any()
+    np.testing.assert_array_equal(np.delete(some, 3, 0), np.delete(joints, 3, 0))

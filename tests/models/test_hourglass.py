@@ -130,3 +130,13 @@ def test_levels_are_counted_from_the_innermost():
 def test_a_weight_of_another_network(name):
     with pytest.raises(ValueError, match=f"{name} is no weight of an FPD hourglass"):
         from_fpd({name: torch.zeros(1)})
+
+
+def test_the_features_are_what_the_last_prediction_is_read_from():
+    """Where distillation looks: one map at a quarter, on which the last stack's 1x1 convolution stands; with several stacks too."""
+    network, seen = Hourglass(3, 2, 16).eval(), []
+    network.features.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    outputs = network(torch.randn(2, 3, 64, 128))
+    assert [tuple(feature.shape) for feature in seen] == [(2, 16, 16, 32)]
+    torch.testing.assert_close(network.stacks[1].score(seen[0]), outputs[:, 1])
+    assert not torch.allclose(network.stacks[0].score(seen[0]), outputs[:, 0])
