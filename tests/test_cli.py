@@ -7,6 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
+import urllib.error
 from pathlib import Path
 
 import cv2
@@ -16,15 +17,33 @@ import pytest
 from onnx import TensorProto, helper
 
 from poseling.cli import app, main
+from poseling.data import coco
+from poseling.data.download import Done
+from poseling.data.images import images
 from poseling.recipes.lab import Setup
-from poseling.skeleton import Skeleton
+from poseling.skeleton import COCO17, Skeleton
 from poseling.spec import KEY, PoseSpec
 from poseling.synth.synthesize import Synthesized
+from poseling.teachers.labels import Labelled
+from poseling.teachers.shards import share
 
+RECIPES = [
+    "baseline",
+    "fpd",
+    "unlabelled",
+    "kdlpn",
+    "vitpose_mobile",
+    "tokenpose_mobile",
+    "dwpose",
+    "okdhp",
+    "distilpose",
+    "sdpose",
+    "knowledge_token",
+    "multi_teacher",
+]
 COMMANDS = [
-    "distill baseline",
-    "distill fpd",
-    "distill unlabelled",
+    *(f"distill {recipe}" for recipe in RECIPES),
+    "compare",
     "evaluate",
     "label",
     "export",
@@ -32,6 +51,7 @@ COMMANDS = [
     "track",
     "data check",
     "data preview",
+    "data download",
     "data synthesize",
 ]
 
@@ -98,6 +118,7 @@ def test_help_explains_every_parameter(capsys, command):
 
 def test_recipes_are_listed_with_what_their_files_say(capsys):
     out = said(capsys, "distill --help")
+    assert set(RECIPES) <= {line.strip("│ ").split(" ")[0] for line in out.splitlines()}
     assert "Fast Human Pose Distillation: a small hourglass learns a big one's heatmaps beside the labels." in out
     assert "arXiv 1811.05419" not in out
     assert "arXiv 1811.05419" in said(capsys, "distill fpd --help")
@@ -170,12 +191,19 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
         ("data preview synthetic --root {0}", "poseling data synthesize --count 1000 --out {0}"),
         ("data synthesize --count 10 --out {0}", "{0}: holds other things than synthetic people"),
         ("data synthesize --count 10 --out {0}/new --backgrounds {0}/none", "{0}/none: holds no picture"),
+        ("evaluate mini --data mini --boxes {0}/boxes.json", "--boxes {0}/boxes.json is for --data coco, crowdpose, ochuman with --root"),
+        ("evaluate mini --data coco --root {0} --boxes detections", "{0}"),
+        ("evaluate mini --data images --root {0}", "images under {0} has no labelled people to test on"),
+        ("label mini --data images --root {0} --url {0}/url --shard 2 2", "0 <= i < n"),
+        ("data download mpii --root {0}", "mpii cannot be downloaded, only coco"),
+        ("data download --root {0} --parts test", "coco has no part 'test'; there are annotations, val, train"),
         ("data synthesize --count 0 --out {0}/new", "count is 0"),
     ],
 )
 def test_wrong_files_are_one_line_that_names_them(capsys, tmp_path, command, why):
     for name in ("bad.safetensors", "bad.onnx"):
         (tmp_path / name).write_bytes(b"these are no weights")
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((8, 8, 3), np.uint8))
     assert why.format(tmp_path) in failed(capsys, command.format(tmp_path))
 
 
@@ -240,6 +268,146 @@ def test_synthesize_stopped_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     assert f"Whole blocks of pictures stay in {tmp_path}/set, and the same command goes on" in capsys.readouterr().out
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize(("boxes", "people"), [("", 12), ("--boxes ground-truth", 12), ("--boxes detections", 118), ("--boxes {0}/near.json", 12)])
+def test_average_precision_in_boxes_of_ones_choice(capsys, tmp_path, shared, boxes, people):
+    """Four pictures of COCO val2017, laid out as COCO is; near.json are the annotated boxes, as if a detector had been perfect. COCO's own file has 118 people."""
+    fixture = shared / "data" / "fixtures" / "coco"
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "person_keypoints_val2017.json").symlink_to(fixture / "test_coco.json")
+    (tmp_path / "val2017").symlink_to(fixture)
+    (tmp_path / coco.DETECTIONS).parent.mkdir()
+    (tmp_path / coco.DETECTIONS).symlink_to(fixture / "test_coco_det_AP_H_56.json")
+    annotated = [a for a in json.loads((fixture / "test_coco.json").read_text())["annotations"] if a["num_keypoints"] and not a["iscrowd"]]
+    near = [{"image_id": a["image_id"], "category_id": 1, "bbox": a["bbox"], "score": 1.0} for a in annotated]
+    (tmp_path / "near.json").write_text(json.dumps(near))
+    model = shared / "peers" / "movenet-lightning.onnx"
+    out = said(capsys, f"evaluate {model} --data coco --root {tmp_path} --no-flip-test {boxes.format(tmp_path)}")
+    assert f"on coco, {people} people" in out
+    assert "OKS AP" in out
+    rows = {row[0]: row[-1] for row in ([cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if "│" in line)}
+    assert 0 < float(rows["AP"]) <= float(rows["AP50"]) <= 1
+
+
+def in_coco_format(path: Path, picture: str, xy: tuple[float, float]) -> None:
+    """A file that annotates one person in one picture of 64x64, all joints at `xy`, but for the last, which is to the right of them."""
+    points = [xy] * 16 + [(xy[0] + 20, xy[1] + 20)]
+    person = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 400.0, "bbox": [8, 8, 40, 40], "num_keypoints": 17}
+    person["keypoints"] = [value for x, y in points for value in (x, y, 2)]
+    data = {"images": [{"id": 1, "file_name": picture, "width": 64, "height": 64}], "annotations": [person]}
+    data["categories"] = [{"id": 1, "name": "person", "keypoints": list(COCO17.joints)}]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data))
+
+
+def test_check_looks_at_the_parts_there_are(capsys, tmp_path):
+    """OCHuman is for testing only; its one person has a joint at x = -3, outside of the picture."""
+    in_coco_format(tmp_path / "annotations" / "ochuman_coco_format_test_range_0.00_1.00.json", "one.png", (-3, 20))
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "one.png"), np.zeros((64, 64, 3), np.uint8))
+    out = said(capsys, f"data check ochuman --root {tmp_path} --json {tmp_path}/found.json")
+    assert "test: 1 people" in out
+    assert "train: " not in out
+    assert "one.png" in out
+    assert "one.png" in (tmp_path / "found.json").read_text()
+
+
+def test_label_takes_its_share(capsys, tmp_path, monkeypatch):
+    """Told by the environment or by --shard which of two it is, a process asks about its pictures and no other; together they ask about all."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(8):
+        cv2.imwrite(str(pictures / f"{i}.png"), random.integers(0, 256, (40, 40, 3), np.uint8))
+    mine = len(share(images(pictures).pictures, (1, 2)))
+    assert 0 < mine < 8
+
+    def label(more=""):
+        out = said(capsys, f"label mini --data images --root {pictures} --url {tmp_path}/labels {more}")
+        return out.split(" were there already")[0].splitlines()
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):  # nobody to meet
+        monkeypatch.delenv(name, raising=False)
+    assert label() == [f"shard 1 of 2: {mine} answers asked for, 0"]  # and no bar: process 0 has one
+    assert label("--shard 1 2") == [f"shard 1 of 2: 0 answers asked for, {mine}"]
+    bar, said_first = label("--shard 0 2")
+    assert "asking mini-" in bar
+    assert said_first == f"shard 0 of 2: {8 - mine} answers asked for, 0"
+    monkeypatch.delenv("RANK")
+    assert label()[-1] == "0 answers asked for, 8"
+    monkeypatch.setenv("RANK", "2")
+    assert "RANK=2 and WORLD_SIZE=2" in failed(capsys, f"label mini --data images --root {pictures} --url {tmp_path}/labels")
+
+
+def test_label_of_one_launch_deals_alike_and_each_has_its_gpu(capsys, tmp_path, monkeypatch):
+    """Under torchrun the launch's word and the process's GPU reach the work; a share by hand has no word."""
+    asked = []
+
+    def label(teacher, people, url, *_, shard, progress, deal):
+        asked.append((teacher, shard, deal))
+        return Labelled(url, 0, 0)
+
+    class Named:
+        def __init__(self, device):
+            self.name = device
+
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr("poseling.teachers.labels.label", label)
+    monkeypatch.setattr("poseling.teachers.load.load", lambda _, adapter, device: Named(device))
+    monkeypatch.setattr("poseling.teachers.shards.deal_of_environment", lambda: "word")
+    for name, value in {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
+    for more in ("--device cuda", "", "--device cuda:3 --shard 0 2"):
+        said(capsys, f"label mini --root {tmp_path} --url {tmp_path}/labels {more}")
+    assert [(teacher.name, shard, deal) for teacher, shard, deal in asked] == [
+        ("cuda:1", (5, 8), "word"),
+        ("cpu", (5, 8), "word"),
+        ("cuda:3", (0, 2), ""),
+    ]
+
+
+def test_download_says_what_it_did(capsys, tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, root, progress, parts):
+        asked.append((name, root, parts))
+        progress("val2017.zip", 50, 200)
+        progress("val2017.zip, unpacking", 200, 200)
+        return Done(("val",), ("annotations",))
+
+    monkeypatch.setattr("poseling.data.download.download", download)
+    out = said(capsys, f"data download --root {tmp_path} --parts annotations val")
+    assert asked == [("coco", tmp_path, ("annotations", "val"))]
+    assert "val2017.zip, unpacking" in out
+    assert out.endswith(f"{tmp_path}: val fetched now\n{tmp_path}: annotations there already\n")
+    assert "20 GB" in said(capsys, "data download --help")
+
+
+def test_download_stopped_says_how_to_go_on(capsys, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("poseling.data.download.download", stopped)
+    with pytest.raises(SystemExit) as left:
+        main(["data", "download", "coco", "--root", str(tmp_path)])
+    assert left.value.code == 130
+    assert f"What was fetched stays in {tmp_path}, and the same command goes on" in capsys.readouterr().out
+
+
+def test_download_without_a_network_is_one_line(capsys, tmp_path, monkeypatch):
+    def nowhere(*_, **__):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("poseling.data.download.urllib.request.urlopen", nowhere)
+    monkeypatch.setattr("poseling.data.download.PAUSE", 0.0)
+    monkeypatch.setattr("poseling.data.download._room", lambda *_: None)  # half a GB need not be free here
+    line = failed(capsys, f"data download --root {tmp_path}")
+    assert "annotations_trainval2017.zip: cannot be fetched (Name or service not known)" in line
+    assert f"put annotations_trainval2017.zip into {tmp_path} yourself" in line
+
+
 HEAVY = ("torch", "onnx", "safetensors", "scipy", "matplotlib", "kornia", "accelerate")
 LISTED = f"""
 import sys
@@ -249,7 +417,7 @@ print("imported:", *[module for module in {HEAVY} if module in sys.modules])
 """
 
 
-@pytest.mark.parametrize("command", ["--help", "--version", "distill --help", "label --help"])
+@pytest.mark.parametrize("command", ["--help", "--version", "distill --help", "label --help", "evaluate --help", "data download --help"])
 def test_help_leaves_torch_alone(command):
     done = fresh(LISTED, *command.split())
     assert done.returncode == 0, done.stderr

@@ -43,6 +43,7 @@ for recipe in (
     "okdhp",
     "distilpose",
     "sdpose",
+    "knowledge_token",
     "multi_teacher",
 ):
     text = (Path(__file__).parent / "recipes" / f"{recipe}.py").read_text(encoding="utf-8")
@@ -143,7 +144,7 @@ def label(
         bar = progress.add_task(f"asking {network.name}", total=None)
         done = run(network, people, url, flip, scales, shard=mine, progress=partial(_tell, progress, bar), deal=deal)
     which = f"shard {mine[0]} of {mine[1]}: " if mine[1] > 1 else ""
-    console.print(f"{which}{done.asked} answers asked for, {done.already} were there already, in {done.store}")
+    console.print(f"{which}{done.asked} answers asked for, {done.already} were there already, in {done.store}", soft_wrap=True)
     for line in done.skipped:
         console.print(line, style="yellow", markup=False)
 
