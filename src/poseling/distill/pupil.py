@@ -52,15 +52,15 @@ class Pupil(nn.Module):
     """Pictures (B, 3, H, W) to the network's outputs and, for each entry of `watch` (a term's name to a submodule), what was seen there, adapted where
     `adapters` has a module for that term.
 
-    Only the submodule `only` learns, where one is named; the rest then stays as it is, its batch norms too.
+    Only the submodule or parameter `only` learns, where one is named; the rest then stays as it is, its batch norms too.
     """
 
     def __init__(self, network: nn.Module, watch: Mapping[str, str], adapters: Mapping[str, nn.Module], only: str = "") -> None:
         super().__init__()
         self.network, self.adapters, self.watch, self.only = network, nn.ModuleDict(adapters), dict(watch), only
         if only:
-            network.requires_grad_(False)
-            network.get_submodule(only).requires_grad_(True)
+            for name, parameter in network.named_parameters():
+                parameter.requires_grad_(name == only or name.startswith(f"{only}."))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with watched(self.network, sorted(set(self.watch.values()))) as seen:
@@ -71,7 +71,8 @@ class Pupil(nn.Module):
         super().train(mode)
         if self.only and mode:
             self.network.eval()
-            self.network.get_submodule(self.only).train()
+            if self.only in dict(self.network.named_modules()):
+                self.network.get_submodule(self.only).train()
         return self
 
 

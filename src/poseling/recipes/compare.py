@@ -5,7 +5,7 @@ part, `share`, of the labels' loss, both measured on the untrained student over 
 an objective gains is then its score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this command.
 
     poseling compare --out runs/compare --seeds 3
-    poseling compare --data lsp --root DIR --teacher mini --student hourglass-1x32 --out runs/compare-lsp --seeds 3
+    poseling compare --data lsp --root DIR --teacher big.safetensors --student hourglass-1x64 --loss kl --out runs/compare-lsp --seeds 3
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def compare(
     student
         A network of the zoo.
     objectives
-        Which: all if not given. --help lists them under their names in docs/which-distillation.md.
+        Which; all if not given. A wrong name is an error that lists them.
     share
         How large the term beside the labels is at the start, in parts of the labels' loss.
     teacher_epochs
@@ -107,6 +107,8 @@ def compare(
     """
     if unknown := [name for name in objectives if name not in WAYS]:
         raise ValueError(f"--objectives {', '.join(unknown)}: not known; there are {', '.join(WAYS)}")
+    if "integral" in objectives and setup.loss != "kl":
+        raise ValueError(f"--objectives integral reads the student's outputs as logits, and --loss {setup.loss} does not; take --loss kl, or leave it out")
     lab = Lab("compare", setup, student)
     guide = lab.teacher(teacher, epochs=teacher_epochs)
     answers = lab.label(guide, lab.people, teacher_flip)

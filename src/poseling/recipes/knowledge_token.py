@@ -52,7 +52,7 @@ def knowledge_token(
         raise ValueError(f"--teacher {guide.name}, --student {lab.student}: a token goes from one ViTPose to another; name two of them")
     frozen, taught = guide.network, guide.spec.model
     epochs = lab.setup.epochs / 10 if token_epochs is None else token_epochs
-    with_token = lab.fit("token", lab.supervised(taught), lab.setup.seed, epochs=epochs, network=f"{taught}-token", prepare=_from(frozen))
+    with_token = lab.fit("token", lab.supervised(taught), lab.setup.seed, epochs=epochs, network=f"{taught}-token", prepare=_from(frozen), only="token")
     inner = with_token.network.network
     assert isinstance(inner, ViTPose)
     assert inner.token is not None
@@ -68,14 +68,13 @@ def knowledge_token(
 
 
 def _from(teacher: ViTPose) -> Callable[[nn.Module], None]:
-    """Gives a network with a new token the teacher's weights, frozen, so that the token alone learns."""
+    """Gives a network with a new token the teacher's weights."""
 
     def prepare(network: nn.Module) -> None:
         assert isinstance(network, ViTPose)
         token = network.token
         network.token = None
         network.load_state_dict(teacher.state_dict())
-        network.requires_grad_(False).eval()
         network.token = token
 
     return prepare

@@ -81,7 +81,7 @@ class Setup:
     Parameters
     ----------
     data
-        The data set: lsp, mpii, synthetic or mini, the synthetic people that come with the program; mini, if neither this nor --root is given. `unlabelled` takes
+        The data set: lsp, mpii, coco, crowdpose, synthetic or mini, the synthetic people that come with the program; mini, if neither this nor --root is given. `unlabelled` takes
         images too, and takes them by default.
     root
         Where the data lies; for lsp, a folder that holds lsp/ and, if there, lspet/. The mini set needs none.
@@ -260,8 +260,9 @@ class Lab:
         self.notes = [*people.left_out, *test.left_out]
         self.measure = replace(Measure.of(test), read=self.read)
         self.codec = self.codec_of(self.student)
+        self.pretrained = ""
         if setup.pretrained is not None and not setup.smoke:  # before anything takes time
-            load_backbone(zoo.build(self.student, 1, setup.input), setup.pretrained)
+            self.pretrained = load_backbone(zoo.build(self.student, 1, setup.input), setup.pretrained)
         for note in self.notes:
             self.say(note, "yellow")
         self.say(f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(test)} to test on, on {self.engine.device}")
@@ -480,6 +481,8 @@ class Lab:
         licences = {"code": "Apache-2.0", "weights": f"as the data: {self.people.terms}", "data": self.people.terms}
         if answers is not None:
             licences["teacher"] = answers.terms
+        if self.pretrained and name == self.student:
+            licences["pretrained backbone"] = self.pretrained
         # Files travel: where things lie on this machine is nobody's business.
         arguments = {key: value for key, value in asdict(setup).items() if key not in ("root", "out")} | dict(own or {})
         codec = self.codec_of(name)

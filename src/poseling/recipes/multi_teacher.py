@@ -32,7 +32,7 @@ def multi_teacher(
     Parameters
     ----------
     teachers
-        Checkpoints (.safetensors), ONNX files, ViTPose folders; mini is the mini set's own.
+        Checkpoints (.safetensors) and ONNX files with square inputs; mini is the mini set's own.
     student
         A network of the zoo.
     weights
