@@ -1,0 +1,174 @@
+"""One student, many objectives: equal starts, equal shares, gains seed by seed, and a page of which only its own part is written anew."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from poseling.cli import main
+from poseling.data.loader import Crops, Stream
+from poseling.distill.objective import Term
+from poseling.files import read_picture
+from poseling.models import zoo
+from poseling.recipes.compare import CALIBRATION, WAYS, _learner, _scaled, _terms, insert, markdown
+from poseling.recipes.lab import Lab, Setup
+from poseling.train.checkpoint import read_tensors
+
+ARMS = ("heatmaps", "attention", "joint structure", "head again")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The mini set is unpacked here, not in the home of whoever runs the tests."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One smoke run over an objective of each kind."""
+    out = tmp_path_factory.mktemp("compare")
+    (out / "page.md").write_text("# Mine\n\nBefore.\n\n<!-- compare mini -->\nold\n<!-- end mini -->\n\nAfter.\n")
+    main(["compare", "--smoke", "--out", str(out), "--page", str(out / "page.md"), "--objectives", *ARMS])
+    return out
+
+
+def settings(state: Path) -> dict[str, object]:
+    return dict(json.loads(read_tensors(state / "state.safetensors")[1]["settings"]))
+
+
+@pytest.mark.slow
+def test_gains_are_scores_minus_the_baselines(compared: Path):
+    found = json.loads((compared / "compare.json").read_text())
+    assert (found["data"], found["metric"], found["seeds"], found["student"]) == ("mini", "PCK@0.2", [0], "hourglass-1x16")
+    assert [row["name"] for row in found["objectives"]] == list(ARMS)
+    assert [row["kind"] for row in found["objectives"]] == ["response", "feature", "relation", "self"]
+    for row in found["objectives"]:
+        assert len(row["values"]) == len(found["baseline"]) == 1
+        assert row["gains"] == [row["values"][0] - found["baseline"][0]]
+        assert found["cost"][row["name"]] > 0
+    assert 0 < found["teacher_value"] <= 1
+    assert read_picture(compared / "compare.png").std() > 10
+    text = (compared / "compare.md").read_text()
+    assert "A --smoke run: the numbers mean nothing." in text
+    assert (compared / "page.md").read_text() == f"# Mine\n\nBefore.\n\n<!-- compare mini -->\n\n{text}\n<!-- end mini -->\n\nAfter.\n"
+
+
+@pytest.mark.slow
+def test_arms_differ_in_their_terms_alone(compared: Path):
+    folder = compared / "seed-0"
+    alone = settings(folder / "baseline")
+    assert alone.pop("terms") == [["labels", 1.0]]
+    for arm in ("heatmaps", "attention", "joint-structure"):
+        taught = settings(folder / arm)
+        (labels, one), (extra, weight) = taught.pop("terms")
+        assert (labels, one, extra) == ("labels", 1.0, "extra")
+        assert weight > 0
+        assert taught == alone
+    again, first = settings(folder / "head-again"), settings(folder / "head-again-first")
+    assert again["terms"] == [["extra", 1.0]]
+    assert first["terms"] == [["labels", 1.0]]
+    # The head alone went on.
+    before, after = (read_tensors(folder / f"head-again{part}.safetensors")[0] for part in ("-first", ""))
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"stacks.0.score.weight", "stacks.0.score.bias"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["heatmaps", "attention", "aligned features", "joint structure", "masked generation"])
+def test_equal_starts_and_equal_shares(name: str, tmp_path: Path):
+    """Adapters change nothing of the student's start, and the extra term is the wanted part of the labels' loss over the first batches of the run."""
+    lab = Lab("compare", Setup(smoke=True, out=tmp_path), "hourglass-1x32")
+    guide = lab.teacher("mini")
+    answers = lab.label(guide, lab.people)
+    terms = _terms(lab, WAYS[name])
+    live = None if name == "heatmaps" else guide
+    scaled = _scaled(lab, terms, guide, answers, live, 3, 0.25)
+    assert scaled[0] == terms[0]
+    assert scaled[1] == replace(terms[1], weight=scaled[1].weight)
+    torch.manual_seed(3)
+    start = zoo.build(lab.student, len(lab.skeleton), lab.codec.size).state_dict()
+    objective, learner = _learner(lab, scaled, guide, answers, live, 3)
+    network = learner if live is None else learner.network
+    assert isinstance(network, nn.Module)
+    assert all(torch.equal(value, start[key]) for key, value in network.state_dict().items())
+    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, 3, None if live else answers)
+    batches = DataLoader(crops, lab.setup.batch, sampler=Stream(0, CALIBRATION * lab.setup.batch))  # as the training loop draws them
+    learner.train()
+    with torch.no_grad():
+        parts = [objective(learner, batch) for batch in batches]
+    assert len(parts) == CALIBRATION
+    labels, extra = (sum(float(part[term]) for part in parts) for term in ("labels", "extra"))
+    assert scaled[1].weight * extra == pytest.approx(0.25 * labels, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_term_that_is_nothing_cannot_be_scaled(tmp_path: Path):
+    lab = Lab("compare", Setup(smoke=True, out=tmp_path), "hourglass-1x32")
+    guide = lab.teacher("mini")
+    answers = lab.label(guide, lab.people)
+
+    def nothing(outputs: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return outputs.sum() * 0
+
+    with pytest.raises(ValueError, match=r"nothing is 0\.0 at the start, so it cannot be scaled"):
+        _scaled(lab, (*lab.supervised(), Term("extra", nothing, 1.0, "teacher")), guide, answers, None, 0, 0.5)
+
+
+def test_an_unknown_objective_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", "--smoke", "--objectives", "heatmaps", "telepathy", "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "telepathy: not known; there are heatmaps, heatmaps alone, integral, aligned features" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def found(**gains: list[float]) -> dict[str, object]:
+    base = [0.5, 0.6, 0.7]
+    rows = [
+        {"name": name, "kind": "feature", "paper": "P", "values": [b + g for b, g in zip(base, given, strict=True)], "gains": given}
+        for name, given in gains.items()
+    ]
+    return {
+        "data": "lsp", "people": 100, "metric": "PCK@0.2", "seeds": [0, 1, 2], "epochs": 3.0, "size": [64, 48], "batch": 8, "student": "s", "teacher": "t",
+        "teacher_value": 0.8, "baseline": base, "objectives": rows, "command": "poseling compare", "smoke": False, "cost": dict.fromkeys(gains, 1.25),
+    }  # fmt: skip
+
+
+def test_the_table_by_hand():
+    """Best first; 0.02 +- 0.01 over three seeds is 0.02 / (0.01 / sqrt 3) = 3.5 standard errors."""
+    text = markdown(found(worse=[-0.01, -0.01, -0.01], better=[0.01, 0.02, 0.03]))
+    lines = [line for line in text.splitlines() if line.startswith("| ") and "P |" in line]
+    assert lines[0] == "| better | feature | P | 0.620 | +0.020 ± 0.010 | +3.5 | 1.25 x |"
+    assert lines[1].startswith("| worse | feature | P | 0.590 | -0.010 ± 0.000 |")
+    assert "64x48, batch 8, 3 seeds. Teacher t: 0.800. Student s on the labels alone: 0.600 ± 0.100." in text
+    assert statistics.stdev([0.5, 0.6, 0.7]) == pytest.approx(0.1)
+    assert "smoke" not in text
+    assert np.isclose(0.02 / (0.01 / np.sqrt(3)), 3.46, atol=0.01)
+
+
+def test_a_part_of_a_page_is_replaced_and_the_rest_stays(tmp_path: Path):
+    page = tmp_path / "new" / "page.md"
+    insert(page, "lsp", "one\n")
+    assert page.read_text() == "# Which distillation\n\n<!-- compare lsp -->\n\none\n\n<!-- end lsp -->\n"
+    page.write_text(page.read_text() + "\nWords of somebody.\n")
+    insert(page, "coco", "two\n")
+    insert(page, "lsp", "three\n")
+    text = page.read_text()
+    assert text == (
+        "# Which distillation\n\n<!-- compare lsp -->\n\nthree\n\n<!-- end lsp -->\n\nWords of somebody.\n\n<!-- compare coco -->\n\ntwo\n\n<!-- end coco -->\n"
+    )
+    insert(page, "lsp", "three\n")
+    assert page.read_text() == text
