@@ -162,6 +162,102 @@ def test_help_says_both_defaults(capsys: pytest.CaptureFixture[str], monkeypatch
     assert "[default: hourglass-8x256; with the mini set mini]" in said
 
 
+# What each recipe's arms learn by, as its file's docstring has it, and the network that is kept.
+HALF = [["labels", 0.5], ["teacher", 0.5]]
+SMOKED = {
+    "kdlpn": ("distilled", HALF, "kdlpn-16"),
+    "vitpose_mobile": ("distilled", HALF, "vitpose_mobile-mobilenetv2_050-simple-32"),
+    "tokenpose_mobile": ("distilled", HALF, "tokenpose_mobile-mobilenetv2_050-1"),
+    "dwpose": ("first-stage", [["labels", 1.0], ["features", 7e-5], ["logits", 0.1]], "simcc-mobilenetv2_050"),
+    "okdhp": ("distilled", [["labels", 1.0], ["ensemble", 2.0]], "hourglass-1x16"),
+    "distilpose": ("distilled", [["labels", 1.0], ["simulated heatmap", 1.0], ["score", 0.01]], "distilpose_mobile-mobilenetv2_050-1"),
+    "sdpose": ("distilled", [["labels", 1.0], ["visual tokens", 5e-6], ["keypoint tokens", 5e-6]], "sdpose_mobile-mobilenetv2_050-1"),
+    "multi_teacher": ("distilled", HALF, "hourglass-1x16"),
+}
+MORE = {"multi_teacher": ("--teachers", "mini")}
+
+
+def settings(state: Path) -> dict[str, object]:
+    _, metadata = read_tensors(state / "state.safetensors")
+    return dict(json.loads(metadata["settings"]))
+
+
+def check(out: Path, recipe: str, data: str, metric: str) -> dict[str, dict[str, list[float]]]:
+    """The report and the files of a smoke run with one seed; gives the report."""
+    report = json.loads((out / "report.json").read_text())
+    assert (report["recipe"], report["data"], report["metric"], report["seeds"]) == (recipe, data, metric, 1)
+    for arm in ("baseline", "distilled"):
+        assert len(report[arm]["values"]) == 1
+        assert 0 <= report[arm]["values"][0] <= 1
+    spec = checkpoint_teacher(out / "student.safetensors").spec
+    assert spec.model == SMOKED[recipe][2]
+    assert spec.arguments["smoke"] is True
+    assert [name for name, _ in SMOKED[recipe][1]] == [name for name, _ in settings(out / "seed-0" / SMOKED[recipe][0])["terms"]]
+    if (out / "student.onnx").is_file():  # the outputs of a network that learnt for seconds can be too wild for the check
+        assert Network(out / "student.onnx").spec.model == spec.model
+    return dict(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", SMOKED)
+def test_each_recipe_proves_itself_on_the_mini_set(recipe: str, tmp_path: Path):
+    torch.set_num_threads(1)
+    arm, terms, _ = SMOKED[recipe]
+    run("distill", recipe, "--smoke", *MORE.get(recipe, ()), "--out", tmp_path)
+    check(tmp_path, recipe, "mini", "PCK@0.2")
+    folder = tmp_path / "seed-0"
+    alone, taught = settings(folder / "baseline"), settings(folder / arm)
+    assert alone.pop("terms") == [["labels", 1.0]]
+    assert taught.pop("terms") == terms
+    assert alone == taught
+    if recipe == "dwpose":
+        assert settings(folder / "second-stage")["terms"] == [["itself", 1.0]]
+        first, second = (read_tensors(folder / f"{stage}.safetensors")[0] for stage in ("first-stage", "second-stage"))
+        assert first.keys() == second.keys()
+        assert {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])} == {"head"}
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("recipe", ["kdlpn", "vitpose_mobile", "tokenpose_mobile"])
+def test_a_foreign_teacher_on_real_pictures(recipe: str, tmp_path: Path, shared: Path):
+    torch.set_num_threads(1)
+    teacher = shared / "peers" / "movenet-lightning.onnx"
+    run("distill", recipe, "--smoke", "--data", "lsp", "--root", shared / "data", "--teacher", teacher, "--out", tmp_path)
+    report = check(tmp_path, recipe, "lsp+lspet", "PCK@0.2 of 12 joints")  # LSP's neck and the top of the head are not COCO's
+    assert report["teacher"]["value"] > 0.5  # 0.8 or so on all test people
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_from_cocos_folders_to_its_average_precision(tmp_path: Path, shared: Path):
+    """The four sample pictures, laid out as COCO's download, one command, and the measure of COCO."""
+    torch.set_num_threads(1)
+    fixture, root, out = shared / "data" / "fixtures" / "coco", tmp_path / "coco", tmp_path / "out"
+    (root / "annotations").mkdir(parents=True)
+    for part in ("train2017", "val2017"):
+        shutil.copy(fixture / "test_coco.json", root / "annotations" / f"person_keypoints_{part}.json")
+        (root / part).mkdir()
+        for picture in fixture.glob("*.jpg"):
+            shutil.copy(picture, root / part)
+    run("distill", "kdlpn", "--smoke", "--data", "coco", "--root", root, "--teacher", shared / "peers" / "movenet-lightning.onnx", "--out", out)
+    report = check(out, "kdlpn", "coco", "OKS AP")
+    assert report["teacher"]["value"] > 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_several_teachers_are_measured_where_one_of_them_knows(tmp_path: Path, shared: Path):
+    """Neither MoveNet nor BlazePose has LSP's neck and top of the head, so that nobody is measured there."""
+    torch.set_num_threads(1)
+    teachers = [shared / "peers" / name for name in ("movenet-lightning.onnx", "blazepose-lite.onnx")]
+    more = ("--teachers", *teachers, "--weights", "movenet-lightning=2", "blazepose-lite:left_wrist=3")
+    run("distill", "multi_teacher", "--smoke", "--data", "lsp", "--root", shared / "data", *more, "--out", tmp_path)
+    report = check(tmp_path, "multi_teacher", "lsp+lspet", "PCK@0.2 of 12 joints")
+    assert report["teacher"]["name"] == "teacher (movenet-lightning + blazepose-lite)"
+    assert report["teacher"]["value"] > 0.5
+
+
 def points_network(path: Path) -> None:
     """An ONNX network of MoveNet's shape that sees a standing person in every picture, a little lower in brighter ones."""
     rng = np.random.default_rng(0)

@@ -108,7 +108,9 @@ def compare(
     if unknown := [name for name in objectives if name not in WAYS]:
         raise ValueError(f"--objectives {', '.join(unknown)}: not known; there are {', '.join(WAYS)}")
     if "integral" in objectives and setup.loss != "kl":
-        raise ValueError(f"--objectives integral reads the student's outputs as logits, and --loss {setup.loss} does not; take --loss kl, or leave it out")
+        raise ValueError(
+            f"--objectives integral reads the student's outputs as logits, and --loss {setup.loss} does not; take --loss kl, or leave it out"
+        )
     lab = Lab("compare", setup, student)
     guide = lab.teacher(teacher, epochs=teacher_epochs)
     answers = lab.label(guide, lab.people, teacher_flip)

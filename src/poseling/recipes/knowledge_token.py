@@ -52,7 +52,9 @@ def knowledge_token(
         raise ValueError(f"--teacher {guide.name}, --student {lab.student}: a token goes from one ViTPose to another; name two of them")
     frozen, taught = guide.network, guide.spec.model
     epochs = lab.setup.epochs / 10 if token_epochs is None else token_epochs
-    with_token = lab.fit("token", lab.supervised(taught), lab.setup.seed, epochs=epochs, network=f"{taught}-token", prepare=_from(frozen), only="token")
+    with_token = lab.fit(
+        "token", lab.supervised(taught), lab.setup.seed, epochs=epochs, network=f"{taught}-token", prepare=_from(frozen), only="token"
+    )
     inner = with_token.network.network
     assert isinstance(inner, ViTPose)
     assert inner.token is not None
