@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +128,7 @@ def compare(
         write_bytes(out / "compare.md", text.encode())
         draw(found, out / "compare.png")
         if page is not None:
-            insert(page, lab.people.name, text)
+            insert(page, lab.people.name, text.replace(found["command"], bare_command(found["command"])))
         lab.say(text)
         lab.say(f"{out / 'compare.md'}, {out / 'compare.png'}")
     return found
@@ -230,7 +231,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     lines = [
         f"`{found['command']}`",
         "",
-        f"{found['metric']}, {found['people']} people of {found['data']}, {found['epochs']:g} epochs at {found['size'][0]}x{found['size'][1]}, "
+        f"{found['metric']}, {found['people']} people of {found['data']}, {found['epochs']:g} {'epoch' if found['epochs'] == 1 else 'epochs'} at {found['size'][0]}x{found['size'][1]}, "
         f"batch {found['batch']}, {len(found['seeds'])} seeds. Teacher {found['teacher']}: {found['teacher_value']:.3f}. "
         f"Student {found['student']} on the labels alone: {base:.3f} ± {spread:.3f}."
         + (" A --smoke run: the numbers mean nothing." if found["smoke"] else ""),
@@ -247,6 +248,15 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"| {found['cost'][row['name']]:.2f} x |"
         )
     return "\n".join(lines) + "\n"
+
+
+def bare_command(command: str) -> str:
+    """The command without the places of one machine, for a page that travels: of an absolute path the last part.
+
+    >>> bare_command("poseling compare --root /home/me/data --seeds 3")
+    'poseling compare --root data --seeds 3'
+    """
+    return shlex.join([Path(word).name if Path(word).is_absolute() else word for word in shlex.split(command)])
 
 
 def insert(page: Path, name: str, text: str) -> None:
