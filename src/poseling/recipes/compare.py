@@ -185,15 +185,14 @@ def _cost(lab: Lab, way: Way, guide: Teacher, answers: Answers) -> float:
         return 1.0  # as many steps, and cheaper ones at the end
     terms = _terms(lab, way)
     live = guide if looks_inside(terms) else None
-    batches = []
     crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, 0, None if live else answers, lab.read)
-    batches = [default_collate([crops[i] for i in range(lab.setup.batch)])]
+    batch = default_collate([crops[i] for i in range(lab.setup.batch)])
     times: dict[str, list[float]] = {"plain": [], "way": []}
     runs = {"plain": _learner(lab, lab.supervised(), guide, answers, None, 0), "way": _learner(lab, terms, guide, answers, live, 0)}
     for turn in range(6):
         for name, (objective, learner) in runs.items():
             start = time.perf_counter()
-            torch.autograd.backward(objective(learner, batches[0])["loss"])
+            torch.autograd.backward(objective(learner, batch)["loss"])
             learner.zero_grad()
             if turn:
                 times[name].append(time.perf_counter() - start)
