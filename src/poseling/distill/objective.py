@@ -99,14 +99,19 @@ def fpd(loss: str, alpha: float, teacher_loss: str | None = None) -> tuple[Term,
 
     ValueError for an alpha outside 0..1, and for losses that read a network's outputs differently: mse as Gaussians, kl and coordinate as logits.
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}, but it is the teacher's share: between 0 (labels only) and 1 (teacher only)")
     other = teacher_loss or loss
     if (loss == "mse") != (other == "mse"):
         raise ValueError(
             f"the labels' loss {loss} and the teacher's {other} read the network's outputs differently; take mse for both, or kl with kl or coordinate"
         )
-    parts = (Term("labels", LOSSES[loss], 1 - alpha, "labels"), Term("teacher", LOSSES[other], alpha, "teacher"))
+    return mixed(LOSSES[loss], LOSSES[other], alpha)
+
+
+def mixed(labels: Loss, teacher: Loss, alpha: float) -> tuple[Term, ...]:
+    """(1 - alpha) times one loss on the labels and alpha times another on the teacher's answers; ValueError for an alpha outside 0..1."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}, but it is the teacher's share: between 0 (labels only) and 1 (teacher only)")
+    parts = (Term("labels", labels, 1 - alpha, "labels"), Term("teacher", teacher, alpha, "teacher"))
     return tuple(term for term in parts if term.weight > 0)
 
 

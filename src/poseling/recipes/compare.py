@@ -27,8 +27,8 @@ from torch.utils.data import default_collate
 
 from poseling.data.loader import Answers, Crops
 from poseling.distill.feature import align, aligned_mse, attention_transfer, channel_wise, fade, generate, masked_generation
-from poseling.distill.objective import Objective, Term, looks_inside, losses_of, watch
-from poseling.distill.pupil import head_of, new_head, pupil
+from poseling.distill.objective import Objective, Term, looks_inside, losses_of
+from poseling.distill.pupil import head_of, new_head
 from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
 from poseling.distill.response import LOSSES
 from poseling.evaluate.report import Difference
@@ -118,7 +118,7 @@ def compare(
     trained: dict[str, list[Trained]] = {"baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds]}
     level = lab.measure.score(*lab.measure.ask(guide, lab.setup.flip_test)).mean
     for name in objectives:
-        trained[name] = [_fit(lab, name, WAYS[name], guide, answers, seed, share, trained["baseline"][i]) for i, seed in enumerate(lab.seeds)]
+        trained[name] = [_fit(lab, name, WAYS[name], guide, answers, seed, share) for seed in lab.seeds]
     found = _found(lab, guide, level, trained)
     if lab.engine.is_main_process:
         found["cost"] = {name: _cost(lab, WAYS[name], guide, answers) for name in objectives}
@@ -139,7 +139,7 @@ def _terms(lab: Lab, way: Way) -> tuple[Term, ...]:
     return extra if way.alone or way.again else (*lab.supervised(), *extra)
 
 
-def _fit(lab: Lab, name: str, way: Way, guide: Teacher, answers: Answers, seed: int, share: float, baseline: Trained) -> Trained:
+def _fit(lab: Lab, name: str, way: Way, guide: Teacher, answers: Answers, seed: int, share: float) -> Trained:
     """One training. What is distilled into itself starts from four fifths of its epochs on labels, and ends with a new head on its own answers."""
     arm, terms = name.replace(" ", "-"), _terms(lab, way)
     if way.again:
@@ -161,9 +161,7 @@ def _scaled(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers,
     learner.train()
     with torch.no_grad():
         for start in range(CALIBRATION):
-            batch = default_collate([crops[start * lab.setup.batch + i] for i in range(lab.setup.batch)])
-            batch = {name: value.to(lab.engine.device) for name, value in batch.items()}
-            parts = objective(learner, batch)
+            parts = objective(learner, _batch(lab, crops, start))
             sizes = {name: size + float(parts[name]) for name, size in sizes.items()}
     first, last = terms[0], terms[-1]
     if not sizes[last.name] > 0:
@@ -174,9 +172,15 @@ def _scaled(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers,
 def _learner(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers, live: Teacher | None, seed: int) -> tuple[Objective, nn.Module]:
     torch.manual_seed(seed)
     built = zoo.build(lab.student, len(lab.skeleton), lab.codec.size)
-    inner = guide.network if isinstance(guide, NetworkTeacher) else None
-    learner = pupil(built, lab.codec.size, watch(terms), {t.name: t.adapter for t in terms if t.adapter}, inner, guide.size).to(lab.engine.device)
+    learner = lab.learner(built, terms, guide).to(lab.engine.device)
     return Objective(lab.spec(lab.student, "size"), lab.codec, terms, teacher=live, width=answers.width), learner
+
+
+def _batch(lab: Lab, crops: Crops, number: int) -> dict[str, torch.Tensor]:
+    """The batch of this number of the stream, on the experiment's device."""
+    first = number * lab.setup.batch
+    batch = default_collate([crops[first + i] for i in range(lab.setup.batch)])
+    return {name: value.to(lab.engine.device) for name, value in batch.items()}
 
 
 def _cost(lab: Lab, way: Way, guide: Teacher, answers: Answers) -> float:
@@ -186,7 +190,7 @@ def _cost(lab: Lab, way: Way, guide: Teacher, answers: Answers) -> float:
     terms = _terms(lab, way)
     live = guide if looks_inside(terms) else None
     crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, 0, None if live else answers, lab.read)
-    batch = default_collate([crops[i] for i in range(lab.setup.batch)])
+    batch = _batch(lab, crops, 0)
     times: dict[str, list[float]] = {"plain": [], "way": []}
     runs = {"plain": _learner(lab, lab.supervised(), guide, answers, None, 0), "way": _learner(lab, terms, guide, answers, live, 0)}
     for turn in range(6):

@@ -29,7 +29,7 @@ from poseling.data import sets
 from poseling.data.augment import Augment
 from poseling.data.loader import Answers, Crops
 from poseling.data.people import People
-from poseling.distill.objective import Objective, Term, looks_inside, losses_of, watch
+from poseling.distill.objective import Objective, Term, looks_inside, losses_of, mixed, watch
 from poseling.distill.pupil import bare, pupil
 from poseling.distill.stored import Stored
 from poseling.evaluate import figures, page, pck, report
@@ -400,16 +400,7 @@ class Lab:
         spec = self.spec(name, arm, answers, own)
         kept, keep = (name, bare) if deploy is None else (deploy[0], lambda learnt: deploy[1](bare(learnt)))
         kept_spec = replace(spec, model=kept)
-        inner = teacher.network if isinstance(teacher, NetworkTeacher) else None
-        learner = pupil(
-            built,
-            codec.size,
-            watch(terms),
-            {t.name: t.adapter for t in terms if t.adapter},
-            inner,
-            teacher.size if teacher is not None else None,
-            only,
-        )
+        learner = self.learner(built, terms, teacher, only, codec.size)
         folder = setup.out / f"seed-{seed}" / arm
         fitted = fit(
             learner,
@@ -436,6 +427,12 @@ class Lab:
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
         return Trained(path, trained, self.measure.score(joints, scores), joints, fitted.images_per_second, curve, epochs, seed)
 
+    def learner(self, network: nn.Module, terms: tuple[Term, ...], teacher: Teacher | None, only: str = "", size: Size | None = None) -> nn.Module:
+        """`network` as it learns by `terms` from `teacher`, with all that has to be watched and adapted for them; it takes inputs of `size`, the student's if None."""
+        inner = teacher.network if isinstance(teacher, NetworkTeacher) else None
+        adapters = {term.name: term.adapter for term in terms if term.adapter}
+        return pupil(network, size or self.codec.size, watch(terms), adapters, inner, None if teacher is None else teacher.size, only)
+
     def supervised(self, name: str | None = None) -> tuple[Term, ...]:
         """The labels alone, for the student or another network of the zoo."""
         loss, _ = losses_of(self.codec_of(name or self.student), self.setup.loss)
@@ -443,11 +440,7 @@ class Lab:
 
     def respond(self, alpha: float) -> tuple[Term, ...]:
         """(1 - alpha) times the labels and alpha times the teacher's answers, by the losses of the student's codec."""
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha is {alpha}, but it is the teacher's share: between 0 (labels only) and 1 (teacher only)")
-        labels, teacher = losses_of(self.codec, self.setup.loss)
-        terms = (Term("labels", labels, 1 - alpha, "labels"), Term("teacher", teacher, alpha, "teacher"))
-        return tuple(term for term in terms if term.weight > 0)
+        return mixed(*losses_of(self.codec, self.setup.loss), alpha)
 
     def teach(
         self,
@@ -550,10 +543,8 @@ class Lab:
         """
         spec, people, codec = self.spec(self.student, "speed"), self.people, self.codec
         plain = Crops(people, spec.size, spec.padding, self.augment, 0)
-        inner = teacher.network if isinstance(teacher, NetworkTeacher) else None
-        adapters = {term.name: term.adapter for term in terms if term.adapter}
         built = zoo.build(self.student, len(self.skeleton), codec.size)
-        learner = pupil(zoo.build(self.student, len(self.skeleton), codec.size), codec.size, watch(terms), adapters, inner, teacher.size)
+        learner = self.learner(zoo.build(self.student, len(self.skeleton), codec.size), terms, teacher)
         runs = {
             "supervised": (built, Objective(spec, codec, self.supervised()), plain),
             "live_teacher": (learner, Objective(spec, codec, terms, teacher=teacher), plain),
