@@ -192,4 +192,13 @@ SYNTH28 = _skeleton(
     "head_top neck, neck thorax, thorax spine, spine pelvis, pelvis pelvis, l_hand l_wrist, r_hand r_wrist, l_heel l_ankle, r_heel r_ankle,"
     "l_foot_index l_ankle, r_foot_index r_ankle",
 )
-SKELETONS = {s.name: s for s in (COCO17, MPII16, LSP14, CROWDPOSE14, H36M17, BLAZEPOSE33, SYNTH28)}
+# VNect's 21 joints in its order, which is that of its public weights (Mehta et al., SIGGRAPH 2017); its "head" is the face's middle, and a hand the knuckles.
+VNECT21 = _skeleton(
+    "vnect21",
+    "head_top neck, neck pelvis, r_shoulder neck, r_elbow r_shoulder, r_wrist r_elbow, l_shoulder neck, l_elbow l_shoulder, l_wrist l_elbow, r_hip pelvis,"
+    "r_knee r_hip, r_ankle r_knee, l_hip pelvis, l_knee l_hip, l_ankle l_knee, pelvis pelvis, spine pelvis, head neck, r_hand r_wrist, l_hand l_wrist,"
+    "r_foot_index r_ankle, l_foot_index l_ankle",
+)
+# The first 15 of them are what MoVNect learns (Hwang et al., WACV 2020).
+MOVNECT15 = Skeleton("movnect15", VNECT21.joints[:15], VNECT21.parents[:15])
+SKELETONS = {s.name: s for s in (COCO17, MPII16, LSP14, CROWDPOSE14, H36M17, BLAZEPOSE33, SYNTH28, VNECT21, MOVNECT15)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, TypeGuard
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.simcc import SimCC
 from poseling.geometry import Size
 
-__all__ = ["CODECS", "Codec", "Coordinates", "Heatmap", "SimCC", "codec"]
+__all__ = ["CODECS", "Codec", "Coordinates", "Heatmap", "SimCC", "SpatialCodec", "codec", "spatial"]
 
 
 class Codec(Protocol):
@@ -52,6 +52,25 @@ class Codec(Protocol):
     def from_maps(self, maps: Tensor) -> Tensor:
         """A teacher's heatmaps (B, K, h, w), laid out as `heatmap` says, to what this codec's networks learn from them (B, K, ...)."""
         ...
+
+
+class SpatialCodec(Codec, Protocol):
+    """A codec that also says where joints are in space: X, Y, Z of each in metres from the root, in camera axes (x right, y down, z away)."""
+
+    def encode_space(self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, parents: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Joints (B, K, 2) in input pixels with weights (B, K), and xyz (B, K, 3) with weights (B, K), 0 where unknown, of joints with these `parents` (K), to
+        targets (B, K, ...) and weights (B, K, 2): in the picture, and in space.
+        """
+        ...
+
+    def space(self, outputs: Tensor) -> Tensor:
+        """A network's outputs (B, K, ...) to xyz (B, K, 3)."""
+        ...
+
+
+def spatial(codec: Codec) -> TypeGuard[SpatialCodec]:
+    """Whether a codec is one for space."""
+    return hasattr(codec, "space")
 
 
 CODECS: dict[str, Callable[..., Codec]] = {"heatmap": Heatmap, "simcc": SimCC, "coordinates": Coordinates}

@@ -17,16 +17,19 @@ class Answer:
     """What a teacher says of B crops, in its own skeleton.
 
     xy (B, K, 2) in pixels of the teacher's input; score (B, K) in 0..1; maps (B, K, h, w) Gaussians whose peak is 1 where the teacher is sure, or None if it
-    only gives points.
+    only gives points; xyz (B, K, 3) metres from the root in the crop's camera axes (x right, y down, z away), or None if it knows no depth; space (B, K, C, h, w)
+    the outputs of one of our own networks with a codec for space, as they are.
     """
 
     xy: Tensor
     score: Tensor
     maps: Tensor | None = None
+    xyz: Tensor | None = None
+    space: Tensor | None = None
 
     def to(self, device: torch.device) -> Answer:
         """The same on another device."""
-        return Answer(self.xy.to(device), self.score.to(device), None if self.maps is None else self.maps.to(device))
+        return Answer(*(None if part is None else part.to(device) for part in (self.xy, self.score, self.maps, self.xyz, self.space)))  # type: ignore[arg-type]
 
 
 class Teacher(Protocol):
@@ -64,6 +67,11 @@ class Teacher(Protocol):
     @property
     def sigma(self) -> float | None:
         """Of the Gaussians in its heatmaps, in heatmap pixels."""
+        ...
+
+    @property
+    def spatial(self) -> bool:
+        """Whether its answers have `xyz`."""
         ...
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from poseling.codecs import codec
+from poseling.codecs import codec, spatial
 from poseling.codecs.picture import normalise
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Answer
@@ -29,4 +29,10 @@ class NetworkTeacher:
         """Crops (B, H, W, 3), uint8 RGB, to answers of the last stack."""
         outputs = self.network(normalise(crops.to(self.device), self.spec))[:, -1].float()
         xy, score = self.codec.decode(outputs)
-        return Answer(xy, score, self.codec.maps(outputs))
+        maps = self.codec.maps(outputs)
+        return Answer(xy, score, maps, self.codec.space(outputs), outputs) if spatial(self.codec) else Answer(xy, score, maps)
+
+    @property
+    def spatial(self) -> bool:
+        """Whether its answers have `xyz`."""
+        return spatial(self.codec)
