@@ -84,6 +84,16 @@ class Crop:
         """(..., 2) input pixels to picture pixels."""
         return affine(self.inverse, points)
 
+    def turn(self, xyz: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(..., 3) metres from the root in camera axes, as the crop shows the person: turned in the plane and mirrored as it is, not scaled.
+
+        Left and right are not swapped here. The crop is taken for a picture of its own, its middle for the optical axis.
+        """
+        linear = self.matrix[:, :2]
+        turned = np.array(xyz, dtype=xyz.dtype)
+        turned[..., :2] = xyz[..., :2] @ (linear / np.sqrt(abs(np.linalg.det(linear)))).T
+        return turned
+
     def warp(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(h, w, 3) picture to (H, W, 3) input in one warp; black where the picture ends."""
         matrix = self.matrix

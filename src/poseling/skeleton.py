@@ -66,6 +66,14 @@ class Skeleton:
         """(child, parent) pairs, roots left out."""
         return tuple((child, parent) for child, parent in enumerate(self.parents) if child != parent)
 
+    @cached_property
+    def root(self) -> tuple[int, ...]:
+        """The joints whose middle is the origin of what is told from the root: the pelvis, or both hips; ValueError where there is neither."""
+        for names in (("pelvis",), MIDDLES["pelvis"]):
+            if all(name in self.joints for name in names):
+                return tuple(self.joints.index(name) for name in names)
+        raise ValueError(f"skeleton {self.name} has neither a pelvis nor two hips, so nothing can be told from its root")
+
     def to(self, other: Skeleton) -> Conversion:
         """The conversion of this skeleton's joints to `other`'s, by name; ValueError if they have no joint in common."""
         sources = []

@@ -47,7 +47,7 @@ class Crops(Dataset[dict[str, Any]]):
 
     All randomness of a sample comes from (seed, place), so it does not matter which process or worker draws it, or after which interruption.
     A sample holds image (H, W, 3) uint8; joints (K, 2) in input pixels; weight (K,); light (3,); person; broken: 1 for a picture that cannot be read, which
-    is then black and weighs nothing.
+    is then black and weighs nothing. Of people in space also xyz (K, 3), metres from the root as the crop shows it, and xyz_weight (K,), 0 where unknown.
     """
 
     def __init__(
@@ -94,9 +94,21 @@ class Crops(Dataset[dict[str, Any]]):
             "person": person,
             "broken": broken,
         }
+        if people.xyz is not None:
+            xyz, known = _from_root(people.xyz[person], people.skeleton.root)
+            trust = known if people.trust is None else known * people.trust[person]
+            order = people.skeleton.flip if crop.flipped else slice(None)
+            sample |= {"xyz": crop.turn(xyz)[order], "xyz_weight": trust[order] * np.float32(1 - broken)}
         if self.answers is not None:
             sample |= self.answers.sample(person, crop)
         return sample
+
+
+def _from_root(xyz: NDArray[np.float32], root: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Joints (K, 3) in camera axes, 0 where unknown, as seen from the root, and which are known (K,): none without the root."""
+    known = (xyz != 0).any(-1)
+    known = known & known[list(root)].all()
+    return np.where(known[:, None], xyz - xyz[list(root)].mean(0), 0).astype(np.float32), known.astype(np.float32)
 
 
 class Stream(Sampler[int]):

@@ -73,7 +73,7 @@ class People:
     head (N,) the length in pixels that PCKh measures by (0.6 of the head box's diagonal, NaN where unknown), None where the data set has no head boxes;
     `terms` is the data's licence in words; `found` is what the reader had to leave out or to mend, one entry each;
     xyz (N, K, 3) the joints in metres in camera axes (x right, y down, z away), 0 where unknown, also of joints outside the picture; camera (N, 4) fx, fy, cx, cy
-    in pixels of the picture; each None where the data set does not have it;
+    in pixels of the picture; each None where the data set does not have it; trust (N, K) in 0..1 how much xyz can be believed, where a network gave it, else None;
     instances what average precision needs, None where the data set is measured otherwise, or the skeleton is no longer the file's.
     """
 
@@ -89,6 +89,7 @@ class People:
     xyz: NDArray[np.float32] | None = None
     camera: NDArray[np.float32] | None = None
     instances: Instances | None = None
+    trust: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         people, joints = len(self.pictures), len(self.skeleton)
@@ -99,6 +100,7 @@ class People:
             "head": (people,),
             "xyz": (people, joints, 3),
             "camera": (people, 4),
+            "trust": (people, joints),
         }
         for field, shape in expected.items():
             values = getattr(self, field)
@@ -139,7 +141,13 @@ class People:
             xyz=None if self.xyz is None else self.xyz[rows],
             camera=None if self.camera is None else self.camera[rows],
             instances=None if self.instances is None else self.instances[rows],
+            trust=None if self.trust is None else self.trust[rows],
         )
+
+    @property
+    def spatial(self) -> bool:
+        """Whether anyone's joints are known in space."""
+        return self.xyz is not None and bool(self.xyz.any())
 
     def to(self, skeleton: Skeleton) -> People:
         """The same people in another skeleton; joints that this one does not have are unlabelled."""
@@ -150,16 +158,17 @@ class People:
         # The middle of a known joint and an unknown one is unknown.
         xyz = None if self.xyz is None else how.joints(self.xyz) * how.weights((self.xyz != 0).any(-1).astype(np.uint8))[..., None]
         joints = how.joints(self.joints) * (visible > 0)[..., None]
-        return replace(self, skeleton=skeleton, joints=joints, visible=visible, xyz=xyz, instances=None)
+        trust = None if self.trust is None else how.weights(self.trust)
+        return replace(self, skeleton=skeleton, joints=joints, visible=visible, xyz=xyz, instances=None, trust=trust)
 
     def without_labels(self) -> People:
         """The same pictures and boxes as if nobody had labelled a joint."""
         nothing = np.zeros_like(self.visible)
-        return replace(self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=nothing, head=None, xyz=None, instances=None)
+        return replace(self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=nothing, head=None, xyz=None, instances=None, trust=None)
 
 
 def join(*sets: People) -> People:
-    """Several sets as one, in the first one's skeleton."""
+    """Several sets as one, in the first one's skeleton. Who has no place in space stays without one beside those who have."""
     first, skeleton = sets[0], sets[0].skeleton
     sets = tuple(s.to(skeleton) for s in sets)
     return People(
@@ -172,9 +181,10 @@ def join(*sets: People) -> People:
         _all([s.head for s in sets]),
         first.terms if len({s.terms for s in sets}) == 1 else "; ".join(f"{s.name}: {s.terms}" for s in sets),
         tuple(finding for s in sets for finding in s.found),
-        _all([s.xyz for s in sets]),
+        _some([(s.xyz, np.zeros((*s.joints.shape[:2], 3), np.float32)) for s in sets]),
         _all([s.camera for s in sets]),
         _instances([s.instances for s in sets]),
+        _some([(s.trust, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),
     )
 
 
@@ -191,6 +201,13 @@ def _all(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | N
     """What all of them have, one after the other; None if one has none."""
     there = [part for part in parts if part is not None]
     return np.concatenate(there) if len(there) == len(parts) else None
+
+
+def _some(parts: Sequence[tuple[NDArray[np.float32] | None, NDArray[np.float32]]]) -> NDArray[np.float32] | None:
+    """What some of them have, and a substitute for those who do not; None if nobody has it."""
+    if all(part is None for part, _ in parts):
+        return None
+    return np.concatenate([substitute if part is None else part for part, substitute in parts])
 
 
 def from_joints(
