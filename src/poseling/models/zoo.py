@@ -7,7 +7,21 @@ from collections.abc import Callable
 from torch import nn
 
 from poseling.geometry import Size
-from poseling.models import distilpose, hourglass, kdlpn, okdhp, sdpose, simcc, simple_baseline, tokenpose, tokenpose_mobile, vitpose, vitpose_mobile
+from poseling.models import (
+    distilpose,
+    hourglass,
+    kdlpn,
+    movnect,
+    okdhp,
+    sdpose,
+    simcc,
+    simple_baseline,
+    tokenpose,
+    tokenpose_mobile,
+    vitpose,
+    vitpose_mobile,
+    vnect,
+)
 
 MODELS: dict[str, Callable[[str, int, Size], nn.Module]] = {
     "hourglass": hourglass.build,
@@ -24,6 +38,8 @@ MODELS: dict[str, Callable[[str, int, Size], nn.Module]] = {
     "sdpose": sdpose.build,
     "sdpose_mobile": sdpose.build_mobile,
     "okdhp": okdhp.build,
+    "vnect": vnect.build,
+    "movnect": movnect.build,
 }
 # One name of each family, for messages and help.
 EXAMPLES = {
@@ -41,6 +57,8 @@ EXAMPLES = {
     "sdpose": "sdpose-t",
     "sdpose_mobile": "sdpose_mobile-mobilenetv2",
     "okdhp": "okdhp-2x128",
+    "vnect": "vnect-50",
+    "movnect": "movnect-medium",
 }
 # The smallest of each family, for runs of seconds.
 SMALLEST = {
@@ -58,9 +76,17 @@ SMALLEST = {
     "sdpose": "sdpose_mobile-mobilenetv2_050-1",
     "sdpose_mobile": "sdpose_mobile-mobilenetv2_050-1",
     "okdhp": "okdhp-1x16",
+    "vnect": "movnect-tiny",
+    "movnect": "movnect-tiny",
 }
 # What a family's outputs are, by the codec's name; heatmaps, unless said here.
-CODEC_OF = {"simcc": "simcc", "distilpose": "coordinates", "distilpose_mobile": "coordinates"}
+CODEC_OF = {
+    "simcc": "simcc",
+    "distilpose": "coordinates",
+    "distilpose_mobile": "coordinates",
+    "vnect": "location_map",
+    "movnect": "location_map",
+}
 
 
 def build(name: str, joints: int, size: Size = (256, 256)) -> nn.Module:

@@ -1,0 +1,86 @@
+"""MoVNect: VNect for phones, taught by it (Hwang et al., "Lightweight 3D human pose estimation network training using teacher-student learning", WACV 2020).
+
+MobileNetV2 up to its twelfth block, at stride 16, then three blocks with depthwise convolutions to maps at stride 8. `movnect-medium` is the paper's; of the
+others all widths, the backbone's too, are multiplied by one factor.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from poseling.geometry import Size
+from poseling.models.backbones.blocks import ConvNormAct, divisible, initialise
+from poseling.models.backbones.mobilenet import MobileNetV2
+from poseling.models.vnect import SPREAD, by_joint, check_size
+
+WIDTHS = {"tiny": 0.25, "small": 0.5, "medium": 1.0, "large": 1.5}
+
+
+class Backbone(MobileNetV2):
+    """Pictures (B, 3, H, W) to maps at strides 4, 8 and 16, of 24, 32 and 96 channels at `width` 1."""
+
+    def __init__(self, width: float) -> None:
+        super().__init__(width)
+        self.features = nn.Sequential(*list(self.features)[: self.ends[2] + 1])
+        self.ends, self.channels = self.ends[:3], self.channels[:3]
+
+
+class Separable(nn.Sequential):
+    """1x1 to `inside` channels, 3x3 on each channel alone, 1x1 to `channels_out`, the last with ReLU if `activates`."""
+
+    def __init__(self, channels_in: int, inside: int, channels_out: int, activates: bool = True) -> None:
+        super().__init__(
+            ConvNormAct(channels_in, inside, 1),
+            ConvNormAct(inside, inside, groups=inside),
+            ConvNormAct(inside, channels_out, 1, activation=nn.ReLU if activates else None),
+        )
+
+
+class Head(nn.Module):
+    """The map (B, C, h, w) at stride 16 to maps (B, K, 7, 2h, 2w): of each joint H, X, Y, Z, and dX, dY, dZ from its parent."""
+
+    def __init__(self, channels: int, joints: int, width: float) -> None:
+        super().__init__()
+        inside_a, out_a, b, up = (divisible(full * width) for full in (368, 256, 192, 128))
+        self.block13a = Separable(channels, inside_a, out_a, activates=False)
+        self.shortcut = ConvNormAct(channels, out_a, 1, activation=None)
+        self.block13b = Separable(out_a, b, b)
+        self.up = ConvNormAct(b, up)
+        self.vectors = nn.Conv2d(b, 3 * joints, 3, padding=1)
+        self.block14 = nn.Sequential(ConvNormAct(up + 4 * joints, up, 1), ConvNormAct(up, up, groups=up))
+        self.maps = nn.Conv2d(up, 4 * joints, 1)
+        initialise(self)
+        for layer in (self.vectors, self.maps):
+            nn.init.normal_(layer.weight, std=SPREAD)
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.block13b(F.relu(self.block13a(features) + self.shortcut(features)))
+        x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        vectors = self.vectors(x)
+        lengths = vectors.unflatten(1, (3, -1)).abs().sum(1)
+        x = self.block14(torch.cat((self.up(x), vectors, lengths), 1))
+        return by_joint(self.maps(x), vectors)
+
+
+class MoVNect(nn.Module):
+    """Pictures (B, 3, H, W) to maps (B, 1, K, 7, H/8, W/8): of each joint H, X, Y, Z, and dX, dY, dZ from its parent; H and W are multiples of 16."""
+
+    def __init__(self, joints: int, width: float = 1.0) -> None:
+        super().__init__()
+        self.backbone = Backbone(width)
+        self.features = nn.Identity()
+        self.head = Head(self.backbone.channels[-1], joints, width)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        maps: Tensor = self.head(self.features(self.backbone(pictures)[-1]))
+        return maps.unsqueeze(1)
+
+
+def build(variant: str, joints: int, size: Size) -> nn.Module:
+    """`movnect-medium`, the paper's, or `-tiny`, `-small` or `-large`; ValueError if there is none of that name, or if a side is no multiple of 16."""
+    if variant not in WIDTHS:
+        raise ValueError(f"movnect-{variant}: there is {', '.join(f'movnect-{v}' for v in WIDTHS)}")
+    check_size(f"movnect-{variant}", size)
+    return MoVNect(joints, WIDTHS[variant])
