@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from poseling.codecs import CODECS, codec
+from poseling.codecs import CODECS, codec, spatial
 from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
 
@@ -79,10 +79,13 @@ def test_all_have_the_same_shape(name):
     assert one.size == SIZE
     assert codec(json.loads(json.dumps(one.fields()))) == one
     targets, weight = one.encode(torch.tensor([[[100.0, 50.0]] * 3] * 2), torch.ones(2, 3))
-    assert targets.shape[:2] == weight.shape == (2, 3)
+    assert targets.shape[:2] == weight.shape[:2] == (2, 3)
+    assert weight.ndim == (3 if spatial(one) else 2)
     taught = one.from_maps(torch.zeros(2, 3, *one.heatmap.map_size[::-1]))
-    assert taught.shape == ((2, 3, 64, 48) if one.kind != "bins" else targets.shape)
+    assert taught.shape == ((2, 3, 64, 48) if one.kind == "points" else targets.shape)
     said = torch.zeros(2, 3, 5) if one.kind == "points" else torch.zeros_like(targets)
     assert (one.maps(said) is None) == (one.kind != "maps")
     xy, score = one.decode(said)
     assert (xy.shape, score.shape) == ((2, 3, 2), (2, 3))
+    if spatial(one):
+        assert one.space(said).shape == (2, 3, 3)

@@ -275,8 +275,8 @@ def test_soft_argmax_by_hand():
 def test_the_spec_records_a_codec():
     heatmap = Heatmap((192, 256), sigma=1.5, decoding="quarter", unbiased=False, softmax=True)
     assert codec(json.loads(json.dumps(heatmap.fields()))) == heatmap
-    with pytest.raises(KeyError, match="location_map"):
-        codec({"name": "location_map"})
+    with pytest.raises(KeyError, match="volume"):
+        codec({"name": "volume"})
 
 
 def test_wrong_numbers_are_told():

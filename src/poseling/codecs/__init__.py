@@ -9,10 +9,12 @@ from torch import Tensor
 
 from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.location_map import LocationMap
 from poseling.codecs.simcc import SimCC
+from poseling.codecs.simcc3d import SimCC3D
 from poseling.geometry import Size
 
-__all__ = ["CODECS", "Codec", "Coordinates", "Heatmap", "SimCC", "SpatialCodec", "codec", "spatial"]
+__all__ = ["CODECS", "Codec", "Coordinates", "Heatmap", "LocationMap", "SimCC", "SimCC3D", "SpatialCodec", "codec", "spatial"]
 
 
 class Codec(Protocol):
@@ -20,7 +22,7 @@ class Codec(Protocol):
 
     @property
     def kind(self) -> Literal["maps", "bins", "points"]:
-        """What a network's outputs are: maps (B, K, h, w), bins (B, K, X + Y) along both axes, or points (B, K, D)."""
+        """What a network's outputs are: maps (B, K, h, w), bins (B, K, X + Y, or more) along axes, or points (B, K, D)."""
         ...
 
     @property
@@ -73,7 +75,13 @@ def spatial(codec: Codec) -> TypeGuard[SpatialCodec]:
     return hasattr(codec, "space")
 
 
-CODECS: dict[str, Callable[..., Codec]] = {"heatmap": Heatmap, "simcc": SimCC, "coordinates": Coordinates}
+CODECS: dict[str, Callable[..., Codec]] = {
+    "heatmap": Heatmap,
+    "simcc": SimCC,
+    "coordinates": Coordinates,
+    "location_map": LocationMap,
+    "simcc3d": SimCC3D,
+}
 
 
 def codec(fields: dict[str, Any]) -> Codec:

@@ -96,10 +96,7 @@ class SimCC:
         if not self.unbiased:
             centre = torch.floor(centre + 0.5)
         centre = torch.where(inside[..., None], centre, 0.0)
-        parts = []
-        for at, count, sigma in zip((centre[..., :1], centre[..., 1:]), self.bins, self.sigmas, strict=True):
-            distance = torch.arange(count, dtype=joints.dtype, device=joints.device) - at
-            parts.append((-0.5 * (distance / sigma) ** 2).softmax(-1))
+        parts = [gaussian(at, count, sigma) for at, count, sigma in zip(centre.unbind(-1), self.bins, self.sigmas, strict=True)]
         return torch.cat(parts, -1) * inside[..., None], weight * inside
 
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +108,7 @@ class SimCC:
         found, sure = [], []
         for logits, sigma in zip(self.axes(outputs), self.sigmas, strict=True):
             peak = logits.argmax(-1)
-            found.append(_top(logits, peak, sigma) if self.decoding == "dark" else peak.to(logits.dtype))
+            found.append(top(logits, peak, sigma) if self.decoding == "dark" else peak.to(logits.dtype))
             sure.append(logits.softmax(-1).amax(-1) * (sigma * math.sqrt(2 * math.pi)))
         return (torch.stack(found, -1) - self._offset) / self.split, torch.minimum(*sure).clamp(0, 1)
 
@@ -147,8 +144,14 @@ class SimCC:
         return (self.split - 1) / 2 if self.unbiased else 0.0
 
 
-def _top(logits: Tensor, peak: Tensor, sigma: float) -> Tensor:
-    """(B, K) the top of the parabola fitted to logits (B, K, X) within a sigma of `peak`, at most half a sigma from it.
+def gaussian(at: Tensor, count: int, sigma: float) -> Tensor:
+    """(..., count) bins that sum to 1, a Gaussian of `sigma` bins around the places `at` (...), in bins."""
+    distance = torch.arange(count, dtype=at.dtype, device=at.device) - at[..., None]
+    return (-0.5 * (distance / sigma) ** 2).softmax(-1)
+
+
+def top(logits: Tensor, peak: Tensor, sigma: float) -> Tensor:
+    """(...) the top of the parabola fitted to logits (..., X) within a sigma of `peak`, at most half a sigma from it.
 
     Near the border the window is moved inside, and the parabola read where it leaves off.
     """

@@ -2,6 +2,7 @@
 
 - heatmaps, outputs (B, S, K, h, w), targets (B, K, h, w) with a peak of 1: `mse`, `kl`, `coordinate`
 - SimCC, outputs (B, S, K, x + y) logits, first those of the columns: `simcc_kl` and `simcc_logits`, to be told by `functools.partial` where x ends
+- SimCC-3D, outputs (B, S, K, x + y + X + Y + Z) logits, weights (B, K, 2): `simcc_space`, likewise to be told how many bins each axis has
 - coordinates, outputs (B, S, K, 5) as DistilPose has them: x and y in 0..1 of the input, the widths sigma_x and sigma_y in heatmap pixels, the score's logit:
   `smooth_l1`, `simulated_heatmap`, `score_at_prediction`
 
@@ -11,7 +12,7 @@ All is computed in float32 at least, whatever the network ran in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -83,6 +84,29 @@ def simcc_logits(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: i
     total = outputs.new_zeros(())
     for logits, teacher in zip(_axes(outputs, columns), _axes(targets, columns), strict=True):
         total = total + _reduce(_divergence((beta * teacher).softmax(-1), beta * logits), weight)
+    return total
+
+
+def simcc_space(outputs: Tensor, targets: Tensor, weight: Tensor, *, axes: Sequence[int]) -> Tensor:
+    """KL(target || softmax of the logits) along each of five axes, added: x and y in the picture, then X, Y and Z in space, with `axes` bins each (SimCC-3D, ours).
+
+    Weights (B, K, 2) are those of the picture and of space. Targets (B, K, n) need not sum to 1: each axis is normalised, and one without mass weighs nothing.
+    ValueError if `axes` are not five that take all bins.
+
+    >>> outputs, target = torch.zeros(1, 1, 1, 10), torch.tensor([[[1.0, 1, 3, 1, 1, 0, 0, 1, 1, 1]]])
+    >>> picture, space = (simcc_space(outputs, target, torch.tensor([[w]]), axes=(2, 2, 2, 2, 2)) for w in ([1.0, 0], [0, 1.0]))
+    >>> round(picture.item(), 4), round(space.item(), 4)  # 3/4 ln 3/2 + 1/4 ln 1/2, and twice ln 2: those of X and Y
+    (0.1308, 1.3863)
+    """
+    if len(axes) != 5 or min(axes) < 1 or sum(axes) != outputs.shape[-1]:
+        raise ValueError(
+            f"axes are {tuple(axes)}, but they are the bins of x, y, X, Y and Z, and there are {outputs.shape[-1]} in all: give the codec's `bins`"
+        )
+    total = outputs.new_zeros(())
+    lines = zip(torch.split(full(outputs), list(axes), -1), torch.split(targets, list(axes), -1), (0, 0, 1, 1, 1), strict=True)
+    for logits, target, where in lines:
+        distribution, mass = _distribution(target)
+        total = total + _reduce(_divergence(distribution, logits), weight[..., where] * mass)
     return total
 
 

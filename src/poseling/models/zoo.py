@@ -15,6 +15,7 @@ from poseling.models import (
     okdhp,
     sdpose,
     simcc,
+    simcc3d,
     simple_baseline,
     tokenpose,
     tokenpose_mobile,
@@ -40,6 +41,7 @@ MODELS: dict[str, Callable[[str, int, Size], nn.Module]] = {
     "okdhp": okdhp.build,
     "vnect": vnect.build,
     "movnect": movnect.build,
+    "simcc3d": simcc3d.build,
 }
 # One name of each family, for messages and help.
 EXAMPLES = {
@@ -59,6 +61,7 @@ EXAMPLES = {
     "okdhp": "okdhp-2x128",
     "vnect": "vnect-50",
     "movnect": "movnect-medium",
+    "simcc3d": "simcc3d-mobilenetv2",
 }
 # The smallest of each family, for runs of seconds.
 SMALLEST = {
@@ -78,6 +81,7 @@ SMALLEST = {
     "okdhp": "okdhp-1x16",
     "vnect": "movnect-tiny",
     "movnect": "movnect-tiny",
+    "simcc3d": "simcc3d-mobilenetv2_050",
 }
 # What a family's outputs are, by the codec's name; heatmaps, unless said here.
 CODEC_OF = {
@@ -86,6 +90,7 @@ CODEC_OF = {
     "distilpose_mobile": "coordinates",
     "vnect": "location_map",
     "movnect": "location_map",
+    "simcc3d": "simcc3d",
 }
 
 

@@ -1,0 +1,47 @@
+"""SimCC with X, Y and Z in metres beside x and y in the picture; where the idea comes from says `codecs/simcc3d.py`.
+
+The head is that of `models/simcc.py`: a map for each joint at stride 32, flattened, and one linear layer to the bins of all five axes, the same for all joints.
+A vector of 64 numbers a joint at 256x256, and of 16 at 128x128, is enough for five Gaussians: the logarithm of one of a given width is linear in its place.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from poseling.codecs.simcc3d import SimCC3D as Codec
+from poseling.geometry import Size
+from poseling.models import backbones
+
+
+class Head(nn.Module):
+    """Features (B, C, h, w) of h w = `cells` to bins (B, K, `bins`), as logits."""
+
+    def __init__(self, channels: int, joints: int, cells: int, bins: int) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(channels, joints, 1)
+        self.bins = nn.Linear(cells, bins)
+
+    def forward(self, features: Tensor) -> Tensor:
+        bins: Tensor = self.bins(self.maps(features).flatten(2))
+        return bins
+
+
+class SimCC3D(nn.Module):
+    """Pictures (B, 3, H, W) of the one `size` (W, H) that it was built for to bins (B, 1, K, 2W + 2H + 3D), as `codecs.SimCC3D` lays them out."""
+
+    def __init__(self, joints: int, backbone: str = "mobilenetv2", size: Size = (256, 256)) -> None:
+        super().__init__()
+        self.backbone = backbones.build(backbone, size)
+        self.features = nn.Identity()
+        self.head = Head(backbones.channels(self.backbone)[-1], joints, size[0] * size[1] // 32**2, sum(Codec(size).bins))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        bins: Tensor = self.head(self.features(self.backbone(pictures)[-1]))
+        return bins.unsqueeze(1)
+
+
+def build(variant: str, joints: int, size: Size) -> nn.Module:
+    """`simcc3d-BACKBONE`; ValueError if no backbone has that name."""
+    if variant not in backbones.BACKBONES:
+        raise ValueError(f"simcc3d-{variant}: name a backbone, {', '.join(backbones.BACKBONES)}, as in simcc3d-mobilenetv2")
+    return SimCC3D(joints, variant, size)
