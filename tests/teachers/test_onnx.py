@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from poseling.files import read_picture
 from poseling.geometry import Crop
 from poseling.skeleton import BLAZEPOSE33, COCO17, Skeleton
 from poseling.spec import KEY, PoseSpec
-from poseling.teachers.onnx import ADAPTERS, BLAZEPOSE, MOVENET, Adapter, Confidence, Maps, OnnxTeacher, Points
+from poseling.teachers.onnx import ADAPTERS, BLAZEPOSE, MOVENET, Adapter, Confidence, Maps, OnnxTeacher, Points, Space
 
 TWO = Skeleton("two", ("nose", "tail"), (0, 0))
+HIPS = Skeleton("hips", ("nose", "left_hip", "right_hip"), (0, 0, 0))
 FLOAT, HALF, BYTE, INT = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8, TensorProto.INT32
 POINTS = Adapter(TWO, layout="bhwc", white=255.0, points=Points("out", 3, corner=False))  # the columns of a row are a pixel's R, G and B
 MAPS = Adapter(TWO, layout="bchw", maps=Maps("out", decoding="plain"))  # the channels are R and G
@@ -111,6 +113,23 @@ def test_a_network_for_one_picture_may_leave_out_the_batch(tmp_path: Path) -> No
     reshape = helper.make_node("Reshape", ["in", "shape"], ["out"])
     path = write(tmp_path / "a.onnx", [1, 2, 4, 3], [reshape], {"out": [8, 3]}, constants={"shape": np.array([8, 3])})
     assert OnnxTeacher(path, POINTS)(crops(2)).xy[1].tolist() == [[20, 21], [23, 24]]
+
+
+def test_metres_are_columns_with_a_unit_and_from_the_root(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", ["N", 2, 4, 3])
+    picture = torch.zeros(1, 2, 4, 3, dtype=torch.uint8)
+    picture[0, 0, :3] = torch.tensor([[10, 20, 30], [40, 50, 60], [60, 90, 120]])
+    adapter = replace(POINTS, skeleton=HIPS, space=Space("out", 3))
+    teacher = OnnxTeacher(path, adapter)
+    assert teacher.spatial
+    assert not OnnxTeacher(path, POINTS).spatial
+    # The middle of the hips is (50, 70, 90).
+    assert teacher(picture).xyz.tolist() == [[[-40, -50, -60], [-10, -20, -30], [10, 20, 30]]]
+    assert OnnxTeacher(path, POINTS)(picture).xyz is None
+    millimetres = Space("out", 3, x=2, y=0, z=1, unit=(0.001, -0.001, -0.01), rows=(1, 0, 2))
+    # Pixels 1, 0, 2 as B, R, G are (60, 40, 50), (30, 10, 20), (120, 60, 90), and the middle of the last two (75, 35, 55).
+    xyz = OnnxTeacher(path, replace(adapter, space=millimetres))(picture).xyz
+    np.testing.assert_allclose(xyz[0], [[-0.015, -0.005, 0.05], [-0.045, 0.025, 0.35], [0.045, -0.025, -0.35]], atol=1e-6)
 
 
 def test_a_score_is_a_column_and_may_be_a_logit(tmp_path: Path) -> None:
@@ -212,6 +231,12 @@ def test_a_file_of_ours_needs_no_adapter(tmp_path: Path) -> None:
         OnnxTeacher(path)
 
 
+def test_a_file_of_ours_may_know_depth() -> None:
+    spec = PoseSpec("vnect", HIPS, {}, (64, 64), outputs=("xy", "score", "xyz"))
+    assert Adapter.from_spec(spec).space == Space("xyz", 3, 0, 1, 2, (1, 1, 1))
+    assert Adapter.from_spec(replace(spec, outputs=("xy", "score"))).space is None
+
+
 def test_a_raw_file_of_ours_gives_maps() -> None:
     spec = PoseSpec("hourglass-1x32", TWO, Heatmap((64, 64), sigma=1.5, decoding="quarter").fields(), (64, 64), outputs=("maps",))
     adapter = Adapter.from_spec(spec)
@@ -241,19 +266,25 @@ def test_blazepose_is_known_by_its_inputs_and_outputs(tmp_path: Path) -> None:
     said[0, 15] = 100, 60, -3, 9, 9  # left wrist: x, y, z, visibility, presence
     maps = np.zeros((1, 64, 64, 39), np.float32)
     maps[0, ..., 15] = 0.7 * gaussian(64, 64, 25, 15, 1.5)
-    constants = {"said": said.reshape(1, 195), "maps": maps, "one": np.array([1])}
+    space = np.zeros((1, 39, 3), np.float32)
+    space[0, 15] = 0.2, -0.5, -0.1
+    constants = {"said": said.reshape(1, 195), "maps": maps, "space": space.reshape(1, 117), "one": np.array([1])}
     nodes = [
         helper.make_node("Shape", ["input_1:0"], ["n"], end=1),
         helper.make_node("Concat", ["n", "one"], ["times2"], axis=0),
         helper.make_node("Concat", ["n", "one", "one", "one"], ["times4"], axis=0),
         helper.make_node("Tile", ["said", "times2"], ["Identity_2:0"]),
         helper.make_node("Tile", ["maps", "times4"], ["Identity:0"]),
+        helper.make_node("Tile", ["space", "times2"], ["Identity_4:0"]),
     ]
     graph = helper.make_graph(
         nodes,
         "test",
         [helper.make_tensor_value_info("input_1:0", FLOAT, ["N", 256, 256, 3])],
-        [helper.make_tensor_value_info(n, FLOAT, s) for n, s in (("Identity_2:0", ["N", 195]), ("Identity:0", ["N", 64, 64, 39]))],
+        [
+            helper.make_tensor_value_info(n, FLOAT, s)
+            for n, s in (("Identity_2:0", ["N", 195]), ("Identity:0", ["N", 64, 64, 39]), ("Identity_4:0", ["N", 117]))
+        ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     path = tmp_path / "lite.onnx"
@@ -265,6 +296,8 @@ def test_blazepose_is_known_by_its_inputs_and_outputs(tmp_path: Path) -> None:
     assert answer.xy[1, wrist].tolist() == [99.5, 59.5]
     assert answer.score[1, wrist].item() == pytest.approx(0.7)  # the peak, whatever visibility and presence say
     assert answer.maps.shape == (2, 33, 64, 64)
+    np.testing.assert_allclose(answer.xyz[1, wrist], [0.2, -0.5, -0.1])
+    assert answer.xyz.count_nonzero() == 6
     from_maps = OnnxTeacher(path, "blazepose-maps")(black)
     np.testing.assert_allclose(from_maps.xy[1, wrist], [100, 60], atol=1e-3)
 
@@ -288,6 +321,8 @@ def test_an_adapter_from_json(tmp_path: Path) -> None:
     assert teacher(crops()).xy.tolist() == [[[7, 6], [1, 0]]]
     file.write_text('{"skeleton": "coco17", "maps": {"output": "out"}, "score": {"output": "s", "activation": "sigmoid"}}')
     assert Adapter.from_json(file) == Adapter(COCO17, maps=Maps("out"), score=Confidence("s", activation="sigmoid"))
+    file.write_text('{"skeleton": "coco17", "maps": {"output": "out"}, "space": {"output": "s", "unit": [0.001, 0.001, -0.001]}}')
+    assert Adapter.from_json(file) == Adapter(COCO17, maps=Maps("out"), space=Space("s", unit=(0.001, 0.001, -0.001)))
 
 
 @pytest.mark.parametrize(
@@ -310,6 +345,13 @@ def test_an_adapter_from_json(tmp_path: Path) -> None:
         ('{"skeleton": "coco17", "maps": {"output": "out"}, "std": [1, 1, 0]}', "std above 0"),
         ('{"skeleton": "coco17", "maps": {"output": "out"}, "padding": 0}', "padding 0"),
         ('{"skeleton": "coco17", "maps": {"output": "out"}, "size": [256]}', "size is"),
+        ('{"skeleton": "coco17", "maps": {"output": "out"}, "space": {"output": "s", "z": 3}}', r"different columns of 0\.\.2, got x 0, y 1 and z 3"),
+        ('{"skeleton": "coco17", "maps": {"output": "out"}, "space": {"output": "s", "unit": [1, 0, 1]}}', r"none of them 0, got \(1, 0, 1\)"),
+        ('{"skeleton": "coco17", "maps": {"output": "out"}, "space": {"output": "s", "rows": [0]}}', "space: rows is one place for each"),
+        (
+            '{"skeleton": {"name": "tail", "joints": ["tail"], "parents": [0]}, "maps": {"output": "out"}, "space": {"output": "s"}}',
+            "skeleton tail has neither a pelvis nor two hips",
+        ),
         ('{"skeleton": "coco17", "maps": {"output": "out"}, "score": {"output": "s", "column": 1}}', r"column 1 is not one of 0\.\.0"),
     ],
 )
@@ -333,6 +375,7 @@ def test_an_adapter_that_is_none_says_why(tmp_path: Path, text: str, message: st
         (["N", 2, 4, 3], TensorProto.INT8, POINTS, r"its input is tensor\(int8\)"),
         (["N", 2, 4, 3], FLOAT, replace(POINTS, points=Points("out", 5)), "does not hold 5 columns for each of at least 2 rows"),
         (["N", 2, 4, 3], FLOAT, replace(POINTS, skeleton=COCO17), "at least 17 rows"),
+        (["N", 2, 4, 3], FLOAT, replace(POINTS, skeleton=HIPS, space=Space("out", 9)), "does not hold 9 columns for each of at least 3 rows"),
         (["N", 3, 8, 8], FLOAT, replace(MAPS, skeleton=COCO17), r"has 3 channels, skeleton coco17 needs 17"),
         (["N", 3, 8, 8], FLOAT, replace(MAPS, maps=Maps("out", "bhwc")), r"heatmaps of 8x3 pixels, the input's 8x8 is no multiple"),
     ],
@@ -387,6 +430,19 @@ def test_the_digest_is_of_the_weights_and_of_how_they_are_read(tmp_path: Path) -
     assert OnnxTeacher(path, replace(POINTS, licences={"code": "MIT"})).digest == digest
     assert OnnxTeacher(path, replace(POINTS, white=1.0)).digest != digest
     assert OnnxTeacher(write(tmp_path / "b.onnx", ["N", 2, 4, 3], kind=BYTE), POINTS).digest != digest
+    deep = replace(POINTS, skeleton=HIPS, space=Space("out"))
+    digests = {OnnxTeacher(path, a).digest for a in (deep, replace(deep, space=None), replace(deep, space=Space("out", unit=(1.0, 1.0, -1.0))))}
+    assert len(digests) == 3
+
+
+def test_the_digest_of_who_knows_no_depth_is_what_it_was(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", ["N", 2, 4, 3])
+    # The fields that adapters had before `space`, and the file's own digest: the stores of such teachers keep their names.
+    fields = ("skeleton", "padding", "layout", "colour", "white", "mean", "std", "size", "points", "maps", "score")
+    reading = json.dumps({name: asdict(POINTS)[name] for name in fields}, sort_keys=True)
+    expected = blake2b(reading.encode(), digest_size=16)
+    expected.update(blake2b(path.read_bytes()).digest())
+    assert OnnxTeacher(path, POINTS).digest == expected.hexdigest()
 
 
 def test_the_digest_knows_weights_beside_the_file(tmp_path: Path) -> None:
@@ -418,7 +474,7 @@ def test_half_float_weights_give_float_answers(tmp_path: Path) -> None:
 
 def test_the_adapters_are_what_they_say() -> None:
     assert set(ADAPTERS) == {"movenet", "blazepose", "blazepose-maps"}
-    assert ADAPTERS["blazepose-maps"].outputs == ("Identity:0",)
+    assert ADAPTERS["blazepose-maps"].outputs == ("Identity:0", "Identity_4:0")
     assert MOVENET.outputs == ("Identity:0",)
 
 
@@ -474,3 +530,23 @@ def test_the_documented_adapters_read_what_they_say_they_read(tmp_path: Path) ->
     answer = OnnxTeacher(path, str(adapter))(torch.zeros(2, 224, 224, 3, dtype=torch.uint8))
     assert answer.xy[1, 6].tolist() == [111.5, 55.5]
     assert answer.score[1, 6].item() == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+@pytest.mark.shared
+def test_the_axes_of_blazepose_in_space(shared: Path) -> None:
+    """x right and y down as the labels go, and z away: of people who face the camera the nose is nearer than the ears, of those who turn their backs it is not."""
+    people = lsp.test(shared / "data")[:60]
+    teacher = OnnxTeacher(shared / "peers" / "blazepose-lite.onnx", threads=1)
+    frames = [Crop.from_box(box, teacher.size, teacher.padding) for box in people.boxes]
+    pictures = np.stack([frame.warp(read_picture(file)) for frame, file in zip(frames, people.pictures, strict=True)])
+    xyz = teacher(torch.from_numpy(pictures)).xyz.numpy()
+    joints, labels = teacher.skeleton.to(people.skeleton).joints(xyz)[:, :12], people.joints[:, :12]  # the limbs
+    for axis in (0, 1):
+        place, label = ((part - part.mean(1, keepdims=True))[..., axis].ravel() for part in (joints, labels))
+        assert np.corrcoef(place, label)[0, 1] > 0.7
+    across = people.joints[:, people.skeleton.index("left_shoulder"), 0] - people.joints[:, people.skeleton.index("right_shoulder"), 0]
+    width = 0.15 * (people.boxes[:, 3] - people.boxes[:, 1])
+    nose, left, right = (xyz[:, teacher.skeleton.index(name), 2] for name in ("nose", "left_ear", "right_ear"))
+    nearer = nose < (left + right) / 2
+    assert nearer[across > width].mean() > 0.8
+    assert nearer[across < -width].mean() < 0.2

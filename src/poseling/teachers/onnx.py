@@ -95,6 +95,30 @@ class Maps:
 
 
 @dataclass(frozen=True)
+class Space:
+    """Joints in space in the output called `output`, read as (B, rows, `columns`) numbers whatever its shape.
+
+    `x`, `y` and `z` are the columns of the three axes. `unit` is the metres in a 1 of each: below 0 where the axis points the other way than ours, which are x right,
+    y down and z away from the camera. The answer is from the root, whatever the numbers are from. `rows` as in `Points`.
+    """
+
+    output: str
+    columns: int = 3
+    x: int = 0
+    y: int = 1
+    z: int = 2
+    unit: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    rows: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        axes = {self.x, self.y, self.z}
+        if len(axes) != 3 or not axes <= set(range(self.columns)):
+            raise ValueError(f"space: x, y and z are three different columns of 0..{self.columns - 1}, got x {self.x}, y {self.y} and z {self.z}")
+        if len(self.unit) != 3 or not np.isfinite(self.unit).all() or 0 in self.unit:
+            raise ValueError(f"space: unit is three numbers, the metres in a 1 along x, y and z, none of them 0, got {self.unit}")
+
+
+@dataclass(frozen=True)
 class Confidence:
     """How sure the network is of each joint: the column `column` of the output called `output`, read as (B, rows, `columns`); `activation` makes 0..1 of it."""
 
@@ -116,7 +140,8 @@ class Adapter:
 
     `padding` of the box around a person. Its one input gets (pixel / 255 * `white` - `mean`) / `std` in the order of `colour`: white is 255 for networks that want
     0..255, 1 for those that want 0..1. `size` (W, H) only where the file leaves it free. A network gives `points`, or `maps`, or both: joints are then the
-    points. The score is `score`; without it the height of the map's peak; without maps as well each joint weighs 1. `licences` of code, weights and data.
+    points. The score is `score`; without it the height of the map's peak; without maps as well each joint weighs 1. `space` where the network knows depth.
+    `licences` of code, weights and data.
     """
 
     skeleton: Skeleton
@@ -130,6 +155,7 @@ class Adapter:
     points: Points | None = None
     maps: Maps | None = None
     score: Confidence | None = None
+    space: Space | None = None
     licences: dict[str, str] = field(default_factory=lambda: {"code": "unknown", "weights": "unknown", "data": "unknown"})
 
     def __post_init__(self) -> None:
@@ -147,15 +173,18 @@ class Adapter:
             "points: rows": self.points.rows if self.points else None,
             "maps: channels": self.maps.channels if self.maps else None,
             "score: rows": self.score.rows if self.score else None,
+            "space: rows": self.space.rows if self.space else None,
         }
         for name, rows in chosen.items():
             if rows is not None and (len(rows) != len(self.skeleton) or min(rows) < 0):
                 raise ValueError(f"{name} is one place for each of the {len(self.skeleton)} joints of skeleton {self.skeleton.name}, got {rows}")
+        if self.space is not None:
+            _ = self.skeleton.root  # ValueError where there is none
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the network's outputs that are read."""
-        return tuple(dict.fromkeys(part.output for part in (self.points, self.maps, self.score) if part is not None))
+        return tuple(dict.fromkeys(part.output for part in (self.points, self.maps, self.score, self.space) if part is not None))
 
     @classmethod
     def from_json(cls, path: Path) -> Adapter:
@@ -172,7 +201,7 @@ class Adapter:
                 fields["skeleton"] = SKELETONS[skeleton]
             else:
                 fields["skeleton"] = Skeleton(**_tuples(skeleton))
-            for name, kind in (("points", Points), ("maps", Maps), ("score", Confidence)):
+            for name, kind in (("points", Points), ("maps", Maps), ("score", Confidence), ("space", Space)):
                 if fields.get(name) is not None:
                     fields[name] = kind(**_tuples(fields[name]))
             return cls(**_tuples(fields))
@@ -184,13 +213,14 @@ class Adapter:
 
     @classmethod
     def from_spec(cls, spec: PoseSpec) -> Adapter:
-        """The adapter of a file that `poseling export` wrote: crops (N, H, W, 3) uint8 RGB to `xy` and `score`, or to `maps` of a raw one."""
+        """The adapter of a file that `poseling export` wrote: crops (N, H, W, 3) uint8 RGB to `xy`, `score` and, if it knows depth, `xyz`, or to `maps` of
+        a raw one."""
         if spec.outputs == ("maps",):
             heatmap = codec(spec.codec).heatmap
             maps = Maps("maps", sigma=heatmap.sigma, unbiased=heatmap.unbiased, decoding=heatmap.decoding)
             read: dict[str, Any] = {"maps": maps}
         else:
-            read = {"points": Points("xy", 2, corner=False), "score": Confidence("score")}
+            read = {"points": Points("xy", 2, corner=False), "score": Confidence("score"), "space": Space("xyz") if "xyz" in spec.outputs else None}
         return cls(spec.skeleton, spec.padding, "bhwc", white=255.0, size=spec.size, licences=spec.licences, **read)
 
 
@@ -212,6 +242,7 @@ BLAZEPOSE = Adapter(
     layout="bhwc",
     points=Points("Identity_2:0", 5),
     maps=Maps("Identity:0", layout="bhwc", sigma=1.5),
+    space=Space("Identity_4:0"),
     licences=_GOOGLE,
 )
 # `blazepose` gives the points that the network gives, `blazepose-maps` those that its heatmaps give, which are better on LSP.
@@ -225,7 +256,7 @@ SIGNATURES: tuple[tuple[dict[str, Port], dict[str, Shape], str], ...] = (
     ({"input:0": ("tensor(int32)", (1, 192, 192, 3))}, {"Identity:0": (1, 1, 17, 3)}, "movenet"),  # Lightning
     (
         {"input_1:0": ("tensor(float)", (None, 256, 256, 3))},
-        {"Identity:0": (None, 64, 64, 39), "Identity_2:0": (None, 195)},
+        {"Identity:0": (None, 64, 64, 39), "Identity_2:0": (None, 195), "Identity_4:0": (None, 117)},
         "blazepose",  # Lite, Full, Heavy
     ),
 )
@@ -247,7 +278,8 @@ class OnnxTeacher:
         self.skeleton, self.padding, self.licences = a.skeleton, float(a.padding), dict(a.licences)
         self._input, self._dtype, self._batch, self.size = self._checked_input()
         self._most = CPU_BATCH if device == "cpu" else sys.maxsize
-        reading = json.dumps({k: v for k, v in asdict(a).items() if k != "licences"}, sort_keys=True)
+        # Without what is not read: a part that adapters did not have once must not rename the stores of those that have none.
+        reading = json.dumps({k: v for k, v in asdict(a).items() if k != "licences" and (k, v) != ("space", None)}, sort_keys=True)
         self.digest = _digest(self.path, reading)
         # One black crop shows the shapes that a file may leave open, and whether the adapter fits them.
         width, height = self.size
@@ -256,7 +288,8 @@ class OnnxTeacher:
         self.map_size = None if self._heatmap is None else self._heatmap.map_size
         self.pixel = None if self._heatmap is None else self._heatmap.pixel
         self.sigma = None if self._heatmap is None else self._heatmap.sigma
-        for part in (a.points, a.score):
+        self.spatial = a.space is not None
+        for part in (a.points, a.score, a.space):
             if part is not None:
                 self._columns(part, black[part.output])
 
@@ -281,7 +314,8 @@ class OnnxTeacher:
         assert xy is not None  # an adapter has points or maps
         if score is None:
             score = xy.new_ones(xy.shape[:2])
-        return Answer(xy.to(crops.device), score.to(crops.device), None if maps is None else maps.to(crops.device))
+        xyz = None if a.space is None else self._xyz(a.space, outputs[a.space.output])
+        return Answer(xy, score, maps, xyz).to(crops.device)
 
     def _run(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Crops (B, H, W, 3) to the outputs that the adapter reads, (B, ...), in batches of the size that the file takes."""
@@ -371,7 +405,7 @@ class OnnxTeacher:
             )
         return out
 
-    def _columns(self, part: Points | Confidence, out: NDArray[np.float32] | Tensor) -> Tensor:
+    def _columns(self, part: Points | Confidence | Space, out: NDArray[np.float32] | Tensor) -> Tensor:
         """(B, K, columns) of the skeleton's joints."""
         flat = torch.as_tensor(out).flatten(1)
         rows, odd = divmod(flat.shape[1], part.columns)
@@ -389,6 +423,11 @@ class OnnxTeacher:
         if points.normalised:
             xy = xy * (xy.new_tensor(self.size) - (0 if points.corner else 1))
         return xy - 0.5 if points.corner else xy
+
+    def _xyz(self, space: Space, out: Tensor) -> Tensor:
+        """(B, K, 3) metres from the root."""
+        xyz = self._columns(space, out)[..., [space.x, space.y, space.z]]
+        return (xyz - xyz[:, list(self.skeleton.root)].mean(1, keepdim=True)) * xyz.new_tensor(space.unit)
 
     def _score(self, part: Confidence, out: Tensor) -> Tensor:
         score = self._columns(part, out)[..., part.column]
