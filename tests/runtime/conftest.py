@@ -20,7 +20,10 @@ SPEC = PoseSpec("by-hand", HANDS, {"name": "by hand"}, (32, 24), padding=1.25)
 
 
 def by_hand(spec: PoseSpec | None) -> bytes:
-    """An ONNX file whose left hand is the brightest red pixel and whose right hand is the brightest blue one; the score is its brightness."""
+    """An ONNX file whose left hand is the brightest red pixel and whose right hand is the brightest blue one; the score is its brightness.
+
+    If its spec says so it gives xyz, which are no metres but x and y in the crop and the score.
+    """
     width, height = SPEC.size
     nodes = [
         helper.make_node("Gather", ["crops", "channels"], ["chosen"], axis=3),
@@ -35,13 +38,17 @@ def by_hand(spec: PoseSpec | None) -> bytes:
         helper.make_node("Concat", ["x", "y"], ["whole"], axis=2),
         helper.make_node("Cast", ["whole"], ["xy"], to=TensorProto.FLOAT),
     ]
+    deep = spec is not None and "xyz" in spec.outputs
+    if deep:
+        nodes += [helper.make_node("Unsqueeze", ["score", "last"], ["z"]), helper.make_node("Concat", ["xy", "z"], ["xyz"], axis=2)]
+    sizes = {"xy": ["N", 2, 2], "score": ["N", 2]} | ({"xyz": ["N", 2, 3]} if deep else {})
     whole = {"channels": [0, 2], "flat": [0, 2, -1], "last": [2], "width": [width]}
     constants = {**{k: np.array(v, np.int64) for k, v in whole.items()}, "white": np.array(255, np.float32)}
     graph = helper.make_graph(
         nodes,
         "by-hand",
         [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", height, width, 3])],
-        [helper.make_tensor_value_info("xy", TensorProto.FLOAT, ["N", 2, 2]), helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", 2])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in sizes.items()],
         [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

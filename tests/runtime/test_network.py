@@ -84,6 +84,17 @@ def test_any_box_gives_back_the_pixels_it_showed(opened: Network, corner: tuple[
     np.testing.assert_allclose(opened(picture, [box]).xy[0, 0], (inverse @ [x, y, 1])[:2], atol=1e-3)
 
 
+def test_xyz_is_there_if_the_file_gives_it(model: Path, variant: Callable[..., Path]):
+    assert Network(model)(lights((32, 24), (3, 5), (30, 20))).xyz is None
+    deep = Network(variant(outputs=("xy", "score", "xyz")))
+    np.testing.assert_allclose(deep(lights((32, 24), (3, 5), (30, 20))).xyz, [[[3, 5, 0.8], [30, 20, 0.4]]])  # in axes of the crop, not moved back
+    box = (23.1, 12.3, 47.9, 30.7)  # its crop starts at (20, 10), as above
+    pose = deep(lights((100, 60), (24, 16), (51, 33)), [box, box])
+    np.testing.assert_allclose(pose.xyz, [[[4, 6, 0.8], [31, 23, 0.4]]] * 2, atol=1e-4)
+    np.testing.assert_allclose(pose.xy, [[[24, 16], [51, 33]]] * 2, atol=1e-4)
+    assert deep(lights((32, 24), (3, 5), (30, 20)), []).xyz.shape == (0, 2, 3)
+
+
 def test_no_boxes_are_nobody(model: Path):
     for none in ([], np.zeros((0, 4))):
         pose = Network(model)(lights((32, 24), (3, 5), (30, 20)), none)

@@ -23,6 +23,7 @@ PROVIDERS = {
     "directml": "DmlExecutionProvider",
     "xnnpack": "XnnpackExecutionProvider",
 }
+OUTPUTS = (("xy", "score"), ("xy", "score", "xyz"))
 UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented)
 
 
@@ -43,24 +44,29 @@ class Network:
             self.spec = PoseSpec.from_json(metadata[KEY])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        if self.spec.outputs != ("xy", "score"):
-            raise ValueError(f"{path}: gives {', '.join(self.spec.outputs)}, the runtime needs xy and score; export it without --raw")
+        if self.spec.outputs not in OUTPUTS:
+            raise ValueError(
+                f"{path}: gives {', '.join(self.spec.outputs)}, the runtime needs xy and score, and xyz if it has it; export it without --raw"
+            )
 
     def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None, colour: Literal["bgr", "rgb"] = "bgr") -> Pose:
         """The people in the boxes (N, 4) x0, y0, x1, y1 in pixels of a picture (H, W, 3) uint8; the one who fills it if `boxes` is None.
 
-        `colour` is the order of the picture's channels: OpenCV reads bgr, everyone else rgb. ValueError for what is no such picture, and for a box
+        `xyz` is there if the file gives it: metres from the root, in camera axes, since crops are never turned. What the network says is handed on as it is, NaN
+        included. `colour` is the order of the picture's channels: OpenCV reads bgr, everyone else rgb. ValueError for what is no such picture, and for a box
         that is not finite, has no area or lies outside.
         """
         crops = self._crops(_checked(picture, colour), boxes)
         if not crops:
             joints = len(self.spec.skeleton)
-            return Pose(np.zeros((0, joints, 2), np.float32), np.zeros((0, joints), np.float32), self.spec.skeleton)
+            xyz = np.zeros((0, joints, 3), np.float32) if "xyz" in self.spec.outputs else None
+            return Pose(np.zeros((0, joints, 2), np.float32), np.zeros((0, joints), np.float32), self.spec.skeleton, xyz)
         inputs = np.stack([crop.warp(picture) for crop in crops])
         if colour == "bgr":
             inputs = np.ascontiguousarray(inputs[..., ::-1])
-        xy, score = self.session.run(self.spec.outputs, {"crops": inputs})
-        return Pose(np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)]), score, self.spec.skeleton)
+        xy, score, *xyz = self.session.run(self.spec.outputs, {"crops": inputs})
+        xy = np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)])
+        return Pose(xy, score, self.spec.skeleton, xyz[0] if xyz else None)
 
     def _crops(self, picture: NDArray[np.uint8], boxes: ArrayLike | None) -> list[Crop]:
         height, width = picture.shape[:2]
