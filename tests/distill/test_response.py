@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.simcc import SimCC
+from poseling.codecs.simcc3d import SimCC3D
 from poseling.distill.response import (
     LOSSES,
     coordinate,
@@ -22,6 +23,7 @@ from poseling.distill.response import (
     score_at_prediction,
     simcc_kl,
     simcc_logits,
+    simcc_space,
     simulated_heatmap,
     smooth_l1,
 )
@@ -195,6 +197,67 @@ def test_both_axes_need_bins(columns):
     outputs, target, weight = tensors(*bins())
     with pytest.raises(ValueError, match="of the 15 bins"):
         simcc_kl(outputs, target, weight, columns=columns)
+
+
+# SimCC-3D
+
+FIVE = (4, 3, 5, 6, 2)
+
+
+def five(seed=0):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(3, 2, 4, 20)), random.uniform(0, 1, (3, 4, 20)), random.choice([0.0, 0.3, 1.0], (3, 4, 2))
+
+
+def test_simcc_space_is_scipys_of_each_axis():
+    outputs, target, weight = five()
+    ends = np.cumsum((0, *FIVE))
+    expected = sum(
+        weight[b, k, where] * entropy(target[b, k, start:end], np.exp(outputs[b, s, k, start:end]))
+        for where, start, end in zip((0, 0, 1, 1, 1), ends[:-1], ends[1:], strict=True)
+        for b in range(3)
+        for s in range(2)
+        for k in range(4)
+    )
+    assert simcc_space(*tensors(outputs, target, weight), axes=FIVE).item() == pytest.approx(expected / 12, rel=1e-9)
+
+
+def test_simcc_space_is_learnt_where_the_codec_reads_its_target():
+    codec = SimCC3D((32, 48))
+    joints, xyz = (
+        torch.tensor([[[12.3, 33.0], [20.0, 7.5]]], dtype=torch.float64),
+        torch.tensor([[[0.13, -0.5, 0.2], [0, 0, 0]]], dtype=torch.float64),
+    )
+    targets, weight = codec.encode_space(joints, torch.ones(1, 2), xyz, torch.tensor([[1.0, 0]]), (1, 1))
+    outputs = targets.clamp(min=1e-300).log()[:, None].requires_grad_()
+    loss = simcc_space(outputs, targets, weight, axes=codec.bins)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-9)
+    assert outputs.grad.abs().max() < 1e-9
+    # A picture's teacher says nothing of space, whatever its joint weighs there.
+    silent = codec.from_maps(codec.heatmap.encode(joints, torch.ones(1, 2))[0])
+    outputs = torch.randn(1, 1, 2, sum(codec.bins), dtype=torch.float64, requires_grad=True)
+    simcc_space(outputs, silent, torch.ones(1, 2, 2), axes=codec.bins).backward()
+    assert not outputs.grad[..., sum(codec.bins[:2]) :].any()
+    assert outputs.grad[..., : sum(codec.bins[:2])].all()
+
+
+def test_a_half_precision_answer_in_space_is_reckoned_in_full():
+    outputs, target, weight = (t.half() for t in tensors(*five()))
+    value = simcc_space(outputs, target, weight, axes=FIVE)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(simcc_space(outputs.double(), target.double(), weight.double(), axes=FIVE).item(), rel=1e-4)
+    outputs.requires_grad_()
+    nothing = simcc_space(outputs, target, torch.zeros(3, 4, 2), axes=FIVE)
+    nothing.backward()
+    assert nothing.item() == 0
+    assert not outputs.grad.any()
+
+
+@pytest.mark.parametrize("axes", [(10, 10), (4, 3, 5, 6, 3), (4, 3, 5, 8, 0)])
+def test_space_needs_five_axes_that_take_all_bins(axes):
+    with pytest.raises(ValueError, match="there are 20 in all"):
+        simcc_space(*tensors(*five()), axes=axes)
 
 
 # DistilPose
