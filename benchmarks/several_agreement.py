@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from poseling.data import lsp
-from poseling.distill.several import TAU, combine, person_size
+from poseling.distill.several import TAU, combine
 from poseling.evaluate import pck
 from poseling.evaluate.predict import in_skeleton, predict
+from poseling.geometry import person_size
 from poseling.teachers.onnx import OnnxTeacher
 from results import write
 
@@ -45,9 +46,9 @@ def main(teachers: Annotated[list[Path], cyclopts.Parameter(consume_multiple=Tru
     xy, score = [], []
     for path in teachers:
         teacher = OnnxTeacher(path, threads=1)
-        joints, sure = predict(teacher, people)
-        xy.append(in_skeleton(teacher, people.skeleton, joints))
-        score.append(teacher.skeleton.to(people.skeleton).weights(sure))
+        found = in_skeleton(teacher, people.skeleton, predict(teacher, people))
+        xy.append(found.joints)
+        score.append(found.scores)
     counts = (people.visible > 0) & np.isfinite(np.stack(xy)).all((0, 3))
     torso = pck.torso_length(people.joints, people.visible, people.skeleton)
 

@@ -45,6 +45,7 @@ for recipe in (
     "sdpose",
     "knowledge_token",
     "multi_teacher",
+    "movnect",
 ):
     text = (Path(__file__).parent / "recipes" / f"{recipe}.py").read_text(encoding="utf-8")
     distill.command(f"poseling.recipes.{recipe}:{recipe}", name=recipe, help=ast.get_docstring(ast.parse(text)))
@@ -178,29 +179,40 @@ def export(model: Path, *, out: Path | None = None, pictures: Path | None = None
 
 @app.command(name="import")
 def import_(checkpoint: Path, *, network: str = "hourglass-8x256", out: Path | None = None) -> None:
-    """Makes a checkpoint of ours from one of FPD's authors: an hourglass of theirs, trained on MPII at 256x256, that can then teach or be exported.
+    """Makes a checkpoint of ours, that can then teach or be exported, from one of FPD's or of VNect's authors.
 
     Parameters
     ----------
     checkpoint
-        Their file (.pth or .pth.tar), from ilovepose/fast-human-pose-estimation.pytorch.
+        Of FPD's, an hourglass trained on MPII at 256x256: a .pth or .pth.tar file from ilovepose/fast-human-pose-estimation.pytorch. Of VNect's: a .pkl or .npz
+        file, made of their Caffe model by caffe2pkl.py of XinArkh/VNect.
     network
-        Which hourglass it holds: hourglass-STACKSxCHANNELS.
+        Which network it holds: hourglass-STACKSxCHANNELS or vnect-50.
     out
         The checkpoint to write (.safetensors); beside theirs if not given.
     """
-    from poseling.codecs import Heatmap
-    from poseling.skeleton import MPII16
-    from poseling.spec import PoseSpec
+    from poseling.codecs import Codec, Heatmap, LocationMap
+    from poseling.codecs.location_map import VNECT_HEIGHT
+    from poseling.models.vnect_weights import load_vnect
+    from poseling.skeleton import MPII16, VNECT21
+    from poseling.spec import IMAGENET_MEAN, IMAGENET_STD, PoseSpec
     from poseling.train.checkpoint import load_fpd, save
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
-    codec = Heatmap((256, 256), decoding="quarter", unbiased=False)
-    # Their MPII configuration: COLOR_RGB false, ImageNet's mean and std, boxes of 200 x scale pixels times 1.25.
-    licences = {"code": "Apache-2.0", "weights": "as its authors say", "data": "MPII: research"}
-    spec = PoseSpec(network, MPII16, codec.fields(), codec.size, 1.25, "bgr", licences=licences, recipe="imported from FPD's authors")
-    save(out, load_fpd(checkpoint, network, len(MPII16)), spec)
-    console.print(f"{out}: {network}, {MPII16.name}. Check it: poseling evaluate {out} --data mpii --root DIR", soft_wrap=True)
+    if network == "vnect-50":
+        # In training a person filled 0.7 to 1 of the picture. How wide their heatmaps are nobody says.
+        codec: Codec = LocationMap((368, 368), decoding="quarter", unbiased=False, height=VNECT_HEIGHT)
+        skeleton, data, whose, padding, mean, std = VNECT21, "MPII, LSP, Human3.6M, MPI-INF-3DHP: research", "VNect", 1.2, (0.4,) * 3, (1.0,) * 3
+        loaded, check = load_vnect(checkpoint), ""
+    else:
+        # Their MPII configuration: COLOR_RGB false, ImageNet's mean and std, boxes of 200 x scale pixels times 1.25.
+        codec = Heatmap((256, 256), decoding="quarter", unbiased=False)
+        skeleton, data, whose, padding, mean, std = MPII16, "MPII: research", "FPD", 1.25, IMAGENET_MEAN, IMAGENET_STD
+        loaded, check = load_fpd(checkpoint, network, len(MPII16)), f". Check it: poseling evaluate {out} --data mpii --root DIR"
+    licences = {"code": "Apache-2.0", "weights": "as its authors say", "data": data}
+    recipe = f"imported from {whose}'s authors"
+    save(out, loaded, PoseSpec(network, skeleton, codec.fields(), codec.size, padding, "bgr", mean, std, licences=licences, recipe=recipe))
+    console.print(f"{out}: {network}, {skeleton.name}{check}", soft_wrap=True)
 
 
 @app.command

@@ -34,6 +34,7 @@ class Knows:
     map_size: None = None
     pixel: None = None
     sigma: None = None
+    spatial: bool = False
     licences: dict = field(default_factory=dict)
     at: int = 0
 
@@ -94,7 +95,7 @@ def test_only_joints_that_all_know_are_measured(people):
     lsp = Knows(people, people.to(LSP14).joints, np.full((8, 14), 0.7), LSP14)
     measure = Measure.of(people).known_to(lsp)
     assert measure.name == "OKS AP of 12 joints"
-    joints, scores = measure.ask(lsp, flip=False)
+    joints, scores, _ = measure.ask(lsp, flip=False)
     assert np.isnan(joints[:, :5]).all()  # no face
     assert (scores[:, :5] == 0).all()
     assert measure.score(joints, scores).mean == pytest.approx(1)

@@ -57,7 +57,7 @@ PLACES = np.random.default_rng(0).uniform((45, 35), (115, 85), (5, 2, 2))
 @pytest.mark.parametrize("batch", [2, 32])
 def test_joints_come_back_in_picture_pixels(tmp_path, flip, batch):
     people = scene(tmp_path, PLACES)
-    joints, scores = predict(network(Heatmap((96, 96)), MIDDLE), people, flip=flip, batch=batch)
+    joints, scores, _ = predict(network(Heatmap((96, 96)), MIDDLE), people, flip=flip, batch=batch)
     assert joints.shape == (5, 2, 2)
     assert joints.dtype == scores.dtype == np.float32
     np.testing.assert_allclose(joints, PLACES, atol=0.6)  # pixels of the picture, of which 5 make one of the heatmap
@@ -105,6 +105,7 @@ class Guest:
     size: tuple[int, int] = (64, 64)
     pixel: tuple[float, float] | None = None
     sigma: float | None = None
+    spatial: bool = False
     skeleton: Skeleton = HANDS
     padding: float = 1.0
     map_size: tuple[int, int] | None = None
@@ -187,7 +188,7 @@ def test_a_picture_that_cannot_be_read_is_wrong_and_told(tmp_path: Path):
     people = People("three", HANDS, tuple(paths), boxes, np.zeros((3, 2, 2), np.float32), np.full((3, 2), 2, np.uint8))
     answer = Answer(torch.tensor([[[10.0, 20.0], [30.0, 40.0]]] * 2), torch.full((2, 2), 0.5))
     with pytest.warns(UserWarning, match=r"1 of 3 pictures cannot be read and count as wrong, the first: .*cut\.png"):
-        joints, scores = predict(Guest([answer]), people)
+        joints, scores, _ = predict(Guest([answer]), people)
     assert np.isnan(joints[1]).all()
     assert scores.tolist() == [[0.5, 0.5], [0, 0], [0.5, 0.5]]
     assert joints[[0, 2]].tolist() == [[[10, 20], [30, 40]]] * 2
@@ -196,7 +197,7 @@ def test_a_picture_that_cannot_be_read_is_wrong_and_told(tmp_path: Path):
 def test_pictures_come_from_whoever_reads_them(tmp_path):
     people = scene(tmp_path, PLACES)
     teacher, kept = network(Heatmap((96, 96))), {path: cv2.imread(str(path))[..., ::-1].copy() for path in people.pictures}
-    joints, scores = predict(teacher, people)
+    joints, scores, _ = predict(teacher, people)
     for path in people.pictures:
         path.unlink()
     found = predict(teacher, people, read=kept.__getitem__)
@@ -209,7 +210,7 @@ def test_pictures_come_from_whoever_reads_them(tmp_path):
         return kept[path]
 
     with pytest.warns(UserWarning, match="1 of 5 pictures cannot be read and count as wrong, the first: .*not there"):
-        some, sure = predict(teacher, people, read=read)
+        some, sure, _ = predict(teacher, people, read=read)
     assert np.isnan(some[3]).all()
     assert not sure[3].any()
     np.testing.assert_array_equal(np.delete(some, 3, 0), np.delete(joints, 3, 0))

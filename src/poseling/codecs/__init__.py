@@ -14,7 +14,7 @@ from poseling.codecs.simcc import SimCC
 from poseling.codecs.simcc3d import SimCC3D
 from poseling.geometry import Size
 
-__all__ = ["CODECS", "Codec", "Coordinates", "Heatmap", "LocationMap", "SimCC", "SimCC3D", "SpatialCodec", "codec", "spatial"]
+__all__ = ["CODECS", "Codec", "Coordinates", "Heatmap", "LocationMap", "SimCC", "SimCC3D", "SpatialCodec", "codec", "read", "spatial"]
 
 
 class Codec(Protocol):
@@ -73,6 +73,12 @@ class SpatialCodec(Codec, Protocol):
 def spatial(codec: Codec) -> TypeGuard[SpatialCodec]:
     """Whether a codec is one for space."""
     return hasattr(codec, "space")
+
+
+def read(codec: Codec, outputs: Tensor) -> tuple[Tensor, ...]:
+    """All that a codec reads in a network's outputs (B, K, ...): joints (B, K, 2) in input pixels, scores (B, K), and of a codec for space xyz (B, K, 3)."""
+    found = codec.decode(outputs)
+    return (*found, codec.space(outputs)) if spatial(codec) else found
 
 
 CODECS: dict[str, Callable[..., Codec]] = {

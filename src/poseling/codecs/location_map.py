@@ -137,7 +137,9 @@ def knee_to_neck(xyz: Tensor, weight: Tensor, skeleton: Skeleton) -> Tensor:
     sides = [[f"{side}_{joint}" for joint in ("knee", "hip")] for side in ("left", "right")]
     names = [*sides[0], *sides[1], "neck"]
     if lacking := [name for name in names if name not in skeleton.joints]:
-        raise ValueError(f"skeleton {skeleton.name} has no {', '.join(lacking)}, so the height from knee to neck is unknown; take metres (height None)")
+        raise ValueError(
+            f"skeleton {skeleton.name} has no {', '.join(lacking)}, so the height from knee to neck is unknown; take metres (height None)"
+        )
     place = {name: xyz[:, skeleton.index(name)] for name in names}
     thighs = torch.stack([(place[knee] - place[hip]).norm(dim=-1) for knee, hip in sides]).mean(0)
     trunk = (place["neck"] - (place["left_hip"] + place["right_hip"]) / 2).norm(dim=-1)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from poseling.data import coco, images, lsp, mini, mpii
+from poseling.data import coco, h36m, images, lsp, mini, mpi_inf_3dhp, mpii
 from poseling.data.people import People
 from poseling.data.synthetic import synthetic
-from poseling.skeleton import COCO17
+from poseling.skeleton import COCO17, Skeleton
 
 Part = People | Callable[[], People]
 
@@ -36,6 +36,14 @@ class Split:
     def test(self) -> People | None:
         """None where the set has none."""
         return self.testing if self.testing is None or isinstance(self.testing, People) else self.testing()
+
+    def to(self, skeleton: Skeleton) -> Split:
+        """The same people in another skeleton."""
+
+        def moved(part: Part | None) -> Part | None:
+            return None if part is None else part.to(skeleton) if isinstance(part, People) else lambda: part().to(skeleton)
+
+        return Split(moved(self.training), moved(self.testing))
 
     @property
     def parts(self) -> list[tuple[str, People]]:
@@ -88,12 +96,26 @@ def _ochuman(root: Path) -> Split:
     return Split(None, lambda: coco.ochuman(root))
 
 
+def _in_space(read: Callable[[Path, str], People]) -> Callable[[Path], Split]:
+    """Sets of two parts; a `root` that is a file has those that are in it."""
+
+    def split(root: Path) -> Split:
+        if root.is_file():
+            train, test = read(root, "train"), read(root, "test")
+            return Split(train if len(train) else None, test if len(test) else None)
+        return Split(lambda: read(root, "train"), lambda: read(root, "test"))
+
+    return split
+
+
 SETS: dict[str, Callable[[Path], Split]] = {
     "lsp": _lsp,
     "mpii": _mpii,
     "coco": _coco,
     "crowdpose": _crowdpose,
     "ochuman": _ochuman,
+    "h36m": _in_space(h36m.h36m),
+    "mpi_inf_3dhp": _in_space(mpi_inf_3dhp.mpi_inf_3dhp),
     "images": _images,
     "synthetic": _synthetic,
     "mini": _mini,
@@ -106,8 +128,8 @@ BOXES: dict[str, Callable[[Path, Path], People]] = {
 }
 
 
-def load(name: str, root: Path | None = None) -> Split:
-    """The set `name` under `root`, which `mini` can do without. ValueError with the names there are, or if there has to be a `root`; FileNotFoundError if it is
+def load(name: str, root: Path | None = None, skeleton: Skeleton | None = None) -> Split:
+    """The set `name` under `root`, which `mini` can do without; in `skeleton` where one is given: the mini set otherwise comes in COCO's, which is less than it has. ValueError with the names there are, or if there has to be a `root`; FileNotFoundError if it is
     not there (`mini` makes its own).
     """
     if name not in SETS:
@@ -118,7 +140,10 @@ def load(name: str, root: Path | None = None) -> Split:
         raise ValueError(f"--data {name} needs --root, the folder that holds it")
     if name not in ("mini", "synthetic") and not root.exists():  # the last has more to say
         raise FileNotFoundError(f"{root}: there is no such folder; --root names the folder that holds {name}")
-    return SETS[name](root)
+    if skeleton is None:
+        return SETS[name](root)
+    whole = Split(mini.mini("train", root), mini.mini("test", root)) if name == "mini" else SETS[name](root)
+    return whole.to(skeleton)
 
 
 def people_to_test(name: str, root: Path | None = None, boxes: str | None = None) -> People:

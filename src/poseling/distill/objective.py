@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseling.codecs import Codec, SimCC
+from poseling.codecs import Codec, LocationMap, SimCC, SpatialCodec, spatial
+from poseling.codecs.location_map import knee_to_neck
 from poseling.codecs.picture import normalise
 from poseling.codecs.warp import warp_maps
 from poseling.data.augment import relight
@@ -23,7 +24,7 @@ from poseling.teachers.base import Answer, Teacher
 from poseling.teachers.network import NetworkTeacher
 
 Batch = dict[str, Tensor]
-Target = tuple[Tensor, Tensor]  # maps (B, K, h, w) with a peak of 1, weight (B, K)
+Target = tuple[Tensor, Tensor]  # what the codec encodes to (B, K, ...), weight (B, K), or (B, K, ...) of a codec for space
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Objective:
     """The loss of one batch for a student with this contract and codec.
 
     The teacher's answers come with the batch (stored), or from `teacher`, asked about the very crops that the student sees (live).
+    A student that answers in space learns places where the batch has them, `xyz` and `xyz_weight`, and heatmaps of everyone.
     `confidence` weighs each joint by the teacher's own score; `width` is the sigma of the stored heatmaps over the codec's.
     """
 
@@ -203,12 +205,66 @@ class Objective:
     @torch.no_grad()
     def _target(self, who: Literal["labels", "teacher"], batch: Batch, answer: Answer | None, whole: Tensor) -> Target:
         if who == "labels":
-            return self.codec.encode(batch["joints"], batch["weight"])
-        maps, weight = self._stored(batch) if answer is None else self._live(answer)
-        return maps, weight * whole[:, None]  # of a picture that cannot be read there is nothing to say
+            return self._labels(batch)
+        if spatial(self.codec):
+            targets, weight = self._in_space(self.codec, batch, answer)
+            if isinstance(self.codec, LocationMap):
+                targets = self.codec.under(targets, weight, *self._labels(batch))
+        else:
+            targets, weight = self._stored(batch) if answer is None else self._live(answer)
+        return targets, weight * whole.view(-1, *[1] * (weight.ndim - 1))  # of a picture that cannot be read there is nothing to say
+
+    def _labels(self, batch: Batch) -> Target:
+        joints, weight = batch["joints"], batch["weight"]
+        if not spatial(self.codec) or "xyz" not in batch:
+            return self.codec.encode(joints, weight)
+        return self.codec.encode_space(joints, weight, *self._sized(batch["xyz"], batch["xyz_weight"]), self.spec.skeleton.parents)
+
+    def _in_space(self, codec: SpatialCodec, batch: Batch, answer: Answer | None) -> Target:
+        """A teacher's word on where joints are, in the picture and, where it has one, in space."""
+        parents = self.spec.skeleton.parents
+        if answer is None:
+            maps, weight = self._stored(batch) if "answer_maps" in batch else (None, self._sure(batch["answer_weight"]))
+            xy, xyz, sure = batch["answer_xy"], batch.get("answer_xyz"), self._sure(batch.get("answer_xyz_weight", batch["answer_weight"]))
+        else:
+            assert self.teacher is not None
+            if answer.space is not None and isinstance(codec, LocationMap) and self._alike(self.teacher):
+                score = answer.score if self.confidence else torch.ones_like(answer.score)
+                return codec.of_network(answer.space, score)  # its maps as they are, as in the papers
+            how = self.teacher.skeleton.to(self.spec.skeleton)
+            matrix = torch.from_numpy(how.matrix).to(answer.xy)
+            scale = answer.xy.new_tensor([(s - 1) / (t - 1) for s, t in zip(self.spec.size, self.teacher.size, strict=True)])
+            xy, xyz = (matrix @ answer.xy) * scale, None if answer.xyz is None else matrix @ answer.xyz
+            weight = sure = self._sure(torch.from_numpy(how.weights(answer.score.cpu().numpy())).to(answer.xy))
+            maps = self._live(answer)[0] if answer.maps is not None and self.teacher.pixel is not None else None
+        nowhere = xyz is None
+        xyz = xy.new_zeros(*xy.shape[:2], 3) if xyz is None else xyz
+        targets, weights = codec.encode_space(xy, weight, *self._sized(xyz, torch.zeros_like(sure) if nowhere else sure), parents)
+        if maps is not None and isinstance(codec, LocationMap):
+            targets = torch.cat([maps[:, :, :1], targets[:, :, 1:7], maps[:, :, 7:]], 2)  # its own hills, not Gaussians drawn at its points
+        return targets, weights
+
+    def _sure(self, weight: Tensor) -> Tensor:
+        return weight if self.confidence else (weight > 0).float()
+
+    def _sized(self, xyz: Tensor, weight: Tensor) -> Target:
+        """Metres (B, K, 3) and their weights as the codec wants them: of people as they are, or of one stature."""
+        height = self.codec.height if isinstance(self.codec, LocationMap) else None
+        if height is None:
+            return xyz, weight
+        factor = height / knee_to_neck(xyz, weight, self.spec.skeleton)
+        known = factor.isfinite()
+        return xyz * torch.where(known, factor, 0.0)[:, None, None], weight * known[:, None]
+
+    def _alike(self, teacher: Teacher) -> bool:
+        """Whether a live teacher's outputs are laid out as the student's."""
+        if not isinstance(teacher, NetworkTeacher):
+            return False
+        theirs, mine = ({k: v for k, v in spec.codec.items() if k not in ("softmax", "decoding")} for spec in (teacher.spec, self.spec))
+        return teacher.spec.skeleton.joints == self.spec.skeleton.joints and theirs == mine
 
     def _stored(self, batch: Batch) -> Target:
-        weight = batch["answer_weight"] if self.confidence else (batch["answer_weight"] > 0).float()
+        weight = self._sure(batch["answer_weight"])
         if "answer_maps" not in batch:
             return self._points(batch["answer_xy"], weight)
         return self.codec.from_maps(warp_maps(batch["answer_maps"], batch["answer_matrix"], self.codec.heatmap.map_size, self.width)), weight

@@ -27,7 +27,7 @@ from torch import Tensor
 from poseling.codecs.warp import warp_maps
 from poseling.distill.stored import Stored
 from poseling.distill.warp import joints_in
-from poseling.geometry import Crop, Size
+from poseling.geometry import Crop, Size, person_size
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Answer, Teacher
 
@@ -88,11 +88,6 @@ def joint_weights(names: Sequence[str], skeleton: Skeleton, weights: Weights | N
     if not out.any():
         raise ValueError(f"the weights of {', '.join(names)} are all 0; somebody has to have a say")
     return out
-
-
-def person_size(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(...) the square root of the area of boxes (..., 4) x0, y0, x1, y1, at least a pixel."""
-    return np.sqrt(np.clip(boxes[..., 2:] - boxes[..., :2], 1, None).astype(np.float64).prod(-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +179,7 @@ class Ensemble:
     map_size: None = None
     pixel: None = None
     sigma: None = None
+    spatial: bool = False
 
     def __post_init__(self) -> None:
         if not self.teachers:

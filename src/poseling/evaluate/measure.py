@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
+from poseling.codecs import LocationMap
+from poseling.codecs.location_map import knee_to_neck
 from poseling.data.people import People
-from poseling.evaluate import oks, pck
+from poseling.evaluate import mpjpe, oks, pck
 from poseling.evaluate.cost import cost
 from poseling.evaluate.latency import latency
 from poseling.evaluate.pckh import pckh, pckh_fpd
-from poseling.evaluate.predict import in_skeleton, predict
+from poseling.evaluate.predict import Predicted, in_skeleton, predict
 from poseling.files import read_picture
 from poseling.teachers.base import Teacher
 from poseling.teachers.network import NetworkTeacher
@@ -25,7 +27,7 @@ from poseling.teachers.network import NetworkTeacher
 @dataclass(frozen=True, eq=False)
 class Measure:
     """The measure for `people`: OKS AP where they come with their COCO annotation, PCKh@0.5 where head boxes are known, else PCK@0.2 of the torso (of the box, for
-    a skeleton without one).
+    a skeleton without one); or `in_space` the mean distance of joints in millimetres, of which less is better.
 
     `joints` (K,) says which are measured: those that everyone who is compared can answer for. `agreement` says that the labels are a teacher's answers.
     `read` reads the pictures.
@@ -35,11 +37,14 @@ class Measure:
     joints: NDArray[np.bool_]
     agreement: bool = False
     read: Callable[[Path], NDArray[np.uint8]] = read_picture
+    in_space: bool = False
 
     @classmethod
-    def of(cls, people: People) -> Measure:
-        """All joints, against the labels."""
-        return cls(people, np.ones(len(people.skeleton), bool))
+    def of(cls, people: People, in_space: bool = False) -> Measure:
+        """All joints, against the labels. ValueError if they are to be measured in space and nobody's place there is known."""
+        if in_space and not people.spatial:
+            raise ValueError(f"{people.name}: nobody's joints are known in space, so there is no distance to measure; synthetic and h36m have them")
+        return cls(people, np.ones(len(people.skeleton), bool), in_space=in_space)
 
     def known_to(self, teacher: Teacher) -> Measure:
         """The same over the joints that `teacher` knows as well."""
@@ -47,7 +52,7 @@ class Measure:
 
     def adopt(self, teacher: Teacher, flip: bool, least: float = 0.3) -> Measure:
         """Takes the teacher's answers for the truth where there is no other; joints of which it is less sure than `least` stay unlabelled."""
-        joints, scores = predict(teacher, self.people, flip, read=self.read)
+        joints, scores, _ = predict(teacher, self.people, flip, read=self.read)
         how = teacher.skeleton.to(self.people.skeleton)
         sure = how.weights(scores) >= least
         if not sure.any():
@@ -62,13 +67,18 @@ class Measure:
     def name(self) -> str:
         """In words."""
         some = "" if self.joints.all() else f" of {self.joints.sum()} joints"
-        measure = "OKS AP" if self.by_oks else "PCKh@0.5" if self.by_head else "PCK@0.2"
+        measure = "MPJPE in mm" if self.in_space else "OKS AP" if self.by_oks else "PCKh@0.5" if self.by_head else "PCK@0.2"
         return ("agreement with the teacher, " if self.agreement else "") + measure + some
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of it is better."""
+        return not self.in_space
 
     @property
     def by_oks(self) -> bool:
         """Whether average precision is measured."""
-        return self.people.instances is not None
+        return self.people.instances is not None and not self.in_space
 
     @property
     def by_head(self) -> bool:
@@ -90,10 +100,16 @@ class Measure:
             return pck.torso_length(people.joints, people.visible, people.skeleton)
         return pck.box_length(people.boxes)
 
-    def score(self, joints: NDArray[np.floating], scores: NDArray[np.floating] | None = None) -> pck.Score:
+    def score(self, joints: NDArray[np.floating], scores: NDArray[np.floating] | None = None, xyz: NDArray[np.floating] | None = None) -> pck.Score:
         """Of joints (N, K, 2) in pixels of the pictures. Average precision also needs the joints' scores (N, K) for its order of answers: without them the boxes'
-        scores decide alone.
+        scores decide alone. In space it is of xyz (N, K, 3) in metres alone; ValueError without them.
         """
+        if self.in_space:
+            if xyz is None or self.people.xyz is None:
+                raise ValueError(f"{self.people.name} is measured in space, but the network knows no depth; take one that answers with xyz")
+            found = mpjpe.score(xyz, self.people.xyz, (self.people.xyz != 0).any(-1) & self.joints, self.people.skeleton)
+            table = {"MPJPE": found.mpjpe, "PA-MPJPE": found.pa_mpjpe, "N-MPJPE": found.n_mpjpe, "3DPCK@150": found.pck, "3D AUC": found.auc}
+            return pck.Score(found.mpjpe, found.joints, found.count, found.auc, precision=table)
         if self.by_oks:
             precision = oks.measure(self.people, joints, scores, self.joints)
             away = pck.distances(joints, self.people.joints, self.visible, self.lengths)
@@ -112,20 +128,33 @@ class Measure:
 
     def answers(self, teacher: Teacher, flip: bool) -> NDArray[np.float32]:
         """Joints (N, K, 2) of the people as `teacher` sees them, NaN for joints that it does not know."""
-        return self.ask(teacher, flip)[0]
+        return self.ask(teacher, flip).joints
 
-    def ask(self, teacher: Teacher, flip: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Those answers and how sure it is of them, (N, K) from 0 to 1, 0 for joints that it does not know: what `score` takes."""
-        joints, scores = predict(teacher, self.people, flip, read=self.read)
-        skeleton = self.people.skeleton
-        return in_skeleton(teacher, skeleton, joints), teacher.skeleton.to(skeleton).weights(scores)
+    def ask(self, teacher: Teacher, flip: bool) -> Predicted:
+        """Those answers, how sure it is of them, 0 for joints that it does not know, and where they are in space: what `score` takes.
+
+        A network that answers for people of one stature knows nobody's own: in space it is given the true one, as the papers do.
+        """
+        found = in_skeleton(teacher, self.people.skeleton, predict(teacher, self.people, flip, read=self.read))
+        own = teacher.codec if isinstance(teacher, NetworkTeacher) else None
+        if found.xyz is None or self.people.xyz is None or not isinstance(own, LocationMap) or own.height is None:
+            return found
+        truth = torch.from_numpy(self.people.xyz)
+        height = knee_to_neck(truth, (truth != 0).any(-1).float(), self.people.skeleton).numpy()
+        return found._replace(xyz=(found.xyz * (height / own.height)[:, None, None]).astype(np.float32))
 
 
-def table(network: Teacher, measure: Measure, joints: NDArray[np.floating], scores: NDArray[np.floating] | None = None) -> Table:
-    """The score of a network's joints (N, K, 2) and their scores (N, K) with its rows, for the terminal; on MPII also the two rows in which FPD's code differs from
+def table(
+    network: Teacher,
+    measure: Measure,
+    joints: NDArray[np.floating],
+    scores: NDArray[np.floating] | None = None,
+    xyz: NDArray[np.floating] | None = None,
+) -> Table:
+    """The score of a network's joints (N, K, 2), their scores (N, K) and xyz (N, K, 3) with its rows, for the terminal; on MPII also the two rows in which FPD's code differs from
     the toolkit. Below them what the network costs: parameters and GMAC where it is one of ours, and the time of one crop on this machine, decoding included.
     """
-    score, skeleton = measure.score(joints, scores), measure.people.skeleton
+    score, skeleton = measure.score(joints, scores, xyz), measure.people.skeleton
     out = Table(title=f"{network.name} on {measure.people.name}, {len(measure.people)} people")
     out.add_column(measure.name)
     out.add_column("", justify="right")
@@ -134,8 +163,9 @@ def table(network: Teacher, measure: Measure, joints: NDArray[np.floating], scor
             if np.isnan(value):
                 continue
             row = f"{row} (PCK@0.2)"
-        out.add_row(row, "" if np.isnan(value) else f"{value:.3f}")
-    if not measure.by_oks:
+        in_mm = measure.in_space and "AUC" not in row and "PCK" not in row
+        out.add_row(row, "" if np.isnan(value) else f"{value:.1f}" if in_mm else f"{value:.3f}")
+    if not measure.by_oks and not measure.in_space:
         out.add_row("AUC", f"{score.auc:.3f}")
     if measure.by_head and "head_top" in skeleton.joints:
         theirs = pckh_fpd(joints, measure.people.joints, measure.visible, measure.lengths, skeleton)

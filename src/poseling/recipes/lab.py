@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from torch import nn
 
-from poseling.codecs import CODECS, Codec, Heatmap
+from poseling.codecs import CODECS, Codec, Heatmap, LocationMap
 from poseling.data import sets
 from poseling.data.augment import Augment
 from poseling.data.loader import Answers, Crops
@@ -35,6 +35,7 @@ from poseling.distill.stored import Stored
 from poseling.evaluate import figures, page, pck, report
 from poseling.evaluate.cost import cost
 from poseling.evaluate.measure import Measure
+from poseling.evaluate.predict import Predicted
 from poseling.evaluate.report import Arm, Report
 from poseling.export.onnx import export
 from poseling.export.parity import ParityError, windows
@@ -239,26 +240,29 @@ class Trained:
 
 class Lab:
     """One experiment: `setup` on one data set, for the zoo's network `student`; in `skeleton` where one is given (pictures without labels have none of their own).
+    `in_space` measures people by where their joints are in space; networks answer for people of the `height` from knee to neck, where one is given
+    (see `codecs.location_map`).
 
     ValueError for a student that the zoo does not have, or people without labels where no skeleton is given, before anything takes time.
     """
 
-    def __init__(self, recipe: str, setup: Setup, student: str, skeleton: Skeleton | None = None) -> None:
+    def __init__(
+        self, recipe: str, setup: Setup, student: str, skeleton: Skeleton | None = None, in_space: bool = False, height: float | None = None
+    ) -> None:
         self.setup = setup = _smoke(setup) if setup.smoke else setup
-        self.student = self._network(setup.chosen(student))
+        self.height = height
+        self.student = self.network(setup.chosen(student))
         self.recipe, self.console, self.engine = recipe, Console(), engine(bf16=setup.bf16)
         self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        people, test = _data(setup)
-        if skeleton is not None:
-            people, test = people.to(skeleton), test.to(skeleton)
-        elif not (people.labelled and test.labelled):
+        people, test = _data(setup, skeleton)
+        if skeleton is None and not (people.labelled and test.labelled):
             raise ValueError(
                 f"--data {setup.data}: the people under {setup.root} have no labels, and {recipe} learns from labels; `poseling distill unlabelled` needs none"
             )
         self.people, test = (people[:SMOKE_PEOPLE], test[: SMOKE_PEOPLE // 2]) if setup.smoke else (people, test)
         self.read = cache(read_picture) if setup.keep_pictures else read_picture
         self.notes = [*people.left_out, *test.left_out]
-        self.measure = replace(Measure.of(test), read=self.read)
+        self.measure = replace(Measure.of(test, in_space), read=self.read)
         self.codec = self.codec_of(self.student)
         self.pretrained = ""
         if setup.pretrained is not None and not setup.smoke:  # before anything takes time
@@ -274,7 +278,7 @@ class Lab:
         bare = setup.data == "images" and not zoo.is_name(named)
         return cls(recipe, setup, student, load(named, adapter).skeleton if bare else None)
 
-    def _network(self, name: str) -> str:
+    def network(self, name: str) -> str:
         with torch.device("meta"):
             zoo.build(name, 1, self.setup.input)
         return zoo.smallest(name) if self.setup.smoke else name
@@ -283,6 +287,8 @@ class Lab:
         """What reads the outputs of the zoo's network of this name."""
         setup, size = self.setup, self.setup.input
         kind = CODECS[zoo.codec_of(name)]
+        if kind is LocationMap:
+            return LocationMap(size, sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl", height=self.height)
         return Heatmap(size, sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl") if kind is Heatmap else kind(size)
 
     def say(self, text: object, style: str | None = None) -> None:
@@ -309,7 +315,7 @@ class Lab:
         name = self.setup.chosen(name)
         teacher: Teacher
         if zoo.is_name(name):
-            trained = self.fit("teacher", self.supervised(self._network(name)), self.setup.seed, epochs=epochs, network=self._network(name))
+            trained = self.fit("teacher", self.supervised(self.network(name)), self.setup.seed, epochs=epochs, network=self.network(name))
             teacher = trained.network
         else:
             teacher = self.load_teacher(name, adapter)
@@ -423,9 +429,9 @@ class Lab:
         if fitted.broken:
             self.notes.append(f"{arm}, seed {seed}: {len(fitted.broken)} pictures could not be read, the first {fitted.broken[0]}")
         trained = checkpoint_teacher(path, str(self.engine.device))
-        joints, scores = self.measure.ask(trained, setup.flip_test)
+        found = self.measure.ask(trained, setup.flip_test)
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
-        return Trained(path, trained, self.measure.score(joints, scores), joints, fitted.images_per_second, curve, epochs, seed)
+        return Trained(path, trained, self.measure.score(*found), found.joints, fitted.images_per_second, curve, epochs, seed)
 
     def learner(self, network: nn.Module, terms: tuple[Term, ...], teacher: Teacher | None, only: str = "", size: Size | None = None) -> nn.Module:
         """`network` as it learns by `terms` from `teacher`, with all that has to be watched and adapted for them; it takes inputs of `size`, the student's if None."""
@@ -525,9 +531,9 @@ class Lab:
             float(np.mean([t.images_per_second for t in trained])),
         )
 
-    def teacher_arm(self, teacher: Teacher, joints: NDArray[np.floating], scores: NDArray[np.floating]) -> Arm:
-        """The teacher's line of the report from its joints (N, K, 2) and their scores (N, K) on the test people, measured as the students' are."""
-        score = self.measure.score(joints, scores)
+    def teacher_arm(self, teacher: Teacher, answers: Predicted) -> Arm:
+        """The teacher's line of the report from its answers on the test people, measured as the students' are."""
+        score = self.measure.score(*answers)
         price = cost(teacher.network, teacher.size) if isinstance(teacher, NetworkTeacher) else None
         return Arm(
             f"teacher ({teacher.spec.model if isinstance(teacher, NetworkTeacher) else teacher.name})",
@@ -569,8 +575,9 @@ class Lab:
         """
         out, students = self.setup.out, {name: self.arm(name, trained) for name, trained in arms.items()}
         named = ("baseline", "baseline_longer", "distilled")
-        answers, scores = (None, None) if teacher is None else self.measure.ask(teacher, self.setup.flip_test)
-        guide = None if teacher is None or answers is None or scores is None else self.teacher_arm(teacher, answers, scores)
+        answers = None if teacher is None else self.measure.ask(teacher, self.setup.flip_test)
+        guide = None if teacher is None or answers is None else self.teacher_arm(teacher, answers)
+        theirs = None if answers is None else answers.joints
         found = Report(
             recipe=self.recipe,
             data=self.people.name,
@@ -581,6 +588,8 @@ class Lab:
             baseline_longer=students.get("baseline_longer"),
             distilled=students.get("distilled"),
             others=[arm for name, arm in students.items() if name not in named],
+            higher_is_better=self.measure.higher_is_better,
+            digits=1 if self.measure.in_space else 3,
             images_per_second=speeds,
             command=self.command,
             versions=report.installed_versions(),
@@ -599,8 +608,8 @@ class Lab:
             name = self.measure.name + (", without the flip test" if self.setup.flip_test else "")
             curves = {arm: [t.curve for t in trained] for arm, trained in arms.items()}
             figures.curves(curves, out / "curves.png", level, name)
-            figures.cases(self.measure.people, student.joints, answers, self.measure.errors(student.joints), out / "cases.png")
-            page.write(found, page.Shown(self.measure, student.joints, answers, curves, level, name, len(self.people), out))
+            figures.cases(self.measure.people, student.joints, theirs, self.measure.errors(student.joints), out / "cases.png")
+            page.write(found, page.Shown(self.measure, student.joints, theirs, curves, level, name, len(self.people), out))
             try:
                 parity = export(out / "student.safetensors", out / "student.onnx", crops=self.crops(64))
             except ParityError as error:
@@ -622,11 +631,11 @@ class Lab:
         return np.stack(crops)
 
 
-def _data(setup: Setup) -> tuple[People, People]:
-    """People to train on and to test on; a set without test people gives every tenth picture away for that."""
+def _data(setup: Setup, skeleton: Skeleton | None) -> tuple[People, People]:
+    """People to train on and to test on, in `skeleton` where one is given; a set without test people gives every tenth picture away for that."""
     if setup.root is not None and setup.data is None:
         raise ValueError(f"--root {setup.root} needs --data, which says what lies there: {', '.join(sets.SETS)}")
-    split = sets.load(setup.data or "mini", setup.root)
+    split = sets.load(setup.data or "mini", setup.root, skeleton)
     if split.test is not None:
         return split.train, split.test
     place = {picture: i for i, picture in enumerate(dict.fromkeys(split.train.pictures))}
