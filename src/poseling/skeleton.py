@@ -209,4 +209,6 @@ VNECT21 = _skeleton(
 )
 # The first 15 of them are what MoVNect learns (Hwang et al., WACV 2020).
 MOVNECT15 = Skeleton("movnect15", VNECT21.joints[:15], VNECT21.parents[:15])
-SKELETONS = {s.name: s for s in (COCO17, MPII16, LSP14, CROWDPOSE14, H36M17, BLAZEPOSE33, SYNTH28, VNECT21, MOVNECT15)}
+# And the first 17 are those of MPI-INF-3DHP's test set (Mehta et al., 3DV 2017), by the same authors.
+MPI3DHP17 = Skeleton("mpi3dhp17", VNECT21.joints[:17], VNECT21.parents[:17])
+SKELETONS = {s.name: s for s in (COCO17, MPII16, LSP14, CROWDPOSE14, H36M17, BLAZEPOSE33, SYNTH28, VNECT21, MOVNECT15, MPI3DHP17)}

@@ -1,0 +1,92 @@
+"""The files that mmpose's converters make of Human3.6M and MPI-INF-3DHP: one npz of labels a part, and one pickle of cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.data.people import Finding
+from poseling.data.pickled import read_pickle
+from poseling.geometry import joints_box
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """N people of K joints: names (N) of their pictures, joints (N, K, 2) in pixels, labelled (N, K), xyz (N, K, 3) metres in camera axes."""
+
+    path: Path
+    names: tuple[str, ...]
+    joints: Array
+    labelled: NDArray[np.bool_]
+    xyz: Array
+
+    def chosen(self, wanted: Callable[[str], bool]) -> Labels:
+        """Those whose picture's name is wanted."""
+        rows = np.array([wanted(name) for name in self.names], bool)
+        names = tuple(name for name, row in zip(self.names, rows, strict=True) if row)
+        return Labels(self.path, names, self.joints[rows], self.labelled[rows], self.xyz[rows])
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """(N, 4) around all joints, also those outside the picture. The file's `center` and `scale` are the square around this box, 1.2 times as large: that is
+        the crop's padding here.
+        """
+        every = np.ones(self.joints.shape[1])
+        return np.stack([joints_box(joints, every) for joints in self.joints]) if len(self.joints) else np.zeros((0, 4), np.float32)
+
+    def space(self, root: int) -> tuple[Array | None, list[Finding]]:
+        """xyz, or None with a word about it where the file only says where the joints are from joint `root`: People's are from the camera."""
+        if not len(self.xyz) or self.xyz[:, root].any():
+            return self.xyz, []
+        return None, [Finding("no depth", self.path, None, "its joints in space are from the root and not from the camera; People.xyz is left out")]
+
+
+def read_labels(path: Path, joints: int) -> Labels:
+    """An npz of imgname (N,), part (N, K, 3) x, y, labelled, and S (N, K, 4) x, y, z, labelled, for K = `joints`. ValueError that names the file if it is not."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names, part, space = (file[field] for field in ("imgname", "part", "S"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: not found") from None
+    except Exception as error:  # a cut zip file fails in any way
+        raise ValueError(f"{path}: is no whole npz of imgname, part and S ({type(error).__name__}: {error})") from error
+    count = len(names)
+    if part.shape != (count, joints, 3) or space.shape != (count, joints, 4):
+        hint = "; this is the layout for body meshes, take the file for body3d" if part.shape[1:2] == (24,) else ""
+        raise ValueError(
+            f"{path}: part has shape {part.shape} and S {space.shape}, expected {(count, joints, 3)} and {(count, joints, 4)} for {count} pictures{hint}"
+        )
+    return Labels(path, tuple(str(name) for name in names), part[..., :2].astype(np.float64), part[..., 2] > 0, space[..., :3].astype(np.float64))
+
+
+def read_cameras(path: Path) -> dict[Any, dict[str, Array]]:
+    """The cameras of a pickle by their keys, each a dict of flat arrays: f and c of 2 pixels, and what else is there of R (9), T (3), k (3), p (2), w and h (1).
+    ValueError that names the file if it is not of this shape.
+    """
+    content = read_pickle(path)
+    sizes = {"f": 2, "c": 2, "R": 9, "T": 3, "k": 3, "p": 2, "w": 1, "h": 1}
+    try:
+        cameras = {key: {name: np.asarray(camera[name], np.float64).ravel() for name in sizes if name in camera} for key, camera in content.items()}
+        wrong = [key for key, camera in cameras.items() if any(len(camera[n]) != size for n, size in sizes.items() if n in camera or n in "fc")]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: is no file of cameras with f and c ({type(error).__name__}: {error})") from error
+    if wrong:
+        raise ValueError(f"{path}: camera {wrong[0]} has an entry of the wrong length; expected {sizes}")
+    return cameras
+
+
+def lens(camera: Mapping[str, Array]) -> Array:
+    """(4,) fx, fy, cx, cy."""
+    return np.concatenate([camera["f"], camera["c"]])
+
+
+def images_folder(path: Path) -> Path:
+    """Where the pictures of the annotation file `path` are: `images/` beside it or above it, or else its own folder."""
+    return next((folder / "images" for folder in list(path.parents)[:3] if (folder / "images").is_dir()), path.parent)
