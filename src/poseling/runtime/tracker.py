@@ -1,0 +1,296 @@
+"""Who is where, from frame to frame: crops from the last poses, identities, and what is done when someone is lost.
+
+There is no detector of people yet. A person starts in a box that someone gives, or, while nobody is followed, as the one whom the network finds in the whole frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from poseling.pose import Pose
+from poseling.runtime.smoothing import size
+from poseling.skeleton import Skeleton
+from poseling.spec import PoseSpec
+
+Array = NDArray[np.float64]
+
+# VNect's rule for the next crop (Mehta et al., SIGGRAPH 2017, sec. 4): the joints' box is this much of its width and height larger, moved sideways to have the root in
+# its middle, and a mean with the last one. Its momentum is for 30 frames a second.
+BUFFER = np.array([0.4, 0.2])
+MOMENTUM, RATE = 0.75, 30.0
+
+UNSURE = 0.1  # a joint of a lower score stays where it was on the person
+LOST = 0.2  # a person whose joints' mean score is lower is not there
+JUMP = 0.5  # a person whose joints move so much of their size in one frame, in the median, is someone else
+NEAR, ALIKE = 1.0, 1.6  # who is found again is the same at most so many sizes from the last place, and at most so many times larger or smaller
+REMEMBERED = 1.0  # seconds for which that is tried
+SAME, OVERLAP = 0.7, 0.3  # two poses of that similarity, or boxes of that intersection over union, are one person
+SMALLEST = 8.0  # pixels: a crop is not smaller
+# A cut: the colours differ (Bhattacharyya distance of the histograms) and so does where light and dark are (correlation). Of pairs of JHMDB's clips that finds 94 %, and it
+# is wrong for 4 % of the pictures half a second apart in one clip (docs/runtime.md).
+COLOURS_DIFFER, PLACES_AGREE = 0.4, 0.5
+
+
+class Looks(Protocol):
+    """What a Tracker needs of a network; `Network` is one."""
+
+    spec: PoseSpec
+
+    def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Pose: ...
+
+
+@dataclass
+class _Person:
+    """Where a person was when last seen, at `seen` seconds: joints (K, 2), xyz (K, 3) or None, and the region x0, y0, x1, y1 to look at next."""
+
+    id: int
+    region: Array
+    xy: Array
+    xyz: Array | None
+    score: Array
+    seen: float
+    missed: int = 0  # frames since
+
+
+class Tracker:
+    """The people of a video, frame after frame, each under one id for as long as it can be known that it is the same person.
+
+    A person is looked for where the last pose was. One who is lost (low score, left the picture) is left out of the pose, and searched in a wider crop, the whole frame
+    and the last place in turn; found near there within a second the id is kept, else whoever is found is someone new. So it is after a cut in the video, or when all
+    joints jump at once. Ids count up and never come back. Nothing that comes out is NaN: a joint that the network does not know, or gives as NaN, stays where it was on
+    the person (in the middle of the crop if it was never seen), with the score 0 if it is NaN.
+    """
+
+    def __init__(self, network: Looks) -> None:
+        self.network = network
+        self._root = _root(network.spec.skeleton)
+        self._people: list[_Person] = []
+        self._started = 0
+        self._glance: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+
+    def __call__(self, picture: NDArray[np.uint8], seconds: float, found: ArrayLike | None = None) -> Pose:
+        """The people in the picture (H, W, 3) BGR at a time in seconds, by id; `found` (N, 4) are boxes around people that someone else has found in it.
+
+        A box that overlaps nobody starts a person. Errors as of `Network`.
+        """
+        if self._cut(picture):
+            self._people = []
+        whole = np.array([0.0, 0.0, picture.shape[1] - 1, picture.shape[0] - 1])
+        boxes = np.asarray(() if found is None else found, np.float64).reshape(-1, 4)
+        taken, rest = self._matched(boxes)
+        starts = [_scaled(boxes[i], self.network.spec.padding) for i in rest]
+        if not self._people and not starts:
+            starts = [whole]
+        regions = [taken.get(p.id, self._searched(p, whole)) for p in self._people] + starts
+        wide = np.array([p.missed > 0 for p in self._people] + [True] * len(starts))
+        answers = self._looked(picture, regions, wide, whole)
+        self._followed(answers, seconds, whole)
+        here = [p for p in self._people if not p.missed]
+        return self._pose(here)
+
+    def _matched(self, boxes: Array) -> tuple[dict[int, Array], list[int]]:
+        """The found boxes by the id of the person they are around, as regions, where that person is lost; and which of them are around nobody."""
+        last = np.array([_bounds(p.xy, p.score >= UNSURE) for p in self._people]).reshape(-1, 4)
+        pairs = associate(last, boxes, OVERLAP)
+        regions = {self._people[i].id: _scaled(boxes[j], self.network.spec.padding) for i, j in pairs if self._people[i].missed}
+        return regions, [j for j in range(len(boxes)) if j not in {j for _, j in pairs}]
+
+    def _searched(self, person: _Person, whole: Array) -> Array:
+        """Where to look for a person: where it was, and if it was not there wider, everywhere, and there again."""
+        places = (person.region, _scaled(person.region, 2.0), whole)
+        return places[person.missed % 3]
+
+    def _looked(self, picture: NDArray[np.uint8], regions: list[Array], wide: NDArray[np.bool_], whole: Array) -> list[_Person | None]:
+        """What the network sees in each region, as people without an id, or None where nobody is; a wide region is looked at again from nearer."""
+        people = self._asked(picture, regions, whole)
+        again = [i for i, person in enumerate(people) if wide[i] and person is not None]
+        for i, person in zip(again, self._asked(picture, [p.region for i in again if (p := people[i]) is not None], whole), strict=True):
+            people[i] = person or people[i]
+        return people
+
+    def _asked(self, picture: NDArray[np.uint8], regions: list[Array], whole: Array) -> list[_Person | None]:
+        if not regions:
+            return []
+        # The network widens a box by its padding; what it shall see is known here.
+        pose = self.network(picture, np.stack([_scaled(region, 1 / self.network.spec.padding) for region in regions]))
+        people: list[_Person | None] = []
+        for row, region in enumerate(regions):
+            xy, xyz = pose.xy[row].astype(np.float64), None if pose.xyz is None else pose.xyz[row].astype(np.float64)
+            known = (np.isfinite(xy) & (np.abs(xy) < 1e6)).all(-1) & np.isfinite(pose.score[row])
+            if xyz is not None:
+                known &= np.isfinite(xyz).all(-1)
+            score = np.where(known, np.clip(np.nan_to_num(pose.score[row].astype(np.float64)), 0, 1), 0)
+            sure = score >= UNSURE
+            if score.mean() < LOST or sure.sum() < 2:
+                people.append(None)
+                continue
+            box = _bounds(xy, sure)
+            middle = (box[:2] + box[2:]) / 2
+            if (middle < whole[:2]).any() or (middle > whole[2:]).any():
+                people.append(None)
+                continue
+            xy[~known] = (region[:2] + region[2:]) / 2
+            if xyz is not None:
+                xyz[~known] = 0
+            people.append(_Person(-1, self._region(xy, sure), xy, xyz, score, 0.0))
+        return people
+
+    def _region(self, xy: Array, sure: NDArray[np.bool_]) -> Array:
+        """What to look at next for joints (K, 2): VNect's box, but moved to the root no further than that all joints stay in it."""
+        box = _bounds(xy, sure)
+        sides = box[2:] - box[:2]
+        buffer = BUFFER * sides / 2
+        middle = (box[:2] + box[2:]) / 2
+        root = xy[self._root][sure[self._root]]
+        if len(root):
+            middle[0] += np.clip(root[:, 0].mean() - middle[0], -buffer[0], buffer[0])
+        half = np.maximum(sides / 2 + buffer, SMALLEST / 2)
+        return np.concatenate([middle - half, middle + half])
+
+    def _followed(self, answers: list[_Person | None], seconds: float, whole: Array) -> None:
+        """Puts what was seen into the list of people: each goes on, is lost, is forgotten, or is someone new."""
+        before = self._people
+        known: list[_Person | None] = [*before, *[None] * (len(answers) - len(before))]
+        answers = _single(answers, known)
+        after = []
+        for last, new in zip(known, answers, strict=True):
+            if new is None:
+                if last is not None and 0 <= seconds - last.seen <= REMEMBERED:
+                    last.missed += 1
+                    after.append(last)
+                continue
+            new.seen = seconds
+            if last is not None and _continues(last, new):
+                new.id = last.id
+                _carry(last, new)
+                if not last.missed:
+                    new.region = _eased(last.region, new.region, _bounds(new.xy, new.score >= UNSURE), seconds - last.seen)
+            else:
+                new.id = self._started
+                self._started += 1
+            # A network that is sure of nonsense could make it ever larger.
+            margin = np.tile((whole[2:] - whole[:2]) / 2, 2)
+            new.region = np.clip(new.region, whole[[0, 1, 0, 1]] - margin, whole[[2, 3, 2, 3]] + margin)
+            after.append(new)
+        self._people = sorted(after, key=lambda person: person.id)
+
+    def _cut(self, picture: NDArray[np.uint8]) -> bool:
+        """Whether this picture and the last one show different scenes."""
+        small = cv2.resize(picture, (128, 96), interpolation=cv2.INTER_NEAREST)
+        colours = np.asarray(cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3), np.float32).ravel() / (96 * 128)
+        grey = np.asarray(cv2.resize(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (32, 24), interpolation=cv2.INTER_AREA), np.float32)
+        grey = grey - grey.mean()
+        last, self._glance = self._glance, (colours, grey)
+        if last is None:
+            return False
+        apart = np.sqrt(max(0.0, 1 - float(np.sqrt(last[0] * colours).sum())))
+        agree = float((last[1] * grey).sum() / max(1e-6, np.linalg.norm(last[1]) * np.linalg.norm(grey)))
+        return bool(apart > COLOURS_DIFFER and agree < PLACES_AGREE)
+
+    def _pose(self, people: list[_Person]) -> Pose:
+        skeleton = self.network.spec.skeleton
+        count = len(skeleton)
+        xyz = np.array([p.xyz for p in people]).reshape(-1, count, 3) if "xyz" in self.network.spec.outputs else None
+        xy, score = np.array([p.xy for p in people]).reshape(-1, count, 2), np.array([p.score for p in people]).reshape(-1, count)
+        return Pose(xy, score, skeleton, xyz, np.array([p.id for p in people], np.int64))
+
+
+def associate(first: NDArray[np.floating], second: NDArray[np.floating], least: float) -> list[tuple[int, int]]:
+    """Pairs of boxes (N, 4) and (M, 4) whose intersection over union is `least` or more, each box once, the best pair first.
+
+    >>> associate(np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]]), np.array([[21.0, 0, 31, 10], [0, 0, 10, 9]]), 0.3)
+    [(0, 1), (1, 0)]
+    """
+    score, pairs = iou(first, second), []
+    while score.size and score.max() >= least:
+        i, j = (int(v) for v in np.unravel_index(score.argmax(), score.shape))
+        pairs.append((i, j))
+        score[i], score[:, j] = -1, -1
+    return pairs
+
+
+def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> Array:
+    """(N, M) the intersection over union of boxes (N, 4) and (M, 4)."""
+    a, b = np.asarray(first, np.float64)[:, None], np.asarray(second, np.float64)[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.maximum(sides, 0).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
+def similarity(first: NDArray[np.floating], second: NDArray[np.floating], sure: NDArray[np.bool_]) -> float:
+    """How much two poses (K, 2) are one, 0 to 1: COCO's OKS with one sigma of a tenth for all joints and the size of the larger, over the joints that are `sure`."""
+    if not sure.any():
+        return 0.0
+    scale = 0.1 * max(size(first[sure]), size(second[sure]))
+    return float(np.exp(-((first[sure] - second[sure]) ** 2).sum(-1) / (2 * scale**2)).mean())
+
+
+def _single(answers: list[_Person | None], known: list[_Person | None]) -> list[_Person | None]:
+    """The answers with each person only once: of two that are one pose, the one stays that is nearer to where its person was."""
+    answers = list(answers)
+    for i in range(len(answers)):
+        for j in range(i + 1, len(answers)):
+            a, b = answers[i], answers[j]
+            if a is not None and b is not None and similarity(a.xy, b.xy, (a.score >= UNSURE) & (b.score >= UNSURE)) > SAME:
+                answers[j if _moved(known[i], a) <= _moved(known[j], b) else i] = None
+    return answers
+
+
+def _moved(last: _Person | None, new: _Person) -> float:
+    """How far a person's joints have moved, in the median, in parts of its size; infinitely far for someone who was not seen in the last frame."""
+    if last is None or last.missed:
+        return float("inf")
+    both = (last.score >= UNSURE) & (new.score >= UNSURE)
+    if not both.any():
+        return float("inf")
+    return float(np.median(np.linalg.norm(new.xy[both] - last.xy[both], axis=-1)) / size(last.xy[last.score >= UNSURE]))
+
+
+def _continues(last: _Person, new: _Person) -> bool:
+    """Whether the two are one person, as far as places and sizes can say."""
+    if not last.missed:
+        return _moved(last, new) <= JUMP
+    boxes = [_bounds(p.xy, p.score >= UNSURE) for p in (last, new)]
+    away = np.linalg.norm(np.subtract(*[(box[:2] + box[2:]) / 2 for box in boxes]))
+    before, now = (max(1.0, *(box[2:] - box[:2])) for box in boxes)
+    return bool(new.seen - last.seen <= REMEMBERED and away <= NEAR * before and max(before, now) <= ALIKE * min(before, now))
+
+
+def _carry(last: _Person, new: _Person) -> None:
+    """Puts the joints that `new` is not sure of where they were on the person, which has moved as the sure ones did."""
+    unsure, both = new.score < UNSURE, (new.score >= UNSURE) & (last.score >= UNSURE)
+    moved = (new.xy[both] - last.xy[both]).mean(0) if both.any() else 0.0
+    new.xy[unsure] = last.xy[unsure] + moved
+    if new.xyz is not None and last.xyz is not None:
+        new.xyz[unsure] = last.xyz[unsure]
+
+
+def _eased(last: Array, new: Array, box: Array, seconds: float) -> Array:
+    """The new region with momentum, and yet with the whole box of the joints in it."""
+    momentum = MOMENTUM ** (RATE * max(0.0, seconds))
+    region = momentum * last + (1 - momentum) * new
+    return np.concatenate([np.minimum(region[:2], box[:2]), np.maximum(region[2:], box[2:])])
+
+
+def _bounds(xy: Array, sure: NDArray[np.bool_]) -> Array:
+    return np.concatenate([xy[sure].min(0), xy[sure].max(0)])
+
+
+def _scaled(region: Array, factor: float) -> Array:
+    """A box about its own middle."""
+    middle, half = (region[:2] + region[2:]) / 2, factor * (region[2:] - region[:2]) / 2
+    return np.concatenate([middle - half, middle + half])
+
+
+def _root(skeleton: Skeleton) -> list[int]:
+    """The joints whose middle is the root: the pelvis, else the hips, else all."""
+    for names in (("pelvis",), ("left_hip", "right_hip")):
+        if set(names) <= set(skeleton.joints):
+            return [skeleton.index(name) for name in names]
+    return list(range(len(skeleton)))

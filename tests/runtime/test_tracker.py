@@ -1,0 +1,295 @@
+"""Identities and crops over time, with a network that sees what the test puts before it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poseling.pose import Pose
+from poseling.runtime.tracker import LOST, MOMENTUM, Tracker, associate, iou, similarity
+from poseling.skeleton import MOVNECT15
+from poseling.spec import PoseSpec
+
+K = len(MOVNECT15)
+SIZE = (640, 480)
+WALL = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
+ROOT = MOVNECT15.index("pelvis")
+WRIST = MOVNECT15.index("left_wrist")
+# A person of 80 x 200 pixels with the pelvis at (0, 0); the joints lie apart.
+BODY = np.stack([np.linspace(-40, 40, K), np.linspace(-100, 100, K)[np.random.default_rng(0).permutation(K)]], -1)
+BODY -= BODY[ROOT]
+
+
+class Scene:
+    """A network that finds, in each box, the person nearest to the middle of what it is shown, if there is one, and else answers with a low score."""
+
+    def __init__(self, *people: np.ndarray, outputs: tuple[str, ...] = ("xy", "score", "xyz")) -> None:
+        self.spec = PoseSpec("fake", MOVNECT15, {"name": "fake"}, (64, 64), padding=1.25, outputs=outputs)
+        self.people = [np.asarray(p, float) for p in people]
+        self.score = np.ones(K)
+        self.seen: list[np.ndarray] = []  # the regions of every call
+        self.broken: dict[int, float] = {}  # joints and what is said instead of them
+
+    def __call__(self, picture, boxes=None) -> Pose:
+        boxes = np.asarray(boxes, float)
+        middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, self.spec.padding * (boxes[:, 2:] - boxes[:, :2]) / 2
+        self.seen.append(np.concatenate([middle - half, middle + half], -1))
+        xy, score = np.tile(middle[:, None], (1, K, 1)), np.full((len(boxes), K), 0.01)
+        for row in range(len(boxes)):
+            inside = [p for p in self.people if (np.abs(p.mean(0) - middle[row]) <= half[row]).all()]
+            if inside:
+                xy[row] = min(inside, key=lambda p: np.linalg.norm(p.mean(0) - middle[row]))
+                score[row] = self.score
+        xyz = np.concatenate([(xy - xy[:, ROOT : ROOT + 1]) / 100, np.zeros((len(boxes), K, 1))], -1)
+        for joint, value in self.broken.items():
+            xy[:, joint], xyz[:, joint] = value, value
+        return Pose(xy, score, MOVNECT15, xyz if "xyz" in self.spec.outputs else None)
+
+
+def whole(pose: Pose) -> Pose:
+    """The pose, after it was found to hold numbers alone."""
+    assert all(np.isfinite(a).all() for a in (pose.xy, pose.score, pose.xyz))
+    assert ((pose.score >= 0) & (pose.score <= 1)).all()
+    return pose
+
+
+def test_a_person_is_found_in_the_whole_frame_looked_at_again_and_followed():
+    scene = Scene(BODY + (300, 240))
+    track = Tracker(scene)
+    pose = whole(track(WALL, 0.0))
+    assert pose.ids.tolist() == [0]
+    np.testing.assert_allclose(scene.seen[0], [[0, 0, 639, 479]], atol=1e-9)
+    # VNect's rule: a box of 80 x 200, four tenths wider and two higher, with the root in its middle as far as all joints stay in (16 pixels).
+    low, high = scene.people[0].min(0), scene.people[0].max(0)
+    middle = (low + high) / 2 + (np.clip(300 - (low + high)[0] / 2, -16, 16), 0)
+    wanted = np.concatenate([middle - (56, 120), middle + (56, 120)])
+    np.testing.assert_allclose(scene.seen[1], [wanted])
+    scene.people = [scene.people[0] + (20, 0)]
+    track(WALL, 1 / 30)
+    np.testing.assert_allclose(scene.seen[2], [wanted])
+    track(WALL, 2 / 30)
+    np.testing.assert_allclose(scene.seen[3], [MOMENTUM * wanted + (1 - MOMENTUM) * (wanted + (20, 0, 20, 0))], rtol=1e-6)
+    # At 5 frames a second it is the same momentum in time.
+    track(WALL, 2 / 30 + 0.2)
+    rest = MOMENTUM ** (1 + 1 + 6)
+    np.testing.assert_allclose(track._people[0].region, rest * wanted + (1 - rest) * (wanted + (20, 0, 20, 0)), rtol=1e-6)
+
+
+def test_the_crop_never_loses_a_joint_of_the_last_frame():
+    scene = Scene(BODY + (100, 240))
+    track = Tracker(scene)
+    for i in range(12):
+        scene.people = [BODY + (100 + 35 * i, 240)]
+        assert track(WALL, i / 30).ids.tolist() == [0]
+        x0, y0, x1, y1 = track._people[0].region
+        assert (scene.people[0] >= (x0, y0)).all()
+        assert (scene.people[0] <= (x1, y1)).all()
+
+
+@pytest.mark.parametrize("what", ["unsure", "nan", "inf", "huge"])
+def test_a_joint_lost_for_ten_frames_stays_on_the_person(what: str):
+    scene = Scene(BODY + (100, 240))
+    track = Tracker(scene)
+    for i in range(30):
+        scene.people = [BODY + (100 + 5 * i, 240)]
+        lost = 10 <= i < 20
+        scene.score = np.ones(K)
+        scene.broken = {}
+        if lost:
+            scene.broken = {WRIST: {"unsure": 7.0, "nan": np.nan, "inf": np.inf, "huge": 1e30}[what]}
+            scene.score[WRIST] = 0.02 if what == "unsure" else 1.0
+        pose = whole(track(WALL, i / 30))
+        assert pose.ids.tolist() == [0]
+        np.testing.assert_allclose(pose.xy[0], scene.people[0], atol=1e-3)  # the body moves as one, and so does the lost joint
+        np.testing.assert_allclose(pose.xyz[0, :, :2], BODY / 100, atol=1e-5)
+        assert pose.score[0, WRIST] == pytest.approx(0.02 if lost and what == "unsure" else 0 if lost else 1)
+
+
+def test_a_joint_that_was_never_known_lies_in_the_middle_of_the_crop():
+    scene = Scene(BODY + (300, 240))
+    scene.broken = {WRIST: np.nan}
+    pose = whole(Tracker(scene)(WALL, 0.0))
+    x0, y0, x1, y1 = scene.seen[-1][0]
+    np.testing.assert_allclose(pose.xy[0, WRIST], ((x0 + x1) / 2, (y0 + y1) / 2), rtol=1e-5)
+    assert pose.xyz[0, WRIST].tolist() == [0, 0, 0]
+    assert pose.score[0, WRIST] == 0
+
+
+def leave(track: Tracker, scene: Scene, seconds: float, back: np.ndarray) -> list[list[int]]:
+    """The ids of every frame while a person is there for ten frames, away for some time, and back for ten frames."""
+    scene.people, ids = [BODY + (300, 240)], []
+    away = round(30 * seconds)
+    for i in range(20 + away):
+        scene.people = [BODY + (300, 240)] if i < 10 else [] if i < 10 + away else [back]
+        ids.append(whole(track(WALL, i / 30)).ids.tolist())
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("seconds", "back", "after"),
+    [
+        (0.1, BODY + (320, 240), 0),
+        (0.8, BODY + (380, 250), 0),
+        (0.5, BODY + (30 + 40, 240), 1),
+        (3.0, BODY + (300, 240), 1),
+        (0.5, 0.4 * BODY + (300, 240), 1),
+    ],
+    ids=["soon", "near", "elsewhere", "late", "smaller"],
+)
+def test_who_leaves_and_comes_back_is_the_same_or_honestly_new(seconds: float, back: np.ndarray, after: int):
+    scene = Scene()
+    ids = leave(Tracker(scene), scene, seconds, back)
+    away = round(30 * seconds)
+    assert ids[:10] == [[0]] * 10
+    assert ids[10 : 10 + away] == [[]] * away
+    assert ids[-7:] == [[after]] * 7  # found by the third of the places that are searched
+
+
+def test_the_lost_are_searched_wider_everywhere_and_in_the_last_place():
+    scene = Scene(BODY + (300, 240))
+    track = Tracker(scene)
+    track(WALL, 0.0)
+    region = track._people[0].region.copy()
+    scene.people, scene.seen = [], []
+    for i in range(1, 6):
+        pose = track(WALL, i / 30)
+        assert (pose.xy.shape, pose.score.shape, pose.xyz.shape, pose.ids.tolist()) == ((0, K, 2), (0, K), (0, K, 3), [])
+    half = (region[2:] - region[:2]) / 2
+    wider = region + np.concatenate([-half, half])
+    np.testing.assert_allclose(np.concatenate(scene.seen), [region, wider, (0, 0, 639, 479), region, wider], atol=1e-9)
+
+
+def test_who_walks_out_of_the_picture_is_gone():
+    scene = Scene(BODY + (500, 240))
+    track = Tracker(scene)
+    ids = []
+    for i in range(40):
+        scene.people = [BODY + (500 + 8 * i, 240)]
+        ids.append(whole(track(WALL, i / 30)).ids.tolist())
+    assert ids[0] == [0]
+    assert ids[-1] == []
+
+
+def test_a_cut_in_the_video_begins_anew():
+    scene = Scene(BODY + (300, 240))
+    track = Tracker(scene)
+    noise = np.random.default_rng(0)
+    here, there = (np.kron(noise.integers(low, low + 90, (6, 8, 3)), np.ones((80, 80, 1))).astype(np.uint8) for low in (0, 160))
+    ids = []
+    for i in range(10):
+        # The person after the cut stands where the one before stood.
+        grain = noise.integers(-6, 7, here.shape)
+        picture = np.clip((here if i < 5 else there) + grain, 0, 255).astype(np.uint8)
+        ids += track(picture, i / 30).ids.tolist()
+    assert ids == [0] * 5 + [1] * 5
+
+
+def test_light_that_changes_is_no_cut():
+    scene = Scene(BODY + (300, 240))
+    track = Tracker(scene)
+    noise = np.random.default_rng(0)
+    room = np.kron(noise.integers(40, 120, (6, 8, 3)), np.ones((80, 80, 1))).astype(np.uint8)
+    ids = [track(picture, i / 30).ids.tolist() for i, picture in enumerate([room, room + 80, room, room // 2, room])]
+    assert ids == [[0]] * 5
+
+
+@pytest.mark.parametrize(("jump", "after"), [(95, 0), (105, 1)])
+def test_when_all_joints_jump_it_is_someone_new(jump: int, after: int):
+    """The upper half goes down and the lower one up by nearly, or just over, half of the person's 200 pixels, all at the same place."""
+    scene = Scene(BODY + (300, 240))
+    track = Tracker(scene)
+    track(WALL, 0.0)
+    upper = BODY[:, 1] < np.median(BODY[:, 1])
+    scene.people = [scene.people[0] + np.stack([np.zeros(K), np.where(upper, jump, -jump)], -1)]
+    assert [whole(track(WALL, i / 30)).ids.tolist() for i in range(1, 4)] == [[after]] * 3
+
+
+def test_nan_from_the_network_for_some_frames():
+    scene = Scene(BODY + (300, 240))
+    track = Tracker(scene)
+    ids = []
+    for i in range(30):
+        scene.broken = dict.fromkeys(range(K), np.nan) if 10 <= i < 20 else {}
+        scene.score = np.full(K, np.nan) if 15 <= i < 20 else np.ones(K)
+        ids.append(whole(track(WALL, i / 30)).ids.tolist())
+    assert ids == [[0]] * 10 + [[]] * 10 + [[0]] * 10
+
+
+def test_two_people_keep_their_ids_while_they_pass_each_other():
+    scene = Scene(BODY + (100, 240), BODY + (500, 240))
+    track = Tracker(scene)
+    boxes = [(*(p.min(0)), *(p.max(0))) for p in scene.people]
+    for i in range(60):
+        scene.people = [BODY + (100 + 7 * i, 170), 0.9 * BODY + (500 - 7 * i, 290)]
+        pose = whole(track(WALL, i / 30, boxes if i == 0 else None))
+    assert pose.ids.tolist() == [0, 1]
+    np.testing.assert_allclose(pose.xy, scene.people, atol=1e-3)
+
+
+def test_a_box_around_someone_known_starts_nobody():
+    scene = Scene(BODY + (100, 240), BODY + (500, 240))
+    track = Tracker(scene)
+    boxes = np.array([(*(p.min(0)), *(p.max(0))) for p in scene.people])
+    assert track(WALL, 0.0, boxes[:1]).ids.tolist() == [0]
+    np.testing.assert_allclose(scene.seen[0], [[*(boxes[0, :2] - (10, 25)), *(boxes[0, 2:] + (10, 25))]])  # as Network does with a box
+    assert track(WALL, 1 / 30, boxes + 3).ids.tolist() == [0, 1]
+    assert track(WALL, 2 / 30, boxes - 3).ids.tolist() == [0, 1]
+    assert track(WALL, 3 / 30, []).ids.tolist() == [0, 1]
+
+
+def test_two_crops_that_show_one_person_are_one_person():
+    """The right one leaves; the search for it finds the left one, who stays who he is, and is not there twice."""
+    scene = Scene(BODY + (100, 240), BODY + (500, 240))
+    track = Tracker(scene)
+    assert track(WALL, 0.0, [(*(p.min(0)), *(p.max(0))) for p in scene.people]).ids.tolist() == [0, 1]
+    scene.people = [BODY + (120, 240)]
+    assert [track(WALL, i / 30).ids.tolist() for i in range(1, 60)] == [[0]] * 59
+
+
+def test_nobody_at_all():
+    track = Tracker(Scene(outputs=("xy", "score")))
+    pose = track(WALL, 0.0)
+    assert (pose.xy.shape, pose.xyz) == ((0, K, 2), None)
+
+
+wild = st.floats(width=32) | st.sampled_from([0.0, 100.0, 300.0, 320.0])
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_whatever_the_network_says_there_is_no_nan_and_no_crash(data):
+    class Mad(Scene):
+        def __call__(self, picture, boxes=None):
+            count = len(np.asarray(boxes))
+            assert np.isfinite(boxes).all()
+            assert (np.asarray(boxes)[:, 2:] > np.asarray(boxes)[:, :2]).all()
+            seed = data.draw(st.integers(0, 2**32 - 1))
+            noise = np.random.default_rng(seed)
+            pool = np.array([data.draw(wild) for _ in range(4)] + [310.0, 250.0])
+            with np.errstate(all="ignore"):
+                answers = [noise.choice(pool, (count, K, d)).astype(np.float32) for d in (2, 3)]
+                score = noise.choice(np.float32([*pool[:2], 0.5, 1.0]), (count, K))
+            return Pose(answers[0], score, MOVNECT15, answers[1])
+
+    track, last = Tracker(Mad()), -1
+    for i in range(6):
+        pose = whole(track(WALL, data.draw(st.sampled_from([i / 30, i * 0.4, 0.0]))))
+        new = [person for person in pose.ids.tolist() if person > last]
+        last = max([last, *new])
+        assert len(set(pose.ids.tolist())) == len(pose)
+
+
+def test_boxes_and_poses_that_are_alike():
+    a = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]])
+    np.testing.assert_allclose(iou(a, np.array([[5.0, 0, 15, 10], [20, 0, 30, 10], [3, 3, 3, 3]])), [[1 / 3, 0, 0], [0, 1, 0]])
+    assert associate(a, a[:0], 0.3) == []
+    assert associate(a, np.array([[9.0, 0, 19, 10]]), 0.3) == []
+    sure = np.ones(K, bool)
+    assert similarity(BODY, BODY, sure) == 1
+    # A shift of a tenth of the size along x and y: exp(-(0.1^2 + 0.1^2) / (2 0.1^2)) = exp(-1).
+    side = np.ptp(BODY, axis=0).max()
+    assert similarity(BODY, BODY + 0.1 * side, sure) == pytest.approx(np.exp(-1))
+    assert similarity(BODY, BODY, ~sure) == 0
+    assert LOST > 0.01
