@@ -28,6 +28,7 @@ def train(flags: argparse.Namespace) -> None:
     setup = SpaceSetup(**NUMBERS, root=flags.people, out=flags.out, seeds=flags.seeds, seed=flags.seed)
     movnect(
         setup,
+        teacher=flags.teacher,
         pictures="lsp",
         pictures_root=flags.root,
         metres=flags.metres,
@@ -45,6 +46,7 @@ def main() -> None:
     training.add_argument("--people", type=Path, required=True)
     training.add_argument("--root", type=Path, required=True)
     training.add_argument("--metres")
+    training.add_argument("--teacher", default="vnect-50")
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--seeds", type=int, default=1)
     training.add_argument("--seed", type=int, default=0)

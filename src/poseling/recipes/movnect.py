@@ -26,6 +26,7 @@ from poseling.models import zoo
 from poseling.recipes.lab import Lab, Setup, Trained, either
 from poseling.skeleton import MOVNECT15
 from poseling.teachers.base import Teacher
+from poseling.teachers.labels import metres as placed
 
 Stage = Literal["teacher_2d", "teacher_3d", "student_2d", "student_3d"]
 STAGES: tuple[Stage, ...] = ("teacher_2d", "teacher_3d", "student_2d", "student_3d")
@@ -84,7 +85,7 @@ def movnect(
         Where it lies.
     metres
         An ONNX file or checkpoint that answers in metres, such as blazepose-heavy.onnx: it places the people of --pictures in space, as far as it is sure and
-        agrees with their labels. The teacher and the distilled student learn from it, and one more student without VNect, so that one sees which of the two did it.
+        agrees with their labels. To all networks here these places are labels like others, so the control has them too and the difference is VNect alone.
     metres_adapter
         For a foreign ONNX file: a built-in adapter's name, or a JSON file.
     alpha
@@ -118,21 +119,19 @@ def movnect(
     if pictures is not None:
         split = sets.load(pictures, pictures_root, MOVNECT15)
         flat, judged = split.train[: len(space)] if lab.setup.smoke else split.train, split.test
-    labelled = join(space, flat) if pictures is not None else space
-    lab.people = labelled
-    placed = labelled
     if metres is not None:
         if pictures is None:
             raise ValueError(f"--metres {metres} places the people of --pictures in space; name such a set, such as lsp")
-        from poseling.teachers.labels import metres as believed
-
         guest = lab.load_teacher(metres, metres_adapter)
-        placed = join(space, believed(lab.label(guest, flat).labels, flat))
+        told = placed(lab.label(guest, flat).labels, flat)
+        lab.people = join(space, replace(told, name=f"{flat.name} placed by {guest.name}"))
+    elif pictures is not None:
+        lab.people = join(space, flat)
 
     def learn(arm: str, network: str, people: People, passes: float, start: Trained | None = None, seed: int = lab.setup.seed) -> Trained:
         """On the labels alone; `passes` over these people."""
         terms = in_space(lab.codec_of(network), lab.setup.loss, 0.0, locations, bones)
-        return lab.fit(arm, terms, seed, people=people, epochs=passes * len(people) / len(labelled), start=start, network=network)
+        return lab.fit(arm, terms, seed, people=people, epochs=passes * len(people) / len(lab.people), start=start, network=network)
 
     guide: Teacher | None = None
     if zoo.is_name(teacher):
@@ -141,7 +140,7 @@ def movnect(
             begun = learn("teacher_2d", lab.network(teacher), flat, passes)
         if "teacher_3d" in stages:
             passes = lab.setup.epochs if teacher_epochs is None else teacher_epochs
-            guide = learn("teacher_3d", lab.network(teacher), placed, passes, begun).network
+            guide = learn("teacher_3d", lab.network(teacher), lab.people, passes, begun).network
     else:
         guide = lab.load_teacher(teacher, teacher_adapter)
     if not {"student_2d", "student_3d"} & set(stages):
@@ -152,9 +151,7 @@ def movnect(
     if "student_3d" not in stages:
         return None
     for start in starts:
-        arms["baseline"].append(learn("baseline", lab.student, labelled, lab.setup.epochs, start, start.seed))
-    if metres is not None:
-        arms["metres alone"] = [learn("metres", lab.student, placed, lab.setup.epochs, start, start.seed) for start in starts]
+        arms["baseline"].append(learn("baseline", lab.student, lab.people, lab.setup.epochs, start, start.seed))
     if guide is None:
         return None
     if not guide.spatial:
@@ -162,11 +159,11 @@ def movnect(
             f"--teacher {guide.name}: answers with no place in space; take a network that does, such as vnect-50 or blazepose-heavy.onnx"
         )
     lab.measure = lab.measure.known_to(guide)
-    answers = None if live else lab.label(guide, placed, teacher_flip)
+    answers = None if live else lab.label(guide, lab.people, teacher_flip)
     terms = in_space(lab.codec, lab.setup.loss, alpha, locations, bones)
     for start in starts:
         arms["distilled"].append(
-            lab.fit("distilled", terms, start.seed, answers, placed, start=start, confidence=confidence, teacher=guide if live else None)
+            lab.fit("distilled", terms, start.seed, answers, start=start, confidence=confidence, teacher=guide if live else None)
         )
     if judged is not None and judged.labelled:
         lab.notes += _in_the_picture(lab, judged, guide, arms)
@@ -178,7 +175,7 @@ def _in_the_picture(lab: Lab, people: People, guide: Teacher, arms: dict[str, li
     """How well joints are found in the pictures with 2D labels."""
     people = people[:16] if lab.setup.smoke else people
     measure = Measure.of(people).known_to(guide)
-    networks: dict[str, list[NetworkTeacher | Teacher]] = {"teacher": [guide], **{name: [t.network for t in trained] for name, trained in arms.items()}}
+    networks: dict[str, list[Teacher]] = {"teacher": [guide], **{name: [t.network for t in trained] for name, trained in arms.items()}}
     scores = {name: [measure.score(*measure.ask(n, lab.setup.flip_test)).mean for n in each] for name, each in networks.items()}
     told = ", ".join(f"{name} {' '.join(f'{score:.3f}' for score in each)}" for name, each in scores.items())
     return [f"In the picture, {measure.name} on {len(people)} people of {people.name}, seed by seed: {told}"]
