@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from poseling.codecs import Coordinates, Heatmap, SimCC
+from poseling.codecs import Coordinates, Heatmap, SimCC, SimCC3D, read
 from poseling.export import parity
 from poseling.export.parity import ParityError, check
 
@@ -66,6 +66,8 @@ def test_the_numbers_are_those_of_arithmetic():
     assert found.max_score < 1e-6
     assert found.varied == pytest.approx(4)
     assert "32 given crops" in str(found)
+    assert found.max_mm is None
+    assert "in space" not in str(found)
 
 
 def test_a_shift_of_a_pixel_is_a_pixel():
@@ -165,7 +167,7 @@ def test_a_second_peak_excuses_no_other_place():
     outputs = network(torch.from_numpy(crops))
     for column, explained in ((4, True), (20, True), (5, False), (19, False)):
         answer = np.full((128, 3, 2), (column, 8), np.float32)
-        assert parity._noise_explains(CODEC, outputs, answer, far, 0.05)[0, 0] == explained
+        assert parity._noise_explains(CODEC, outputs, (answer,), far, 0.05)[0, 0] == explained
 
 
 def test_equal_bins_excuse_too_and_points_never():
@@ -175,10 +177,71 @@ def test_equal_bins_excuse_too_and_points_never():
     far = np.array([[True, False, False], [False, False, True]])
     for column, explained in ((2, True), (6, True), (3, False)):
         answer = np.full((2, 3, 2), (column, 4), np.float32)
-        np.testing.assert_array_equal(parity._noise_explains(simcc, outputs, answer, far, 0.05)[far], explained)
+        np.testing.assert_array_equal(parity._noise_explains(simcc, outputs, (answer,), far, 0.05)[far], explained)
     points = torch.zeros(2, 3, 5)
     points[..., 4] = 1e4  # a large logit is no reason to be somewhere else
-    assert not parity._noise_explains(Coordinates((8, 8)), points, np.zeros((2, 3, 2), np.float32), far, 0.05).any()
+    assert not parity._noise_explains(Coordinates((8, 8)), points, (np.zeros((2, 3, 2), np.float32),), far, 0.05).any()
+
+
+SPACE = SimCC3D((24, 16), split=1, reach=1.0, cell=0.1, spread=0.1, decoding="plain")
+
+
+def columns(crops: torch.Tensor) -> torch.Tensor:
+    """SimCC-3D's bins of three joints: where a crop's colours are bright in x and in y, and in space where its rows 1 to 3 are, up to column 19."""
+    maps = 20 * network(crops)
+    return torch.cat([maps.amax(2), maps.amax(3), *(maps[:, :, row, :20] for row in (1, 2, 3))], -1)
+
+
+def in_space(count: int = 32) -> np.ndarray:
+    """Crops of joints that all lie at (0.65, -0.15, -0.95) m."""
+    crops = peaks([4, 12], count)
+    crops[:, 1, 16], crops[:, 2, 8], crops[:, 3, 0] = 150, 150, 150
+    return crops
+
+
+def said(monkeypatch: pytest.MonkeyPatch, crops: np.ndarray, change: np.ndarray | float, where: tuple[slice | int, ...] = ()) -> None:
+    """Lets the file say what PyTorch says, but for `change` in metres added to its xyz (N, 3, 3) at `where`."""
+    xy, score, xyz = (part.numpy().copy() for part in read(SPACE, columns(torch.from_numpy(crops))))
+    np.testing.assert_allclose(xyz[-1, -1], (0.65, -0.15, -0.95), atol=1e-6)
+    xyz[where] += change
+    monkeypatch.setattr(parity, "_onnx", lambda *_: (xy, score, xyz))
+
+
+def test_a_place_in_space_is_compared_in_millimetres(monkeypatch: pytest.MonkeyPatch):
+    crops = in_space()
+    said(monkeypatch, crops, 0.0)
+    found = check(columns, SPACE, b"", crops)
+    assert (found.max_mm, found.max_pixels, found.compared) == (0, 0, 96)
+    said(monkeypatch, crops, np.array([0.0003, -0.0004, 0.0]), (7, 1))
+    found = check(columns, SPACE, b"", crops)
+    assert found.max_mm == pytest.approx(0.5, abs=1e-3)
+    assert "(mean 0 px), in space by at most 0.5 mm, their scores" in str(found)
+    said(monkeypatch, crops, np.array([0.0, 0.0, 0.0011]), (7, 1))
+    with pytest.raises(ParityError, match=r"1 of 96 joints are off by more than 0\.05 px or 1 mm in space, the worst by 0 px and 1\.1 mm"):
+        check(columns, SPACE, b"", crops)
+    said(monkeypatch, crops, math.nan, (7, 1, 2))
+    with pytest.raises(ParityError, match=r"1 of 96 joints are off .* and nan mm"):
+        check(columns, SPACE, b"", crops)
+
+
+def test_where_the_score_says_nothing_space_is_not_compared(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(parity, "FLOOR", 0.3)  # bins that are all alike still have a score
+    crops = in_space()
+    crops[3] = 0
+    said(monkeypatch, crops, 0.5, (3,))
+    found = check(columns, SPACE, b"", crops)
+    assert (found.compared, found.max_mm) == (93, 0)
+
+
+def test_a_jump_between_equal_bins_in_space_is_excused_too(monkeypatch: pytest.MonkeyPatch):
+    crops = in_space(128)
+    crops[5, 3, 10, 2] = 150  # Z may be -0.95 or 0.05
+    said(monkeypatch, crops, np.array([0, 0, 1.0]), (5, 2))
+    found = check(columns, SPACE, b"", crops)
+    assert (found.jumped, found.max_mm, found.compared) == (1, 0, 384)
+    said(monkeypatch, crops, np.array([0, 0, 0.9]), (5, 2))
+    with pytest.raises(ParityError, match=r"1 of 384 joints are off .* and 900 mm"):
+        check(columns, SPACE, b"", crops)
 
 
 def test_windows_of_one_picture_differ_and_the_first_is_all_of_it(tmp_path: Path):

@@ -1,7 +1,7 @@
 """A checkpoint as one ONNX file: normalisation, network and decoding in the graph, the PoseSpec in the metadata.
 
-Input `crops` (N, H, W, 3) uint8 RGB, N free. Outputs `xy` (N, K, 2) in input pixels and `score` (N, K); of a raw file `maps` (N, K, h, w).
-Any codec's networks export alike; only those with heatmaps export raw.
+Input `crops` (N, H, W, 3) uint8 RGB, N free. Outputs `xy` (N, K, 2) in input pixels, `score` (N, K) and, of a network that answers in space, `xyz` (N, K, 3) in
+metres from the root; of a raw file `maps` (N, K, h, w). Any codec's networks export alike; only those with heatmaps and nothing else export raw.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poseling import __version__
-from poseling.codecs import codec
+from poseling.codecs import codec, read, spatial
 from poseling.codecs.picture import normalise
 from poseling.export import parity
 from poseling.export.parity import Parity, ParityError
@@ -59,9 +59,10 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
 
 
 class Deployed(nn.Module):
-    """Crops (N, H, W, 3) uint8 RGB to joints (N, K, 2) in input pixels and scores (N, K), or to maps (N, K, h, w) if `raw`.
+    """Crops (N, H, W, 3) uint8 RGB to joints (N, K, 2) in input pixels, scores (N, K) and, if the codec is one for space, xyz (N, K, 3), or to maps (N, K, h, w)
+    if `raw`.
 
-    `spec` is the contract of the file, `codec` reads the network's outputs. ValueError if it is to be raw and the codec has no maps.
+    `spec` is the contract of the file, `codec` reads the network's outputs. ValueError if it is to be raw and the codec has no maps, or more than maps.
     """
 
     def __init__(self, network: nn.Module, spec: PoseSpec, raw: bool = False) -> None:
@@ -71,18 +72,23 @@ class Deployed(nn.Module):
             raise ValueError(
                 f"{spec.model}: --raw gives heatmaps, but a network with the codec {spec.codec['name']} has none; export it without --raw"
             )
+        if raw and spatial(self.codec):
+            raise ValueError(
+                f"{spec.model}: --raw gives heatmaps alone, and what the codec {spec.codec['name']} says of space would be lost; export it without --raw"
+            )
         # Raw maps are past the softmax: whoever decodes them by the file's own codec must not do it again.
         fields = self.codec.heatmap.fields() if raw else spec.codec
-        self.spec = replace(spec, codec=fields, outputs=("maps",) if raw else ("xy", "score"))
+        joints = ("xy", "score", "xyz") if spatial(self.codec) else ("xy", "score")
+        self.spec = replace(spec, codec=fields, outputs=("maps",) if raw else joints)
 
     def outputs(self, crops: Tensor) -> Tensor:
         """(N, K, ...) as the network's last stack gives them."""
         return torch.as_tensor(self.network(normalise(crops, self.spec))[:, -1])
 
-    def forward(self, crops: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, crops: Tensor) -> Tensor | tuple[Tensor, ...]:
         outputs = self.outputs(crops)
         maps = self.codec.maps(outputs) if self.raw else None
-        return self.codec.decode(outputs) if maps is None else maps
+        return read(self.codec, outputs) if maps is None else maps
 
 
 def graph(deployed: Deployed) -> onnx.ModelProto:

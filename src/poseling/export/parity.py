@@ -1,4 +1,4 @@
-"""Does an exported file say what PyTorch says? Measured on crops that differ, in pixels of the network's input."""
+"""Does an exported file say what PyTorch says? Measured on crops that differ, in pixels of the network's input, and in space in millimetres."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from poseling.codecs import Codec
+from poseling.codecs import Codec, read
 from poseling.files import read_picture
 from poseling.geometry import Crop, Size
 
@@ -21,6 +21,7 @@ CROPS = 32  # fewer are no check
 FLOOR = 0.01  # a peak below a hundredth of a Gaussian is no answer, and where it lies is chance
 ENOUGH = 0.1  # the part of all joints that must be above the floor, else nothing was compared
 MAX_SCORE = 1e-3  # scores are in 0..1
+MAX_MM = 1.0  # of a joint in space
 VARIED = 10  # joints must move by this many bounds from crop to crop, else a wrong picture would look right
 NOISE = 1e-5  # of an output's range: ten times what PyTorch and ONNX Runtime were seen to differ by (docs/export.md)
 JUMPS = 0.01  # the part of the compared joints that may jump between two peaks of the same height, or one joint
@@ -37,7 +38,8 @@ class Parity:
 
     max_pixels and mean_pixels: how far the joints of the two are apart, in input pixels; max_score: how far their scores; varied: how much a joint
     moves from crop to crop (its standard deviation in input pixels, mean over joints); crops: how many were run, and `source` says which; compared:
-    joints whose score is above the floor; jumped: those of them left out because they lie on another peak of the same height.
+    joints whose score is above the floor; jumped: those of them left out because they lie on another peak of the same height; max_mm: how far the joints
+    are apart in space, None for a file that does not tell.
     """
 
     max_pixels: float
@@ -48,12 +50,14 @@ class Parity:
     source: str
     compared: int
     jumped: int
+    max_mm: float | None = None
 
     def __str__(self) -> str:
         jumps = f", {self.jumped} more jumped between equal peaks" if self.jumped else ""
+        space = "" if self.max_mm is None else f", in space by at most {self.max_mm:.2g} mm"
         return (
             f"{self.compared - self.jumped} joints on {self.crops} {self.source} crops differ by at most {self.max_pixels:.2g} px "
-            f"(mean {self.mean_pixels:.2g} px), their scores by at most {self.max_score:.2g}{jumps}; "
+            f"(mean {self.mean_pixels:.2g} px){space}, their scores by at most {self.max_score:.2g}{jumps}; "
             f"joints move by {self.varied:.2g} px from crop to crop"
         )
 
@@ -68,9 +72,10 @@ def check(
 ) -> Parity:
     """PyTorch against ONNX Runtime on `crops` (N, H, W, 3) uint8 RGB, both in fp32 on the CPU.
 
-    `network` takes crops to outputs (N, K, ...), which `codec` decodes; `model` is the ONNX file's content, with outputs `xy` and `score`, or `maps`
-    for a raw one. ValueError for fewer than 32 crops. ParityError with all the numbers if a joint is more than `bound` input pixels off, a score more
-    than 0.001, if too few joints have a score to be compared, or if the joints move too little from crop to crop for the check to mean anything.
+    `network` takes crops to outputs (N, K, ...), which `codec` decodes; `model` is the ONNX file's content, with outputs `xy` and `score`, and `xyz` if the
+    codec is one for space, or `maps` for a raw one. ValueError for fewer than 32 crops. ParityError with all the numbers if a joint is more than `bound`
+    input pixels off, or a millimetre in space, a score more than 0.001, if too few joints have a score to be compared, or if the joints move too little from
+    crop to crop for the check to mean anything.
 
     A joint may be off for a fair reason: a decoder is discontinuous where two pixels of a heatmap, or two bins, are equally high, and there float noise
     decides. Such a joint is excused if PyTorch itself gives ONNX Runtime's answer once noise of a hundred-thousandth of the range of the joint's outputs is
@@ -79,24 +84,30 @@ def check(
     if len(crops) < CROPS:
         raise ValueError(f"parity needs at least {CROPS} crops, got {len(crops)}; take windows of the same pictures with parity.windows")
     outputs = _torch(network, crops)
-    xy, score = (t.numpy() for t in codec.decode(outputs))
-    there_xy, there_score = _onnx(model, codec, crops)
+    xy, score, *space = (t.numpy() for t in read(codec, outputs))
+    there_xy, there_score, *there_space = _onnx(model, codec, crops)
 
     distance = np.linalg.norm(there_xy - xy, axis=-1)
+    apart = [1000 * np.linalg.norm(there - here, axis=-1) for there, here in zip(there_space, space, strict=True)]
     compared = score >= FLOOR
-    far = compared & ~(distance <= bound)  # NaN is far
+    near = distance <= bound
+    for millimetres in apart:
+        near &= millimetres <= MAX_MM
+    far = compared & ~near  # NaN is far
     allowed = max(1, int(JUMPS * compared.sum()))
-    excused = far & _noise_explains(codec, outputs, there_xy, far, bound) if 0 < far.sum() <= allowed else np.zeros_like(far)
-    left = distance[compared & ~excused]
+    answer = (there_xy, *there_space)
+    excused = far & _noise_explains(codec, outputs, answer, far, bound) if 0 < far.sum() <= allowed else np.zeros_like(far)
+    left = compared & ~excused
     result = Parity(
-        max_pixels=float(left.max(initial=0)),
-        mean_pixels=float(left.mean()) if len(left) else 0.0,
+        max_pixels=float(distance[left].max(initial=0)),
+        mean_pixels=float(distance[left].mean()) if left.any() else 0.0,
         max_score=float(np.abs(there_score - score).max()),
         varied=float(np.linalg.norm(there_xy.std(0), axis=-1).mean()),
         crops=len(crops),
         source=source,
         compared=int(compared.sum()),
         jumped=int(excused.sum()),
+        max_mm=float(apart[0][left].max(initial=0)) if apart else None,
     )
     if complaints := _complaints(result, compared.size, int((far & ~excused).sum()), bound):
         raise ParityError("; ".join(complaints) + f" ({result})")
@@ -106,7 +117,8 @@ def check(
 def _complaints(result: Parity, joints: int, far: int, bound: float) -> list[str]:
     out = []
     if far:
-        out.append(f"{far} of {result.compared} joints are off by more than {bound:g} px, the worst by {result.max_pixels:.3g} px")
+        limit, worst = ("", "") if result.max_mm is None else (f" or {MAX_MM:g} mm in space", f" and {result.max_mm:.3g} mm")
+        out.append(f"{far} of {result.compared} joints are off by more than {bound:g} px{limit}, the worst by {result.max_pixels:.3g} px{worst}")
     if not result.max_score <= MAX_SCORE:
         out.append(f"scores differ by up to {result.max_score:.3g}, more than {MAX_SCORE:g}")
     if result.compared < ENOUGH * joints:
@@ -127,7 +139,7 @@ def _torch(network: Callable[[Tensor], Tensor], crops: NDArray[np.uint8]) -> Ten
         return torch.cat([network(torch.from_numpy(crops[i : i + 16])) for i in range(0, len(crops), 16)])
 
 
-def _onnx(model: bytes, codec: Codec, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _onnx(model: bytes, codec: Codec, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     # The first crop alone, so that two batch sizes are run.
     batches = [crops[:1], *(crops[i : i + 16] for i in range(1, len(crops), 16))]
@@ -136,22 +148,23 @@ def _onnx(model: bytes, codec: Codec, crops: NDArray[np.uint8]) -> tuple[NDArray
     if "maps" in named:
         xy, score = codec.heatmap.decode(torch.from_numpy(named["maps"]))
         return xy.numpy(), score.numpy()
-    return named["xy"], named["score"]
+    return tuple(named[name] for name in ("xy", "score", "xyz") if name in named)
 
 
-def _noise_explains(codec: Codec, outputs: Tensor, answer: NDArray[np.float32], far: NDArray[np.bool_], bound: float) -> NDArray[np.bool_]:
-    """(N, K) whether PyTorch's decoder gives `answer` (N, K, 2) for outputs (N, K, ...) with a little noise on them."""
+def _noise_explains(codec: Codec, outputs: Tensor, answer: Sequence[NDArray[np.float32]], far: NDArray[np.bool_], bound: float) -> NDArray[np.bool_]:
+    """(N, K) whether PyTorch's decoder gives `answer`, joints (N, K, 2) and in space (N, K, 3), for outputs (N, K, ...) with a little noise on them."""
     if codec.kind == "points":
         return np.zeros_like(far)  # nothing is chosen between, so nothing can jump
     rows = far.any(1)
-    chosen, wanted = outputs[torch.from_numpy(rows)], torch.from_numpy(answer[rows])
+    chosen, wanted = outputs[torch.from_numpy(rows)], [torch.from_numpy(part[rows]) for part in answer]
     beside = tuple(range(2, chosen.ndim))
     amount = NOISE * (chosen.amax(beside, keepdim=True) - chosen.amin(beside, keepdim=True))
     generator = torch.Generator().manual_seed(0)
     found = torch.zeros(chosen.shape[:2], dtype=torch.bool)
     for _ in range(DRAWS):
-        xy, _ = codec.decode(chosen + amount * torch.randn(chosen.shape, generator=generator))
-        found |= (xy - wanted).norm(dim=-1) <= bound
+        xy, _, *space = read(codec, chosen + amount * torch.randn(chosen.shape, generator=generator))
+        same = [(here - there).norm(dim=-1) <= most for here, there, most in zip((xy, *space), wanted, (bound, MAX_MM / 1000), strict=False)]
+        found |= torch.stack(same).all(0)
     out = np.zeros_like(far)
     out[rows] = found.numpy()
     return out
