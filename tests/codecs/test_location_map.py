@@ -32,7 +32,7 @@ def test_what_is_encoded_is_decoded(people: list[tuple[tuple[float, float], tupl
     seen = weight[..., 0] > 0
     assert torch.allclose(own.space(targets[:, :, :7])[seen], xyz[seen], atol=1e-5)
     if unbiased:
-        assert (xy - joints).norm(dim=-1)[seen].max() < 0.1  # pixels, of a cell of 8
+        assert (xy - joints).norm(dim=-1)[seen].max() < 0.5  # pixels, of a cell of 8.6
 
 
 def test_a_map_is_read_between_its_pixels_by_hand():

@@ -1,5 +1,6 @@
 """The stream of samples: everyone once an epoch, and a sample that only its seed and place decide."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from poseling.data.augment import Augment
 from poseling.data.loader import Crops, Stream
-from poseling.data.people import People
+from poseling.data.people import People, join
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
 
@@ -181,3 +182,51 @@ def test_pictures_come_from_whoever_reads_them(people):
         assert sample["broken"] == broken
         assert sample["image"][32, 32].tolist() == ([0, 0, 0] if broken else [10, 20, 30])
         assert sample["weight"].any() != broken
+
+
+def spatial(people):
+    """The crowd with places in space: the head is the root's place, halfway between two hips there are none, so a skeleton with a pelvis."""
+    skeleton = Skeleton("body", ("pelvis", "left_hand", "right_hand"), (0, 0, 0))
+    xyz = np.tile(np.array([[0.1, 0.2, 3.0], [0.4, 0.3, 3.2], [-0.2, 0.1, 2.9]], np.float32), (len(people), 1, 1))
+    return replace(people, skeleton=skeleton, xyz=xyz)
+
+
+def test_places_are_told_from_the_root_as_the_crop_shows_them(people):
+    found = spatial(people)
+    still = Crops(found, (64, 64), 1.25, AUGMENT.none(), 0)[0]
+    np.testing.assert_allclose(still["xyz"], [[0, 0, 0], [0.3, 0.1, 0.2], [-0.3, -0.1, -0.1]], atol=1e-6)
+    assert still["xyz_weight"].tolist() == [1, 1, 1]
+
+    class Turned(Augment):
+        def crop(self, box, *rest):
+            return Crop.from_box(box, (64, 64), 1.25, rotation=90, scale=1.3, flip=True)
+
+    turned = Crops(found, (64, 64), 1.25, Turned(flip=1), 0)[0]
+    # A quarter turn clockwise takes right (x) to down (y) and down to left, mirroring takes left to right; then left and right hands are swapped.
+    np.testing.assert_allclose(turned["xyz"], [[0, 0, 0], [-0.1, -0.3, -0.1], [0.1, 0.3, 0.2]], atol=1e-6)
+
+
+def test_who_has_no_place_weighs_nothing(people):
+    found = spatial(people)
+    some = found.xyz.copy()
+    some[0, 1] = 0  # a hand unknown
+    some[1, 0] = 0  # the root unknown
+    trust = np.full((len(people), 3), 0.5, np.float32)
+    crops = Crops(replace(found, xyz=some, trust=trust), (64, 64), 1.25, AUGMENT.none(), 0)
+    by_person = {sample["person"]: sample for sample in (crops[i] for i in range(len(people)))}
+    assert by_person[0]["xyz_weight"].tolist() == [0.5, 0, 0.5]
+    assert by_person[1]["xyz_weight"].tolist() == [0, 0, 0]
+    assert (by_person[1]["xyz"] == 0).all()
+    assert "xyz" not in Crops(people, (64, 64), 1.25, AUGMENT, 0)[0]
+
+
+def test_sets_with_and_without_places_are_one_set(people):
+    found = spatial(people)
+    both = join(found, replace(people, skeleton=found.skeleton), replace(found, trust=np.full((len(people), 3), 0.25, np.float32)))
+    n = len(people)
+    assert both.spatial
+    assert not people.spatial
+    assert (both.xyz[n : 2 * n] == 0).all()
+    assert (both.xyz[2 * n :] == found.xyz).all()
+    assert both.trust[[0, n, 2 * n], 0].tolist() == [1, 1, 0.25]
+    assert join(people, people).xyz is None
