@@ -19,7 +19,9 @@ def test_names():
 
 
 def test_errors_say_the_way_out(tmp_path):
-    with pytest.raises(ValueError, match="no data set 'cocoa'; there are lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic, mini"):
+    with pytest.raises(
+        ValueError, match="no data set 'cocoa'; there are lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic, mini"
+    ):
         sets.load("cocoa", tmp_path)
     with pytest.raises(FileNotFoundError, match="--root names the folder that holds lsp"):
         sets.load("lsp", tmp_path / "gone")
