@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from poseling.geometry import Crop, affine, compose, joints_box
+from poseling.geometry import Crop, affine, compose, joints_box, person_size
 
 sizes = st.tuples(st.integers(16, 300), st.integers(16, 300))
 places, extents = st.floats(-500, 500), st.floats(4, 800)
@@ -158,3 +158,7 @@ def test_joints_box():
     joints = np.array([[1.0, 9.0], [5.0, 2.0], [100.0, 100.0]])
     assert joints_box(joints, np.array([2, 1, 0])).tolist() == [1, 2, 5, 9]
     assert np.isnan(joints_box(joints, np.zeros(3))).all()
+
+
+def test_a_persons_size_is_the_root_of_the_area():
+    np.testing.assert_allclose(person_size(np.array([[10, 20, 19, 36], [5, 5, 5, 30]], np.float32)), [12, 5])  # no box is narrower than a pixel

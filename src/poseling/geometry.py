@@ -128,6 +128,11 @@ def joints_box(joints: NDArray[np.floating], visible: NDArray[np.generic]) -> ND
     return np.concatenate([chosen.min(0), chosen.max(0)]).astype(np.float32)
 
 
+def person_size(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(...) the square root of the area of boxes (..., 4) x0, y0, x1, y1, at least a pixel."""
+    return np.sqrt(np.clip(boxes[..., 2:] - boxes[..., :2], 1, None).astype(np.float64).prod(-1))
+
+
 def rotation_matrix(vector: NDArray[np.floating]) -> NDArray[np.float64]:
     """(..., 3) rotation vectors, axis times angle in radians, to (..., 3, 3) matrices (Rodrigues).
 

@@ -16,7 +16,7 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.data.augment import Augment
 from poseling.data.loader import Crops
 from poseling.data.people import People
-from poseling.distill.several import Ensemble, Several, combine, joint_weights, person_size
+from poseling.distill.several import Ensemble, Several, combine, joint_weights
 from poseling.distill.stored import Stored
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
@@ -42,6 +42,7 @@ class Guest:
     map_size: None = None
     pixel: None = None
     sigma: None = None
+    spatial: bool = False
 
     @property
     def digest(self):
@@ -126,10 +127,6 @@ def test_numbers_that_make_no_sense_are_refused():
             combine(xy, score, np.ones((2, 1)), size, tau)
     with pytest.raises(ValueError, match="not finite, but its teacher is sure"):
         combine(np.full((2, 1, 2), np.nan), score, np.ones((2, 1)), 1.0)
-
-
-def test_a_persons_size_is_the_root_of_the_area():
-    np.testing.assert_allclose(person_size(np.array([[10, 20, 19, 36], [5, 5, 5, 30]], np.float32)), [12, 5])  # no box is narrower than a pixel
 
 
 def test_weights_are_given_by_name():

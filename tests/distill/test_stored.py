@@ -21,6 +21,7 @@ from poseling.teachers.labels import Labels, label
 BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
 # What the teacher answers for everyone, in pixels of its own input, and how sure it is.
 SAID = torch.tensor([[40.0, 20.0], [70.0, 60.0], [25.0, 66.0]])
+SPACE = torch.tensor([[0.1, -0.6, 0.05], [0.4, 0.2, -0.3], [-0.2, 0.3, 0.1]])
 SURE = torch.tensor([1.0, 0.8, 0.4])
 STUDENT = Heatmap((64, 64))
 
@@ -34,6 +35,7 @@ class Guest:
     size: tuple[int, int] = (96, 96)
     padding: float = 1.1
     licences: dict[str, str] = field(default_factory=dict)
+    spatial: bool = False
 
     def __post_init__(self):
         self.codec = Heatmap(self.size)
@@ -43,7 +45,7 @@ class Guest:
     def __call__(self, crops):
         xy, score = (t.expand(len(crops), *t.shape) for t in (SAID, SURE))
         maps = self.codec.encode(xy, torch.ones(len(crops), 3))[0] * score[..., None, None]
-        return Answer(xy, score, maps if self.with_maps else None)
+        return Answer(xy, score, maps if self.with_maps else None, SPACE.expand(len(crops), 3, 3) if self.spatial else None)
 
 
 @pytest.fixture
@@ -77,6 +79,24 @@ def test_answers_move_with_the_crop(people, tmp_path, flip, with_maps):
         xy, score = STUDENT.decode(maps)
         np.testing.assert_allclose(xy[0].numpy(), expected[order], atol=1.0)  # a quarter of a heatmap pixel
         np.testing.assert_allclose(score[0].numpy(), SURE.numpy()[order], atol=0.12)
+
+
+@pytest.mark.parametrize(("flip", "expected"), [(False, [-0.2, 0.4, -0.3]), (True, [-0.3, -0.2, 0.1])])
+def test_metres_turn_with_the_crop(people, tmp_path, flip, expected):
+    answers = stored(people, tmp_path / "labels", Guest(spatial=True))
+    # A quarter clockwise: what was right is down and what was down is left, whatever the zoom.
+    sample = answers.sample(1, Crop.from_box(people.boxes[1], (64, 64), 1.25, rotation=90, scale=1.4, flip=flip))
+    # Of the hand that is the left one now: (0.4, 0.2, -0.3) to (-0.2, 0.4, -0.3); mirrored, the other's (-0.2, 0.3, 0.1) to (-0.3, -0.2, 0.1), and x negated.
+    np.testing.assert_allclose(sample["answer_xyz"][1], np.multiply(expected, [-1, 1, 1]) if flip else expected, atol=1e-6)
+    np.testing.assert_allclose(sample["answer_xyz_weight"], SURE.numpy()[[0, 2, 1] if flip else [0, 1, 2]], atol=0.5 / 255 + 1e-6)
+    assert sample["answer_xyz"].dtype == sample["answer_xyz_weight"].dtype == np.float32
+    assert "answer_xyz" not in stored(people, tmp_path / "flat", Guest()).sample(1, Crop.from_box(people.boxes[1], (64, 64)))
+
+
+def test_metres_of_who_has_no_answer_weigh_nothing(people, tmp_path):
+    sample = stored(people, tmp_path / "labels", Guest(spatial=True), slice(0, 2)).sample(2, Crop.from_box(people.boxes[2], (64, 64)))
+    assert not sample["answer_xyz"].any()
+    assert not sample["answer_xyz_weight"].any()
 
 
 def test_who_has_no_answer_weighs_nothing(people, tmp_path):

@@ -7,6 +7,7 @@ writer in a process of its own.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pickle
 import signal
@@ -15,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 
 import cv2
@@ -29,9 +31,9 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.data.people import People
 from poseling.files import read_picture
 from poseling.geometry import Crop
-from poseling.skeleton import COCO17, LSP14, MPII16, Skeleton
+from poseling.skeleton import COCO17, LSP14, MOVNECT15, MPII16, Skeleton
 from poseling.teachers.base import Answer
-from poseling.teachers.labels import Labelled, Labels, digest, keys, label
+from poseling.teachers.labels import Labelled, Labels, digest, keys, label, metres
 from poseling.teachers.packing import quantise
 from poseling.teachers.shards import deal_of_environment, shard_of_environment, share
 from poseling.teachers.store import Manifest, Rows, Store
@@ -51,6 +53,7 @@ class Colours:
     map_size: tuple[int, int] | None = (8, 8)
     pixel: tuple[float, float] | None = CODEC.pixel
     sigma: float | None = CODEC.sigma
+    spatial: bool = False
     licences: dict[str, str] = field(default_factory=lambda: {"weights": "CC0"})
     log: Path | None = None
     delay: float = 0.0
@@ -69,7 +72,10 @@ class Colours:
                 file.write("".join(f"{c}\n" for c in colours))
         xy, score = (torch.from_numpy(np.stack(part)) for part in zip(*map(self.said, colours), strict=True))
         maps = None if self.map_size is None else CODEC.encode(xy, torch.ones_like(score))[0] * score[..., None, None]
-        return Answer(xy, score, maps)
+        return Answer(xy, score, maps, torch.from_numpy(np.stack([self.places(c) for c in colours])) if self.spatial else None)
+
+    def places(self, colour: int) -> np.ndarray:
+        return np.random.default_rng(100 + colour).normal(size=(len(self.skeleton), 3)).astype(np.float32)
 
 
 def points_only(**fields: object) -> Colours:
@@ -88,7 +94,7 @@ def crowd(folder: Path, count: int, first: int = 1) -> People:
 
 
 def same(a: Labels, b: Labels) -> bool:
-    fields = ("xy", "score", "maps", "map_score", "matrix")
+    fields = ("xy", "score", "maps", "map_score", "matrix", "xyz")
     return len(a) == len(b) and all(np.array_equal(getattr(a[i], f), getattr(b[i], f)) for i in range(len(a)) for f in fields)
 
 
@@ -121,6 +127,84 @@ def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
     assert same(pickle.loads(pickle.dumps(labels)), labels)
     with pytest.raises(IndexError):
         labels[7]
+
+
+@pytest.mark.parametrize("maps", [True, False])
+def test_metres_come_back_in_the_students_skeleton(url: str, tmp_path: Path, maps: bool) -> None:
+    teacher = Colours(spatial=True) if maps else points_only(spatial=True)
+    people = crowd(tmp_path / "p", 5)
+    label(teacher, people[:4], url, batch=3, part=3)
+    labels = Labels.open(url, people, MOVNECT15, teacher)
+    assert labels.manifest == Manifest.of(teacher, False, (1.0,))
+    for i in range(4):
+        xyz, got = teacher.places(i + 1), labels[i].xyz
+        assert got is not None
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got[MOVNECT15.index("left_wrist")], xyz[COCO17.index("left_wrist")])
+        # The pelvis is the middle of the hips, and COCO has neither neck nor head top.
+        np.testing.assert_allclose(got[MOVNECT15.index("pelvis")], (xyz[COCO17.index("left_hip")] + xyz[COCO17.index("right_hip")]) / 2, atol=1e-6)
+        assert not got[[MOVNECT15.index("neck"), MOVNECT15.index("head_top")]].any()
+    assert labels[4].xyz is not None
+    assert not labels[4].xyz.any()
+    assert same(pickle.loads(pickle.dumps(labels)), labels)
+    flat = replace(teacher, spatial=False)
+    label(flat, people, url)
+    assert Labels.open(f"{url}/{Manifest.of(flat, False, (1.0,)).folder}", people, MOVNECT15)[0].xyz is None
+
+
+def test_a_flip_and_a_zoom_of_metres_by_hand(tmp_path: Path) -> None:
+    people, teacher = crowd(tmp_path / "p", 1), points_only(spatial=True)
+    done = label(teacher, people, str(tmp_path / "s"), flip=True, scales=(1.0, 0.5))
+    answer, (_, score), xyz = Labels.open(done.store, people, COCO17)[0], teacher.said(1), teacher.places(1)
+    left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+    assert answer.xyz is not None
+    # A picture of one colour looks the same in the mirror and at any zoom; of the right wrist at x in the mirror it says that the left one is at -x.
+    wanted = (score[left] * xyz[left] + score[right] * xyz[right] * [-1, 1, 1]) / (score[left] + score[right])
+    np.testing.assert_allclose(answer.xyz[left], wanted, rtol=1e-5)
+
+
+def test_people_in_metres_by_hand(tmp_path: Path) -> None:
+    people, teacher = crowd(tmp_path / "p", 3), points_only(spatial=True)
+    label(teacher, people[:2], str(tmp_path / "s"))
+    labels, wrist, knee = Labels.open(str(tmp_path / "s"), people, MOVNECT15), LSP14.index("left_wrist"), LSP14.index("right_knee")
+    xy, score = teacher.said(1)
+    # The crop shows the picture 31 / 39 as large, (24.5, 18.5) in its middle, (15.5, 15.5). The box is 39 by 29 pixels.
+    places = (xy - 15.5) * 39 / 31 + [24.5, 18.5]
+    people.joints[0, wrist], people.visible[0, wrist] = places[COCO17.index("left_wrist")] + [3.0, -4.0], 2
+    people.joints[0, knee], people.visible[0, knee] = places[COCO17.index("right_knee")], 1
+    found = metres(labels, people, tau=0.2)
+    assert found.skeleton == MOVNECT15
+    assert found.camera is None
+    assert found.xyz is not None
+    assert found.trust is not None
+    xyz = teacher.places(1)
+    hips = (xyz[COCO17.index("left_hip")] + xyz[COCO17.index("right_hip")]) / 2
+    np.testing.assert_allclose(found.xyz[0, MOVNECT15.index("left_wrist")], xyz[COCO17.index("left_wrist")] - hips + [0, 0, 5], atol=1e-5)
+    np.testing.assert_allclose(found.xyz[0, MOVNECT15.index("pelvis")], [0, 0, 5], atol=1e-6)
+    trust = {name: found.trust[0, MOVNECT15.index(name)] for name in ("left_wrist", "right_knee", "left_knee")}
+    assert trust["left_wrist"] == pytest.approx(score[COCO17.index("left_wrist")] * np.exp(-25 / (2 * 0.04 * 39 * 29)), abs=0.003)
+    assert trust["right_knee"] == pytest.approx(score[COCO17.index("right_knee")], abs=0.003)  # where its label is
+    assert trust["left_knee"] == pytest.approx(score[COCO17.index("left_knee")], abs=0.003)  # without a label
+    unknown = [MOVNECT15.index("neck"), MOVNECT15.index("head_top")]
+    for nothing in (found.xyz[:, unknown], found.trust[:, unknown], found.xyz[2], found.trust[2]):
+        assert not nothing.any()
+    assert (found.xyz[:2].any(-1).sum(-1) == 13).all()
+    np.testing.assert_array_equal(found.joints, people.to(MOVNECT15).joints)
+
+
+def test_metres_that_nobody_said_are_refused(tmp_path: Path) -> None:
+    people = crowd(tmp_path / "p", 2)
+    flat, deep = (label(teacher, people, str(tmp_path / "s")).store for teacher in (points_only(), points_only(spatial=True)))
+    with pytest.raises(ValueError, match="the teacher colours answers in the picture only"):
+        metres(Labels.open(flat, people, COCO17), people)
+    labels = Labels.open(deep, people, COCO17)
+    with pytest.raises(ValueError, match="opened for other people than those of crowd"):
+        metres(labels, people[:1])
+    with pytest.raises(ValueError, match="tau is 0"):
+        metres(labels, people, tau=0)
+    faces = Skeleton("face", ("nose", "left_eye", "right_eye"), (0, 0, 0))
+    with pytest.raises(ValueError, match="face has neither a pelvis nor two hips"):
+        metres(Labels.open(deep, people, faces), replace(people.to(COCO17), skeleton=COCO17).to(faces))
 
 
 def test_nobody_is_asked_twice(url: str, tmp_path: Path) -> None:
@@ -268,10 +352,23 @@ def test_other_views_and_other_crops_go_to_other_stores() -> None:
         Manifest.of(teacher, False, (1.0, 0.8)),
         Manifest.of(replace(teacher, digest="beef"), False, (1.0,)),
         Manifest.of(replace(teacher, padding=1.25), False, (1.0,)),
+        Manifest.of(replace(teacher, spatial=True), False, (1.0,)),
     ]
     assert len({m.folder for m in stores}) == len(stores)
     assert all(Manifest.from_json(m.to_json()) == m for m in stores)
     assert "/" not in Manifest.of(replace(teacher, name="usyd/vitpose base"), False, (1.0,)).folder
+
+
+def test_stores_of_answers_in_the_plane_keep_their_names_and_manifests() -> None:
+    """As they were made before there were others: the text of such a manifest, and the digest of its fields in their order."""
+    manifest = Manifest.of(Colours(), True, (1.0, 0.5))
+    skeleton = {"name": "coco17", "joints": COCO17.joints, "parents": COCO17.parents, "sigmas": COCO17.sigmas}
+    fields = {"teacher": "colours", "digest": "c0ffee", "skeleton": skeleton, "size": (32, 32), "padding": 1.0, "map_size": (8, 8)}
+    fields |= {"pixel": CODEC.pixel, "flip": True, "scales": (1.0, 0.5), "licences": {"weights": "CC0"}, "version": 1}
+    assert manifest.to_json() == json.dumps(fields, indent=1)
+    assert Manifest.from_json(json.dumps(fields)) == manifest
+    del fields["teacher"], fields["licences"]
+    assert manifest.folder == f"colours-{blake2b(json.dumps(fields).encode(), digest_size=6).hexdigest()}"
 
 
 def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path) -> None:
@@ -304,16 +401,17 @@ def test_foreign_and_damaged_files_are_named(tmp_path: Path) -> None:
         Labels.open(done.store, people, COCO17)
 
 
-@pytest.mark.parametrize("answer", ["xy", "score", "maps", "nan"])
+@pytest.mark.parametrize("answer", ["xy", "score", "maps", "nan", "xyz", "deep"])
 def test_a_teacher_that_breaks_its_promise_is_named(tmp_path: Path, answer: str) -> None:
     class Broken(Colours):
         def __call__(self, crops: Tensor) -> Answer:
             said = super().__call__(crops)
-            wrong = {"xy": said.xy[:, 1:], "score": said.score[:1], "maps": None, "nan": said.score * torch.nan}[answer]
-            return replace(said, **{"score" if answer == "nan" else answer: wrong})
+            wrong = {"xy": said.xy[:, 1:], "score": said.score[:1], "maps": None, "nan": said.score * torch.nan, "xyz": None}
+            wrong["deep"] = torch.full((2, 17, 3), torch.inf)
+            return replace(said, **{{"nan": "score", "deep": "xyz"}.get(answer, answer): wrong[answer]})
 
     with pytest.raises(ValueError, match=r"teacher colours answers \w+ (of shape|with NaN)"):
-        label(Broken(), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
+        label(Broken(spatial=answer in ("xyz", "deep")), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
 
 
 @pytest.mark.parametrize("arguments", [{"shard": (2, 2)}, {"scales": ()}, {"scales": (0.0,)}, {"batch": 0}, {"part": 0}])

@@ -1,4 +1,4 @@
-"""Networks that give bins or points as teachers: one way to ask, whatever the codec. (Those with heatmaps are in tests/evaluate/test_predict.py.)"""
+"""Networks that give bins, points or places in space as teachers: one way to ask, whatever the codec. (Those with heatmaps are in tests/evaluate/test_predict.py.)"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from poseling.codecs import Codec, Coordinates, Heatmap, SimCC
+from poseling.codecs import Codec, Coordinates, Heatmap, LocationMap, SimCC
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.network import NetworkTeacher
@@ -75,3 +75,30 @@ def test_heatmaps_still_tell_what_they_are():
     codec = Heatmap(SIZE, sigma=1.5, softmax=True)
     guest = NetworkTeacher(nn.Identity(), PoseSpec("by-hand", HANDS, codec.fields(), SIZE))
     assert (guest.map_size, guest.pixel, guest.sigma) == ((24, 32), codec.pixel, 1.5)
+
+
+class Places(nn.Module):
+    """Location maps that say the same everywhere: (0.1, 0.2, 0.3) of the left hand and (0.4, 0.5, 0.6) of the right, under heatmaps of the red and the blue light."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        maps = nn.functional.avg_pool2d(pictures[:, [0, 2]], 8)
+        places = torch.tensor([[0.1, 0.2, 0.3, 0, 0, 0], [0.4, 0.5, 0.6, 0, 0, 0]])[None, :, :, None, None].expand(len(maps), 2, 6, *maps.shape[2:])
+        return torch.cat([maps[:, :, None], places], 2)[:, None]
+
+
+def test_metres_are_averaged_over_views_and_raw_outputs_are_dropped():
+    guest = NetworkTeacher(Places(), PoseSpec("by-hand", HANDS, LocationMap(SIZE).fields(), SIZE, mean=(0, 0, 0), std=(1, 1, 1)))
+    assert guest.spatial
+    assert guest(torch.from_numpy(crops())).space is not None
+    one = ask(guest, crops()[:, None], False, (1.0,))
+    assert one.space is None
+    np.testing.assert_allclose(one.xyz, np.broadcast_to([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], (2, 2, 3)), atol=1e-6)
+    found = ask(guest, np.stack([crops(), crops(0.9)], 1), True, (1.0, 0.9))
+    assert found.maps is not None
+    # By hand from the four views' own scores: straight ones say it of the hand, mirrored ones of the other hand with x negated, at any zoom.
+    weight = [guest(torch.from_numpy(shown)).score.numpy() for shown in (crops(), crops(0.9))]
+    mirrored = [guest(torch.from_numpy(shown[:, :, ::-1].copy())).score.numpy()[:, ::-1] for shown in (crops(), crops(0.9))]
+    straight = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    other = np.array([[-0.4, 0.5, 0.6], [-0.1, 0.2, 0.3]])
+    a, b = sum(weight)[..., None], sum(mirrored)[..., None]
+    np.testing.assert_allclose(found.xyz, (a * straight + b * other) / (a + b), atol=1e-5)

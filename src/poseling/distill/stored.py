@@ -41,7 +41,8 @@ class Stored:
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
         """answer_xy (K, 2) in the crop's pixels, answer_weight (K,) the teacher's confidence, and where it gave heatmaps: answer_maps (K, h, w) uint8 as it
-        gave them, with answer_matrix (2, 3) from the student's heatmap pixels to theirs. Left and right are swapped where the crop mirrors.
+        gave them, with answer_matrix (2, 3) from the student's heatmap pixels to theirs. Where it knows depth also answer_xyz (K, 3), metres from the root as
+        the crop shows the person, with answer_xyz_weight (K,). Left and right are swapped where the crop mirrors.
         """
         answer = self.labels[person]
         order = self.labels.conversion.target.flip if crop.flipped else slice(None)
@@ -50,4 +51,6 @@ class Stored:
             sample["answer_weight"] = answer.map_score[order]
             sample["answer_maps"] = answer.maps[order]
             sample["answer_matrix"] = map_affine(answer, crop, self.codec.heatmap.pixel).astype(np.float32)
+        if answer.xyz is not None:
+            sample["answer_xyz"], sample["answer_xyz_weight"] = crop.turn(answer.xyz)[order], answer.score[order]
         return sample

@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from poseling.data.people import People
 from poseling.files import read_picture
-from poseling.geometry import Crop
+from poseling.geometry import Crop, person_size
 from poseling.skeleton import Conversion, Skeleton
 from poseling.teachers.base import Answer, Teacher
 from poseling.teachers.packing import pack, unpack
@@ -28,6 +28,7 @@ from poseling.teachers.views import ask
 
 Digests = Mapping[Path, bytes | None]  # of pictures' files; None for one that cannot be read
 PART, REMOTE_PART = 512, 4096  # people in a part: on a disk few are lost with a process, on object storage each part costs requests
+DISTANCE = 5.0  # metres from the camera at which `metres` puts a root
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class StoredAnswer:
     xy (K, 2) float32 in pixels of the teacher's input; `matrix` (2, 3) leads there from pixels of the picture. score (K,) float32 in 0..1, the weight of xy:
     0 where the teacher has no such joint, or the person no answer. maps (K, h, w) uint8 of which 255 is 1, each `pixel` input pixels wide and high, or None
     if the teacher only gives points. map_score (K,) is the weight of the maps: also 0 for a joint that is the middle of two, which has a point but no map.
+    xyz (K, 3) float32 in metres from the root in camera axes, weighed by `score` as xy is, or None if the teacher knows no depth.
     """
 
     xy: NDArray[np.float32]
@@ -56,6 +58,7 @@ class StoredAnswer:
     map_score: NDArray[np.float32]
     matrix: NDArray[np.float64]
     pixel: tuple[float, float] | None
+    xyz: NDArray[np.float32] | None = None
 
 
 def digest(
@@ -158,7 +161,7 @@ class Labels:
         self.boxes = people.boxes
         every = keys(people, digests)
         place: dict[Key, int] = {}
-        xy, score, packed = [], [], []
+        xy, score, packed, xyz = [], [], [], []
         count = len(self.manifest.skeleton)
         for found, table in store.read({key for key in every if key is not None}):
             place |= {key: len(place) + i for i, key in enumerate(found)}
@@ -166,12 +169,15 @@ class Labels:
             score.append(table["score"].combine_chunks().flatten().to_numpy().reshape(-1, count))
             maps = table["maps"].to_pylist()
             packed += [m or b"" for m in maps]
+            if self.manifest.spatial:
+                xyz.append(table["xyz"].combine_chunks().flatten().to_numpy().reshape(-1, count, 3))
         if not place:
             raise ValueError(
                 f"{self.url}: holds no answer to any of the {len(people)} people of {people.name}; ask the teacher with `poseling label` first"
             )
         self._row = np.array([-1 if key is None else place.get(key, -1) for key in every], np.int64)
         self._xy, self._score = np.concatenate(xy), np.concatenate(score)
+        self._xyz = np.concatenate(xyz) if xyz else None
         self._packed = np.frombuffer(b"".join(packed), np.uint8)
         self._ends = np.cumsum([0, *map(len, packed)])
         self.left_out: tuple[str, ...] = ()
@@ -214,8 +220,9 @@ class Labels:
         matrix = Crop.from_box(self.boxes[i], m.size, m.padding).matrix
         maps = None if m.map_size is None else np.zeros((count, m.map_size[1], m.map_size[0]), np.uint8)
         map_score = np.zeros(count, np.float32)
+        xyz = None if self._xyz is None else np.zeros((count, 3), np.float32)
         if row < 0:
-            return StoredAnswer(np.zeros((count, 2), np.float32), np.zeros(count, np.float32), maps, map_score, matrix, m.pixel)
+            return StoredAnswer(np.zeros((count, 2), np.float32), np.zeros(count, np.float32), maps, map_score, matrix, m.pixel, xyz)
         score = self._score[row].astype(np.float32) / 255
         if maps is not None and m.map_size is not None:
             packed = self._packed[self._ends[row] : self._ends[row + 1]]
@@ -226,7 +233,40 @@ class Labels:
             maps[self._mapped] = stored[self._maps[self._mapped]]
             map_score[self._mapped] = score[self._maps[self._mapped]]
         xy = self.conversion.joints(self._xy[row]).astype(np.float32)
-        return StoredAnswer(xy, self.conversion.weights(score), maps, map_score, matrix, m.pixel)
+        if self._xyz is not None:
+            xyz = self.conversion.joints(self._xyz[row]).astype(np.float32)
+        return StoredAnswer(xy, self.conversion.weights(score), maps, map_score, matrix, m.pixel, xyz)
+
+
+def metres(labels: Labels, people: People, tau: float = 0.1) -> People:
+    """The same people, in the skeleton of the `labels`, with `xyz` from the teacher's answers, and `trust` in each joint.
+
+    What a teacher says is from the root; the root is put at (0, 0, 5) metres. That distance is assumed: only differences between joints mean anything, and there
+    is no camera. Joints and people without an answer are unknown. Trust is the teacher's score, and where there is a label in the picture times
+    exp(-d^2 / (2 (tau size)^2)), d the distance of the teacher's joint from it and size the square root of the area of the person's box: who is wrong in the
+    picture is wrong in space. ValueError if the teacher knows no depth, if the answers are to other people, or for a skeleton without a root or a tau not above 0.
+    """
+    if not labels.manifest.spatial:
+        raise ValueError(
+            f"{labels.url}: the teacher {labels.manifest.teacher} answers in the picture only; metres need one that knows depth, such as BlazePose"
+        )
+    if not np.array_equal(labels.boxes, people.boxes):
+        raise ValueError(f"{labels.url}: opened for other people than those of {people.name}; open it for these")
+    if not tau > 0:
+        raise ValueError(f"tau is {tau}; it is how far a joint may be from its label, in parts of the person's size, above 0")
+    people = people.to(labels.conversion.target)
+    root = list(people.skeleton.root)
+    xyz, trust = np.zeros((*people.joints.shape[:2], 3), np.float32), np.zeros(people.joints.shape[:2], np.float32)
+    sizes = person_size(people.boxes)
+    for i in np.flatnonzero(labels.answered).tolist():
+        answer = labels[i]
+        assert answer.xyz is not None  # the manifest says so
+        known = labels.conversion.known
+        xyz[i, known] = (answer.xyz - answer.xyz[root].mean(0))[known] + np.array([0, 0, DISTANCE], np.float32)
+        away = np.linalg.norm(Crop(answer.matrix, labels.manifest.size).invert(answer.xy) - people.joints[i], axis=-1)
+        agreement = np.exp(-(away**2) / (2 * (tau * sizes[i]) ** 2))
+        trust[i] = answer.score * np.where(people.visible[i] > 0, agreement, 1)
+    return replace(people, xyz=xyz, trust=trust, camera=None)
 
 
 def _digest(picture: Path) -> bytes | None:
@@ -280,9 +320,11 @@ def _crops(people: People, todo: dict[Key, int], teacher: Teacher, scales: Seque
 def _rows(chosen: list[Key], answer: Answer) -> Rows:
     score = np.rint(np.clip(answer.score.numpy(), 0, 1) * 255).astype(np.uint8)
     maps = None if answer.maps is None else [pack(m) for m in answer.maps.numpy()]
-    return Rows(chosen, answer.xy.numpy().astype(np.float32), score, maps)
+    return Rows(chosen, answer.xy.numpy().astype(np.float32), score, maps, None if answer.xyz is None else answer.xyz.numpy().astype(np.float32))
 
 
 def _join(rows: list[Rows]) -> Rows:
     maps = [m for r in rows for m in r.maps or []]
-    return Rows([k for r in rows for k in r.keys], np.concatenate([r.xy for r in rows]), np.concatenate([r.score for r in rows]), maps or None)
+    xyz = [r.xyz for r in rows if r.xyz is not None]
+    xy, score = np.concatenate([r.xy for r in rows]), np.concatenate([r.score for r in rows])
+    return Rows([k for r in rows for k in r.keys], xy, score, maps or None, np.concatenate(xyz) if xyz else None)

@@ -1,7 +1,8 @@
 """A store on disk or on object storage: a manifest, and part files that are written once, whole, and never changed. docs/labels.md says why Parquet.
 
     URL/<teacher>-<digest>/manifest.json           whose answers these are, and to what views
-                           part-<unique>.parquet   key (16 bytes), xy (2 K floats), score (K bytes), maps (bytes of packing.pack, or null)
+                           part-<unique>.parquet   key (16 bytes), xy (2 K floats), score (K bytes), maps (bytes of packing.pack, or null);
+                                                   of a teacher who knows depth also xyz (3 K floats)
 
 Every writer adds parts of its own, so writers cannot get in each other's way. A part is there whole or not at all, so one that is killed leaves at most a
 temporary file that nobody reads. A store is the union of its parts; a person that two writers asked about counts once.
@@ -53,24 +54,30 @@ class Manifest:
     scales: tuple[float, ...]
     licences: dict[str, str]
     version: int = VERSION
+    spatial: bool = False
 
     @classmethod
     def of(cls, teacher: Teacher, flip: bool, scales: tuple[float, ...]) -> Manifest:
         """The manifest of this teacher's answers to these views."""
-        t = teacher
-        return cls(
-            t.name, t.digest, t.skeleton, t.size, float(t.padding), t.map_size, t.pixel, flip, tuple(float(s) for s in scales), dict(t.licences)
-        )
+        t, views = teacher, tuple(float(s) for s in scales)
+        return cls(t.name, t.digest, t.skeleton, t.size, float(t.padding), t.map_size, t.pixel, flip, views, dict(t.licences), spatial=t.spatial)
 
     @property
     def folder(self) -> str:
         """The store's name: the teacher's, and a digest of everything that its answers depend on."""
-        fields = {name: value for name, value in asdict(self).items() if name not in ("teacher", "licences")}
+        fields = {name: value for name, value in self._fields().items() if name not in ("teacher", "licences")}
         return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', self.teacher)}-{hashlib.blake2b(json.dumps(fields).encode(), digest_size=6).hexdigest()}"
 
     def to_json(self) -> str:
         """Readable JSON, the same from every writer."""
-        return json.dumps(asdict(self), indent=1)
+        return json.dumps(self._fields(), indent=1)
+
+    def _fields(self) -> dict[str, Any]:
+        """Without `spatial` where it is false: stores of answers in the plane keep the names and the bytes that they had before there were others."""
+        fields = asdict(self)
+        if not self.spatial:
+            del fields["spatial"]
+        return fields
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
@@ -91,12 +98,14 @@ class Manifest:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The answers of R people. keys (R); xy (R, K, 2) in pixels of the teacher's input; score (R, K), 255 is 1; maps (R) packed, or None."""
+    """The answers of R people. keys (R); xy (R, K, 2) in pixels of the teacher's input; score (R, K), 255 is 1; maps (R) packed, or None; xyz (R, K, 3) metres
+    from the root, or None."""
 
     keys: list[Key]
     xy: NDArray[np.float32]
     score: NDArray[np.uint8]
     maps: list[bytes] | None
+    xyz: NDArray[np.float32] | None = None
 
 
 class Store:
@@ -153,6 +162,8 @@ class Store:
             "score": pa.FixedSizeListArray.from_arrays(pa.array(rows.score.reshape(-1)), count),
             "maps": pa.nulls(len(rows.keys), pa.large_binary()) if rows.maps is None else pa.array(rows.maps, pa.large_binary()),
         }
+        if rows.xyz is not None:
+            columns["xyz"] = pa.FixedSizeListArray.from_arrays(pa.array(rows.xyz.reshape(-1)), 3 * count)
         buffer = BytesIO()
         pq.write_table(pa.table(columns), buffer, compression="zstd", use_dictionary=False, write_statistics=False)
         self._write(f"part-{uuid.uuid4().hex}.parquet", buffer.getvalue())
@@ -163,7 +174,7 @@ class Store:
             return {key for found in pool.map(self._keys, self._parts()) for key in found}
 
     def read(self, wanted: set[Key]) -> Iterator[tuple[list[Key], pa.Table]]:
-        """The rows of the wanted people, each once, part by part: keys, and a table of xy, score and maps."""
+        """The rows of the wanted people, each once, part by part: keys, and a table of xy, score, maps and, if the store has it, xyz."""
         missing = set(wanted)
         for part in self._parts():
             table = self._read(part)

@@ -20,8 +20,8 @@ from poseling.teachers.network import NetworkTeacher
 def ask(teacher: Teacher, crops: NDArray[np.uint8], flip: bool, scales: Sequence[float]) -> Answer:
     """The answer to canonical crops (B, S, H, W, 3) uint8 RGB, shown at S `scales`, on the CPU: the teacher's own to one view, the mean over several.
 
-    With `flip` the mirrored crops are views as well. Means of heatmaps are decoded again; points are weighed by their scores. ValueError if an answer has not
-    the shapes that the teacher promises, or numbers that are not finite.
+    With `flip` the mirrored crops are views as well. Means of heatmaps are decoded again; points and metres are weighed by their scores. A zoom changes pixels, not
+    metres. ValueError if an answer has not the shapes that the teacher promises, or numbers that are not finite.
     """
     answers, total = [], len(scales) * (2 if flip else 1)
     for view, scale in enumerate(scales):
@@ -32,12 +32,17 @@ def ask(teacher: Teacher, crops: NDArray[np.uint8], flip: bool, scales: Sequence
     if total == 1:
         return _cpu(answers[0])
     weight = torch.stack([a.score for a in answers])
-    score = weight.mean(0)
+    space = [a.xyz for a in answers if a.xyz is not None]
+    xyz = _mean(space, weight) if space else None
     if any(a.maps is None for a in answers):
-        xy = (torch.stack([a.xy for a in answers]) * weight[..., None]).sum(0) / weight.sum(0).clamp(min=1e-6)[..., None]
-        return _cpu(Answer(xy, score))
+        return _cpu(Answer(_mean([a.xy for a in answers], weight), weight.mean(0), xyz=xyz))
     maps = torch.stack([a.maps for a in answers if a.maps is not None]).mean(0)
-    return _cpu(Answer(*_decode(teacher, maps), maps))
+    return _cpu(Answer(*_decode(teacher, maps), maps, xyz))
+
+
+def _mean(points: Sequence[Tensor], weight: Tensor) -> Tensor:
+    """Of V answers (B, K, D) with weights (V, B, K)."""
+    return (torch.stack(list(points)) * weight[..., None]).sum(0) / weight.sum(0).clamp(min=1e-6)[..., None]
 
 
 def _decode(teacher: Teacher, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,13 +64,15 @@ def _canonical(teacher: Teacher, answer: Answer, scale: float, mirrored: bool) -
         view = compose(np.array([[-1.0, 0, width - 1], [0, 1, 0]]), view)
     back = answer.xy.new_tensor(Crop(view, teacher.size).inverse)
     xy = answer.xy @ back[:, :2].T + back[:, 2]
-    maps, swap = answer.maps, torch.from_numpy(teacher.skeleton.flip)
+    maps, xyz, swap = answer.maps, answer.xyz, torch.from_numpy(teacher.skeleton.flip)
     if maps is not None:
         pixel = np.array([*_pixel(teacher), 1.0])
         maps = warp_maps(maps, maps.new_tensor(view * pixel / pixel[:2, None]).expand(len(maps), 2, 3), (maps.shape[-1], maps.shape[-2]))
     if not mirrored:
-        return Answer(xy, answer.score, maps)
-    return Answer(xy[:, swap], answer.score[:, swap], None if maps is None else maps[:, swap])
+        return Answer(xy, answer.score, maps, xyz)
+    if xyz is not None:
+        xyz = (xyz * xyz.new_tensor([-1, 1, 1]))[:, swap]
+    return Answer(xy[:, swap], answer.score[:, swap], None if maps is None else maps[:, swap], xyz)
 
 
 def _pixel(teacher: Teacher) -> tuple[float, float]:
@@ -80,6 +87,8 @@ def _checked(teacher: Teacher, answer: Answer, people: int) -> Answer:
     expected: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {"xy": (answer.xy, (people, count, 2)), "score": (answer.score, (people, count))}
     if size is not None or answer.maps is not None:
         expected["maps"] = (answer.maps, (people, count, *_reversed(size)))
+    if teacher.spatial or answer.xyz is not None:
+        expected["xyz"] = (answer.xyz, (people, count, 3) if teacher.spatial else ())
     for name, (got, shape) in expected.items():
         if got is None or got.shape != shape:
             raise ValueError(f"teacher {teacher.name} answers {name} of shape {None if got is None else tuple(got.shape)}, but promises {shape}")
@@ -93,4 +102,5 @@ def _reversed(size: Size | None) -> tuple[int, ...]:
 
 
 def _cpu(answer: Answer) -> Answer:
-    return Answer(answer.xy.float().cpu(), answer.score.float().cpu(), None if answer.maps is None else answer.maps.float().cpu())
+    """Without the raw outputs, which only a student's loss needs."""
+    return Answer(*(None if part is None else part.float().cpu() for part in (answer.xy, answer.score, answer.maps, answer.xyz)))  # type: ignore[arg-type]
