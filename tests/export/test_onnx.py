@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from poseling.codecs import Codec, Coordinates, SimCC, codec
+from poseling.codecs import Codec, Coordinates, LocationMap, SimCC, SimCC3D, codec, read
 from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.picture import normalise
 from poseling.export import onnx as exporting
@@ -292,3 +292,70 @@ def test_other_codecs_export_alike(how: Codec, network: type[nn.Module], tmp_pat
     spec = PoseSpec.from_json({e.key: e.value for e in onnx.load(path.with_suffix(".onnx")).metadata_props}[KEY])
     assert codec(spec.codec) == how
     assert Network(path.with_suffix(".onnx")).spec == spec
+
+
+class Bins(Sums):
+    """The same, and in space the sums over rows again, stretched over 150 bins three times."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        bins = super().forward(pictures)[:, 0]
+        space = nn.functional.interpolate(bins[..., : 2 * TALL[0]], 150, mode="linear")
+        return torch.cat([bins, space, space.flip(-1), space.roll(40, -1)], -1)[:, None]
+
+
+class Locations(Pool):
+    """(B, 3, 256, 192) to fourteen mixtures of the colours at stride 8, and six fields under each that differ from place to place."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        maps = nn.functional.avg_pool2d(nn.functional.conv2d(pictures, self.mixture), 8)
+        fields = torch.linspace(-1, 1, maps.shape[-1])[None, None] * torch.linspace(-1, 1, maps.shape[-2])[:, None] + 0.1 * maps.unsqueeze(2)
+        return torch.cat([maps.unsqueeze(2), fields.expand(-1, -1, 6, -1, -1)], 2)[:, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "network"), [(SimCC3D(TALL), Bins), (LocationMap(TALL), Locations)], ids=["simcc3d", "location_map"])
+def test_a_codec_for_space_exports_metres_too(how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(zoo.MODELS, "stub", lambda variant, joints, size: network(joints))
+    path = tmp_path / "stub.safetensors"
+    checkpoint.save(path, network(14), replace(SPEC, model="stub-", codec=how.fields(), size=TALL))
+    with pytest.raises(ValueError, match=r"stub-: --raw gives heatmaps.*export it without --raw"):
+        export(path, path.with_suffix(".onnx"), raw=True)
+    assert not path.with_suffix(".onnx").exists()
+    found = export(path, path.with_suffix(".onnx"))
+    assert found.compared > 300
+    assert found.max_mm is not None
+    assert found.max_mm < 0.1
+    for batch in (1, 5):
+        crops = parity.synthetic(TALL, batch, seed=7)
+        said = run(path.with_suffix(".onnx"), crops)
+        trained, spec = checkpoint.load(path)
+        with torch.no_grad():
+            expected = read(how, trained(normalise(torch.from_numpy(crops), spec))[:, -1])
+        assert list(said) == ["xy", "score", "xyz"]
+        for part, wanted, most in zip(said.values(), expected, (0.01, 1e-4, 1e-4), strict=True):
+            assert part.shape == wanted.shape
+            np.testing.assert_allclose(part, wanted.numpy(), atol=most)
+    assert np.ptp(said["xyz"], 0).max() > 0.1  # and there is something to compare
+    spec = PoseSpec.from_json({e.key: e.value for e in onnx.load(path.with_suffix(".onnx")).metadata_props}[KEY])
+    assert spec.outputs == ("xy", "score", "xyz")
+    assert codec(spec.codec) == how
+    assert Network(path.with_suffix(".onnx")).spec == spec
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [zoo.smallest("movnect-medium"), zoo.smallest("simcc3d-mobilenetv2")])
+def test_networks_in_space_export(name: str):
+    torch.manual_seed(0)
+    size = (64, 64)
+    how = codec({"name": zoo.codec_of(name), "size": size})
+    deployed = Deployed(zoo.build(name, 14, size), replace(SPEC, model=name, codec=how.fields(), size=size)).eval()
+    model = onnxruntime.InferenceSession(exporting.graph(deployed).SerializeToString())
+    for count in (1, 3):  # two were exported
+        crops = np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3), np.uint8)
+        with torch.no_grad():
+            expected = deployed(torch.from_numpy(crops))
+        found = model.run(None, {"crops": crops})
+        assert [part.shape for part in found] == [(count, 14, 2), (count, 14), (count, 14, 3)]
+        near = np.abs(found[0] - expected[0].numpy()).max(-1) < 0.05  # a random network's maps may have equal peaks
+        assert near.mean() > 0.9
+        np.testing.assert_allclose(found[2][near], expected[2].numpy()[near], atol=1e-3)
