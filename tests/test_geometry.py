@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
-from poseling.geometry import Crop, affine, compose, joints_box, person_size
+from poseling.geometry import Crop, affine, compose, joints_box, person_size, quaternion, quaternion_matrix, rotation_matrix, rotation_vector
 
 sizes = st.tuples(st.integers(16, 300), st.integers(16, 300))
 places, extents = st.floats(-500, 500), st.floats(4, 800)
@@ -162,3 +163,25 @@ def test_joints_box():
 
 def test_a_persons_size_is_the_root_of_the_area():
     np.testing.assert_allclose(person_size(np.array([[10, 20, 19, 36], [5, 5, 5, 30]], np.float32)), [12, 5])  # no box is narrower than a pixel
+
+
+turns = st.tuples(*[st.floats(-7, 7)] * 3).map(np.array)
+
+
+@given(turns)
+def test_quaternions_are_scipys(vector):
+    """Up to the sign, which is w's; scipy has w last."""
+    matrix = Rotation.from_rotvec(vector).as_matrix()
+    found, theirs = quaternion(matrix), Rotation.from_matrix(matrix).as_quat()[[3, 0, 1, 2]]
+    assert found[0] >= 0
+    np.testing.assert_allclose(found, theirs * np.sign(found @ theirs), atol=1e-9)
+    np.testing.assert_allclose(quaternion_matrix(-3 * found), matrix, atol=1e-9)  # neither sign nor length matter
+    np.testing.assert_allclose(rotation_matrix(rotation_vector(matrix)), matrix, atol=1e-9)
+
+
+def test_quaternions_of_half_turns():
+    """Where w is 0, and the usual formula from the trace divides by it."""
+    matrices = np.array([np.diag([1.0, -1, -1]), np.diag([-1.0, 1, -1]), np.diag([-1.0, -1, 1]), [[0, 1, 0], [1, 0, 0], [0, 0, -1]]])
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(quaternion(matrices), [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, half, half, 0]], atol=1e-12)
+    np.testing.assert_allclose(quaternion_matrix(quaternion(matrices)), matrices, atol=1e-12)

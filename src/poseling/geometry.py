@@ -154,19 +154,10 @@ def rotation_vector(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     >>> rotation_vector(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])).round(6).tolist()
     [0.0, 0.0, 1.570796]
     """
-    m = np.asarray(matrix, np.float64)
-    a, b, c = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    x, y, z = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    xy, yz, zx = m[..., 0, 1] + m[..., 1, 0], m[..., 1, 2] + m[..., 2, 1], m[..., 2, 0] + m[..., 0, 2]
-    # The quaternion times 4w, 4x, 4y and 4z, as in Shepperd, "Quaternion from rotation matrix" (1978): the longest of the four is exact enough.
-    rows = [[1 + a + b + c, x, y, z], [x, 1 + a - b - c, xy, zx], [y, xy, 1 - a + b - c, yz], [z, zx, yz, 1 - a - b + c]]
-    four = np.stack([np.stack(row, -1) for row in rows], -2)
-    best = np.argmax(np.linalg.norm(four, axis=-1), axis=-1)[..., None, None]
-    quaternion = np.take_along_axis(four, best, -2)[..., 0, :]
-    quaternion = quaternion * np.where(quaternion[..., :1] < 0, -1, 1)
-    sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
-    angle = 2 * np.arctan2(sine, quaternion[..., :1])
-    return np.asarray(quaternion[..., 1:] * np.divide(angle, sine, out=np.zeros_like(sine), where=sine > 0))
+    turn = quaternion(matrix)
+    sine = np.linalg.norm(turn[..., 1:], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, turn[..., :1])
+    return np.asarray(turn[..., 1:] * np.divide(angle, sine, out=np.zeros_like(sine), where=sine > 0))
 
 
 def project(xyz: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -195,3 +186,42 @@ def project_distorted(
     squared = (flat**2).sum(-1, keepdims=True)
     scale = 1 + squared * (radial[0] + squared * (radial[1] + squared * radial[2])) + flat @ tangential[::-1, None]
     return ((flat * scale + squared * tangential[::-1]) * lens[:2] + lens[2:]).astype(np.float32)
+
+
+def quaternion(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(..., 3, 3) rotation matrices to (..., 4) unit quaternions in the order w x y z, w at least 0.
+
+    >>> quaternion(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])).round(6).tolist()
+    [0.707107, 0.0, 0.0, 0.707107]
+    """
+    m = np.asarray(matrix, np.float64)
+    # The quaternion times 4w, 4x, 4y and 4z, as in Shepperd, "Quaternion from rotation matrix" (1978): the longest of the four is exact enough.
+    four = (m.reshape(*m.shape[:-2], 9) @ _SHEPPERD).reshape(*m.shape[:-2], 4, 4) + np.eye(4)
+    longest = np.argmax(four.diagonal(axis1=-2, axis2=-1), axis=-1)[..., None, None]
+    turn = np.take_along_axis(four, longest, -2)[..., 0, :]
+    size = np.sqrt(np.square(turn).sum(-1, keepdims=True))
+    return np.asarray(turn / np.where(turn[..., :1] < 0, -size, size))
+
+
+_shepperd = np.zeros((3, 3, 4, 4))  # what an entry of the matrix adds to 4 q_a q_b, for a, b of w x y z; where a is b there is 1 besides
+for _i, _j, _k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+    _shepperd[_i, _i, range(4), range(4)] = [1, *(1 if axis == _i else -1 for axis in range(3))]
+    _shepperd[_k, _j, [0, _i + 1], [_i + 1, 0]], _shepperd[_j, _k, [0, _i + 1], [_i + 1, 0]] = 1, -1
+    _shepperd[[_j, _k], [_k, _j], _j + 1, _k + 1] = _shepperd[[_j, _k], [_k, _j], _k + 1, _j + 1] = 1
+_SHEPPERD = _shepperd.reshape(9, 16)
+
+
+def quaternion_matrix(turn: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(..., 4) quaternions w x y z of any length but zero to (..., 3, 3) rotation matrices.
+
+    >>> quaternion_matrix(np.array([1.0, 0, 0, 1])).round(6).tolist()
+    [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    q = np.asarray(turn, np.float64)
+    w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)

@@ -1,0 +1,350 @@
+"""A body fitted to what a network says of one person, frame by frame: bones of constant length, joints within their limits, a place before the camera.
+
+The energy is VNect's (Mehta et al., SIGGRAPH 2017), with its weights: E = 1 E_IK + 44 E_proj + 0.07 E_smooth + 0.11 E_depth. Here P are the body's points in camera axes, d is its
+pelvis, and every joint's terms of the first two weigh its score:
+
+- E_IK = |(P - d) - xyz|^2, in metres;
+- E_proj = |project(P) - xy|^2, in pixels over the focal length. Then 44 says that a picture's error counts as much as one of the same size in metres at 6.6 m, and at 3 m nearly
+  five times: networks see better across the picture than into it. In pixels it would drown all else;
+- E_smooth = |acceleration of P|^2, E_depth = (velocity of P along z)^2, in metres and frames of 1/30 s, so that the weights hold at any rate.
+
+Two small terms of our own settle what the others leave open. `STILL` keeps turns where they were in the frame before: a limb that is not seen, the twist of a straight one.
+`REST` bends the hips before the spine, since the pelvis' pitch cannot be told from three points on a line, and twists a limb before its hinge gives to a side.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.geometry import quaternion
+from poseling.runtime.kinematics import BONES, FREE, HIGH, JOINTS, LENGTH_OF, LOW, SHARES, TURNS, Body, closed_form, measure, stature
+from poseling.runtime.position import position
+from poseling.skeleton import MIDDLES, MOVNECT15, Skeleton
+
+Array = NDArray[np.float64]
+
+IK, PROJECTION, SMOOTH, DEPTH = 1.0, 44.0, 0.07, 0.11
+STILL = 1e-3  # metres squared for a radian squared
+REST = {"spine": (1e-3, 0, 0), "knee": (0, 0, 1e-3), "elbow": (0, 0, 1e-3)}  # likewise, about x, y and z
+FRAME = 1 / 30  # seconds
+PAUSE = 0.5  # seconds without a frame after which velocities are forgotten
+SURE = 0.3  # score from which a joint's bones are measured
+MEASURED = 90  # times after which a bone's length is settled: three seconds
+FAR = 3.0  # metres from the root beyond which an answer is no joint's
+NEAREST, FARTHEST, AWAY = (
+    0.2,
+    100.0,
+    4.0,
+)  # metres before the camera: nothing is projected from nearer, none starts farther; where who is not seen starts
+STEPS, FIRST_STEPS = 3, 12  # of Levenberg and Marquardt, in a frame and in the first one
+TALL = 1.7  # metres, of whom nothing is known
+_FACING = np.diag([1.0, -1.0, -1.0])  # upright, towards the camera
+_FREE_LOW, _FREE_HIGH = LOW.ravel()[FREE], HIGH.ravel()[FREE]
+BENDS = (
+    0.0,
+    0.8,
+    1.4,
+    -0.5,
+)  # radians that the spine may be bent forward in a first frame: from each, hips that are bent far come to another minimum
+_BENT = np.array([[joint == "spine", 0, 0] for joint in TURNS], np.float64)
+_PULL = STILL + np.array([REST.get(TURNS[f // 3].split("_")[-1], (0, 0, 0))[f % 3] for f in FREE])
+_SHARES = np.array([SHARES[bone] for bone in BONES])
+_PELVIS = MOVNECT15.index("pelvis")
+_POINTS, _UNKNOWNS = len(MOVNECT15), 3 + len(FREE) + 3  # the pelvis' turn, the joints' turns, the place
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """One person's body in one frame.
+
+    xyz (15, 3) the joints of `MOVNECT15`, metres from the pelvis, in camera axes; root (3,) the pelvis in camera axes in metres, None without a camera; rotations (13, 4)
+    quaternions w x y z of `joints` relative to their parents, as `kinematics` says; lengths (8,) in metres of `kinematics.BONES`.
+    """
+
+    xyz: Array
+    root: Array | None
+    rotations: Array
+    lengths: Array
+    joints: tuple[str, ...] = JOINTS
+    skeleton: Skeleton = MOVNECT15
+
+
+class Lengths:
+    """The bones' lengths (8,), learnt from frame to frame: each the median of its first `MEASURED` sure measurements, left and right together, and then settled.
+
+    A bone that was never seen has its usual share (`kinematics.SHARES`) of the size that the others tell. `given` lengths (8,) in metres stay as they are.
+    """
+
+    def __init__(self, height: float | None = None, given: NDArray[np.floating] | None = None):
+        self._height = height
+        self._given = None if given is None else np.asarray(given, np.float64)
+        self._seen = np.full((len(BONES), MEASURED), np.nan)
+        self._count = np.zeros(len(BONES), int)
+        self._network = TALL * _SHARES
+        self.scale, self.metres = 1.0, self._network
+        self._settle()
+
+    def update(self, xyz: Array, known: NDArray[np.bool_]) -> None:
+        """Measure xyz (15, 3) where the joints are `known` (15,) surely."""
+        if (self._count == MEASURED).all():
+            return
+        bones = measure(xyz, known)
+        found = np.isfinite(bones)
+        count = np.bincount(LENGTH_OF[found], minlength=len(BONES))
+        mean = np.bincount(LENGTH_OF[found], bones[found], len(BONES)) / np.maximum(count, 1)
+        new = np.flatnonzero((mean > 0) & (self._count < MEASURED))
+        if not len(new):
+            return
+        self._seen[new, self._count[new]] = mean[new]
+        self._count[new] += 1
+        ordered = np.sort(self._seen, 1)  # NaN comes last
+        rows = np.arange(len(BONES))
+        median = (ordered[rows, np.maximum(self._count - 1, 0) // 2] + ordered[rows, self._count // 2]) / 2
+        seen = self._count > 0
+        size = np.median((median / _SHARES)[seen])
+        self._network = np.where(seen, median, size * _SHARES)
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._given is not None:
+            self.metres = self._given
+        elif self._height is not None:
+            self.metres = self._network * (self._height / stature(self._network))
+        else:
+            self.metres = self._network
+        self.scale = stature(self.metres) / stature(self._network)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is asked of a body in one frame, and the roots of the weights with which it is: the energy is the sum of squares of `residuals`.
+
+    xyz (15, 3) metres from the pelvis and xy (15, 2) in focal lengths from the principal point, with weights (15, 1); path (15, 3) where the frames before lead each point, with
+    weights (15, 3); turns (29,) of the frame before, from which `STILL` holds.
+    """
+
+    xyz: Array
+    xyz_weight: Array
+    xy: Array
+    xy_weight: Array
+    path: Array
+    path_weight: Array
+    turns: Array
+
+    def residuals(self, body: Body, place: Array) -> Array:
+        """(149,) for a body with its pelvis at place (3,) in camera axes."""
+        points = body.points + place
+        picture = points[:, :2] / np.maximum(points[:, 2:], NEAREST)
+        turns = body.turns.ravel()[FREE]
+        parts = (
+            (body.points - self.xyz) * self.xyz_weight,
+            (picture - self.xy) * self.xy_weight,
+            (points - self.path) * self.path_weight,
+            _PULL_ROOT * (turns - self.turns * _HELD),
+        )
+        return np.concatenate([part.ravel() for part in parts])
+
+    def energy(self, body: Body, place: Array) -> float:
+        residuals = self.residuals(body, place)
+        return float(residuals @ residuals)
+
+    def jacobian(self, body: Body, place: Array) -> Array:
+        """(35, 149) the residuals' change with the pelvis' turn, the joints' turns and the place."""
+        moves = np.zeros((_UNKNOWNS, _POINTS, 3))
+        moves[:-3] = body.jacobian()
+        out = np.zeros((_UNKNOWNS, len(_PULL) + 8 * _POINTS))
+        blocks = out[:, : 8 * _POINTS]
+        blocks[:, : 3 * _POINTS] = (moves * self.xyz_weight).reshape(_UNKNOWNS, -1)
+        moves[-3:] = _EYE
+        points = body.points + place
+        depth = np.maximum(points[:, 2:], NEAREST)
+        picture = points[:, :2] / depth
+        across = moves[..., :2] - picture * moves[..., 2:] * (points[:, 2:] > NEAREST)
+        blocks[:, 3 * _POINTS : 5 * _POINTS] = (across * (self.xy_weight / depth)).reshape(_UNKNOWNS, -1)
+        blocks[:, 5 * _POINTS :] = (moves * self.path_weight).reshape(_UNKNOWNS, -1)
+        out[_TURN_ROWS, _TURN_COLUMNS] = _PULL_ROOT
+        return out
+
+
+_EYE = np.eye(3)[:, None]
+_PULL_ROOT = np.sqrt(_PULL)
+_HELD = STILL / _PULL  # two squares that pull one turn, to where it was and to zero, are one that pulls it between
+_TURN_ROWS, _TURN_COLUMNS = 3 + np.arange(len(FREE)), 8 * _POINTS + np.arange(len(FREE))
+
+
+def minimise(body: Body, place: Array, evidence: Evidence, lengths: Array, steps: int, placed: bool = True) -> tuple[Body, Array]:
+    """The body and place with the least energy near these: `steps` of Levenberg and Marquardt, with the turns' limits as an active set.
+
+    A turn at its limit that the energy would push beyond it does not take part in a step, and a step ends at the limits. Without `placed` the place stays.
+    """
+    residuals = evidence.residuals(body, place)
+    energy = residuals @ residuals
+    damping = 1e-4
+    for _ in range(steps):
+        jacobian = evidence.jacobian(body, place)
+        normal, gradient = jacobian @ jacobian.T, jacobian @ residuals
+        turns, slope = body.turns.ravel()[FREE], gradient[3:-3]
+        moving = np.full(_UNKNOWNS, placed)
+        moving[:3] = True
+        moving[3:-3] = np.where(slope > 0, turns > _FREE_LOW, turns < _FREE_HIGH)
+        normal *= np.outer(moving, moving)
+        normal[_DIAGONAL] += np.where(moving, damping, 1.0)
+        step = np.linalg.solve(normal, -gradient * moving)
+        new_body, new_place = body.moved(step[:-3], lengths), place + step[-3:]
+        new_residuals = evidence.residuals(new_body, new_place)
+        new_energy = new_residuals @ new_residuals
+        if not new_energy < energy:
+            damping *= 30
+            continue
+        done = energy - new_energy < 1e-4 * energy
+        body, place, residuals, energy = new_body, new_place, new_residuals, new_energy
+        damping = max(damping / 10, 1e-7)
+        if done:
+            break
+    return body, place
+
+
+_DIAGONAL = np.diag_indices(_UNKNOWNS)
+
+
+class Fitter:
+    """Fits one person's body, frame after frame; one for each person.
+
+    `skeleton` is that of the answers: its joints are taken over to `MOVNECT15` by name, the middle of the shoulders for a neck that it lacks, and what it has not weighs nothing. ValueError if
+    they have none in common. `height` in metres makes the body as tall as that when it stands (`kinematics.stature`); without it the body has the network's size. Lengths
+    change while they are learnt (see `Lengths`); `lengths` (8,) from a first pass over a file keep them the same from its first frame.
+    """
+
+    def __init__(self, skeleton: Skeleton, height: float | None = None, lengths: NDArray[np.floating] | None = None):
+        if height is not None and not 0.3 < height < 3:
+            raise ValueError(f"a height of {height:g} is no person's; give it in metres")
+        if lengths is not None and (np.shape(lengths) != (len(BONES),) or not (np.asarray(lengths) > 0).all()):
+            raise ValueError(f"lengths are {len(BONES)} metres above 0, of {', '.join(BONES)}; got {lengths}")
+        self._joints = len(skeleton)
+        self._first, self._second, self._has = _sources(skeleton)
+        self._height, self._given = height, lengths
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the person: after a cut, or when it is another one."""
+        self._lengths = Lengths(self._height, self._given)
+        self._body: Body | None = None
+        self._place: Array | None = None
+        self._past: deque[tuple[float, Array]] = deque(maxlen=2)
+
+    @property
+    def lengths(self) -> Array:
+        """(8,) the bones' lengths in metres, as far as they are known."""
+        return self._lengths.metres
+
+    def fit(
+        self, xyz: NDArray[np.floating], xy: NDArray[np.floating], score: NDArray[np.floating], camera: NDArray[np.floating] | None, seconds: float
+    ) -> Fitted:
+        """The body in a frame: xyz (K, 3) metres from the root, xy (K, 2) pixels, score (K,), camera fx fy cx cy or None, and the frame's time.
+
+        A joint whose score is 0 or whose numbers are not finite has no say; what nobody sees keeps its turns. Without a camera there is no E_proj and no E_depth, and no root.
+        ValueError for shapes that do not fit or a camera without focal lengths.
+        """
+        lens = _lens(camera)
+        xyz, xyz_weight, xy, xy_weight = self._taken(xyz, xy, score, lens)
+        self._lengths.update(xyz, xyz_weight > np.sqrt(SURE * IK))
+        lengths = self._lengths.metres
+        xyz = xyz * self._lengths.scale
+
+        if self._past and (not 0 < seconds - self._past[-1][0] <= PAUSE or (lens is None) != (self._place is None)):
+            self._past.clear()
+        known = xyz_weight > 0
+        path, path_weight = self._led(seconds, lens is not None, known | (xy_weight > 0))
+        if self._body is None:
+            postures = [(_FACING, bend * _BENT) for bend in BENDS]
+            bodies = [Body.turned(*closed_form(xyz, known, *posture), lengths) for posture in postures]
+        else:
+            old = self._body.root, self._body.turns
+            bodies = [Body.turned(*old, lengths), Body.turned(*closed_form(xyz, known, *old), lengths)]
+        held = bodies[0].turns.ravel()[FREE]
+        evidence = Evidence(xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, held)
+        starts = [(body, self._start(body, evidence, lens is not None)) for body in bodies]
+        if self._body is None:
+            starts = [minimise(body, place, evidence, lengths, FIRST_STEPS, lens is not None) for body, place in starts]
+            body, place = min(starts, key=lambda start: evidence.energy(*start))
+        else:
+            body, place = min(starts, key=lambda start: evidence.energy(*start))
+            body, place = minimise(body, place, evidence, lengths, STEPS, lens is not None)
+        self._body, self._place = body, place if lens is not None else None
+        self._past.append((seconds, body.points + place))
+        return Fitted(body.points, self._place, quaternion(body.local), lengths)
+
+    def _start(self, body: Body, evidence: Evidence, seen: bool) -> Array:
+        """(3,) where a body is looked for first: where the person was, else where its joints are seen."""
+        if not seen:
+            return np.zeros(3)
+        if self._place is not None:
+            return self._place
+        place = position(body.points, evidence.xy, evidence.xy_weight[:, 0] ** 2, np.array([1.0, 1.0, 0.0, 0.0]))
+        return place if NEAREST < place[2] < FARTHEST else np.array([0.0, 0.0, AWAY])  # of NaN, too
+
+    def _taken(
+        self, xyz: NDArray[np.floating], xy: NDArray[np.floating], score: NDArray[np.floating], lens: Array | None
+    ) -> tuple[Array, Array, Array, Array]:
+        """xyz (15, 3), the roots of its weights (15,), normalised xy (15, 2), the roots of its weights (15,); zero where unknown."""
+        for name, array, shape in (("xyz", xyz, (3,)), ("xy", xy, (2,)), ("score", score, ())):
+            if np.shape(array) != (self._joints, *shape):
+                raise ValueError(
+                    f"{name} has shape {np.shape(array)}, but the skeleton of this Fitter has {self._joints} joints: expected {(self._joints, *shape)}"
+                )
+        xyz, xy, score = (np.asarray(array, np.float64) for array in (xyz, xy, score))
+        if lens is not None:
+            xy = (xy - lens[2:]) / lens[:2]
+        sure = np.where(score > 0, np.minimum(score, 1), 0)  # of NaN, 0
+        # NaN compares as false, so these are finite.
+        space, picture = sure * (np.abs(xyz).max(1) < FAR), sure * (np.abs(xy).max(1) < 10 if lens is not None else 0)
+        xyz, xy = np.where(space[:, None] > 0, xyz, 0), np.where(picture[:, None] > 0, xy, 0)
+        one, two = self._first, self._second
+        space, picture = (self._has * np.minimum(weight[one], weight[two]) for weight in (space, picture))
+        return (xyz[one] + xyz[two]) / 2, np.sqrt(IK * space), (xy[one] + xy[two]) / 2, np.sqrt(PROJECTION * picture)
+
+    def _led(self, seconds: float, deep: bool, seen: NDArray[np.bool_]) -> tuple[Array, Array]:
+        """(15, 3) where the frames before lead the points, and the roots of the weights (15, 3); of points that are not seen now, 0."""
+        weight = np.zeros((_POINTS, 3))
+        if not self._past:
+            return np.zeros((_POINTS, 3)), weight
+        time, last = self._past[-1]
+        lapse = seconds - time
+        path = last
+        if len(self._past) == 2:
+            before, point = self._past[0]
+            path = last + (last - point) * (lapse / (time - before))
+            weight += SMOOTH * (FRAME**2 / (lapse * (seconds - before) / 2)) ** 2
+        if deep:
+            slow = DEPTH * (FRAME / lapse) ** 2
+            smooth = weight[_PELVIS, 2]
+            path = path.copy()
+            path[_PELVIS, 2] = (smooth * path[_PELVIS, 2] + slow * last[_PELVIS, 2]) / (smooth + slow)
+            weight[_PELVIS, 2] += slow
+        return path, np.sqrt(weight * seen[:, None])
+
+
+def _lens(camera: NDArray[np.floating] | None) -> Array | None:
+    """(4,) fx fy cx cy; ValueError where that is no camera."""
+    if camera is None:
+        return None
+    lens = np.asarray(camera, np.float64)
+    if lens.shape != (4,) or not np.isfinite(lens).all() or not (lens[:2] > 0).all():
+        raise ValueError(f"a camera is fx fy cx cy in pixels with focal lengths above 0, got {lens}")
+    return lens
+
+
+def _sources(skeleton: Skeleton) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """For each joint of `MOVNECT15` the two joints of `skeleton` of which it is the middle, mostly one joint twice, and whether it has them."""
+    sources = list(skeleton.to(MOVNECT15).sources)
+    neck = MOVNECT15.index("neck")
+    if not sources[neck]:
+        names = ("thorax",) if "thorax" in skeleton.joints else MIDDLES["thorax"]
+        if set(names) <= set(skeleton.joints):
+            sources[neck] = tuple(skeleton.index(name) for name in names)
+    has = np.array([bool(s) for s in sources])
+    return np.array([s[0] if s else 0 for s in sources]), np.array([s[-1] if s else 0 for s in sources]), has

@@ -1,0 +1,403 @@
+"""A body of constant bones: turned by hand and by scipy, found again from its points, fitted with noise, with gaps and with nonsense."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+
+from poseling.geometry import project, quaternion, quaternion_matrix, rotation_matrix
+from poseling.runtime.kinematics import (
+    BONES,
+    FREE,
+    HIGH,
+    JOINTS,
+    LENGTH_OF,
+    LOW,
+    PARENTS,
+    SHARES,
+    TURNS,
+    Body,
+    closed_form,
+    forward,
+    measure,
+    stature,
+)
+from poseling.runtime.skeleton_fit import MEASURED, Evidence, Fitted, Fitter, Lengths, minimise
+from poseling.skeleton import BLAZEPOSE33, COCO17, H36M17, MOVNECT15, Skeleton
+
+CAMERA = np.array([1000.0, 1000, 500, 400])
+LENGTHS = 1.75 * np.array(list(SHARES.values()))
+ALL = np.ones(15, bool)
+FACING = np.diag([1.0, -1, -1])  # in camera axes
+AWAY = np.array([0.3, 0.1, 4.0])
+
+
+def at(joint: str) -> int:
+    return MOVNECT15.index(joint)
+
+
+def random_body(seed: int, share: float = 0.8) -> Body:
+    """Turns in the middle `share` of their ranges; the person may lie or stand, and face anywhere."""
+    random = np.random.default_rng(seed)
+    turns = (LOW + HIGH) / 2 + share / 2 * (HIGH - LOW) * random.uniform(-1, 1, LOW.shape)
+    return Body.turned(Rotation.random(rng=random).as_matrix(), turns, LENGTHS)
+
+
+def moving(frames: int, seed: int = 0) -> list[Body]:
+    """A person whose turns swing as sines, a half to two seconds long each, in a third of their ranges."""
+    random = np.random.default_rng(seed)
+    rates, phases = random.uniform(0.2, 0.5, LOW.shape), random.uniform(0, 2 * np.pi, LOW.shape)
+    middle = np.clip(0, LOW + 0.2, HIGH - 0.2)
+    out = []
+    for t in np.arange(frames) / 30:
+        turns = (middle + (HIGH - LOW) / 6 * np.sin(2 * np.pi * rates * t + phases)).clip(LOW, HIGH)
+        out.append(Body.turned(rotation_matrix(np.array([0, np.sin(t), 0])) @ FACING, turns, LENGTHS))
+    return out
+
+
+def pixels(points: np.ndarray) -> np.ndarray:
+    return project(points, CAMERA).astype(np.float64)
+
+
+def inside(fitted: Fitted) -> bool:
+    """Whether every joint is within its limits, told by its quaternion: closed form of the twist and the swing, in the other direction than `Body` goes."""
+    body = Body.turned(FACING, np.zeros(LOW.shape), LENGTHS)
+    rest = body.local[1:]  # at zero turns each joint's rotation is its centre's
+    local = np.swapaxes(rest, 1, 2) @ quaternion_matrix(fitted.rotations[1:])
+    for joint, turn in enumerate(local):
+        axis = "xyz".index({"shoulder": "x", "elbow": "x", "collar": "x"}.get(TURNS[joint].split("_")[-1], "y"))
+        whole = Rotation.from_matrix(turn)
+        twist = Rotation.from_rotvec(2 * np.arctan2(whole.as_quat()[axis], whole.as_quat()[3]) * np.eye(3)[axis])
+        turned = (whole * twist.inv()).as_rotvec() + twist.as_rotvec()
+        if (turned < LOW[joint] - 1e-6).any() or (turned > HIGH[joint] + 1e-6).any():
+            return False
+    return True
+
+
+# The body
+
+
+def test_the_rest_pose_is_a_t():
+    xyz = forward(np.tile([1.0, 0, 0, 0], (13, 1)), LENGTHS)
+    size = dict(zip(BONES, LENGTHS, strict=True))
+    np.testing.assert_allclose(xyz[at("pelvis")], 0)
+    np.testing.assert_allclose(xyz[at("left_elbow")], [size["shoulder"] + size["upper_arm"], size["trunk"], 0])
+    np.testing.assert_allclose(xyz[at("right_ankle")], [-size["hip"], -size["thigh"] - size["shin"], 0])
+    np.testing.assert_allclose(xyz[at("head_top")], [0, size["trunk"] + size["head"], 0])
+
+
+@pytest.mark.parametrize(
+    ("joint", "turn", "point", "moves"),
+    [
+        ("left_elbow", [0, -90, 0], "left_wrist", [0, 0, 1]),  # the forearm comes forward
+        ("right_elbow", [0, 90, 0], "right_wrist", [0, 0, 1]),
+        ("left_knee", [90, 0, 0], "left_ankle", [0, 0, -1]),  # the calf goes back
+        ("right_hip", [-90, 0, 0], "right_knee", [0, 0, 1]),  # the thigh comes forward
+        ("spine", [90, 0, 0], "neck", [0, 0, 1]),
+        ("left_shoulder", [0, 0, 90], "left_elbow", [0, 1, 0]),
+    ],
+)
+def test_which_way_joints_bend(joint, turn, point, moves):
+    rotations = np.tile([1.0, 0, 0, 0], (13, 1))
+    rotations[JOINTS.index(joint)] = quaternion(rotation_matrix(np.deg2rad(turn)))
+    xyz = forward(rotations, LENGTHS)
+    parent = xyz[MOVNECT15.parents[at(point)]]
+    bone = (xyz[at(point)] - parent) / np.linalg.norm(xyz[at(point)] - parent)
+    np.testing.assert_allclose(bone, moves, atol=1e-9)
+
+
+def test_forward_is_a_chain_of_rotations():
+    """Joint by joint with scipy, as a reader of a BVH file would."""
+    body = random_body(1)
+    turned = {"": Rotation.identity()}
+    for joint, matrix in zip(JOINTS, body.local, strict=True):
+        turned[joint] = turned[PARENTS[joint]] * Rotation.from_matrix(matrix)
+    size = dict(zip(BONES, LENGTHS, strict=True))
+    neck = turned["spine"].apply([0, size["trunk"], 0])
+    elbow = neck + turned["right_collar"].apply([-size["shoulder"], 0, 0]) + turned["right_shoulder"].apply([-size["upper_arm"], 0, 0])
+    wrist = elbow + turned["right_elbow"].apply([-size["forearm"], 0, 0])
+    ankle = (
+        turned["pelvis"].apply([size["hip"], 0, 0])
+        + turned["left_hip"].apply([0, -size["thigh"], 0])
+        + turned["left_knee"].apply([0, -size["shin"], 0])
+    )
+    xyz = forward(quaternion(body.local), LENGTHS)
+    np.testing.assert_allclose(xyz[[at("right_wrist"), at("left_ankle")]], [wrist, ankle], atol=1e-9)
+    np.testing.assert_allclose(xyz, body.points, atol=1e-9)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_the_jacobian_is_the_slope(seed):
+    body, h = random_body(seed), 1e-6
+    found = body.jacobian()
+    for i in range(len(found)):
+        step = h * (np.arange(len(found)) == i)
+        slope = (body.moved(step, LENGTHS).points - body.moved(-step, LENGTHS).points) / (2 * h)
+        np.testing.assert_allclose(found[i], slope, atol=1e-7)
+
+
+def test_left_and_right_are_mirrored():
+    for j, joint in enumerate(TURNS):
+        if joint.startswith("left_"):
+            other = TURNS.index(joint.replace("left", "right"))
+            np.testing.assert_allclose([LOW[j, 0], LOW[j, 1], LOW[j, 2]], [LOW[other, 0], -HIGH[other, 1], -HIGH[other, 2]])
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_closed_form_finds_arms_and_legs(seed):
+    """With an upright spine and hinges without play all of it is found again, but the twist of limbs that are nearly straight."""
+    body = random_body(seed)
+    turns = body.turns.copy()
+    turns[0, 0] = 0
+    for joint in ("elbow", "knee"):
+        turns[[j for j, name in enumerate(TURNS) if name.endswith(joint)], 2] = 0
+    turns[TURNS.index("left_elbow"), 1], turns[TURNS.index("right_elbow"), 1] = -0.6, 0.6
+    turns[[TURNS.index("left_knee"), TURNS.index("right_knee")], 0] = 0.7
+    body = Body.turned(body.root, turns, LENGTHS)
+    root, found = closed_form(body.points, ALL, FACING, np.zeros(LOW.shape))
+    spine_bends = abs(turns[0, 2]) > 1e-9  # then the pelvis' pitch is another one: what is seen must still be
+    assert spine_bends
+    points = Body.turned(root, found, LENGTHS).points
+    arms = [at(f"{side}_{joint}") for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist")]
+    np.testing.assert_allclose(points[arms], body.points[arms], atol=1e-6)
+
+
+def test_of_what_is_not_known_the_turns_stay():
+    body = random_body(3)
+    known = ALL & (np.arange(15) != at("left_wrist"))
+    _, found = closed_form(body.points, known, body.root, body.turns)
+    np.testing.assert_allclose(found[TURNS.index("left_elbow")], body.turns[TURNS.index("left_elbow")])
+    root, found = closed_form(np.zeros((15, 3)), ~ALL, body.root, body.turns)
+    np.testing.assert_allclose(root, body.root)
+    np.testing.assert_allclose(found, body.turns)
+
+
+# Lengths
+
+
+def test_stature_by_hand():
+    assert stature(np.array(list(SHARES.values()))) == pytest.approx((0.246 + 0.245 + 0.288 + 0.182) / 0.961)
+    assert stature(LENGTHS) == pytest.approx(1.75, abs=1e-9)
+
+
+def test_a_length_is_the_median_of_both_sides():
+    lengths = Lengths()
+    xyz = random_body(0).points
+    for stretch in (1.0, 1.1, 5.0):  # the last is a mistake of the network's
+        longer = xyz.copy()
+        longer[at("left_wrist")] = xyz[at("left_elbow")] + stretch * (xyz[at("left_wrist")] - xyz[at("left_elbow")])
+        lengths.update(longer, ALL)
+    forearm = LENGTHS[BONES.index("forearm")]
+    assert lengths.metres[BONES.index("forearm")] == pytest.approx((1.1 + 1) / 2 * forearm)
+    assert lengths.metres[BONES.index("thigh")] == pytest.approx(LENGTHS[BONES.index("thigh")])
+
+
+def test_a_bone_that_was_never_seen_has_its_share():
+    lengths = Lengths()
+    lengths.update(random_body(0).points, np.char.find(MOVNECT15.joints, "wrist") < 0)
+    np.testing.assert_allclose(lengths.metres, LENGTHS)
+
+
+def test_lengths_settle():
+    lengths = Lengths()
+    for _ in range(MEASURED):
+        lengths.update(random_body(0).points, ALL)
+    lengths.update(2 * random_body(0).points, ALL)
+    np.testing.assert_allclose(lengths.metres, LENGTHS)
+
+
+def test_height_scales_all():
+    fitter = Fitter(MOVNECT15, height=1.5)
+    body = random_body(0, 0.5)
+    fitted = fitter.fit(body.points, pixels(body.points + AWAY), np.ones(15), None, 0.0)
+    assert stature(fitted.lengths) == pytest.approx(1.5)
+    np.testing.assert_allclose(fitted.lengths, LENGTHS * 1.5 / 1.75)
+    np.testing.assert_allclose(fitted.xyz, body.points * 1.5 / 1.75, atol=5e-3)
+
+
+# The fit
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_without_noise_the_body_is_found(seed):
+    body = random_body(seed, 0.6)
+    fitted = Fitter(MOVNECT15).fit(body.points, pixels(body.points + AWAY), np.ones(15), CAMERA, 0.0)
+    error = np.linalg.norm(fitted.xyz - body.points, axis=1)
+    assert np.sqrt((error**2).mean()) < 3e-3  # what the pull to rest costs where joints are far from it; mostly it is less than 0.1 mm
+    assert fitted.root is not None
+    np.testing.assert_allclose(fitted.root, AWAY, atol=0.01)
+    np.testing.assert_allclose(fitted.lengths, LENGTHS)
+
+
+@pytest.mark.parametrize("camera", [CAMERA, None])
+def test_noise_is_reduced_and_bones_are_constant(camera):
+    random, fitter, raw, error = np.random.default_rng(0), Fitter(MOVNECT15, lengths=LENGTHS), [], []
+    for i, body in enumerate(moving(60)):
+        noise = 0.03 * random.standard_normal((15, 3))
+        noise[at("pelvis")] = 0
+        xy = pixels(body.points + AWAY) + 3 * random.standard_normal((15, 2))
+        fitted = fitter.fit(body.points + noise, xy, np.ones(15), camera, i / 30)
+        raw.append(np.linalg.norm(noise, axis=1))
+        error.append(np.linalg.norm(fitted.xyz - body.points, axis=1))
+        np.testing.assert_allclose(measure(fitted.xyz, ALL), LENGTHS[LENGTH_OF], rtol=1e-9)
+        np.testing.assert_allclose(forward(fitted.rotations, fitted.lengths), fitted.xyz, atol=1e-6)
+        assert (fitted.root is None) == (camera is None)
+    assert np.mean(error) < (0.9 if camera is None else 0.6) * np.mean(raw)
+
+
+def test_a_sequence_without_noise():
+    fitter, error = Fitter(MOVNECT15, lengths=LENGTHS), []
+    for i, body in enumerate(moving(60)):
+        fitted = fitter.fit(body.points, pixels(body.points + AWAY), np.ones(15), CAMERA, i / 30)
+        error.append(np.linalg.norm(fitted.xyz - body.points, axis=1).mean())
+    assert np.mean(error) < 2e-3
+
+
+@pytest.mark.parametrize("lost", [0.0, np.nan])
+def test_a_joint_is_lost_for_ten_frames(lost):
+    """Its elbow holds, so the wrist stays where a forearm can be, and comes back."""
+    fitter, error, gone = Fitter(MOVNECT15, lengths=LENGTHS), [], at("left_wrist")
+    for i, body in enumerate(moving(40)):
+        xyz, score = body.points.copy(), np.ones(15)
+        xy = pixels(xyz + AWAY)
+        if 15 <= i < 25:
+            xyz[gone], xy[gone], score[gone] = (7.0, 7.0, 7.0), (9e9, -9e9), 0.0
+            if np.isnan(lost):
+                xyz[gone], xy[gone], score[gone] = np.nan, np.nan, 1.0
+        fitted = fitter.fit(xyz, xy, score, CAMERA, i / 30)
+        error.append(np.linalg.norm(fitted.xyz - body.points, axis=1))
+    error = np.array(error)
+    assert np.delete(error, gone, 1).max() < 0.02
+    assert error[15:25, gone].max() < 0.25
+    assert error[28:, gone].max() < 0.02
+
+
+wild = st.one_of(st.floats(-2, 2), st.floats(), st.just(np.nan))
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_whatever_comes_the_body_is_a_body(data):
+    """No joint beyond its limits, bones of constant length, no NaN, angles that give the points: for joints anywhere, also none."""
+    fitter = Fitter(MOVNECT15, lengths=LENGTHS)
+    random = np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    for i in range(3):
+        xyz = random.standard_normal((15, 3)) * random.choice([0.0, 0.3, 1.0])
+        xy = random.uniform(-2000, 3000, (15, 2))
+        score = random.uniform(-0.2, 1, 15)
+        for array in (xyz, xy, score):
+            array[data.draw(st.integers(0, 14))] = data.draw(wild)
+        fitted = fitter.fit(xyz, xy, score, data.draw(st.sampled_from([CAMERA, None])), data.draw(st.sampled_from([i / 30, 0.0, 100.0])))
+        assert np.isfinite(fitted.xyz).all()
+        assert np.isfinite(fitted.rotations).all()
+        assert fitted.root is None or np.isfinite(fitted.root).all()
+        assert inside(fitted)
+        np.testing.assert_allclose(measure(fitted.xyz, ALL), LENGTHS[LENGTH_OF], rtol=1e-9)
+        np.testing.assert_allclose(forward(fitted.rotations, fitted.lengths), fitted.xyz, atol=1e-6)
+
+
+def test_an_elbow_does_not_bend_backwards():
+    body = random_body(4, 0.0)
+    turns = body.turns.copy()
+    turns[TURNS.index("left_elbow")] = 0, 1.0, 0  # beyond its limit by 47 degrees
+    turns[TURNS.index("left_shoulder")] = 0
+    wrong = Body.turned(FACING, turns, LENGTHS)
+    fitted = Fitter(MOVNECT15, lengths=LENGTHS).fit(wrong.points, pixels(wrong.points + AWAY), np.ones(15), CAMERA, 0.0)
+    assert inside(fitted)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_minimum_is_scipys(seed):
+    """One frame with noise and a history, by scipy's trust region with bounds on the same residuals."""
+    random, body = np.random.default_rng(seed), random_body(seed, 0.9)
+    path = body.points + AWAY + 0.02 * random.standard_normal((15, 3))
+    evidence = Evidence(
+        xyz=body.points + 0.05 * random.standard_normal((15, 3)),
+        xyz_weight=random.uniform(0, 1, (15, 1)),
+        xy=(pixels(body.points + AWAY) - CAMERA[2:]) / CAMERA[:2] + 0.005 * random.standard_normal((15, 2)),
+        xy_weight=np.sqrt(44) * random.uniform(0, 1, (15, 1)),
+        path=path,
+        path_weight=np.full((15, 3), np.sqrt(0.07)),
+        turns=body.turns.ravel()[FREE] + 0.1,
+    )
+
+    def residuals(unknown: np.ndarray) -> np.ndarray:
+        turns = np.zeros(LOW.size)
+        turns[FREE] = unknown[3:-3]
+        return evidence.residuals(Body.turned(rotation_matrix(unknown[:3]) @ body.root, turns.reshape(LOW.shape), LENGTHS), unknown[-3:])
+
+    free = np.full(3, np.inf)
+    bounds = np.concatenate([-free, LOW.ravel()[FREE], -free]), np.concatenate([free, HIGH.ravel()[FREE], free])
+    start = np.concatenate([np.zeros(3), body.turns.ravel()[FREE], AWAY])
+    theirs = 2 * least_squares(residuals, start, bounds=bounds, xtol=1e-12, ftol=1e-12).cost
+    found = evidence.residuals(*minimise(body, AWAY, evidence, LENGTHS, steps=50))
+    few = evidence.residuals(*minimise(body, AWAY, evidence, LENGTHS, steps=3))
+    assert found @ found == pytest.approx(theirs, rel=2e-3)
+    assert few @ few < 1.05 * theirs
+
+
+def test_the_residuals_slope():
+    random, body, h = np.random.default_rng(0), random_body(7), 1e-6
+    weights = random.uniform(0.5, 2, (15, 1))
+    evidence = Evidence(
+        body.points + 0.1, weights, random.standard_normal((15, 2)), weights, body.points + 3, random.uniform(0, 1, (15, 3)), np.zeros(len(FREE))
+    )
+    found = evidence.jacobian(body, AWAY)
+    for i in range(len(found)):
+        step = h * (np.arange(len(found)) == i)
+        ahead, back = (evidence.residuals(body.moved(s * step[:-3], LENGTHS), AWAY + s * step[-3:]) for s in (1, -1))
+        np.testing.assert_allclose(found[i], (ahead - back) / (2 * h), atol=1e-6)
+
+
+def test_other_skeletons_come_over_by_name():
+    body = random_body(2, 0.3)
+    for skeleton in (H36M17, BLAZEPOSE33, COCO17):
+        xyz = np.full((len(skeleton), 3), np.nan)
+        for k, joint in enumerate(skeleton.joints):
+            if joint in MOVNECT15.joints:
+                xyz[k] = body.points[at(joint)]
+        fitted = Fitter(skeleton).fit(xyz, np.zeros((len(skeleton), 2)), np.ones(len(skeleton)), None, 0.0)
+        legs = [at(f"{side}_{joint}") for side in ("left", "right") for joint in ("hip", "knee", "ankle")]
+        np.testing.assert_allclose(fitted.xyz[legs], body.points[legs], atol=5e-3)
+
+
+def test_after_a_reset_it_is_another_person():
+    fitter, small = Fitter(MOVNECT15), random_body(1)
+    for i in range(3):
+        fitter.fit(2 * random_body(0).points, np.zeros((15, 2)), np.ones(15), None, i / 30)
+    fitter.reset()
+    fitted = fitter.fit(small.points, np.zeros((15, 2)), np.ones(15), None, 0.0)
+    np.testing.assert_allclose(fitted.lengths, LENGTHS)
+    np.testing.assert_allclose(fitted.xyz, small.points, atol=5e-3)
+
+
+def test_the_second_pass_has_the_lengths_of_the_first():
+    first = Fitter(MOVNECT15, height=1.6)
+    for i, body in enumerate(moving(5)):
+        first.fit(body.points, np.zeros((15, 2)), np.ones(15), None, i / 30)
+    second = Fitter(MOVNECT15, lengths=first.lengths)
+    body = moving(1)[0]
+    fitted = second.fit(body.points, np.zeros((15, 2)), np.ones(15), None, 0.0)
+    np.testing.assert_allclose(fitted.lengths, LENGTHS * 1.6 / 1.75)
+    np.testing.assert_allclose(fitted.xyz, body.points * 1.6 / 1.75, atol=5e-3)
+
+
+def test_what_is_refused():
+    fitter, xyz, xy = Fitter(MOVNECT15), np.zeros((15, 3)), np.zeros((15, 2))
+    with pytest.raises(ValueError, match="xyz has shape"):
+        fitter.fit(xyz[:14], xy, np.ones(15), None, 0.0)
+    with pytest.raises(ValueError, match="fx fy cx cy"):
+        fitter.fit(xyz, xy, np.ones(15), np.zeros(4), 0.0)
+    with pytest.raises(ValueError, match="in metres"):
+        Fitter(MOVNECT15, height=175)
+    with pytest.raises(ValueError, match="8 metres"):
+        Fitter(MOVNECT15, lengths=np.zeros(8))
+    with pytest.raises(ValueError, match="no joint in common"):
+        Fitter(Skeleton("dog", ("nose_of_dog",), (0,)))
