@@ -1,6 +1,7 @@
 """MoVNect taught by VNect, on synthetic people with places in space and on LSP's with labels in the picture, as far as two CPU cores get.
 
     python benchmarks/movnect.py train --people DIR --root DIR --metres blazepose-heavy.onnx --out DIR [--seeds 3] [--stages ...]
+    python benchmarks/movnect.py measure --people DIR --root DIR --heavy blazepose-heavy.onnx --lite blazepose-lite.onnx --out DIR
 
 `--people` holds train/ and test/ (`poseling data synthesize --count 16000 --seed 11 --size 192`, and 1000 of --split test), `--root` lsp/ and lspet/. A stopped run goes
 on where it was; two processes can share the stages.
@@ -9,12 +10,27 @@ on where it was; two processes can share the stages.
 from __future__ import annotations
 
 import argparse
+import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from poseling.data import sets
+from poseling.data.people import People
+from poseling.evaluate import mpjpe
+from poseling.evaluate.cost import cost
+from poseling.evaluate.measure import Measure
+from poseling.evaluate.report import Gap, gap_closed
 from poseling.recipes.movnect import STAGES, SpaceSetup, movnect
+from poseling.skeleton import BLAZEPOSE33, MOVNECT15
+from poseling.teachers.base import Teacher
+from poseling.teachers.checkpoint import checkpoint_teacher
+from poseling.teachers.network import NetworkTeacher
+from poseling.teachers.onnx import OnnxTeacher
+from results import write
 
 NUMBERS: dict[str, Any] = {
     "data": "synthetic", "size": 96, "loss": "kl", "sigma": 1.0, "optimizer": "adamw", "schedule": "one_cycle", "learning_rate": 2e-3, "weight_decay": 0.01,
@@ -38,6 +54,103 @@ def train(flags: argparse.Namespace) -> None:
     )
 
 
+def measure(flags: argparse.Namespace) -> None:
+    """Everyone on the same pictures and joints: rows of movnect_synthetic and movnect_real."""
+    torch.set_num_threads(1)
+    students = {arm: [checkpoint_teacher(path) for path in sorted(flags.out.glob(f"seed-*/{arm}.safetensors"))] for arm in ("baseline", "distilled")}
+    vnect = checkpoint_teacher(flags.out / "seed-0" / "teacher_3d.safetensors")
+    guests = {name: OnnxTeacher(path, threads=1) for name, path in (("blazepose_heavy", flags.heavy), ("blazepose_lite", flags.lite))}
+    people = sets.load("synthetic", flags.people, MOVNECT15)
+    assert people.test is not None
+    rows = _against_truth(vnect, students, guests, people.test, people.train[: len(people.test)])
+    about = "1,000 synthetic people of other bodies, motions and places than those in training; 96x96, flip test. " + _about(students)
+    write("movnect_synthetic", rows, notes=about + SHARED_JOINTS)
+    lsp = sets.load("lsp", flags.root, MOVNECT15).test
+    assert lsp is not None
+    about = "LSP 1001-2000. Agreement: PA-MPJPE from BlazePose Heavy's answer, over the 13 joints that both know. " + _about(students)
+    write("movnect_real", _on_pictures(vnect, students, guests, lsp, flags.plain), notes=about + SHARED_JOINTS)
+
+
+SHARED_JOINTS = (
+    "Rows `_pa` are PA-MPJPE over the 13 joints that BlazePose has too, after calibrating away how its joints are defined (mpjpe.calibrate), on 1,000 synthetic "
+    "people of the training half; for our own networks alike."
+)
+
+
+def _about(students: dict[str, list[NetworkTeacher]]) -> str:
+    return f"{len(students['distilled'])} seeds. "
+
+
+def _against_truth(
+    vnect: NetworkTeacher, students: dict[str, list[NetworkTeacher]], guests: dict[str, OnnxTeacher], test: People, train: People
+) -> list[dict[str, Any]]:
+    judge, fitting = Measure.of(test, in_space=True), Measure.of(train, in_space=True)
+    scores = {name: [judge.score(*judge.ask(n, True)).precision for n in each] for name, each in {"teacher": [vnect], **students}.items()}
+    rows = [_row(name, [s["MPJPE"] for s in each]) for name, each in scores.items()]
+    gap = Gap([gap_closed(d["MPJPE"], b["MPJPE"], scores["teacher"][0]["MPJPE"], False) for b, d in zip(*(scores[a] for a in students), strict=True)])
+    if gap.mean is not None:
+        rows.append({"name": "gap_closed", "value": gap.mean, "unit": "share", "spread": gap.spread, "values": list(gap.values)})
+    for measured in ("PA-MPJPE", "N-MPJPE"):
+        rows += [_row(f"{name}_{measured.lower().replace('-mpjpe', '_all')}", [s[measured] for s in each]) for name, each in scores.items()]
+    rows += [{"name": f"{name}_3dpck", **_numbers([s["3DPCK@150"] for s in each]), "unit": "3DPCK@150"} for name, each in scores.items()]
+    shared = BLAZEPOSE33.to(MOVNECT15).known
+    for name, each in {**{n: [g] for n, g in guests.items()}, "teacher_pa": [vnect], **{f"{a}_pa": n for a, n in students.items()}}.items():
+        rows.append(_row(name, [_calibrated(network, judge, fitting, shared) for network in each]))
+    return rows
+
+
+def _calibrated(network: Teacher, judge: Measure, fitting: Measure, shared: NDArray[np.bool_]) -> float:
+    """PA-MPJPE over the joints `shared`, definitions calibrated away on the people of `fitting`."""
+    offsets = mpjpe.calibrate(*_pairs(network, fitting, shared), MOVNECT15)
+    predicted, truth, known = _pairs(network, judge, shared)
+    return mpjpe.pa_mpjpe(mpjpe.calibrated(predicted, offsets, MOVNECT15), truth, known)
+
+
+def _pairs(network: Teacher, judge: Measure, shared: NDArray[np.bool_]) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.bool_]]:
+    found, people = judge.ask(network, True).xyz, judge.people
+    assert found is not None
+    assert people.xyz is not None
+    return found, people.xyz, (people.xyz != 0).any(-1) & shared
+
+
+def _on_pictures(
+    vnect: NetworkTeacher, students: dict[str, list[NetworkTeacher]], guests: dict[str, OnnxTeacher], lsp: People, plain: Path | None
+) -> list[dict[str, Any]]:
+    judge = Measure.of(lsp)
+    networks: dict[str, list[Any]] = {"teacher": [vnect], **students, **({"without_metres": [checkpoint_teacher(plain)]} if plain else {})}
+    found = {name: [judge.ask(n, True) for n in each] for name, each in networks.items()}
+    others = {name: judge.ask(guest, True) for name, guest in guests.items()}
+    heavy = others["blazepose_heavy"].xyz
+    assert heavy is not None
+    known = np.isfinite(heavy).all(-1)
+
+    def agreement(xyz: NDArray[np.floating] | None) -> float:
+        assert xyz is not None
+        return mpjpe.pa_mpjpe(xyz, heavy, known)
+
+    rows: list[dict[str, Any]] = []
+    for name, each in found.items():
+        own = "pck_lsp" if name == "distilled" else f"pck_lsp_{name}"
+        rows.append({"name": own, **_numbers([judge.score(*one).mean for one in each]), "unit": "PCK@0.2"})
+    for name, each in found.items():
+        own = "agreement_with_heavy" if name == "distilled" else f"{name}_agreement_with_heavy"
+        rows.append(_row(own, [agreement(one.xyz) for one in each]))
+    rows.append(_row("lite_agreement_with_heavy", [agreement(others["blazepose_lite"].xyz)]))
+    one = students["distilled"][0]
+    price = cost(one.network, one.size)
+    rows.append({"name": "student_gmac", "value": price.gmac, "unit": "GMAC"})
+    rows.append({"name": "student_params", "value": price.params / 1e6, "unit": "M"})
+    return rows
+
+
+def _row(name: str, values: list[float]) -> dict[str, Any]:
+    return {"name": name, **_numbers(values), "unit": "mm"}
+
+
+def _numbers(values: list[float]) -> dict[str, Any]:
+    return {"value": statistics.mean(values)} | ({"spread": statistics.stdev(values), "values": values} if len(values) > 1 else {})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -51,6 +164,11 @@ def main() -> None:
     training.add_argument("--seeds", type=int, default=1)
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--stages", nargs="+", default=STAGES)
+    measuring = commands.add_parser("measure")
+    measuring.set_defaults(run=measure)
+    for flag in ("people", "root", "heavy", "lite", "out"):
+        measuring.add_argument(f"--{flag}", type=Path, required=True)
+    measuring.add_argument("--plain", type=Path, help="a student that was trained without --metres")
     flags = parser.parse_args()
     flags.run(flags)
 

@@ -65,6 +65,7 @@ def evaluate(
     root: Path | None = None,
     boxes: str | None = None,
     flip_test: bool = True,
+    space: bool = False,
     adapter: str | None = None,
     device: str = "cpu",
 ) -> None:
@@ -75,26 +76,32 @@ def evaluate(
     model
         A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
-        lsp, mpii, coco, crowdpose, ochuman, synthetic or mini.
+        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, synthetic or mini.
     root
         Where the data lies; mini needs none.
     boxes
         ground-truth, detections (the usual file under --root), or a detector's JSON file; for coco, crowdpose and ochuman. Not given: ground-truth.
     flip_test
         Average over the mirrored picture.
+    space
+        Measure where joints are in space, in mm: MPJPE, PA-MPJPE, N-MPJPE, 3DPCK@150 and its AUC, on Human3.6M by action as well. For h36m, mpi_inf_3dhp, synthetic
+        and mini, and networks that answer in metres.
     adapter
         For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
     device
         Where the network runs: cpu, cuda or cuda:N.
     """
-    from poseling.data import sets
-    from poseling.evaluate.measure import Measure, table
+    from poseling.data import h36m, sets
+    from poseling.evaluate.measure import Measure, by_action, table
     from poseling.teachers.load import load
 
     network = load(model, adapter, device)
     people = sets.people_to_test(data, root, boxes)
-    measure = Measure.of(people).known_to(network)
-    console.print(table(network, measure, *measure.ask(network, flip_test)))
+    measure = Measure.of(people, space).known_to(network)
+    found = measure.ask(network, flip_test)
+    console.print(table(network, measure, *found))
+    if space and people.name == "h36m":
+        console.print(by_action(measure, found, h36m.actions(people)))
 
 
 @app.command
@@ -191,35 +198,48 @@ def import_(checkpoint: Path, *, network: str = "hourglass-8x256", out: Path | N
     out
         The checkpoint to write (.safetensors); beside theirs if not given.
     """
-    from poseling.codecs import Codec, Heatmap, LocationMap
+    from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
-    from poseling.models.vnect_weights import load_vnect
     from poseling.skeleton import MPII16, VNECT21
-    from poseling.spec import IMAGENET_MEAN, IMAGENET_STD, PoseSpec
+    from poseling.spec import PoseSpec
+    from poseling.teachers.vnect import load_vnect
     from poseling.train.checkpoint import load_fpd, save
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
+    licences = {"code": "Apache-2.0", "weights": "as its authors say"}
     if network == "vnect-50":
         # In training a person filled 0.7 to 1 of the picture. How wide their heatmaps are nobody says.
-        codec: Codec = LocationMap((368, 368), decoding="quarter", unbiased=False, height=VNECT_HEIGHT)
-        skeleton, data, whose, padding, mean, std = VNECT21, "MPII, LSP, Human3.6M, MPI-INF-3DHP: research", "VNect", 1.2, (0.4,) * 3, (1.0,) * 3
-        loaded, check = load_vnect(checkpoint), ""
-    else:
-        # Their MPII configuration: COLOR_RGB false, ImageNet's mean and std, boxes of 200 x scale pixels times 1.25.
-        codec = Heatmap((256, 256), decoding="quarter", unbiased=False)
-        skeleton, data, whose, padding, mean, std = MPII16, "MPII: research", "FPD", 1.25, IMAGENET_MEAN, IMAGENET_STD
-        loaded, check = load_fpd(checkpoint, network, len(MPII16)), f". Check it: poseling evaluate {out} --data mpii --root DIR"
-    licences = {"code": "Apache-2.0", "weights": "as its authors say", "data": data}
-    recipe = f"imported from {whose}'s authors"
-    save(out, loaded, PoseSpec(network, skeleton, codec.fields(), codec.size, padding, "bgr", mean, std, licences=licences, recipe=recipe))
-    console.print(f"{out}: {network}, {skeleton.name}{check}", soft_wrap=True)
+        maps = LocationMap((368, 368), decoding="quarter", unbiased=False, height=VNECT_HEIGHT)
+        licences["data"] = "MPII, LSP, Human3.6M, MPI-INF-3DHP: research"
+        spec = PoseSpec(
+            network, VNECT21, maps.fields(), maps.size, 1.2, "bgr", (0.4,) * 3, (1.0,) * 3, licences=licences, recipe="imported from VNect's authors"
+        )
+        save(out, load_vnect(checkpoint), spec)
+        console.print(f"{out}: {network}, {VNECT21.name}", soft_wrap=True)
+        return
+    codec = Heatmap((256, 256), decoding="quarter", unbiased=False)
+    licences["data"] = "MPII: research"
+    # Their MPII configuration: COLOR_RGB false, ImageNet's mean and std, boxes of 200 x scale pixels times 1.25.
+    spec = PoseSpec(network, MPII16, codec.fields(), codec.size, 1.25, "bgr", licences=licences, recipe="imported from FPD's authors")
+    save(out, load_fpd(checkpoint, network, len(MPII16)), spec)
+    console.print(f"{out}: {network}, {MPII16.name}. Check it: poseling evaluate {out} --data mpii --root DIR", soft_wrap=True)
 
 
 @app.command
 def track(
-    source: Path, *, model: Path, out: Path | None = None, box: tuple[float, float, float, float] | None = None, json: Path | None = None
+    source: Path,
+    *,
+    model: Path,
+    out: Path | None = None,
+    box: tuple[float, float, float, float] | None = None,
+    json: Path | None = None,
+    smooth: bool = True,
+    lookahead: int = 0,
+    camera: tuple[float, float, float, float] | None = None,
+    height: float | None = None,
+    fit: bool = True,
 ) -> None:
-    """Finds the pose in a picture, a folder of pictures or a video, and draws it. One person a picture; needs no torch.
+    """Finds the pose in a picture, a folder of pictures or a video, and draws it. One person a picture; followed in a video. Needs no torch.
 
     Parameters
     ----------
@@ -230,14 +250,36 @@ def track(
     out
         Where the drawn pictures or the drawn video go.
     box
-        X0 Y0 X1 Y1 around the person, in pixels; the whole frame if not given.
+        X0 Y0 X1 Y1 around the person, in pixels, of a video in its first frame; the whole frame if not given.
     json
         Also write the poses, a JSON line a frame.
+    smooth
+        Filter the poses of a video over time.
+    lookahead
+        So many frames after each one are looked at to filter it, which leaves hardly any lag.
+    camera
+        FX FY CX CY of the camera in pixels, for the place of a person in metres; guessed from the picture's size if not given.
+    height
+        How tall the person is, in metres; the network's guess if not given.
+    fit
+        Fit a body with bones of constant length and joints within their limits to what a network says in space, in a video.
     """
     from poseling.runtime.pipeline import track as run
 
     with console.status("0 frames") as status:
-        done = run(model, source, out, box, json, seen=lambda frame, _: status.update(f"{frame + 1} frames"))
+        done = run(
+            model,
+            source,
+            out,
+            box,
+            json,
+            seen=lambda frame, _: status.update(f"{frame + 1} frames"),
+            smooth=smooth,
+            lookahead=lookahead,
+            camera=camera,
+            height=height,
+            fit=fit,
+        )
     written = [str(path) for path in (done.drawn, done.json) if path is not None]
     console.print(
         f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (f": {', '.join(written)}" if written else "; --out draws them, --json writes them")

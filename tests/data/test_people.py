@@ -110,8 +110,12 @@ def test_joining_keeps_what_all_have():
     both = join(one, other)
     np.testing.assert_array_equal(both.xyz, np.concatenate([one.xyz, other.to(LSP14).xyz]))
     np.testing.assert_array_equal(both.camera, np.concatenate([one.camera, other.camera]))
-    for mixed in (join(one, people()), join(people(), one)):
-        assert (mixed.xyz, mixed.camera) == (None, None)
+    flat = people()
+    for mixed, place in ((join(one, flat), slice(2, None)), (join(flat, one), slice(0, len(flat)))):
+        assert mixed.camera is None
+        assert (mixed.xyz[place] == 0).all()  # unknown, beside those who are known
+        assert mixed.spatial
+    assert join(flat, flat).xyz is None
 
 
 def test_without_labels():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -179,4 +179,26 @@ def table(
     crop = torch.zeros(1, network.size[1], network.size[0], 3, dtype=torch.uint8)
     speed = latency(lambda: network(crop).to(torch.device("cpu")), warmup=3, repeats=30)
     out.add_row("ms a crop (10 to 90 %)", f"{speed.median_ms:.1f} ({speed.p10_ms:.1f} to {speed.p90_ms:.1f})")
+    return out
+
+
+def by_action(measure: Measure, found: Predicted, actions: Sequence[str]) -> Table:
+    """MPJPE and PA-MPJPE of each of the `actions` (N,) that the people do, and their means over actions, as Human3.6M's tables have them. ValueError without xyz."""
+    people = measure.people
+    if found.xyz is None or people.xyz is None:
+        raise ValueError(f"{people.name}: actions are told apart in space, but there is no xyz; take a network that answers in metres")
+    predicted, truth = (mpjpe.root_relative(xyz, people.skeleton) for xyz in (found.xyz, people.xyz))
+    known = (people.xyz != 0).any(-1) & measure.joints
+    parts = {
+        "MPJPE": mpjpe.per_action(mpjpe.distances(predicted, truth, known), np.array(actions)),
+        "PA-MPJPE": mpjpe.per_action(mpjpe.pa_distances(predicted, truth, known), np.array(actions)),
+    }
+    out = Table(title=f"{people.name} by action, mm")
+    out.add_column("action")
+    for name in parts:
+        out.add_column(name, justify="right")
+    for action in dict.fromkeys(actions):
+        out.add_row(action, *(f"{means[action]:.1f}" for means, _ in parts.values()))
+    out.add_section()
+    out.add_row("Mean over actions", *(f"{mean:.1f}" for _, mean in parts.values()))
     return out
