@@ -1,7 +1,8 @@
 """SimCC with X, Y and Z in metres beside x and y in the picture; where the idea comes from says `codecs/simcc3d.py`.
 
 The head is that of `models/simcc.py`: a map for each joint at stride 32, flattened, and one linear layer to the bins of all five axes, the same for all joints.
-A vector of 64 numbers a joint at 256x256, and of 16 at 128x128, is enough for five Gaussians: the logarithm of one of a given width is linear in its place.
+A Gaussian of a given width has a logarithm that is linear in its place, so five axes want five numbers at least of the vector that a joint's bins are made of: it
+has 64 at 256x256, 16 at 128x128, and 4, too few, at 64x64.
 """
 
 from __future__ import annotations
