@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from poseling.skeleton import Skeleton
 
 UNITS = {2: 1.0, 3: 1000.0}
+WINDOW = np.hanning(17)[1:-1] / np.hanning(17).sum()  # 15 frames
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,15 @@ def lag(filtered: NDArray[np.floating], reference: NDArray[np.floating], limit: 
 
     Whole d in -limit .. limit are tried over the same frames of `filtered`, the vertex of the parabola through the best three is the answer. NaN where no d inside
     the limit is the best, because nothing moves or the lag is greater. A movement with a period below 2 * limit fits twice: lower the limit then. ValueError if
-    there are less than 2 * limit + 1 frames.
+    there are less than 2 * limit + 15 frames.
 
-    Prefer the truth as the reference. The raw sequence shares its noise with what was made of it, which draws the answer towards 0 when people hardly move.
+    Both are first averaged over 15 frames with the same centred window, which delays neither. A raw sequence shares its noise with what was made of it: without the
+    window, noise of a tenth of the movement halves a lag of 0.7 frames. With it, noise of half the movement takes 0.1 frame off one of 2.3.
     """
-    _check(filtered, reference, 2 * limit + 1)
-    end = len(filtered) - limit
-    late = filtered[limit:end].astype(np.float64)
-    errors = np.array([_mean_square(late - reference[limit - d : end - d]) for d in range(-limit, limit + 1)])
+    _check(filtered, reference, 2 * limit + len(WINDOW))
+    calm, behind = (sliding_window_view(points.astype(np.float64), len(WINDOW), 0) @ WINDOW for points in (reference, filtered))
+    end = len(behind) - limit
+    errors = np.array([_mean_square(behind[limit:end] - calm[limit - d : end - d]) for d in range(-limit, limit + 1)])
     if np.isnan(errors).any():
         return float("nan")
     best = int(errors.argmin())
