@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poseling.evaluate.motion import accel, bone_spread, jitter, lag, motion
@@ -51,6 +51,7 @@ def test_frames_that_are_nan_are_left_out():
         jitter(np.full((5, 1, 2), np.nan))
 
 
+@settings(deadline=None)
 @given(st.floats(-4, 4), st.floats(12, 200), st.integers(1, 4), st.sampled_from([2, 3]))
 def test_lag_of_a_shifted_wave(shift, period, joints, size):
     assert lag(wave(150, period, shift, joints, size), wave(150, period, 0, joints, size), limit=5) == pytest.approx(shift, abs=0.02)
@@ -141,6 +142,7 @@ def test_bone_spread_by_hand():
     assert largest == spread[1]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0.1, 10))
 def test_bone_spread_does_not_see_size_or_place(seed, scale):
     rng = np.random.default_rng(seed)

@@ -91,6 +91,7 @@ def test_mpjpe_pools_the_known_joints_of_all_people():
     assert mpjpe(predicted, truth, np.array([[True, True], [True, False]])) == pytest.approx((10 + 20 + 60) / 3)
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_mpjpe_is_symmetric_and_is_its_definition(seed):
     predicted, truth, known = case(seed)
@@ -154,12 +155,14 @@ def test_pa_mpjpe_does_not_see_a_similarity(seed, other):
     assert pa_mpjpe(moved(truth, other), truth, known) < 1e-6
 
 
+@settings(deadline=None)
 @given(seeds, st.floats(0.1, 10))
 def test_n_mpjpe_does_not_see_a_scale(seed, scale):
     predicted, truth, known = case(seed)
     assert n_mpjpe(scale * predicted, truth, known) == pytest.approx(n_mpjpe(predicted, truth, known))
 
 
+@settings(deadline=None)
 @given(seeds, st.booleans())
 def test_more_freedom_leaves_a_smaller_squared_error(seed, turned):
     """The mean distance may grow, since all three are fit by squares; the root of the mean square may not, not even for a prediction that looks the other way."""
@@ -291,6 +294,7 @@ def test_body_frame_of_who_faces_the_camera():
         body_frame(np.zeros((1, 1, 3)), Skeleton("lone", ("pelvis",), (0,)))
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_body_frame_turns_with_the_body(seed):
     people = standing(4, 0.05, seed)
