@@ -273,7 +273,7 @@ def closed_form(xyz: Array, known: NDArray[np.bool_], root: Array, turns: Array)
     new = _frame(xyz[across[0][0]] - xyz[across[0][1]] if across else root[:, 0], trunk, first=0)
     if new is not None:
         # The hips' line does not show the pelvis' pitch: the spine stays as bent as it was.
-        root = new @ rotation_matrix(np.array([-turns[0, 0], 0.0, 0.0])) if known[_NECK] else new
+        root = new @ _exponential(np.array([[-turns[0, 0], 0.0, 0.0]]))[0][0] if known[_NECK] else new
     turns = turns.copy()
     if known[_NECK]:
         wide = xyz[_SHOULDERS[0]] - xyz[_SHOULDERS[1]] if known[_SHOULDERS].all() else root[:, 0]

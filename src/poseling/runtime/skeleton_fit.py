@@ -6,7 +6,8 @@ pelvis, and every joint's terms of the first two weigh its score:
 - E_IK = |(P - d) - xyz|^2, in metres;
 - E_proj = |project(P) - xy|^2, in pixels over the focal length. Then 44 says that a picture's error counts as much as one of the same size in metres at 6.6 m, and at 3 m nearly
   five times: networks see better across the picture than into it. In pixels it would drown all else;
-- E_smooth = |acceleration of P|^2, E_depth = (velocity of P along z)^2, in metres and frames of 1/30 s, so that the weights hold at any rate.
+- E_smooth = |acceleration of P|^2 and E_depth = (velocity of d along z)^2, in metres and frames of 1/30 s, so that the weights hold at any rate. VNect's E_depth has all of P in it:
+  then the place lags three frames behind who walks towards the camera, and limbs that reach there are held back.
 
 Two small terms of our own settle what the others leave open. `STILL` keeps turns where they were in the frame before: a limb that is not seen, the twist of a straight one.
 `REST` bends the hips before the spine, since the pelvis' pitch cannot be told from three points on a line, and twists a limb before its hinge gives to a side.
@@ -32,24 +33,19 @@ STILL = 1e-3  # metres squared for a radian squared
 REST = {"spine": (1e-3, 0, 0), "knee": (0, 0, 1e-3), "elbow": (0, 0, 1e-3)}  # likewise, about x, y and z
 FRAME = 1 / 30  # seconds
 PAUSE = 0.5  # seconds without a frame after which velocities are forgotten
+SHORTEST = 1 / 240  # seconds: frames that are nearer in time count as if they were this far apart
 SURE = 0.3  # score from which a joint's bones are measured
 MEASURED = 90  # times after which a bone's length is settled: three seconds
 FAR = 3.0  # metres from the root beyond which an answer is no joint's
-NEAREST, FARTHEST, AWAY = (
-    0.2,
-    100.0,
-    4.0,
-)  # metres before the camera: nothing is projected from nearer, none starts farther; where who is not seen starts
+NEAREST, FARTHEST = 0.2, 100.0  # metres before the camera: nothing is projected from nearer, nobody starts farther
+AWAY = 4.0  # metres before the camera, where who is not seen starts
 STEPS, FIRST_STEPS = 3, 12  # of Levenberg and Marquardt, in a frame and in the first one
+ENOUGH = 1e-3  # a step that takes less of the energy is the last
 TALL = 1.7  # metres, of whom nothing is known
 _FACING = np.diag([1.0, -1.0, -1.0])  # upright, towards the camera
 _FREE_LOW, _FREE_HIGH = LOW.ravel()[FREE], HIGH.ravel()[FREE]
-BENDS = (
-    0.0,
-    0.8,
-    1.4,
-    -0.5,
-)  # radians that the spine may be bent forward in a first frame: from each, hips that are bent far come to another minimum
+# Radians that the spine may be bent forward in a first frame: from each of them, hips that are bent far come to another minimum.
+BENDS = (0.0, 0.8, 1.4, -0.5)
 _BENT = np.array([[joint == "spine", 0, 0] for joint in TURNS], np.float64)
 _PULL = STILL + np.array([REST.get(TURNS[f // 3].split("_")[-1], (0, 0, 0))[f % 3] for f in FREE])
 _SHARES = np.array([SHARES[bone] for bone in BONES])
@@ -76,17 +72,15 @@ class Fitted:
 class Lengths:
     """The bones' lengths (8,), learnt from frame to frame: each the median of its first `MEASURED` sure measurements, left and right together, and then settled.
 
-    A bone that was never seen has its usual share (`kinematics.SHARES`) of the size that the others tell. `given` lengths (8,) in metres stay as they are.
+    A bone that was never seen has its usual share (`kinematics.SHARES`) of the size that the others tell. `measured` are in the network's metres, and settled from the start if
+    they are given; `scale` makes a body of `height` metres of them.
     """
 
-    def __init__(self, height: float | None = None, given: NDArray[np.floating] | None = None):
+    def __init__(self, height: float | None = None, measured: NDArray[np.floating] | None = None):
         self._height = height
-        self._given = None if given is None else np.asarray(given, np.float64)
         self._seen = np.full((len(BONES), MEASURED), np.nan)
-        self._count = np.zeros(len(BONES), int)
-        self._network = TALL * _SHARES
-        self.scale, self.metres = 1.0, self._network
-        self._settle()
+        self._count = np.full(len(BONES), 0 if measured is None else MEASURED)
+        self._settle(TALL * _SHARES if measured is None else np.asarray(measured, np.float64))
 
     def update(self, xyz: Array, known: NDArray[np.bool_]) -> None:
         """Measure xyz (15, 3) where the joints are `known` (15,) surely."""
@@ -106,17 +100,12 @@ class Lengths:
         median = (ordered[rows, np.maximum(self._count - 1, 0) // 2] + ordered[rows, self._count // 2]) / 2
         seen = self._count > 0
         size = np.median((median / _SHARES)[seen])
-        self._network = np.where(seen, median, size * _SHARES)
-        self._settle()
+        self._settle(np.where(seen, median, size * _SHARES))
 
-    def _settle(self) -> None:
-        if self._given is not None:
-            self.metres = self._given
-        elif self._height is not None:
-            self.metres = self._network * (self._height / stature(self._network))
-        else:
-            self.metres = self._network
-        self.scale = stature(self.metres) / stature(self._network)
+    def _settle(self, measured: Array) -> None:
+        self.measured = measured
+        self.scale = 1.0 if self._height is None else self._height / stature(measured)
+        self.metres = measured * self.scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +189,7 @@ def minimise(body: Body, place: Array, evidence: Evidence, lengths: Array, steps
         if not new_energy < energy:
             damping *= 30
             continue
-        done = energy - new_energy < 1e-4 * energy
+        done = energy - new_energy < ENOUGH * energy
         body, place, residuals, energy = new_body, new_place, new_residuals, new_energy
         damping = max(damping / 10, 1e-7)
         if done:
@@ -214,19 +203,19 @@ _DIAGONAL = np.diag_indices(_UNKNOWNS)
 class Fitter:
     """Fits one person's body, frame after frame; one for each person.
 
-    `skeleton` is that of the answers: its joints are taken over to `MOVNECT15` by name, the middle of the shoulders for a neck that it lacks, and what it has not weighs nothing. ValueError if
-    they have none in common. `height` in metres makes the body as tall as that when it stands (`kinematics.stature`); without it the body has the network's size. Lengths
-    change while they are learnt (see `Lengths`); `lengths` (8,) from a first pass over a file keep them the same from its first frame.
+    `skeleton` is that of the answers: its joints are taken over to `MOVNECT15` by name, the thorax or the middle of the shoulders for a neck that it lacks,
+    and what it has not weighs nothing. ValueError if they have none in common. `height` in metres makes the body as tall as that when it stands (`kinematics.stature`); without it the body has the network's size. Lengths
+    change while they are learnt (see `Lengths`); `measured` (8,), those of the Fitter of a first pass over a file, keep them the same from its first frame.
     """
 
-    def __init__(self, skeleton: Skeleton, height: float | None = None, lengths: NDArray[np.floating] | None = None):
+    def __init__(self, skeleton: Skeleton, height: float | None = None, measured: NDArray[np.floating] | None = None):
         if height is not None and not 0.3 < height < 3:
             raise ValueError(f"a height of {height:g} is no person's; give it in metres")
-        if lengths is not None and (np.shape(lengths) != (len(BONES),) or not (np.asarray(lengths) > 0).all()):
-            raise ValueError(f"lengths are {len(BONES)} metres above 0, of {', '.join(BONES)}; got {lengths}")
+        if measured is not None and (np.shape(measured) != (len(BONES),) or not (np.asarray(measured) > 0).all()):
+            raise ValueError(f"measured are {len(BONES)} lengths above 0, of {', '.join(BONES)}; got {measured}")
         self._joints = len(skeleton)
         self._first, self._second, self._has = _sources(skeleton)
-        self._height, self._given = height, lengths
+        self._height, self._given = height, measured
         self.reset()
 
     def reset(self) -> None:
@@ -237,9 +226,9 @@ class Fitter:
         self._past: deque[tuple[float, Array]] = deque(maxlen=2)
 
     @property
-    def lengths(self) -> Array:
-        """(8,) the bones' lengths in metres, as far as they are known."""
-        return self._lengths.metres
+    def measured(self) -> Array:
+        """(8,) the bones' lengths as the network sees them, as far as they are known."""
+        return self._lengths.measured
 
     def fit(
         self, xyz: NDArray[np.floating], xy: NDArray[np.floating], score: NDArray[np.floating], camera: NDArray[np.floating] | None, seconds: float
@@ -258,7 +247,8 @@ class Fitter:
         if self._past and (not 0 < seconds - self._past[-1][0] <= PAUSE or (lens is None) != (self._place is None)):
             self._past.clear()
         known = xyz_weight > 0
-        path, path_weight = self._led(seconds, lens is not None, known | (xy_weight > 0))
+        seen = known | (xy_weight > 0)
+        path, path_weight = self._led(seconds, lens is not None, seen)
         if self._body is None:
             postures = [(_FACING, bend * _BENT) for bend in BENDS]
             bodies = [Body.turned(*closed_form(xyz, known, *posture), lengths) for posture in postures]
@@ -267,25 +257,29 @@ class Fitter:
             bodies = [Body.turned(*old, lengths), Body.turned(*closed_form(xyz, known, *old), lengths)]
         held = bodies[0].turns.ravel()[FREE]
         evidence = Evidence(xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, held)
-        starts = [(body, self._start(body, evidence, lens is not None)) for body in bodies]
+        starts = [(body, self._start(body, evidence, lens is not None, warm=body is not bodies[-1])) for body in bodies]
         if self._body is None:
             starts = [minimise(body, place, evidence, lengths, FIRST_STEPS, lens is not None) for body, place in starts]
             body, place = min(starts, key=lambda start: evidence.energy(*start))
         else:
             body, place = min(starts, key=lambda start: evidence.energy(*start))
             body, place = minimise(body, place, evidence, lengths, STEPS, lens is not None)
-        self._body, self._place = body, place if lens is not None else None
-        self._past.append((seconds, body.points + place))
-        return Fitted(body.points, self._place, quaternion(body.local), lengths)
+        root = place if lens is not None else None
+        if seen.any():
+            self._body, self._place = body, root
+            self._past.append((seconds, body.points + place))
+        return Fitted(body.points, root, quaternion(body.local), lengths)
 
-    def _start(self, body: Body, evidence: Evidence, seen: bool) -> Array:
-        """(3,) where a body is looked for first: where the person was, else where its joints are seen."""
-        if not seen:
+    def _start(self, body: Body, evidence: Evidence, placed: bool, warm: bool) -> Array:
+        """(3,) where a body is looked for first: `warm` where the person was, else where its joints are seen."""
+        if not placed:
             return np.zeros(3)
-        if self._place is not None:
+        if warm and self._place is not None:
             return self._place
         place = position(body.points, evidence.xy, evidence.xy_weight[:, 0] ** 2, np.array([1.0, 1.0, 0.0, 0.0]))
-        return place if NEAREST < place[2] < FARTHEST else np.array([0.0, 0.0, AWAY])  # of NaN, too
+        if NEAREST < place[2] < FARTHEST:  # so not NaN
+            return place
+        return self._place if self._place is not None else np.array([0.0, 0.0, AWAY])
 
     def _taken(
         self, xyz: NDArray[np.floating], xy: NDArray[np.floating], score: NDArray[np.floating], lens: Array | None
@@ -313,12 +307,13 @@ class Fitter:
         if not self._past:
             return np.zeros((_POINTS, 3)), weight
         time, last = self._past[-1]
-        lapse = seconds - time
+        lapse = max(seconds - time, SHORTEST)
         path = last
         if len(self._past) == 2:
             before, point = self._past[0]
-            path = last + (last - point) * (lapse / (time - before))
-            weight += SMOOTH * (FRAME**2 / (lapse * (seconds - before) / 2)) ** 2
+            lapse_before = max(time - before, SHORTEST)
+            path = last + (last - point) * (lapse / lapse_before)
+            weight += SMOOTH * (FRAME**2 / (lapse * (lapse + lapse_before) / 2)) ** 2
         if deep:
             slow = DEPTH * (FRAME / lapse) ** 2
             smooth = weight[_PELVIS, 2]
