@@ -335,3 +335,71 @@ def test_bad_flags_are_one_line(
     said = capsys.readouterr().err
     assert complaint in said
     assert "Traceback" not in said
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MoVNect's four stages on the mini set."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("movnect")
+    run("distill", "movnect", "--smoke", "--out", out)
+    return out
+
+
+@pytest.mark.slow
+def test_movnect_is_measured_in_millimetres(space: Path):
+    report = json.loads((space / "report.json").read_text())
+    assert (report["metric"], report["higher_is_better"]) == ("MPJPE in mm", False)
+    assert 50 < report["distilled"]["mean"] < 2000
+    assert {"Wrist", "PA-MPJPE", "3DPCK@150"} <= report["distilled"]["per_joint"].keys()
+    assert report["distilled"]["per_joint"]["MPJPE"] == pytest.approx(report["distilled"]["mean"])
+    assert "lower is better" in (space / "report.md").read_text()
+    assert {path.stem for path in (space / "seed-0").glob("*.safetensors")} == {"teacher_2d", "teacher_3d", "student_2d", "baseline", "distilled"}
+
+
+@pytest.mark.slow
+def test_movnect_s_student_answers_in_space_without_torch(space: Path):
+    network = Network(space / "student.onnx")
+    assert network.spec.outputs == ("xy", "score", "xyz")
+    people = mini("test", space / "mini")
+    pose = network(cv2.imread(str(people.pictures[0])), [people.boxes[0]])
+    assert pose.xyz is not None
+    assert np.isfinite(pose.xyz).all()
+
+
+@pytest.mark.slow
+def test_movnect_s_stages_go_on_where_they_were(space: Path, capsys: pytest.CaptureFixture[str]):
+    before = {path: path.stat().st_mtime_ns for path in space.rglob("state.safetensors")}
+    run("distill", "movnect", "--smoke", "--out", space, "--stages", "teacher_2d", "student_2d")
+    assert "gap closed" not in capsys.readouterr().out  # nothing to report yet
+    run("distill", "movnect", "--smoke", "--out", space)
+    assert "gap closed" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in space.rglob("state.safetensors")}
+
+
+@pytest.mark.slow
+def test_pictures_are_placed_in_space_by_a_network_that_knows_depth(space: Path, tmp_path: Path):
+    teacher = space / "student.safetensors"
+    words = ("distill", "movnect", "--smoke", "--pictures", "mini", "--out", tmp_path / "run", "--seeds", 2, "--confidence")
+    run(*words, "--teacher", teacher, "--metres", teacher)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["data"] == "mini+mini placed by student"
+    assert any(note.startswith("In the picture, PCK@0.2 on 16 people of mini") for note in report["notes"])
+    assert len(report["distilled"]["values"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--teacher", "STUDENT"), "--teacher student: knows no depth"),
+        (("--pictures", "mini", "--metres", "STUDENT"), "answers in the picture only"),
+        (("--metres", "STUDENT"), "places the people of --pictures in space; name such a set"),
+        (("--student", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
+        (("--teacher", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
+    ],
+)
+def test_what_knows_no_depth_teaches_no_space(words: tuple[str, ...], complaint: str, fpd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        run("distill", "movnect", "--smoke", "--out", tmp_path, *(str(fpd / "student.safetensors") if w == "STUDENT" else w for w in words))
+    assert complaint in " ".join(capsys.readouterr().err.split())

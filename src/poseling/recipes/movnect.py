@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from poseling.codecs import spatial
 from poseling.data import sets
 from poseling.data.people import People, join
 from poseling.distill.space import in_space
@@ -115,6 +116,9 @@ def movnect(
         raise ValueError(f"--stages {unknown[0]}: there is no such stage; there are {', '.join(STAGES)}")
     lab = Lab("movnect", setup, student, MOVNECT15, in_space=True, height=height)
     teacher, in_picture = lab.setup.chosen(teacher), lab.setup.chosen(epochs_2d)
+    for name in (lab.student, *([teacher] if zoo.is_name(teacher) else [])):
+        if not spatial(lab.codec_of(name)):
+            raise ValueError(f"{name}: knows no depth; take a network that answers in space: vnect-50, movnect-medium or simcc3d-mobilenetv2")
     space, flat, judged = lab.people, replace(lab.people, xyz=None, trust=None), None
     if pictures is not None:
         split = sets.load(pictures, pictures_root, MOVNECT15)
@@ -155,9 +159,7 @@ def movnect(
     if guide is None:
         return None
     if not guide.spatial:
-        raise ValueError(
-            f"--teacher {guide.name}: answers with no place in space; take a network that does, such as vnect-50 or blazepose-heavy.onnx"
-        )
+        raise ValueError(f"--teacher {guide.name}: knows no depth; take one that answers in space, such as vnect-50 or blazepose-heavy.onnx")
     lab.measure = lab.measure.known_to(guide)
     answers = None if live else lab.label(guide, lab.people, teacher_flip)
     terms = in_space(lab.codec, lab.setup.loss, alpha, locations, bones)
