@@ -115,7 +115,7 @@ def test_root_is_the_pelvis_or_the_middle_of_the_hips():
     np.testing.assert_allclose(root_relative(people, H36M17), people.astype(float) - people[:, :1])
     hips = people[:, [COCO17.index("left_hip"), COCO17.index("right_hip")]].astype(float).mean(1, keepdims=True)
     np.testing.assert_allclose(root_relative(people, COCO17), people - hips)
-    with pytest.raises(ValueError, match="skeleton head has neither a pelvis nor both hips"):
+    with pytest.raises(ValueError, match="skeleton head has neither a pelvis nor two hips"):
         root_relative(people[:, :1], Skeleton("head", ("nose",), (0,)))
 
 

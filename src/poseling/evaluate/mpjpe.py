@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.evaluate.pck import per_person
-from poseling.skeleton import MIDDLES, Skeleton
+from poseling.skeleton import Skeleton
 
 MM = 1000.0
 PCK_MM = 150.0
@@ -55,7 +55,7 @@ def score(predicted: NDArray[np.floating], truth: NDArray[np.floating], known: N
 
     ValueError if the skeleton has no root, if shapes differ, or if nothing can be measured.
     """
-    rooted = np.asarray(known[:, _root(skeleton)].all(1))
+    rooted = np.asarray(known[:, list(skeleton.root)].all(1))
     counted = known & rooted[:, None]
     points = root_relative(predicted, skeleton), root_relative(truth, skeleton)
     # The root's own error is nothing by definition, and so always "correct".
@@ -85,7 +85,7 @@ def root_relative(xyz: NDArray[np.floating], skeleton: Skeleton) -> NDArray[np.f
     [-1.0, 0.0, 0.0]
     """
     points = xyz.astype(np.float64)
-    return np.asarray(points - points[..., _root(skeleton), :].mean(-2, keepdims=True))
+    return np.asarray(points - points[..., list(skeleton.root), :].mean(-2, keepdims=True))
 
 
 def distances(predicted: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -254,13 +254,6 @@ def calibrated(predicted: NDArray[np.floating], offsets: NDArray[np.floating], s
     axes, torso = body_frame(predicted, skeleton)
     moves = torso[:, None, None] * (offsets @ axes.swapaxes(1, 2))
     return predicted.astype(np.float64) + np.where(np.isnan(moves), 0, moves)
-
-
-def _root(skeleton: Skeleton) -> list[int]:
-    names = ("pelvis",) if "pelvis" in skeleton.joints else MIDDLES["pelvis"]
-    if any(name not in skeleton.joints for name in names):
-        raise ValueError(f"skeleton {skeleton.name} has neither a pelvis nor both hips, so it has no root; it has {', '.join(skeleton.joints)}")
-    return [skeleton.index(name) for name in names]
 
 
 def _mean(mm: NDArray[np.float64]) -> float:
