@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from poseling.pose import Pose
-from poseling.runtime.draw import LEFT, MIDDLE, RIGHT, draw, draw_box, side_colours, thickness
+from poseling.runtime.draw import LEFT, MIDDLE, RIGHT, draw, draw_box, draw_space, side_colours, thickness
 from poseling.skeleton import COCO17, LSP14, Skeleton
 
 
@@ -97,3 +97,55 @@ def test_box(picture):
     assert like(out[10, 40], (255, 255, 255))
     assert out[25, 40].tolist() == [128, 128, 128]
     assert (draw_box(picture, np.array([20.0, np.nan, 60, 40])) == 128).all()
+
+
+# Half a metre to each side of a chest, in camera axes: the left hand is at x = 0.5.
+CROSS = np.array([[[0.5, -1.0, 2.0], [-0.5, -1.0, 2.0], [0.0, -1.0, 2.0]]])
+
+
+def ink(picture, colour):
+    """Where a picture's colour is that of a side, however dark: (n, 2) x and y."""
+    wanted = np.array(colour) / np.linalg.norm(colour)
+    length = np.linalg.norm(picture, axis=-1)
+    alike = (picture @ wanted) / np.maximum(length, 1)
+    return np.argwhere((alike > 0.995) & (length > 100))[:, ::-1]
+
+
+@pytest.mark.parametrize(("yaw", "left", "right"), [(0, 1, -1), (180, -1, 1)])
+def test_people_in_space_seen_from_before_and_behind(yaw, left, right):
+    view = draw_space(CROSS, ARM, (320, 240), yaw=yaw, pitch=0)
+    assert view.shape == (240, 320, 3)
+    assert np.sign(ink(view, LEFT)[:, 0].mean() - 159.5) == left
+    assert np.sign(ink(view, RIGHT)[:, 0].mean() - 159.5) == right
+
+
+def test_what_is_nearer_is_lighter_and_hides_what_is_behind():
+    """From the right of the camera's view (yaw 90) the left hand, at x = 0.5, is before the right one."""
+    view = draw_space(CROSS, ARM, (320, 240), yaw=90, pitch=0)
+    assert len(ink(view, LEFT)) > 2 * len(ink(view, RIGHT))
+    high = draw_space(CROSS, ARM, (320, 240), yaw=90, pitch=60)
+    (_, near), (_, far) = (ink(high, c).mean(0) for c in (LEFT, RIGHT))
+    assert near > far  # from above, near is low in the picture
+    assert high[*ink(high, LEFT)[:, ::-1].T].max() > 1.2 * high[*ink(high, RIGHT)[:, ::-1].T].max()
+
+
+def test_the_lowest_joint_stands_on_the_floor_wherever_the_person_is():
+    assert (draw_space(CROSS, ARM, (320, 240)) == draw_space(CROSS + (3.0, -1.0, 7.0), ARM, (320, 240))).all()
+
+
+def test_people_far_apart_are_all_in_the_picture():
+    crowd = np.concatenate([CROSS + (3.0 * i, 0, 0) for i in range(3)])
+    view = draw_space(crowd, ARM, (320, 240), yaw=0)
+    for colour in (LEFT, RIGHT):
+        assert len({x // 40 for x, _ in ink(view, colour).tolist()}) >= 3
+        assert 5 < ink(view, colour)[:, 0].min() < ink(view, colour)[:, 0].max() < 314
+
+
+def test_joints_in_space_that_are_not_there():
+    empty = draw_space(CROSS[:0], ARM, (320, 240))
+    assert (draw_space(CROSS * np.nan, ARM, (320, 240)) == empty).all()
+    assert (draw_space(CROSS * 1e9, ARM, (320, 240)) == empty).all()
+    assert (draw_space(CROSS, ARM, (320, 240), shown=np.zeros((1, 3), bool)) == empty).all()
+    one = draw_space(CROSS, ARM, (320, 240), shown=np.array([[True, False, True]]))
+    assert len(ink(one, LEFT))
+    assert not len(ink(one, RIGHT))

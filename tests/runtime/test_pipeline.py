@@ -7,9 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from poseling.geometry import project
 from poseling.pose import Pose
 from poseling.runtime.pipeline import track
+from poseling.runtime.position import guessed_camera
 from poseling.runtime.video import frames
+from poseling.skeleton import MOVNECT15, VNECT21
+from poseling.spec import PoseSpec
 
 
 def light(x: int, y: int) -> np.ndarray:
@@ -103,3 +107,204 @@ def test_a_bad_box_is_told_before_anything_is_written(tmp_path: Path, model: Pat
     with pytest.raises(ValueError, match="lies outside the picture of 128x96"):
         track(model, video, tmp_path / "drawn", (500, 500, 600, 600))
     assert not (tmp_path / "drawn").exists()
+
+
+BODY = np.zeros((15, 3), np.float32)
+for _joint, _place in {
+    **{"head_top": (0, -0.82, -0.02), "neck": (0, -0.55, 0), "pelvis": (0, 0, 0)},
+    **{f"{side}_{name}": (sign * x, y, z) for side, sign in (("right", -1), ("left", 1)) for name, x, y, z in (
+        ("shoulder", 0.17, -0.52, 0), ("elbow", 0.3, -0.3, 0.03), ("wrist", 0.35, -0.06, -0.1), ("hip", 0.1, 0.02, 0), ("knee", 0.11, 0.44, -0.06), ("ankle", 0.11, 0.86, 0.02)
+    )},
+}.items():  # fmt: skip
+    BODY[MOVNECT15.index(_joint)] = _place
+WALK = [np.array([-0.5 + 0.02 * i, 0.1, 4.0]) for i in range(40)]  # metres, seen by the camera that is guessed for 128 x 96 pixels
+
+
+def shown(picture: np.ndarray) -> int:
+    """The index of a frame that is as bright as `walk` makes it: 30 and 5 more a frame. The codec makes all of them 3 darker."""
+    return round(float(picture.mean()) / 5 - 5.7)
+
+
+class Walker:
+    """Stands in for `Network`: tells the frame by its brightness, and sees the body where it then is, with a tremble that is the same in every run."""
+
+    skeleton, tremble, outputs = MOVNECT15, 0.0, ("xy", "score", "xyz")
+
+    def __init__(self, path: Path, threads: int | None = None, provider: str = "cpu") -> None:
+        self.spec = PoseSpec("walker", self.skeleton, {"name": "walker"}, (64, 64), outputs=self.outputs)
+
+    def __call__(self, picture: np.ndarray, boxes: np.ndarray | None = None) -> Pose:
+        index = shown(picture)
+        count = 1 if boxes is None else len(boxes)
+        body = MOVNECT15.to(self.skeleton).joints(BODY)
+        noise = np.random.default_rng(index).normal(0, self.tremble, body.shape)
+        xy = project(body + noise + WALK[index], guessed_camera((128, 96)))
+        known = MOVNECT15.to(self.skeleton).known
+        score = np.where(known, 0.9, 0.0)
+        return Pose(
+            np.stack([xy] * count), np.stack([score] * count), self.skeleton, np.stack([body + noise] * count) if "xyz" in self.outputs else None
+        )
+
+
+@pytest.fixture
+def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Forty frames at 30 a second, and a network that sees someone walk in them."""
+    monkeypatch.setattr("poseling.runtime.pipeline.Network", Walker)
+    path = tmp_path / "walk.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (128, 96))
+    for i in range(40):
+        writer.write(np.full((96, 128, 3), 30 + 5 * i, np.uint8))
+    writer.release()
+    return path
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
+
+
+def test_a_network_that_answers_in_space_gives_places_turns_and_a_view_from_the_side(tmp_path: Path, walk: Path):
+    found = track(Path("walker.onnx"), walk, tmp_path / "drawn.mp4", json=tmp_path / "poses.json")
+    rows = lines(tmp_path / "poses.json")
+    assert (found.frames, len(rows)) == (40, 40)
+    assert {tuple(row["ids"]) for row in rows} == {(0,)}
+    assert all(row["camera"] == [128, 128, 63.5, 47.5] for row in rows)
+    assert np.array([row["rotations"] for row in rows]).shape == (40, 1, 13, 4)
+    np.testing.assert_allclose(np.linalg.norm([row["rotations"] for row in rows], axis=-1), 1, atol=1e-4)
+    # Someone who walks sideways at 0.6 m/s, seen without noise: the place lags a little, and the body is the body.
+    places = np.array([row["position"][0] for row in rows])
+    assert np.abs(places - WALK)[10:].max() < 0.15
+    assert np.abs(np.array([row["xyz"][0] for row in rows]) - BODY)[10:].max() < 0.05
+    [*_, (_, _, last)] = frames(found.drawn)
+    assert last.shape == (96, 128 + 72, 3)
+    assert np.ptp(last[:, 128:].astype(int)) > 100  # someone is there
+
+
+def test_without_a_fit_or_a_filter_all_is_as_the_network_says(tmp_path: Path, walk: Path):
+    track(Path("walker.onnx"), walk, json=tmp_path / "poses.json", smooth=False, fit=False)
+    rows = lines(tmp_path / "poses.json")
+    assert all(row["rotations"] is None for row in rows)
+    np.testing.assert_allclose([row["position"][0] for row in rows], WALK, atol=0.01)
+    np.testing.assert_allclose([row["xyz"][0] for row in rows], np.stack([BODY] * 40), atol=1e-4)
+    track(Path("walker.onnx"), walk, json=tmp_path / "twice.json", smooth=False, fit=False, camera=(256, 256, 63.5, 47.5))
+    far = np.array([row["position"][0] for row in lines(tmp_path / "twice.json")])
+    np.testing.assert_allclose(far[:, 2], 8, atol=0.4)  # twice the focal length, nearly twice as far
+
+
+def test_smoothing_lags_and_a_look_ahead_does_not(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Walker, "tremble", 0.02)
+    truth = np.array([project(BODY + place, guessed_camera((128, 96))) for place in WALK])
+    jitter, lag = {}, {}
+    for name, how in (("raw", {"smooth": False}), ("smooth", {}), ("ahead", {"lookahead": 4})):
+        seen: list[int] = []
+        poses: list[Pose] = []
+        track(Path("walker.onnx"), walk, seen=lambda i, p, seen=seen, poses=poses: (seen.append(i), poses.append(p)), fit=False, **how)
+        assert seen == list(range(40))
+        xy = np.array([p.xy[0] for p in poses])
+        jitter[name] = np.abs(np.diff([p.xyz[0] for p in poses], 2, axis=0)).mean()
+        lag[name] = (truth - xy)[10:35, :, 0].mean() / np.diff(truth[:, 0, 0]).mean()
+    assert jitter["raw"] > 3 * jitter["smooth"] > 3 * jitter["ahead"]
+    assert 0.3 < lag["smooth"] < 2
+    assert abs(lag["ahead"]) < 0.3
+
+
+def test_the_height_scales_the_body_and_its_distance(tmp_path: Path, walk: Path):
+    for name, height in (("a", 1.7), ("b", 1.87)):
+        track(Path("walker.onnx"), walk, json=tmp_path / name, height=height)
+    a, b = (lines(tmp_path / name)[-1] for name in "ab")
+    np.testing.assert_allclose(np.ptp(b["xyz"][0], axis=0)[1] / np.ptp(a["xyz"][0], axis=0)[1], 1.1, rtol=0.01)
+    np.testing.assert_allclose(b["position"][0][2] / a["position"][0][2], 1.1, rtol=0.02)
+
+
+def test_joints_that_the_body_does_not_have_stay_with_their_neighbours(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Walker, "skeleton", VNECT21)
+    track(Path("walker.onnx"), walk, json=tmp_path / "poses.json", height=2.0)
+    xyz = np.array(lines(tmp_path / "poses.json")[-1]["xyz"][0])
+    raw = MOVNECT15.to(VNECT21).joints(BODY)
+    hand, wrist = VNECT21.index("left_hand"), VNECT21.index("left_wrist")
+    np.testing.assert_allclose(xyz[hand] - xyz[wrist], raw[hand] - raw[wrist], atol=2e-4)
+    assert np.linalg.norm(xyz[wrist] - raw[wrist]) > 0.02
+
+
+def test_a_person_lost_and_found_a_cut_and_nan_through_everything(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ten frames of NaN, then a second without anyone, with all stages on: lines of numbers alone, and ids that are kept or new."""
+    plain = Walker.__call__
+
+    def trouble(self, picture, boxes=None):
+        pose = plain(self, picture, boxes)
+        index = shown(picture)
+        if 5 <= index < 9:
+            return Pose(pose.xy * np.nan, pose.score * np.nan, pose.skeleton, pose.xyz * np.nan)
+        if 12 <= index < 22:
+            pose.xy[:, 4], pose.xyz[:, 4] = np.nan, np.inf
+        return pose
+
+    monkeypatch.setattr(Walker, "__call__", trouble)
+    for how in ({}, {"lookahead": 3}, {"fit": False}, {"smooth": False}):
+        track(Path("walker.onnx"), walk, tmp_path / "drawn.mp4", json=tmp_path / "poses.json", **how)
+        rows = lines(tmp_path / "poses.json")
+        assert [row["ids"] for row in rows] == [[0]] * 5 + [[]] * 4 + [[0]] * 31
+        assert [row["score"][0][4] == 0 for row in rows[9:]] == [False] * 3 + [True] * 10 + [False] * 18
+        # The wrist that is not seen stays with the body, which moves by 0.02 m a frame: it is never half a metre from where it is.
+        assert max(np.linalg.norm(np.array(row["xyz"][0][4]) - BODY[4]) for row in rows[9:]) < 0.5
+
+
+def test_a_video_that_breaks_off_is_told_after_its_last_pose(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(source: Path):
+        for index, seconds, picture in frames(source):
+            if index == 10:
+                raise OSError("walk.mp4: ends after 10 of 40 frames")
+            yield index, seconds, picture
+
+    monkeypatch.setattr("poseling.runtime.pipeline.frames", broken)
+    with pytest.raises(OSError, match="ends after 10"):
+        track(Path("walker.onnx"), walk, json=tmp_path / "poses.json", lookahead=4)
+    assert [row["frame"] for row in lines(tmp_path / "poses.json")] == list(range(10))
+
+
+def test_a_clock_that_stands_still_is_taken_to_run(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("poseling.runtime.pipeline.frames", lambda source: ((index, 0.0, picture) for index, _, picture in frames(source)))
+    track(Path("walker.onnx"), walk, json=tmp_path / "poses.json")
+    rows = lines(tmp_path / "poses.json")
+    np.testing.assert_allclose(np.diff([row["seconds"] for row in rows]), 1 / 30)
+    assert np.abs(np.array([row["position"][0] for row in rows]) - WALK)[10:].max() < 0.15
+
+
+def test_pictures_have_places_but_no_filter_and_no_body(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "in").mkdir()
+    for i in (0, 30):
+        cv2.imwrite(str(tmp_path / "in" / f"{i:02}.png"), np.full((96, 128, 3), 30 + 5 * i, np.uint8))
+    found = track(Path("walker.onnx"), tmp_path / "in", tmp_path / "out", json=tmp_path / "poses.json")
+    rows = lines(tmp_path / "poses.json")
+    assert [(row["ids"], row["rotations"], row["seconds"]) for row in rows] == [([0], None, None)] * 2
+    np.testing.assert_allclose([row["position"][0] for row in rows], [WALK[0], WALK[30]], atol=0.01)
+    assert cv2.imread(str(found.drawn / "30.png")).shape == (96, 200, 3)
+    monkeypatch.setattr(
+        Walker, "__call__", lambda self, picture, boxes=None: Pose(np.full((1, 15, 2), np.nan), np.ones((1, 15)), MOVNECT15, np.zeros((1, 15, 3)))
+    )
+    track(Path("walker.onnx"), tmp_path / "in", tmp_path / "out", json=tmp_path / "poses.json")
+    row = lines(tmp_path / "poses.json")[0]
+    assert (row["position"], row["xy"][0][0], set(row["score"][0])) == ([None], [63.5, 47.5], {0.0})
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"lookahead": 3, "smooth": False}, "--lookahead smooths a video"),
+        ({"height": 1.8, "fit": False}, "--height is for the body that is fitted"),
+        ({"lookahead": -1}, "lookahead is -1"),
+        ({"camera": (0, 500, 1, 1)}, "--camera 0 500 1 1 is none; give FX FY CX CY"),
+        ({"height": 180}, "height of 180"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_told_before_anything_is_written(tmp_path: Path, walk: Path, how: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        track(Path("walker.onnx"), walk, tmp_path / "drawn.mp4", json=tmp_path / "poses.json", **how)
+    assert not (tmp_path / "drawn.mp4").exists()
+
+
+def test_height_needs_space(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Walker, "outputs", ("xy", "score"))
+    with pytest.raises(ValueError, match=r"walker\.onnx gives xy, score"):
+        track(Path("walker.onnx"), walk, height=1.8)
+    track(Path("walker.onnx"), walk, json=tmp_path / "poses.json")
+    assert [(row["xyz"], row["position"], row["camera"]) for row in lines(tmp_path / "poses.json")] == [(None, None, None)] * 40

@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.geometry import Size, rotation_matrix
 from poseling.pose import Pose
 from poseling.skeleton import Skeleton
 
 LEFT, RIGHT, MIDDLE = (64, 156, 255), (255, 128, 48), (120, 230, 120)  # RGB; told apart by people who do not see red or green well
 OUTLINE = (24, 24, 24)
+PAPER, GRID, SHADOW = (30, 33, 40), (62, 68, 80), (20, 22, 27)  # what people in space stand before
 SHIFT = 4  # OpenCV draws at whole pixels unless told of fractions: 1/16 pixel
 
 
@@ -40,6 +42,59 @@ def draw(picture: NDArray[np.uint8], pose: Pose, threshold: float = 0.2, hollow:
             _dot(canvas, xy[joint], radius, colours[joint])
             if hollow is not None and hollow[person, joint]:
                 _dot(canvas, xy[joint], 0.55 * radius, (255, 255, 255))
+    return canvas
+
+
+def draw_space(
+    xyz: NDArray[np.floating], skeleton: Skeleton, size: Size, yaw: float = 60.0, pitch: float = 20.0, shown: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """A picture of `size` (W, H) RGB of N people in space, joints xyz (N, K, 3) in metres in camera axes, on a floor of squares of half a metre.
+
+    `yaw` degrees around them from the camera's place (0 is what the camera saw, 90 what is seen from the right of it) and `pitch` degrees from above. The lowest joint stands
+    on the floor, and the middle of all people in the picture's middle, so how they move through the room is not seen. Colours are those of `draw`, darker further away.
+    `shown` (N, K) leaves joints out with their bones, and so does a joint that is not finite.
+    """
+    width, height = size
+    canvas = np.full((height, width, 3), PAPER, np.uint8)
+    known = np.isfinite(xyz).all(-1) & (np.abs(np.nan_to_num(xyz)) < 1e3).all(-1) & (shown if shown is not None else True)
+    points = np.where(known[..., None], np.nan_to_num(xyz), 0).astype(np.float64)
+    centre = np.array([0.0, 0.0, 0.0])
+    if known.any():
+        low, high = points[known].min(0), points[known].max(0)
+        centre = np.array([(low[0] + high[0]) / 2, high[1], (low[2] + high[2]) / 2])
+    points = points - centre
+    reach = max(0.8, 1.1 * float(np.abs(points[known][:, [0, 2]]).max())) if known.any() else 0.8  # metres to all sides that must be seen
+    tall = max(1.9, 1.1 * float(-points[known][:, 1].min())) if known.any() else 1.9
+    turn = rotation_matrix(np.deg2rad(np.array([-pitch, 0, 0]))) @ rotation_matrix(np.deg2rad(np.array([0, yaw, 0])))
+    away = 3 * max(tall, 2 * reach)
+    zoom = away * min(0.86 * height / tall, 0.94 * width / (2 * reach))
+
+    def seen(places: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Pixels (..., 2) and depths (...) of places in space."""
+        there = (places + (0, tall / 2, 0)) @ turn.T
+        depth = away + there[..., 2]
+        return there[..., :2] / depth[..., None] * zoom + ((width - 1) / 2, (height - 1) / 2), depth
+
+    rim = np.ceil(2 * reach) / 2 + 0.5
+    for step in np.arange(-rim, rim + 0.1, 0.5):
+        for ends in (((-rim, 0, step), (rim, 0, step)), ((step, 0, -rim), (step, 0, rim))):
+            (start, end), _ = seen(np.array(ends))
+            _line(canvas, start, end, GRID, 1)
+    colours = side_colours(skeleton)
+    thick = max(2.0, min(size) / 64)
+    pixels, depths = seen(points)
+    shadows, _ = seen(points * (1, 0, 1))
+    limbs = [(n, a, b) for n in range(len(points)) for a, b in skeleton.bones if known[n, a] and known[n, b]]
+    for n, a, b in limbs:
+        _line(canvas, shadows[n, a], shadows[n, b], SHADOW, round(1.2 * thick))
+    for n, a, b in sorted(limbs, key=lambda limb: -float(depths[limb[0], list(limb[1:])].sum())):
+        nearness = np.clip(1 - (depths[n, a] + depths[n, b] - 2 * away) / (4 * reach), 0, 1.5) / 1.5
+        colour = tuple(round(c * (0.5 + 0.5 * float(nearness))) for c in colours[a])
+        line = max(1, round(thick * float(2 * away / (depths[n, a] + depths[n, b]))))
+        _line(canvas, pixels[n, a], pixels[n, b], OUTLINE, line + 2)
+        _line(canvas, pixels[n, a], pixels[n, b], (colour[0], colour[1], colour[2]), line)
+        for joint in (a, b):
+            _dot(canvas, pixels[n, joint], 0.75 * line, (colour[0], colour[1], colour[2]))
     return canvas
 
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json as jsons
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from poseling.geometry import Box
 from poseling.pose import Pose
-from poseling.runtime.draw import draw
+from poseling.runtime.draw import draw, draw_space
 from poseling.runtime.network import Network
+from poseling.runtime.position import guessed_camera, position
+from poseling.runtime.skeleton_fit import Fitted, Fitter
+from poseling.runtime.smoothing import Smoother
+from poseling.runtime.tracker import REMEMBERED, Tracker, settled
 from poseling.runtime.video import Writer, frames, pictures
+from poseling.skeleton import MOVNECT15, Skeleton
+
+Camera = tuple[float, float, float, float]  # fx fy cx cy in pixels
+SHOWN = 0.2  # the score below which `draw` leaves a joint out, and the panel with people in space too
+FRAME = 1 / 30  # seconds that are taken to pass between two frames where a file's clock stands still
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,34 @@ class Tracked:
     json: Path | None
 
 
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture (H, W, 3) BGR at its time (None of a still), its people, where their roots are, and their joints' turns.
+
+    camera is fx fy cx cy in pixels, None before it is known; position (N, 3) metres in the camera's axes, NaN where it cannot be known, None without xyz; rotations
+    (N, 13, 4) as of `Fitted`, None without a fit.
+    """
+
+    index: int
+    seconds: float | None
+    picture: NDArray[np.uint8]
+    pose: Pose
+    camera: NDArray[np.float64] | None = None
+    position: NDArray[np.float64] | None = None
+    rotations: NDArray[np.float64] | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain lists, for JSON."""
+        return {
+            "frame": self.index,
+            "seconds": self.seconds,
+            **self.pose.as_dict(),
+            "position": None if self.position is None else [p.round(4).tolist() if np.isfinite(p).all() else None for p in self.position],
+            "camera": None if self.position is None or self.camera is None else self.camera.tolist(),
+            "rotations": None if self.rotations is None else self.rotations.round(5).tolist(),
+        }
+
+
 def track(
     model: Path,
     source: Path,
@@ -33,15 +74,37 @@ def track(
     threads: int | None = None,
     provider: str = "cpu",
     seen: Callable[[int, Pose], None] | None = None,
+    *,
+    smooth: bool = True,
+    lookahead: int = 0,
+    camera: Camera | None = None,
+    height: float | None = None,
+    fit: bool = True,
 ) -> Tracked:
-    """The pose in every frame of `source`, a video, a picture or a folder of pictures: one person, in `box` (x0, y0, x1, y1) or the whole frame.
+    """The pose in every frame of `source`, a video, a picture or a folder of pictures.
 
-    Drawn to `out` (see `video.Writer`), and written to `json`, a line for each frame: frame, seconds (null of a picture), picture (its name, null in
-    a video), and the fields of `Pose.as_dict`. `seen` is called with each frame's index and pose. However it ends, Ctrl-C included, the video and the
-    lines are whole up to there. Errors as of `Network`, `video.frames` and `video.Writer`.
+    A picture shows one person, in `box` (x0, y0, x1, y1) or the whole frame. In a video that is where the first frame is looked at, and people are followed from there on
+    (`tracker.Tracker`). Then, if `smooth`, poses are filtered over time, each with a look at `lookahead` frames after it; and if the network gives xyz and `fit` is not
+    off, a body is fitted (`skeleton_fit.Fitter`), `height` metres tall if that is given. With xyz the place of the root is worked out as well, by the `camera` (fx, fy,
+    cx, cy in pixels), guessed from the picture's size if nobody gives it.
+
+    Drawn to `out` (see `video.Writer`), with a view from the side where there is xyz, and written to `json`, a line for each frame: `Frame.as_dict` and picture (its name,
+    null in a video). `seen` is called with each frame's index and pose. However it ends, Ctrl-C included, the video and the lines are whole up to there. ValueError
+    for flags that do not go together; errors as of `Network`, `video.frames` and `video.Writer`.
     """
-    network = Network(model, threads, provider)
     stills = pictures(source)
+    if lookahead and (stills or not smooth):
+        raise ValueError("--lookahead smooths a video: it needs one, and goes without --no-smooth")
+    if height is not None and (stills or not fit):
+        raise ValueError("--height is for the body that is fitted to a video: it needs one, and goes without --no-fit")
+    if camera is not None and not (np.isfinite(camera).all() and min(camera[:2]) > 0):
+        raise ValueError(f"--camera {' '.join(f'{v:g}' for v in camera)} is none; give FX FY CX CY in pixels, with focal lengths above 0")
+    network = Network(model, threads, provider)
+    deep = "xyz" in network.spec.outputs
+    if height is not None and not deep:
+        raise ValueError(f"--height needs a network that answers in space, and {model} gives {', '.join(network.spec.outputs)}")
+    smoother = Smoother(lookahead) if smooth else None
+    bodies = Bodies(network.spec.skeleton, height) if deep and fit and not stills else None
     count = 0
     with ExitStack() as stack:
         writer = stack.enter_context(Writer(source, out)) if out is not None else None
@@ -49,14 +112,123 @@ def track(
         if json is not None:
             json.parent.mkdir(parents=True, exist_ok=True)
             lines = stack.enter_context(json.open("w", buffering=1, encoding="utf-8"))  # by the line, so that all of them are whole
-        for index, seconds, picture in frames(source):
-            pose = network(picture, None if box is None else [box])
+        for frame in _stills(network, source, box) if stills else _followed(network, source, box, smoother):
+            frame = replace(frame, camera=guessed_camera(frame.picture.shape[1::-1]) if camera is None else np.array(camera, np.float64))
+            if bodies is not None:
+                frame = bodies(frame)
+            if deep:
+                frame = placed(frame)
             if lines is not None:
-                name = stills[index].name if stills else None
-                lines.write(jsons.dumps({"frame": index, "seconds": seconds, "picture": name, **pose.as_dict()}, allow_nan=False) + "\n")
+                name = stills[frame.index].name if stills else None
+                lines.write(jsons.dumps({**frame.as_dict(), "picture": name}, allow_nan=False) + "\n")
             if writer is not None:
-                writer.write(index, draw(picture[..., ::-1], pose)[..., ::-1])  # draw's colours are RGB
+                writer.write(frame.index, drawn(frame)[..., ::-1])  # draw's colours are RGB
             count += 1
             if seen is not None:
-                seen(index, pose)
+                seen(frame.index, frame.pose)
     return Tracked(count, writer.target if writer is not None else None, json)
+
+
+class Bodies:
+    """A body for each person, by id: what `Fitter` makes of xyz, in the network's own skeleton. Who leaves for longer than a person is remembered begins anew.
+
+    Joints that the fitted body does not have move as their neighbours in the skeleton do. Errors as of `Fitter`.
+    """
+
+    def __init__(self, skeleton: Skeleton, height: float | None) -> None:
+        self._skeleton, self._height = skeleton, height
+        Fitter(skeleton, height)  # says at once what is wrong with them
+        self._fitters: dict[int, tuple[Fitter, float]] = {}
+        self._how = MOVNECT15.to(skeleton)
+        self._pull = _pull(skeleton, self._how.known)
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The frame of a video with fitted xyz, positions and rotations; as it is if there is no xyz."""
+        pose, seconds = frame.pose, frame.seconds
+        if pose.xyz is None or seconds is None:
+            return frame
+        fitted = []
+        for row, person in enumerate(pose.ids.tolist()):
+            fitter, _ = self._fitters.get(person) or (Fitter(self._skeleton, self._height), seconds)
+            self._fitters[person] = fitter, seconds
+            fitted.append(fitter.fit(pose.xyz[row], pose.xy[row], pose.score[row], frame.camera, seconds))
+        self._fitters = {person: (fitter, last) for person, (fitter, last) in self._fitters.items() if 0 <= seconds - last <= REMEMBERED}
+        bodies = self._how.joints(np.array([f.xyz for f in fitted]).reshape(-1, len(MOVNECT15), 3))
+        moved = np.where(self._how.known[:, None], bodies - pose.xyz, 0)
+        return replace(
+            frame,
+            pose=replace(pose, xyz=(pose.xyz + self._pull @ moved).astype(np.float32)),
+            position=np.array([np.full(3, np.nan) if f.root is None else f.root for f in fitted]).reshape(-1, 3),
+            rotations=np.array([f.rotations for f in fitted]).reshape(-1, len(Fitted.joints), 4),
+        )
+
+
+def placed(frame: Frame) -> Frame:
+    """The frame with the position of each person that has xyz, unless it has them already."""
+    pose = frame.pose
+    if pose.xyz is None or frame.camera is None or frame.position is not None:
+        return frame
+    places = [position(xyz, xy, score, frame.camera) for xyz, xy, score in zip(pose.xyz, pose.xy, pose.score, strict=True)]
+    return replace(frame, position=np.array(places).reshape(-1, 3))
+
+
+def drawn(frame: Frame) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB: the picture with its poses and, where there is xyz, beside it the people in space, seen from the side."""
+    pose = frame.pose
+    flat = draw(frame.picture[..., ::-1], pose)
+    if pose.xyz is None:
+        return flat
+    height, width = flat.shape[:2]
+    roots = np.zeros((len(pose), 1, 3))
+    if len(pose) > 1:  # one alone stays in the middle
+        apart = np.arange(len(pose))[:, None] * (1.0, 0.0, 0.0)  # side by side where it is not known
+        roots[:, 0] = frame.position if frame.position is not None and np.isfinite(frame.position).all() else apart
+    # A fitted body is whole, whatever the network saw of it.
+    shown = np.ones(pose.score.shape, bool) if frame.rotations is not None else pose.score >= SHOWN
+    beside = draw_space(pose.xyz + roots, pose.skeleton, (min(width, round(0.75 * height)), height), shown=shown)
+    return np.concatenate([flat, beside], axis=1)
+
+
+def _stills(network: Network, source: Path, box: Box | None) -> Iterator[Frame]:
+    for index, _, picture in frames(source):
+        pose = network(picture, None if box is None else [box])
+        x0, y0, x1, y1 = box or (0, 0, picture.shape[1] - 1, picture.shape[0] - 1)
+        yield Frame(index, None, picture, settled(pose, np.array([[(x0 + x1) / 2, (y0 + y1) / 2]])))
+
+
+def _followed(network: Network, source: Path, box: Box | None, smoother: Smoother | None) -> Iterator[Frame]:
+    """The frames of a video in their order, and then, where it ends too early, the error of `video.frames`."""
+    tracker = Tracker(network)
+    waiting: deque[Frame] = deque()
+    clock, broken = -FRAME, None
+    try:
+        for index, seconds, picture in frames(source):
+            clock = seconds if seconds is not None and seconds > clock else clock + FRAME
+            pose = tracker(picture, clock, None if box is None or index else [box])
+            frame = Frame(index, clock, picture, pose)
+            if smoother is None:
+                yield frame
+                continue
+            waiting.append(frame)
+            if (smoothed := smoother(pose, clock)) is not None:
+                yield replace(waiting.popleft(), pose=smoothed)
+    except OSError as error:
+        broken = error
+    for smoothed in smoother.rest() if smoother is not None else ():
+        yield replace(waiting.popleft(), pose=smoothed)
+    if broken is not None:
+        raise broken
+
+
+def _pull(skeleton: Skeleton, known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(K, K) how much of each known joint's move every joint makes: a known one its own, each other one the mean of its neighbours that are nearer to known ones."""
+    bones = {(a, b) for a, b in skeleton.bones} | {(b, a) for a, b in skeleton.bones}
+    pull, reached = np.diag(known.astype(np.float64)), known.copy()
+    while not reached.all():
+        ring = {j: near for j in np.flatnonzero(~reached).tolist() if (near := [b for a, b in bones if a == j and reached[b]])}
+        if not ring:
+            break
+        for joint, near in ring.items():
+            pull[joint] = pull[near].mean(0)
+        reached[list(ring)] = True
+    return pull

@@ -34,6 +34,7 @@ SMALLEST = 8.0  # pixels: a crop is not smaller
 # A cut: the colours differ (Bhattacharyya distance of the histograms) and so does where light and dark are (correlation). Of pairs of JHMDB's clips that finds 94 %, and it
 # is wrong for 4 % of the pictures half a second apart in one clip (docs/runtime.md).
 COLOURS_DIFFER, PLACES_AGREE = 0.4, 0.5
+PLAIN = 4.0  # grey levels of spread: two pictures with less are one wall, in whatever light
 
 
 class Looks(Protocol):
@@ -118,13 +119,10 @@ class Tracker:
             return []
         # The network widens a box by its padding; what it shall see is known here.
         pose = self.network(picture, np.stack([_scaled(region, 1 / self.network.spec.padding) for region in regions]))
+        pose = settled(pose, np.stack([(region[:2] + region[2:]) / 2 for region in regions]))
         people: list[_Person | None] = []
-        for row, region in enumerate(regions):
-            xy, xyz = pose.xy[row].astype(np.float64), None if pose.xyz is None else pose.xyz[row].astype(np.float64)
-            known = (np.isfinite(xy) & (np.abs(xy) < 1e6)).all(-1) & np.isfinite(pose.score[row])
-            if xyz is not None:
-                known &= np.isfinite(xyz).all(-1)
-            score = np.where(known, np.clip(np.nan_to_num(pose.score[row].astype(np.float64)), 0, 1), 0)
+        for row in range(len(regions)):
+            xy, score = pose.xy[row].astype(np.float64), pose.score[row].astype(np.float64)
             sure = score >= UNSURE
             if score.mean() < LOST or sure.sum() < 2:
                 people.append(None)
@@ -134,9 +132,7 @@ class Tracker:
             if (middle < whole[:2]).any() or (middle > whole[2:]).any():
                 people.append(None)
                 continue
-            xy[~known] = (region[:2] + region[2:]) / 2
-            if xyz is not None:
-                xyz[~known] = 0
+            xyz = None if pose.xyz is None else pose.xyz[row].astype(np.float64)
             people.append(_Person(-1, self._region(xy, sure), xy, xyz, score, 0.0))
         return people
 
@@ -189,7 +185,10 @@ class Tracker:
         if last is None:
             return False
         apart = np.sqrt(max(0.0, 1 - float(np.sqrt(last[0] * colours).sum())))
-        agree = float((last[1] * grey).sum() / max(1e-6, np.linalg.norm(last[1]) * np.linalg.norm(grey)))
+        strength = [float(np.linalg.norm(g)) for g in (last[1], grey)]
+        if max(strength) < PLAIN * np.sqrt(grey.size):
+            return False
+        agree = float((last[1] * grey).sum()) / max(1e-6, strength[0] * strength[1])
         return bool(apart > COLOURS_DIFFER and agree < PLACES_AGREE)
 
     def _pose(self, people: list[_Person]) -> Pose:
@@ -198,6 +197,16 @@ class Tracker:
         xyz = np.array([p.xyz for p in people]).reshape(-1, count, 3) if "xyz" in self.network.spec.outputs else None
         xy, score = np.array([p.xy for p in people]).reshape(-1, count, 2), np.array([p.score for p in people]).reshape(-1, count)
         return Pose(xy, score, skeleton, xyz, np.array([p.id for p in people], np.int64))
+
+
+def settled(pose: Pose, places: NDArray[np.floating]) -> Pose:
+    """The pose with numbers alone: a joint that is not finite, in the picture or in space, gets the score 0, its person's place (N, 2), and the root's in space."""
+    known = np.isfinite(pose.xy).all(-1) & (np.abs(pose.xy) < 1e6).all(-1) & np.isfinite(pose.score)
+    if pose.xyz is not None:
+        known &= np.isfinite(pose.xyz).all(-1) & (np.abs(pose.xyz) < 1e6).all(-1)
+    xyz = None if pose.xyz is None else np.where(known[..., None], pose.xyz, 0)
+    xy, score = np.where(known[..., None], pose.xy, places[:, None]), np.where(known, np.clip(pose.score, 0, 1), 0)
+    return Pose(xy, score, pose.skeleton, xyz, pose.ids)
 
 
 def associate(first: NDArray[np.floating], second: NDArray[np.floating], least: float) -> list[tuple[int, int]]:
