@@ -53,7 +53,7 @@ class Limit:
 # Normal ranges of motion: Greene & Heckman (eds.), "The Clinical Measurement of Joint Motion", American Academy of Orthopaedic Surgeons, 1994. Shoulder flexion and abduction
 # 180, extension 60, turn 70 in, 90 out; elbow 150; hip flexion 120, extension 30, abduction 45, adduction 30, turn 45; knee 135; neck 45 each way; trunk forward 80, back 25,
 # to a side 35, turn 45. Collar bones: up 45, down 5, forward and back 15. Moving people go further, and a point is where a network sees a joint: hence what
-# docs/kinematics.md counts on motion capture, 10 to 30 degrees more. Left side; the right one mirrors it.
+# docs/kinematics.md counts on motion capture, some 10 to 30 degrees more. Left side; the right one mirrors it.
 LIMITS = {
     "spine": Limit("y", (-45, 95), (-55, 55), (-45, 45)),
     "neck": Limit("y", (-65, 70), (0, 0), (-50, 50)),
