@@ -7,7 +7,7 @@ pelvis, and every joint's terms of the first two weigh its score:
 - E_proj = |project(P) - xy|^2, in pixels over the focal length. Then 44 says that a picture's error counts as much as one of the same size in metres at 6.6 m, and at 3 m nearly
   five times: networks see better across the picture than into it. In pixels it would drown all else;
 - E_smooth = |acceleration of P|^2 and E_depth = (velocity of d along z)^2, in metres and frames of 1/30 s, so that the weights hold at any rate. VNect's E_depth has all of P in it:
-  then the place lags three frames behind who walks towards the camera, and limbs that reach there are held back.
+  then the place drags behind who walks towards the camera, and limbs that reach there are held back.
 
 Two small terms of our own settle what the others leave open. `STILL` keeps turns where they were in the frame before: a limb that is not seen, the twist of a straight one.
 `REST` bends the hips before the spine, since the pelvis' pitch cannot be told from three points on a line, and twists a limb before its hinge gives to a side.
