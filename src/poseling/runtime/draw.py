@@ -65,9 +65,9 @@ def draw_space(
     points = points - centre
     reach = max(0.8, 1.1 * float(np.abs(points[known][:, [0, 2]]).max())) if known.any() else 0.8  # metres to all sides that must be seen
     tall = max(1.9, 1.1 * float(-points[known][:, 1].min())) if known.any() else 1.9
-    turn = rotation_matrix(np.deg2rad(np.array([-pitch, 0, 0]))) @ rotation_matrix(np.deg2rad(np.array([0, yaw, 0])))
+    turn = rotation_matrix(np.deg2rad(np.array([pitch, 0, 0]))) @ rotation_matrix(np.deg2rad(np.array([0, yaw, 0])))
     away = 3 * max(tall, 2 * reach)
-    zoom = away * min(0.86 * height / tall, 0.94 * width / (2 * reach))
+    zoom = away * min(0.8 * height / tall, 0.94 * width / (2 * reach))
 
     def seen(places: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Pixels (..., 2) and depths (...) of places in space."""

@@ -298,8 +298,8 @@ def _scaled(region: Array, factor: float) -> Array:
 
 
 def _root(skeleton: Skeleton) -> list[int]:
-    """The joints whose middle is the root: the pelvis, else the hips, else all."""
-    for names in (("pelvis",), ("left_hip", "right_hip")):
-        if set(names) <= set(skeleton.joints):
-            return [skeleton.index(name) for name in names]
-    return list(range(len(skeleton)))
+    """The joints whose middle is the root; all of them, where a skeleton has none."""
+    try:
+        return list(skeleton.root)
+    except ValueError:
+        return list(range(len(skeleton)))
