@@ -96,6 +96,8 @@ class Tracker:
 
     def _matched(self, boxes: Array) -> tuple[dict[int, Array], list[int]]:
         """The found boxes by the id of the person they are around, as regions, where that person is lost; and which of them are around nobody."""
+        if not len(boxes):
+            return {}, []
         last = np.array([_bounds(p.xy, p.score >= UNSURE) for p in self._people]).reshape(-1, 4)
         pairs = associate(last, boxes, OVERLAP)
         regions = {self._people[i].id: _scaled(boxes[j], self.network.spec.padding) for i, j in pairs if self._people[i].missed}
