@@ -45,6 +45,7 @@ def train(flags: argparse.Namespace) -> None:
     movnect(
         setup,
         teacher=flags.teacher,
+        student=flags.student,
         pictures="lsp",
         pictures_root=flags.root,
         metres=flags.metres,
@@ -160,6 +161,7 @@ def main() -> None:
     training.add_argument("--root", type=Path, required=True)
     training.add_argument("--metres")
     training.add_argument("--teacher", default="vnect-50")
+    training.add_argument("--student", default="movnect-medium")
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--seeds", type=int, default=1)
     training.add_argument("--seed", type=int, default=0)
