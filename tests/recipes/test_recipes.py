@@ -389,6 +389,27 @@ def test_pictures_are_placed_in_space_by_a_network_that_knows_depth(space: Path,
 
 
 @pytest.mark.slow
+def test_pictures_without_labels_are_placed_too(space: Path, tmp_path: Path):
+    (tmp_path / "pictures").mkdir()
+    for picture in mini("train", space / "mini").pictures[:8]:
+        shutil.copy(picture, tmp_path / "pictures")
+    words = ("distill", "movnect", "--smoke", "--pictures", "images", "--pictures-root", tmp_path / "pictures", "--out", tmp_path / "run")
+    with pytest.raises(SystemExit):
+        run(*words)  # nobody has anything to say of them
+    run(*words, "--teacher", space / "student.safetensors", "--metres", space / "student.safetensors")
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["data"] == "mini+images placed by student"
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_blazepose_places_real_people(tmp_path: Path, shared: Path):
+    words = ("--pictures", "lsp", "--pictures-root", shared / "data", "--metres", shared / "peers/blazepose-lite.onnx")
+    run("distill", "movnect", "--smoke", *words, "--out", tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["data"] == "mini+lsp+lspet placed by blazepose-lite"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

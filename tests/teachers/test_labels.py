@@ -189,7 +189,16 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
     for nothing in (found.xyz[:, unknown], found.trust[:, unknown], found.xyz[2], found.trust[2]):
         assert not nothing.any()
     assert (found.xyz[:2].any(-1).sum(-1) == 13).all()
-    np.testing.assert_array_equal(found.joints, people.to(MOVNECT15).joints)
+    np.testing.assert_array_equal(found.joints[0], people.to(MOVNECT15).joints[0])  # who has labels keeps them
+    # Of the second nobody says where a joint is in the picture: the teacher does, where it is sure.
+    said, sure = teacher.said(2)
+    believed = COCO17.to(MOVNECT15).weights(np.float32(sure)) >= 0.3
+    assert 0 < believed.sum() < 13
+    np.testing.assert_array_equal(found.visible[1] > 0, believed)
+    knees = [MOVNECT15.index("left_knee"), MOVNECT15.index("right_knee")]
+    wanted = ((said - 15.5) * 39 / 31 + [24.5, 18.5])[[COCO17.index("left_knee"), COCO17.index("right_knee")]]
+    np.testing.assert_allclose(found.joints[1, knees], wanted * believed[knees][:, None], atol=0.01)
+    assert not found.visible[2].any()
 
 
 def test_metres_that_nobody_said_are_refused(tmp_path: Path) -> None:

@@ -80,13 +80,13 @@ def movnect(
     teacher_adapter
         For a foreign ONNX file as the teacher: a built-in adapter's name, or a JSON file (docs/teachers.md).
     pictures
-        A set with labels in 2D, such as lsp or mpii: the first stage of both networks, and in the second it stands among the others. Without it the first stage
+        A set with labels in 2D, such as lsp or mpii, or with --metres pictures without labels, images: the first stage of both networks, and in the second it stands among the others. Without it the first stage
         takes the 2D labels of --data.
     pictures_root
         Where it lies.
     metres
         An ONNX file or checkpoint that answers in metres, such as blazepose-heavy.onnx: it places the people of --pictures in space, as far as it is sure and
-        agrees with their labels. To all networks here these places are labels like others, so the control has them too and the difference is VNect alone.
+        agrees with their labels; where they have none, as images, its joints in the picture are taken too. To all networks here these places are labels like others, so the control has them too and the difference is VNect alone.
     metres_adapter
         For a foreign ONNX file: a built-in adapter's name, or a JSON file.
     alpha
@@ -123,11 +123,17 @@ def movnect(
     if pictures is not None:
         split = sets.load(pictures, pictures_root, MOVNECT15)
         flat, judged = split.train[: len(space)] if lab.setup.smoke else split.train, split.test
+        if not flat.labelled and metres is None:
+            raise ValueError(
+                f"--pictures {pictures}: nobody there has a label, and so nothing to teach; --metres names a network that gives them some"
+            )
     if metres is not None:
         if pictures is None:
             raise ValueError(f"--metres {metres} places the people of --pictures in space; name such a set, such as lsp")
         guest = lab.load_teacher(metres, metres_adapter)
         told = placed(lab.label(guest, flat).labels, flat)
+        if not flat.labelled:
+            flat = replace(told, xyz=None, trust=None)
         lab.people = join(space, replace(told, name=f"{flat.name} placed by {guest.name}"))
     elif pictures is not None:
         lab.people = join(space, flat)

@@ -29,6 +29,7 @@ from poseling.teachers.views import ask
 Digests = Mapping[Path, bytes | None]  # of pictures' files; None for one that cannot be read
 PART, REMOTE_PART = 512, 4096  # people in a part: on a disk few are lost with a process, on object storage each part costs requests
 DISTANCE = 5.0  # metres from the camera at which `metres` puts a root
+LEAST = 0.3  # the score from which a joint that nobody labelled is believed in the picture
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,8 @@ def metres(labels: Labels, people: People, tau: float = 0.1) -> People:
     What a teacher says is from the root; the root is put at (0, 0, 5) metres. That distance is assumed: only differences between joints mean anything, and there
     is no camera. Joints and people without an answer are unknown. Trust is the teacher's score, and where there is a label in the picture times
     exp(-d^2 / (2 (tau size)^2)), d the distance of the teacher's joint from it and size the square root of the area of the person's box: who is wrong in the
-    picture is wrong in space. ValueError if the teacher knows no depth, if the answers are to other people, or for a skeleton without a root or a tau not above 0.
+    picture is wrong in space. Who has no label in the picture at all gets the teacher's joints there too, those of a score of `LEAST` or more: a place in space is
+    learnt where the joint is. ValueError if the teacher knows no depth, if the answers are to other people, or for a skeleton without a root or a tau not above 0.
     """
     if not labels.manifest.spatial:
         raise ValueError(
@@ -257,16 +259,21 @@ def metres(labels: Labels, people: People, tau: float = 0.1) -> People:
     people = people.to(labels.conversion.target)
     root = list(people.skeleton.root)
     xyz, trust = np.zeros((*people.joints.shape[:2], 3), np.float32), np.zeros(people.joints.shape[:2], np.float32)
+    joints, visible, bare = people.joints.copy(), people.visible.copy(), ~(people.visible > 0).any(1)
     sizes = person_size(people.boxes)
     for i in np.flatnonzero(labels.answered).tolist():
         answer = labels[i]
         assert answer.xyz is not None  # the manifest says so
         known = labels.conversion.known
         xyz[i, known] = (answer.xyz - answer.xyz[root].mean(0))[known] + np.array([0, 0, DISTANCE], np.float32)
-        away = np.linalg.norm(Crop(answer.matrix, labels.manifest.size).invert(answer.xy) - people.joints[i], axis=-1)
+        xy = Crop(answer.matrix, labels.manifest.size).invert(answer.xy)
+        if bare[i]:
+            visible[i] = answer.score >= LEAST
+            joints[i] = np.where(visible[i, :, None] > 0, xy, 0)
+        away = np.linalg.norm(xy - people.joints[i], axis=-1)
         agreement = np.exp(-(away**2) / (2 * (tau * sizes[i]) ** 2))
         trust[i] = answer.score * np.where(people.visible[i] > 0, agreement, 1)
-    return replace(people, xyz=xyz, trust=trust, camera=None)
+    return replace(people, joints=joints, visible=visible, xyz=xyz, trust=trust, camera=None)
 
 
 def _digest(picture: Path) -> bytes | None:
