@@ -6,7 +6,7 @@ import torch
 from poseling.codecs import LocationMap
 from poseling.evaluate.cost import cost
 from poseling.export.onnx import Deployed, graph
-from poseling.models import movnect, weights, zoo
+from poseling.models import backbones, movnect, weights, zoo
 from poseling.models.backbones.mobilenet import MobileNetV2
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
@@ -123,3 +123,24 @@ def test_a_file_says_what_the_network_says():
             expected = deployed(torch.from_numpy(crops))
         for found, wanted in zip(model.run(None, {"crops": crops})[:2], expected[:2], strict=True):
             np.testing.assert_allclose(found, wanted.numpy(), atol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["movnect", "vnect"])
+@pytest.mark.parametrize("name", backbones.CUT)
+def test_the_head_on_any_row_of_layers(family: str, name: str):
+    """What lies behind stride 16 is gone, and takes its weights along: the rest of the whole backbone fits."""
+    network = zoo.build(f"{family}-{name}", 4, (96, 64))
+    assert network.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 1, 4, 7, 8, 12)
+    whole = backbones.build(name, (96, 64))
+    kept = {key: value for key, value in whole.state_dict().items() if not key.startswith(network.backbone.left_out)}
+    network.backbone.load_state_dict(kept)
+    picture = torch.rand(1, 3, 64, 96)
+    for mine, theirs in zip(network.backbone(picture), whole.eval()(picture), strict=False):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_backbone_that_is_no_row():
+    with pytest.raises(ValueError, match="resnet50 is not one row of layers"):
+        backbones.cut(backbones.build("resnet50", (96, 96)))
+    with pytest.raises(ValueError, match="movnect-resnet50: there is movnect-tiny"):
+        zoo.build("movnect-resnet50", 4, (96, 96))

@@ -75,7 +75,7 @@ def test_bones_without_length_have_gradients():
 @pytest.mark.parametrize(
     ("variant", "size", "message"),
     [
-        ("18", (368, 368), "vnect-18: name the depth of its ResNet, as in vnect-50, vnect-101, vnect-152"),
+        ("18", (368, 368), "vnect-18: name the depth of its ResNet or a backbone, as in vnect-50, vnect-101, vnect-152, vnect-mobilenetv2"),
         ("", (368, 368), "as in vnect-50"),
         ("50", (360, 368), "multiples of 16, and not 360x368; try 352x368"),
         ("50", (368, 4), "try 368x16"),

@@ -10,6 +10,9 @@ others all widths, the backbone's too, are multiplied by one factor. With 15 joi
 | medium | 1 | 1.12 | 0.68 |
 | large | 1.5 | 2.42 | 1.45 |
 
+`movnect-BACKBONE` puts the head of `medium` on another backbone's map at stride 16; `efficientnet_lite0` to 2 come with weights learnt on ImageNet, which the paper's MobileNetV2
+had too, and which short runs cannot do without.
+
 The paper quotes 1.03 M parameters and 1.35 GFLOPs, which are twice 0.68 GMAC; its layers come to 1.10 M weights in convolutions and 0.02 M in batch norm.
 """
 
@@ -20,25 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
+from poseling.models import backbones
+from poseling.models.backbones import CUT, channels, cut
 from poseling.models.backbones.blocks import ConvNormAct, divisible, initialise
 from poseling.models.backbones.mobilenet import MobileNetV2
 from poseling.models.vnect import SPREAD, by_joint, check_size
 
 WIDTHS = {"tiny": 0.25, "small": 0.5, "medium": 1.0, "large": 1.5}
-
-
-class Backbone(MobileNetV2):
-    """Pictures (B, 3, H, W) to maps at strides 4, 8 and 16, of 24, 32 and 96 channels at `width` 1.
-
-    `left_out` begins the names of the weights that a whole MobileNetV2 has besides.
-    """
-
-    def __init__(self, width: float) -> None:
-        super().__init__(width)
-        layers, kept = list(self.features), self.ends[2] + 1
-        self.features = nn.Sequential(*layers[:kept])
-        self.left_out = tuple(f"features.{i}." for i in range(kept, len(layers)))
-        self.ends, self.channels = self.ends[:3], self.channels[:3]
 
 
 class Separable(nn.Sequential):
@@ -81,11 +72,11 @@ class Head(nn.Module):
 class MoVNect(nn.Module):
     """Pictures (B, 3, H, W) to maps (B, 1, K, 7, H/8, W/8): of each joint H, X, Y, Z, and dX, dY, dZ from its parent; H and W are multiples of 16."""
 
-    def __init__(self, joints: int, width: float = 1.0) -> None:
+    def __init__(self, joints: int, width: float = 1.0, backbone: nn.Module | None = None) -> None:
         super().__init__()
-        self.backbone = Backbone(width)
+        self.backbone = cut(backbone or MobileNetV2(width))
         self.features = nn.Identity()
-        self.head = Head(self.backbone.channels[-1], joints, width)
+        self.head = Head(channels(self.backbone)[-1], joints, width)
 
     def forward(self, pictures: Tensor) -> Tensor:
         maps: Tensor = self.head(self.features(self.backbone(pictures)[-1]))
@@ -93,8 +84,10 @@ class MoVNect(nn.Module):
 
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
-    """`movnect-medium`, the paper's, or `-tiny`, `-small` or `-large`; ValueError if there is none of that name, or if a side is no multiple of 16."""
-    if variant not in WIDTHS:
-        raise ValueError(f"movnect-{variant}: there is {', '.join(f'movnect-{v}' for v in WIDTHS)}")
+    """`movnect-medium`, the paper's, `-tiny`, `-small` or `-large`, or `movnect-BACKBONE`; ValueError if there is none of that name, or if a side is no multiple of 16."""
     check_size(f"movnect-{variant}", size)
-    return MoVNect(joints, WIDTHS[variant])
+    if variant in WIDTHS:
+        return MoVNect(joints, WIDTHS[variant])
+    if variant not in CUT:
+        raise ValueError(f"movnect-{variant}: there is {', '.join(f'movnect-{v}' for v in (*WIDTHS, *CUT))}")
+    return MoVNect(joints, backbone=backbones.BACKBONES[variant](size))

@@ -5,7 +5,7 @@ ResNet-50 up to res4f, at stride 16, then the paper's own blocks 5a, 5b and 5c t
 X, Y and Z from the root, and three with the vector from its parent, which the last layers read again together with its length.
 
 With 21 joints `vnect-50` has 14.60 M weights in convolutions, which is the 14.6 M that papers quote, and 0.04 M in batch norm; 12.05 GMAC at 368x368 and 5.83
-at 256x256. It would have 12.47 and 6.03 with the strides of its ResNet where torchvision has them.
+at 256x256. It would have 12.47 and 6.03 with the strides of its ResNet where torchvision has them. `vnect-BACKBONE` puts the same head on another backbone's map at stride 16.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
+from poseling.models import backbones
+from poseling.models.backbones import CUT, channels, cut
 from poseling.models.backbones.blocks import ConvNormAct, initialise
 from poseling.models.backbones.resnet import Bottleneck, ResNet
 
@@ -81,11 +83,11 @@ def by_joint(maps: Tensor, vectors: Tensor) -> Tensor:
 class VNect(nn.Module):
     """Pictures (B, 3, H, W) to maps (B, 1, K, 7, H/8, W/8): of each joint H, X, Y, Z, and dX, dY, dZ from its parent; H and W are multiples of 16."""
 
-    def __init__(self, joints: int, depth: int = 50) -> None:
+    def __init__(self, joints: int, backbone: nn.Module | None = None) -> None:
         super().__init__()
-        self.backbone = Backbone(depth)
+        self.backbone = backbone or Backbone(50)
         self.features = nn.Identity()
-        self.head = Head(self.backbone.channels[-1], joints)
+        self.head = Head(channels(self.backbone)[-1], joints)
 
     def forward(self, pictures: Tensor) -> Tensor:
         maps: Tensor = self.head(self.features(self.backbone(pictures)[-1]))
@@ -100,8 +102,12 @@ def check_size(name: str, size: Size) -> None:
 
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
-    """`vnect-50`, the paper's, or `-101` or `-152` on that ResNet; ValueError if there is none of that name, or if a side is no multiple of 16."""
-    if variant not in DEPTHS:
-        raise ValueError(f"vnect-{variant}: name the depth of its ResNet, as in {', '.join(f'vnect-{depth}' for depth in DEPTHS)}")
+    """`vnect-50`, the paper's, or `-101` or `-152` on that ResNet, or `vnect-BACKBONE`; ValueError if there is none of that name, or if a side is no multiple of 16."""
     check_size(f"vnect-{variant}", size)
-    return VNect(joints, int(variant))
+    if variant in DEPTHS:
+        return VNect(joints, Backbone(int(variant)))
+    if variant not in CUT:
+        raise ValueError(
+            f"vnect-{variant}: name the depth of its ResNet or a backbone, as in {', '.join(f'vnect-{name}' for name in (*DEPTHS, *CUT))}"
+        )
+    return VNect(joints, cut(backbones.BACKBONES[variant](size)))

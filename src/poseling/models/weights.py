@@ -42,8 +42,7 @@ def load_backbone(network: nn.Module, source: str | Path) -> str:
     state, licence = _read(path)
     if name in PACKAGES and "_conv_stem.weight" in state:
         state = PACKAGES[name][1](state)
-    beyond = getattr(backbone, "left_out", ())
-    _fill(backbone, name, path, {key: tensor for key, tensor in _bare(state).items() if not key.startswith(beyond)})
+    _fill(backbone, name, path, _bare(state))
     return licence or f"not stated in {path.name}; ask where it comes from. ImageNet's pictures are for research"
 
 
@@ -95,7 +94,8 @@ def _bare(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fill(backbone: nn.Module, name: str, path: Path, state: dict[str, Tensor]) -> None:
-    """All of `state` into all of `backbone`, else ValueError; batch norm's counters may be missing, as in old files."""
+    """All of `state` into all of `backbone`, else ValueError; batch norm's counters may be missing, as in old files, and what the backbone says that it left out is left."""
+    state = {key: tensor for key, tensor in state.items() if not key.startswith(getattr(backbone, "left_out", ()))}
     wanted = backbone.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
     strange = [key for key in state if key not in wanted]

@@ -390,7 +390,7 @@ class Lab:
         codec = self.codec_of(name)
         torch.manual_seed(seed)
         built = zoo.build(name, len(self.skeleton), codec.size)
-        if setup.pretrained is not None and network is None and not setup.smoke:
+        if setup.pretrained is not None and name == self.student and not setup.smoke:
             load_backbone(built, setup.pretrained)
         if start is not None:
             built.load_state_dict(start.network.network.state_dict())

@@ -14,6 +14,7 @@ location maps (`--live` has them too, and costs a VNect in every step).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ from poseling.distill.space import in_space
 from poseling.evaluate.measure import Measure
 from poseling.evaluate.report import Report
 from poseling.models import zoo
+from poseling.models.weights import load_backbone
 from poseling.recipes.lab import Lab, Setup, Trained, either
 from poseling.skeleton import MOVNECT15
 from poseling.teachers.base import Teacher
@@ -51,6 +53,7 @@ def movnect(
     teacher: str = either("vnect-50", "movnect-medium"),
     student: str = either("movnect-medium", "movnect-tiny"),
     teacher_adapter: str | None = None,
+    teacher_pretrained: str | None = None,
     pictures: str | None = None,
     pictures_root: Path | None = None,
     metres: str | None = None,
@@ -79,6 +82,8 @@ def movnect(
         movnect-small, -medium (the paper's) or -large, simcc3d-BACKBONE, or any other that answers in space.
     teacher_adapter
         For a foreign ONNX file as the teacher: a built-in adapter's name, or a JSON file (docs/teachers.md).
+    teacher_pretrained
+        What the backbone of a teacher that is trained here starts from, as --pretrained for the student's: imagenet or a file.
     pictures
         A set with labels in 2D, such as lsp or mpii, or with --metres pictures without labels, images: the first stage of both networks, and in the second it stands among the others. Without it the first stage
         takes the 2D labels of --data.
@@ -138,16 +143,20 @@ def movnect(
     elif pictures is not None:
         lab.people = join(space, flat)
 
-    def learn(arm: str, network: str, people: People, passes: float, start: Trained | None = None, seed: int = lab.setup.seed) -> Trained:
-        """On the labels alone; `passes` over these people."""
+    def learn(
+        arm: str, network: str, people: People, passes: float, start: Trained | None = None, seed: int = lab.setup.seed, weights: str | None = None
+    ) -> Trained:
+        """On the labels alone; `passes` over these people, the backbone from `weights`."""
         terms = in_space(lab.codec_of(network), lab.setup.loss, 0.0, locations, bones)
-        return lab.fit(arm, terms, seed, people=people, epochs=passes * len(people) / len(lab.people), start=start, network=network)
+        begin = None if weights is None or lab.setup.smoke else partial(load_backbone, source=weights)
+        epochs = passes * len(people) / len(lab.people)
+        return lab.fit(arm, terms, seed, people=people, epochs=epochs, start=start, network=network, prepare=begin)
 
     guide: Teacher | None = None
     if zoo.is_name(teacher):
         if {"teacher_2d", "teacher_3d"} & set(stages):
             passes = in_picture if teacher_epochs_2d is None else teacher_epochs_2d
-            begun = learn("teacher_2d", lab.network(teacher), flat, passes)
+            begun = learn("teacher_2d", lab.network(teacher), flat, passes, weights=teacher_pretrained)
         if "teacher_3d" in stages:
             passes = lab.setup.epochs if teacher_epochs is None else teacher_epochs
             guide = learn("teacher_3d", lab.network(teacher), lab.people, passes, begun).network

@@ -259,7 +259,7 @@ def metres(labels: Labels, people: People, tau: float = 0.1) -> People:
     people = people.to(labels.conversion.target)
     root = list(people.skeleton.root)
     xyz, trust = np.zeros((*people.joints.shape[:2], 3), np.float32), np.zeros(people.joints.shape[:2], np.float32)
-    joints, visible, bare = people.joints.copy(), people.visible.copy(), ~(people.visible > 0).any(1)
+    joints, visible, bare = people.joints.copy(), people.visible.copy(), np.asarray(~(people.visible > 0).any(1))
     sizes = person_size(people.boxes)
     for i in np.flatnonzero(labels.answered).tolist():
         answer = labels[i]
@@ -268,8 +268,8 @@ def metres(labels: Labels, people: People, tau: float = 0.1) -> People:
         xyz[i, known] = (answer.xyz - answer.xyz[root].mean(0))[known] + np.array([0, 0, DISTANCE], np.float32)
         xy = Crop(answer.matrix, labels.manifest.size).invert(answer.xy)
         if bare[i]:
-            visible[i] = answer.score >= LEAST
-            joints[i] = np.where(visible[i, :, None] > 0, xy, 0)
+            sure = np.asarray(answer.score >= LEAST)
+            visible[i], joints[i] = sure, np.where(sure[:, None], xy, 0)
         away = np.linalg.norm(xy - people.joints[i], axis=-1)
         agreement = np.exp(-(away**2) / (2 * (tau * sizes[i]) ** 2))
         trust[i] = answer.score * np.where(people.visible[i] > 0, agreement, 1)

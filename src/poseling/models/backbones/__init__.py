@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -49,6 +49,25 @@ def build(name: str, size: Size) -> nn.Module:
 def channels(backbone: nn.Module) -> tuple[int, ...]:
     """The channels of a backbone's maps, the finest first."""
     return cast("tuple[int, ...]", backbone.channels)
+
+
+# Those of one row of layers, which `cut` can end earlier.
+CUT = ("mobilenetv2", "mobilenetv2_050", "mobilenetv3_large", "mobilenetv3_small", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+
+
+def cut(backbone: nn.Module) -> nn.Module:
+    """A backbone of one row of `features` without what follows stride 16: maps at strides 4, 8 and 16. `left_out` begins the names of the weights that the whole one
+    has besides. ValueError for a backbone that is no such row.
+    """
+    row: Any = backbone  # torch's stubs take every member for a tensor or a module
+    if not (isinstance(getattr(row, "features", None), nn.Sequential) and hasattr(row, "ends")):
+        raise ValueError(
+            f"{getattr(row, 'name', type(row).__name__)} is not one row of layers that could end at stride 16; take one of {', '.join(CUT)}"
+        )
+    kept = row.ends[2] + 1
+    row.left_out = tuple(f"features.{i}." for i in range(kept, len(row.features)))
+    row.features, row.ends, row.channels = row.features[:kept], row.ends[:3], row.channels[:3]
+    return backbone
 
 
 def _near(side: int) -> int:
