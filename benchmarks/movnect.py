@@ -59,7 +59,7 @@ def train(flags: argparse.Namespace) -> None:
         pictures_root=flags.root,
         metres=flags.metres,
         epochs_2d=1,
-        teacher_epochs=3,
+        teacher_epochs=2.25,
         stages=tuple(flags.stages),
     )
 
