@@ -99,7 +99,7 @@ def test_the_verdict_claims_what_the_seeds_show():
 
 
 def test_the_verdict_in_millimetres_without_a_control_and_without_a_teacher():
-    assert verdict(IN_MM)[1].startswith("The student learnt 71.0 ± 1.0 mm with its teacher and 81.0 ± 1.0 mm without: better, and by more than")
+    assert verdict(IN_MM)[1].startswith("The student is 71.0 ± 1.0 mm off with its teacher and 81.0 ± 1.0 mm without: better, and by more than")
     assert verdict(replace(IN_MM, baseline=IN_MM.distilled, distilled=IN_MM.baseline))[0] == "Worse with the teacher"
     assert verdict(NO_LABELS)[0] == "No control"
     assert "reached 0.840 ± 0.010 with its teacher; none was trained without it" in verdict(NO_LABELS)[1]
@@ -141,7 +141,7 @@ def test_what_was_done_is_said_in_words():
     assert measured.endswith("higher is better. ± is the standard deviation over 3 seeds.")
     assert story(replace(REPORT, teacher=replace(TEACHER, params=None)))[0].startswith("One network, the teacher, taught another, the student.")
     assert story(replace(REPORT, teacher=replace(TEACHER, params=200_000)))[0].startswith("A network, the teacher, taught another, the student")
-    assert "in millimetres; lower is better." in story(IN_MM)[-1]
+    assert "both seen from the pelvis, in millimetres; lower is better." in story(IN_MM)[-1]
     assert "the teacher's answers are taken for the truth" in story(NO_LABELS)[-1]
     assert len(story(ALONE)) == 1
 

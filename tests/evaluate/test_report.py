@@ -100,7 +100,9 @@ def test_words_claim_no_more_than_the_seeds():
     assert "distilled - baseline = +0.030 ± 0.010 over 3 seeds: better, and by more than the spread" in REPORT.to_markdown()
     assert "+0.040, from one seed. One seed cannot tell a gain from chance" in ONE_SEED.to_markdown()
     assert "worse, and by more" in Difference("d - b", [-0.03, -0.02]).in_words()
-    assert "better, and by more" in Difference("d - b", [-3.0, -2.0], higher_is_better=False).in_words(1)
+    in_mm = Difference("d - b", [-3.0, -2.0], higher_is_better=False)
+    assert in_mm.in_words(1) == "d - b = -2.5 ± 0.7 mm over 2 seeds: better, and by more than the spread over seeds."
+    assert replace(in_mm, values=[2.3]).in_words(1).startswith("d - b = +2.3 mm, from one seed.")
     # 0.01 and 0.03 have the mean 0.02 and the standard deviation 0.0141; 0 and 0.02 have 0.01 and 0.0141
     assert Difference("d - b", [0.01, 0.03]).beyond_spread is True
     assert Difference("d - b", [0.0, 0.02]).beyond_spread is False
@@ -112,6 +114,13 @@ def test_a_teacher_that_is_not_better_is_said_in_words():
     assert report.gap_closed.mean is None
     assert report.to_json()["gap_closed"]["mean"] is None
     assert "The teacher (0.815) is not better than the baseline (0.810) in 1 of 3 seeds: there is no gap to close there" in report.to_markdown()
+
+
+def test_millimetres_have_one_decimal_and_rates_three():
+    arms = {name: Arm(name, [value], per_joint={"Head": 61.26, "MPJPE": value, "3DPCK@150": 0.8125}) for name, value in (("a", 97.31), ("b", 90.0))}
+    report = Report("movnect", "h36m", "MPJPE in mm", (0,), arms["a"], arms["b"], arms["a"], "x", higher_is_better=False, digits=1)
+    assert "| a | 61.3 | 97.3 | 0.812 |" in report.to_markdown()
+    assert "The teacher (97.3 mm) is not better than the baseline (90.0 mm)" in report.to_markdown()
 
 
 def test_recipes_without_a_control_or_a_teacher_say_so():

@@ -1,4 +1,4 @@
-"""What a report draws: accuracy over epochs, and poses on test people (the worst, median and best; or from the best to the worst)."""
+"""What a report draws: the measure over epochs, and poses on test people (the worst, median and best; or from the best to the worst)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def colours(arms: Iterable[str]) -> dict[str, str]:
 
 
 def curves(logs: Mapping[str, Sequence[Run]], path: Path, teacher: float | None = None, metric: str = "PCK") -> None:
-    """Accuracy over epochs to the PNG `path`, as `draw_curves` has it."""
+    """The measure over epochs to the PNG `path`, as `draw_curves` has it."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     draw_curves(figure.add_subplot(), logs, teacher, metric)
     write_bytes(path, encode(figure))
@@ -55,7 +55,7 @@ def draw_curves(
     names: Mapping[str, str] | None = None,
     ink: str = "#222222",
 ) -> None:
-    """Accuracy over epochs, for each arm its runs, one a seed; `names` are other words for arms, `ink` the colour of lines and text that are no arm's.
+    """The measure over epochs, for each arm its runs, one a seed; `names` are other words for arms, `ink` the colour of lines and text that are no arm's.
 
     The line is the mean over the seeds that have the epoch, the band reaches from the worst to the best of them. The teacher is a level.
     """
@@ -108,7 +108,8 @@ def cases(
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         line[0].set_ylabel(name, fontsize=11, fontweight="bold")
-    figure.suptitle("white: truth   coloured: student" + (" (left), teacher (right)" if views == 2 else ""), fontsize=9)
+    drawn = "white: truth   coloured: student" + (" (left), teacher (right)" if views == 2 else "")
+    figure.suptitle(f"{drawn}\nerror: the mean distance in the picture, in parts of the person's box", fontsize=9)
     write_bytes(path, encode(figure))
 
 

@@ -19,6 +19,7 @@ from poseling.evaluate.cost import cost
 from poseling.evaluate.latency import latency
 from poseling.evaluate.pckh import pckh, pckh_fpd
 from poseling.evaluate.predict import Predicted, in_skeleton, predict
+from poseling.evaluate.report import gmac_in_words
 from poseling.files import read_picture
 from poseling.teachers.base import Teacher
 from poseling.teachers.network import NetworkTeacher
@@ -108,7 +109,8 @@ class Measure:
             if xyz is None or self.people.xyz is None:
                 raise ValueError(f"{self.people.name} is measured in space, but the network knows no depth; take one that answers with xyz")
             found = mpjpe.score(xyz, self.people.xyz, (self.people.xyz != 0).any(-1) & self.joints, self.people.skeleton)
-            table = {"MPJPE": found.mpjpe, "PA-MPJPE": found.pa_mpjpe, "N-MPJPE": found.n_mpjpe, "3DPCK@150": found.pck, "3D AUC": found.auc}
+            rates = dict(zip(mpjpe.RATES, (found.pck, found.auc), strict=True))
+            table = {"MPJPE": found.mpjpe, "PA-MPJPE": found.pa_mpjpe, "N-MPJPE": found.n_mpjpe, **rates}
             return pck.Score(found.mpjpe, found.joints, found.count, found.auc, precision=table)
         if self.by_oks:
             precision = oks.measure(self.people, joints, scores, self.joints)
@@ -151,8 +153,8 @@ def table(
     scores: NDArray[np.floating] | None = None,
     xyz: NDArray[np.floating] | None = None,
 ) -> Table:
-    """The score of a network's joints (N, K, 2), their scores (N, K) and xyz (N, K, 3) with its rows, for the terminal; on MPII also the two rows in which FPD's code differs from
-    the toolkit. Below them what the network costs: parameters and GMAC where it is one of ours, and the time of one crop on this machine, decoding included.
+    """The score of a network's joints (N, K, 2), their scores (N, K) and xyz (N, K, 3) with its rows, for the terminal; on MPII also the two rows in which FPD's code
+    differs from the toolkit. Below them what the network costs: parameters and GMAC where it is one of ours, and the time of one crop on this machine, decoding included.
     """
     score, skeleton = measure.score(joints, scores, xyz), measure.people.skeleton
     out = Table(title=f"{network.name} on {measure.people.name}, {len(measure.people)} people")
@@ -163,7 +165,7 @@ def table(
             if np.isnan(value):
                 continue
             row = f"{row} (PCK@0.2)"
-        in_mm = measure.in_space and "AUC" not in row and "PCK" not in row
+        in_mm = measure.in_space and row not in mpjpe.RATES
         out.add_row(row, "" if np.isnan(value) else f"{value:.1f}" if in_mm else f"{value:.3f}")
     if not measure.by_oks and not measure.in_space:
         out.add_row("AUC", f"{score.auc:.3f}")
@@ -175,7 +177,7 @@ def table(
     if isinstance(network, NetworkTeacher):
         price = cost(network.network, network.size)
         out.add_row("M parameters", f"{price.params / 1e6:.2f}")
-        out.add_row("GMAC", f"{price.gmac:.2f}")
+        out.add_row("GMAC", gmac_in_words(price.gmac))
     crop = torch.zeros(1, network.size[1], network.size[0], 3, dtype=torch.uint8)
     speed = latency(lambda: network(crop).to(torch.device("cpu")), warmup=3, repeats=30)
     out.add_row("ms a crop (10 to 90 %)", f"{speed.median_ms:.1f} ({speed.p10_ms:.1f} to {speed.p90_ms:.1f})")

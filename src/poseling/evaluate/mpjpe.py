@@ -15,6 +15,7 @@ from poseling.skeleton import Skeleton
 
 MM = 1000.0
 PCK_MM = 150.0
+RATES = ("3DPCK@150", "3D AUC")  # what reports call the two that are no millimetres
 LINE = 1e-4  # metres: joints that lie nearer than this to one line say nothing about the turn around it
 
 

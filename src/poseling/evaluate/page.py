@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from poseling.evaluate import figures
 from poseling.evaluate.measure import Measure
-from poseling.evaluate.report import Arm, Report
+from poseling.evaluate.report import Arm, Report, gmac_in_words
 from poseling.files import write_bytes
 
 EXAMPLES = 8
@@ -32,7 +32,7 @@ METRICS = {
     "PCK@0.2": "the share of joints found within a fifth of the torso's length of the truth (of the box, for a skeleton without a torso)",
     "PCKh@0.5": "the share of joints found within half a head of the truth",
     "OKS AP": "COCO's average precision: how many people are found, and how near their joints are, over ten thresholds",
-    "MPJPE": "the mean distance of a joint from the truth, in millimetres",
+    "MPJPE": "the mean distance in space of a joint from the truth, both seen from the pelvis, in millimetres",
 }
 READ_ON = (
     "Where make installed it, poseling is .venv/bin/poseling; `. .venv/bin/activate` puts it on the path. "
@@ -94,7 +94,7 @@ class Shown:
         truth = "teacher's answer" if self.measure.agreement else "truth"
         return (
             f"Not picked by hand: the {people} test people were sorted by the student's error and cut into {count} equal groups; these are the middle ones of each, "
-            f"the easiest first. Off: the mean distance from the {truth}, in parts of the person's box. Blue is the person's own left, orange the right."
+            f"the easiest first. Off: the mean distance from the {truth} in the picture, in parts of the person's box. Blue is the person's own left, orange the right."
         )
 
 
@@ -110,16 +110,16 @@ def write(found: Report, shown: Shown) -> None:
 def verdict(found: Report) -> tuple[str, str]:
     """A few words, and one sentence with the numbers; they claim no more than the seeds show."""
     if found.distilled is None:
-        return "No teacher", f"The network learnt {_values(found, found.baseline)} on the labels alone; it had no teacher."
-    value, control = _values(found, found.distilled), found.baseline_longer or found.baseline
+        return "No teacher", f"The network {_learnt(found, found.baseline)} on the labels alone; it had no teacher."
+    control = found.baseline_longer or found.baseline
     if control is None:
         return (
             "No control",
-            f"The student reached {value} with its teacher; none was trained without it, so this does not say what the teacher was worth.",
+            f"The student reached {_values(found, found.distilled)} with its teacher; none was trained without it, so this does not say what the teacher was worth.",
         )
     difference, seeds, gap = found.differences()[-1], len(found.seeds), found.gap_closed
     without = "without" if found.baseline_longer is None else "without, trained for as long"
-    start = f"The student learnt {value} with its teacher and {_values(found, control)} {without}: "
+    start = f"The student {_learnt(found, found.distilled)} with its teacher and {_values(found, control)} {without}: "
     better = (difference.mean > 0) == found.higher_is_better
     if difference.beyond_spread is None:
         by = f"{_number(found, abs(difference.mean))} {'better' if better else 'worse'}" if difference.mean else "no difference"
@@ -182,7 +182,7 @@ def table(found: Report) -> tuple[list[str], list[list[str]]]:
                 share if gap is None or gap.spread is None else f"{100 * (gap.mean or 0):.0f} ± {100 * gap.spread:.0f} %",
                 UNKNOWN if arm.params is None else f"{arm.params / 1e6:.2f} M",
                 UNKNOWN if ratio is None else _percent(ratio),
-                UNKNOWN if arm.gmac is None else f"{arm.gmac:.2f}",
+                gmac_in_words(arm.gmac) or UNKNOWN,
                 UNKNOWN if arm.epochs is None else f"{arm.epochs}",
                 UNKNOWN if arm.images_per_second is None else f"{arm.images_per_second:.0f}",
             ]
@@ -255,6 +255,11 @@ def _values(found: Report, arm: Arm | None) -> str:
     if arm is None:
         return UNKNOWN
     return _number(found, arm.mean) if arm.spread is None else f"{arm.mean:.{found.digits}f} ± {_number(found, arm.spread)}"
+
+
+def _learnt(found: Report, arm: Arm | None) -> str:
+    """What an arm came to, as a verb and its number: more of a rate is learnt, fewer millimetres are off."""
+    return f"learnt {_values(found, arm)}" if found.higher_is_better else f"is {_values(found, arm)} off"
 
 
 def _percent(share: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.table import Table
 
+from poseling.evaluate.mpjpe import RATES
 from poseling.files import write_bytes
 
 SPEEDS = ("supervised", "distilled", "live_teacher")
@@ -100,11 +101,11 @@ class Difference:
         >>> Difference("distilled - baseline", [0.020, 0.025, 0.018]).in_words()
         'distilled - baseline = +0.021 ± 0.004 over 3 seeds: better, and by more than the spread over seeds.'
         """
-        start = f"{self.name} = {self.mean:+.{digits}f}"
+        start, unit = f"{self.name} = {self.mean:+.{digits}f}", "" if self.higher_is_better else " mm"
         better = "better" if (self.mean > 0) == self.higher_is_better else "worse"
         if self.spread is None:
-            return f"{start}, from one seed. One seed cannot tell a gain from chance: repeat it with `--seeds 3`."
-        start += f" ± {self.spread:.{digits}f} over {len(self.values)} seeds"
+            return f"{start}{unit}, from one seed. One seed cannot tell a gain from chance: repeat it with `--seeds 3`."
+        start += f" ± {self.spread:.{digits}f}{unit} over {len(self.values)} seeds"
         if not self.beyond_spread:
             return f"{start}: this does NOT exceed the spread over seeds, so the runs do not show that either is better."
         return f"{start}: {better}, and by more than the spread over seeds."
@@ -222,7 +223,7 @@ class Report:
         if joints := list(dict.fromkeys(j for arm in self.arms for j in arm.per_joint)):
             parts.append(f"## {self.metric} by joint")
             shown = [arm for arm in self.arms if arm.per_joint]
-            lines = [[arm.name, *(_number(arm.per_joint.get(j), self.digits) for j in joints)] for arm in shown]
+            lines = [[arm.name, *(_number(arm.per_joint.get(j), 3 if j in RATES else self.digits) for j in joints)] for arm in shown]
             parts.append(_markdown_table(["", *joints], lines))
         if any(v is not None for v in self.images_per_second.values()):
             parts.append("## Images per second in training")
@@ -259,7 +260,7 @@ class Report:
                 "" if arm is self.teacher or arm is self.baseline else _percent(self.gap(arm)),
                 _number(arm.epochs, 0),
                 _number(None if arm.params is None else arm.params / 1e6, 2),
-                _number(arm.gmac, 2),
+                gmac_in_words(arm.gmac),
                 _number(arm.images_per_second, 1),
             ]
             for arm in self.arms
@@ -275,7 +276,9 @@ class Report:
             return f"There is no {missing} here, so these runs do not show what a teacher is worth."
         if gap.mean is None:
             seeds = "" if len(self.seeds) == 1 else f" in {sum(v is None for v in gap.values)} of {len(self.seeds)} seeds"
-            levels = f"The teacher ({teacher.mean:.{self.digits}f}) is not better than the baseline ({baseline.mean:.{self.digits}f}){seeds}"
+            unit = "" if self.higher_is_better else " mm"
+            both = [f"{arm.mean:.{self.digits}f}{unit}" for arm in (teacher, baseline)]
+            levels = f"The teacher ({both[0]}) is not better than the baseline ({both[1]}){seeds}"
             return f"{levels}: there is no gap to close there, so no share is given."
         return f"Share of the gap between baseline and teacher that was closed: {_percent(gap)}."
 
@@ -290,6 +293,15 @@ def gap_closed(distilled: float, baseline: float, teacher: float, higher_is_bett
     if (gap if higher_is_better else -gap) <= 0:
         return None
     return (distilled - baseline) / gap
+
+
+def gmac_in_words(gmac: float | None) -> str:
+    """Two decimals, and a third for the smallest networks; empty if it is not known.
+
+    >>> gmac_in_words(3.9073), gmac_in_words(0.0084)
+    ('3.91', '0.008')
+    """
+    return _number(gmac, 2 if gmac is None or gmac >= 0.1 else 3)
 
 
 def installed_versions() -> dict[str, str]:
