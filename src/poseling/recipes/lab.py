@@ -82,8 +82,8 @@ class Setup:
     Parameters
     ----------
     data
-        The data set: lsp, mpii, coco, crowdpose, synthetic or mini, the synthetic people that come with the program; mini, if neither this nor --root is given. `unlabelled` takes
-        images too, and takes them by default.
+        The data set: lsp, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, synthetic or mini, the synthetic people that come with the program; mini, if neither this nor --root is given.
+        `unlabelled` takes images too, and takes them by default.
     root
         Where the data lies; for lsp, a folder that holds lsp/ and, if there, lspet/. The mini set needs none.
     out
