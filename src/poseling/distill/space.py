@@ -64,19 +64,18 @@ def on_heatmaps(loss: Loss) -> Loss:
 PLACES: dict[str, Callable[..., Tensor]] = {"mse": location, "kl": location_l1}  # by the heatmaps' loss
 
 
-def in_space(codec: Codec, loss: str, alpha: float, locations: float | None = None, bones: float = 1.0) -> tuple[Term, ...]:
+def in_space(codec: Codec, loss: str, alpha: float, locations: float = 1.0, bones: float = 1.0) -> tuple[Term, ...]:
     """What a network that answers in space learns by: (1 - alpha) times the labels and alpha times the teacher.
 
-    Heatmaps by `loss`, mse as in the papers or kl; places times `locations`, if None 1 as in the papers, and 10 with kl, in whose company metres weigh too little;
-    and the bones, which the papers call auxiliary, `bones` times as much as the places. Of SimCC-3D the bins of all five axes, which have no bones. Who has
-    no place in space teaches heatmaps alone. ValueError for an alpha outside 0..1.
+    Heatmaps by `loss`, mse as in the papers or kl; places times `locations`, and the bones, which the papers call auxiliary, `bones` times as much as those. Places
+    should not outweigh heatmaps: who finds a joint at the wrong pixel reads somebody else's place. Of SimCC-3D the bins of all five axes, which have no
+    bones. Who has no place in space teaches heatmaps alone. ValueError for an alpha outside 0..1.
     """
     if isinstance(codec, SimCC3D):
         bins = named(partial(simcc_space, axes=codec.bins), "simcc_space")
         return mixed(bins, bins, alpha)
     place = PLACES[loss]
-    weight = (1.0 if loss == "mse" else 10.0) if locations is None else locations
-    parts = {"": (on_heatmaps(LOSSES[loss]), 1.0), "_places": (place, weight), "_bones": (bones_of(place), weight * bones)}
+    parts = {"": (on_heatmaps(LOSSES[loss]), 1.0), "_places": (place, locations), "_bones": (bones_of(place), locations * bones)}
     terms = [(name, factor, mixed(part, part, alpha)) for name, (part, factor) in parts.items() if factor > 0]
     return tuple(replace(term, name=term.name + name, weight=term.weight * factor) for name, factor, pair in terms for term in pair)
 

@@ -59,7 +59,7 @@ def movnect(
     metres: str | None = None,
     metres_adapter: str | None = None,
     alpha: float = 0.5,
-    locations: float | None = None,
+    locations: float = 1.0,
     bones: float = 1.0,
     height: float | None = None,
     epochs_2d: float = either(10, 1),
@@ -97,9 +97,9 @@ def movnect(
     alpha
         The teacher's share of the loss.
     locations
-        Weight of the places in space beside the heatmaps; 1 with --loss mse, as in the papers, and 10 with kl, if not given.
+        Weight of the places in space beside the heatmaps.
     bones
-        Weight of the parent-relative maps beside the location maps.
+        Weight of the parent-relative maps, in weights of the places.
     height
         Teach all people in one stature, with so many metres from knee to neck (VNect has 0.92): they are then measured at their true one. Metres if not given.
     epochs_2d
