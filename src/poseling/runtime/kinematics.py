@@ -149,42 +149,50 @@ class Body:
     points: Array
     local: Array
     whole: Array
-    _powers: tuple[Array, Array, Array]
+    _left: Array
 
     @classmethod
-    def turned(cls, root: Array, turns: Array, lengths: Array) -> Body:
-        """Forward kinematics of root (3, 3), turns (12, 3) and lengths (8,)."""
+    def turned(cls, root: Array, turns: Array, lengths: Array, more: Array | None = None) -> Body:
+        """Forward kinematics of root (3, 3), turns (12, 3) and lengths (8,); `more` (3,) turns the root on, about the axes that it leads to."""
         count = len(turns)
-        vectors = np.concatenate([turns * _SWING, turns * TWIST])
-        rotation, powers = _exponential(vectors)
+        vectors = np.zeros((2 * count + 1, 3))
+        np.multiply(turns, _PARTS, out=vectors[:-1].reshape(2, count, 3))
+        if more is not None:
+            vectors[-1] = more
+        rotation, left = _exponential(vectors, count)
         local = np.empty((count + 1, 3, 3))
-        local[0] = root
-        local[1:] = _CENTRE @ rotation[:count] @ rotation[count:]
+        local[0] = root if more is None else rotation[-1] @ root
+        np.matmul(_CENTRE @ rotation[:count], rotation[count:-1], out=local[1:])
         whole = _whole(local)
-        return cls(root, turns, _points(whole, lengths), local, whole, (powers[0][:count], powers[1][:count], powers[2][:count]))
+        return cls(local[0], turns, _points(whole, lengths), local, whole, left)
 
     def moved(self, step: Array, lengths: Array) -> Body:
         """The body after a step (32,) in what `jacobian` says, its turns cut to the limits."""
         turns = self.turns.copy()
         turns.ravel()[FREE] += step[3:]
-        return Body.turned(_exponential(step[None, :3])[0][0] @ self.root, np.minimum(np.maximum(turns, LOW), HIGH), lengths)
+        return Body.turned(self.root, np.minimum(np.maximum(turns, LOW), HIGH), lengths, step[:3])
+
+    def sized(self, lengths: Array) -> Body:
+        """The same posture with other lengths (8,)."""
+        return Body(self.root, self.turns, _points(self.whole, lengths), self.local, self.whole, self._left)
 
     def jacobian(self) -> Array:
         """(32, 15, 3) how the points move with a turn of the pelvis about the three axes that the points are in, and then with each of the turns that are `FREE`."""
-        angle, cross, square = self._powers
         # The left Jacobian of the exponential map turns a change of the swing into one about the axes above the joint; a twist comes after its swing, about the bone.
-        turn = np.maximum(angle, 1e-4)
-        left = _EYE + (1 - np.cos(turn)) / turn**2 * cross + (turn - np.sin(turn)) / turn**3 * square
-        axes = (self.whole[_PARENT] @ _CENTRE @ left) * _SWING[:, None] + self.whole[1:] * TWIST[:, None]
-        out = np.empty((3 + len(FREE), len(self.points), 3))
-        cross = (np.concatenate([_EYE, axes.swapaxes(1, 2).reshape(-1, 3)[FREE]]) @ _CROSS).reshape(-1, 3, 3)
-        out[:3] = self.points
-        np.subtract(self.points, self.points[_SEAT[_FREE_JOINT], None], out=out[3:])
-        out[3:] *= _MOVED
-        return np.asarray(out @ cross.swapaxes(1, 2))
+        axes = (self.whole[_PARENT] @ _CENTRE @ self._left) * _SWING[:, None] + self.whole[1:] * TWIST[:, None]
+        around = np.empty((3 + len(FREE), 3))
+        around[:3] = _EYE
+        around[3:] = axes.swapaxes(1, 2).reshape(-1, 3)[FREE]
+        arms = self.points - self.points.take(_SEATS, 0)[:, None]
+        arms *= _MOVED
+        return np.asarray(arms @ (around @ _ARM).reshape(-1, 3, 3))
 
 
-_MOVED = _MOVES[_FREE_JOINT][..., None].astype(np.float64)
+_PARTS = np.stack([_SWING, TWIST])
+_ARM = -_CROSS  # arm @ (axis @ _ARM) is axis x arm
+# Where each of the Jacobian's axes sits, and which points it moves.
+_SEATS = np.concatenate([np.full(3, _PELVIS), _SEAT[_FREE_JOINT]])
+_MOVED = np.repeat(np.concatenate([np.ones((3, len(_POINTS))), _MOVES[_FREE_JOINT]])[..., None], 3, -1)
 
 
 def forward(rotations: NDArray[np.floating], lengths: NDArray[np.floating]) -> Array:
@@ -211,13 +219,15 @@ def measure(xyz: Array, known: NDArray[np.bool_]) -> Array:
     return np.where(known[ENDS] & known[STARTS], lengths, np.nan)
 
 
-def _exponential(vectors: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-    """(N, 3) rotation vectors to (N, 3, 3) matrices; and the angles (N, 1, 1), the matrices of the cross product and their squares."""
-    angle = np.sqrt(np.square(vectors).sum(1))[:, None, None]
-    turn = np.maximum(angle, 1e-4)  # below it the error is less than 1e-12
+def _exponential(vectors: Array, slopes: int = 0) -> tuple[Array, Array]:
+    """(N, 3) rotation vectors to (N, 3, 3) matrices; and the left Jacobians (slopes, 3, 3) of the first of them."""
+    square = np.maximum(np.square(vectors).sum(1), 1e-8)[:, None, None]  # a turn of less than 1e-4 has an error of less than 1e-12
+    turn = np.sqrt(square)
+    sine, rest = np.sin(turn) / turn, (1 - np.cos(turn)) / square
     cross = (vectors @ _CROSS).reshape(-1, 3, 3)
-    square = cross @ cross
-    return _EYE + np.sin(turn) / turn * cross + (1 - np.cos(turn)) / turn**2 * square, (angle, cross, square)
+    twice = cross @ cross
+    left = _EYE + rest[:slopes] * cross[:slopes] + (1 - sine[:slopes]) / square[:slopes] * twice[:slopes]
+    return _EYE + sine * cross + rest * twice, left
 
 
 def _whole(local: Array) -> Array:

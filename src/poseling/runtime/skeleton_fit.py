@@ -40,7 +40,9 @@ FAR = 3.0  # metres from the root beyond which an answer is no joint's
 NEAREST, FARTHEST = 0.2, 100.0  # metres before the camera: nothing is projected from nearer, nobody starts farther
 AWAY = 4.0  # metres before the camera, where who is not seen starts
 STEPS, FIRST_STEPS = 3, 12  # of Levenberg and Marquardt, in a frame and in the first one
-ENOUGH = 1e-3  # a step that takes less of the energy is the last
+ENOUGH, NEARLY = 1e-3, 0.05  # a step that takes less of the energy is the last, in a first frame and in one that starts at the frame before
+LEAP, TIRED = 2.0, 1.1  # a body with so many times the usual energy is looked for anew as well; and what is usual grows so much in a frame
+SLIGHT = 3e-4  # metres squared: the energy of 15 points that are 4 mm off, which is always usual
 TALL = 1.7  # metres, of whom nothing is known
 _FACING = np.diag([1.0, -1.0, -1.0])  # upright, towards the camera
 _FREE_LOW, _FREE_HIGH = LOW.ravel()[FREE], HIGH.ravel()[FREE]
@@ -143,61 +145,63 @@ class Evidence:
 
     def jacobian(self, body: Body, place: Array) -> Array:
         """(35, 149) the residuals' change with the pelvis' turn, the joints' turns and the place."""
-        moves = np.zeros((_UNKNOWNS, _POINTS, 3))
-        moves[:-3] = body.jacobian()
-        out = np.zeros((_UNKNOWNS, len(_PULL) + 8 * _POINTS))
-        blocks = out[:, : 8 * _POINTS]
-        blocks[:, : 3 * _POINTS] = (moves * self.xyz_weight).reshape(_UNKNOWNS, -1)
-        moves[-3:] = _EYE
+        moves = np.empty((_UNKNOWNS, 3 * _POINTS))
+        moves[:-3] = body.jacobian().reshape(_UNKNOWNS - 3, -1)
+        moves[-3:] = _PLACED
         points = body.points + place
         depth = np.maximum(points[:, 2:], NEAREST)
-        picture = points[:, :2] / depth
-        across = moves[..., :2] - picture * moves[..., 2:] * (points[:, 2:] > NEAREST)
-        blocks[:, 3 * _POINTS : 5 * _POINTS] = (across * (self.xy_weight / depth)).reshape(_UNKNOWNS, -1)
-        blocks[:, 5 * _POINTS :] = (moves * self.path_weight).reshape(_UNKNOWNS, -1)
+        look = np.zeros((_POINTS, 3, _POINTS, 2))  # how the picture changes with the points
+        shift = self.xy_weight / depth
+        look[_EACH, 0, _EACH, 0] = look[_EACH, 1, _EACH, 1] = shift[:, 0]
+        look[_EACH, 2, _EACH] = -(points[:, 2:] > NEAREST).astype(np.float64) * shift * points[:, :2] / depth
+        out = np.zeros((_UNKNOWNS, len(_PULL) + 8 * _POINTS))
+        np.multiply(moves[:-3], self.xyz_weight.repeat(3), out=out[:-3, : 3 * _POINTS])
+        np.matmul(moves, look.reshape(3 * _POINTS, -1), out=out[:, 3 * _POINTS : 5 * _POINTS])
+        np.multiply(moves, self.path_weight.ravel(), out=out[:, 5 * _POINTS : 8 * _POINTS])
         out[_TURN_ROWS, _TURN_COLUMNS] = _PULL_ROOT
         return out
 
 
-_EYE = np.eye(3)[:, None]
+_PLACED = np.tile(np.eye(3), _POINTS)
+_EACH = np.arange(_POINTS)
 _PULL_ROOT = np.sqrt(_PULL)
 _HELD = STILL / _PULL  # two squares that pull one turn, to where it was and to zero, are one that pulls it between
 _TURN_ROWS, _TURN_COLUMNS = 3 + np.arange(len(FREE)), 8 * _POINTS + np.arange(len(FREE))
 
 
-def minimise(body: Body, place: Array, evidence: Evidence, lengths: Array, steps: int, placed: bool = True) -> tuple[Body, Array]:
+def minimise(body: Body, place: Array, evidence: Evidence, lengths: Array, steps: int, placed: bool = True, enough: float = ENOUGH) -> tuple[Body, Array]:
     """The body and place with the least energy near these: `steps` of Levenberg and Marquardt, with the turns' limits as an active set.
 
-    A turn at its limit that the energy would push beyond it does not take part in a step, and a step ends at the limits. Without `placed` the place stays.
+    A turn at its limit that the energy would push beyond it does not take part in a step, and a step ends at the limits. A step that takes less than `enough` of the energy is the
+    last. Without `placed` the place stays.
     """
     residuals = evidence.residuals(body, place)
     energy = residuals @ residuals
     damping = 1e-4
+    held = np.full(_UNKNOWNS, not placed)
+    held[:3] = False
     for _ in range(steps):
         jacobian = evidence.jacobian(body, place)
-        normal, gradient = jacobian @ jacobian.T, jacobian @ residuals
-        turns, slope = body.turns.ravel()[FREE], gradient[3:-3]
-        moving = np.full(_UNKNOWNS, placed)
-        moving[:3] = True
-        moving[3:-3] = np.where(slope > 0, turns > _FREE_LOW, turns < _FREE_HIGH)
-        normal *= np.outer(moving, moving)
-        normal[_DIAGONAL] += np.where(moving, damping, 1.0)
-        step = np.linalg.solve(normal, -gradient * moving)
+        gradient = jacobian @ residuals
+        turns = body.turns.ravel()[FREE]
+        held[3:-3] = np.where(gradient[3:-3] > 0, turns <= _FREE_LOW, turns >= _FREE_HIGH)
+        if held.any():
+            jacobian[held], gradient[held] = 0, 0
+        normal = jacobian @ jacobian.T
+        normal.ravel()[:: _UNKNOWNS + 1] += damping
+        step = np.linalg.solve(normal, -gradient)
         new_body, new_place = body.moved(step[:-3], lengths), place + step[-3:]
         new_residuals = evidence.residuals(new_body, new_place)
         new_energy = new_residuals @ new_residuals
         if not new_energy < energy:
             damping *= 30
             continue
-        done = energy - new_energy < ENOUGH * energy
+        done = energy - new_energy < enough * energy
         body, place, residuals, energy = new_body, new_place, new_residuals, new_energy
         damping = max(damping / 10, 1e-7)
         if done:
             break
     return body, place
-
-
-_DIAGONAL = np.diag_indices(_UNKNOWNS)
 
 
 class Fitter:
@@ -223,6 +227,7 @@ class Fitter:
         self._lengths = Lengths(self._height, self._given)
         self._body: Body | None = None
         self._place: Array | None = None
+        self._energy = np.inf
         self._past: deque[tuple[float, Array]] = deque(maxlen=2)
 
     @property
@@ -249,33 +254,32 @@ class Fitter:
         known = xyz_weight > 0
         seen = known | (xy_weight > 0)
         path, path_weight = self._led(seconds, lens is not None, seen)
+        placed = lens is not None
         if self._body is None:
-            postures = [(_FACING, bend * _BENT) for bend in BENDS]
-            bodies = [Body.turned(*closed_form(xyz, known, *posture), lengths) for posture in postures]
+            bodies = [Body.turned(*closed_form(xyz, known, _FACING, bend * _BENT), lengths) for bend in BENDS]
+            evidence = Evidence(xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, bodies[0].turns.ravel()[FREE])
+            starts = [minimise(body, self._seen(body, evidence, placed), evidence, lengths, FIRST_STEPS, placed) for body in bodies]
         else:
-            old = self._body.root, self._body.turns
-            bodies = [Body.turned(*old, lengths), Body.turned(*closed_form(xyz, known, *old), lengths)]
-        held = bodies[0].turns.ravel()[FREE]
-        evidence = Evidence(xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, held)
-        starts = [(body, self._start(body, evidence, lens is not None, warm=body is not bodies[-1])) for body in bodies]
-        if self._body is None:
-            starts = [minimise(body, place, evidence, lengths, FIRST_STEPS, lens is not None) for body, place in starts]
-            body, place = min(starts, key=lambda start: evidence.energy(*start))
-        else:
-            body, place = min(starts, key=lambda start: evidence.energy(*start))
-            body, place = minimise(body, place, evidence, lengths, STEPS, lens is not None)
+            body = self._body.sized(lengths)
+            evidence = Evidence(xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, body.turns.ravel()[FREE])
+            place = self._place if placed and self._place is not None else self._seen(body, evidence, placed)
+            starts = [minimise(body, place, evidence, lengths, STEPS, placed, NEARLY)]
+            if evidence.energy(*starts[0]) > LEAP * max(self._energy, SLIGHT):
+                body = Body.turned(*closed_form(xyz, known, body.root, body.turns), lengths)
+                starts += [minimise(body, self._seen(body, evidence, placed), evidence, lengths, STEPS, placed, NEARLY)]
+        energies = [evidence.energy(*start) for start in starts]
+        body, place = starts[int(np.argmin(energies))]
         root = place if lens is not None else None
         if seen.any():
             self._body, self._place = body, root
+            self._energy = min(min(energies), TIRED * self._energy)
             self._past.append((seconds, body.points + place))
         return Fitted(body.points, root, quaternion(body.local), lengths)
 
-    def _start(self, body: Body, evidence: Evidence, placed: bool, warm: bool) -> Array:
-        """(3,) where a body is looked for first: `warm` where the person was, else where its joints are seen."""
+    def _seen(self, body: Body, evidence: Evidence, placed: bool) -> Array:
+        """(3,) where a body is looked for that has just been found: where its joints are seen, else where the person was."""
         if not placed:
             return np.zeros(3)
-        if warm and self._place is not None:
-            return self._place
         place = position(body.points, evidence.xy, evidence.xy_weight[:, 0] ** 2, np.array([1.0, 1.0, 0.0, 0.0]))
         if NEAREST < place[2] < FARTHEST:  # so not NaN
             return place
