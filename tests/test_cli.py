@@ -300,7 +300,7 @@ def in_coco_format(path: Path, picture: str, xy: tuple[float, float]) -> None:
     path.write_text(json.dumps(data))
 
 
-def test_check_looks_at_the_parts_there_are(capsys, tmp_path):
+def test_check_and_preview_look_at_the_parts_there_are(capsys, tmp_path):
     """OCHuman is for testing only; its one person has a joint at x = -3, outside of the picture."""
     in_coco_format(tmp_path / "annotations" / "ochuman_coco_format_test_range_0.00_1.00.json", "one.png", (-3, 20))
     (tmp_path / "images").mkdir()
@@ -310,6 +310,7 @@ def test_check_looks_at_the_parts_there_are(capsys, tmp_path):
     assert "train: " not in out
     assert "one.png" in out
     assert "one.png" in (tmp_path / "found.json").read_text()
+    assert said(capsys, f"data preview ochuman --root {tmp_path} --out {tmp_path}/sheet.png") == f"{tmp_path}/sheet.png: 1 people of ochuman\n"
 
 
 def test_label_takes_its_share(capsys, tmp_path, monkeypatch):

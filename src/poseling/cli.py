@@ -96,7 +96,7 @@ def evaluate(
     from poseling.teachers.load import load
 
     network = load(model, adapter, device)
-    people = sets.people_to_test(data, root, boxes)
+    people = sets.people_to_test(data, root, boxes, space)
     measure = Measure.of(people, space).known_to(network)
     found = measure.ask(network, flip_test)
     console.print(table(network, measure, *found))
@@ -124,7 +124,7 @@ def label(
     teacher
         A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
-        lsp, mpii, coco, crowdpose, images, synthetic or mini.
+        lsp, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, images, synthetic or mini.
     root
         Where the data lies; mini needs none.
     url
@@ -293,7 +293,7 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
     Parameters
     ----------
     name
-        lsp, mpii, coco, crowdpose, ochuman, images, synthetic or mini.
+        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
     root
         Where the data lies; mini needs none.
     teacher
@@ -332,12 +332,12 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
 
 @data.command
 def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.png"), count: int = 24, seed: int = 0) -> None:
-    """Draws a contact sheet of labelled people.
+    """Draws a contact sheet of labelled people: those to train on, or where there are none those to test on.
 
     Parameters
     ----------
     name
-        lsp, mpii, coco, crowdpose, images, synthetic or mini.
+        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
     root
         Where the data lies; mini needs none.
     out
@@ -350,7 +350,8 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
     from poseling.data import sets
     from poseling.data.preview import preview as run
 
-    shown = run(sets.load(name, root).train, out, count, seed)
+    split = sets.load(name, root)
+    shown = run(split.test if split.training is None and split.test is not None else split.train, out, count, seed)
     console.print(f"{out}: {len(shown)} people of {name}")
 
 

@@ -61,8 +61,10 @@ def test_joints_outside_the_picture_are_unlabelled_but_in_space(tmp_path):
 def test_a_file_alone_is_one_part(tmp_path):
     split = load("mpi_inf_3dhp", write(tmp_path, ["TS1_000007.jpg"], "test"))
     assert len(split.test) == 1
-    with pytest.raises(ValueError, match="no people to train on"):
+    with pytest.raises(ValueError, match="mpi_inf_3dhp has no people to train on, it was made for testing or only its test part is here"):
         _ = split.train
+    with pytest.raises(ValueError, match=r"_test_valid\.npz: none of its pictures is of a subject to train on or to test on"):
+        load("mpi_inf_3dhp", write(tmp_path, ["somebody.jpg"], "test"))
 
 
 def test_what_is_not_there_is_told(tmp_path):

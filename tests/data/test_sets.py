@@ -11,7 +11,7 @@ import pytest
 
 from poseling.data import sets
 from poseling.data.synthetic import SHAPES, claim, picture_path, truth_path, write_truth
-from poseling.skeleton import SYNTH28
+from poseling.skeleton import COCO17, SYNTH28
 
 
 def test_names():
@@ -28,6 +28,13 @@ def test_errors_say_the_way_out(tmp_path):
     (tmp_path / "joints.mat").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="is LSP itself; name the folder that holds it"):
         sets.load("lsp", tmp_path)
+
+
+def test_the_mini_set_has_all_its_joints_in_space():
+    assert sets.people_to_test("mini").skeleton == COCO17
+    found = sets.people_to_test("mini", in_space=True)
+    assert found.skeleton == SYNTH28
+    assert found.spatial
 
 
 def test_images_and_official_mpii_have_nobody_to_test_on(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from poseling.data import coco, h36m, images, lsp, mini, mpi_inf_3dhp, mpii
 from poseling.data.people import People
 from poseling.data.synthetic import synthetic
-from poseling.skeleton import COCO17, Skeleton
+from poseling.skeleton import COCO17, SYNTH28, Skeleton
 
 Part = People | Callable[[], People]
 
@@ -29,7 +29,9 @@ class Split:
         """ValueError where the set was made for testing only."""
         if self.training is None:
             name = f"{self.test.name} has" if self.test is not None else "the set has"
-            raise ValueError(f"{name} no people to train on, it was made for testing; train on another set, such as coco")
+            raise ValueError(
+                f"{name} no people to train on, it was made for testing or only its test part is here; train on another set, such as coco"
+            )
         return self.training if isinstance(self.training, People) else self.training()
 
     @cached_property
@@ -102,6 +104,8 @@ def _in_space(read: Callable[[Path, str], People]) -> Callable[[Path], Split]:
     def split(root: Path) -> Split:
         if root.is_file():
             train, test = read(root, "train"), read(root, "test")
+            if not len(train) and not len(test):
+                raise ValueError(f"{root}: none of its pictures is of a subject to train on or to test on")
             return Split(train if len(train) else None, test if len(test) else None)
         return Split(lambda: read(root, "train"), lambda: read(root, "test"))
 
@@ -129,8 +133,9 @@ BOXES: dict[str, Callable[[Path, Path], People]] = {
 
 
 def load(name: str, root: Path | None = None, skeleton: Skeleton | None = None) -> Split:
-    """The set `name` under `root`, which `mini` can do without; in `skeleton` where one is given: the mini set otherwise comes in COCO's, which is less than it has. ValueError with the names there are, or if there has to be a `root`; FileNotFoundError if it is
-    not there (`mini` makes its own).
+    """The set `name` under `root`, which `mini` can do without; in `skeleton` where one is given: the mini set otherwise comes in COCO's, which is less than it has.
+
+    ValueError with the names there are, or if there has to be a `root`; FileNotFoundError if it is not there (`mini` makes its own).
     """
     if name not in SETS:
         raise ValueError(f"there is no data set {name!r}; there are {', '.join(SETS)}")
@@ -146,12 +151,13 @@ def load(name: str, root: Path | None = None, skeleton: Skeleton | None = None) 
     return whole.to(skeleton)
 
 
-def people_to_test(name: str, root: Path | None = None, boxes: str | None = None) -> People:
+def people_to_test(name: str, root: Path | None = None, boxes: str | None = None, in_space: bool = False) -> People:
     """The test people of the set `name`, in their annotated boxes (`ground-truth`, and None), or in those of a detector's file `boxes`; `detections` is the file that
-    COCO's published results are measured with, where it usually lies. ValueError where the set has no labelled test people or no detections can be given.
+    COCO's published results are measured with, where it usually lies. Those of the mini set have all their joints if they are wanted `in_space`. ValueError where
+    the set has no labelled test people or no detections can be given.
     """
     if boxes in (None, coco.GROUND_TRUTH):
-        people = load(name, root).test
+        people = load(name, root, SYNTH28 if in_space and name == "mini" else None).test
         if people is None:
             raise ValueError(f"{name} under {root} has no labelled people to test on")
         return people
