@@ -197,8 +197,8 @@ def quaternion(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     m = np.asarray(matrix, np.float64)
     # The quaternion times 4w, 4x, 4y and 4z, as in Shepperd, "Quaternion from rotation matrix" (1978): the longest of the four is exact enough.
     four = (m.reshape(*m.shape[:-2], 9) @ _SHEPPERD).reshape(*m.shape[:-2], 4, 4) + np.eye(4)
-    longest = np.argmax(four.diagonal(axis1=-2, axis2=-1), axis=-1)[..., None, None]
-    turn = np.take_along_axis(four, longest, -2)[..., 0, :]
+    rows = four.reshape(-1, 4, 4)
+    turn = rows[np.arange(len(rows)), rows.diagonal(axis1=1, axis2=2).argmax(1)].reshape(*four.shape[:-1])
     size = np.sqrt(np.square(turn).sum(-1, keepdims=True))
     return np.asarray(turn / np.where(turn[..., :1] < 0, -size, size))
 

@@ -257,7 +257,7 @@ def test_nobody_at_all():
 wild = st.floats(width=32) | st.sampled_from([0.0, 100.0, 300.0, 320.0])
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_whatever_the_network_says_there_is_no_nan_and_no_crash(data):
     class Mad(Scene):

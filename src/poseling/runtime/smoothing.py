@@ -112,7 +112,10 @@ class Smoother:
                 xyz[row] = deep(xyz[row], seconds, SPACE_UNIT)
                 space[person] = deep.frequency
         self._filters = {person: filters for person, filters in self._filters.items() if abs(seconds - filters[2]) <= GAP}
-        self._held.append(_Moment(seconds, replace(pose, xy=xy, xyz=xyz), picture, space))
+        filtered = replace(pose, xy=xy, xyz=xyz)
+        if not self.lookahead:
+            return filtered
+        self._held.append(_Moment(seconds, filtered, picture, space))
         return self._next() if len(self._held) > self.lookahead else None
 
     def rest(self) -> list[Pose]:

@@ -87,8 +87,8 @@ class Tracker:
         starts = [_scaled(boxes[i], self.network.spec.padding) for i in rest]
         if not self._people and not starts:
             starts = [whole]
-        regions = [taken.get(p.id, self._searched(p, whole)) for p in self._people] + starts
-        wide = np.array([p.missed > 0 for p in self._people] + [True] * len(starts))
+        regions = [taken[p.id] if p.id in taken else self._searched(p, whole) for p in self._people] + starts
+        wide = [p.missed > 0 for p in self._people] + [True] * len(starts)
         answers = self._looked(picture, regions, wide, whole)
         self._followed(answers, seconds, whole)
         here = [p for p in self._people if not p.missed]
@@ -105,20 +105,24 @@ class Tracker:
 
     def _searched(self, person: _Person, whole: Array) -> Array:
         """Where to look for a person: where it was, and if it was not there wider, everywhere, and there again."""
-        places = (person.region, _scaled(person.region, 2.0), whole)
-        return places[person.missed % 3]
+        match person.missed % 3:
+            case 0:
+                return person.region
+            case 1:
+                return _scaled(person.region, 2.0)
+        return whole
 
-    def _looked(self, picture: NDArray[np.uint8], regions: list[Array], wide: NDArray[np.bool_], whole: Array) -> list[_Person | None]:
+    def _looked(self, picture: NDArray[np.uint8], regions: list[Array], wide: list[bool], whole: Array) -> list[_Person | None]:
         """What the network sees in each region, as people without an id, or None where nobody is; a wide region is looked at again from nearer."""
         people = self._asked(picture, regions, whole)
         again = [i for i, person in enumerate(people) if wide[i] and person is not None]
+        if not again:
+            return people
         for i, person in zip(again, self._asked(picture, [p.region for i in again if (p := people[i]) is not None], whole), strict=True):
             people[i] = person or people[i]
         return people
 
     def _asked(self, picture: NDArray[np.uint8], regions: list[Array], whole: Array) -> list[_Person | None]:
-        if not regions:
-            return []
         # The network widens a box by its padding; what it shall see is known here.
         pose = self.network(picture, np.stack([_scaled(region, 1 / self.network.spec.padding) for region in regions]))
         pose = settled(pose, np.stack([(region[:2] + region[2:]) / 2 for region in regions]))
@@ -131,22 +135,21 @@ class Tracker:
                 continue
             box = _bounds(xy, sure)
             middle = (box[:2] + box[2:]) / 2
-            if (middle < whole[:2]).any() or (middle > whole[2:]).any():
+            if not ((whole[:2] <= middle) & (middle <= whole[2:])).all():
                 people.append(None)
                 continue
             xyz = None if pose.xyz is None else pose.xyz[row].astype(np.float64)
-            people.append(_Person(-1, self._region(xy, sure), xy, xyz, score, 0.0))
+            people.append(_Person(-1, self._region(box, xy, sure), xy, xyz, score, 0.0))
         return people
 
-    def _region(self, xy: Array, sure: NDArray[np.bool_]) -> Array:
-        """What to look at next for joints (K, 2): VNect's box, but moved to the root no further than that all joints stay in it."""
-        box = _bounds(xy, sure)
+    def _region(self, box: Array, xy: Array, sure: NDArray[np.bool_]) -> Array:
+        """What to look at next for joints (K, 2) in their box: VNect's box, but moved to the root no further than that all joints stay in it."""
         sides = box[2:] - box[:2]
         buffer = BUFFER * sides / 2
         middle = (box[:2] + box[2:]) / 2
         root = xy[self._root][sure[self._root]]
         if len(root):
-            middle[0] += np.clip(root[:, 0].mean() - middle[0], -buffer[0], buffer[0])
+            middle[0] += min(max(root[:, 0].mean() - middle[0], -buffer[0]), buffer[0])
         half = np.maximum(sides / 2 + buffer, SMALLEST / 2)
         return np.concatenate([middle - half, middle + half])
 
@@ -155,7 +158,8 @@ class Tracker:
         before = self._people
         known: list[_Person | None] = [*before, *[None] * (len(answers) - len(before))]
         answers = _single(answers, known)
-        after = []
+        after, margin = [], (whole[2:] - whole[:2]) / 2
+        lowest, highest = np.concatenate([whole[:2] - margin] * 2), np.concatenate([whole[2:] + margin] * 2)
         for last, new in zip(known, answers, strict=True):
             if new is None:
                 if last is not None and 0 <= seconds - last.seen <= REMEMBERED:
@@ -172,26 +176,27 @@ class Tracker:
                 new.id = self._started
                 self._started += 1
             # A network that is sure of nonsense could make it ever larger.
-            margin = np.tile((whole[2:] - whole[:2]) / 2, 2)
-            new.region = np.clip(new.region, whole[[0, 1, 0, 1]] - margin, whole[[2, 3, 2, 3]] + margin)
+            new.region = np.minimum(np.maximum(new.region, lowest), highest)
             after.append(new)
         self._people = sorted(after, key=lambda person: person.id)
 
     def _cut(self, picture: NDArray[np.uint8]) -> bool:
         """Whether this picture and the last one show different scenes."""
-        small = cv2.resize(picture, (128, 96), interpolation=cv2.INTER_NEAREST)
-        colours = np.asarray(cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3), np.float32).ravel() / (96 * 128)
+        small = cv2.resize(picture, (64, 48), interpolation=cv2.INTER_NEAREST)
+        colours = np.sqrt(np.asarray(cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3), np.float32).ravel() / (64 * 48))
         grey = np.asarray(cv2.resize(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (32, 24), interpolation=cv2.INTER_AREA), np.float32)
         grey = grey - grey.mean()
         last, self._glance = self._glance, (colours, grey)
         if last is None:
             return False
-        apart = np.sqrt(max(0.0, 1 - float(np.sqrt(last[0] * colours).sum())))
+        apart = np.sqrt(max(0.0, 1 - float(last[0] @ colours)))
+        if apart <= COLOURS_DIFFER:
+            return False
         strength = [float(np.linalg.norm(g)) for g in (last[1], grey)]
         if max(strength) < PLAIN * np.sqrt(grey.size):
             return False
         agree = float((last[1] * grey).sum()) / max(1e-6, strength[0] * strength[1])
-        return bool(apart > COLOURS_DIFFER and agree < PLACES_AGREE)
+        return agree < PLACES_AGREE
 
     def _pose(self, people: list[_Person]) -> Pose:
         skeleton = self.network.spec.skeleton
@@ -257,10 +262,13 @@ def _moved(last: _Person | None, new: _Person) -> float:
     """How far a person's joints have moved, in the median, in parts of its size; infinitely far for someone who was not seen in the last frame."""
     if last is None or last.missed:
         return float("inf")
-    both = (last.score >= UNSURE) & (new.score >= UNSURE)
+    before = last.score >= UNSURE
+    both = before & (new.score >= UNSURE)
     if not both.any():
         return float("inf")
-    return float(np.median(np.linalg.norm(new.xy[both] - last.xy[both], axis=-1)) / size(last.xy[last.score >= UNSURE]))
+    away = np.sort(np.square(new.xy[both] - last.xy[both]).sum(-1))
+    median = np.sqrt(away[[(len(away) - 1) // 2, len(away) // 2]]).mean()
+    return float(median / size(last.xy[before]))
 
 
 def _continues(last: _Person, new: _Person) -> bool:
@@ -275,7 +283,10 @@ def _continues(last: _Person, new: _Person) -> bool:
 
 def _carry(last: _Person, new: _Person) -> None:
     """Puts the joints that `new` is not sure of where they were on the person, which has moved as the sure ones did."""
-    unsure, both = new.score < UNSURE, (new.score >= UNSURE) & (last.score >= UNSURE)
+    unsure = new.score < UNSURE
+    if not unsure.any():
+        return
+    both = ~unsure & (last.score >= UNSURE)
     moved = (new.xy[both] - last.xy[both]).mean(0) if both.any() else 0.0
     new.xy[unsure] = last.xy[unsure] + moved
     if new.xyz is not None and last.xyz is not None:
@@ -290,7 +301,8 @@ def _eased(last: Array, new: Array, box: Array, seconds: float) -> Array:
 
 
 def _bounds(xy: Array, sure: NDArray[np.bool_]) -> Array:
-    return np.concatenate([xy[sure].min(0), xy[sure].max(0)])
+    chosen = xy[sure]
+    return np.concatenate([chosen.min(0), chosen.max(0)])
 
 
 def _scaled(region: Array, factor: float) -> Array:
