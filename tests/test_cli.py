@@ -20,7 +20,9 @@ from poseling.cli import app, main
 from poseling.data import coco
 from poseling.data.download import Done
 from poseling.data.images import images
+from poseling.pose import Pose
 from poseling.recipes.lab import Setup
+from poseling.runtime.pipeline import Tracked
 from poseling.skeleton import COCO17, Skeleton
 from poseling.spec import KEY, PoseSpec
 from poseling.synth.synthesize import Synthesized
@@ -423,6 +425,17 @@ def test_help_leaves_torch_alone(command):
     done = fresh(LISTED, *command.split())
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("imported:\n")
+
+
+def test_track_tells_of_frames_without_anybody(capsys, monkeypatch):
+    def run(*arguments, seen, **flags):
+        one = Pose(np.zeros((1, 17, 2)), np.ones((1, 17)), COCO17)
+        for i, pose in enumerate((one[:0], one, one[:0])):
+            seen(i, pose)
+        return Tracked(3, None, Path("poses.jsonl"))
+
+    monkeypatch.setattr("poseling.runtime.pipeline.track", run)
+    assert said(capsys, "track video.mp4 --model m.onnx --json poses.jsonl") == "3 frames, 2 of them without anybody: poses.jsonl\n"
 
 
 def test_track_needs_no_torch(tmp_path):

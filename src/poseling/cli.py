@@ -264,7 +264,15 @@ def track(
     fit
         Fit a body with bones of constant length and joints within their limits to what a network says in space, in a video.
     """
+    from poseling.pose import Pose
     from poseling.runtime.pipeline import track as run
+
+    empty = 0
+
+    def seen(frame: int, pose: Pose) -> None:
+        nonlocal empty
+        empty += not len(pose)
+        status.update(f"{frame + 1} frames")
 
     with console.status("0 frames") as status:
         done = run(
@@ -273,7 +281,7 @@ def track(
             out,
             box,
             json,
-            seen=lambda frame, _: status.update(f"{frame + 1} frames"),
+            seen=seen,
             smooth=smooth,
             lookahead=lookahead,
             camera=camera,
@@ -281,9 +289,8 @@ def track(
             fit=fit,
         )
     written = [str(path) for path in (done.drawn, done.json) if path is not None]
-    console.print(
-        f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (f": {', '.join(written)}" if written else "; --out draws them, --json writes them")
-    )
+    told = f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (f", {empty} of them without anybody" if empty else "")
+    console.print(told + (f": {', '.join(written)}" if written else "; --out draws them, --json writes them"))
 
 
 @data.command

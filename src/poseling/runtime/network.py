@@ -113,7 +113,9 @@ def _session(path: Path, threads: int | None, provider: str) -> Any:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[provider]])
     except UNREADABLE as error:
-        raise ValueError(f"{path}: is cut short or no ONNX file that this onnxruntime can read ({error})") from error
+        raise ValueError(
+            f"{path}: is cut short or no ONNX file that this onnxruntime can read ({error}); `poseling export` makes one of a checkpoint"
+        ) from error
     # onnxruntime takes the CPU, with no more than a line on stderr, where a provider that it lists cannot start.
     if (first := session.get_providers()[0]) != PROVIDERS[provider]:
         raise RuntimeError(f"{path}: provider {provider!r} is listed but did not start, onnxruntime took {first} instead; look at its drivers")
