@@ -426,6 +426,40 @@ def test_the_second_pass_has_the_lengths_of_the_first():
     np.testing.assert_allclose(fitted.xyz, body.points * 1.6 / 1.75, atol=5e-3)
 
 
+def test_a_first_pass_measures_and_fits_nothing():
+    first, second = Fitter(MOVNECT15), Fitter(MOVNECT15)
+    for i, body in enumerate(moving(5)):
+        xyz = (1 + 0.02 * i) * body.points
+        first.measure(xyz, np.ones(15))
+        second.fit(xyz, np.zeros((15, 2)), np.ones(15), None, i / 30)
+    np.testing.assert_array_equal(first.measured, second.measured)
+    np.testing.assert_allclose(first.measured, 1.04 * LENGTHS)
+    with pytest.raises(ValueError, match="xyz has shape"):
+        first.measure(np.zeros((14, 3)), np.ones(15))
+
+
+def test_bones_grow_and_do_not_jump():
+    """The first frame is a tenth too small, all others are right: the median jumps in the second or third one, and the body follows by a hundredth a frame."""
+    fitter, lengths = Fitter(MOVNECT15), []
+    for i in range(16):
+        body = random_body(1, 0.3).points * (0.9 if i == 0 else 1.0)
+        lengths.append(fitter.fit(body, np.zeros((15, 2)), np.ones(15), None, i / 30).lengths)
+    np.testing.assert_allclose(lengths[0], 0.9 * LENGTHS)
+    for i in range(1, 11):
+        np.testing.assert_allclose(lengths[i], 0.9 * 1.01**i * LENGTHS)
+    np.testing.assert_allclose(lengths[11], LENGTHS)
+    np.testing.assert_allclose(lengths[15], LENGTHS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_leap_finds_its_way(seed):
+    """From one posture to any other within a frame, as after a cut: three frames on the body is there, whatever the one before was."""
+    fitter, bodies = Fitter(MOVNECT15, measured=LENGTHS), [random_body(seed, 0.6)] * 4 + [random_body(1000 + seed, 0.6)] * 4
+    for i, body in enumerate(bodies):
+        fitted = fitter.fit(body.points, pixels(body.points + AWAY), np.ones(15), CAMERA, i / 30)
+    assert np.linalg.norm(fitted.xyz - bodies[-1].points, axis=1).mean() < 0.01
+
+
 def test_what_is_refused():
     fitter, xyz, xy = Fitter(MOVNECT15), np.zeros((15, 3)), np.zeros((15, 2))
     with pytest.raises(ValueError, match="xyz has shape"):

@@ -207,6 +207,34 @@ def test_smoothing_lags_and_a_look_ahead_does_not(tmp_path: Path, walk: Path, mo
     assert abs(lag["ahead"]) < 0.3
 
 
+def lengths(poses: list[Pose]) -> np.ndarray:
+    """(T, 14) the bones of the one person."""
+    xyz = np.array([pose.xyz[0] for pose in poses], np.float64)
+    return np.array([np.linalg.norm(xyz[:, child] - xyz[:, parent], axis=-1) for child, parent in MOVNECT15.bones]).T
+
+
+def test_a_look_ahead_measures_everybody_first(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+    """Then bones have one length from the first frame on, and the network is asked no more often; without it they grow, by a hundredth a frame at most."""
+    monkeypatch.setattr(Walker, "tremble", 0.02)
+    asked, plain = [], Walker.__call__
+    monkeypatch.setattr(Walker, "__call__", lambda self, picture, boxes=None: (asked.append(shown(picture)), plain(self, picture, boxes))[1])
+    spread, calls = {}, {}
+    for name, how in (("once", {}), ("twice", {"lookahead": 3})):
+        asked.clear()
+        poses: list[Pose] = []
+        track(Path("walker.onnx"), walk, tmp_path / "drawn.mp4", seen=lambda i, p, poses=poses: poses.append(p), **how)
+        calls[name], found = list(asked), lengths(poses)
+        spread[name] = np.ptp(found, axis=0) / found[0]
+        assert len(found) == 40
+        assert np.abs(np.diff(found, axis=0) / found[:-1]).max() < 0.01 + 1e-5
+    assert spread["twice"].max() < 1e-5
+    assert spread["once"].max() > 0.01
+    assert calls["once"] == calls["twice"]
+    drawn = [picture for _, _, picture in frames(tmp_path / "drawn.mp4")]
+    # Each pose on its own picture; the second encoding darkens once more.
+    np.testing.assert_allclose([shown(picture[:8, :8]) for picture in drawn], np.arange(40), atol=1)
+
+
 def test_the_height_scales_the_body_and_its_distance(tmp_path: Path, walk: Path):
     for name, height in (("a", 1.7), ("b", 1.87)):
         track(Path("walker.onnx"), walk, json=tmp_path / name, height=height)

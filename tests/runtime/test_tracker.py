@@ -186,6 +186,24 @@ def test_a_cut_in_the_video_begins_anew():
     assert ids == [0] * 5 + [1] * 5
 
 
+def test_a_picture_of_another_size_begins_anew():
+    """A phone that is turned: where someone was says nothing in the other picture, and may lie outside of it."""
+    scene = Scene(BODY + (500, 240))
+    track = Tracker(scene)
+    assert whole(track(WALL, 0.0)).ids.tolist() == [0]
+    scene.people = [0.1 * BODY + (30, 20)]
+    assert whole(track(WALL[:48, :64], 1 / 30)).ids.tolist() == [1]
+    np.testing.assert_allclose(scene.seen[-2], [[0, 0, 63, 47]], atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
+def test_a_picture_of_one_pixel_is_looked_at(size: tuple[int, int]):
+    scene = Scene()
+    for i in range(4):
+        assert len(Tracker(scene)(np.zeros((*size, 3), np.uint8), i / 30)) == 0
+    assert all((seen[:, 2:] > seen[:, :2]).all() for seen in scene.seen)
+
+
 def test_light_that_changes_is_no_cut():
     scene = Scene(BODY + (300, 240))
     track = Tracker(scene)

@@ -85,7 +85,8 @@ def track(
 
     A picture shows one person, in `box` (x0, y0, x1, y1) or the whole frame. In a video that is where the first frame is looked at, and people are followed from there on
     (`tracker.Tracker`). Then, if `smooth`, poses are filtered over time, each with a look at `lookahead` frames after it; and if the network gives xyz and `fit` is not
-    off, a body is fitted (`skeleton_fit.Fitter`), `height` metres tall if that is given. With xyz the place of the root is worked out as well, by the `camera` (fx, fy,
+    off, a body is fitted (`skeleton_fit.Fitter`), `height` metres tall if that is given. With a `lookahead` everybody is measured before anything is fitted, drawn or written, so that
+    bones have one length from the first frame on; pictures are then read a second time. With xyz the place of the root is worked out as well, by the `camera` (fx, fy,
     cx, cy in pixels), guessed from the picture's size if nobody gives it.
 
     Drawn to `out` (see `video.Writer`), with a view from the side where there is xyz, and written to `json`, a line for each frame: `Frame.as_dict` and picture (its name,
@@ -112,7 +113,10 @@ def track(
         if json is not None:
             json.parent.mkdir(parents=True, exist_ok=True)
             lines = stack.enter_context(json.open("w", buffering=1, encoding="utf-8"))  # by the line, so that all of them are whole
-        for frame in _stills(network, source, box) if stills else _followed(network, source, box, smoother):
+        found = _stills(network, source, box) if stills else _followed(network, source, box, smoother)
+        if bodies is not None and lookahead:
+            found, bodies = _measured(found, source, network.spec.skeleton, height)
+        for frame in found:
             frame = replace(frame, camera=guessed_camera(frame.picture.shape[1::-1]) if camera is None else np.array(camera, np.float64))
             if bodies is not None:
                 frame = bodies(frame)
@@ -132,11 +136,11 @@ def track(
 class Bodies:
     """A body for each person, by id: what `Fitter` makes of xyz, in the network's own skeleton. Who leaves for longer than a person is remembered begins anew.
 
-    Joints that the fitted body does not have move as their neighbours in the skeleton do. Errors as of `Fitter`.
+    `measured` are the lengths (8,) of a Fitter of the people who are known already, by id. Joints that the fitted body does not have move as their neighbours in the skeleton do. Errors as of `Fitter`.
     """
 
-    def __init__(self, skeleton: Skeleton, height: float | None) -> None:
-        self._skeleton, self._height = skeleton, height
+    def __init__(self, skeleton: Skeleton, height: float | None, measured: dict[int, NDArray[np.float64]] | None = None) -> None:
+        self._skeleton, self._height, self._measured = skeleton, height, measured or {}
         Fitter(skeleton, height)  # says at once what is wrong with them
         self._fitters: dict[int, tuple[Fitter, float]] = {}
         self._how = MOVNECT15.to(skeleton)
@@ -149,7 +153,7 @@ class Bodies:
             return frame
         fitted = []
         for row, person in enumerate(pose.ids.tolist()):
-            fitter, _ = self._fitters.get(person) or (Fitter(self._skeleton, self._height), seconds)
+            fitter, _ = self._fitters.get(person) or (Fitter(self._skeleton, self._height, self._measured.get(person)), seconds)
             self._fitters[person] = fitter, seconds
             fitted.append(fitter.fit(pose.xyz[row], pose.xy[row], pose.score[row], frame.camera, seconds))
         self._fitters = {person: (fitter, last) for person, (fitter, last) in self._fitters.items() if 0 <= seconds - last <= REMEMBERED}
@@ -218,6 +222,38 @@ def _followed(network: Network, source: Path, box: Box | None, smoother: Smoothe
         yield replace(waiting.popleft(), pose=smoothed)
     if broken is not None:
         raise broken
+
+
+def _measured(found: Iterator[Frame], source: Path, skeleton: Skeleton, height: float | None) -> tuple[Iterator[Frame], Bodies]:
+    """The frames of a video again, all of them found and kept without their pictures, and bodies that know how long everybody's bones are in them.
+
+    Where the video ends too early, so do they, and then comes the error of `video.frames`.
+    """
+    fitters: dict[int, Fitter] = {}
+    kept: list[Frame] = []
+    broken = None
+    try:
+        for frame in found:
+            kept.append(replace(frame, picture=_NOTHING))
+            pose = frame.pose
+            for row, person in enumerate(pose.ids.tolist()):
+                if person not in fitters:
+                    fitters[person] = Fitter(skeleton, height)
+                assert pose.xyz is not None
+                fitters[person].measure(pose.xyz[row], pose.score[row])
+    except OSError as error:
+        broken = error
+
+    def again() -> Iterator[Frame]:
+        for frame, (_, _, picture) in zip(kept, frames(source), strict=False):
+            yield replace(frame, picture=picture)
+        if broken is not None:
+            raise broken
+
+    return again(), Bodies(skeleton, height, {person: fitter.measured for person, fitter in fitters.items()})
+
+
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
 def _pull(skeleton: Skeleton, known: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -36,6 +36,7 @@ PAUSE = 0.5  # seconds without a frame after which velocities are forgotten
 SHORTEST = 1 / 240  # seconds: frames that are nearer in time count as if they were this far apart
 SURE = 0.3  # score from which a joint's bones are measured
 MEASURED = 90  # times after which a bone's length is settled: three seconds
+GROWTH = 0.01  # of its length that a bone grows or shrinks at most from one frame to the next, while it is measured
 FAR = 3.0  # metres from the root beyond which an answer is no joint's
 NEAREST, FARTHEST = 0.2, 100.0  # metres before the camera: nothing is projected from nearer, nobody starts farther
 AWAY = 4.0  # metres before the camera, where who is not seen starts
@@ -169,7 +170,9 @@ _HELD = STILL / _PULL  # two squares that pull one turn, to where it was and to 
 _TURN_ROWS, _TURN_COLUMNS = 3 + np.arange(len(FREE)), 8 * _POINTS + np.arange(len(FREE))
 
 
-def minimise(body: Body, place: Array, evidence: Evidence, lengths: Array, steps: int, placed: bool = True, enough: float = ENOUGH) -> tuple[Body, Array]:
+def minimise(
+    body: Body, place: Array, evidence: Evidence, lengths: Array, steps: int, placed: bool = True, enough: float = ENOUGH
+) -> tuple[Body, Array]:
     """The body and place with the least energy near these: `steps` of Levenberg and Marquardt, with the turns' limits as an active set.
 
     A turn at its limit that the energy would push beyond it does not take part in a step, and a step ends at the limits. A step that takes less than `enough` of the energy is the
@@ -189,7 +192,7 @@ def minimise(body: Body, place: Array, evidence: Evidence, lengths: Array, steps
             jacobian[held], gradient[held] = 0, 0
         normal = jacobian @ jacobian.T
         normal.ravel()[:: _UNKNOWNS + 1] += damping
-        step = np.linalg.solve(normal, -gradient)
+        step = np.asarray(np.linalg.solve(normal, -gradient), np.float64)
         new_body, new_place = body.moved(step[:-3], lengths), place + step[-3:]
         new_residuals = evidence.residuals(new_body, new_place)
         new_energy = new_residuals @ new_residuals
@@ -209,7 +212,7 @@ class Fitter:
 
     `skeleton` is that of the answers: its joints are taken over to `MOVNECT15` by name, the thorax or the middle of the shoulders for a neck that it lacks,
     and what it has not weighs nothing. ValueError if they have none in common. `height` in metres makes the body as tall as that when it stands (`kinematics.stature`); without it the body has the network's size. Lengths
-    change while they are learnt (see `Lengths`); `measured` (8,), those of the Fitter of a first pass over a file, keep them the same from its first frame.
+    change while they are learnt (see `Lengths`), by no more than `GROWTH` a frame; `measured` (8,), those of the Fitter of a first pass over a file, keep them the same from its first frame.
     """
 
     def __init__(self, skeleton: Skeleton, height: float | None = None, measured: NDArray[np.floating] | None = None):
@@ -228,12 +231,18 @@ class Fitter:
         self._body: Body | None = None
         self._place: Array | None = None
         self._energy = np.inf
+        self._grown: Array | None = None
         self._past: deque[tuple[float, Array]] = deque(maxlen=2)
 
     @property
     def measured(self) -> Array:
         """(8,) the bones' lengths as the network sees them, as far as they are known."""
         return self._lengths.measured
+
+    def measure(self, xyz: NDArray[np.floating], score: NDArray[np.floating]) -> None:
+        """Learn the bones' lengths from joints (K, 3) with scores (K,) and fit nothing: what a first pass over a file needs."""
+        xyz, weight, _, _ = self._taken(xyz, np.zeros((self._joints, 2)), score, None)
+        self._lengths.update(xyz, weight > np.sqrt(SURE * IK))
 
     def fit(
         self, xyz: NDArray[np.floating], xy: NDArray[np.floating], score: NDArray[np.floating], camera: NDArray[np.floating] | None, seconds: float
@@ -247,6 +256,8 @@ class Fitter:
         xyz, xyz_weight, xy, xy_weight = self._taken(xyz, xy, score, lens)
         self._lengths.update(xyz, xyz_weight > np.sqrt(SURE * IK))
         lengths = self._lengths.metres
+        if self._grown is not None:
+            lengths = np.minimum(np.maximum(lengths, (1 - GROWTH) * self._grown), (1 + GROWTH) * self._grown)
         xyz = xyz * self._lengths.scale
 
         if self._past and (not 0 < seconds - self._past[-1][0] <= PAUSE or (lens is None) != (self._place is None)):
@@ -259,20 +270,23 @@ class Fitter:
             bodies = [Body.turned(*closed_form(xyz, known, _FACING, bend * _BENT), lengths) for bend in BENDS]
             evidence = Evidence(xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, bodies[0].turns.ravel()[FREE])
             starts = [minimise(body, self._seen(body, evidence, placed), evidence, lengths, FIRST_STEPS, placed) for body in bodies]
+            energies = [evidence.energy(*start) for start in starts]
         else:
             body = self._body.sized(lengths)
             evidence = Evidence(xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, body.turns.ravel()[FREE])
             place = self._place if placed and self._place is not None else self._seen(body, evidence, placed)
             starts = [minimise(body, place, evidence, lengths, STEPS, placed, NEARLY)]
-            if evidence.energy(*starts[0]) > LEAP * max(self._energy, SLIGHT):
+            energies = [evidence.energy(*starts[0])]
+            if energies[0] > LEAP * max(self._energy, SLIGHT):
                 body = Body.turned(*closed_form(xyz, known, body.root, body.turns), lengths)
                 starts += [minimise(body, self._seen(body, evidence, placed), evidence, lengths, STEPS, placed, NEARLY)]
-        energies = [evidence.energy(*start) for start in starts]
-        body, place = starts[int(np.argmin(energies))]
+                energies += [evidence.energy(*starts[1])]
+        energy = min(energies)
+        body, place = starts[energies.index(energy)]
         root = place if lens is not None else None
         if seen.any():
-            self._body, self._place = body, root
-            self._energy = min(min(energies), TIRED * self._energy)
+            self._body, self._place, self._grown = body, root, lengths
+            self._energy = min(energy, TIRED * self._energy)
             self._past.append((seconds, body.points + place))
         return Fitted(body.points, root, quaternion(body.local), lengths)
 

@@ -72,7 +72,7 @@ class Tracker:
         self._root = _root(network.spec.skeleton)
         self._people: list[_Person] = []
         self._started = 0
-        self._glance: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+        self._glance: tuple[tuple[int, ...], NDArray[np.floating], NDArray[np.floating]] | None = None
 
     def __call__(self, picture: NDArray[np.uint8], seconds: float, found: ArrayLike | None = None) -> Pose:
         """The people in the picture (H, W, 3) BGR at a time in seconds, by id; `found` (N, 4) are boxes around people that someone else has found in it.
@@ -81,7 +81,8 @@ class Tracker:
         """
         if self._cut(picture):
             self._people = []
-        whole = np.array([0.0, 0.0, picture.shape[1] - 1, picture.shape[0] - 1])
+        # A picture may be one pixel wide, but no box has no width.
+        whole = np.array([0.0, 0.0, max(1, picture.shape[1] - 1), max(1, picture.shape[0] - 1)])
         boxes = np.asarray(() if found is None else found, np.float64).reshape(-1, 4)
         taken, rest = self._matched(boxes)
         starts = [_scaled(boxes[i], self.network.spec.padding) for i in rest]
@@ -181,21 +182,23 @@ class Tracker:
         self._people = sorted(after, key=lambda person: person.id)
 
     def _cut(self, picture: NDArray[np.uint8]) -> bool:
-        """Whether this picture and the last one show different scenes."""
+        """Whether this picture and the last one show different scenes, or are not of one size."""
         small = cv2.resize(picture, (64, 48), interpolation=cv2.INTER_NEAREST)
         colours = np.sqrt(np.asarray(cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3), np.float32).ravel() / (64 * 48))
         grey = np.asarray(cv2.resize(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (32, 24), interpolation=cv2.INTER_AREA), np.float32)
         grey = grey - grey.mean()
-        last, self._glance = self._glance, (colours, grey)
+        last, self._glance = self._glance, (picture.shape, colours, grey)
         if last is None:
             return False
-        apart = np.sqrt(max(0.0, 1 - float(last[0] @ colours)))
+        if last[0] != picture.shape:
+            return True
+        apart = np.sqrt(max(0.0, 1 - float(last[1] @ colours)))
         if apart <= COLOURS_DIFFER:
             return False
-        strength = [float(np.linalg.norm(g)) for g in (last[1], grey)]
+        strength = [float(np.linalg.norm(g)) for g in (last[2], grey)]
         if max(strength) < PLAIN * np.sqrt(grey.size):
             return False
-        agree = float((last[1] * grey).sum()) / max(1e-6, strength[0] * strength[1])
+        agree = float((last[2] * grey).sum()) / max(1e-6, strength[0] * strength[1])
         return agree < PLACES_AGREE
 
     def _pose(self, people: list[_Person]) -> Pose:
