@@ -96,7 +96,7 @@ def evaluate(
     from poseling.teachers.load import load
 
     network = load(model, adapter, device)
-    people = sets.people_to_test(data, root, boxes, space)
+    people = sets.people_to_test(data, root, boxes, network.skeleton if space else None)
     measure = Measure.of(people, space).known_to(network)
     found = measure.ask(network, flip_test)
     console.print(table(network, measure, *found))

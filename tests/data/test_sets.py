@@ -11,7 +11,7 @@ import pytest
 
 from poseling.data import sets
 from poseling.data.synthetic import SHAPES, claim, picture_path, truth_path, write_truth
-from poseling.skeleton import COCO17, SYNTH28
+from poseling.skeleton import COCO17, MOVNECT15, SYNTH28
 
 
 def test_names():
@@ -30,10 +30,11 @@ def test_errors_say_the_way_out(tmp_path):
         sets.load("lsp", tmp_path)
 
 
-def test_the_mini_set_has_all_its_joints_in_space():
+def test_the_mini_set_has_more_joints_than_cocos():
     assert sets.people_to_test("mini").skeleton == COCO17
-    found = sets.people_to_test("mini", in_space=True)
-    assert found.skeleton == SYNTH28
+    found = sets.people_to_test("mini", skeleton=MOVNECT15)
+    assert found.skeleton == MOVNECT15
+    assert (found.visible[:, MOVNECT15.index("head_top")] > 0).any()
     assert found.spatial
 
 

@@ -37,6 +37,10 @@ class Knows:
         return Answer(torch.full((len(crops), 15, 2), 20.0), torch.ones(len(crops), 15), xyz=self.xyz[rows])
 
 
+class Flat(Knows):
+    spatial = False
+
+
 @pytest.fixture
 def people(tmp_path: Path) -> People:
     """Four people, the pelvis four metres away."""
@@ -130,3 +134,5 @@ def test_what_cannot_be_measured_is_refused(people: People):
         measure.score(people.joints)
     with pytest.raises(ValueError, match="there is no xyz"):
         by_action(measure, measure.ask(Knows(from_root(people)), flip=False)._replace(xyz=None), ["Eating"] * 4)
+    with pytest.raises(ValueError, match="knows: knows no depth, and four is to be measured in space"):
+        measure.known_to(Flat(from_root(people)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from poseling.data import coco, h36m, images, lsp, mini, mpi_inf_3dhp, mpii
 from poseling.data.people import People
 from poseling.data.synthetic import synthetic
-from poseling.skeleton import COCO17, SYNTH28, Skeleton
+from poseling.skeleton import COCO17, Skeleton
 
 Part = People | Callable[[], People]
 
@@ -151,13 +151,13 @@ def load(name: str, root: Path | None = None, skeleton: Skeleton | None = None) 
     return whole.to(skeleton)
 
 
-def people_to_test(name: str, root: Path | None = None, boxes: str | None = None, in_space: bool = False) -> People:
+def people_to_test(name: str, root: Path | None = None, boxes: str | None = None, skeleton: Skeleton | None = None) -> People:
     """The test people of the set `name`, in their annotated boxes (`ground-truth`, and None), or in those of a detector's file `boxes`; `detections` is the file that
-    COCO's published results are measured with, where it usually lies. Those of the mini set have all their joints if they are wanted `in_space`. ValueError where
-    the set has no labelled test people or no detections can be given.
+    COCO's published results are measured with, where it usually lies. People that the program made are in `skeleton`, if one is given: they have more joints than
+    others, and recipes measure them so. ValueError where the set has no labelled test people or no detections can be given.
     """
     if boxes in (None, coco.GROUND_TRUTH):
-        people = load(name, root, SYNTH28 if in_space and name == "mini" else None).test
+        people = load(name, root, skeleton if name in ("mini", "synthetic") else None).test
         if people is None:
             raise ValueError(f"{name} under {root} has no labelled people to test on")
         return people

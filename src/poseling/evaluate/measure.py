@@ -48,7 +48,11 @@ class Measure:
         return cls(people, np.ones(len(people.skeleton), bool), in_space=in_space)
 
     def known_to(self, teacher: Teacher) -> Measure:
-        """The same over the joints that `teacher` knows as well."""
+        """The same over the joints that `teacher` knows as well. ValueError if they are measured in space, of which it says nothing."""
+        if self.in_space and not teacher.spatial:
+            raise ValueError(
+                f"{teacher.name}: knows no depth, and {self.people.name} is to be measured in space; take a network that answers in metres"
+            )
         return replace(self, joints=self.joints & teacher.skeleton.to(self.people.skeleton).known)
 
     def adopt(self, teacher: Teacher, flip: bool, least: float = 0.3) -> Measure:
