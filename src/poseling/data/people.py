@@ -164,7 +164,9 @@ class People:
     def without_labels(self) -> People:
         """The same pictures and boxes as if nobody had labelled a joint."""
         nothing = np.zeros_like(self.visible)
-        return replace(self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=nothing, head=None, xyz=None, instances=None, trust=None)
+        return replace(
+            self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=nothing, head=None, xyz=None, instances=None, trust=None
+        )
 
 
 def join(*sets: People) -> People:
