@@ -98,6 +98,10 @@ def _against_truth(
     judge, fitting = Measure.of(test, in_space=True), Measure.of(train, in_space=True)
     scores = {name: [judge.score(*judge.ask(n, True)).precision for n in each] for name, each in {"teacher": [vnect], **students}.items()}
     rows = [_row(name, [s["MPJPE"] for s in each]) for name, each in scores.items()]
+    assert train.xyz is not None
+    assert test.xyz is not None
+    posture = np.broadcast_to(np.median(mpjpe.root_relative(train.xyz, MOVNECT15), 0), test.xyz.shape)  # what somebody says who has not looked
+    rows.append(_row("median_posture", [judge.score(test.joints, xyz=posture).mean]))
     gap = Gap([gap_closed(d["MPJPE"], b["MPJPE"], scores["teacher"][0]["MPJPE"], False) for b, d in zip(*(scores[a] for a in students), strict=True)])
     if gap.mean is not None:
         rows.append({"name": "gap_closed", "value": gap.mean, "unit": "share", "spread": gap.spread, "values": list(gap.values)})
