@@ -99,8 +99,9 @@ def test_the_spec_gives_it_back():
     assert codec(own.fields()) == own
     assert spatial(own)
     assert not spatial(CODECS["heatmap"]((64, 64)))
-    with pytest.raises(ValueError, match=r"height is 0; .* such as VNect's 0.92"):
-        LocationMap((64, 64), height=0)
+    for wrong in (0, 92):
+        with pytest.raises(ValueError, match=rf"height is {wrong}; .* such as VNect's 0\.92"):
+            LocationMap((64, 64), height=wrong)
     with pytest.raises(ValueError, match="multiple"):
         LocationMap((60, 64))
 

@@ -418,6 +418,7 @@ def test_blazepose_places_real_people(tmp_path: Path, shared: Path):
         (("--metres", "STUDENT"), "places the people of --pictures in space; name such a set"),
         (("--student", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
         (("--teacher", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
+        (("--alpha", "2"), "alpha is 2"),
     ],
 )
 def test_what_knows_no_depth_teaches_no_space(words: tuple[str, ...], complaint: str, fpd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -49,7 +49,7 @@ class LocationMap:
 
     def __post_init__(self) -> None:
         _ = self.heatmap  # whose demands are these as well
-        if self.height is not None and not self.height > 0:
+        if self.height is not None and not 0.2 < self.height < 2:  # centimetres are the usual slip
             raise ValueError(f"height is {self.height}; it is the distance from knee to neck in metres, such as VNect's {VNECT_HEIGHT}, or None")
 
     @property

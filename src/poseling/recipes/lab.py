@@ -595,7 +595,7 @@ class Lab:
             versions=report.installed_versions(),
             notes=[*dict.fromkeys(self.notes), *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else [])],
             curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
-            pictures={"Accuracy over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
+            pictures={f"{self.measure.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
         )
         if self.engine.is_main_process:
             # First what took hours, then what can go wrong: a test picture that is gone by now, a file whose parity fails.

@@ -124,6 +124,7 @@ def movnect(
     for name in (lab.student, *([teacher] if zoo.is_name(teacher) else [])):
         if not spatial(lab.codec_of(name)):
             raise ValueError(f"{name}: knows no depth; take a network that answers in space: vnect-50, movnect-medium or simcc3d-mobilenetv2")
+    terms = in_space(lab.codec, lab.setup.loss, alpha, locations, bones)  # a wrong share is told before anything takes time
     space, flat, judged = lab.people, replace(lab.people, xyz=None, trust=None), None
     if pictures is not None:
         split = sets.load(pictures, pictures_root, MOVNECT15)
@@ -147,10 +148,10 @@ def movnect(
         arm: str, network: str, people: People, passes: float, start: Trained | None = None, seed: int = lab.setup.seed, weights: str | None = None
     ) -> Trained:
         """On the labels alone; `passes` over these people, the backbone from `weights`."""
-        terms = in_space(lab.codec_of(network), lab.setup.loss, 0.0, locations, bones)
+        alone = in_space(lab.codec_of(network), lab.setup.loss, 0.0, locations, bones)
         begin = None if weights is None or lab.setup.smoke else partial(load_backbone, source=weights)
         epochs = passes * len(people) / len(lab.people)
-        return lab.fit(arm, terms, seed, people=people, epochs=epochs, start=start, network=network, prepare=begin)
+        return lab.fit(arm, alone, seed, people=people, epochs=epochs, start=start, network=network, prepare=begin)
 
     guide: Teacher | None = None
     if zoo.is_name(teacher):
@@ -162,6 +163,9 @@ def movnect(
             guide = learn("teacher_3d", lab.network(teacher), lab.people, passes, begun).network
     else:
         guide = lab.load_teacher(teacher, teacher_adapter)
+        if not guide.spatial:
+            raise ValueError(f"--teacher {guide.name}: knows no depth; take one that answers in space, such as vnect-50 or blazepose-heavy.onnx")
+        lab.measure = lab.measure.known_to(guide)  # before anyone is measured
     if not {"student_2d", "student_3d"} & set(stages):
         return None
 
@@ -173,11 +177,7 @@ def movnect(
         arms["baseline"].append(learn("baseline", lab.student, lab.people, lab.setup.epochs, start, start.seed))
     if guide is None:
         return None
-    if not guide.spatial:
-        raise ValueError(f"--teacher {guide.name}: knows no depth; take one that answers in space, such as vnect-50 or blazepose-heavy.onnx")
-    lab.measure = lab.measure.known_to(guide)
     answers = None if live else lab.label(guide, lab.people, teacher_flip)
-    terms = in_space(lab.codec, lab.setup.loss, alpha, locations, bones)
     for start in starts:
         arms["distilled"].append(
             lab.fit("distilled", terms, start.seed, answers, start=start, confidence=confidence, teacher=guide if live else None)
