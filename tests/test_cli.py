@@ -42,6 +42,7 @@ RECIPES = [
     "sdpose",
     "knowledge_token",
     "multi_teacher",
+    "movnect",
 ]
 COMMANDS = [
     *(f"distill {recipe}" for recipe in RECIPES),

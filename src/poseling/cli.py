@@ -359,7 +359,7 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
 
     split = sets.load(name, root)
     shown = run(split.test if split.training is None and split.test is not None else split.train, out, count, seed)
-    console.print(f"{out}: {len(shown)} people of {name}")
+    console.print(f"{out}: {len(shown)} people of {name}", soft_wrap=True)
 
 
 @data.command

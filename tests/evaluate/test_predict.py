@@ -11,7 +11,7 @@ from torch import nn
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.data.people import People
-from poseling.evaluate.predict import in_skeleton, predict
+from poseling.evaluate.predict import Predicted, in_skeleton, predict
 from poseling.geometry import Crop
 from poseling.skeleton import COCO17, LSP14, Skeleton
 from poseling.spec import PoseSpec
@@ -172,10 +172,15 @@ def test_a_network_is_asked_in_eval_mode_without_gradients():
 def test_joints_that_the_teacher_does_not_know_are_nan():
     joints = np.random.default_rng(0).uniform(0, 100, (2, 17, 2))
     teacher = Guest([], skeleton=COCO17)
-    found = in_skeleton(teacher, LSP14, joints)
-    assert np.isnan(found[:, [LSP14.index("neck"), LSP14.index("head_top")]]).all()
-    np.testing.assert_allclose(found[:, LSP14.index("left_knee")], joints[:, COCO17.index("left_knee")], rtol=1e-6)
-    assert np.isfinite(found).sum() == 2 * 12 * 2
+    xyz = np.random.default_rng(1).normal(0, 1, (2, 17, 3)).astype(np.float32)
+    found = in_skeleton(teacher, LSP14, Predicted(joints.astype(np.float32), np.ones((2, 17), np.float32), xyz))
+    unknown, knee = [LSP14.index("neck"), LSP14.index("head_top")], LSP14.index("left_knee")
+    for mine, theirs, numbers in ((found.joints, joints, 2), (found.xyz, xyz, 3)):
+        assert np.isnan(mine[:, unknown]).all()
+        np.testing.assert_allclose(mine[:, knee], theirs[:, COCO17.index("left_knee")], rtol=1e-6)
+        assert np.isfinite(mine).sum() == 2 * 12 * numbers
+    assert (found.scores[:, unknown] == 0).all()
+    assert (found.scores[:, knee] == 1).all()
 
 
 def test_a_picture_that_cannot_be_read_is_wrong_and_told(tmp_path: Path):
