@@ -29,7 +29,7 @@ def mse(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     >>> mse(torch.zeros(1, 2, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.ones(1, 1)).item()  # 0.5 in each of two stacks
     1.0
     """
-    return _reduce(0.5 * (full(outputs) - full(targets)[:, None]).square().mean((-2, -1)), weight)
+    return reduced(0.5 * (full(outputs) - full(targets)[:, None]).square().mean((-2, -1)), weight)
 
 
 def kl(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def kl(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     0.0
     """
     target, mass = _distribution(targets)
-    return _reduce(_divergence(target, full(outputs).flatten(3)), joints_weight(weight) * mass)
+    return reduced(_divergence(target, full(outputs).flatten(3)), joints_weight(weight) * mass)
 
 
 def coordinate(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def coordinate(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     there = soft_argmax(target.view(targets.shape))
     here = soft_argmax(full(outputs).flatten(3).softmax(-1).view(outputs.shape))
     distance = (here - there[:, None]).abs().div(here.new_tensor([w, h])).sum(-1)
-    return _reduce(distance, joints_weight(weight) * mass)
+    return reduced(distance, joints_weight(weight) * mass)
 
 
 integral = coordinate  # what papers on distillation call it
@@ -68,7 +68,7 @@ def simcc_kl(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, 
     total = outputs.new_zeros(())
     for logits, target in zip(_axes(outputs, columns), _axes(targets, columns), strict=True):
         distribution, mass = _distribution(target)
-        total = total + _reduce(_divergence(distribution, beta * logits), joints_weight(weight) * mass)
+        total = total + reduced(_divergence(distribution, beta * logits), joints_weight(weight) * mass)
     return total
 
 
@@ -83,7 +83,7 @@ def simcc_logits(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: i
     """
     total = outputs.new_zeros(())
     for logits, teacher in zip(_axes(outputs, columns), _axes(targets, columns), strict=True):
-        total = total + _reduce(_divergence((beta * teacher).softmax(-1), beta * logits), weight)
+        total = total + reduced(_divergence((beta * teacher).softmax(-1), beta * logits), weight)
     return total
 
 
@@ -106,7 +106,7 @@ def simcc_space(outputs: Tensor, targets: Tensor, weight: Tensor, *, axes: Seque
     lines = zip(torch.split(full(outputs), list(axes), -1), torch.split(targets, list(axes), -1), (0, 0, 1, 1, 1), strict=True)
     for logits, target, where in lines:
         distribution, mass = _distribution(target)
-        total = total + _reduce(_divergence(distribution, logits), weight[..., where] * mass)
+        total = total + reduced(_divergence(distribution, logits), weight[..., where] * mass)
     return total
 
 
@@ -117,7 +117,7 @@ def smooth_l1(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     0.04
     """
     points = full(outputs[..., :2])
-    return _reduce(F.smooth_l1_loss(points, full(targets)[:, None].expand_as(points), reduction="none").mean(-1), weight)
+    return reduced(F.smooth_l1_loss(points, full(targets)[:, None].expand_as(points), reduction="none").mean(-1), weight)
 
 
 def simulated_heatmap(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ def simulated_heatmap(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tenso
     maps = torch.exp(gain[..., 1:] * y.square())[..., :, None] * torch.exp(gain[..., :1] * x.square())[..., None, :]
     reach = 3 * sigma.detach().abs()
     seen = ((mean + reach > -1) & (mean - reach < mean.new_tensor([w, h]))).all(-1)
-    return _reduce((maps - full(targets)[:, None]).square().mean((-2, -1)) * seen, weight)
+    return reduced((maps - full(targets)[:, None]).square().mean((-2, -1)) * seen, weight)
 
 
 def score_at_prediction(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def score_at_prediction(outputs: Tensor, targets: Tensor, weight: Tensor) -> Ten
     grid = (2 * place.clamp(0, 1) - 1).to(maps.dtype).transpose(1, 2).reshape(-1, stages, 1, 2)  # one picture a joint, one row a stage
     there = F.grid_sample(maps.flatten(0, 1)[:, None], grid, align_corners=True, padding_mode="border")
     there = there.view(len(maps), joints, stages).transpose(1, 2) * inside
-    return _reduce((full(outputs[..., 4]).sigmoid() - there).abs(), weight)
+    return reduced((full(outputs[..., 4]).sigmoid() - there).abs(), weight)
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "kl": kl, "coordinate": coordinate}
@@ -174,7 +174,7 @@ def joints_weight(weight: Tensor) -> Tensor:
     return weight if weight.ndim == 2 else weight[:, None]
 
 
-def _reduce(losses: Tensor, weight: Tensor) -> Tensor:
+def reduced(losses: Tensor, weight: Tensor) -> Tensor:
     """The mean over people and joints of weighted losses (B, S, K), summed over stages."""
     return (losses * joints_weight(weight)[:, None]).mean((0, 2)).sum()
 

@@ -17,31 +17,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from poseling.codecs import Codec
 from poseling.codecs.simcc3d import SimCC3D
 from poseling.distill.objective import Term, mixed, named
-from poseling.distill.response import LOSSES, Loss, full, simcc_space
+from poseling.distill.response import LOSSES, Loss, full, reduced, simcc_space
 
 
 def location(outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1) -> Tensor:
     """VNect's |H (L - L^GT)|^2 over pixels, divided by 2 h w as `response.mse` does, so that both weigh as they do in the papers: with metres, errors of 10 cm count
     a hundredth of a heatmap that is wrong altogether.
 
+    >>> import torch
     >>> outputs, targets = torch.zeros(1, 1, 1, 7, 1, 2), torch.ones(1, 1, 8, 1, 2)
     >>> targets[..., 7, 0, 1] = 0.5  # H is 1 and 1/2, and each of three axes 1 off: 3 (1 + 1/4) / (2 * 2)
     >>> location(outputs, targets, torch.ones(1, 1, 3)).item()
     0.9375
     """
     away, under = _under(outputs, targets, maps)
-    return _reduce((under * away).square().mean((-2, -1)).sum(-1) / 2, weight[..., which])
+    return reduced((under * away).square().mean((-2, -1)).sum(-1) / 2, weight[..., which])
 
 
 def location_l1(outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1) -> Tensor:
     """|L - L^GT| averaged under H, in metres, summed over the axes: what a joint is off by where it is read. Not in the papers; it learns faster in short runs.
 
+    >>> import torch
     >>> outputs, targets = torch.zeros(1, 1, 1, 7, 1, 2), torch.ones(1, 1, 8, 1, 2)
     >>> targets[..., 1, 0, 1], targets[..., 7, 0, 1] = 4.0, 0.5  # X: (1 * 1 + 4 / 2) / 1.5
     >>> location_l1(outputs, targets, torch.ones(1, 1, 3)).item()
@@ -49,7 +50,7 @@ def location_l1(outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice
     """
     away, under = _under(outputs, targets, maps)
     share = under / under.sum((-2, -1), keepdim=True).clamp(min=1e-6)
-    return _reduce((share * away.abs()).sum((-2, -1)).sum(-1), weight[..., which])
+    return reduced((share * away.abs()).sum((-2, -1)).sum(-1), weight[..., which])
 
 
 def on_heatmaps(loss: Loss) -> Loss:
@@ -89,8 +90,3 @@ def _under(outputs: Tensor, targets: Tensor, maps: slice) -> tuple[Tensor, Tenso
     """How far the maps are off (B, S, K, 3, h, w), and the heatmap under which that counts (B, 1, K, 1, h, w)."""
     away = full(outputs[:, :, :, maps]) - full(targets[:, :, maps])[:, None]
     return away, full(targets[:, :, 7])[:, None, :, None]
-
-
-def _reduce(losses: Tensor, weight: Tensor) -> Tensor:
-    """The mean over people and joints of weighted losses (B, S, K), summed over stages."""
-    return torch.as_tensor((losses * weight[:, None]).mean((0, 2)).sum())
