@@ -1,13 +1,13 @@
-"""The data sets by name. Each is a function from a folder to the people in it, for training and for testing."""
+"""The data sets by name. Each is a function from a folder to the people in it: to train on, to choose by, and to test on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-from poseling.data import coco, h36m, images, lsp, mini, mpi_inf_3dhp, mpii
+from poseling.data import coco, h36m, images, lsp, mini, mpi_inf_3dhp, mpii, packed
 from poseling.data.people import People
 from poseling.data.synthetic import synthetic
 from poseling.skeleton import COCO17, Skeleton
@@ -17,12 +17,14 @@ Part = People | Callable[[], People]
 
 @dataclass(frozen=True)
 class Split:
-    """People to train on, and people with labels to test on; None where the set has none. A part may be a function that reads it: COCO's file of training people
-    alone takes a while.
+    """People to train on, people to choose by (curves, flags, when to stop), and people to test on, once, at the end; None where the set has none.
+
+    A part may be a function that reads it: COCO's file of training people alone takes a while.
     """
 
     training: Part | None
     testing: Part | None
+    validating: Part | None = None
 
     @cached_property
     def train(self) -> People:
@@ -32,32 +34,45 @@ class Split:
             raise ValueError(
                 f"{name} no people to train on, it was made for testing or only its test part is here; train on another set, such as coco"
             )
-        return self.training if isinstance(self.training, People) else self.training()
+        return _read(self.training)
+
+    @cached_property
+    def val(self) -> People | None:
+        """None where the set has none of its own."""
+        return None if self.validating is None else _read(self.validating)
 
     @cached_property
     def test(self) -> People | None:
         """None where the set has none."""
-        return self.testing if self.testing is None or isinstance(self.testing, People) else self.testing()
+        return None if self.testing is None else _read(self.testing)
 
     def to(self, skeleton: Skeleton) -> Split:
         """The same people in another skeleton."""
 
         def moved(part: Part | None) -> Part | None:
-            return None if part is None else part.to(skeleton) if isinstance(part, People) else lambda: part().to(skeleton)
+            return None if part is None else lambda: _read(part).to(skeleton)
 
-        return Split(moved(self.training), moved(self.testing))
+        return Split(moved(self.training), moved(self.testing), moved(self.validating))
 
     @property
     def parts(self) -> list[tuple[str, People]]:
         """What there is, each with its name."""
-        parts = [("train", None if self.training is None else self.train), ("test", self.test)]
+        parts = [("train", None if self.training is None else self.train), ("val", self.val), ("test", self.test)]
         return [(name, people) for name, people in parts if people is not None]
+
+
+def _read(part: Part) -> People:
+    return part if isinstance(part, People) else part()
 
 
 def _lsp(root: Path) -> Split:
     if (root / "joints.mat").is_file() and not (root / "lsp").is_dir():
         raise FileNotFoundError(f"{root}: is LSP itself; name the folder that holds it as lsp/ (and lspet/, if you have it)")
-    return Split(lsp.train(root), lsp.test(root))
+    return Split(lsp.train(root), lsp.test(root), lsp.val(root))
+
+
+def _lspet(root: Path) -> Split:
+    return Split(lsp.lspet(root / "lspet" if (root / "lspet").is_dir() else root), None)
 
 
 def _mpii(root: Path) -> Split:
@@ -71,12 +86,23 @@ def _images(root: Path) -> Split:
 
 
 def _mini(root: Path) -> Split:
-    return Split(mini.mini("train", root).to(COCO17), mini.mini("test", root).to(COCO17))
+    return Split(*(mini.mini(part, root).to(COCO17) for part in ("train", "test", "val")))
 
 
 def _synthetic(root: Path) -> Split:
-    train, test = root / "train", root / "test"
-    return Split(synthetic(train if train.exists() else root), synthetic(test) if test.exists() else None)
+    return _folders(root, synthetic)
+
+
+def _packed(root: Path) -> Split:
+    return _folders(root, packed.packed)
+
+
+def _folders(root: Path, read: Callable[[Path], People]) -> Split:
+    """A part a folder; a `root` without such is all for training."""
+    if not (root / "train").exists():
+        return Split(read(root), None)
+    test, val = (partial(read, root / part) if (root / part).exists() else None for part in ("test", "val"))
+    return Split(partial(read, root / "train"), test, val)
 
 
 def _coco(root: Path) -> Split:
@@ -114,6 +140,7 @@ def _in_space(read: Callable[[Path, str], People]) -> Callable[[Path], Split]:
 
 SETS: dict[str, Callable[[Path], Split]] = {
     "lsp": _lsp,
+    "lspet": _lspet,
     "mpii": _mpii,
     "coco": _coco,
     "crowdpose": _crowdpose,
@@ -121,6 +148,7 @@ SETS: dict[str, Callable[[Path], Split]] = {
     "h36m": _in_space(h36m.h36m),
     "mpi_inf_3dhp": _in_space(mpi_inf_3dhp.mpi_inf_3dhp),
     "images": _images,
+    "packed": _packed,
     "synthetic": _synthetic,
     "mini": _mini,
 }
@@ -147,7 +175,7 @@ def load(name: str, root: Path | None = None, skeleton: Skeleton | None = None) 
         raise FileNotFoundError(f"{root}: there is no such folder; --root names the folder that holds {name}")
     if skeleton is None:
         return SETS[name](root)
-    whole = Split(mini.mini("train", root), mini.mini("test", root)) if name == "mini" else SETS[name](root)
+    whole = Split(*(mini.mini(part, root) for part in ("train", "test", "val"))) if name == "mini" else SETS[name](root)
     return whole.to(skeleton)
 
 
