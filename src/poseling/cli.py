@@ -36,6 +36,7 @@ for recipe in (
     "baseline",
     "fpd",
     "unlabelled",
+    "pseudo_labels",
     "kdlpn",
     "vitpose_mobile",
     "tokenpose_mobile",

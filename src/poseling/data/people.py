@@ -173,7 +173,9 @@ class People:
     def drawn(self, share: float) -> People:
         """The same people, drawn so often that they have this `share` of all draws, beside sets whose shares sum to 1 with it. ValueError if it is not above 0."""
         if not 0 < share <= 1:
-            raise ValueError(f"{self.name}: has a share of {share:g} of the training; a share lies above 0 and up to 1, and a set without one is left out")
+            raise ValueError(
+                f"{self.name}: has a share of {share:g} of the training; a share lies above 0 and up to 1, and a set without one is left out"
+            )
         return replace(self, draws=np.full(len(self), share / len(self), np.float32))
 
     def without_labels(self) -> People:

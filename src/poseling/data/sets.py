@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from poseling.data import coco, h36m, images, lsp, mini, mpi_inf_3dhp, mpii, packed
-from poseling.data.people import People
+from poseling.data.people import People, join
 from poseling.data.synthetic import synthetic
 from poseling.skeleton import COCO17, Skeleton
 
@@ -177,6 +180,66 @@ def load(name: str, root: Path | None = None, skeleton: Skeleton | None = None) 
         return SETS[name](root)
     whole = Split(*(mini.mini(part, root) for part in ("train", "test", "val"))) if name == "mini" else SETS[name](root)
     return whole.to(skeleton)
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Several sets as one: `names` of the sets, the people to train on, `origin` (N,) the set each of them is from, and those to choose by and to test on of the
+    sets that have such.
+    """
+
+    names: tuple[str, ...]
+    train: People
+    origin: NDArray[np.int64]
+    val: People | None
+    test: People | None
+
+
+def load_all(data: Sequence[str], roots: Sequence[Path], skeleton: Skeleton | None = None) -> Sources:
+    """The sets called NAME or NAME:SHARE, in `skeleton` or that of the first; `roots` are a folder for each, or one for all.
+
+    A share is the part of the training that is drawn from the set; sets without one divide what the others leave, by their size. ValueError that names the set for
+    shares that are no numbers above 0 or sum to more than 1, for a number of roots that fits none, and for sets whose skeletons have no joint in common.
+    """
+    pairs = [(name, share) for name, _, share in (entry.partition(":") for entry in data)]
+    if len(roots) > 1 and len(roots) != len(pairs):
+        raise ValueError(f"--root names {len(roots)} folders for {len(pairs)} sets (--data {' '.join(data)}); give one for all, or one for each")
+    folders = [*roots] if len(roots) > 1 else [*roots] * len(pairs) if roots else [None] * len(pairs)
+    shares = [_share(name, text) for name, text in pairs]
+    splits = [load(name, folder, skeleton) for (name, _), folder in zip(pairs, folders, strict=True)]
+    trains = [split.train for split in splits]
+    kind = skeleton or trains[0].skeleton
+    given = sum(share for share in shares if share is not None)
+    if given > 1 + 1e-6 or (given < 1 - 1e-6 and None not in shares):
+        raise ValueError(f"--data {' '.join(data)}: the shares sum to {given:g}; they are parts of 1 (a set without one takes what is left)")
+    if given and given > 1 - 1e-6 and None in shares:
+        left = next(name for (name, _), share in zip(pairs, shares, strict=True) if share is None)
+        raise ValueError(f"--data {' '.join(data)}: nothing is left for {left}; lower the other shares, or leave it out")
+    if given:
+        rest = sum(len(people) for people, share in zip(trains, shares, strict=True) if share is None)
+        trains = [people.drawn((1 - given) * len(people) / rest if share is None else share) for people, share in zip(trains, shares, strict=True)]
+    origin = np.repeat(np.arange(len(trains)), [len(people) for people in trains])
+
+    def joined(parts: list[People | None]) -> People | None:
+        there = [part.to(kind) for part in parts if part is not None]
+        return there[0] if len(there) == 1 else join(*there) if there else None
+
+    train = joined([*trains])
+    assert train is not None
+    names = tuple(name for name, _ in pairs)
+    return Sources(names, train, origin, joined([s.val for s in splits]), joined([s.test for s in splits]))
+
+
+def _share(name: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        raise ValueError(f"--data {name}:{text}: {text!r} is no share; give a number above 0 and up to 1, such as {name}:0.5") from None
+    if not 0 < share <= 1:
+        raise ValueError(f"--data {name}:{text}: a share lies above 0 and up to 1; leave the set out if nothing of it is wanted")
+    return share
 
 
 def people_to_test(name: str, root: Path | None = None, boxes: str | None = None, skeleton: Skeleton | None = None) -> People:

@@ -69,6 +69,7 @@ def pseudo_labels(people: People, teacher: Labels, others: Sequence[Labels] = ()
         visible=np.where(taught, 2, people.visible * kept).astype(np.uint8),
         weight=np.where(taught, agreed, kept).astype(np.float32),
         instances=None,
+        terms=f"{people.terms}; pseudo-labels by {', '.join(labels.manifest.teacher for labels in (teacher, *others))}",
     )
     return fused, found
 
@@ -84,9 +85,7 @@ def _said(labels: Labels, people: People) -> tuple[NDArray[np.float64], NDArray[
     return xy, score
 
 
-def _agreement(
-    xy: NDArray[np.float64], theirs: NDArray[np.float64], score: NDArray[np.float64], size: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _agreement(xy: NDArray[np.float64], theirs: NDArray[np.float64], score: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N, K) 0..1; 1 where the other has no answer."""
     distance = np.linalg.norm(xy - theirs, axis=-1) / (TAU * size[:, None])
     return np.where(score > 0, np.exp(-0.5 * distance**2), 1.0)

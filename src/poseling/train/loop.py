@@ -6,11 +6,12 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -22,7 +23,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from poseling.data.loader import Crops, Stream
-from poseling.distill.objective import Objective
+from poseling.data.resident import Resident
+from poseling.distill.objective import Batch, Objective
 from poseling.train import optim
 from poseling.train.checkpoint import read_tensors, write_tensors
 from poseling.train.log import Log, Row
@@ -52,7 +54,7 @@ def engine(bf16: bool = False, cpu: bool = False) -> Accelerator:
 def fit(
     network: nn.Module,
     objective: Objective,
-    crops: Crops,
+    crops: Crops | Resident,
     training: Training,
     out: Path,
     accelerator: Accelerator,
@@ -78,16 +80,10 @@ def fit(
     state = _State(out / "state.safetensors", settings, _conditions(objective, crops), network, average, optimizer)
     done = state.load() if state.path.is_file() else _Done()
     step, seconds, counted, broken = done.step, done.seconds, done.counted, set(done.broken)
-    loader = DataLoader(
-        crops,
-        batch_size=training.batch,
-        sampler=Stream(step * training.batch, steps * training.batch),
-        num_workers=workers,
-        pin_memory=accelerator.device.type == "cuda",
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_ignore_interrupts,
-    )
-    student, driver, batches = accelerator.prepare(network, optimizer, loader)
+    student, driver = accelerator.prepare(network, optimizer)
+    if isinstance(crops, Resident):
+        broken |= set(crops.images.broken.nonzero()[0].tolist())
+    batches = stream(crops, step, steps, training.batch, accelerator, workers)
     main = accelerator.is_main_process
     log = Log(out, step, tensorboard) if main else None
     every = max(1, round(evaluate_every * len(crops.people) / training.batch))
@@ -121,7 +117,7 @@ def fit(
                     average.update_parameters(network)
                 step += 1
                 sums, counted = sums + parts["loss"].detach(), counted + 1
-                if batch["broken"].any():
+                if not isinstance(crops, Resident) and batch["broken"].any():
                     broken.update(batch["person"][batch["broken"] > 0].tolist())
                 progress.update(bar, completed=step)
                 last = step == steps
@@ -167,6 +163,22 @@ def fit(
     return Fitted(_unwrap(average, network).eval(), log.rows if log else [], step * training.batch / max(seconds, 1e-9), names)
 
 
+def stream(crops: Crops | Resident, start: int, steps: int, batch: int, accelerator: Accelerator, workers: int = 0) -> Iterable[Batch]:
+    """The batches of the steps from `start` on, this process's part of each, on its device."""
+    if isinstance(crops, Resident):
+        return crops.batches(start, steps, batch, (accelerator.process_index, accelerator.num_processes))
+    loader = DataLoader(
+        crops,
+        batch_size=batch,
+        sampler=Stream(start * batch, steps * batch),
+        num_workers=workers,
+        pin_memory=accelerator.device.type == "cuda",
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_ignore_interrupts,
+    )
+    return cast(Iterable[Batch], accelerator.prepare(loader))
+
+
 def _unwrap(average: AveragedModel | None, network: nn.Module) -> nn.Module:
     return average.module if average is not None else network
 
@@ -203,7 +215,7 @@ def _ignore_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _conditions(objective: Objective, crops: Crops) -> str:
+def _conditions(objective: Objective, crops: Crops | Resident) -> str:
     """What makes a run what it is besides its numbers: its network and codec, its data and how they are changed, its losses and who teaches."""
     spec = objective.spec
     teacher = objective.teacher.digest if objective.teacher is not None else None
