@@ -219,3 +219,10 @@ BODY19 = Skeleton(
     (*(COCO17.sigmas or ()), 0.079, 0.079),  # the last two as CrowdPose has them
 )
 SKELETONS = {s.name: s for s in (BODY19, COCO17, MPII16, LSP14, CROWDPOSE14, H36M17, BLAZEPOSE33, SYNTH28, VNECT21, MOVNECT15, MPI3DHP17)}
+
+
+def by_name(name: str) -> Skeleton:
+    """The skeleton of this name; ValueError with the names there are."""
+    if name not in SKELETONS:
+        raise ValueError(f"there is no skeleton {name!r}; there are {', '.join(SKELETONS)}")
+    return SKELETONS[name]

@@ -1,7 +1,7 @@
 """A set packed for training: each sample's surroundings as one small square image, so that a set of gigabytes fits into memory, or through a thin line.
 
-people.json      name, skeleton, licence and the source of the set; the layout's version
-people.npz       boxes (N, 4), joints (N, K, 2) and visible (N, K) as `People` has them, in pixels of the packed images
+people.json      the layout's version; the set's name, skeleton and licence; and where the images lie, `images` if it does not say
+people.npz       boxes (N, 4), joints (N, K, 2), visible (N, K) and, if there is one, weight (N, K), as `People` has them, in pixels of the packed images
 images/000000.webp ...  one a person, in their order
 
 An image shows `REACH` times the person's box, so that augmentation may shrink a person, and padding up to that need not end in black.
@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,24 +61,37 @@ def pack(
                 progress(i + 1, len(people))
         if not kept:
             raise ValueError(f"{people.name}: none of its {len(people)} images can be read")
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
-            boxes=np.array(boxes, np.float32),
-            joints=np.array(joints, np.float32),
-            visible=people.visible[kept],
-        )
-        write_bytes(folder / "people.npz", buffer.getvalue())
-        skeleton = people.skeleton
-        about = {
-            "version": VERSION,
-            "name": people.name,
-            "skeleton": {"name": skeleton.name, "joints": skeleton.joints, "parents": skeleton.parents, "sigmas": skeleton.sigmas},
-            "terms": people.terms,
-            "size": size,
-        }
-        write_bytes(folder / "people.json", json.dumps(about, indent=1).encode())
+        moved = replace(people[kept], boxes=np.array(boxes, np.float32), joints=np.array(joints, np.float32))
+        _write(moved, folder, "images")
     return packed(out)
+
+
+def relabel(people: People, out: Path) -> People:
+    """Writes `people`, whose images are those of a packed set, all of them, to the new folder `out` with their labels as they are now; the images stay where they are."""
+    if out.exists():
+        raise ValueError(f"{out}: is there already; name a new folder")
+    images = people.pictures[0].parent
+    with new_folder(out) as folder:
+        _write(people, folder, os.path.relpath(images, out))
+    return packed(out)
+
+
+def _write(people: People, folder: Path, images: str) -> None:
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {"boxes": people.boxes, "joints": people.joints, "visible": people.visible}
+    if people.weight is not None:
+        arrays["weight"] = people.weight
+    np.savez_compressed(buffer, **arrays)
+    write_bytes(folder / "people.npz", buffer.getvalue())
+    skeleton = people.skeleton
+    about = {
+        "version": VERSION,
+        "name": people.name,
+        "skeleton": {"name": skeleton.name, "joints": skeleton.joints, "parents": skeleton.parents, "sigmas": skeleton.sigmas},
+        "terms": people.terms,
+        "images": images,
+    }
+    write_bytes(folder / "people.json", json.dumps(about, indent=1).encode())
 
 
 def packed(root: Path) -> People:
@@ -94,8 +110,11 @@ def packed(root: Path) -> People:
         raise ValueError(f"{path}: is of version {version}, this program reads {VERSION}; pack the set again")
     try:
         with np.load(root / "people.npz", allow_pickle=False) as arrays:
-            boxes, joints, visible = arrays["boxes"], arrays["joints"], arrays["visible"]
+            boxes, joints, visible, weight = arrays["boxes"], arrays["joints"], arrays["visible"], arrays.get("weight")
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{root / 'people.npz'}: is damaged ({error}); pack the set again") from error
-    pictures = [root / "images" / f"{i:06d}.webp" for i in range(len(boxes))]
-    return from_joints(about["name"], skeleton, pictures, joints, visible, about["terms"], boxes=boxes)
+    images = (root / about.get("images", "images")).resolve()
+    people = from_joints(about["name"], skeleton, [images / f"{i:06d}.webp" for i in range(len(boxes))], joints, visible, about["terms"], boxes=boxes)
+    # People whose image is missing were left out.
+    there = [int(picture.stem) for picture in people.pictures]
+    return people if weight is None else replace(people, weight=weight[there])

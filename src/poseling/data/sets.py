@@ -226,8 +226,7 @@ def load_all(data: Sequence[str], roots: Sequence[Path], skeleton: Skeleton | No
 
     train = joined([*trains])
     assert train is not None
-    names = tuple(name for name, _ in pairs)
-    return Sources(names, train, origin, joined([s.val for s in splits]), joined([s.test for s in splits]))
+    return Sources(tuple(people.name for people in trains), train, origin, joined([s.val for s in splits]), joined([s.test for s in splits]))
 
 
 def _share(name: str, text: str) -> float | None:

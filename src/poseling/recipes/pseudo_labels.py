@@ -18,7 +18,7 @@ import numpy as np
 from poseling.data.people import People
 from poseling.evaluate.report import Report
 from poseling.recipes.lab import DEFAULT, Lab, Setup, either
-from poseling.skeleton import SKELETONS
+from poseling.skeleton import by_name
 from poseling.teachers.pseudo import pseudo_labels as fuse
 
 Which = Literal["labels", "labels_and_teacher", "teacher_alone", "few_labels", "few_labels_and_teacher"]
@@ -61,14 +61,12 @@ def pseudo_labels(
     skeleton
         The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ...
     """
-    if skeleton not in SKELETONS:
-        raise ValueError(f"--skeleton {skeleton}: there is no such skeleton; there are {', '.join(SKELETONS)}")
-    if unknown := [name for name in clean if name not in [entry.partition(":")[0] for entry in setup.data]]:
-        raise ValueError(f"--clean {unknown[0]}: is none of the sets of --data {' '.join(setup.data)}")
     if few < 0 or (not few and any(arm.startswith("few") for arm in arms)):
         raise ValueError(f"--few {few}: is no number of people; give one above 0, or leave out the arms that need it")
-    lab = Lab("pseudo_labels", setup, student, SKELETONS[skeleton])
+    lab = Lab("pseudo_labels", setup, student, by_name(skeleton))
     people = lab.people
+    if unknown := [name for name in clean if name not in lab.sources]:
+        raise ValueError(f"--clean {unknown[0]}: is none of the sets, which are {', '.join(lab.sources)}")
     guide = lab.teacher(teacher, teacher_adapter)
     answers = lab.label(guide, people, teacher_flip).labels
     others = [lab.label(lab.load_teacher(name), people).labels for name in agree]
@@ -79,7 +77,8 @@ def pseudo_labels(
         lab.adopt(guide)
     sets: dict[Which, People] = {"labels_and_teacher": fused}
     if "labels" in arms:
-        sets["labels"] = replace(fused, visible=fused.visible * (people.visible > 0), weight=None)[(people.visible > 0).any(1)]
+        labels = fused.visible * (people.visible > 0) * (fused.weight == 1)
+        sets["labels"] = replace(fused, visible=labels, weight=None)[np.flatnonzero(labels.any(1))]
     if "teacher_alone" in arms:
         sets["teacher_alone"], _ = fuse(people.without_labels(), answers, others)
     if few:

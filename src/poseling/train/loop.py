@@ -19,7 +19,6 @@ from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, ga
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from poseling.data.loader import Crops, Stream
@@ -28,7 +27,7 @@ from poseling.distill.objective import Batch, Objective
 from poseling.train import optim
 from poseling.train.checkpoint import read_tensors, write_tensors
 from poseling.train.log import Log, Row
-from poseling.train.optim import Training
+from poseling.train.optim import Average, Training
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
@@ -48,6 +47,7 @@ def engine(bf16: bool = False, cpu: bool = False) -> Accelerator:
     # The first process labels and evaluates for all, and NCCL would give up on it after ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     division = DataLoaderConfiguration(split_batches=True)
+    torch.backends.cudnn.benchmark = True  # all batches have one shape
     return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu, dataloader_config=division, kwargs_handlers=[patience])
 
 
@@ -75,7 +75,7 @@ def fit(
     settings = json.dumps({**asdict(training), "people": len(crops.people), "terms": [(t.name, t.weight) for t in objective.terms]}, sort_keys=True)
     torch.manual_seed(training.seed)
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True) if training.ema else None  # type: ignore[no-untyped-call]
+    average = Average(network, training.ema) if training.ema else None
     optimizer = optim.optimizer(network, training)
     state = _State(out / "state.safetensors", settings, _conditions(objective, crops), network, average, optimizer)
     done = state.load() if state.path.is_file() else _Done()
@@ -114,7 +114,7 @@ def fit(
                 driver.step()
                 driver.zero_grad()
                 if average is not None:
-                    average.update_parameters(network)
+                    average.update(network, step)
                 step += 1
                 sums, counted = sums + parts["loss"].detach(), counted + 1
                 if not isinstance(crops, Resident) and batch["broken"].any():
@@ -179,8 +179,8 @@ def stream(crops: Crops | Resident, start: int, steps: int, batch: int, accelera
     return cast(Iterable[Batch], accelerator.prepare(loader))
 
 
-def _unwrap(average: AveragedModel | None, network: nn.Module) -> nn.Module:
-    return average.module if average is not None else network
+def _unwrap(average: Average | None, network: nn.Module) -> nn.Module:
+    return average.network if average is not None else network
 
 
 class _CtrlC:
@@ -246,7 +246,7 @@ class _State:
     """
 
     def __init__(
-        self, path: Path, settings: str, conditions: str, network: nn.Module, average: AveragedModel | None, optimizer: torch.optim.Optimizer
+        self, path: Path, settings: str, conditions: str, network: nn.Module, average: Average | None, optimizer: torch.optim.Optimizer
     ) -> None:
         self.path, self.settings, self.conditions = path, settings, conditions
         self.network, self.average, self.optimizer = network, average, optimizer
@@ -254,7 +254,7 @@ class _State:
     def save(self, done: _Done) -> None:
         tensors: dict[str, Tensor] = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self.average is not None:
-            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.network.state_dict().items()}
         for parameter, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{parameter}.{name}": torch.as_tensor(value) for name, value in moments.items()}
         metadata = {name: json.dumps(value) for name, value in asdict(done).items()}
@@ -267,7 +267,7 @@ class _State:
                 raise ValueError(f"{self.path}: belongs to a run with other numbers. Then: {then}. Now: {now}. Give another --out, or remove it")
         self.network.load_state_dict(_below(tensors, "network"))
         if self.average is not None:
-            self.average.load_state_dict(_below(tensors, "average"))
+            self.average.network.load_state_dict(_below(tensors, "average"))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _below(tensors, "optimizer").items():
