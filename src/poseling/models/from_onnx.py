@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -186,7 +186,7 @@ class _Reader:
         for index, node in enumerate(nodes):
             if id(node) not in skip:
                 self._convert(node, nodes[index + 1 :], skip)
-        operations = tuple([*start.operations, *self.operations])
+        operations = (*start.operations, *self.operations)
         last = next((o for o in operations if output in o.outputs), None)
         if last is None:
             raise ValueError(f"{output} is only the picture itself; name a tensor behind the first layer")
@@ -274,10 +274,8 @@ class _Reader:
                 readers.setdefault(read, []).append(node)
         first = next((n for n in nodes if n.op_type == "Transpose"), None)
         turned = first is not None and list(_attributes(first).get("perm", ())) == [0, 3, 1, 2]
-        if (dims[3] == 3) != (dims[1] == 3):
-            layout = "bhwc" if dims[3] == 3 else "bchw"
-        else:
-            layout = "bhwc" if turned else "bchw"
+        told = (dims[3] == 3) != (dims[1] == 3)
+        layout = "bhwc" if (dims[3] == 3 if told else turned) else "bchw"
         if 3 not in (dims[1], dims[3]) and None not in (dims[1], dims[3]):
             raise ValueError(f"its input {name} is {list(dims)}, which has no axis of three colours")
         start = _Start(layout, name)
@@ -429,7 +427,7 @@ class _Reader:
 
     def _layer(self, node: Any, a: dict[str, Any]) -> None:
         kind = node.op_type
-        tensors = []
+        tensors: list[Any] = []
         for name in node.input[1:]:
             if name and name not in self.constants:
                 raise ValueError(f"{kind} ({node.output[0]}) computes its weights {name} from the picture; name an earlier tensor with --until")

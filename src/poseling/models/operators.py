@@ -74,7 +74,7 @@ class Learned(nn.Module):
 LAYERS: dict[str, Callable[[Attributes], nn.Module]] = {
     "Conv": Convolution,
     "ConvTranspose": Transposed,
-    "Linear": lambda a: nn.Linear(*a["channels"], bias=bool(a["bias"])),
+    "Linear": lambda a: nn.Linear(a["channels"][0], a["channels"][1], bool(a["bias"])),
     "BatchNormalization": lambda a: Norm(a["channels"], a["epsilon"], 1 - a["momentum"]),
     "InstanceNormalization": lambda a: nn.InstanceNorm2d(a["channels"], a["epsilon"], affine=True),
     "LayerNormalization": lambda a: nn.LayerNorm(a["shape"], a["epsilon"], bias=bool(a["bias"])),
@@ -119,7 +119,7 @@ def _ints(value: Any) -> list[Any]:
     return list(value.reshape(-1)) if value.dtype == object else value.reshape(-1).tolist()
 
 
-def _each(torchs: Callable[..., Any], numpys: Callable[..., Any]) -> Callable[..., Any]:
+def _each(torchs: Any, numpys: Any) -> Callable[..., Any]:
     """An operator on tensors, and the same on numbers where no tensor is among the inputs."""
 
     def run(a: Attributes, *values: Any) -> Any:
@@ -131,7 +131,7 @@ def _each(torchs: Callable[..., Any], numpys: Callable[..., Any]) -> Callable[..
     return run
 
 
-def _fold(pair: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+def _fold(pair: Callable[..., Any]) -> Callable[..., Any]:
     """An operator on any number of inputs, of one on two."""
 
     def run(a: Attributes, first: Any, *others: Any) -> Any:
@@ -270,7 +270,7 @@ def _split(a: Attributes, x: Any) -> tuple[Any, ...]:
     else:
         step = -(-x.shape[axis] // a["outputs"])
         parts = [step] * (a["outputs"] - 1) + [x.shape[axis] - step * (a["outputs"] - 1)]
-    return tuple(x.split(parts, axis)) if isinstance(x, Tensor) else tuple(np.split(x, np.cumsum(parts)[:-1], axis))
+    return torch.split(x, parts, axis) if isinstance(x, Tensor) else tuple(np.split(x, np.cumsum(parts)[:-1], axis))
 
 
 def _gather(a: Attributes, x: Any, at: Any) -> Any:
@@ -370,55 +370,55 @@ def _average_pool(a: Attributes, x: Tensor) -> Tensor:
 
 
 def _resize(a: Attributes, x: Tensor) -> Tensor:
-    scales, size = a.get("scales"), a.get("sizes")
-    h, w = x.shape[2:]
-    if size is not None:
-        size = _ints(size)[-2:]
-        scales = (None, None)
-    else:
-        scales = [float(s) for s in _ints(scales)[-2:]]
-        size = [s * int(f) if f == int(f) else math.floor(s * f) for s, f in zip((h, w), scales, strict=True)]
     mode, place = a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel")
-    upwards = all(f is not None and f >= 1 and f == int(f) for f in scales)
+    how = a.get("nearest_mode", "round_prefer_floor")
+    h, w = x.shape[2:]
+    scales: list[float] = []  # none where the size is given
+    if a.get("sizes") is not None:
+        size = _ints(a["sizes"])[-2:]
+    else:
+        scales = [float(s) for s in _ints(a["scales"])[-2:]]
+        size = [s * int(f) if f == int(f) else math.floor(s * f) for s, f in zip((h, w), scales, strict=True)]
     if mode == "nearest":
-        how = a.get("nearest_mode", "round_prefer_floor")
-        rounded = place in ("half_pixel", "pytorch_half_pixel") and how.startswith("round")
-        if (place == "asymmetric" and how == "floor" and all(f is None for f in scales)) or (
-            upwards and (rounded or (place, how) == ("asymmetric", "floor"))
-        ):
-            return F.interpolate(x, scale_factor=[int(f) for f in scales], mode="nearest") if upwards else F.interpolate(x, size, mode="nearest")
-    elif place == "align_corners":
-        return F.interpolate(x, size, mode="bilinear" if mode == "linear" else "bicubic", align_corners=True)
-    elif place in ("half_pixel", "pytorch_half_pixel"):
+        plain = (place, how) == ("asymmetric", "floor")
+        if scales and all(f >= 1 and f == int(f) for f in scales):
+            if plain or (place in ("half_pixel", "pytorch_half_pixel") and how.startswith("round")):
+                return F.interpolate(x, scale_factor=scales, mode="nearest")
+        elif plain and not scales:
+            return F.interpolate(x, size, mode="nearest")
+    else:
         name = "bilinear" if mode == "linear" else "bicubic"
-        if None in scales:
-            return F.interpolate(x, size, mode=name, align_corners=False)
-        return F.interpolate(x, scale_factor=scales, mode=name, align_corners=False, recompute_scale_factor=False)
-    elif mode == "cubic":
-        raise ValueError(f"a cubic Resize with {place} is not known; half_pixel and align_corners are")
-    for axis, (old, new, scale) in enumerate(zip((h, w), size, scales, strict=True), 2):
+        if place == "align_corners":
+            return F.interpolate(x, size, mode=name, align_corners=True)
+        if place in ("half_pixel", "pytorch_half_pixel"):
+            if not scales:
+                return F.interpolate(x, size, mode=name, align_corners=False)
+            return F.interpolate(x, scale_factor=scales, mode=name, align_corners=False, recompute_scale_factor=False)
+        if mode == "cubic":
+            raise ValueError(f"a cubic Resize with {place} is not known; half_pixel and align_corners are")
+    for axis, (old, new) in enumerate(zip((h, w), size, strict=True), 2):
         if old != new:
-            x = _along(x, axis, new, _places(place, old, new, scale, x.device), mode, a.get("nearest_mode", "round_prefer_floor"))
+            scale = scales[axis - 2] if scales else new / old
+            x = _along(x, axis, _places(place, old, new, scale, x.device), mode, how)
     return x
 
 
-def _places(place: str, old: int, new: int, scale: float | None, device: torch.device) -> Tensor:
+def _places(place: str, old: int, new: int, scale: float, device: torch.device) -> Tensor:
     """(new,) where each new pixel lies in the old line, in float64."""
     i = torch.arange(new, device=device, dtype=torch.float64)
-    f = new / old if scale is None else scale
     if place == "asymmetric":
-        return i / f
+        return i / scale
     if place == "align_corners":
         return i * (old - 1) / max(new - 1, 1)
     if place == "tf_half_pixel_for_nn":
-        return (i + 0.5) / f
+        return (i + 0.5) / scale
     if place in ("half_pixel", "pytorch_half_pixel"):
-        return (i + 0.5) / f - 0.5
+        return (i + 0.5) / scale - 0.5
     raise ValueError(f"a Resize with {place} is not known; half_pixel, asymmetric and align_corners are")
 
 
-def _along(x: Tensor, axis: int, new: int, places: Tensor, mode: str, how: str) -> Tensor:
-    """`x` with `new` pixels along `axis`, read at `places`."""
+def _along(x: Tensor, axis: int, places: Tensor, mode: str, how: str) -> Tensor:
+    """`x` read along `axis` at `places`."""
     top = x.shape[axis] - 1
     if mode == "nearest":
         rounding: dict[str, Callable[[Tensor], Tensor]] = {

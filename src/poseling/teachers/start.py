@@ -5,7 +5,7 @@ MoveNet, BlazePose and our own exports are known; of other files one says which 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.codecs import codec
+from poseling.codecs import FEATURES, codec
 from poseling.codecs.heatmap import Heatmap
 from poseling.geometry import Size
 from poseling.models import from_onnx as reader
@@ -44,6 +44,13 @@ class Start:
     difference: float
 
 
+def drawn(size: Size, count: int = CROPS, seed: int = 0) -> NDArray[np.uint8]:
+    """`count` pictures (N, H, W, 3) of soft colours with noise, that show nothing."""
+    random = np.random.default_rng(seed)
+    soft = [cv2.resize(random.integers(0, 256, (8, 8, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC) for _ in range(count)]
+    return np.clip(np.stack(soft) + random.normal(0, 16, (count, size[1], size[0], 3)), 0, 255).astype(np.uint8)
+
+
 def from_onnx(
     path: Path | str,
     until: str | None = None,
@@ -53,13 +60,13 @@ def from_onnx(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     colour: str | None = None,
-    crops: NDArray[np.uint8] | None = None,
+    crops: Callable[[Size], NDArray[np.uint8]] = drawn,
 ) -> Start:
     """The network in `path` up to the tensor `until`: heatmaps, before a sigmoid or softmax, or a feature map, for a head to be put on (`with_head`).
 
     `until` may be part of a name; known files have a default. `size` (W, H), the file's own if not given. `skeleton` whose joints the heatmaps are, in their
-    order. `mean` and `std` of 0..1 values and `colour` are what the file wants of pixels from outside, where it does not say so itself. `crops` (N, H, W, 3)
-    uint8 RGB of the file's own size to compare with ONNX Runtime on; drawn ones if not given.
+    order. `mean` and `std` of 0..1 values and `colour` are what the file wants of pixels from outside, where it does not say so itself. `crops` makes
+    (N, H, W, 3) uint8 RGB of a size (W, H), to compare with ONNX Runtime on.
     FileNotFoundError; ValueError that names the file, what in it does not work, and the way out.
     """
     path = Path(path)
@@ -82,9 +89,7 @@ def from_onnx(
     if whole and name == "blazepose":  # its last six are no joints
         channels = tuple(range(len(spec.skeleton)))
         network = network.with_channels(channels)
-    if crops is None:
-        crops = drawn(native)
-    apart = reader.difference(replace(found, network=network), spec, crops, channels)
+    apart = reader.difference(replace(found, network=network), spec, crops(native), channels)
     size = size or native
     try:
         network.at(size)
@@ -94,13 +99,6 @@ def from_onnx(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Start(network, spec, apart)
-
-
-def drawn(size: Size, count: int = CROPS, seed: int = 0) -> NDArray[np.uint8]:
-    """`count` pictures (N, H, W, 3) of soft colours with noise, that show nothing."""
-    random = np.random.default_rng(seed)
-    soft = [cv2.resize(random.integers(0, 256, (8, 8, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC) for _ in range(count)]
-    return np.clip(np.stack(soft) + random.normal(0, 16, (count, size[1], size[0], 3)), 0, 255).astype(np.uint8)
 
 
 def _own(path: Path, model: Any) -> PoseSpec | None:
@@ -196,7 +194,7 @@ def _reading(network: GraphNetwork, spec: PoseSpec, own: PoseSpec | None, skelet
         raise ValueError(f"{network.graph.output} is {shape}, no map of a {size[0]}x{size[1]} picture; name one that is with --until")
     stride = size[0] // shape[3]
     if skeleton is None:
-        return {"skeleton": TRUNK, "codec": {"name": "features", "size": size, "stride": stride, "channels": shape[1]}, "outputs": ("features",)}
+        return {"skeleton": TRUNK, "codec": {"name": FEATURES, "size": size, "stride": stride, "channels": shape[1]}, "outputs": (FEATURES,)}
     if shape[1] != len(skeleton):
         raise ValueError(
             f"{network.graph.output} has {shape[1]} channels, skeleton {skeleton.name} has {len(skeleton)} joints; name the one whose joints they are"
