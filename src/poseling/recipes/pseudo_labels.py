@@ -23,6 +23,7 @@ from poseling.teachers.pseudo import pseudo_labels as fuse
 
 Which = Literal["labels", "labels_and_teacher", "teacher_alone", "few_labels", "few_labels_and_teacher"]
 ARMS: tuple[Which, ...] = ("labels", "labels_and_teacher", "teacher_alone")
+FEW = 0.25  # how much of a training is drawn from few labelled people, where others have none
 
 
 def pseudo_labels(
@@ -85,7 +86,9 @@ def pseudo_labels(
         chosen = np.random.default_rng(setup.seed).permutation(np.flatnonzero((people.visible > 0).any(1) & ~distrusted))[:few]
         kept = np.isin(np.arange(len(people)), chosen)
         bare = people.without_labels()
-        some = replace(bare, joints=people.joints * kept[:, None, None], visible=people.visible * kept[:, None])
+        drawn = np.ones(len(people)) if people.draws is None else people.draws
+        share = np.where(kept, FEW / few, (1 - FEW) * drawn / drawn[~kept].sum()).astype(np.float32)
+        some = replace(bare, joints=people.joints * kept[:, None, None], visible=people.visible * kept[:, None], draws=share)
         sets["few_labels"] = people[kept]
         sets["few_labels_and_teacher"], _ = fuse(some, answers, others)
     names = [*arms, *(("few_labels", "few_labels_and_teacher") if few and "few_labels" not in arms else ())]
