@@ -1,7 +1,7 @@
 """The family: poseling-n, -s and -m, from MoveNet's weights, real people and their pseudo-labels.
 
     python benchmarks/family.py prepare --root DIR --peers DIR --out WORK     # packs all pictures, asks three teachers about them: 45 minutes of one core
-    python benchmarks/family.py start --peers DIR --out WORK                  # MoveNet's networks, shortened, as what training starts from
+    python benchmarks/family.py start --peers DIR --out WORK                  # MoveNet's networks as what training starts from
     python benchmarks/family.py train m --out WORK --budget 2m                # taught by labels, MoveNet Thunder and those who agree with it
     python benchmarks/family.py train n --out WORK --budget 2m                # taught by labels and by m
     python benchmarks/family.py proof --peers DIR --out WORK --budget 15s     # what Thunder is worth to -n; again with --seed 1 and 2
@@ -20,14 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from poseling.codecs.picture import normalise
 from poseling.data import images, lsp
 from poseling.data.packed import pack, packed, relabel
 from poseling.data.people import People
 from poseling.evaluate.predict import predict
-from poseling.files import read_picture
-from poseling.geometry import Crop, Size, joints_box
-from poseling.models.shorten import shortened
+from poseling.geometry import Size, joints_box
 from poseling.recipes.baseline import baseline
 from poseling.recipes.lab import Setup
 from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
@@ -42,18 +39,18 @@ from poseling.train import checkpoint
 SETS = {"lsp": 0.22, "lspet": 0.33, "stanford40": 0.3, "exercises": 0.08, "jhmdb": 0.07}
 QUALITY = {"lsp": 90, "lspet": 72, "stanford40": 72, "exercises": 72, "jhmdb": 72}
 TEACHERS = {"movenet-thunder": True, "movenet-lightning": False, "blazepose-heavy": False}  # asked about the mirrored picture as well?
-OUT = "out_relu/Relu6:0"
-# Whose weights, the input's side, and the map from which on the trunk's deepest layers are left out.
-NETWORKS: dict[str, tuple[str, int, str | None]] = {
-    "n": ("movenet-lightning", 160, "block_14_add/add"),
-    "s": ("movenet-lightning", 224, None),
-    "m": ("movenet-thunder", 256, None),
+# Whose weights, and the input's (W, H): people are taller than wide, half of LSP's boxes more than twice.
+NETWORKS: dict[str, tuple[str, Size]] = {
+    "n": ("movenet-lightning", (128, 160)),
+    "s": ("movenet-lightning", (192, 224)),
+    "m": ("movenet-thunder", (192, 256)),
 }
 NUMBERS: dict[str, Any] = {
     "batch": 256, "learning_rate": 4e-4, "optimizer": "adamw", "schedule": "one_cycle", "weight_decay": 0.01, "clip": 1.0, "ema": 0.999, "loss": "kl",
     "rotation": 40.0, "scale": 0.3, "shift": 0.05, "light": 0.3, "occlusion": 0.3, "resident": True,
 }  # fmt: skip
 SIGMA = {"n": 1.5, "s": 2.0, "m": 2.0}  # heatmap pixels
+PADDING = {"n": 1.15, "s": 1.2, "m": 1.2}
 
 
 def folders(work: Path, kind: str = "packed") -> tuple[Path, ...]:
@@ -101,24 +98,18 @@ def _in_frames(frames: People, peers: Path) -> People:
 
 
 def start(peers: Path, work: Path) -> None:
-    """What each network starts from: MoveNet's trunk and heatmap head at our size, without its deepest layers where we leave them out."""
-    people = packed(work / "packed" / "lsp" / "train")[:200]
-    for name, (source, side, cut) in NETWORKS.items():
-        found = from_onnx(peers / f"{source}.onnx", size=(side, side))
-        network = found.network
-        if cut is not None:
-            network = shortened(network, cut, OUT, normalise(torch.from_numpy(_crops(people, found.spec.size)), found.spec))
-        checkpoint.save(work / "start" / f"{name}.safetensors", network, found.spec)
-        print(f"{name}: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", flush=True)
-
-
-def _crops(people: People, size: Size) -> np.ndarray:
-    return np.stack([Crop.from_box(box, size, 1.25).warp(read_picture(path)) for box, path in zip(people.boxes, people.pictures, strict=True)])
+    """What each network starts from: MoveNet's trunk and heatmap head at our size."""
+    for name, (source, size) in NETWORKS.items():
+        found = from_onnx(peers / f"{source}.onnx", size=size)
+        checkpoint.save(work / "start" / f"{name}.safetensors", found.network, found.spec)
+        print(f"{name}: {sum(p.numel() for p in found.network.parameters()) / 1e6:.2f} M parameters", flush=True)
 
 
 def setup(name: str, work: Path, out: Path, budget: str, kind: str, **other: Any) -> Setup:
     shares = tuple(f"packed:{share}" for share in SETS.values())
-    numbers = {**NUMBERS, "sigma": SIGMA[name], "size": NETWORKS[name][1], "budget": budget, "flip_test": False, "bf16": torch.cuda.is_available(), **other}
+    _, (width, height) = NETWORKS[name]
+    own = {"sigma": SIGMA[name], "padding": PADDING[name], "width": width, "size": height, "bf16": torch.cuda.is_available()}
+    numbers = {**NUMBERS, **own, "budget": budget, "flip_test": False, **other}
     return Setup(data=shares, root=folders(work, kind), out=out, **numbers)
 
 
