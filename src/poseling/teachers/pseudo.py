@@ -14,6 +14,7 @@ from poseling.teachers.labels import Labels
 
 LEAST = 0.2  # the weight from which a teacher's joint is used
 SURE = 0.45  # the score from which a teacher may contradict a label (MoveNet Thunder's scores: docs/family.md)
+HALF = 0.5  # and the agreement of the others with it
 FAR = 0.17  # parts of the person's size from which a label contradicts the teacher: about 0.35 of a torso
 TAU = 0.08  # parts of the person's size at which two teachers' agreement has fallen to 0.6
 FEW = 4  # sure joints that it takes to judge a whole person
@@ -47,15 +48,16 @@ def pseudo_labels(people: People, teacher: Labels, others: Sequence[Labels] = ()
     A teacher's joint weighs its score times the mean over the `others` of exp(-d^2 / (2 (TAU size)^2)), d how far they put it and size the square root of the
     area of the person's box; an other that does not know the joint, or the person, has no say. Below LEAST it is not used. A label weighs 1.
 
-    Of the people chosen by `clean` (N,), labels that are FAR from a teacher who is SURE of the joint go; of somebody half of whose sure joints, FEW at least, go
+    Of the people chosen by `clean` (N,), labels that are FAR from a teacher who is SURE of the joint, and whose joint the others share by HALF, go; of somebody half of whose sure joints, FEW at least, go
     that way, or are another's, all go: the box may be another person's, or left and right may be swapped. The teacher's joints take their place.
     """
     size = person_size(people.boxes)
     xy, score = _said(teacher, people)
-    agreed = score * np.mean([_agreement(xy, *_said(other, people), size) for other in others], 0) if others else score
+    agreement = np.mean([_agreement(xy, *_said(other, people), size) for other in others], 0) if others else np.ones_like(score)
+    agreed = score * agreement
     labelled = people.visible > 0
     held = labelled & (np.zeros(len(people), bool) if clean is None else clean)[:, None]
-    sure = held & (agreed >= SURE)
+    sure = held & (score >= SURE) & (agreement >= HALF)
     with np.errstate(invalid="ignore"):
         wrong = sure & (np.linalg.norm(xy - people.joints, axis=-1) > FAR * size[:, None])
     whole = (wrong.sum(1) >= 0.5 * sure.sum(1)) & (sure.sum(1) >= FEW)
