@@ -47,7 +47,6 @@ def engine(bf16: bool = False, cpu: bool = False) -> Accelerator:
     # The first process labels and evaluates for all, and NCCL would give up on it after ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     division = DataLoaderConfiguration(split_batches=True)
-    torch.backends.cudnn.benchmark = True  # all batches have one shape
     return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu, dataloader_config=division, kwargs_handlers=[patience])
 
 
