@@ -86,6 +86,19 @@ def test_what_the_output_does_not_need_is_left_out():
     assert [o.kind for o in taken(nodes).network.graph.operations] == ["Relu", "Conv"]
 
 
+def test_constants_that_are_made_of_constants_are_folded():
+    nodes = [
+        helper.make_node("Constant", [], ["a"], value=constant(np.array([5, 8]))),
+        helper.make_node("Constant", [], ["b"], value=constant(np.array([0]))),
+        helper.make_node("Concat", ["b", "a"], ["c"], axis=0),
+        helper.make_node("Concat", ["c", "rest"], ["shape"], axis=0),
+        helper.make_node("Conv", ["in", "w"], ["f"], pads=[1, 1, 1, 1]),
+        helper.make_node("Reshape", ["f", "shape"], ["y"]),
+    ]
+    found = taken(nodes, stored={"rest": np.array([-1])})
+    assert [(o.kind, o.attributes.get("shape")) for o in found.network.graph.operations] == [("Conv", None), ("Reshape", [0, 5, 8, -1])]
+
+
 def test_a_fixed_batch_is_freed():
     """(1, 5, 64) and back again, fixed to one picture; two give what each gives alone."""
     nodes = [

@@ -271,3 +271,27 @@ def test_sizes_that_are_computed_flatten_a_map():
         helper.make_node("Reshape", ["r", "to"], ["y"]),
     ]
     same(net(nodes, stored))
+
+
+@FAST
+@given(st.integers(4, 20), st.integers(4, 20))
+def test_sizes_are_reckoned_with(w: int, h: int):
+    """A height and a width taken out one by one, times 1.5 as floats, rounded down, and halved as whole numbers: what interpolate is written as."""
+    stored = {"one_and_half": np.float32(1.5), "half": np.array(2), "zero": np.array([0]), "n": np.array([0]), "two": np.array([2])}
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Shape", ["r"], ["s"]), helper.make_node("Slice", ["s", "n", "two"], ["bc"])]
+    for axis in (2, 3):
+        stored[f"i{axis}"] = np.array(axis)
+        nodes += [
+            helper.make_node("Gather", ["s", f"i{axis}"], [f"a{axis}"], axis=0),
+            helper.make_node("Cast", [f"a{axis}"], [f"b{axis}"], to=1),
+            helper.make_node("Mul", [f"b{axis}", "one_and_half"], [f"c{axis}"]),
+            helper.make_node("Floor", [f"c{axis}"], [f"d{axis}"]),
+            helper.make_node("Cast", [f"d{axis}"], [f"e{axis}"], to=7),
+            helper.make_node("Div", [f"e{axis}", "half"], [f"f{axis}"]),
+            helper.make_node("Unsqueeze", [f"f{axis}", "zero"], [f"g{axis}"]),
+        ]
+    nodes += [
+        helper.make_node("Concat", ["bc", "g2", "g3"], ["to"], axis=0),
+        helper.make_node("Resize", ["r", "", "", "to"], ["y"], mode="linear"),
+    ]
+    same(net(nodes, stored, ("N", 3, "H", "W")), size=(w, h))

@@ -20,7 +20,7 @@ from poseling.models.graph import GraphNetwork
 from poseling.skeleton import BLAZEPOSE33, COCO17, LSP14
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
-from poseling.teachers.start import from_onnx
+from poseling.teachers.start import _before_decoding, from_onnx
 from poseling.train import checkpoint
 
 SIZE = (64, 64)
@@ -67,6 +67,20 @@ def test_our_own_exports_come_back(tmp_path: Path, name: str, raw: bool, fields:
         torch.testing.assert_close(start.network(x)[:, -1], network(x)[:, -1], rtol=1e-3, atol=1e-4)
     start.network.train()(x).square().mean().backward()
     assert [n for n, p in start.network.named_parameters() if p.grad is None] == []
+
+
+def test_what_an_export_decodes_is_the_last_stage():
+    """Also of a network that takes the last of its stages once itself, and whose answer is no stage that was put in as it is (okdhp)."""
+
+    def node(kind: str, inputs: str, output: str, **a: int) -> object:
+        return helper.make_node(kind, inputs.split(), [output], **a)
+
+    stages = [node("Unsqueeze", "a one", "a5"), node("Unsqueeze", "b one", "b5"), node("Concat", "a5 b5", "stack", axis=1)]
+    first = [node("Gather", "stack last", "picked", axis=1), node("Gather", "picked one", "channel", axis=1)]
+    more = [node("ReduceSum", "stack one", "sum"), node("Concat", "stack sum", "more", axis=1), node("Gather", "more last", "answer", axis=1)]
+    numbers = [numpy_helper.from_array(np.array([1]), "one"), numpy_helper.from_array(np.array(-1), "last")]
+    for nodes, expected in ((stages + first, "b"), (stages + first + more, "answer")):
+        assert _before_decoding(helper.make_model(helper.make_graph(nodes, "net", [], [], numbers))) == expected
 
 
 @pytest.mark.slow

@@ -178,8 +178,7 @@ class _Reader:
     def read(self, until: str, size: Size | None) -> Read:
         output = resolve(self.model, until)
         nodes = self._needed(output)
-        self.constants = self._folded(nodes, output)
-        nodes = [n for n in nodes if n.output[0] not in self.constants]
+        self.constants, nodes = self._folded(nodes, output)
         self._known(nodes)
         if nodes and nodes[-1].op_type == "Transpose" and list(_attributes(nodes[-1]).get("perm", ())) == [0, 2, 3, 1] and len(nodes) > 1:
             nodes, output = nodes[:-1], nodes[-1].input[0]  # maps laid out (B, h, w, K), which are wanted (B, K, h, w)
@@ -238,16 +237,20 @@ class _Reader:
                     f"{what} ({node.output[0]}) is unknown; name an earlier tensor with --until, or add it to poseling/models/operators.py"
                 )
 
-    def _folded(self, nodes: Sequence[Any], output: str) -> dict[str, Array]:
-        """Every constant by its name: those stored, half floats as floats, and those that operations make of constants alone, which ONNX Runtime computes."""
-        known, made, wanted = set(self.stored), [], []
+    def _folded(self, nodes: Sequence[Any], output: str) -> tuple[dict[str, Array], list[Any]]:
+        """Every constant by its name, and the nodes that are left: constants are those stored, half floats as floats, and those that operations make of
+        constants alone, which ONNX Runtime computes."""
+        known = set(self.stored)
+        made: list[Any] = []
+        rest: list[Any] = []
         for node in nodes:
-            if node.op_type not in (*CONTROL, *RANDOM) and all(name in known for name in node.input if name):
+            constant = node.op_type not in (*CONTROL, *RANDOM) and all(name in known for name in node.input if name)
+            (made if constant else rest).append(node)
+            if constant:
                 known.update(node.output)
-                made.append(node)
         if output in known:
             raise ValueError(f"{output} does not depend on the picture; name another tensor with --until")
-        read = {name for node in nodes if node not in made for name in node.input}
+        read = {name for node in rest for name in node.input}
         wanted = [name for node in made for name in node.output if name in read]
         found = {name: onnx.numpy_helper.to_array(t, str(self.path.parent)) for name, t in self.stored.items() if name in read}
         if wanted:
@@ -259,7 +262,7 @@ class _Reader:
                 opset_imports=self.model.opset_import, ir_version=self.model.ir_version,
             )  # fmt: skip
             found |= zip(wanted, _session(part).run(wanted, {}), strict=True)
-        return {name: a.astype(np.float32) if a.dtype in (np.float16, np.float64) else a for name, a in found.items()}
+        return {name: a.astype(np.float32) if a.dtype in (np.float16, np.float64) else a for name, a in found.items()}, rest
 
     # The picture
 
