@@ -27,6 +27,7 @@ from poseling.data.people import People
 from poseling.evaluate.predict import predict
 from poseling.files import read_picture
 from poseling.geometry import Crop, Size, joints_box
+from poseling.models import checkpoint
 from poseling.models.shorten import shortened
 from poseling.recipes.baseline import baseline
 from poseling.recipes.lab import Setup
@@ -36,7 +37,6 @@ from poseling.teachers import pseudo
 from poseling.teachers.labels import Labels, label
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.start import from_onnx
-from poseling.train import checkpoint
 
 # How often each set is drawn, and the WebP quality it is packed with.
 SETS = {"lsp": 0.22, "lspet": 0.33, "stanford40": 0.3, "exercises": 0.08, "jhmdb": 0.07}
@@ -118,7 +118,15 @@ def _crops(people: People, size: Size) -> np.ndarray:
 
 def setup(name: str, work: Path, out: Path, budget: str, kind: str, **other: Any) -> Setup:
     shares = tuple(f"packed:{share}" for share in SETS.values())
-    numbers = {**NUMBERS, "sigma": SIGMA[name], "size": NETWORKS[name][1], "budget": budget, "flip_test": False, "bf16": torch.cuda.is_available(), **other}
+    numbers = {
+        **NUMBERS,
+        "sigma": SIGMA[name],
+        "size": NETWORKS[name][1],
+        "budget": budget,
+        "flip_test": False,
+        "bf16": torch.cuda.is_available(),
+        **other,
+    }
     return Setup(data=shares, root=folders(work, kind), out=out, **numbers)
 
 

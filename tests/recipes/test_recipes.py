@@ -19,10 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 from poseling.cli import main
 from poseling.data.mini import mini
 from poseling.files import read_picture
+from poseling.models.checkpoint import read_tensors
 from poseling.recipes.lab import Setup
 from poseling.runtime import Network
 from poseling.teachers.checkpoint import checkpoint_teacher
-from poseling.train.checkpoint import read_tensors
 
 
 def run(*words: object) -> None:
@@ -299,10 +299,9 @@ def test_any_teacher_on_any_pictures(tmp_path: Path):
 
 
 def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from poseling.models import zoo
+    from poseling.models import checkpoint, zoo
     from poseling.skeleton import Skeleton
     from poseling.spec import PoseSpec
-    from poseling.train import checkpoint
 
     spec = PoseSpec("hourglass-1x16", Skeleton("fish", ("mouth", "tail"), (0, 0)), {"name": "heatmap", "size": [64, 64]}, (64, 64))
     checkpoint.save(tmp_path / "fish.safetensors", zoo.build("hourglass-1x16", 2), spec)

@@ -24,14 +24,18 @@ def shortened(network: GraphNetwork, start: str, end: str, images: Tensor) -> Gr
     start, end = (_named(network.graph, name) for name in (start, end))
     before = network.eval().values(images)
     if before[start].shape[2:] != before[end].shape[2:]:
-        raise ValueError(f"{start} is {tuple(before[start].shape)}, {end} is {tuple(before[end].shape)}; layers can be left out between maps of one height and width")
+        raise ValueError(
+            f"{start} is {tuple(before[start].shape)}, {end} is {tuple(before[end].shape)}; layers can be left out between maps of one height and width"
+        )
     readers = [operation for operation in network.graph.operations if end in operation.inputs]
     if not readers:
         raise ValueError(f"nothing reads {end}; name a map before the head")
     anew = {operation.layer: operation for operation in readers if _pointwise(operation)}
     same = before[start].shape == before[end].shape
     if stuck := [operation for operation in readers if operation.layer not in anew and not same]:
-        raise ValueError(f"{stuck[0]} reads {end} of {before[end].shape[1]} channels and cannot read {start} of {before[start].shape[1]}; choose other maps")
+        raise ValueError(
+            f"{stuck[0]} reads {end} of {before[end].shape[1]} channels and cannot read {start} of {before[start].shape[1]}; choose other maps"
+        )
     operations = tuple(_rewired(o, start, end, before[start].shape[1]) if o in readers else o for o in network.graph.operations)
     graph = replace(network.graph, operations=operations).until(network.graph.output)
     if any(end in operation.outputs for operation in graph.operations):
@@ -75,4 +79,3 @@ def _fitted(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     solved = torch.linalg.solve(gram, x.T @ y).to(given.dtype)
     return solved[:-1].T.contiguous(), solved[-1]
-

@@ -8,11 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from poseling.geometry import Size
-from poseling.models import zoo
+from poseling.models import checkpoint, zoo
 from poseling.models.graph import GraphNetwork
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
-from poseling.train import checkpoint
 
 SUFFIX = ".safetensors"
 

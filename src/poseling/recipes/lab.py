@@ -41,7 +41,7 @@ from poseling.export.onnx import export
 from poseling.export.parity import ParityError, windows
 from poseling.files import read_picture, write_bytes
 from poseling.geometry import Crop, Size
-from poseling.models import start, zoo
+from poseling.models import checkpoint, start, zoo
 from poseling.models.weights import load_backbone
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
@@ -50,7 +50,6 @@ from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.labels import Labels, digest, label
 from poseling.teachers.load import load
 from poseling.teachers.network import NetworkTeacher
-from poseling.train import checkpoint
 from poseling.train.loop import engine, fit
 from poseling.train.optim import Training
 from poseling.train.throughput import stepper, throughput
