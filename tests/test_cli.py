@@ -148,7 +148,7 @@ def test_flags_reach_the_recipe():
     )
     assert function.__name__ == "fpd"
     assert bound.arguments == {
-        "setup": Setup(data="lsp", root=Path("x"), flip_test=False, schedule="one_cycle"),
+        "setup": Setup(data=("lsp",), root=(Path("x"),), flip_test=False, schedule="one_cycle"),
         "teacher_scales": (0.9, 1.1),
         "alpha": 0.7,
     }

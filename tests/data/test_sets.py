@@ -13,15 +13,15 @@ from poseling.data import sets
 from poseling.data.synthetic import SHAPES, claim, picture_path, truth_path, write_truth
 from poseling.skeleton import COCO17, MOVNECT15, SYNTH28
 
+NAMES = ["lsp", "lspet", "mpii", "coco", "crowdpose", "ochuman", "h36m", "mpi_inf_3dhp", "images", "packed", "synthetic", "mini"]
+
 
 def test_names():
-    assert list(sets.SETS) == ["lsp", "mpii", "coco", "crowdpose", "ochuman", "h36m", "mpi_inf_3dhp", "images", "synthetic", "mini"]
+    assert list(sets.SETS) == NAMES
 
 
 def test_errors_say_the_way_out(tmp_path):
-    with pytest.raises(
-        ValueError, match="no data set 'cocoa'; there are lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic, mini"
-    ):
+    with pytest.raises(ValueError, match=f"no data set 'cocoa'; there are {', '.join(NAMES)}"):
         sets.load("cocoa", tmp_path)
     with pytest.raises(FileNotFoundError, match="--root names the folder that holds lsp"):
         sets.load("lsp", tmp_path / "gone")
@@ -83,5 +83,6 @@ def test_synthetic_is_one_folder_or_one_for_each_split(tmp_path):
 @pytest.mark.shared
 def test_lsp(shared):
     split = sets.load("lsp", shared / "data")
-    assert (len(split.train), len(split.test)) == (10991, 1000)
+    assert [(name, len(people)) for name, people in split.parts] == [("train", 850), ("val", 150), ("test", 1000)]
+    assert [name for name, _ in sets.load("lspet", shared / "data").parts] == ["train"]
     assert isinstance(split.train.pictures[0], Path)

@@ -134,15 +134,15 @@ def test_the_first_command_needs_nothing_else(tmp_path: Path):
 
 def test_defaults_fit_the_data():
     """Without data those for the mini set, with data those of the paper; what somebody gives stays in either."""
-    ours, papers = Setup(), Setup(data="mpii", root=Path("x"))
+    ours, papers = Setup(), Setup(data=("mpii",), root=(Path("x"),))
     assert (ours.size, ours.loss, ours.optimizer, ours.schedule) == (64, "kl", "adamw", "one_cycle")
     assert (papers.size, papers.loss, papers.optimizer, papers.schedule) == (256, "mse", "adam", "step")
     assert (papers.epochs, papers.batch, papers.learning_rate, papers.sigma) == (140, 32, 2.5e-4, 2.0)  # the paper's
-    assert Setup(data="mini") == replace(ours, data="mini")
-    assert Setup(root=Path("x")) == replace(papers, data=None)  # `unlabelled` takes a folder of pictures without being told that it is one
+    assert Setup(data=("mini",)) == replace(ours, data=("mini",))
+    assert Setup(root=(Path("x"),)) == replace(papers, data=())  # `unlabelled` takes a folder of pictures without being told that it is one
     assert Setup(optimizer="adam", epochs=140).optimizer == "adam"
     assert Setup(optimizer="adam", epochs=140).epochs == 140
-    assert Setup(data="mpii", root=Path("x"), loss="kl").loss == "kl"
+    assert Setup(data=("mpii",), root=(Path("x"),), loss="kl").loss == "kl"
 
 
 def test_learning_from_labels_needs_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -223,7 +223,7 @@ def test_each_recipe_proves_itself_on_the_mini_set(recipe: str, tmp_path: Path):
 def test_a_foreign_teacher_on_real_pictures(recipe: str, tmp_path: Path, shared: Path):
     torch.set_num_threads(1)
     teacher = shared / "peers" / "movenet-lightning.onnx"
-    run("distill", recipe, "--smoke", "--data", "lsp", "--root", shared / "data", "--teacher", teacher, "--out", tmp_path)
+    run("distill", recipe, "--smoke", "--data", "lsp", "lspet", "--root", shared / "data", "--teacher", teacher, "--out", tmp_path)
     report = check(tmp_path, recipe, "lsp+lspet", "PCK@0.2 of 12 joints")  # LSP's neck and the top of the head are not COCO's
     assert report["teacher"]["value"] > 0.5  # 0.8 or so on all test people
 
@@ -252,7 +252,7 @@ def test_several_teachers_are_measured_where_one_of_them_knows(tmp_path: Path, s
     torch.set_num_threads(1)
     teachers = [shared / "peers" / name for name in ("movenet-lightning.onnx", "blazepose-lite.onnx")]
     more = ("--teachers", *teachers, "--weights", "movenet-lightning=2", "blazepose-lite:left_wrist=3")
-    run("distill", "multi_teacher", "--smoke", "--data", "lsp", "--root", shared / "data", *more, "--out", tmp_path)
+    run("distill", "multi_teacher", "--smoke", "--data", "lsp", "lspet", "--root", shared / "data", *more, "--out", tmp_path)
     report = check(tmp_path, "multi_teacher", "lsp+lspet", "PCK@0.2 of 12 joints")
     assert report["teacher"]["name"] == "teacher (movenet-lightning + blazepose-lite)"
     assert report["teacher"]["value"] > 0.5
@@ -402,7 +402,7 @@ def test_pictures_without_labels_are_placed_too(space: Path, tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.shared
 def test_blazepose_places_real_people(tmp_path: Path, shared: Path):
-    words = ("--pictures", "lsp", "--pictures-root", shared / "data", "--metres", shared / "peers/blazepose-lite.onnx")
+    words = ("--pictures", "lsp", "lspet", "--pictures-root", shared / "data", "--metres", shared / "peers/blazepose-lite.onnx")
     run("distill", "movnect", "--smoke", *words, "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["data"] == "mini+lsp+lspet placed by blazepose-lite"

@@ -98,7 +98,7 @@ def packed(root: Path) -> People:
     """The people that `pack` wrote to `root`. FileNotFoundError if there are none; ValueError that names the file if one is damaged, or of a newer version."""
     path = root / "people.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; `poseling data pack SET --root DIR --out {root}` writes such a folder")
+        raise FileNotFoundError(f"{path}: not found; `poseling.data.packed.pack` writes such a folder, from Python")
     try:
         about = json.loads(path.read_text())
         version, kind = about["version"], about["skeleton"]

@@ -6,6 +6,7 @@ Everything it finishes is kept in `out`, so that the same command goes on where 
 
 from __future__ import annotations
 
+import json
 import secrets
 import shlex
 import sys
@@ -284,7 +285,6 @@ class Lab:
             f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(val)} for the curves, {len(test)} to test on, on {self.engine.device}"
         )
         self._images: dict[int, Images] = {}
-        self._epochs: dict[tuple[str, tuple[str, ...]], float] = {}
 
     @classmethod
     def for_teacher(cls, recipe: str, setup: Setup, student: str, teacher: str, adapter: str | None = None) -> Lab:
@@ -419,7 +419,7 @@ class Lab:
         share = len(self.people) / len(people)
         name = network or self.student
         if epochs is None or setup.smoke:
-            epochs = setup.epochs if not setup.budget or setup.smoke else self.affordable(name, terms, teacher, answers)
+            epochs = self.epochs(name, terms, teacher, answers)
         codec = self.codec_of(name)
         torch.manual_seed(seed)
         built = self.build(name)
@@ -467,38 +467,53 @@ class Lab:
         return Trained(path, trained, self.measure.score(*found), found.joints, fitted.images_per_second, curve, epochs, seed)
 
     def samples(self, people: People, spec: PoseSpec, seed: int, answers: Answers | None = None) -> Crops | Resident:
-        """What a network of this contract trains on. Stored answers are moved person by person, so with them nothing is resident."""
-        if not self.setup.resident or answers is not None:
+        """What a network of this contract trains on."""
+        if not self.setup.resident:
             return Crops(people, spec.size, spec.padding, self.augment, seed, answers)
         key = hash((people.pictures, people.boxes.tobytes()))
         if key not in self._images:
             self.say(f"reading {len(people)} images")
             self._images[key] = Images(people, self.engine.device)
-        return Resident(people, self._images[key], spec.size, spec.padding, self.augment, seed)
+        return Resident(people, self._images[key], spec.size, spec.padding, self.augment, seed, answers)
 
-    def affordable(self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: Answers | None) -> float:
-        """The epochs that one training of this network may take by the `budget`, from its speed over some steps; measured once a network and terms.
+    def epochs(
+        self, name: str | None = None, terms: tuple[Term, ...] | None = None, teacher: Teacher | None = None, answers: Answers | None = None
+    ) -> float:
+        """How many epochs a training of the student has, or of the zoo's network `name`: as --epochs says, or as many as the --budget buys on `terms`, the labels if
+        not given.
 
-        ValueError where that is less than one.
+        That is measured once a network, over some steps, so that all its trainings are equally long, and kept in `out`, so that a run can go on. ValueError where it
+        is less than one.
         """
-        setup = self.setup
-        key = (name, tuple(term.name for term in terms))
-        if key not in self._epochs:
-            spec, codec = self.spec(name, "speed", answers), self.codec_of(name)
-            learner = self.learner(self.build(name), terms, teacher, "", codec.size)
-            objective = Objective(spec, codec, terms, False, teacher, 1.0 if answers is None else answers.width)
-            step = stepper(learner, objective, self.samples(self.people, spec, 0, answers), self.training, self.engine)
-            (rates,) = throughput({"": step}, setup.batch, rounds=5).values()
-            seconds, speed = duration(setup.budget), float(np.median(rates))
-            epochs = 0.95 * seconds * speed / len(self.people)  # the rest is for evaluation
-            if epochs < 1:
-                raise ValueError(
-                    f"--budget {setup.budget}: {speed:.0f} people a second here, so one pass over {len(self.people)} people takes "
-                    f"{len(self.people) / speed / 60:.0f} minutes; give more time, a smaller --size or fewer people, or set --epochs"
-                )
-            self.say(f"{speed:.0f} people a second, so --budget {setup.budget} is {epochs:.1f} epochs a training")
-            self._epochs[key] = epochs
-        return self._epochs[key]
+        setup, name = self.setup, name or self.student
+        if not setup.budget or setup.smoke:
+            return setup.epochs
+        key = f"{setup.budget} of {name}, {setup.input[0]}x{setup.input[1]}, {len(self.people)} people, {setup.batch} a step"
+        kept = setup.out / "budget.json"
+        (known,) = broadcast_object_list([json.loads(kept.read_text()) if kept.is_file() else {}])
+        if key not in known:
+            epochs = self._affordable(name, terms or self.supervised(name), teacher, answers)
+            if self.engine.is_main_process:
+                write_bytes(kept, (json.dumps(known | {key: epochs}, indent=1) + "\n").encode())
+            known[key] = epochs
+            self.engine.wait_for_everyone()
+        return float(known[key])
+
+    def _affordable(self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: Answers | None) -> float:
+        setup, spec, codec = self.setup, self.spec(name, "speed", answers), self.codec_of(name)
+        learner = self.learner(self.build(name), terms, teacher, "", codec.size)
+        objective = Objective(spec, codec, terms, False, teacher, 1.0 if answers is None else answers.width)
+        step = stepper(learner, objective, self.samples(self.people, spec, 0, answers), self.training, self.engine)
+        (rates,) = throughput({"": step}, setup.batch, rounds=5).values()
+        (speed,) = broadcast_object_list([float(np.median(rates))])  # the processes must agree
+        epochs = 0.95 * duration(setup.budget) * speed / len(self.people)  # the rest is for evaluation
+        if epochs < 1:
+            raise ValueError(
+                f"--budget {setup.budget}: {speed:.0f} people a second here, so one pass over {len(self.people)} people takes "
+                f"{len(self.people) / speed / 60:.0f} minutes; give more time, a smaller --size or fewer people, or set --epochs"
+            )
+        self.say(f"{speed:.0f} people a second, so --budget {setup.budget} is {epochs:.1f} epochs a training")
+        return float(epochs)
 
     def learner(self, network: nn.Module, terms: tuple[Term, ...], teacher: Teacher | None, only: str = "", size: Size | None = None) -> nn.Module:
         """`network` as it learns by `terms` from `teacher`, with all that has to be watched and adapted for them; it takes inputs of `size`, the student's if None."""
@@ -529,6 +544,7 @@ class Lab:
         """
         live = guide if looks_inside(terms) else None
         stored = None if live is not None else answers or self.label(guide, self.people)
+        self.epochs(self.student, terms, live, stored)  # both get what the slower one can afford
         arms = {}
         if self.people.labelled:
             arms["baseline"] = [self.fit("baseline", self.supervised(), seed, prepare=prepare) for seed in self.seeds]
