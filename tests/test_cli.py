@@ -42,6 +42,7 @@ RECIPES = [
     "sdpose",
     "knowledge_token",
     "multi_teacher",
+    "pseudo_labels",
     "movnect",
 ]
 COMMANDS = [

@@ -12,10 +12,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -111,7 +113,7 @@ def packed(root: Path) -> People:
     try:
         with np.load(root / "people.npz", allow_pickle=False) as arrays:
             boxes, joints, visible, weight = arrays["boxes"], arrays["joints"], arrays["visible"], arrays.get("weight")
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{root / 'people.npz'}: is damaged ({error}); pack the set again") from error
     images = (root / about.get("images", "images")).resolve()
     people = from_joints(about["name"], skeleton, [images / f"{i:06d}.webp" for i in range(len(boxes))], joints, visible, about["terms"], boxes=boxes)
