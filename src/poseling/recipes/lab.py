@@ -296,7 +296,7 @@ class Lab:
     def network(self, name: str) -> str:
         """Checked, before anything takes time; in a run of seconds the smallest of its family."""
         if start.is_file(name):
-            start.contract(name)
+            start.codec_of(name)
             return name
         with torch.device("meta"):
             zoo.build(name, 1, self.setup.input)
@@ -315,7 +315,7 @@ class Lab:
         if kind is not Heatmap:
             return kind(size)
         spec = start.contract(name)
-        stride = Heatmap.stride if spec is None else int(spec.codec["stride"])
+        stride = Heatmap.stride if spec is None else int(spec.codec.get("stride", Heatmap.stride))
         return Heatmap(size, stride, setup.sigma, setup.decoding, softmax=setup.loss == "kl")
 
     def say(self, text: object, style: str | None = None) -> None:

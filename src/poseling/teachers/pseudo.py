@@ -52,7 +52,7 @@ def pseudo_labels(people: People, teacher: Labels, others: Sequence[Labels] = ()
     """
     size = person_size(people.boxes)
     xy, score = _said(teacher, people)
-    agreed = score * np.mean([_agreement(xy, *_said(other, people), size) for other in others], 0) if others else score
+    agreed = score * _agreement(xy, [_said(other, people) for other in others], size)
     labelled = people.visible > 0
     held = labelled & (np.zeros(len(people), bool) if clean is None else clean)[:, None]
     sure = held & (agreed >= SURE)
@@ -85,7 +85,13 @@ def _said(labels: Labels, people: People) -> tuple[NDArray[np.float64], NDArray[
     return xy, score
 
 
-def _agreement(xy: NDArray[np.float64], theirs: NDArray[np.float64], score: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, K) 0..1; 1 where the other has no answer."""
-    distance = np.linalg.norm(xy - theirs, axis=-1) / (TAU * size[:, None])
-    return np.where(score > 0, np.exp(-0.5 * distance**2), 1.0)
+def _agreement(
+    xy: NDArray[np.float64], others: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], size: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N, K) in 0..1: the mean over the others that know the joint; 1 where nobody does."""
+    total, known = np.zeros(xy.shape[:2]), np.zeros(xy.shape[:2])
+    for theirs, score in others:
+        distance = np.linalg.norm(xy - theirs, axis=-1) / (TAU * size[:, None])
+        total += np.exp(-0.5 * distance**2) * (score > 0)
+        known += score > 0
+    return np.where(known > 0, total / np.maximum(known, 1), 1.0)
