@@ -273,7 +273,7 @@ class Lab:
         if setup.smoke:
             people, val, test = people[:SMOKE_PEOPLE], val[: SMOKE_PEOPLE // 2], test[: SMOKE_PEOPLE // 2]
         self.people, self.origin, self.sources = people, sources.origin[: len(people)], sources.names
-        self.notes = [*people.left_out, *test.left_out]
+        self.notes = [*dict.fromkeys((*people.left_out, *val.left_out, *test.left_out))]
         self.measure, self.choice = Measure.of(test, in_space), Measure.of(val, in_space)
         self.codec = self.codec_of(self.student)
         self.pretrained = ""
@@ -683,7 +683,7 @@ class Lab:
             versions=report.installed_versions(),
             notes=[*dict.fromkeys(self.notes), *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else [])],
             curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
-            pictures={f"{self.measure.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
+            pictures={f"{self.choice.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
         )
         if self.engine.is_main_process:
             # First what took hours, then what can go wrong: a test picture that is gone by now, a file whose parity fails.
@@ -693,7 +693,7 @@ class Lab:
             self.say(found.table())
             # On the way nobody was asked twice, so the level is the teacher's without the flip test as well.
             level = None if teacher is None else self._value(teacher)
-            name = self.measure.name + (", without the flip test" if self.setup.flip_test else "")
+            name = self.choice.name + (", without the flip test" if self.setup.flip_test else "")
             curves = {arm: [t.curve for t in trained] for arm, trained in arms.items()}
             figures.curves(curves, out / "curves.png", level, name)
             figures.cases(self.measure.people, student.joints, theirs, self.measure.errors(student.joints), out / "cases.png")
