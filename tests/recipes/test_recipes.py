@@ -424,3 +424,80 @@ def test_what_knows_no_depth_teaches_no_space(words: tuple[str, ...], complaint:
     with pytest.raises(SystemExit):
         run("distill", "movnect", "--smoke", "--out", tmp_path, *(str(fpd / "student.safetensors") if w == "STUDENT" else w for w in words))
     assert complaint in " ".join(capsys.readouterr().err.split())
+
+
+PSEUDO = ("distill", "pseudo_labels", "--smoke")
+
+
+@pytest.mark.slow
+def test_pseudo_labels_on_the_mini_set(tmp_path: Path):
+    """All arms from the mini set and its teacher, resident, with few labels: equal steps for each, and what each learnt from."""
+    run(*PSEUDO, "--clean", "mini", "--resident", "--out", tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["recipe"], report["data"], report["metric"]) == ("pseudo_labels", "mini", "PCK@0.2")
+    assert [arm["name"] for arm in report["others"]] == ["teacher_alone"]
+    assert any("labels contradict the teacher and were left out" in note for note in report["notes"])
+    counts = {}
+    for arm in ("labels", "labels_and_teacher", "teacher_alone"):
+        fields = settings(tmp_path / "seed-0" / arm)
+        assert fields["terms"] == [["labels", 1.0]]
+        counts[arm] = round(fields["epochs"] * fields["people"] / fields["batch"])  # type: ignore[operator]
+    assert set(counts.values()) == {8}  # two epochs of 32 people, 8 a step
+    licences = {arm: checkpoint_teacher(tmp_path / "seed-0" / f"{arm}.safetensors").spec.licences for arm in counts}
+    assert all("pseudo-labels by mini-teacher (code Apache-2.0" in licences[arm]["data"] for arm in ("labels_and_teacher", "teacher_alone"))
+
+
+@pytest.mark.slow
+def test_pseudo_labels_of_several_sets_and_few_labels(tmp_path: Path):
+    """Pictures without labels beside the mini set, with shares; four labelled people, alone and with the teacher's answers."""
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    pictures.mkdir()
+    for picture in mini("val").pictures[:8]:
+        shutil.copy(picture, pictures)
+    words = (*PSEUDO, "--data", "images:0.5", "mini:0.5", "--root", pictures, tmp_path / "mini", "--teacher", "mini", "--student", "hourglass-1x16")
+    run(*words, "--few", 4, "--arms", "labels_and_teacher", "few_labels", "--out", out)
+    report = json.loads((out / "report.json").read_text())
+    assert report["data"] == "images+mini"
+    assert report["baseline"] is None
+    assert [arm["name"] for arm in report["others"]] == ["few_labels", "few_labels_and_teacher"]
+    people = {arm: settings(out / "seed-0" / arm)["people"] for arm in ("few_labels", "few_labels_and_teacher", "labels_and_teacher")}
+    assert people == {"few_labels": 4, "few_labels_and_teacher": 32, "labels_and_teacher": 32}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--few", "-3"), "--few -3: is no number of people"),
+        (("--arms", "few_labels"), "--few 0: is no number of people; give one above 0, or leave out the arms that need it"),
+        (("--few", "33"), "--few 33: of 32 people 32 have labels that are not cleaned"),
+        (("--few", "32"), "--few 32: of 32 people 32 have labels"),
+        (("--few", "2", "--clean", "mini"), "--few 2: of 32 people 0 have labels that are not cleaned"),
+        (("--clean", "lspet"), "--clean lspet: is none of the sets, which are mini"),
+        (("--skeleton", "squid"), "squid"),
+        (("--data", "images", "--root", "PICTURES"), "--arms labels: nobody of images has a label to learn from; take --arms teacher_alone"),
+        (("--data", "images:2", "--root", "PICTURES"), "--data images:2: a share lies above 0 and up to 1"),
+        (("--student", "gone.safetensors"), "gone.safetensors: there is no such checkpoint"),
+    ],
+)
+def test_pseudo_labels_that_cannot_be(words: tuple[str, ...], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for picture in mini("val").pictures[:3]:
+        shutil.copy(picture, tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        run(*PSEUDO, "--out", tmp_path / "out", *(str(tmp_path) if word == "PICTURES" else word for word in words))
+    assert stopped.value.code == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert complaint in said
+    assert not (tmp_path / "out" / "labels").exists()  # before anything takes time
+
+
+@pytest.mark.slow
+def test_a_student_goes_on_from_a_file(tmp_path: Path):
+    """A trained student's file as the start of another: its joints, its codec, and what it knew; the licences say so."""
+    run("distill", "baseline", "--smoke", "--student", "hourglass-1x16", "--out", tmp_path / "first")
+    start = tmp_path / "first" / "student.safetensors"
+    run("distill", "baseline", "--smoke", "--student", start, "--out", tmp_path / "second")
+    logs = [json.loads((tmp_path / name / "seed-0/baseline/log.jsonl").read_text().splitlines()[0])["labels"] for name in ("first", "second")]
+    assert logs[1] < logs[0]
+    spec = checkpoint_teacher(tmp_path / "second" / "student.safetensors").spec
+    assert spec.model == "hourglass-1x16"
+    assert "start" in spec.licences

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +41,7 @@ class Said:
 
     @property
     def manifest(self) -> Any:
-        return SimpleNamespace(teacher=self.name)
+        return SimpleNamespace(teacher=self.name, licences={"weights": "Apache-2.0", "data": "own"})
 
     def __getitem__(self, i: int) -> StoredAnswer:
         points = (self.xy[i] @ MATRIX[:, :2].T + MATRIX[:, 2]).astype(np.float32)
@@ -80,7 +80,7 @@ def test_agreement_by_hand():
     np.testing.assert_allclose(fused.joints[0], PLACES * [[1], [1], [0], [1], [1], [1]], atol=1e-4)
     assert found.taught == 5
     assert str(found) == "5 joints from the teacher"
-    assert fused.terms == "CC0; pseudo-labels by thunder, a, b"
+    assert fused.terms == "CC0; " + "; ".join(f"pseudo-labels by {name} (weights Apache-2.0, data own)" for name in ("thunder", "a", "b"))
 
 
 def test_labels_stay_and_weigh_one():
@@ -93,6 +93,14 @@ def test_labels_stay_and_weigh_one():
     assert fused.joints[0, 2].tolist() == [30, 50]
     assert fused.joints[0, 3].tolist() == pytest.approx([130, 50])
     assert (found.people, found.joints, found.joints_gone, found.taught) == (0, 0, 0, 1)
+
+
+def test_a_label_that_has_a_weight_keeps_it():
+    people = crowd()
+    people.visible[0, 0] = 0
+    weighed = replace(people, weight=np.full((1, 6), 0.25, np.float32))
+    fused, _ = fuse(weighed, says(people, 0.9))
+    assert fused.weight[0] == pytest.approx([0.9] + [0.25] * 5)
 
 
 def test_a_label_that_contradicts_goes():

@@ -436,7 +436,7 @@ class Lab:
             "confidence": confidence,
             "start": "" if after is None else after.network.spec.recipe,
         }
-        spec = self.spec(name, arm, answers, own)
+        spec = self.spec(name, arm, answers, own, people)
         kept, keep = (spec.model, bare) if deploy is None else (deploy[0], lambda learnt: deploy[1](bare(learnt)))
         kept_spec = replace(spec, model=kept)
         learner = self.learner(built, terms, teacher, only, codec.size)
@@ -557,10 +557,14 @@ class Lab:
         # Without the flip test: on the way, half the time matters more than the last points.
         return self.choice.score(*self.choice.ask(network, flip=False)).mean
 
-    def spec(self, name: str, arm: str, answers: Answers | None = None, own: Mapping[str, Any] | None = None) -> PoseSpec:
-        """The contract of a network that this experiment trains, on whose `answers`; `own` is what this training does otherwise than the setup says."""
-        setup = self.setup
-        licences = {"code": "Apache-2.0", "weights": f"as the data: {self.people.terms}", "data": self.people.terms}
+    def spec(
+        self, name: str, arm: str, answers: Answers | None = None, own: Mapping[str, Any] | None = None, people: People | None = None
+    ) -> PoseSpec:
+        """The contract of a network that this experiment trains, on whose `answers` and on which `people`, the experiment's own if None; `own` is what this
+        training does otherwise than the setup says.
+        """
+        setup, terms = self.setup, (people or self.people).terms
+        licences = {"code": "Apache-2.0", "weights": f"as the data: {terms}", "data": terms}
         if answers is not None:
             licences["teacher"] = answers.terms
         if self.pretrained and name == self.student:

@@ -87,7 +87,9 @@ def pseudo_labels(
     if "labels" in arms:
         kept = (people.visible > 0) & (fused.joints == people.joints).all(-1)
         labels = fused.visible * kept
-        sets["labels"] = replace(fused, visible=labels, weight=None)[np.flatnonzero(labels.any(1))]
+        sets["labels"] = replace(fused, visible=labels, weight=people.weight, terms=fused.terms if clean else people.terms)[
+            np.flatnonzero(labels.any(1))
+        ]
     if "teacher_alone" in arms:
         sets["teacher_alone"], _ = fuse(people.without_labels(), answers, others)
     if few:

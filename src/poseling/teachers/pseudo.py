@@ -45,7 +45,8 @@ def pseudo_labels(people: People, teacher: Labels, others: Sequence[Labels] = ()
     """The same people with `weight` (N, K), and with the teacher's joints where nobody labelled one.
 
     A teacher's joint weighs its score times the mean over the `others` of exp(-d^2 / (2 (TAU size)^2)), d how far they put it and size the square root of the
-    area of the person's box; an other that does not know the joint, or the person, has no say. Below LEAST it is not used. A label weighs 1.
+    area of the person's box; an other that does not know the joint, or the person, has no say. Below LEAST it is not used. A label weighs 1, or what it
+    weighed before.
 
     Of the people chosen by `clean` (N,), labels that are FAR from a teacher who is SURE of the joint go; of somebody half of whose sure joints, FEW at least, go
     that way, or are another's, all go: the box may be another person's, or left and right may be swapped. The teacher's joints take their place.
@@ -67,11 +68,17 @@ def pseudo_labels(people: People, teacher: Labels, others: Sequence[Labels] = ()
         people,
         joints=np.where(taught[..., None], xy, people.joints * kept[..., None]).astype(np.float32),
         visible=np.where(taught, 2, people.visible * kept).astype(np.uint8),
-        weight=np.where(taught, agreed, kept).astype(np.float32),
+        weight=np.where(taught, agreed, kept if people.weight is None else kept * people.weight).astype(np.float32),
         instances=None,
-        terms=f"{people.terms}; pseudo-labels by {', '.join(labels.manifest.teacher for labels in (teacher, *others))}",
+        terms="; ".join([people.terms, *(f"pseudo-labels by {_licensed(labels)}" for labels in (teacher, *others))]),
     )
     return fused, found
+
+
+def _licensed(labels: Labels) -> str:
+    """The teacher with its licences, in words."""
+    manifest = labels.manifest
+    return f"{manifest.teacher} ({', '.join(f'{what} {words}' for what, words in manifest.licences.items())})"
 
 
 def _said(labels: Labels, people: People) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
