@@ -25,6 +25,7 @@ from poseling.data.packed import pack, packed, relabel
 from poseling.data.people import People
 from poseling.evaluate.predict import predict
 from poseling.geometry import Size, joints_box
+from poseling.models import checkpoint
 from poseling.recipes.baseline import baseline
 from poseling.recipes.lab import Setup
 from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
@@ -33,7 +34,6 @@ from poseling.teachers import pseudo
 from poseling.teachers.labels import Labels, label
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.start import from_onnx
-from poseling.train import checkpoint
 
 # How often each set is drawn, and the WebP quality it is packed with.
 SETS = {"lsp": 0.22, "lspet": 0.33, "stanford40": 0.3, "exercises": 0.08, "jhmdb": 0.07}

@@ -42,6 +42,7 @@ RECIPES = [
     "sdpose",
     "knowledge_token",
     "multi_teacher",
+    "pseudo_labels",
     "movnect",
 ]
 COMMANDS = [
@@ -148,7 +149,7 @@ def test_flags_reach_the_recipe():
     )
     assert function.__name__ == "fpd"
     assert bound.arguments == {
-        "setup": Setup(data="lsp", root=Path("x"), flip_test=False, schedule="one_cycle"),
+        "setup": Setup(data=("lsp",), root=(Path("x"),), flip_test=False, schedule="one_cycle"),
         "teacher_scales": (0.9, 1.1),
         "alpha": 0.7,
     }

@@ -21,7 +21,7 @@ from poseling.skeleton import BLAZEPOSE33, COCO17, LSP14
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.start import _before_decoding, from_onnx
-from poseling.train import checkpoint
+from poseling.models import checkpoint
 
 SIZE = (64, 64)
 

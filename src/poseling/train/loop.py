@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader
 from poseling.data.loader import Crops, Stream
 from poseling.data.resident import Resident
 from poseling.distill.objective import Batch, Objective
+from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.train import optim
-from poseling.train.checkpoint import read_tensors, write_tensors
 from poseling.train.log import Log, Row
 from poseling.train.optim import Average, Training
 

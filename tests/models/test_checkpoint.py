@@ -12,12 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from poseling.codecs.heatmap import Heatmap
-from poseling.models import zoo
+from poseling.models import checkpoint, zoo
 from poseling.models.graph import Graph, GraphNetwork, Operation
 from poseling.models.hourglass import from_fpd
 from poseling.skeleton import COCO17, LSP14, MPII16
 from poseling.spec import KEY, PoseSpec
-from poseling.train import checkpoint
 
 CODEC = Heatmap((64, 64), sigma=1.5, softmax=True)
 SPEC = PoseSpec("hourglass-1x8", LSP14, CODEC.fields(), (64, 64), licences={"code": "Apache-2.0"}, recipe="fpd/distilled", arguments={"epochs": 3})
