@@ -160,7 +160,7 @@ def main() -> None:
     budget = flags.budget
     if flags.epochs is not None:
         budget, numbers["epochs"] = "", flags.epochs
-    numbers["evaluate_every"] = numbers.get("epochs", 20.0) / 12
+    numbers["evaluate_every"] = numbers.get("epochs", 6.0) / 12
     if flags.stage == "prepare":
         prepare(flags.root, flags.peers, flags.out)
     elif flags.stage == "start":
