@@ -22,4 +22,4 @@ def excess(claimed: int) -> str:
     'it claims 3072 MB and may have 1024; set POSELING_LIMIT_MB higher if that is right'
     """
     most = limit()
-    return "" if claimed <= most else f"it claims {claimed >> 20} MB and may have {most >> 20}; set {VARIABLE} higher if that is right"
+    return "" if claimed <= most else f"it claims {-(-claimed >> 20)} MB and may have {most >> 20}; set {VARIABLE} higher if that is right"

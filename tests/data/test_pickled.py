@@ -105,7 +105,7 @@ def test_lists_may_be_shared_but_not_without_bound(tmp_path):
 def test_the_limit_can_be_lifted(tmp_path, monkeypatch):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"R": np.zeros(1 << 17)}))
     monkeypatch.setenv("POSELING_LIMIT_MB", "1")
-    with pytest.raises(ValueError, match=r"a\.pkl: .*it claims 1 MB and may have 1; set POSELING_LIMIT_MB higher"):
+    with pytest.raises(ValueError, match=r"a\.pkl: .*it claims 2 MB and may have 1; set POSELING_LIMIT_MB higher"):
         read_pickle(tmp_path / "a.pkl")
     monkeypatch.setenv("POSELING_LIMIT_MB", "2")
     assert read_pickle(tmp_path / "a.pkl")["R"].shape == (1 << 17,)

@@ -82,7 +82,7 @@ def from_mat(path: Path, split: str = "trainval") -> People:
     The struct's traps: a field of one element is that element and no array, an empty one is an array without elements, `is_visible` is a number, a character or
     nothing (head top and neck), and a rectangle may lack any field. Training people without points are told in `found`.
     """
-    (release,) = read_mat(path, "RELEASE", struct_as_record=False, squeeze_me=True)
+    (release,) = read_mat(path, "RELEASE", squeeze=True)
     try:
         pictures, is_train = _many(release.annolist), np.atleast_1d(release.img_train)
         named = [(str(p.image.name), _many(getattr(p, "annorect", None))) for p in pictures]
@@ -146,7 +146,7 @@ def _heads(path: Path, xy: NDArray[np.float64], labelled: NDArray[np.bool_]) -> 
 
 
 def _many(value: Any) -> list[Any]:
-    """loadmat squeezes a struct array of one to the struct, and gives an empty array for none."""
+    """A struct array of one comes as the struct, and an empty one as an array without elements."""
     return [] if value is None else list(np.atleast_1d(np.asarray(value, object)))
 
 
