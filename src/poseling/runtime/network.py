@@ -24,6 +24,8 @@ PROVIDERS = {
     "xnnpack": "XnnpackExecutionProvider",
 }
 OUTPUTS = (("xy", "score"), ("xy", "score", "xyz"))
+WIDTHS: dict[str, tuple[int, ...]] = {"xy": (2,), "score": (), "xyz": (3,)}  # of each joint
+UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException)
 UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented)
 
 
@@ -64,9 +66,22 @@ class Network:
         inputs = np.stack([crop.warp(picture) for crop in crops])
         if colour == "bgr":
             inputs = np.ascontiguousarray(inputs[..., ::-1])
-        xy, score, *xyz = self.session.run(self.spec.outputs, {"crops": inputs})
+        xy, score, *deep = self._run(inputs)
         xy = np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)])
-        return Pose(xy, score, self.spec.skeleton, xyz[0] if xyz else None)
+        return Pose(xy, score, self.spec.skeleton, deep[0] if deep else None)
+
+    def _run(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """What it says of crops (B, H, W, 3): xy (B, K, 2), score (B, K) and, if it has it, xyz (B, K, 3). ValueError if it does not."""
+        try:
+            outputs = self.session.run(self.spec.outputs, {"crops": crops})
+        except UNRUNNABLE as error:
+            raise ValueError(f"{self.path}: cannot be run on {len(crops)} crops ({error})") from error
+        for name, values in zip(self.spec.outputs, outputs, strict=True):
+            shape = (len(crops), len(self.spec.skeleton), *WIDTHS[name])
+            if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
+                got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+                raise ValueError(f"{self.path}: its output {name} is {got}, expected float {shape}; export it again")
+        return outputs
 
     def _crops(self, picture: NDArray[np.uint8], boxes: ArrayLike | None) -> list[Crop]:
         height, width = picture.shape[:2]
