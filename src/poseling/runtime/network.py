@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from poseling.geometry import Crop
+from poseling.onnx_limits import beyond, bound_memory, refuse_loops
 from poseling.pose import Pose
 from poseling.spec import KEY, PoseSpec
 
@@ -75,7 +76,7 @@ class Network:
         try:
             outputs = self.session.run(self.spec.outputs, {"crops": crops})
         except UNRUNNABLE as error:
-            raise ValueError(f"{self.path}: cannot be run on {len(crops)} crops ({error})") from error
+            raise ValueError(f"{self.path}: cannot be run on {len(crops)} crops ({error}{beyond(error)})") from error
         for name, values in zip(self.spec.outputs, outputs, strict=True):
             shape = (len(crops), len(self.spec.skeleton), *WIDTHS[name])
             if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
@@ -120,7 +121,9 @@ def _session(path: Path, threads: int | None, provider: str) -> Any:
     if provider not in PROVIDERS or PROVIDERS[provider] not in available:
         here = ", ".join(name for name, full in PROVIDERS.items() if full in available)
         raise ValueError(f"provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or install the onnxruntime that has it")
+    refuse_loops(path)
     options = onnxruntime.SessionOptions()
+    bound_memory(options)
     if threads is not None:
         if threads < 1:
             raise ValueError(f"threads is {threads}; give 1 or more, or None for all cores")
