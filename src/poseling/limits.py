@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+from pathlib import Path
 
 VARIABLE, USUAL = "POSELING_LIMIT_MB", 1024
 
@@ -23,3 +25,12 @@ def excess(claimed: int) -> str:
     """
     most = limit()
     return "" if claimed <= most else f"it claims {-(-claimed >> 20)} MB and may have {most >> 20}; set {VARIABLE} higher if that is right"
+
+
+def unpacked(path: Path) -> int:
+    """The bytes that a zip file's members claim to have, 0 for any other file. OSError as any file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return 0

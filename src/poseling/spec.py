@@ -13,7 +13,7 @@ from poseling.records import from_fields, parse_json
 from poseling.skeleton import Skeleton
 
 VERSION = "1.0"  # the first number grows when a reader of before would go wrong, the second when it merely misses something
-SIDE = 1 << 14  # pixels, more than any input has
+SIDE = 4096  # pixels, more than any input has
 KEY = "poseling"  # the metadata entry of safetensors and ONNX files that holds the spec as JSON
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

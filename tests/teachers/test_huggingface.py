@@ -107,7 +107,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
         huggingface_teacher(str(tmp_path))
     config = tmp_path / "config.json"
     config.write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json: is no configuration in JSON"):
+    with pytest.raises(ValueError, match=r"config\.json: is no whole JSON file"):
         huggingface_teacher(str(tmp_path))
     config.write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="is of a 'bert', and only 'vitpose' can be read"):

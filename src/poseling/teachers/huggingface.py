@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import torch
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.models import vitpose
+from poseling.records import read_json
 from poseling.skeleton import COCO17
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import digest
@@ -60,10 +60,8 @@ def _from_folder(folder: Path) -> VitPoseForPoseEstimation:
     file = folder / "config.json"
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: has no config.json; a published network is a folder with config.json and model.safetensors")
-    try:
-        kind = json.loads(file.read_text()).get("model_type")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{file}: is no configuration in JSON ({error}); download it again") from error
+    config = read_json(file)
+    kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
     if kind != "vitpose":
         raise ValueError(f"{file}: is of a {kind!r}, and only 'vitpose' can be read; export other networks to ONNX (docs/teachers.md)")
     if not any(folder.glob("*.safetensors")):
