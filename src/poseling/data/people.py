@@ -240,8 +240,10 @@ def from_joints(
     camera: NDArray[np.floating] | None = None,
     instances: Instances | None = None,
     path: Path | None = None,
+    sizes: NDArray[np.floating] | None = None,
 ) -> People:
-    """People with the given boxes (N, 4), or with those around their labelled joints. `path` is the annotation, for errors.
+    """People with the given boxes (N, 4), or with those around their labelled joints. `path` is the annotation, for errors, and
+    sizes (N, 2) what it says of the pictures.
 
     Left out, and told one by one in `found`: people whose picture is missing, whose box or camera is empty or no number, and, where no boxes are given, who have no
     two labelled joints apart. Joints that are no number count as unlabelled, in space as unknown, and such a head size as unknown; a number is one that float32
@@ -279,7 +281,8 @@ def from_joints(
     if len(pictures) and not keep.any():
         first = next(f for f in found if "left out" in f.message)
         raise ValueError(f"{path or name}: none of its {len(pictures)} people can be used; the first: {first.picture}: {first.message}")
-    return People(name, skeleton, tuple(pictures), boxes, joints, seen, head, terms, tuple(found), xyz, camera, instances)[keep]
+    sizes = None if sizes is None else sizes.astype(np.float32)
+    return People(name, skeleton, tuple(pictures), boxes, joints, seen, head, terms, tuple(found), xyz, camera, instances, sizes=sizes)[keep]
 
 
 def _head_sizes(head: NDArray[np.floating], pictures: Sequence[Path], found: list[Finding]) -> NDArray[np.float32]:
