@@ -63,7 +63,9 @@ def images(root: Path, every: float = 0.5, cache: Path | None = None, skeleton: 
         there = {p.relative_to(root).as_posix() for p in paths}
         found += [Finding("missing picture", root / n, None, f"{BOXES} names it but it is not there") for n in listed if n not in there]
     if not pictures:
-        raise FileNotFoundError(f"{root}: none of its {len(paths)} pictures can be used; the first: {found[0].picture}: {found[0].message}")
+        raise FileNotFoundError(
+            f"{root if listed is None else root / BOXES}: none of its {len(paths)} pictures can be used; the first: {found[0].picture}: {found[0].message}"
+        )
     nothing, noted = np.zeros((len(pictures), len(skeleton)), np.uint8), root if listed is None else root / BOXES
     people = from_joints("images", skeleton, pictures, np.zeros((*nothing.shape, 2)), nothing, TERMS, boxes=np.array(boxes, np.float64), path=noted)
     return People(people.name, skeleton, people.pictures, people.boxes, people.joints, people.visible, None, TERMS, (*found, *people.found))

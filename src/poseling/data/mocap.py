@@ -96,7 +96,7 @@ def _unpack(path: Path, folder: Path) -> None:
             if more := excess(sum(member.file_size for member in clips)):
                 raise ValueError(more)
             archive.extractall(folder, clips)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, struct.error) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, OSError, struct.error) as error:
         raise ValueError(f"{path}: is no whole zip file that can be unpacked ({error})") from error
 
 

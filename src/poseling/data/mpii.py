@@ -93,6 +93,8 @@ def from_mat(path: Path, split: str = "trainval") -> People:
     wanted = [
         (folder / name, rect) for (name, rects), train in zip(named, is_train, strict=True) if bool(train) == (split != "test") for rect in rects
     ]
+    if not wanted:
+        raise ValueError(f"{path}: holds nobody of the split {split}")
     xy, visible = np.full((len(wanted), 16, 2), -1.0), np.zeros((len(wanted), 16), np.uint8)
     centre, scale, head = np.full((len(wanted), 2), np.nan), np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
     try:
@@ -110,6 +112,8 @@ def from_mat(path: Path, split: str = "trainval") -> People:
     if split == "test":
         return everyone
     none = np.asarray(~(everyone.visible > 0).any(-1), bool)
+    if none.all():
+        raise ValueError(f"{path}: none of its {len(none)} people has a point")
     found = [Finding("no joints", everyone.pictures[i], None, "a person without any point; left out") for i in np.flatnonzero(none)]
     return replace(everyone[~none], found=(*everyone.found, *found))
 

@@ -40,10 +40,10 @@ class Network:
     def __init__(self, path: Path | str, threads: int | None = None, provider: str = "cpu") -> None:
         self.path = Path(path)
         self.session = _session(self.path, threads, provider)
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        if KEY not in metadata:
-            raise ValueError(f"{path}: has no PoseSpec in its metadata; only files that `poseling export` wrote can be run")
         try:
+            metadata = self.session.get_modelmeta().custom_metadata_map
+            if KEY not in metadata:
+                raise ValueError("has no PoseSpec in its metadata; only files that `poseling export` wrote can be run")
             self.spec = PoseSpec.from_json(metadata[KEY])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -51,6 +51,10 @@ class Network:
             raise ValueError(
                 f"{path}: gives {', '.join(self.spec.outputs)}, the runtime needs xy and score, and xyz if it has it; export it without --raw"
             )
+        width, height = self.spec.size
+        black = self._run(np.zeros((1, height, width, 3), np.uint8))
+        if not all(np.isfinite(values).all() for values in black):
+            raise ValueError(f"{path}: what it says of a black picture is no number, so its weights are damaged; export it again")
 
     def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None, colour: Literal["bgr", "rgb"] = "bgr") -> Pose:
         """The people in the boxes (N, 4) x0, y0, x1, y1 in pixels of a picture (H, W, 3) uint8; the one who fills it if `boxes` is None.

@@ -274,6 +274,7 @@ class OnnxTeacher:
         self.name = self.path.stem
         self.session = _session(self.path, device, threads)
         self.adapter = a = _adapter(self.session, self.path, adapter)
+        self._told_by = f" The adapter is {adapter}." if isinstance(adapter, str) else ""
         self.skeleton, self.padding, self.licences = a.skeleton, float(a.padding), dict(a.licences)
         self._input, self._dtype, self._batch, self.size = self._checked_input()
         self._most = CPU_BATCH if device == "cpu" else sys.maxsize
@@ -443,7 +444,7 @@ class OnnxTeacher:
         return score.clamp(0, 1)
 
     def _misfit(self, what: str) -> ValueError:
-        return ValueError(f"{self.path}: {what}. {_ports(self.session)}")
+        return ValueError(f"{self.path}: {what}.{self._told_by} {_ports(self.session)}")
 
 
 def _adapter(session: Any, path: Path, adapter: Adapter | str | None) -> Adapter:
@@ -451,12 +452,12 @@ def _adapter(session: Any, path: Path, adapter: Adapter | str | None) -> Adapter
         return adapter
     if adapter is not None:
         return ADAPTERS[adapter] if adapter in ADAPTERS else Adapter.from_json(Path(adapter))
-    metadata = session.get_modelmeta().custom_metadata_map
-    if KEY in metadata:
-        try:
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        if KEY in metadata:
             return Adapter.from_spec(PoseSpec.from_json(metadata[KEY]))
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{path}: {error}") from error
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
     inputs = {p.name: (p.type, _shape(p)) for p in session.get_inputs()}
     outputs = {p.name: _shape(p) for p in session.get_outputs()}
     for wanted_inputs, wanted_outputs, name in SIGNATURES:
