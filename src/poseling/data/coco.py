@@ -10,6 +10,7 @@ and HRNet, which the published numbers come from.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -335,8 +336,7 @@ def _detections(path: Path, truth: Truth, category: Id, ids: Mapping[Id, int]) -
 
 def _place(pictures: Path, name: str) -> Path:
     """Where a picture is; a name that Windows wrote has backslashes for slashes."""
-    path = pictures / name
-    return path if "\\" not in name or path.exists() else pictures / name.replace("\\", "/")
+    return pictures / name if "\\" not in name or os.path.exists(pictures / name) else pictures / name.replace("\\", "/")
 
 
 def _annotations(root: Path, part: str) -> Path:

@@ -257,7 +257,7 @@ def from_joints(
         boxes = np.stack([joints_box(j, v > 0) for j, v in zip(joints, seen, strict=True)]) if len(joints) else np.zeros((0, 4))
     boxes, sized = usable(boxes)
     sized &= np.asarray((boxes[:, 2:] > boxes[:, :2]).all(-1), bool)
-    exists = {p: p.is_file() for p in dict.fromkeys(pictures)}
+    exists = {p: _is_file(p) for p in dict.fromkeys(pictures)}
     if exists and not any(exists.values()):
         raise FileNotFoundError(f"{name}: none of the {len(exists)} pictures is there; the first would be {pictures[0]}")
     found: list[Finding] = []
@@ -283,6 +283,13 @@ def from_joints(
         raise ValueError(f"{path or name}: none of its {len(pictures)} people can be used; the first: {first.picture}: {first.message}")
     sizes = None if sizes is None else sizes.astype(np.float32)
     return People(name, skeleton, tuple(pictures), boxes, joints, seen, head, terms, tuple(found), xyz, camera, instances, sizes=sizes)[keep]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _head_sizes(head: NDArray[np.floating], pictures: Sequence[Path], found: list[Finding]) -> NDArray[np.float32]:
