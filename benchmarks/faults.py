@@ -533,6 +533,11 @@ def odd(found: object) -> str:
                 return f"{name} that are no numbers"
         if not (people.boxes[:, 2:] > people.boxes[:, :2]).all():
             return "a box without area"
+        truth = people.instances.truth if people.instances is not None else None
+        if truth is not None and not all(np.isfinite(values).all() for values in (truth.boxes, truth.area, truth.joints)):
+            return "a truth that is no numbers"
+        if truth is not None and not (truth.area[truth.count > 0] > 0).all():
+            return "an area of 0"
         if people.head is not None and np.isinf(people.head).any():
             return "an infinite head"
         check(people)

@@ -83,5 +83,4 @@ def test_what_is_told_apart(faults: ModuleType, tmp_path: Path) -> None:
 def test_files_that_led_to_faults(faults: ModuleType, shared: Path) -> None:
     found = faults.cases(shared / "cases" / "malformed")
     assert len(found) > 50
-    # Videos have a reader of their own.
-    assert [one for one in found if one[1] not in ("read", "refused") and not one[0].startswith("vimages")] == []
+    assert [one for one in found if one[1] not in ("read", "refused")] == []

@@ -98,8 +98,8 @@ def frames(video: Path, every: float = 0.5, cache: Path | None = None) -> Path:
                     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
                     write_bytes(folder / f"{round(1000 * time):09d}.jpg", data.tobytes())
                     count += 1
-        except av.FFmpegError as error:
-            raise ValueError(f"{video}: is no video that can be decoded ({error.strerror}); it may be cut short") from error
+        except (av.FFmpegError, UnicodeDecodeError) as error:  # the latter of a name in the file that is no text
+            raise ValueError(f"{video}: is no video that can be decoded ({error}); it may be cut short") from error
         if not count:
             raise ValueError(f"{video}: holds no frame")
     return target
