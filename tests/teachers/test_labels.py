@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
+from threading import Barrier
 
 import cv2
 import fsspec
@@ -707,6 +708,22 @@ def test_two_labellers_at_once_ask_about_nobody_twice(tmp_path: Path) -> None:
     assert sorted(teachers[0].asked + teachers[1].asked) == list(range(1, 61))
     assert [d.asked + d.already for d in done] == [60, 60]
     assert min(d.asked for d in done) > 0  # both have worked
+    assert Labels.open(url, people, COCO17).answered.all()
+
+
+def test_those_who_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    people, url = crowd(tmp_path / "p", 12), str(tmp_path / "s")
+    second = Barrier(2, timeout=30)  # each asks only once the other does
+
+    class Meets(Colours):
+        def __call__(self, crops: Tensor) -> Answer:
+            if not self.asked:
+                second.wait()
+            return super().__call__(crops)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda i: label(Meets(), people, url, batch=64, shard=(i, 2)), range(2)))
+    assert sum(d.asked for d in done) == 12
     assert Labels.open(url, people, COCO17).answered.all()
 
 

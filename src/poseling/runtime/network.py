@@ -26,8 +26,8 @@ PROVIDERS = {
 }
 OUTPUTS = (("xy", "score"), ("xy", "score", "xyz"))
 WIDTHS: dict[str, tuple[int, ...]] = {"xy": (2,), "score": (), "xyz": (3,)}  # of each joint
-UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException)
-UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented)
+UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException, UnicodeDecodeError)
+UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented, UnicodeDecodeError)
 
 
 class Network:

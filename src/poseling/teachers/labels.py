@@ -131,7 +131,9 @@ def label(
         elif key not in known:
             todo.setdefault(key, person)
     blocks = _blocks(mine, todo, digests)
-    claims, others = Claims(store.claims), []
+    # Those who share the work have no picture in common, so each share has claims of its own.
+    place = None if store.claims is None else store.claims / hashlib.blake2b(f"{which} {of} {deal}".encode(), digest_size=6).hexdigest()
+    claims, others = Claims(place), []
     waiting: list[Rows] = []
     asked = done = 0
 

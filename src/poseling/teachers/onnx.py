@@ -39,8 +39,8 @@ DTYPES: dict[str, type[np.generic]] = {
     "tensor(int64)": np.int64,
 }
 # What a file that is cut, foreign, or too new for this onnxruntime is refused with.
-UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented)
-UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException)
+UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented, UnicodeDecodeError)
+UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException, UnicodeDecodeError)
 CPU_BATCH = 8  # crops at once where the file leaves it free: BlazePose Lite takes 12 ms of one core for each of 8, 17 of 32, Heavy 35 and 49
 SLACK = 0.05  # how far a score that is declared as 0..1 may leave it; a logit leaves it further
 HIGHEST = 2.0  # a network that was trained to draw peaks of 1 overshoots a little
@@ -528,6 +528,7 @@ def _session(path: Path, device: str, threads: int | None) -> Any:
     provider = (PROVIDERS[kind], {"device_id": number or "0"} if kind == "cuda" else {})
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        _ports(session)  # names that are no text are told when they are asked for
     except UNREADABLE as error:
         raise ValueError(f"{path}: is cut short or no ONNX file that this onnxruntime can read ({error})") from error
     if (first := session.get_providers()[0]) != PROVIDERS[kind]:
