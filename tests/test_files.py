@@ -115,3 +115,11 @@ def test_a_small_file_may_not_take_gigabytes(tmp_path, monkeypatch):
     monkeypatch.setenv("POSELING_LIMIT_MB", "much")
     with pytest.raises(ValueError, match="POSELING_LIMIT_MB is 'much'"):
         read_picture(tmp_path / "b.png")
+
+
+def test_a_jpeg_whose_size_comes_late_and_after_odd_bytes(tmp_path):
+    """Two megabytes of other segments, such as colour profiles and previews, come before the size; decoders skip what is between two segments."""
+    data = cv2.imencode(".jpg", np.full((37, 61, 3), 90, np.uint8))[1].tobytes()
+    segment = b"\xff\xe2" + struct.pack(">H", 65_000) + bytes(64_998)
+    (tmp_path / "a.jpg").write_bytes(data[:2] + segment * 33 + b"\x00\x01" + data[2:])
+    assert read_picture(tmp_path / "a.jpg").shape == (37, 61, 3)

@@ -12,7 +12,7 @@ from poseling.onnx_limits import refuse_loops
 from poseling.runtime import Network
 from poseling.skeleton import LSP14
 from poseling.spec import KEY, PoseSpec
-from poseling.teachers.onnx import OnnxTeacher
+from poseling.teachers.onnx import Adapter, OnnxTeacher, Points
 
 SIZE = (32, 32)
 
@@ -155,3 +155,21 @@ def test_weights_stay_in_the_folder(tmp_path):
 def test_our_own_and_others_networks_have_no_loops(shared):
     for path in sorted((shared / "peers").glob("*.onnx")):
         refuse_loops(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_whose_weights_are_damaged_is_told_at_once(tmp_path, value):
+    nodes = [helper.make_node("Identity", ["a"], ["xy"]), helper.make_node("Identity", ["b"], ["score"])]
+    path = save(tmp_path / "a.onnx", nodes, "xy", "score", (("a", np.full((1, 14, 2), value, np.float32)), outputs()[1]))
+    with pytest.raises(ValueError, match=r"a\.onnx: what it says of a black picture is no number, so its weights are damaged"):
+        Network(path)
+
+
+def test_an_input_that_no_machine_has_room_for(tmp_path):
+    nodes = [helper.make_node("Identity", ["a"], ["xy"])]
+    a = numpy_helper.from_array(np.zeros((1, 14, 2), np.float32), "a")
+    crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, [1 << 20, 4096, 4096, 3])
+    graph = helper.make_graph(nodes, "g", [crops], [helper.make_tensor_value_info("xy", TensorProto.FLOAT, None)], [a])
+    (tmp_path / "a.onnx").write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString())
+    with pytest.raises(ValueError, match=r"a\.onnx: its input is .*it claims 50331648 MB and may have 1024"):
+        OnnxTeacher(tmp_path / "a.onnx", Adapter(LSP14, layout="bhwc", white=255.0, points=Points("xy", 2)))

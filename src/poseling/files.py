@@ -68,7 +68,7 @@ def read_picture(path: Path, bgr: bool = False) -> NDArray[np.uint8]:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise OSError(f"{path}: cannot be read: {error.strerror}") from error
-    size = picture_size(data.tobytes()[: 1 << 20])
+    size = picture_size(data.tobytes())
     if size is not None:
         check_size(path, size)
     try:
@@ -76,7 +76,7 @@ def read_picture(path: Path, bgr: bool = False) -> NDArray[np.uint8]:
     except cv2.error:  # a header that asks for more pixels than OpenCV allows
         picture = None
     if picture is None or _truncated(data):
-        raise OSError(f"{path}: is not a whole picture ({len(data)} bytes); fetch it again or remove it")
+        raise OSError(f"{path}: is not a whole picture ({len(data)} bytes) of JPEG, PNG, WebP, BMP or GIF; fetch it again or remove it")
     return np.asarray(picture, np.uint8)
 
 

@@ -29,9 +29,7 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
 def _jpeg(data: bytes) -> tuple[int, int] | None:
     """From the frame header: markers C0 to CF but for the three that are none."""
     at = 2
-    while True:
-        if data[at] != 0xFF:
-            return None
+    while (at := data.find(b"\xff", at)) >= 0:  # decoders skip what is between two segments
         marker = data[at + 1]
         if marker == 0xFF:  # a byte that fills up
             at += 1
@@ -42,6 +40,7 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
             return width, height
         else:
             at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
+    return None
 
 
 def _webp(data: bytes) -> tuple[int, int] | None:

@@ -10,7 +10,6 @@ and HRNet, which the published numbers come from.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import LARGEST, Finding, Instances, People, Truth, from_joints, usable
+from poseling.data.people import LARGEST, Finding, Instances, People, Truth, from_joints, picture_path, usable
 from poseling.geometry import joints_box
 from poseling.records import read_json
 from poseling.skeleton import COCO17, CROWDPOSE14, Skeleton
@@ -93,7 +92,7 @@ def people(
         visible = np.zeros((len(picture), len(truth.skeleton)), np.uint8)
         joints = np.zeros((*visible.shape, 2))
     instances = Instances(truth, picture, score, np.array(sorted(truth.pictures), np.int64))
-    paths = {i: _place(pictures, file) for i, (file, _, _) in truth.pictures.items()}
+    paths = {i: picture_path(pictures, file) for i, (file, _, _) in truth.pictures.items()}
     rows = picture.tolist()
     got = from_joints(
         name,
@@ -332,11 +331,6 @@ def _detections(path: Path, truth: Truth, category: Id, ids: Mapping[Id, int]) -
         raise ValueError(f"{path}: the score of entry {int(np.flatnonzero(~(np.isfinite(score) & (score >= 0)))[0])} is not a number of 0 or more")
     picture = np.array([ids[one] for one in of if one is not None], np.int64)
     return picture, np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), score
-
-
-def _place(pictures: Path, name: str) -> Path:
-    """Where a picture is; a name that Windows wrote has backslashes for slashes."""
-    return pictures / name if "\\" not in name or os.path.exists(pictures / name) else pictures / name.replace("\\", "/")
 
 
 def _annotations(root: Path, part: str) -> Path:

@@ -139,6 +139,7 @@ def _pictures(root: Path) -> list[Path]:
 def _boxes(path: Path) -> dict[str, list[list[float]]]:
     listed = read_json(path)
     try:
-        return {str(name): np.array(rows, np.float64).reshape(-1, 4).tolist() for name, rows in listed.items()}
+        # A name that Windows wrote has backslashes for slashes.
+        return {str(name).replace("\\", "/"): np.array(rows, np.float64).reshape(-1, 4).tolist() for name, rows in listed.items()}
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f'{path}: expected {{"picture.jpg": [[x0, y0, x1, y1], ...]}} in pixels ({error})') from error

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from poseling.arrays import numbers
 from poseling.data.matlab import read_mat
-from poseling.data.people import Finding, People, from_joints, join, usable
+from poseling.data.people import Finding, People, from_joints, join, picture_path, usable
 from poseling.records import read_json
 from poseling.skeleton import MPII16
 
@@ -72,7 +72,7 @@ def from_json(path: Path) -> People:
     folder = next((f for f in (path.parent.parent / "images", path.parent / "images") if f.is_dir()), path.parent)
     truth = path.with_name(f"gt_{path.stem}.mat")
     head = _heads(truth, xy, visible) if truth.is_file() else None
-    return _people([folder / n for n in names], xy, np.where(visible, 2, 0), _boxes(centre, scale, xy, visible), head, path)
+    return _people([picture_path(folder, n) for n in names], xy, np.where(visible, 2, 0), _boxes(centre, scale, xy, visible), head, path)
 
 
 def from_mat(path: Path, split: str = "trainval") -> People:

@@ -285,6 +285,11 @@ def from_joints(
     return People(name, skeleton, tuple(pictures), boxes, joints, seen, head, terms, tuple(found), xyz, camera, instances, sizes=sizes)[keep]
 
 
+def picture_path(folder: Path, name: str) -> Path:
+    """Where the picture is that an annotation calls `name`; one that Windows wrote has backslashes for slashes."""
+    return folder / name if "\\" not in name or _is_file(folder / name) else folder / name.replace("\\", "/")
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()

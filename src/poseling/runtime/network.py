@@ -34,7 +34,8 @@ class Network:
     """`path` is a file that `poseling export` wrote; `spec` is its contract.
 
     `threads` for the network, all cores if None. `provider` is what it runs on, as `PROVIDERS` names it: ValueError or RuntimeError if it cannot be
-    had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no PoseSpec, or gives maps instead of joints.
+    had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no PoseSpec, has loops (`onnx_limits`), gives maps instead of joints, or
+    says of a black picture what is no number.
     """
 
     def __init__(self, path: Path | str, threads: int | None = None, provider: str = "cpu") -> None:
