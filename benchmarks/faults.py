@@ -1,9 +1,11 @@
-"""What our readers make of files that are damaged, or meant to do harm: read right, or refused in one line that names the file.
+"""What our readers make of files that are damaged, or meant to do harm: read right, or refused in one line
+that names the file.
 
 python benchmarks/faults.py --cases ../shared/cases/malformed --seeds 20
 
-Inputs are the files of `--cases`, named reader-kind-number, each put in the place of the good one in a small set that is made here, and good files changed at random,
-a fixed number of each. Each is read in a process of its own, with a limit of memory and of time. tests/test_faults.py does the same with fewer.
+Inputs are the files of `--cases`, named reader-kind-number, each put in the place of the good one in a small
+set that is made here, and good files changed at random, a fixed number of each. Each is read in a process of
+its own, with a limit of memory and of time. tests/test_faults.py does the same with fewer.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ rng = partial(np.random.default_rng, 0)
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader: `make` gives a good set of files, of which the one called `file` is changed; `read` gives what is in the folder, People or anything else."""
+    """A reader: `make` gives a good set of files, of which the one called `file` is changed; `read` gives
+    what is in the folder, People or anything else.
+    """
 
     make: Callable[[tuple[str, ...]], Bytes]
     file: str
@@ -371,7 +375,8 @@ READERS: dict[str, Reader] = {
     "vimages": Reader(lambda names: {"a.mp4": b""}, "a.mp4", lambda folder: images.images(folder / "a.mp4"), 0),
 }
 
-# ---- what is done to good files -------------------------------------------------------------------------------------------------------------------------
+# What is done to good files.
+
 VALUES: tuple[Any, ...] = (
     *(
         None,
@@ -429,7 +434,9 @@ def damaged(data: bytes, random: np.random.Generator) -> bytes:
 
 
 def json_changed(data: bytes, random: np.random.Generator) -> bytes:
-    """The same JSON with one value replaced, somewhere in it; at times a value that is very deep or has very many digits."""
+    """The same JSON with one value replaced, somewhere in it; at times a value that is very deep or has
+    very many digits.
+    """
     special = (b"[" * 50_000, b'{"a":' * 50_000, b"1" * 5000, b"[" * 900 + b"]" * 900, b"\xff\xfe[]", b"nul", b"")
     if random.random() < 0.1:
         return special[int(random.integers(len(special)))]
@@ -520,7 +527,9 @@ def changed(file: str, data: bytes, random: np.random.Generator) -> bytes:
     return damaged(data, random) if change is None or random.random() < 0.4 else change(data, random)
 
 
-# ---- what came of it --------------------------------------------------------------------------------------------------------------------------------------
+# What came of it.
+
+
 def odd(found: object) -> str:
     """What in an answer nobody would expect, "" if nothing is."""
     if isinstance(found, People):
@@ -549,7 +558,9 @@ def odd(found: object) -> str:
 
 
 def outcome(reader: Reader, folder: Path) -> tuple[str, str]:
-    """(read, refused, traceback, unnamed or silent; why) of what `reader` does with a folder, here and now."""
+    """(read, refused, traceback, unnamed or silent; why) of what `reader` does with a folder, here and
+    now.
+    """
     name = Path(reader.file).name
     try:
         strange = odd(reader.read(folder))
@@ -564,7 +575,9 @@ def outcome(reader: Reader, folder: Path) -> tuple[str, str]:
 
 
 def alone(reader: Reader, folders: list[Path], seconds: int = SECONDS) -> list[tuple[str, str]]:
-    """`outcome` of each folder in a process beside this one: `crash` if it dies of it, or takes too long or too much memory; another goes on with the next."""
+    """`outcome` of each folder in a process beside this one: `crash` if it dies of it, or takes too long
+    or too much memory; another goes on with the next.
+    """
     found: list[tuple[str, str]] = []
     while len(found) < len(folders):
         inside, outside = os.pipe()
@@ -649,7 +662,9 @@ def _track_png(folder: Path) -> object:
 
 
 def fuzz(seeds: int, kinds: list[str] | None = None) -> list[tuple[str, str, str]]:
-    """(reader-number, verdict, why) of `seeds` changed files for each reader, or for those of these `kinds`."""
+    """(reader-number, verdict, why) of `seeds` changed files for each reader, or for those of these
+    `kinds`.
+    """
     found = []
     for kind in kinds or list(READERS):
         reader = READERS[kind]

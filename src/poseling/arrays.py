@@ -1,4 +1,6 @@
-"""Arrays of others' npz files: what they claim is looked at before it is read, and nothing in them is carried out."""
+"""Arrays of others' npz files: what they claim is looked at before it is read, and nothing in them is
+carried out.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from poseling.limits import excess
 def read_npz(path: Path, *names: str) -> dict[str, NDArray[Any]]:
     """The arrays `names` of an npz file, all if none is named: numbers, yes and no, and text.
 
-    FileNotFoundError; ValueError that names the file if it is cut, locked, lacks one, holds other things, or claims more than `limits.limit`.
+    FileNotFoundError; ValueError that names the file if it is cut, locked, lacks one, holds other things, or
+    claims more than `limits.limit`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -36,7 +39,8 @@ def read_npz(path: Path, *names: str) -> dict[str, NDArray[Any]]:
 
 
 def numbers(array: NDArray[Any], *shape: int | None) -> NDArray[np.float64]:
-    """`array` in float64; ValueError if it is not of numbers or not of the `shape`, where None stands for any length.
+    """`array` in float64; ValueError if it is not of numbers or not of the `shape`, where None stands for any
+    length.
 
     >>> numbers(np.ones((3, 2), np.int8), None, 2).dtype
     dtype('float64')
@@ -49,7 +53,9 @@ def numbers(array: NDArray[Any], *shape: int | None) -> NDArray[np.float64]:
 
 
 def _array(data: bytes, name: str) -> NDArray[Any]:
-    """From the bytes of a .npy. NumPy's own reader makes room for what the header claims before it looks whether that is there."""
+    """From the bytes of a .npy. NumPy's own reader makes room for what the header claims before it looks
+    whether that is there.
+    """
     file = io.BytesIO(data)
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)

@@ -1,4 +1,6 @@
-"""What a picture's first bytes say of its size, before anybody makes room for it. Files of JPEG, PNG, WebP, BMP and GIF, whatever their names are."""
+"""What a picture's first bytes say of its size, before anybody makes room for it. Files of JPEG, PNG,
+WebP, BMP and GIF, whatever their names are.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import struct
 
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
-    """(W, H) as they lie in the file, not turned; None for anything else, or if the size is not among these bytes."""
+    """(W, H) as they lie in the file, not turned; None for anything else, or if the size is not among
+    these bytes.
+    """
     try:
         if data[:2] == b"\xff\xd8":
             return _jpeg(data)

@@ -1,4 +1,6 @@
-"""How much a file may claim. Eight bytes of a file can ask for gigabytes, so whoever reads one looks at what it claims first."""
+"""How much a file may claim. Eight bytes of a file can ask for gigabytes, so whoever reads one looks at
+what it claims first.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ VARIABLE, USUAL = "POSELING_LIMIT_MB", 1024
 
 
 def limit() -> int:
-    """The bytes that one picture or one file's arrays may take, 1 GiB unless POSELING_LIMIT_MB says another number of MiB. ValueError if that is no number."""
+    """The bytes that one picture or one file's arrays may take, 1 GiB unless POSELING_LIMIT_MB says
+    another number of MiB. ValueError if that is no number.
+    """
     text = os.environ.get(VARIABLE, str(USUAL))
     if not text.isdecimal() or not int(text):
         raise ValueError(f"{VARIABLE} is {text!r}; it is how many MB a file may claim, a whole number above 0")

@@ -1,6 +1,8 @@
-"""What an ONNX file of a stranger may do: no loops, whose rounds nobody can count before, and no more memory than is allowed.
+"""What an ONNX file of a stranger may do: no loops, whose rounds nobody can count before, and no more memory
+than is allowed.
 
-The file is looked at as it lies on the disk, since the runtime has no package that reads it: https://protobuf.dev/programming-guides/encoding and onnx.proto.
+The file is looked at as it lies on the disk, since the runtime has no package that reads it:
+https://protobuf.dev/programming-guides/encoding and onnx.proto.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from poseling.limits import VARIABLE, limit
 LOOPS = ("Loop", "Scan")
 ALLOW_LOOPS = "POSELING_ALLOW_LOOPS"
 SHARE = 4  # times the limit of a file's arrays: a network's weights, and all that lies between its layers
-# Where the nodes are: of a model its graph and functions, of these the nodes, of a node its attributes, of those the graphs.
+# Where the nodes are: of a model its graph and functions, of these the nodes, of a node its attributes, of
+# those the graphs.
 INSIDE = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node"},
@@ -32,7 +35,9 @@ DEEPEST = 100  # as protobuf itself
 
 
 def refuse_loops(path: Path) -> None:
-    """ValueError that names the file if it is no ONNX file, or has a loop: a network of poses needs none, and 2**62 rounds have no end. POSELING_ALLOW_LOOPS=1 lets them in."""
+    """ValueError that names the file if it is no ONNX file, or has a loop: a network of poses needs none,
+    and 2**62 rounds have no end. POSELING_ALLOW_LOOPS=1 lets them in.
+    """
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             raise ValueError(f"{path}: is cut short or no ONNX file (it is empty)")
@@ -46,13 +51,17 @@ def refuse_loops(path: Path) -> None:
 
 
 def bound_memory(options: Any) -> None:
-    """Lets a session of these options share one allowance of memory on the CPU with all others: four times `limits.limit`, as it is at the first call."""
+    """Lets a session of these options share one allowance of memory on the CPU with all others: four times
+    `limits.limit`, as it is at the first call.
+    """
     _allowance()
     options.add_session_config_entry("session.use_env_allocators", "1")
 
 
 def beyond(error: Exception) -> str:
-    """What to add to onnxruntime's word about a run that failed: the way out if it was for lack of memory, else ""."""
+    """What to add to onnxruntime's word about a run that failed: the way out if it was for lack of memory,
+    else "".
+    """
     return f"; set {VARIABLE} higher if the network is right" if "memory" in str(error).lower() else ""
 
 
@@ -63,7 +72,9 @@ def _allowance() -> None:
 
 
 def _operations(data: mmap.mmap, at: int, end: int, kind: str, depth: int) -> Iterator[str]:
-    """The names of all operations of a message of `kind` in data[at:end]; ValueError or IndexError if it is none."""
+    """The names of all operations of a message of `kind` in data[at:end]; ValueError or IndexError if it
+    is none.
+    """
     if depth > DEEPEST:
         raise ValueError("graphs within graphs, too deep")
     inside = INSIDE[kind]

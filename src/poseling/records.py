@@ -1,4 +1,6 @@
-"""JSON of strangers: read so that whatever is wrong with it is one line, and made into our dataclasses by what their annotations say."""
+"""JSON of strangers: read so that whatever is wrong with it is one line, and made into our dataclasses by
+what their annotations say.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,11 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def from_fields(kind: type[Record], given: object, where: str = "") -> Record:
-    """A dataclass of `given`, a dict from JSON, as the annotations of `kind` say: lists become tuples, dicts the dataclasses within.
+    """A dataclass of `given`, a dict from JSON, as the annotations of `kind` say: lists become tuples, dicts
+    the dataclasses within.
 
-    Numbers have to be finite, whole ones at most 2**53. ValueError that names the field, below `where`, if one is missing, unknown or of another type, and
-    whatever `kind` itself raises.
+    Numbers have to be finite, whole ones at most 2**53. ValueError that names the field, below `where`, if
+    one is missing, unknown or of another type, and whatever `kind` itself raises.
     """
     if not isinstance(given, dict):
         raise ValueError(f"{where or kind.__name__} is {_shown(given)}, expected fields by name")

@@ -1,7 +1,9 @@
-"""MATLAB files of version 5 to 7, as The MathWorks describe them ("MAT-File Format", R2019b): numbers, text, cells and structs.
+"""MATLAB files of version 5 to 7, as The MathWorks describe them ("MAT-File Format", R2019b): numbers, text,
+cells and structs.
 
-Read here, and not by scipy, whose compiled reader ends the process on some damaged files. Each element says how long it is, and that is checked against the
-bytes that are there, and against `limits.limit`, before room is made.
+Read here, and not by scipy, whose compiled reader ends the process on some damaged files. Each element says
+how long it is, and that is checked against the bytes that are there, and against `limits.limit`, before room
+is made.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ AN_OBJECT = 256  # bytes of memory that an array within a struct or a cell takes
 
 
 def read_mat(path: Path, *variables: str, squeeze: bool = False) -> list[Any]:
-    """The `variables` of a file: arrays, of cells and structs object arrays of what is in them. A struct has its fields as attributes.
+    """The `variables` of a file: arrays, of cells and structs object arrays of what is in them. A struct has
+    its fields as attributes.
 
-    With `squeeze`, axes of length 1 go, an array of one is what is in it, and a row of characters is a str. FileNotFoundError; ValueError that names the file
-    if it is cut, foreign, lacks one, or claims too much.
+    With `squeeze`, axes of length 1 go, an array of one is what is in it, and a row of characters is a str.
+    FileNotFoundError; ValueError that names the file if it is cut, foreign, lacks one, or claims too much.
     """
     try:
         found = _File(path.read_bytes(), squeeze).variables(set(variables))
@@ -57,7 +60,8 @@ class _File:
         self.data, self.squeeze = data, squeeze
         self.order = "<" if data[126:128] == b"IM" else ">"
         self.claimed = 0
-        # The beginning of an array without a name of one number, as there are millions in a file of structs: flags, shape and name.
+        # The beginning of an array without a name of one number, as there are millions in a file of structs:
+        # flags, shape and name.
         self.single = struct.Struct(f"{self.order}IIIIIIiiII")
         self.singles = {(6, 8, kind, 0, 5, 8, 1, 1, 1, 0) for kind in NUMBERS}
 

@@ -1,4 +1,6 @@
-"""Pictures that are not as large as their annotation says: made smaller, or turned, after people labelled them. Then no label is where its joint is."""
+"""Pictures that are not as large as their annotation says: made smaller, or turned, after people labelled
+them. Then no label is where its joint is.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ How = Literal["resized", "turned", "of another shape"]
 
 
 def compare(annotated: tuple[float, float], actual: Size) -> How | None:
-    """How a picture (W, H) differs from what its annotation says, None if it does not or the annotation says nothing.
+    """How a picture (W, H) differs from what its annotation says, None if it does not or the annotation says
+    nothing.
 
     >>> compare((640, 480), (320, 240)), compare((640, 480), (480, 640)), compare((640, 480), (640, 360)), compare((640, 480), (640, 480))
     ('resized', 'turned', 'of another shape', None)
@@ -51,8 +54,9 @@ def differing(people: People) -> list[Finding]:
 
 
 def rescaled(people: People) -> People:
-    """The same people where the pictures that were resized show them: boxes, joints, head sizes and cameras, and of the truth boxes, joints and areas as well. A pixel's
-    centre stays a centre: x becomes (x + 0.5) s - 0.5. Pictures that differ in another way are left as they are.
+    """The same people where the pictures that were resized show them: boxes, joints, head sizes and
+    cameras, and of the truth boxes, joints and areas as well. A pixel's centre stays a centre: x becomes
+    (x + 0.5) s - 0.5. Pictures that differ in another way are left as they are.
     """
     actual = {path: size for path, (annotated, size) in _sizes(people).items() if compare(annotated, size) == "resized"}
     if not actual or people.sizes is None:
@@ -102,7 +106,9 @@ def _one_factor(annotated: tuple[float, float], actual: Size) -> bool:
 
 
 def _sizes(people: People) -> Mapping[Path, tuple[tuple[float, float], Size]]:
-    """What the annotation says and what is there, by picture; without those that nothing is said about or that cannot be read."""
+    """What the annotation says and what is there, by picture; without those that nothing is said about or
+    that cannot be read.
+    """
     found: dict[Path, tuple[tuple[float, float], Size]] = {}
     if people.sizes is None:
         return found

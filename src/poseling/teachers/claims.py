@@ -1,4 +1,5 @@
-"""Who is asking about whom: locks on files in a store on a disk, so that two labellers at once ask nobody twice. Elsewhere, and where a disk has no locks, all is free.
+"""Who is asking about whom: locks on files in a store on a disk, so that two labellers at once ask nobody
+twice. Elsewhere, and where a disk has no locks, all is free.
 
 A lock belongs to a process. It goes with it, however that ends, so nothing has to be cleaned up.
 """
@@ -30,7 +31,9 @@ class Claims:
         self._held: list[int] = []
 
     def take(self, block: int, wait: bool = False) -> bool:
-        """Whether the block is ours now; with `wait` it is, once the other labeller has written what it was told."""
+        """Whether the block is ours now; with `wait` it is, once the other labeller has written what it
+        was told.
+        """
         if self.folder is None or fcntl is None:
             return True
         try:
