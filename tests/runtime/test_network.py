@@ -142,7 +142,7 @@ def test_files_that_cannot_be_run_are_named(tmp_path: Path, model: Path, variant
     for content in (b"", b"no network", model.read_bytes()[:400]):
         cut = tmp_path / "cut.onnx"
         cut.write_bytes(content)
-        with pytest.raises(ValueError, match=r"cut\.onnx: is cut short or no ONNX file .*`poseling export` makes one of a checkpoint"):
+        with pytest.raises(ValueError, match=r"cut\.onnx: is cut short or no ONNX file"):
             Network(cut)
     with pytest.raises(ValueError, match=r"variant\.onnx: has no PoseSpec"):
         Network(variant(spec=None))

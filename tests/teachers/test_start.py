@@ -15,13 +15,12 @@ from poseling.codecs import Heatmap, SimCC
 from poseling.data.images import images
 from poseling.export.onnx import Deployed, export, graph
 from poseling.export.parity import windows
-from poseling.models import zoo
+from poseling.models import checkpoint, zoo
 from poseling.models.graph import GraphNetwork
 from poseling.skeleton import BLAZEPOSE33, COCO17, LSP14
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.start import _before_decoding, from_onnx
-from poseling.models import checkpoint
 
 SIZE = (64, 64)
 

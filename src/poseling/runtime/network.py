@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from poseling.geometry import Crop
+from poseling.onnx_limits import beyond, bound_memory, refuse_loops
 from poseling.pose import Pose
 from poseling.spec import KEY, PoseSpec
 
@@ -24,23 +25,26 @@ PROVIDERS = {
     "xnnpack": "XnnpackExecutionProvider",
 }
 OUTPUTS = (("xy", "score"), ("xy", "score", "xyz"))
-UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented)
+WIDTHS: dict[str, tuple[int, ...]] = {"xy": (2,), "score": (), "xyz": (3,)}  # of each joint
+UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException, UnicodeDecodeError)
+UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented, UnicodeDecodeError)
 
 
 class Network:
     """`path` is a file that `poseling export` wrote; `spec` is its contract.
 
     `threads` for the network, all cores if None. `provider` is what it runs on, as `PROVIDERS` names it: ValueError or RuntimeError if it cannot be
-    had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no PoseSpec, or gives maps instead of joints.
+    had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no PoseSpec, has loops (`onnx_limits`), gives maps instead of joints, or
+    says of a black picture what is no number.
     """
 
     def __init__(self, path: Path | str, threads: int | None = None, provider: str = "cpu") -> None:
         self.path = Path(path)
         self.session = _session(self.path, threads, provider)
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        if KEY not in metadata:
-            raise ValueError(f"{path}: has no PoseSpec in its metadata; only files that `poseling export` wrote can be run")
         try:
+            metadata = self.session.get_modelmeta().custom_metadata_map
+            if KEY not in metadata:
+                raise ValueError("has no PoseSpec in its metadata; only files that `poseling export` wrote can be run")
             self.spec = PoseSpec.from_json(metadata[KEY])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -48,6 +52,10 @@ class Network:
             raise ValueError(
                 f"{path}: gives {', '.join(self.spec.outputs)}, the runtime needs xy and score, and xyz if it has it; export it without --raw"
             )
+        width, height = self.spec.size
+        black = self._run(np.zeros((1, height, width, 3), np.uint8))
+        if not all(np.isfinite(values).all() for values in black):
+            raise ValueError(f"{path}: what it says of a black picture is no number, so its weights are damaged; export it again")
 
     def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None, colour: Literal["bgr", "rgb"] = "bgr") -> Pose:
         """The people in the boxes (N, 4) x0, y0, x1, y1 in pixels of a picture (H, W, 3) uint8; the one who fills it if `boxes` is None.
@@ -64,9 +72,22 @@ class Network:
         inputs = np.stack([crop.warp(picture) for crop in crops])
         if colour == "bgr":
             inputs = np.ascontiguousarray(inputs[..., ::-1])
-        xy, score, *xyz = self.session.run(self.spec.outputs, {"crops": inputs})
+        xy, score, *deep = self._run(inputs)
         xy = np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)])
-        return Pose(xy, score, self.spec.skeleton, xyz[0] if xyz else None)
+        return Pose(xy, score, self.spec.skeleton, deep[0] if deep else None)
+
+    def _run(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """What it says of crops (B, H, W, 3): xy (B, K, 2), score (B, K) and, if it has it, xyz (B, K, 3). ValueError if it does not."""
+        try:
+            outputs = self.session.run(self.spec.outputs, {"crops": crops})
+        except UNRUNNABLE as error:
+            raise ValueError(f"{self.path}: cannot be run on {len(crops)} crops ({error}{beyond(error)})") from error
+        for name, values in zip(self.spec.outputs, outputs, strict=True):
+            shape = (len(crops), len(self.spec.skeleton), *WIDTHS[name])
+            if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
+                got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+                raise ValueError(f"{self.path}: its output {name} is {got}, expected float {shape}; export it again")
+        return outputs
 
     def _crops(self, picture: NDArray[np.uint8], boxes: ArrayLike | None) -> list[Crop]:
         height, width = picture.shape[:2]
@@ -105,7 +126,9 @@ def _session(path: Path, threads: int | None, provider: str) -> Any:
     if provider not in PROVIDERS or PROVIDERS[provider] not in available:
         here = ", ".join(name for name, full in PROVIDERS.items() if full in available)
         raise ValueError(f"provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or install the onnxruntime that has it")
+    refuse_loops(path)
     options = onnxruntime.SessionOptions()
+    bound_memory(options)
     if threads is not None:
         if threads < 1:
             raise ValueError(f"threads is {threads}; give 1 or more, or None for all cores")

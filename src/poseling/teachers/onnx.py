@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +21,11 @@ from torch import Tensor
 from poseling.codecs import codec
 from poseling.codecs.heatmap import Heatmap
 from poseling.geometry import Size
+from poseling.limits import excess
+from poseling.onnx_limits import beyond, bound_memory, refuse_loops
+from poseling.records import from_fields, read_json
 from poseling.skeleton import BLAZEPOSE33, COCO17, SKELETONS, Skeleton
-from poseling.spec import KEY, PoseSpec
+from poseling.spec import KEY, SIDE, PoseSpec
 from poseling.teachers.base import Answer
 
 Activation = Literal["none", "sigmoid", "softmax"]
@@ -35,8 +39,8 @@ DTYPES: dict[str, type[np.generic]] = {
     "tensor(int64)": np.int64,
 }
 # What a file that is cut, foreign, or too new for this onnxruntime is refused with.
-UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented)
-UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException)
+UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented, UnicodeDecodeError)
+UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException, UnicodeDecodeError)
 CPU_BATCH = 8  # crops at once where the file leaves it free: BlazePose Lite takes 12 ms of one core for each of 8, 17 of 32, Heavy 35 and 49
 SLACK = 0.05  # how far a score that is declared as 0..1 may leave it; a logit leaves it further
 HIGHEST = 2.0  # a network that was trained to draw peaks of 1 overshoots a little
@@ -65,7 +69,7 @@ class Points:
     rows: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.columns < 2 or self.x == self.y or not {self.x, self.y} <= set(range(self.columns)):
+        if self.columns < 2 or self.x == self.y or not all(0 <= axis < self.columns for axis in (self.x, self.y)):
             raise ValueError(f"points: x and y are two different columns of 0..{self.columns - 1}, got x {self.x} and y {self.y}")
 
 
@@ -112,7 +116,7 @@ class Space:
 
     def __post_init__(self) -> None:
         axes = {self.x, self.y, self.z}
-        if len(axes) != 3 or not axes <= set(range(self.columns)):
+        if len(axes) != 3 or not all(0 <= axis < self.columns for axis in axes):
             raise ValueError(f"space: x, y and z are three different columns of 0..{self.columns - 1}, got x {self.x}, y {self.y} and z {self.z}")
         if len(self.unit) != 3 or not np.isfinite(self.unit).all() or 0 in self.unit:
             raise ValueError(f"space: unit is three numbers, the metres in a 1 along x, y and z, none of them 0, got {self.unit}")
@@ -167,8 +171,8 @@ class Adapter:
             raise ValueError(f"padding {self.padding} and white {self.white} are above 0")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
             raise ValueError(f"mean and std are three numbers each, std above 0, got {self.mean} and {self.std}")
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 2):
-            raise ValueError(f"size is (width, height) in pixels, got {self.size}")
+        if self.size is not None and (len(self.size) != 2 or not all(2 <= side <= SIDE for side in self.size)):
+            raise ValueError(f"size is (width, height) in pixels, 2 to {SIDE}, got {self.size}")
         chosen = {
             "points: rows": self.points.rows if self.points else None,
             "maps: channels": self.maps.channels if self.maps else None,
@@ -193,23 +197,18 @@ class Adapter:
         ValueError that names the file and the field if something in it is wrong; FileNotFoundError.
         """
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            skeleton = fields.pop("skeleton")
-            if isinstance(skeleton, str):
-                if skeleton not in SKELETONS:
-                    raise ValueError(f"skeleton {skeleton!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints and parents")
-                fields["skeleton"] = SKELETONS[skeleton]
-            else:
-                fields["skeleton"] = Skeleton(**_tuples(skeleton))
-            for name, kind in (("points", Points), ("maps", Maps), ("score", Confidence), ("space", Space)):
-                if fields.get(name) is not None:
-                    fields[name] = kind(**_tuples(fields[name]))
-            return cls(**_tuples(fields))
+            fields = read_json(path)
+            name = fields.get("skeleton") if isinstance(fields, dict) else None
+            if isinstance(name, str):
+                if name not in SKELETONS:
+                    raise ValueError(f"skeleton {name!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints and parents")
+                fields["skeleton"] = SKELETONS[name]
+            return from_fields(cls, fields)
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: there is no such adapter; built in are {', '.join(ADAPTERS)}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{path}: is no adapter: {what}; docs/teachers.md lists the fields") from error
+        except ValueError as error:
+            told = str(error).removeprefix(f"{path}: ")
+            raise ValueError(f"{path}: is no adapter: {told}; docs/teachers.md lists the fields") from error
 
     @classmethod
     def from_spec(cls, spec: PoseSpec) -> Adapter:
@@ -275,6 +274,7 @@ class OnnxTeacher:
         self.name = self.path.stem
         self.session = _session(self.path, device, threads)
         self.adapter = a = _adapter(self.session, self.path, adapter)
+        self._told_by = f" The adapter is {adapter}." if isinstance(adapter, str) else ""
         self.skeleton, self.padding, self.licences = a.skeleton, float(a.padding), dict(a.licences)
         self._input, self._dtype, self._batch, self.size = self._checked_input()
         self._most = CPU_BATCH if device == "cpu" else sys.maxsize
@@ -330,8 +330,10 @@ class OnnxTeacher:
             try:
                 outputs = self.session.run(list(names), {self._input: batch})
             except UNRUNNABLE as error:
-                raise self._misfit(f"it cannot be run on {len(batch)} crops ({error})") from error
+                raise self._misfit(f"it cannot be run on {len(batch)} crops ({error}{beyond(error)})") from error
             for name, out in zip(names, outputs, strict=True):
+                if not isinstance(out, np.ndarray) or out.dtype.kind not in "biuf" or not out.ndim:
+                    raise self._misfit(f"output {name} is {getattr(out, 'dtype', type(out).__name__)}, no array of numbers")
                 if len(batch) == 1 and len(out) != 1:
                     out = out[None]  # made for one picture, it may leave that axis out
                 if len(out) != len(batch):
@@ -371,6 +373,8 @@ class OnnxTeacher:
             if None not in (shape[axis], wanted) and shape[axis] != wanted:
                 raise self._misfit(f"its input is {shape[axis]} pixels in {name}, the adapter's size says {wanted}")
             size.append(shape[axis] or wanted or 0)
+        if more := excess((shape[0] or 1) * size[0] * size[1] * 3 * np.dtype(DTYPES[given.type]).itemsize):
+            raise self._misfit(f"its input is {shape}: {more}")
         if missing := [o for o in a.outputs if o not in {p.name for p in self.session.get_outputs()}]:
             raise self._misfit(f"it has no output {', '.join(missing)}")
         return given.name, DTYPES[given.type], shape[0], (size[0], size[1])
@@ -440,7 +444,7 @@ class OnnxTeacher:
         return score.clamp(0, 1)
 
     def _misfit(self, what: str) -> ValueError:
-        return ValueError(f"{self.path}: {what}. {_ports(self.session)}")
+        return ValueError(f"{self.path}: {what}.{self._told_by} {_ports(self.session)}")
 
 
 def _adapter(session: Any, path: Path, adapter: Adapter | str | None) -> Adapter:
@@ -448,12 +452,12 @@ def _adapter(session: Any, path: Path, adapter: Adapter | str | None) -> Adapter
         return adapter
     if adapter is not None:
         return ADAPTERS[adapter] if adapter in ADAPTERS else Adapter.from_json(Path(adapter))
-    metadata = session.get_modelmeta().custom_metadata_map
-    if KEY in metadata:
-        try:
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        if KEY in metadata:
             return Adapter.from_spec(PoseSpec.from_json(metadata[KEY]))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
     inputs = {p.name: (p.type, _shape(p)) for p in session.get_inputs()}
     outputs = {p.name: _shape(p) for p in session.get_outputs()}
     for wanted_inputs, wanted_outputs, name in SIGNATURES:
@@ -466,14 +470,31 @@ def _adapter(session: Any, path: Path, adapter: Adapter | str | None) -> Adapter
 
 
 def _digest(path: Path, reading: str) -> str:
-    """Of the file, of the files in which it keeps weights, and of how it is read."""
-    graph = onnx.load(path, load_external_data=False).graph
-    outside = {entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    """Of the file, of the files in which it keeps weights, wherever in it they are named, and of how it is read. ValueError that names the file if it is no ONNX file,
+    or keeps weights outside of its folder."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's
+        raise ValueError(f"{path}: is cut short or no ONNX file ({type(error).__name__}: {error})") from error
+    outside = {entry.value for tensor in _tensors(model) for entry in tensor.external_data if entry.key == "location"}
     whole = hashlib.blake2b(reading.encode(), digest_size=16)
     for part in (path, *(path.parent / name for name in sorted(outside))):
+        if not part.is_file() or not part.resolve().is_relative_to(path.parent.resolve()):
+            raise ValueError(f"{path}: keeps weights in {part.name}, which is not a file in its folder")
         with part.open("rb") as file:
             whole.update(hashlib.file_digest(file, hashlib.blake2b).digest())
     return whole.hexdigest()
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """All tensors of a model: initialisers, sparse ones too, and those in attributes of nodes, in graphs within nodes, and in functions."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for about, value in message.ListFields():
+        if about.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(part)
 
 
 def _ports(session: Any) -> str:
@@ -496,7 +517,9 @@ def _session(path: Path, device: str, threads: int | None) -> Any:
         raise ValueError(
             f"{path}: this onnxruntime runs on {here}, not on {device}; give the teacher that device, or install onnxruntime-gpu for cuda"
         )
+    refuse_loops(path)
     options = onnxruntime.SessionOptions()
+    bound_memory(options)
     options.log_severity_level = 3  # converters leave harmless warnings behind
     if threads is not None:
         if threads < 1:
@@ -505,14 +528,10 @@ def _session(path: Path, device: str, threads: int | None) -> Any:
     provider = (PROVIDERS[kind], {"device_id": number or "0"} if kind == "cuda" else {})
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        _ports(session)  # names that are no text are told when they are asked for
     except UNREADABLE as error:
         raise ValueError(f"{path}: is cut short or no ONNX file that this onnxruntime can read ({error})") from error
     if (first := session.get_providers()[0]) != PROVIDERS[kind]:
         raise RuntimeError(f"{path}: {device} is listed but did not start, onnxruntime took {first} instead; look at its drivers")
     session.disable_fallback()
     return session
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that a frozen dataclass holds."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
