@@ -216,7 +216,7 @@ class Setup:
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, self.chosen(getattr(self, field.name)))
-        if self.epochs is None:
+        if self.budget or self.epochs is None:
             duration(self.budget)
 
     @property
