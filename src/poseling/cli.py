@@ -78,7 +78,7 @@ def evaluate(
     model
         A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
-        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, synthetic or mini.
+        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, packed, synthetic or mini.
     root
         Where the data lies; mini needs none.
     boxes
@@ -133,7 +133,7 @@ def label(
     teacher
         A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
-        lsp, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, images, synthetic or mini.
+        lsp, lspet, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
     root
         Where the data lies; mini needs none.
     url
@@ -378,7 +378,7 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
     Parameters
     ----------
     name
-        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
+        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
     root
         Where the data lies; mini needs none.
     teacher
@@ -422,7 +422,7 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
     Parameters
     ----------
     name
-        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
+        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
     root
         Where the data lies; mini needs none.
     out

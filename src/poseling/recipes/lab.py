@@ -721,14 +721,14 @@ class Lab:
         medians, measured in turn.
         """
         spec, people, codec = self.spec(self.student, "speed"), self.people, self.codec
-        plain = Crops(people, spec.size, spec.padding, self.augment, 0)
+        plain = self.samples(people, spec, 0)
         built, learner = self.build(self.student), self.learner(self.build(self.student), terms, teacher)
         runs = {
             "supervised": (built, Objective(spec, codec, self.supervised()), plain),
             "live_teacher": (learner, Objective(spec, codec, terms, teacher=teacher), plain),
         }
         if answers is not None and not looks_inside(terms):
-            stored = Crops(people, spec.size, spec.padding, self.augment, 0, answers)
+            stored = self.samples(people, spec, 0, answers)
             runs["distilled"] = (learner, Objective(spec, codec, terms, width=answers.width), stored)
         steps = {
             run: stepper(network, objective, crops, self.training(self.student), self.engine) for run, (network, objective, crops) in runs.items()
