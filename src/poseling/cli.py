@@ -441,6 +441,40 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
 
 
 @data.command
+def pack(
+    name: str, *, root: Path | None = None, out: Path, split: Literal["train", "val", "test"] = "train", size: int = 256, quality: int = 80
+) -> None:
+    """Cuts each person out of a data set as one small image, so that a set of gigabytes fits into memory (--data packed --resident) or through a thin line.
+
+    Parameters
+    ----------
+    name
+        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
+    root
+        Where the data lies; mini needs none.
+    out
+        The new folder for the people. A folder that holds train/, val/ and test/ is taken as one set.
+    split
+        Which of the set's people.
+    size
+        The images' width and height in pixels.
+    quality
+        Of the images' compression (WebP), 1 to 100.
+    """
+    from poseling.data import sets
+    from poseling.data.packed import pack as run
+
+    found = sets.load(name, root)
+    people = {"train": lambda: found.train, "val": lambda: found.val, "test": lambda: found.test}[split]()
+    if people is None:
+        raise ValueError(f"--split {split}: {name} under {root} has no such people; take train")
+    with Progress(console=console) as progress:
+        bar = progress.add_task("packing", total=None)
+        done = run(people, out, size, quality, partial(_tell, progress, bar))
+    console.print(f"{out}: {len(done)} of {len(people)} people of {name}", soft_wrap=True)
+
+
+@data.command
 def download(name: str = "coco", *, root: Path, parts: tuple[str, ...] = ()) -> None:
     """Fetches a data set from its own server. Run it again to go on where it was stopped.
 
