@@ -112,13 +112,13 @@ def against(path: Path, lightning: Path, rounds: int) -> Ratio:
     return paired(caller(path), caller(lightning), rounds, clock=time.process_time)
 
 
-def caller(path: Path) -> Callable[[], object]:
-    """A call of the network in an ONNX file on one random crop, on one thread: its input lies ready in the type that the file takes."""
+def caller(path: Path, threads: int = 1) -> Callable[[], object]:
+    """A call of the network in an ONNX file on one random crop: its input lies ready in the type that the file takes."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; --peers names the folder with MoveNet and BlazePose, --students exported files")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (port,) = session.get_inputs()

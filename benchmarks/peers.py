@@ -1,0 +1,148 @@
+"""Our networks beside MoveNet and BlazePose: the same crops, the same machine, one run.
+
+    python benchmarks/peers.py --root DIR --peers DIR --ours poseling-n=FILE.onnx poseling-s=FILE.onnx [--elsewhere DIR]
+
+--root holds lsp/; --peers the five ONNX files; --elsewhere the small samples of other sets (coco/, crowdpose/, ochuman/, mpii/) that nobody here trained on.
+With --count, to try it out, only so many people are tested and the rows are printed instead of written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pareto import Entry, caller, plot
+from poseling.data import coco, mpii, sets
+from poseling.data.people import People, join
+from poseling.evaluate.latency import Ratio, latency, paired
+from poseling.evaluate.measure import Measure
+from poseling.evaluate.pck import distances
+from poseling.evaluate.pck import score as scored
+from poseling.skeleton import COCO17
+from poseling.teachers import load as teachers
+from poseling.teachers.base import Teacher
+from results import write
+
+LIGHTNING = "movenet-lightning"
+# Name, file, adapter. BlazePose's heatmaps are better on LSP than the points it answers with (docs/teachers.md).
+PEERS = (
+    (LIGHTNING, "movenet-lightning.onnx", None),
+    ("movenet-thunder", "movenet-thunder.onnx", None),
+    ("blazepose-lite", "blazepose-lite.onnx", "blazepose-maps"),
+    ("blazepose-full", "blazepose-full.onnx", "blazepose-maps"),
+    ("blazepose-heavy", "blazepose-heavy.onnx", "blazepose-maps"),
+)
+LIMBS = [COCO17.index(joint) for joint in COCO17.joints[5:]]
+SMALLEST = 60  # pixels of a person's box in the other sets: smaller ones are nobody's task
+NOTES = (
+    "Accuracy: PCK of the torso over 12 limb joints, one pass, no flip, every network with the padding that it was made for, boxes around the labelled joints. "
+    "LSP 1001-2000 ({people} people): OURS LEARNED LSP'S WAY OF LABELLING, THE PEERS DID NOT, so hips and shoulders favour ours there. "
+    "`elsewhere`: {others} people of COCO's, CrowdPose's, OCHuman's and MPII's samples, on which nobody here was trained by us; few, so a joint in a hundred is chance. "
+    "Times: milliseconds of ONNX Runtime, one crop, decoding inside the file (not BlazePose's), one thread by the processor's clock and two by the wall's; "
+    "`.over_lightning` is Lightning's time over the network's, in turns, {rounds} rounds, ± half of the 10-90 % range. `.mb` is the file."
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured of one network."""
+
+    name: str
+    pck02: float
+    pck01: float
+    elsewhere: float | None
+    ratio: Ratio
+    ratio_two: Ratio
+    ms: float
+    ms_two: float
+    megabytes: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--peers", type=Path, required=True)
+    parser.add_argument("--ours", nargs="+", required=True, help="NAME=FILE.onnx")
+    parser.add_argument("--elsewhere", type=Path)
+    parser.add_argument("--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images" / "peers.png")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--count", type=int)
+    flags = parser.parse_args()
+    pairs = [entry.partition("=") for entry in flags.ours]
+    networks = [(name, Path(file), None) for name, _, file in pairs] + [(name, flags.peers / file, adapter) for name, file, adapter in PEERS]
+    # All the timing comes first: the threads of the networks that are asked about people wait in a busy loop for their next call.
+    lightning = flags.peers / PEERS[0][1]
+    times = {name: timed(path, lightning, flags.rounds) for name, path, _ in networks}
+    people = sets.people_to_test("lsp", flags.root).to(COCO17)
+    people = people[: flags.count] if flags.count else people
+    others = elsewhere(flags.elsewhere) if flags.elsewhere else None
+    found = []
+    for name, path, adapter in networks:
+        network = teachers.load(str(path), adapter)
+        near = away(network, people)
+        far = None if others is None else float(scored(away(network, others), 0.2).mean)
+        found.append(Found(name, scored(near, 0.2).mean, scored(near, 0.1).mean, far, *times[name], path.stat().st_size / 1e6))
+        print(found[-1], flush=True)
+    if not flags.count:
+        write("peers", rows(found), NOTES.format(people=len(people), others=0 if others is None else len(others), rounds=flags.rounds))
+        ours = [name for name, _, _ in pairs]
+        plot([Entry(f.name, f.name in ours, Ratio(1 / f.ratio.median, 1 / f.ratio.p90, 1 / f.ratio.p10), f.pck02) for f in found], flags.plot)
+
+
+def timed(path: Path, lightning: Path, rounds: int) -> tuple[Ratio, Ratio, float, float]:
+    """Lightning's time over the network's on one thread and on two, in turns, and the network's own milliseconds on both."""
+    one, two = (paired(caller(lightning, n), caller(path, n), rounds, clock=clock) for n, clock in ((1, time.process_time), (2, time.perf_counter)))
+    ms, ms_two = (latency(caller(path, n), repeats=rounds, clock=clock).median_ms for n, clock in ((1, time.process_time), (2, time.perf_counter)))
+    return one, two, ms, ms_two
+
+
+def away(network: Teacher, people: People) -> np.ndarray:
+    """(N, K) how far the limb joints that are labelled are off, in torsos; other joints are NaN."""
+    measure = Measure.of(people)
+    joints = measure.ask(network, flip=False).joints
+    limbs = np.isin(np.arange(len(COCO17)), LIMBS)
+    return distances(joints, people.joints, (people.visible > 0) & limbs, measure.lengths)
+
+
+def elsewhere(root: Path) -> People:
+    """The people of the samples under `root`, in boxes around their joints, with a torso to measure by."""
+    found = []
+    for name, file in (("coco", "test_coco.json"), ("crowdpose", "test_crowdpose.json"), ("ochuman", "test_ochuman.json")):
+        if (root / name / file).is_file():
+            found.append(coco.people(root / name / file, root / name))
+    if (root / "mpii" / "test_mpii.json").is_file():
+        found.append(mpii.from_json(root / "mpii" / "test_mpii.json"))
+    people = join(*(replace(p.to(COCO17), head=None, instances=None, sizes=None) for p in found))
+    torso = (people.visible[:, [COCO17.index("left_shoulder"), COCO17.index("right_hip")]] > 0).all(1)
+    limbs = people.visible[:, LIMBS] > 0
+    shown = np.where(limbs[..., None], people.joints[:, LIMBS], np.nan)
+    low, high = np.nanmin(shown, 1, initial=np.inf), np.nanmax(shown, 1, initial=-np.inf)
+    large = ((high - low).max(1) >= SMALLEST) & (limbs.sum(1) >= 6) & torso
+    return replace(people, boxes=np.concatenate([low, high], 1).astype(np.float32))[np.flatnonzero(large)]
+
+
+def rows(found: Sequence[Found]) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = []
+    for f in found:
+        out += [
+            {"name": f"{f.name}.pck02", "value": f.pck02, "unit": "PCK@0.2"},
+            {"name": f"{f.name}.pck01", "value": f.pck01, "unit": "PCK@0.1"},
+            {"name": f"{f.name}.ms", "value": f.ms, "unit": "ms"},
+            {"name": f"{f.name}.ms_two_threads", "value": f.ms_two, "unit": "ms"},
+            {"name": f"{f.name}.over_lightning", "value": f.ratio.median, "unit": "times", "spread": f.ratio.spread / 2, "ratio_to": LIGHTNING},
+            {"name": f"{f.name}.over_lightning_two_threads", "value": f.ratio_two.median, "unit": "times", "spread": f.ratio_two.spread / 2, "ratio_to": LIGHTNING},
+            {"name": f"{f.name}.mb", "value": f.megabytes, "unit": "MB"},
+        ]  # fmt: skip
+        if f.elsewhere is not None:
+            out.append({"name": f"{f.name}.elsewhere", "value": f.elsewhere, "unit": "PCK@0.2"})
+    return out
+
+
+if __name__ == "__main__":
+    main()
