@@ -1,8 +1,8 @@
 """Our networks beside MoveNet and BlazePose: the same crops, the same machine, one run.
 
-    python benchmarks/peers.py --root DIR --peers DIR --ours poseling-n=FILE.onnx poseling-s=FILE.onnx [--elsewhere DIR]
+    python benchmarks/peers.py --root DIR --peers DIR --ours poseling-n=FILE.onnx poseling-s=FILE.onnx [--elsewhere FILE.json ...]
 
---root holds lsp/; --peers the five ONNX files; --elsewhere the small samples of other sets (coco/, crowdpose/, ochuman/, mpii/) that nobody here trained on.
+--root holds lsp/; --peers the five ONNX files; --elsewhere names annotation files in COCO's format, the pictures beside them, of sets that nobody here trained on.
 With --count, to try it out, only so many people are tested and the rows are printed instead of written.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pareto import Entry, caller, plot
-from poseling.data import coco, mpii, sets
+from poseling.data import coco, sets
 from poseling.data.people import People, join
 from poseling.evaluate.latency import Ratio, latency, paired
 from poseling.evaluate.measure import Measure
@@ -43,7 +43,7 @@ SMALLEST = 60  # pixels of a person's box in the other sets: smaller ones are no
 NOTES = (
     "Accuracy: PCK of the torso over 12 limb joints, one pass, no flip, every network with the padding that it was made for, boxes around the labelled joints. "
     "LSP 1001-2000 ({people} people): OURS LEARNED LSP'S WAY OF LABELLING, THE PEERS DID NOT, so hips and shoulders favour ours there. "
-    "`elsewhere`: {others} people of COCO's, CrowdPose's, OCHuman's and MPII's samples, on which nobody here was trained by us; few, so a joint in a hundred is chance. "
+    "`elsewhere`: {others} people of {sets}, on whom we trained nothing. "
     "Times: milliseconds of ONNX Runtime, one crop, decoding inside the file (not BlazePose's), one thread by the processor's clock and two by the wall's; "
     "`.over_lightning` is Lightning's time over the network's, in turns, {rounds} rounds, ± half of the 10-90 % range. `.mb` is the file."
 )
@@ -69,7 +69,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--peers", type=Path, required=True)
     parser.add_argument("--ours", nargs="+", required=True, help="NAME=FILE.onnx")
-    parser.add_argument("--elsewhere", type=Path)
+    parser.add_argument("--elsewhere", type=Path, nargs="+", default=[])
+    parser.add_argument("--sets", default="other sets", help="what those are, in words")
     parser.add_argument("--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images" / "peers.png")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--count", type=int)
@@ -90,7 +91,7 @@ def main() -> None:
         found.append(Found(name, scored(near, 0.2).mean, scored(near, 0.1).mean, far, *times[name], path.stat().st_size / 1e6))
         print(found[-1], flush=True)
     if not flags.count:
-        write("peers", rows(found), NOTES.format(people=len(people), others=0 if others is None else len(others), rounds=flags.rounds))
+        write("peers", rows(found), NOTES.format(people=len(people), others=0 if others is None else len(others), sets=flags.sets, rounds=flags.rounds))
         ours = [name for name, _, _ in pairs]
         plot([Entry(f.name, f.name in ours, Ratio(1 / f.ratio.median, 1 / f.ratio.p90, 1 / f.ratio.p10), f.pck02) for f in found], flags.plot)
 
@@ -110,21 +111,18 @@ def away(network: Teacher, people: People) -> np.ndarray:
     return distances(joints, people.joints, (people.visible > 0) & limbs, measure.lengths)
 
 
-def elsewhere(root: Path) -> People:
-    """The people of the samples under `root`, in boxes around their joints, with a torso to measure by."""
-    found = []
-    for name, file in (("coco", "test_coco.json"), ("crowdpose", "test_crowdpose.json"), ("ochuman", "test_ochuman.json")):
-        if (root / name / file).is_file():
-            found.append(coco.people(root / name / file, root / name))
-    if (root / "mpii" / "test_mpii.json").is_file():
-        found.append(mpii.from_json(root / "mpii" / "test_mpii.json"))
-    people = join(*(replace(p.to(COCO17), head=None, instances=None, sizes=None) for p in found))
+def elsewhere(files: Sequence[Path]) -> People:
+    """The people of annotation files, the pictures beside them, in boxes around their limb joints; those with a torso to measure by, and large enough."""
+    found = [coco.people(file, file.parent) for file in files]
+    people = join(*(replace(p.to(COCO17), instances=None, sizes=None) for p in found))
     torso = (people.visible[:, [COCO17.index("left_shoulder"), COCO17.index("right_hip")]] > 0).all(1)
     limbs = people.visible[:, LIMBS] > 0
-    shown = np.where(limbs[..., None], people.joints[:, LIMBS], np.nan)
-    low, high = np.nanmin(shown, 1, initial=np.inf), np.nanmax(shown, 1, initial=-np.inf)
-    large = ((high - low).max(1) >= SMALLEST) & (limbs.sum(1) >= 6) & torso
-    return replace(people, boxes=np.concatenate([low, high], 1).astype(np.float32))[np.flatnonzero(large)]
+    shown = people.joints[:, LIMBS]
+    low = np.where(limbs[..., None], shown, np.inf).min(1)
+    high = np.where(limbs[..., None], shown, -np.inf).max(1)
+    large = ((high - low).max(1) >= SMALLEST) & ((high - low).min(1) > 0) & (limbs.sum(1) >= 6) & torso
+    chosen = people[np.flatnonzero(large)]
+    return replace(chosen, boxes=np.concatenate([low, high], 1).astype(np.float32)[large])
 
 
 def rows(found: Sequence[Found]) -> list[dict[str, Any]]:

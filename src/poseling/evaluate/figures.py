@@ -24,7 +24,7 @@ from poseling.runtime.draw import draw
 
 # Okabe and Ito's colours, which the colour-blind can tell apart. In every report the baseline is grey and the distilled student vermilion.
 BASELINE, DISTILLED = "#767676", "#D55E00"
-OTHERS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9")
+OTHERS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 CELL: Size = (256, 256)
 
 Run = Sequence[tuple[float, float]]  # (epoch, value)
