@@ -454,11 +454,26 @@ def test_losses_of_each_codec():
     target[..., 10] = target[..., 100] = 1
     assert labels(torch.zeros(1, 1, 1, 192), target, torch.ones(1, 1)).item() == pytest.approx(np.log(64) + np.log(128), rel=1e-5)
     outputs = torch.zeros(1, 1, 1, 192)
-    outputs[..., 10], outputs[..., 100] = np.log(63), np.log(127)  # half of each
+    outputs[..., 10], outputs[..., 100] = np.log(63) / 10, np.log(127) / 10  # times the codec's beta of 10: half of each
     assert labels(outputs, target, torch.ones(1, 1)).item() == pytest.approx(2 * np.log(2), rel=1e-5)
-    # DWPose's, whose beta of 10 makes it half of each at a tenth of these.
-    assert simcc_logits_of(SimCC((32, 64))).__name__ == "simcc_logits"
-    assert simcc_logits_of(SimCC((32, 64)))(outputs / 10, target[0][None] * 1000, torch.ones(1)).item() == pytest.approx(2 * np.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize("beta", [1.0, 10.0])
+def test_dwpose_weighs_logits_and_labels_by_one_beta(beta):
+    """Of a teacher that says of a label's own bins what the label says, the loss and its slope are the label's: what `--logits 0.1` says is what it weighs."""
+    codec = SimCC((2, 2), split=1, sigma=1.0, beta=beta)
+    labels, logits = losses_of(codec)[0], simcc_logits_of(codec)
+    assert logits.__name__ == "simcc_logits"
+    outputs = torch.zeros(1, 1, 1, 4, requires_grad=True)
+    target = torch.tensor([[[0.75, 0.25, 0.75, 0.25]]])
+    said = target.log() / beta  # whose softmax, at this beta, is 3/4 and 1/4
+    # By hand, along each axis: 3/4 ln 3/2 + 1/4 ln 1/2; its slope is beta (1/2 - 3/4).
+    for loss, given in ((labels, target), (logits, said)):
+        outputs.grad = None
+        value = loss(outputs, given, torch.ones(1, 1))
+        value.backward()
+        assert value.item() == pytest.approx(2 * (0.75 * np.log(1.5) - 0.25 * np.log(2)), rel=1e-5)
+        assert outputs.grad.flatten().tolist() == pytest.approx([-beta / 4, beta / 4] * 2, rel=1e-5)
 
 
 POINTS = Coordinates((64, 64))

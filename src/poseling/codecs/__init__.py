@@ -102,4 +102,6 @@ def codec(fields: dict[str, Any]) -> Codec:
     if name not in CODECS:
         raise KeyError(f"codec {name!r} is unknown; there is {', '.join(CODECS)}")
     fields["size"] = tuple(fields["size"])
+    if name == "simcc":
+        fields.setdefault("beta", 1.0)  # files of a time when there was no other
     return CODECS[name](**fields)

@@ -77,7 +77,7 @@ def losses_of(codec: Codec, loss: str = "mse") -> tuple[Loss, Loss]:
     coordinates smooth L1 and the simulated heatmap (DistilPose).
     """
     if isinstance(codec, SimCC):
-        both = named(partial(simcc_kl, columns=codec.bins[0]), "simcc_kl")
+        both = named(partial(simcc_kl, columns=codec.bins[0], beta=codec.beta), "simcc_kl")
         return both, both
     if codec.kind == "points":
         return smooth_l1, simulated_heatmap
@@ -85,8 +85,8 @@ def losses_of(codec: Codec, loss: str = "mse") -> tuple[Loss, Loss]:
 
 
 def simcc_logits_of(codec: SimCC) -> Callable[..., Tensor]:
-    """DWPose's loss on the logits of two SimCC networks with this codec."""
-    return named(partial(simcc_logits, columns=codec.bins[0]), "simcc_logits")
+    """DWPose's loss on the logits of two SimCC networks with this codec, at the beta at which both learn their labels."""
+    return named(partial(simcc_logits, columns=codec.bins[0], beta=codec.beta), "simcc_logits")
 
 
 def named(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
