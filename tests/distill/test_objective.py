@@ -103,7 +103,7 @@ LABEL_WEIGHT = torch.tensor([[1.0, 1, 1, 1], [0, 1, 0, 1]])  # 0 for the unlabel
 
 def test_labels_alone():
     student = Student()
-    parts = Objective(SPEC, CODEC, supervised("mse"))(student, batch())
+    parts = Objective(SPEC, CODEC, supervised(CODEC, "mse"))(student, batch())
     assert set(parts) == {"loss", "labels"}
     assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT), rel=1e-5)
     torch.testing.assert_close(student.seen, normalise(batch()["image"], SPEC), rtol=0, atol=0)
@@ -113,7 +113,7 @@ def test_labels_alone():
 def test_fpd_by_hand(alpha):
     """(1 - alpha) of the labels' loss and alpha of the teacher's, whose last stack is held against both of the student's."""
     student, guest = Student(), Guest(SAID)
-    parts = Objective(SPEC, CODEC, fpd("mse", alpha), teacher=guest)(student, batch())
+    parts = Objective(SPEC, CODEC, fpd(CODEC, "mse", alpha), teacher=guest)(student, batch())
     labels = by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT)
     inside = torch.ones(2, 4)
     teacher = by_loops(student.outputs, gaussians(SAID) * torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 1]])[..., None, None], inside)
@@ -126,11 +126,11 @@ def test_fpd_by_hand(alpha):
 
 
 def test_alpha_is_a_share():
-    assert [t.name for t in fpd("kl", 0.0)] == ["labels"]
-    assert [t.name for t in fpd("kl", 1.0)] == ["teacher"]
-    assert [t.weight for t in fpd("kl", 0.25)] == [0.75, 0.25]
+    assert [t.name for t in fpd(CODEC, "kl", 0.0)] == ["labels"]
+    assert [t.name for t in fpd(CODEC, "kl", 1.0)] == ["teacher"]
+    assert [t.weight for t in fpd(CODEC, "kl", 0.25)] == [0.75, 0.25]
     with pytest.raises(ValueError, match=r"alpha is 1\.5"):
-        fpd("mse", 1.5)
+        fpd(CODEC, "mse", 1.5)
 
 
 def stored(**more):
@@ -239,7 +239,7 @@ def test_light_changes_the_picture_for_student_and_teacher_alike():
     light = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
     student, guest = Student(), Guest(SAID)
     given = batch(light=light)
-    Objective(SPEC, CODEC, fpd("mse", 0.5), teacher=guest)(student, given)
+    Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=guest)(student, given)
     lit = relight(given["image"].permute(0, 3, 1, 2) / 255, light) * 255
     torch.testing.assert_close(student.seen, normalise(lit.permute(0, 2, 3, 1), SPEC))
     assert torch.equal(guest.seen, lit.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
@@ -251,7 +251,7 @@ def test_light_changes_the_picture_for_student_and_teacher_alike():
 def test_nothing_is_learnt_from_a_picture_that_cannot_be_read(teacher):
     student = Student()
     broken = stored(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0] * 4, [0.0] * 4]))
-    Objective(SPEC, CODEC, fpd("mse", 0.5), teacher=teacher)(student, broken)["loss"].backward()
+    Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=teacher)(student, broken)["loss"].backward()
     assert student.outputs.grad[0].any()
     assert not student.outputs.grad[1].any()
 
@@ -262,12 +262,27 @@ def test_no_gradient_reaches_the_teacher():
     assert guest.joints.grad is None
 
 
+def test_fpds_teacher_speaks_of_labelled_joints():
+    """As the authors' JointsMSE, which weighs both terms by the label's visibility: 1/K sum_k v_k D_k, here of the first person's joints 0, 2 and 3 of 4."""
+    given = batch(weight=torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 0]]))
+    student = Student()
+    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=Guest(SAID))(student, given)["teacher"]
+    ours = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0), teacher=Guest(SAID))(student, given)["teacher"]
+    weight = torch.tensor([[1.0, 0, 1, 1], [1, 1, 1, 1]])  # nobody labelled the second person: all of the teacher's word counts
+    maps = gaussians(SAID)
+    maps[1, 2] = 0  # the guest draws nothing of a hand outside
+    assert theirs.item() == pytest.approx(by_loops(student.outputs, maps, weight), rel=1e-4)
+    assert ours.item() == pytest.approx(by_loops(student.outputs, maps, torch.ones(2, 4)), rel=1e-4)
+    assert theirs.item() < ours.item()
+    assert [t.labelled for t in fpd(CODEC, "mse", 0.5, labelled=True)] == [False, True]
+
+
 def test_a_softmax_codec_is_taught_by_kl():
     codec = replace(CODEC, softmax=True)
     spec = replace(SPEC, codec=codec.fields())
     student = Student()
     student.outputs = gaussians(SAID).clamp(min=1e-20).log()[:, None].repeat(1, 2, 1, 1, 1).requires_grad_()
-    loss = Objective(spec, codec, (replace(fpd("kl", 1.0)[0]),), teacher=Guest(SAID))(student, batch())["loss"]
+    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=Guest(SAID))(student, batch())["loss"]
     assert loss.item() == pytest.approx(0, abs=1e-5)
 
 
@@ -319,7 +334,7 @@ def taught(terms, student=None, teacher=None, spec=SPEC, codec=CODEC, **more):
 
 def test_a_feature_term_by_hand():
     """Labels and 2 (1 - done) times the squared distance of the features, the student's three channels brought to the teacher's five."""
-    terms = [*supervised("mse"), Term("mimic", aligned_mse, 2.0, "teacher", "features", align, fade)]
+    terms = [*supervised(CODEC, "mse"), Term("mimic", aligned_mse, 2.0, "teacher", "features", align, fade)]
     objective, learner = taught(terms)
     given = batch(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0, 1, 1, 1], [0, 0, 0, 0]]))
     parts = objective(learner, given, 0.25)
@@ -410,7 +425,7 @@ MIMIC = Term("mimic", aligned_mse, 1.0, "teacher", "features", align)
 
 
 def test_watching_is_for_terms_that_look_inside():
-    terms = (*supervised("mse"), *ALONE, MIMIC, Term("pairs", mse, 1.0, "teacher", "joints"), Term("own", mse, 1.0, "itself", "visual_tokens"))
+    terms = (*supervised(CODEC, "mse"), *ALONE, MIMIC, Term("pairs", mse, 1.0, "teacher", "joints"), Term("own", mse, 1.0, "itself", "visual_tokens"))
     assert watch(terms) == {"mimic": "features", "pairs": "features", "own": "visual_tokens"}
     assert watch((Term("logits", mse, 1.0, "teacher", "logits"),)) == {"logits": ""}
     assert [looks_inside(t) for t in (terms, terms[:2], terms[4:], terms[2:3])] == [True, False, False, True]

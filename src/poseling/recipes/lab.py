@@ -29,7 +29,7 @@ from poseling.data.augment import Augment
 from poseling.data.loader import Answers, Crops
 from poseling.data.people import People
 from poseling.data.resident import Images, Resident
-from poseling.distill.objective import Objective, Term, looks_inside, losses_of, mixed, watch
+from poseling.distill.objective import Objective, Term, fpd, looks_inside, supervised, watch
 from poseling.distill.pupil import bare, pupil
 from poseling.distill.stored import Stored
 from poseling.evaluate import figures, page, pck, report
@@ -433,7 +433,7 @@ class Lab:
         own = {
             "seed": seed,
             "epochs": epochs,
-            "terms": [[term.name, getattr(term.loss, "__name__", ""), term.weight] for term in terms],
+            "terms": [[term.name, getattr(term.loss, "__name__", ""), term.weight, *(["labelled"] if term.labelled else [])] for term in terms],
             "confidence": confidence,
             "start": "" if after is None else after.network.spec.recipe,
         }
@@ -509,12 +509,11 @@ class Lab:
 
     def supervised(self, name: str | None = None) -> tuple[Term, ...]:
         """The labels alone, for the student or another network of the zoo."""
-        loss, _ = losses_of(self.codec_of(name or self.student), self.setup.loss)
-        return (Term("labels", loss, 1.0, "labels"),)
+        return supervised(self.codec_of(name or self.student), self.setup.loss)
 
-    def respond(self, alpha: float) -> tuple[Term, ...]:
-        """(1 - alpha) times the labels and alpha times the teacher's answers, by the losses of the student's codec."""
-        return mixed(*losses_of(self.codec, self.setup.loss), alpha)
+    def respond(self, alpha: float, teacher_loss: str | None = None, labelled: bool = False) -> tuple[Term, ...]:
+        """(1 - alpha) times the labels and alpha times the teacher's answers, by the losses of the student's codec (see `objective.fpd`)."""
+        return fpd(self.codec, self.setup.loss, alpha, teacher_loss, labelled)
 
     def teach(
         self,
