@@ -43,6 +43,7 @@ from poseling.files import read_picture, write_bytes
 from poseling.geometry import Crop, Size
 from poseling.models import start, zoo
 from poseling.models.weights import load_backbone
+from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Teacher
@@ -665,7 +666,11 @@ class Lab:
             images_per_second=speeds,
             command=self.command,
             versions=report.installed_versions(),
-            notes=[*dict.fromkeys(self.notes), *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else [])],
+            notes=[
+                *dict.fromkeys(self.notes),
+                *([f"{self.recipe}: {UNTRAINED_IN_SHORT}"] if self.recipe in UNTRAINED else []),
+                *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else []),
+            ],
             curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
             pictures={f"{self.measure.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
         )
