@@ -136,7 +136,14 @@ def test_alpha_is_a_share():
 def stored(**more):
     """The same words as stored maps, a byte a pixel, that lie where the student's do."""
     maps = (gaussians(SAID) * 255).round().to(torch.uint8)
-    answer = {"answer_maps": maps, "answer_matrix": torch.eye(3)[:2].expand(2, 2, 3), "answer_xy": SAID, "answer_weight": torch.ones(2, 4)}
+    scale = torch.tensor([1 / 255, 0.0]).expand(2, 4, 2)
+    answer = {
+        "answer_maps": maps,
+        "answer_scale": scale,
+        "answer_matrix": torch.eye(3)[:2].expand(2, 2, 3),
+        "answer_xy": SAID,
+        "answer_weight": torch.ones(2, 4),
+    }
     return batch(**answer | more)
 
 
@@ -147,6 +154,18 @@ def test_stored_maps():
     student = Student()
     parts = Objective(SPEC, CODEC, ALONE)(student, stored())
     assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, (gaussians(SAID) * 255).round() / 255, torch.ones(2, 4)), rel=1e-5)
+
+
+def test_stored_maps_have_a_scale_each():
+    """By hand: bytes of 1/255 as above, and for the second joint half as high, for the third with a byte of 20 for 0."""
+    student, said = Student(), stored()
+    scale = torch.tensor([[1 / 255, 0], [0.5 / 255, 0], [1 / 255, 20], [1 / 255, 0]])
+    parts = Objective(SPEC, CODEC, ALONE)(student, {**said, "answer_scale": scale.expand(2, 4, 2)})
+    maps = (gaussians(SAID) * 255).round() / 255
+    maps[:, 1] /= 2
+    maps[:, 2] -= 20 / 255
+    maps = maps.clamp(min=0)  # as the hills are brought to the student's width
+    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, maps, torch.ones(2, 4)), rel=1e-5)
 
 
 def test_stored_maps_follow_their_matrix():

@@ -147,6 +147,7 @@ def test_stored_heatmaps_are_the_teachers_own():
         "answer_xy": JOINTS,
         "answer_weight": torch.ones(2, 3),
         "answer_maps": (maps * 127).to(torch.uint8),
+        "answer_scale": torch.tensor([1 / 255, 0.0]).expand(2, 3, 2),
         "answer_matrix": torch.eye(3)[:2].expand(2, 2, 3),
     }
     loss = Objective(SPEC, CODEC, in_space(CODEC, "mse", 1.0))(zeros(), batch(**stored))

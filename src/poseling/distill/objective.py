@@ -299,7 +299,9 @@ class Objective:
         weight = self._sure(batch["answer_weight"])
         if "answer_maps" not in batch:
             return self._points(batch["answer_xy"], weight)
-        return self.codec.from_maps(warp_maps(batch["answer_maps"], batch["answer_matrix"], self.codec.heatmap.map_size, self.width)), weight
+        step, zero = batch["answer_scale"][..., None, None].unbind(2)
+        maps = (batch["answer_maps"].float() - zero) * step  # as packing.restored has it
+        return self.codec.from_maps(warp_maps(maps, batch["answer_matrix"], self.codec.heatmap.map_size, self.width)), weight
 
     def _live(self, answer: Answer) -> Target:
         assert self.teacher is not None

@@ -34,7 +34,8 @@ from poseling.geometry import Size
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Teacher
 
-MANIFEST, VERSION = "manifest.json", 1
+MANIFEST = "manifest.json"
+VERSION, MAPS_VERSION = 1, 2  # of stores of points, and of heatmaps: those of version 1 were cut below 0.03 and above 1
 READERS = 8  # parts that are asked for at once: on object storage it is the waiting that takes the time
 Key = bytes  # 16 bytes that name a person by content: see labels.keys
 
@@ -60,7 +61,10 @@ class Manifest:
     def of(cls, teacher: Teacher, flip: bool, scales: tuple[float, ...]) -> Manifest:
         """The manifest of this teacher's answers to these views."""
         t, views = teacher, tuple(float(s) for s in scales)
-        return cls(t.name, t.digest, t.skeleton, t.size, float(t.padding), t.map_size, t.pixel, flip, views, dict(t.licences), spatial=t.spatial)
+        return cls(
+            t.name, t.digest, t.skeleton, t.size, float(t.padding), t.map_size, t.pixel, flip, views, dict(t.licences),
+            VERSION if t.map_size is None else MAPS_VERSION, t.spatial,
+        )  # fmt: skip
 
     @property
     def folder(self) -> str:
@@ -89,10 +93,14 @@ class Manifest:
             manifest = cls(**{**fields, **tuples, "skeleton": Skeleton(**skeleton)})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is not a store's manifest: {error!r}") from error
-        if manifest.version != VERSION:
+        current = VERSION if manifest.map_size is None else MAPS_VERSION
+        if manifest.version < current:
             raise ValueError(
-                f"the store is of version {manifest.version}, this poseling reads version {VERSION}; ask the teacher again, or update poseling"
+                f"the store is of version {manifest.version}, whose heatmaps were cut below 0.03 and above 1; delete it and ask the teacher again, "
+                "or name another folder"
             )
+        if manifest.version > current:
+            raise ValueError(f"the store is of version {manifest.version}, this poseling reads {current}; update poseling, or ask the teacher again")
         return manifest
 
 
