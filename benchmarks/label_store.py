@@ -165,6 +165,7 @@ class Stand:
     padding: float = 1.25
     name: str = "stand"
     digest: str = "0"
+    spatial: bool = False
 
     @property
     def licences(self) -> dict[str, str]:
