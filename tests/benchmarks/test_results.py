@@ -86,7 +86,9 @@ def test_what_is_over_something_is_throughput_over_throughput(path: Path) -> Non
         if not over:
             continue
         assert row["unit"] == "times"
-        measured = [one for name in (ours, theirs) for one in rows if one["name"] == name and one.get("block") == row.get("block") and "values" in one]
+        measured = [
+            one for name in (ours, theirs) for one in rows if one["name"] == name and one.get("block") == row.get("block") and "values" in one
+        ]
         if len(measured) == 2 and measured[0]["unit"] == measured[1]["unit"] and "values" in row:
             a, b = (one["values"] for one in measured)
             each = [y / x for x, y in zip(a, b, strict=True)] if measured[0]["unit"] in ("s", "ms") else [x / y for x, y in zip(a, b, strict=True)]
