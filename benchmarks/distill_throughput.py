@@ -76,9 +76,9 @@ def ours(people: People, flags: argparse.Namespace, folder: Path) -> dict[str, C
     plain = Crops(people, spec.size, spec.padding, Augment(), 0)
     stored = Crops(people, spec.size, spec.padding, Augment(), 0, answers)
     runs = {
-        "supervised": (Objective(spec, codec, supervised("mse")), plain),
-        "stored": (Objective(spec, codec, fpd("mse", 0.5)), stored),
-        "live": (Objective(spec, codec, fpd("mse", 0.5), teacher=teacher), plain),
+        "supervised": (Objective(spec, codec, supervised(codec, "mse")), plain),
+        "stored": (Objective(spec, codec, fpd(codec, "mse", 0.5)), stored),
+        "live": (Objective(spec, codec, fpd(codec, "mse", 0.5), teacher=teacher), plain),
     }
     student = zoo.build(flags.student, len(skeleton))
     training, accelerator = Training(batch=flags.batch), engine(cpu=True)

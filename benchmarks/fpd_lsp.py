@@ -16,7 +16,6 @@ import torch
 
 from poseling.data.images import images
 from poseling.data.people import People, join
-from poseling.distill.objective import fpd, supervised
 from poseling.recipes.baseline import baseline
 from poseling.recipes.lab import Lab, Setup, Trained
 from poseling.teachers.base import Teacher
@@ -96,19 +95,18 @@ def main() -> None:
         more = pictures if more is None else join(more, pictures)
     arms = {name: [run(lab, name, teacher, seed, more) for seed in lab.seeds] for name in flags.only}
     if {"baseline", "distilled"} <= set(arms):
-        speeds = lab.speeds(teacher, lab.label(teacher, lab.people), fpd(setup.loss, 0.5))
+        speeds = lab.speeds(teacher, lab.label(teacher, lab.people), lab.respond(0.5))
         write("fpd_lsp", report_rows(lab.finish(teacher, arms, speeds)), block=flags.scale)
 
 
 def run(lab: Lab, arm: str, teacher: Teacher, seed: int, more: People | None) -> Trained:
     """One training: the control on the labels, or a variant, for as many steps."""
-    loss = lab.setup.loss
     if arm == "baseline":
-        return lab.fit(arm, supervised(loss), seed)
+        return lab.fit(arm, lab.supervised(), seed)
     how = VARIANTS[arm]
     people = lab.people if more is None or not how.more else join(lab.people, more)
     answers = lab.label(teacher, people, how.flip, how.scales)
-    return lab.fit(arm, fpd(loss, how.alpha), seed, answers, people, confidence=how.confidence)
+    return lab.fit(arm, lab.respond(how.alpha), seed, answers, people, confidence=how.confidence)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     python benchmarks/label_store.py --blazepose PATH --root DIR            and those of BlazePose's ONNX file (COCO's 17 of its joints)
 
 The joints are those that DARK decodes from the maps before and after, their distance in heatmap pixels. Bytes are the part files', with key, points and
-scores; `maps only` are the packed maps alone.
+scores; `maps only` are the packed maps alone. Mass is the sum over pixels above 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from poseling.skeleton import COCO17, LSP14, Skeleton
 from poseling.teachers.base import Teacher
 from poseling.teachers.labels import Labels, keys
 from poseling.teachers.load import load
-from poseling.teachers.packing import pack, unpack
+from poseling.teachers.packing import pack, restored, unpack
 from poseling.teachers.store import Manifest, Rows, Store
 from results import write
 
@@ -101,11 +101,12 @@ def measured(block: str, maps: Maps) -> list[dict[str, Any]]:
     start = time.perf_counter()
     packed = [pack(m) for m in maps]
     took = (time.perf_counter() - start) / count
-    back = np.stack([unpack(p, (joints, h, w)) for p in packed]).astype(np.float32) / 255
+    back = np.stack([restored(*unpack(p, (joints, h, w))) for p in packed])
     codec = Heatmap((w, h), stride=1)  # at stride 1 it decodes in pixels of the map
     before, score = codec.decode(torch.from_numpy(maps))
     error = (codec.decode(torch.from_numpy(back))[0] - before).norm(dim=-1).numpy()
     sure = error[score.numpy() > 0.2]
+    unsure = maps.max((-2, -1)) < 0.3
     with tempfile.TemporaryDirectory() as folder:
         skeleton = Skeleton("measured", tuple(f"joint {i}" for i in range(joints)), tuple(range(joints)))
         store = Store.create(folder, Manifest.of(Stand(skeleton, (w, h)), False, (1.0,)))
@@ -118,6 +119,8 @@ def measured(block: str, maps: Maps) -> list[dict[str, Any]]:
         "joint_error_heatmap_px": (float(error.mean()), "heatmap pixels"),
         "joint_error_heatmap_px_p99": (float(np.percentile(error, 99)), "heatmap pixels"),
         "joint_error_heatmap_px, largest of joints with a peak over 0.2": (float(sure.max()) if len(sure) else float("nan"), "heatmap pixels"),
+        "mass kept": (float(np.maximum(back, 0).sum() / np.maximum(maps, 0).sum()), "share"),
+        "mass kept, maps with a peak below 0.3": (float(np.maximum(back, 0)[unsure].sum() / np.maximum(maps, 0)[unsure].sum()), "share"),
         "packing": (took * 1000, "ms a person"),
     }
     return [{"block": f"{block} ({count} people, {joints} joints at {w}x{h})", "name": n, "value": v, "unit": u} for n, (v, u) in rows.items()]
@@ -162,6 +165,7 @@ class Stand:
     padding: float = 1.25
     name: str = "stand"
     digest: str = "0"
+    spatial: bool = False
 
     @property
     def licences(self) -> dict[str, str]:

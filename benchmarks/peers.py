@@ -91,7 +91,9 @@ def main() -> None:
         found.append(Found(name, scored(near, 0.2).mean, scored(near, 0.1).mean, far, *times[name], path.stat().st_size / 1e6))
         print(found[-1], flush=True)
     if not flags.count:
-        write("peers", rows(found), NOTES.format(people=len(people), others=0 if others is None else len(others), sets=flags.sets, rounds=flags.rounds))
+        write(
+            "peers", rows(found), NOTES.format(people=len(people), others=0 if others is None else len(others), sets=flags.sets, rounds=flags.rounds)
+        )
         ours = [name for name, _, _ in pairs]
         plot([Entry(f.name, f.name in ours, Ratio(1 / f.ratio.median, 1 / f.ratio.p90, 1 / f.ratio.p10), f.pck02) for f in found], flags.plot)
 

@@ -256,7 +256,7 @@ def main() -> None:
         row("bone_spread_from_the_first_frame", "bones", "%, worst bone", 100),
         one("ms_per_frame", float(np.median(ms)), "ms of processor time, median, one person"),
         one("ms_per_frame_p90", float(np.percentile(ms, 90)), "ms"),
-        one("over_network", float(np.median(ms)) / video["network"], "times the network's own time"),
+        one("share_of_network_time", float(np.median(ms)) / video["network"], "parts of the network's own time"),
         row("error_before", "before", "mm"),
         row("error_after", "after", "mm"),
         one("beyond_limits", max(beyond_limits(runs[0].rotations) for runs in every), "degrees, at worst"),

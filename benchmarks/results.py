@@ -2,6 +2,8 @@
 
 A row is a dict with `name`, `value` and `unit`; if they mean something, `spread` (of the same unit), `values` (the single measurements), `ratio` and `ratio_to`
 (to which row), and `block` (a table of its own).
+
+A row `A_over_B` is how often A does its work while B does it once: throughput over throughput, in `times`, above 1 where A is faster. Of times it is B's over A's.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], notes: str = "", block: 
     """`folder`/`name`.json with the rows, the command, the date and the machine.
 
     A benchmark that runs at several scales gives each a `block`: rows of other blocks stay, and `runs` keeps for each block what produced it.
-    ValueError for a row that lacks a field or has an unknown one.
+    ValueError for a row that lacks a field or has an unknown one, and for an `A_over_B` whose unit is not `times`.
     """
     for row in rows:
         if not {"name", "value", "unit"} <= row.keys() or not row.keys() <= FIELDS:
             raise ValueError(f"{name}: a row needs name, value and unit and may have {', '.join(sorted(FIELDS))}; this one has {', '.join(row)}")
+        if "_over_" in row["name"] and row["unit"] != "times":
+            raise ValueError(f"{name}: {row['name']} is a ratio of throughputs, and its unit times, not {row['unit']}")
     path = folder / f"{name}.json"
     run = {"command": command(sys.argv), "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(), "notes": notes}
     result: dict[str, Any] = {"name": name, **run, "rows": list(rows)}
@@ -62,7 +66,8 @@ def report_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], to: str) -> dict[str, Any]:
-    """A row that compares two series measured in turn: the median of the ratios of each turn, and their standard deviation.
+    """A row that compares two series of throughputs measured in turn: the median of the ratios of each turn, and their standard deviation. For two series of
+    times give theirs first.
 
     >>> ratio("stored_over_live", [4.0, 9.0, 10.0], [2.0, 3.0, 2.0], "live")
     {'name': 'stored_over_live', 'value': 3.0, 'unit': 'times', 'spread': 1.5275252316519468, 'values': [2.0, 3.0, 5.0], 'ratio_to': 'live'}
@@ -95,7 +100,7 @@ def machine() -> str:
 def render(folder: Path = FOLDER, page: Path = PAGE) -> None:
     """Writes `page` from every result in `folder`, in the order of their names."""
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    head = "# Results\n\nMade by `python benchmarks/results.py` from `benchmarks/results/*.json`; each section says the command that measured it.\n"
+    head = "# Results\n\nMade by `python benchmarks/results.py` from `benchmarks/results/*.json`; each section says the command that measured it. `A_over_B` is throughput over\nthroughput: above 1 where A is faster.\n"
     write_bytes(page, "\n".join([head, *map(_section, results)]).encode())
 
 

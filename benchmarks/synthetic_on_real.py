@@ -20,7 +20,6 @@ import torch
 
 from poseling.data.people import People, join
 from poseling.data.synthetic import synthetic
-from poseling.distill.objective import supervised
 from poseling.geometry import joints_box
 from poseling.recipes.lab import Lab, Setup, Trained
 from results import write
@@ -55,7 +54,7 @@ def main() -> None:
     made = as_labelled(synthetic(flags.synthetic), lab.people)
     arms = {name: [run(lab, name, made, seed) for seed in lab.seeds] for name in flags.only}
     if flags.longer:
-        arms["real_longer"] = [lab.fit("real_longer", supervised(setup.loss), seed, epochs=flags.longer) for seed in lab.seeds]
+        arms["real_longer"] = [lab.fit("real_longer", lab.supervised(), seed, epochs=flags.longer) for seed in lab.seeds]
     notes = f"{flags.student} at {flags.size}x{flags.size}, {len(lab.people)} real and {len(made)} synthetic people, {flags.epochs:g} epochs of {len(lab.people)}"
     write("synthetic_on_real", rows(arms, lab.measure.name), notes + (f", {flags.longer:g} for real_longer" if flags.longer else ""), flags.block)
 
@@ -76,7 +75,7 @@ def half_and_half(real: People, made: People) -> People:
 
 def run(lab: Lab, arm: str, made: People, seed: int) -> Trained:
     """One training; all of them take equally many steps."""
-    terms, epochs = supervised(lab.setup.loss), lab.setup.epochs
+    terms, epochs = lab.supervised(), lab.setup.epochs
     if arm == "synthetic_then_real":
         first = lab.fit("synthetic_first", terms, seed, people=made, epochs=epochs / 2)
         return lab.fit(arm, terms, seed, epochs=epochs / 2, after=first)

@@ -15,6 +15,7 @@ from rich.progress import Progress, TaskID
 from rich.text import Text
 
 from poseling import __version__
+from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
 
 console = Console()
 app = App(
@@ -32,7 +33,7 @@ app.command(distill)
 app.command(data)
 
 # Recipes are named here and imported when they are run: `poseling track` must start without torch. What is said about each stands at the top of its file.
-for recipe in (
+RECIPES = (
     "baseline",
     "fpd",
     "unlabelled",
@@ -47,14 +48,23 @@ for recipe in (
     "knowledge_token",
     "multi_teacher",
     "movnect",
-):
-    text = (Path(__file__).parent / "recipes" / f"{recipe}.py").read_text(encoding="utf-8")
-    distill.command(f"poseling.recipes.{recipe}:{recipe}", name=recipe, help=ast.get_docstring(ast.parse(text)))
+)
+
+
+def _help(recipe: str) -> str:
+    """The docstring of a recipe's file; its first line, which lists show, says where nobody has trained it at length."""
+    docstring = ast.get_docstring(ast.parse((Path(__file__).parent / "recipes" / f"{recipe}.py").read_text(encoding="utf-8"))) or ""
+    first, _, rest = docstring.partition("\n")
+    return f"{first}{f' {UNTRAINED_IN_SHORT}' if recipe in UNTRAINED else ''}\n{rest}"
+
+
+for recipe in RECIPES:
+    distill.command(f"poseling.recipes.{recipe}:{recipe}", name=recipe, help=_help(recipe))
 
 app.command(
     "poseling.recipes.compare:compare",
     name="compare",
-    help=ast.get_docstring(ast.parse((Path(__file__).parent / "recipes" / "compare.py").read_text(encoding="utf-8"))),
+    help=_help("compare"),
 )
 
 
@@ -465,7 +475,7 @@ def pack(
     from poseling.data.packed import pack as run
 
     found = sets.load(name, root)
-    people = {"train": lambda: found.train, "val": lambda: found.val, "test": lambda: found.test}[split]()
+    people = found.train if split == "train" else found.val if split == "val" else found.test
     if people is None:
         raise ValueError(f"--split {split}: {name} under {root} has no such people; take train")
     with Progress(console=console) as progress:

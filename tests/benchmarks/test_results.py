@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import statistics
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -69,3 +70,38 @@ def test_series_are_compared_turn_by_turn(results: ModuleType) -> None:
     row = results.ratio("a_over_b", [4.0, 9.0, 10.0], [2.0, 3.0, 2.0], "b")  # 2, 3 and 5 times; mean 10/3, deviation sqrt((16 + 1 + 25) / 9 / 2)
     assert row["value"] == 3
     assert row["spread"] == pytest.approx((42 / 18) ** 0.5)
+
+
+RESULTS = sorted((Path(__file__).resolve().parents[2] / "benchmarks" / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_what_is_over_something_is_throughput_over_throughput(path: Path) -> None:
+    """Every `A_over_B` on record: in `times`, above 1 where A is faster. Where A and B are rows as well, the ratio of each turn is worked out again from them."""
+    rows = json.loads(path.read_text())["rows"]
+    for row in rows:
+        assert not row["unit"].startswith("times the"), f"{row['name']}: {row['unit']}"
+        ours, over, theirs = row["name"].partition("_over_")
+        assert bool(over) or "over" not in row["name"].split("_"), row["name"]
+        if not over:
+            continue
+        assert row["unit"] == "times"
+        measured = [
+            one for name in (ours, theirs) for one in rows if one["name"] == name and one.get("block") == row.get("block") and "values" in one
+        ]
+        if len(measured) == 2 and measured[0]["unit"] == measured[1]["unit"] and "values" in row:
+            a, b = (one["values"] for one in measured)
+            each = [y / x for x, y in zip(a, b, strict=True)] if measured[0]["unit"] in ("s", "ms") else [x / y for x, y in zip(a, b, strict=True)]
+            assert row["values"] == pytest.approx(each)
+            assert row["value"] == pytest.approx(statistics.median(each))
+
+
+def test_ours_is_2_4_times_as_fast_as_pycocotools() -> None:
+    """By hand from the times on record: the fourth of the seven quotients, 4.001490697999543 s under 9.735227099999975 s, is 2.4329."""
+    (row,) = [row for row in json.loads((RESULTS[0].parent / "oks_speed.json").read_text())["rows"] if "_over_" in row["name"]]
+    assert row["value"] == pytest.approx(2.4329, abs=1e-4)
+
+
+def test_a_ratio_of_another_unit_is_refused(results: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a_over_b is a ratio of throughputs, and its unit times, not ms"):
+        results.write("speed", [{"name": "a_over_b", "value": 1.0, "unit": "ms"}], folder=tmp_path)

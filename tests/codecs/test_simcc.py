@@ -25,9 +25,9 @@ def inside(parts, margin=0.0):
     return torch.from_numpy(-0.49 + margin + parts * (np.array(SIZE) - 0.02 - 2 * margin))[None]
 
 
-def logits(targets):
-    """What a network says whose softmax is `targets`: softmax leaves a constant out."""
-    return targets.clamp(min=1e-30).log() + torch.arange(targets.shape[1])[:, None]
+def logits(targets, beta=10):
+    """What a network says whose softmax at `beta` is `targets`: softmax leaves a constant out."""
+    return targets.clamp(min=1e-30).log() / beta + torch.arange(targets.shape[1])[:, None]
 
 
 @pytest.mark.parametrize("split", [1, 2, 3])
@@ -128,11 +128,12 @@ def test_a_nan_on_either_axis_is_seen_in_the_score(decoding, place):
 def test_the_score_is_that_of_the_less_sure_axis():
     simcc = SimCC((64, 96), sigma=2.0)
     targets, _ = simcc.encode(torch.tensor([[[20.25, 40.25]]], dtype=torch.float64), torch.ones(1, 1))  # in the middle of a bin
-    x, y = (line.log() for line in simcc.axes(targets))
+    x, y = (line.log() / 10 for line in simcc.axes(targets))
     assert simcc.decode(torch.cat([x, y], -1))[1].item() == pytest.approx(1, abs=1e-6)
     assert simcc.decode(torch.cat([x, y / 4], -1))[1].item() == pytest.approx(0.5, abs=1e-6)  # the fourth root is a Gaussian of twice the width
     assert simcc.decode(torch.cat([x / 9, y / 4], -1))[1].item() == pytest.approx(1 / 3, abs=1e-6)
     assert simcc.decode(torch.cat([4 * x, 4 * y], -1))[1].item() == 1  # surer than its targets
+    assert SimCC((64, 96), sigma=2.0, beta=1.0).decode(10 * torch.cat([x / 9, y / 4], -1))[1].item() == pytest.approx(1 / 3, abs=1e-6)
     flat = simcc.decode(torch.zeros(1, 1, 320))
     assert flat[1].item() == pytest.approx(2 * np.sqrt(2 * np.pi) / 192)
     assert flat[0].isfinite().all()
@@ -234,7 +235,7 @@ def test_the_spec_records_it_with_its_numbers():
     fields = json.loads(json.dumps(simcc.fields()))
     assert fields["sigma"] == pytest.approx([4.899, 5.657], abs=1e-3)
     assert codec(fields) == simcc
-    assert codec({"name": "simcc", "size": [64, 64], "sigma": 6}) == SimCC((64, 64), sigma=(6.0, 6.0))
+    assert codec({"name": "simcc", "size": [64, 64], "sigma": 6}) == SimCC((64, 64), sigma=(6.0, 6.0), beta=1.0)  # a file of a time before beta
 
 
 def test_wrong_numbers_are_told():
@@ -244,3 +245,5 @@ def test_wrong_numbers_are_told():
         SimCC(SIZE, split=0)
     with pytest.raises(ValueError, match="above 0"):
         SimCC(SIZE, sigma=(4.0, 0.0))
+    with pytest.raises(ValueError, match="beta is 0"):
+        SimCC(SIZE, beta=0)

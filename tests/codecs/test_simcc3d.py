@@ -79,7 +79,7 @@ def test_the_bins_in_space_by_hand():
 @settings(max_examples=30, deadline=None)
 def test_the_picture_is_simccs(parts):
     joints, xyz = people(parts)
-    simcc = SimCC(SIZE)
+    simcc = SimCC(SIZE, beta=1.0)
     targets, _ = CODEC.encode_space(joints, ONES, xyz, ONES, range(6))
     there = sum(simcc.bins)
     torch.testing.assert_close(targets[..., :there], simcc.encode(joints, ONES)[0])

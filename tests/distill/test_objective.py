@@ -103,7 +103,7 @@ LABEL_WEIGHT = torch.tensor([[1.0, 1, 1, 1], [0, 1, 0, 1]])  # 0 for the unlabel
 
 def test_labels_alone():
     student = Student()
-    parts = Objective(SPEC, CODEC, supervised("mse"))(student, batch())
+    parts = Objective(SPEC, CODEC, supervised(CODEC, "mse"))(student, batch())
     assert set(parts) == {"loss", "labels"}
     assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT), rel=1e-5)
     torch.testing.assert_close(student.seen, normalise(batch()["image"], SPEC), rtol=0, atol=0)
@@ -113,7 +113,7 @@ def test_labels_alone():
 def test_fpd_by_hand(alpha):
     """(1 - alpha) of the labels' loss and alpha of the teacher's, whose last stack is held against both of the student's."""
     student, guest = Student(), Guest(SAID)
-    parts = Objective(SPEC, CODEC, fpd("mse", alpha), teacher=guest)(student, batch())
+    parts = Objective(SPEC, CODEC, fpd(CODEC, "mse", alpha), teacher=guest)(student, batch())
     labels = by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT)
     inside = torch.ones(2, 4)
     teacher = by_loops(student.outputs, gaussians(SAID) * torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 1]])[..., None, None], inside)
@@ -126,17 +126,24 @@ def test_fpd_by_hand(alpha):
 
 
 def test_alpha_is_a_share():
-    assert [t.name for t in fpd("kl", 0.0)] == ["labels"]
-    assert [t.name for t in fpd("kl", 1.0)] == ["teacher"]
-    assert [t.weight for t in fpd("kl", 0.25)] == [0.75, 0.25]
+    assert [t.name for t in fpd(CODEC, "kl", 0.0)] == ["labels"]
+    assert [t.name for t in fpd(CODEC, "kl", 1.0)] == ["teacher"]
+    assert [t.weight for t in fpd(CODEC, "kl", 0.25)] == [0.75, 0.25]
     with pytest.raises(ValueError, match=r"alpha is 1\.5"):
-        fpd("mse", 1.5)
+        fpd(CODEC, "mse", 1.5)
 
 
 def stored(**more):
     """The same words as stored maps, a byte a pixel, that lie where the student's do."""
     maps = (gaussians(SAID) * 255).round().to(torch.uint8)
-    answer = {"answer_maps": maps, "answer_matrix": torch.eye(3)[:2].expand(2, 2, 3), "answer_xy": SAID, "answer_weight": torch.ones(2, 4)}
+    scale = torch.tensor([1 / 255, 0.0]).expand(2, 4, 2)
+    answer = {
+        "answer_maps": maps,
+        "answer_scale": scale,
+        "answer_matrix": torch.eye(3)[:2].expand(2, 2, 3),
+        "answer_xy": SAID,
+        "answer_weight": torch.ones(2, 4),
+    }
     return batch(**answer | more)
 
 
@@ -147,6 +154,18 @@ def test_stored_maps():
     student = Student()
     parts = Objective(SPEC, CODEC, ALONE)(student, stored())
     assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, (gaussians(SAID) * 255).round() / 255, torch.ones(2, 4)), rel=1e-5)
+
+
+def test_stored_maps_have_a_scale_each():
+    """By hand: bytes of 1/255 as above, and for the second joint half as high, for the third with a byte of 20 for 0."""
+    student, said = Student(), stored()
+    scale = torch.tensor([[1 / 255, 0], [0.5 / 255, 0], [1 / 255, 20], [1 / 255, 0]])
+    parts = Objective(SPEC, CODEC, ALONE)(student, {**said, "answer_scale": scale.expand(2, 4, 2)})
+    maps = (gaussians(SAID) * 255).round() / 255
+    maps[:, 1] /= 2
+    maps[:, 2] -= 20 / 255
+    maps = maps.clamp(min=0)  # as the hills are brought to the student's width
+    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, maps, torch.ones(2, 4)), rel=1e-5)
 
 
 def test_stored_maps_follow_their_matrix():
@@ -239,7 +258,7 @@ def test_light_changes_the_picture_for_student_and_teacher_alike():
     light = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
     student, guest = Student(), Guest(SAID)
     given = batch(light=light)
-    Objective(SPEC, CODEC, fpd("mse", 0.5), teacher=guest)(student, given)
+    Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=guest)(student, given)
     lit = relight(given["image"].permute(0, 3, 1, 2) / 255, light) * 255
     torch.testing.assert_close(student.seen, normalise(lit.permute(0, 2, 3, 1), SPEC))
     assert torch.equal(guest.seen, lit.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
@@ -251,7 +270,7 @@ def test_light_changes_the_picture_for_student_and_teacher_alike():
 def test_nothing_is_learnt_from_a_picture_that_cannot_be_read(teacher):
     student = Student()
     broken = stored(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0] * 4, [0.0] * 4]))
-    Objective(SPEC, CODEC, fpd("mse", 0.5), teacher=teacher)(student, broken)["loss"].backward()
+    Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=teacher)(student, broken)["loss"].backward()
     assert student.outputs.grad[0].any()
     assert not student.outputs.grad[1].any()
 
@@ -262,12 +281,27 @@ def test_no_gradient_reaches_the_teacher():
     assert guest.joints.grad is None
 
 
+def test_fpds_teacher_speaks_of_labelled_joints():
+    """As the authors' JointsMSE, which weighs both terms by the label's visibility: 1/K sum_k v_k D_k, here of the first person's joints 0, 2 and 3 of 4."""
+    given = batch(weight=torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 0]]))
+    student = Student()
+    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=Guest(SAID))(student, given)["teacher"]
+    ours = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0), teacher=Guest(SAID))(student, given)["teacher"]
+    weight = torch.tensor([[1.0, 0, 1, 1], [1, 1, 1, 1]])  # nobody labelled the second person: all of the teacher's word counts
+    maps = gaussians(SAID)
+    maps[1, 2] = 0  # the guest draws nothing of a hand outside
+    assert theirs.item() == pytest.approx(by_loops(student.outputs, maps, weight), rel=1e-4)
+    assert ours.item() == pytest.approx(by_loops(student.outputs, maps, torch.ones(2, 4)), rel=1e-4)
+    assert theirs.item() < ours.item()
+    assert [t.labelled for t in fpd(CODEC, "mse", 0.5, labelled=True)] == [False, True]
+
+
 def test_a_softmax_codec_is_taught_by_kl():
     codec = replace(CODEC, softmax=True)
     spec = replace(SPEC, codec=codec.fields())
     student = Student()
     student.outputs = gaussians(SAID).clamp(min=1e-20).log()[:, None].repeat(1, 2, 1, 1, 1).requires_grad_()
-    loss = Objective(spec, codec, (replace(fpd("kl", 1.0)[0]),), teacher=Guest(SAID))(student, batch())["loss"]
+    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=Guest(SAID))(student, batch())["loss"]
     assert loss.item() == pytest.approx(0, abs=1e-5)
 
 
@@ -319,7 +353,7 @@ def taught(terms, student=None, teacher=None, spec=SPEC, codec=CODEC, **more):
 
 def test_a_feature_term_by_hand():
     """Labels and 2 (1 - done) times the squared distance of the features, the student's three channels brought to the teacher's five."""
-    terms = [*supervised("mse"), Term("mimic", aligned_mse, 2.0, "teacher", "features", align, fade)]
+    terms = [*supervised(CODEC, "mse"), Term("mimic", aligned_mse, 2.0, "teacher", "features", align, fade)]
     objective, learner = taught(terms)
     given = batch(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0, 1, 1, 1], [0, 0, 0, 0]]))
     parts = objective(learner, given, 0.25)
@@ -410,7 +444,7 @@ MIMIC = Term("mimic", aligned_mse, 1.0, "teacher", "features", align)
 
 
 def test_watching_is_for_terms_that_look_inside():
-    terms = (*supervised("mse"), *ALONE, MIMIC, Term("pairs", mse, 1.0, "teacher", "joints"), Term("own", mse, 1.0, "itself", "visual_tokens"))
+    terms = (*supervised(CODEC, "mse"), *ALONE, MIMIC, Term("pairs", mse, 1.0, "teacher", "joints"), Term("own", mse, 1.0, "itself", "visual_tokens"))
     assert watch(terms) == {"mimic": "features", "pairs": "features", "own": "visual_tokens"}
     assert watch((Term("logits", mse, 1.0, "teacher", "logits"),)) == {"logits": ""}
     assert [looks_inside(t) for t in (terms, terms[:2], terms[4:], terms[2:3])] == [True, False, False, True]
@@ -454,11 +488,26 @@ def test_losses_of_each_codec():
     target[..., 10] = target[..., 100] = 1
     assert labels(torch.zeros(1, 1, 1, 192), target, torch.ones(1, 1)).item() == pytest.approx(np.log(64) + np.log(128), rel=1e-5)
     outputs = torch.zeros(1, 1, 1, 192)
-    outputs[..., 10], outputs[..., 100] = np.log(63), np.log(127)  # half of each
+    outputs[..., 10], outputs[..., 100] = np.log(63) / 10, np.log(127) / 10  # times the codec's beta of 10: half of each
     assert labels(outputs, target, torch.ones(1, 1)).item() == pytest.approx(2 * np.log(2), rel=1e-5)
-    # DWPose's, whose beta of 10 makes it half of each at a tenth of these.
-    assert simcc_logits_of(SimCC((32, 64))).__name__ == "simcc_logits"
-    assert simcc_logits_of(SimCC((32, 64)))(outputs / 10, target[0][None] * 1000, torch.ones(1)).item() == pytest.approx(2 * np.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize("beta", [1.0, 10.0])
+def test_dwpose_weighs_logits_and_labels_by_one_beta(beta):
+    """Of a teacher that says of a label's own bins what the label says, the loss and its slope are the label's: what `--logits 0.1` says is what it weighs."""
+    codec = SimCC((2, 2), split=1, sigma=1.0, beta=beta)
+    labels, logits = losses_of(codec)[0], simcc_logits_of(codec)
+    assert logits.__name__ == "simcc_logits"
+    outputs = torch.zeros(1, 1, 1, 4, requires_grad=True)
+    target = torch.tensor([[[0.75, 0.25, 0.75, 0.25]]])
+    said = target.log() / beta  # whose softmax, at this beta, is 3/4 and 1/4
+    # By hand, along each axis: 3/4 ln 3/2 + 1/4 ln 1/2; its slope is beta (1/2 - 3/4).
+    for loss, given in ((labels, target), (logits, said)):
+        outputs.grad = None
+        value = loss(outputs, given, torch.ones(1, 1))
+        value.backward()
+        assert value.item() == pytest.approx(2 * (0.75 * np.log(1.5) - 0.25 * np.log(2)), rel=1e-5)
+        assert outputs.grad.flatten().tolist() == pytest.approx([-beta / 4, beta / 4] * 2, rel=1e-5)
 
 
 POINTS = Coordinates((64, 64))

@@ -168,26 +168,27 @@ def test_simcc_logits_is_torchs_of_each_axis():
     for axis in (slice(0, 6), slice(6, 15)):
         log = (10 * outputs[:, 0, :, axis]).reshape(12, -1).log_softmax(1)
         expected += F.kl_div(log, (10 * teacher[..., axis]).reshape(12, -1).softmax(1), reduction="batchmean").item()
-    assert simcc_logits(outputs[:, :1], teacher, torch.ones(3, 4), columns=6).item() == pytest.approx(expected, rel=1e-9)
+    assert simcc_logits(outputs[:, :1], teacher, torch.ones(3, 4), columns=6, beta=10).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_simcc_is_learnt_where_the_codec_reads_its_target():
     codec = SimCC((32, 48))
+    assert codec.beta == 10
     targets, weight = codec.encode(torch.tensor([[[12.3, 33.0], [20.0, 7.5]]], dtype=torch.float64), torch.ones(1, 2))
-    outputs = targets.clamp(min=1e-300).log()[:, None]
+    outputs = targets.clamp(min=1e-300).log()[:, None] / 10
     columns = codec.bins[0]
-    assert simcc_kl(outputs, targets, weight, columns=columns).item() == pytest.approx(0, abs=1e-9)
-    assert simcc_logits(outputs, outputs[:, 0], weight, columns=columns).item() == pytest.approx(0, abs=1e-9)
+    assert simcc_kl(outputs, targets, weight, columns=columns, beta=10).item() == pytest.approx(0, abs=1e-9)
+    assert simcc_logits(outputs, outputs[:, 0], weight, columns=columns, beta=10).item() == pytest.approx(0, abs=1e-9)
     outputs[..., :columns] += 5  # no softmax over an axis sees this, one over parts of both does
-    assert simcc_kl(outputs, targets, weight, columns=columns).item() == pytest.approx(0, abs=1e-9)
-    assert simcc_kl(outputs, targets, weight, columns=columns - 20).item() > 0.1
+    assert simcc_kl(outputs, targets, weight, columns=columns, beta=10).item() == pytest.approx(0, abs=1e-9)
+    assert simcc_kl(outputs, targets, weight, columns=columns - 20, beta=10).item() > 0.1
 
 
 def test_an_axis_without_mass_weighs_nothing():
     target = torch.zeros(1, 1, 15)
     target[..., 8] = 1
     outputs = torch.randn(1, 1, 1, 15, requires_grad=True)
-    simcc_kl(outputs, target, torch.ones(1, 1), columns=6).backward()
+    simcc_kl(outputs, target, torch.ones(1, 1), columns=6, beta=10).backward()
     assert not outputs.grad[..., :6].any()
     assert outputs.grad[..., 6:].all()
 
@@ -196,7 +197,7 @@ def test_an_axis_without_mass_weighs_nothing():
 def test_both_axes_need_bins(columns):
     outputs, target, weight = tensors(*bins())
     with pytest.raises(ValueError, match="of the 15 bins"):
-        simcc_kl(outputs, target, weight, columns=columns)
+        simcc_kl(outputs, target, weight, columns=columns, beta=10)
 
 
 # SimCC-3D
@@ -341,7 +342,7 @@ def every():
     heatmaps, simcc, coordinates = tensors(*case(0)[:2]), tensors(*bins()[:2]), points()
     return [
         *((loss, *heatmaps) for loss in LOSSES.values()),
-        *((partial(loss, columns=6), *simcc) for loss in (simcc_kl, simcc_logits)),
+        *((partial(loss, columns=6, beta=10), *simcc) for loss in (simcc_kl, simcc_logits)),
         (smooth_l1, *coordinates[:2]),
         *((loss, coordinates[0], coordinates[2]) for loss in (simulated_heatmap, score_at_prediction)),
     ]

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from poseling.codecs import Heatmap, LocationMap, SimCC3D
-from poseling.distill.objective import Objective, supervised
+from poseling.distill.objective import Objective, in_space, supervised
 from poseling.distill.response import LOSSES
-from poseling.distill.space import bones_of, in_space, location, location_l1, on_heatmaps
+from poseling.distill.space import bones_of, location, location_l1, location_maps, norm, on_heatmaps
 from poseling.skeleton import MOVNECT15, Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Answer
@@ -54,18 +54,38 @@ def zeros() -> Says:
 
 
 def test_the_papers_loss_by_hand():
-    """Of one joint: H of 1 and 1/2 in two of four pixels, X off by 2, Y by 0, Z by 4 everywhere: (1 + 1/4) (4 + 16) / (2 * 4)."""
+    """Of one joint: H of 1 and 3/4 in two of four pixels, whose norm is 5/4; X off by 2 m, Y by 0, Z by 4 everywhere: 10 (2 + 4) 5/4."""
     outputs, targets = torch.zeros(1, 1, 1, 7, 2, 2), torch.zeros(1, 1, 8, 2, 2)
     targets[0, 0, 1], targets[0, 0, 3] = 2, -4
-    targets[0, 0, 7] = torch.tensor([[1.0, 0.5], [0, 0]])
-    assert location(outputs, targets, torch.ones(1, 1, 3)).item() == pytest.approx(3.125)
-    assert location(outputs, targets, torch.tensor([[[1.0, 0.5, 1.0]]])).item() == pytest.approx(1.5625)  # the place's weight alone counts
+    targets[0, 0, 7] = torch.tensor([[1.0, 0.75], [0, 0]])
+    assert location(outputs, targets, torch.ones(1, 1, 3)).item() == pytest.approx(75)
+    assert location(outputs, targets, torch.tensor([[[1.0, 0.5, 1.0]]])).item() == pytest.approx(37.5)  # the place's weight alone counts
     assert location_l1(outputs, targets, torch.ones(1, 1, 3)).item() == pytest.approx(6.0)
     targets[0, 0, 5] = 1  # dY
-    assert bones_of(location)(outputs, targets, torch.ones(1, 1, 3)).item() == pytest.approx(1.25 / 8)
+    assert bones_of(location)(outputs, targets, torch.ones(1, 1, 3)).item() == pytest.approx(12.5)
     assert bones_of(location_l1)(outputs, targets, torch.tensor([[[1.0, 1.0, 0.0]]])).item() == 0
     targets[0, 0, 0, 0, 0] = 1
     assert on_heatmaps(LOSSES["mse"])(outputs, targets, torch.ones(1, 1, 3)).item() == pytest.approx(0.5 / 4)
+    assert on_heatmaps(norm)(outputs, targets, torch.ones(1, 1, 3)).item() == 1
+    assert location_maps("mse")(outputs, targets, torch.ones(1, 1, 3)).item() == pytest.approx(75 + 12.5 + 1)
+    assert location_maps("kl")(outputs, targets, torch.tensor([[[0.0, 1.0, 1.0]]])).item() == pytest.approx(6 + 1)
+
+
+def test_ten_centimetres_count_as_an_empty_heatmap():
+    """Decimetres, as in VNect: under a Gaussian H, |H| for no heatmap at all, |H| for a place 1 dm off along one axis, and twice that for 2 dm: no squares."""
+    known, nowhere = torch.ones(1, 3), torch.zeros(1, 3, 3)
+    targets, weight = CODEC.encode_space(JOINTS[:1], known, nowhere, known, (0, 0, 0))
+    away = targets[:, None, :, :7].clone()
+    away[:, :, :, 0] = 0
+    empty = on_heatmaps(norm)(away, targets, weight).item()
+    for metres in (0.1, 0.2):
+        away[:, :, :, 3] = metres
+        assert location(away, targets, weight).item() == pytest.approx(10 * metres * empty, rel=1e-5)
+    # Without an error there is no slope, and no NaN either.
+    same = targets[:, None, :, :7].clone().requires_grad_()
+    location_maps("mse")(same, targets, weight).backward()
+    assert same.grad is not None
+    assert not same.grad.any()
 
 
 def test_movnects_alpha_of_a_half():
@@ -96,7 +116,7 @@ def test_each_sample_teaches_what_is_known_of_it():
     assert (grad[1, 0, 2] == 0).all()  # and its right hand is outside the crop
     # By hand: one person of two with places; each axis off by XYZ under a Gaussian.
     maps = CODEC.heatmap.encode(JOINTS, torch.ones(2, 3))[0]
-    expected = (maps[0] ** 2).mean((1, 2)) @ (XYZ[0] ** 2).sum(1) / 2 / 6
+    expected = (maps[0] ** 2).sum((1, 2)).sqrt() @ (10 * XYZ[0].abs()).sum(1) / 6
     assert loss["labels_places"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert loss["labels_bones"].item() == pytest.approx(expected.item(), rel=1e-5)  # all parents are the root
 
@@ -127,10 +147,11 @@ def test_stored_heatmaps_are_the_teachers_own():
         "answer_xy": JOINTS,
         "answer_weight": torch.ones(2, 3),
         "answer_maps": (maps * 127).to(torch.uint8),
+        "answer_scale": torch.tensor([1 / 255, 0.0]).expand(2, 3, 2),
         "answer_matrix": torch.eye(3)[:2].expand(2, 2, 3),
     }
     loss = Objective(SPEC, CODEC, in_space(CODEC, "mse", 1.0))(zeros(), batch(**stored))
-    half = ((maps * 127).to(torch.uint8).float() / 255).square().mean((-2, -1)).sum() / 2 / 6
+    half = ((maps * 127).to(torch.uint8).float() / 255).square().sum((-2, -1)).sqrt().sum() / 6
     assert loss["teacher"].item() == pytest.approx(half.item(), rel=1e-4)
     assert loss["teacher_places"].item() == 0  # it said nothing of space
 
@@ -142,9 +163,9 @@ def test_a_live_teacher_of_the_same_kind_teaches_whole_maps():
     loss = Objective(SPEC, CODEC, in_space(CODEC, "mse", 1.0), teacher=teacher)(student, batch())
     labels = CODEC.heatmap.encode(JOINTS, torch.ones(2, 3))[0]
     under = labels.where((CODEC.encode(JOINTS, torch.ones(2, 3))[1][..., :1] > 0)[..., None], outputs[:, 0, :, 0])
-    expected = ((under[:, :, None] * outputs[:, 0, :, 1:4]) ** 2).mean((-2, -1)).sum() / 2 / 6
+    expected = 10 * ((under[:, :, None] * outputs[:, 0, :, 1:4]) ** 2).sum((-2, -1)).sqrt().sum() / 6
     assert loss["teacher_places"].item() == pytest.approx(expected.item(), rel=1e-4)
-    assert loss["teacher"].item() == pytest.approx((outputs[:, 0, :, 0] ** 2).mean((-2, -1)).sum().item() / 2 / 6, rel=1e-4)
+    assert loss["teacher"].item() == pytest.approx((outputs[:, 0, :, 0] ** 2).sum((-2, -1)).sqrt().sum().item() / 6, rel=1e-4)
 
 
 def test_a_live_guest_teaches_by_its_points():
@@ -192,7 +213,7 @@ def test_people_of_one_stature():
 def test_another_codec_is_unmoved():
     flat = Heatmap((64, 64))
     spec = PoseSpec("hourglass-1x8", ARM, flat.fields(), (64, 64))
-    objective, student = Objective(spec, flat, supervised("mse")), Says(torch.zeros(2, 1, 3, 16, 16))
+    objective, student = Objective(spec, flat, supervised(flat, "mse")), Says(torch.zeros(2, 1, 3, 16, 16))
     without = {name: value for name, value in batch().items() if not name.startswith("xyz")}
     losses = [objective(student, some)["loss"].item() for some in (batch(), without)]
     assert losses[0] == losses[1]

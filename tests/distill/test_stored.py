@@ -17,6 +17,7 @@ from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Answer
 from poseling.teachers.labels import Labels, label
+from poseling.teachers.packing import restored
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
 # What the teacher answers for everyone, in pixels of its own input, and how sure it is.
@@ -73,9 +74,10 @@ def test_answers_move_with_the_crop(people, tmp_path, flip, with_maps):
     order = [0, 2, 1] if flip else [0, 1, 2]
     np.testing.assert_allclose(sample["answer_xy"], expected[order], atol=1e-3)
     np.testing.assert_allclose(sample["answer_weight"], SURE.numpy()[order], atol=0.5 / 255 + 1e-6)
-    assert ("answer_maps" in sample) == with_maps == ("answer_matrix" in sample)
+    assert ("answer_maps" in sample) == with_maps == ("answer_matrix" in sample) == ("answer_scale" in sample)
     if with_maps:
-        maps = warp_maps(torch.from_numpy(sample["answer_maps"])[None], torch.from_numpy(sample["answer_matrix"])[None], STUDENT.map_size, width=1.0)
+        maps = restored(sample["answer_maps"], sample["answer_scale"])
+        maps = warp_maps(torch.from_numpy(maps)[None], torch.from_numpy(sample["answer_matrix"])[None], STUDENT.map_size, width=1.0)
         xy, score = STUDENT.decode(maps)
         np.testing.assert_allclose(xy[0].numpy(), expected[order], atol=1.0)  # a quarter of a heatmap pixel
         np.testing.assert_allclose(score[0].numpy(), SURE.numpy()[order], atol=0.12)

@@ -37,15 +37,16 @@ def stored(picture_joints: np.ndarray) -> StoredAnswer:
     crop = Crop.from_box(BOX, TEACHER.size, PADDING)
     maps, seen = ask(TEACHER, crop, picture_joints)
     ones = np.ones(COUNT, np.float32)
-    return StoredAnswer(seen[0].numpy(), ones, unpack(pack(maps[0].numpy()), (COUNT, 64, 64)), ones, crop.matrix, TEACHER.pixel)
+    small, scale = unpack(pack(maps[0].numpy()), (COUNT, 64, 64))
+    return StoredAnswer(seen[0].numpy(), ones, small, ones, crop.matrix, TEACHER.pixel, scale=scale)
 
 
 def warped(answer: StoredAnswer, crop: Crop, codec: Heatmap, width: float | None = None) -> Tensor:
     """As training does it."""
-    assert answer.maps is not None
+    assert answer.heatmaps is not None
     order = LSP14.flip if crop.flipped else np.arange(COUNT)
     matrix = torch.from_numpy(map_affine(answer, crop, codec.pixel)).float()[None]
-    return warp_maps(torch.from_numpy(answer.maps[order])[None], matrix, codec.map_size, width)
+    return warp_maps(torch.from_numpy(answer.heatmaps[order])[None], matrix, codec.map_size, width)
 
 
 def crops(size: tuple[int, int], scales: tuple[float, float]) -> list[Crop]:

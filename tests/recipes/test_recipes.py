@@ -186,6 +186,7 @@ def check(out: Path, recipe: str, data: str, metric: str) -> dict[str, dict[str,
     """The report and the files of a smoke run with one seed; gives the report."""
     report = json.loads((out / "report.json").read_text())
     assert (report["recipe"], report["data"], report["metric"], report["seeds"]) == (recipe, data, metric, 1)
+    assert any("Not yet trained at length" in note for note in report["notes"]) == (not recipe.endswith(("kdlpn", "mobile")))
     for arm in ("baseline", "distilled"):
         assert len(report[arm]["values"]) == 1
         assert 0 <= report[arm]["values"][0] <= 1

@@ -96,7 +96,7 @@ def crowd(folder: Path, count: int, first: int = 1) -> People:
 
 
 def same(a: Labels, b: Labels) -> bool:
-    fields = ("xy", "score", "maps", "map_score", "matrix", "xyz")
+    fields = ("xy", "score", "maps", "map_score", "matrix", "xyz", "scale")
     return len(a) == len(b) and all(np.array_equal(getattr(a[i], f), getattr(b[i], f)) for i in range(len(a)) for f in fields)
 
 
@@ -121,7 +121,10 @@ def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(answer.xy, xy)
         np.testing.assert_allclose(answer.score, score, atol=0.5 / 255 + 1e-6)
         maps = CODEC.encode(torch.from_numpy(xy)[None], torch.ones(1, 17))[0][0].numpy() * score[:, None, None]
-        np.testing.assert_array_equal(answer.maps, quantise(maps))
+        small, scale = quantise(maps)
+        np.testing.assert_array_equal(answer.maps, small)
+        np.testing.assert_array_equal(answer.scale, scale)
+        assert (np.abs(answer.heatmaps - maps).max((1, 2)) <= 1.5 * scale[:, 0] + 1e-7).all()
         np.testing.assert_array_equal(answer.map_score, answer.score)
         # 39 x 29 pixels of picture about (24.5, 18.5) fill the 31 of the crop: scale 31 / 39.
         np.testing.assert_allclose(answer.matrix, 31 / 39 * np.array([[1, 0, -24.5], [0, 1, -18.5]]) + [[0, 0, 15.5], [0, 0, 15.5]], atol=1e-6)
@@ -246,15 +249,15 @@ def test_joints_are_converted_by_name(tmp_path: Path) -> None:
     right_ankle, left_hip, right_hip = (COCO17.index(j) for j in ("right_ankle", "left_hip", "right_hip"))
     assert answer.maps is not None
     np.testing.assert_array_equal(answer.xy[0], xy[right_ankle])
-    assert answer.maps[0].max() == round(255 * float(quantised_peak(xy[right_ankle], score[right_ankle])))
+    assert answer.heatmaps[0].max() == pytest.approx(quantised_peak(xy[right_ankle], score[right_ankle]), rel=1e-5)
     # The pelvis is the middle of the hips: a point as sure as the less sure hip, and no map.
     np.testing.assert_allclose(answer.xy[6], (xy[left_hip] + xy[right_hip]) / 2, rtol=1e-6)
     assert answer.score[6] == pytest.approx(min(score[left_hip], score[right_hip]), abs=0.5 / 255)
     assert answer.map_score[6] == 0
-    assert not answer.maps[6].any()
+    assert not answer.heatmaps[6].any()
     # COCO has no head top.
     assert answer.score[9] == answer.map_score[9] == 0
-    assert not answer.maps[9].any()
+    assert not answer.heatmaps[9].any()
 
 
 def quantised_peak(xy: np.ndarray, score: float) -> float:
@@ -285,7 +288,7 @@ def test_the_flip_of_maps_mirrors_swaps_and_averages(tmp_path: Path) -> None:
     assert maps is not None
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
     wanted = (maps[0, left] + maps[0, right].flip(1)) / 2
-    np.testing.assert_allclose(answer.maps[left] / 255, np.where(wanted < 0.03, 0, wanted), atol=1.6 / 255)
+    np.testing.assert_allclose(answer.heatmaps[left], wanted, atol=1.5 / 255 * wanted.max().item())
 
 
 @dataclass
@@ -372,10 +375,10 @@ def test_other_views_and_other_crops_go_to_other_stores() -> None:
 
 def test_stores_of_answers_in_the_plane_keep_their_names_and_manifests() -> None:
     """As they were made before there were others: the text of such a manifest, and the digest of its fields in their order."""
-    manifest = Manifest.of(Colours(), True, (1.0, 0.5))
+    manifest = Manifest.of(points_only(), True, (1.0, 0.5))
     skeleton = {"name": "coco17", "joints": COCO17.joints, "parents": COCO17.parents, "sigmas": COCO17.sigmas}
-    fields = {"teacher": "colours", "digest": "c0ffee", "skeleton": skeleton, "size": (32, 32), "padding": 1.0, "map_size": (8, 8)}
-    fields |= {"pixel": CODEC.pixel, "flip": True, "scales": (1.0, 0.5), "licences": {"weights": "CC0"}, "version": 1}
+    fields = {"teacher": "colours", "digest": "c0ffee", "skeleton": skeleton, "size": (32, 32), "padding": 1.0, "map_size": None}
+    fields |= {"pixel": None, "flip": True, "scales": (1.0, 0.5), "licences": {"weights": "CC0"}, "version": 1}
     assert manifest.to_json() == json.dumps(fields, indent=1)
     assert Manifest.from_json(json.dumps(fields)) == manifest
     del fields["teacher"], fields["licences"]
@@ -409,6 +412,9 @@ def test_foreign_and_damaged_files_are_named(tmp_path: Path) -> None:
         Labels.open(done.store, people, COCO17)
     (Path(done.store) / "manifest.json").write_text(replace(Manifest.of(Colours(), False, (1.0,)), version=99).to_json())
     with pytest.raises(ValueError, match="version 99"):
+        Labels.open(done.store, people, COCO17)
+    (Path(done.store) / "manifest.json").write_text(replace(Manifest.of(Colours(), False, (1.0,)), version=1).to_json())
+    with pytest.raises(ValueError, match=r"manifest\.json: the store is of version 1, whose heatmaps were cut below 0\.03 and above 1; delete it"):
         Labels.open(done.store, people, COCO17)
 
 

@@ -134,7 +134,7 @@ def train(
     crops.place, crops.number = place, number
     # Without softmax for the plain one: what a softmax leaves undecided would drift apart with the last bits.
     codec, loss = (Heatmap((64, 64)), "mse") if plain else (CODEC, "kl")
-    objective = objective or Objective(SPEC, codec, fpd(loss, 0.5), confidence=True)
+    objective = objective or Objective(SPEC, codec, fpd(codec, loss, 0.5), confidence=True)
     return fit(network, objective, crops, training, out, engine(bf16=bf16, cpu=True), value, **more)
 
 
@@ -346,7 +346,7 @@ def test_one_step_of_a_run_by_hand(folder, tmp_path):
     for step in range(2):
         batch = torch.utils.data.default_collate([crops[step * 4 + i] for i in range(4)])
         driver.zero_grad()
-        Objective(SPEC, Heatmap((64, 64)), fpd("mse", 0.5), confidence=True)(network, batch)["loss"].backward()
+        Objective(SPEC, Heatmap((64, 64)), fpd(Heatmap((64, 64)), "mse", 0.5), confidence=True)(network, batch)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
         driver.step()
     for a, b in zip(network.parameters(), fitted.network.parameters(), strict=True):
@@ -414,9 +414,9 @@ OTHERS = [
     {"numbers": {"learning_rate": 1e-4}},
     {"numbers": {"epochs": 7}},
     {"augment": Augment(rotation=10)},
-    {"objective": Objective(SPEC, CODEC, fpd("kl", 0.25), confidence=True)},
-    {"objective": Objective(SPEC, CODEC, fpd("coordinate", 0.5), confidence=True)},
-    {"objective": Objective(SPEC, CODEC, fpd("kl", 0.5))},
+    {"objective": Objective(SPEC, CODEC, fpd(CODEC, "kl", 0.25), confidence=True)},
+    {"objective": Objective(SPEC, CODEC, fpd(CODEC, "coordinate", 0.5), confidence=True)},
+    {"objective": Objective(SPEC, CODEC, fpd(CODEC, "kl", 0.5))},
     {"source": "another teacher"},
 ]
 

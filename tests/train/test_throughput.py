@@ -37,7 +37,7 @@ def test_a_step_trains_a_copy_and_draws_people(tmp_path):
     joints = np.tile(np.float32([[30, 30], [50, 50]]), (3, 1, 1))
     people = People("three", body, (tmp_path / "p.png",) * 3, np.tile(np.float32([10, 10, 70, 70]), (3, 1)), joints, np.full((3, 2), 2, np.uint8))
     codec = Heatmap((64, 64))
-    objective = Objective(PoseSpec("hourglass-1x8", body, codec.fields(), (64, 64)), codec, supervised("mse"))
+    objective = Objective(PoseSpec("hourglass-1x8", body, codec.fields(), (64, 64)), codec, supervised(codec, "mse"))
     shown, network = [], zoo.build("hourglass-1x8", 2)
     before = {name: t.clone() for name, t in network.state_dict().items()}
 

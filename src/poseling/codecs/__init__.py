@@ -104,7 +104,9 @@ def codec(fields: dict[str, Any]) -> Codec:
         raise ValueError("the network gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
     if name not in CODECS:
         raise KeyError(f"codec {name!r} is unknown; there is {', '.join(CODECS)}")
-    for field in ("stride", "split", "sigma", "cell"):  # what others are divided by
+    for field in ("stride", "split", "sigma", "cell", "beta"):  # what others are divided by
         if isinstance(value := fields.get(field), int | float) and value <= 0:
             raise ValueError(f"{name}: {field} is {value}; it is above 0")
+    if name == "simcc":
+        fields.setdefault("beta", 1.0)  # files of a time when there was no other
     return from_fields(cast(type[Codec], CODECS[name]), fields, name)

@@ -27,15 +27,18 @@ FAINT = 1e-6  # of a marginal's peak: what is below has no logarithm worth havin
 class SimCC:
     """Bins (B, K, split W + split H) for an input of `size` (W, H): those along x, then those along y.
 
-    A network's outputs are logits, whose softmax along each axis is a Gaussian of `sigma` bins that sums to 1. `sigma` is one number, as in SimCC, or one for x
+    A network's outputs are logits: the softmax of `beta` times them along each axis is a Gaussian of `sigma` bins that sums to 1. `sigma` is one number, as in SimCC, or one for x
     and one for y. None is RTMPose's rule, which its configurations follow without stating it: 4.9 and 5.66 for 192x256, 6 and 6.93 for 288x384, which
     are the square root of an eighth of the side at a split of 2. In parts of a pixel it stays what it is at another split.
+
+    `beta` multiplies the outputs before every softmax, in all losses and in the score: 10 as in RTMPose and DWPose (SimCC itself has 1). Labels
+    and a teacher's logits have to be learnt at the same one, or they pull towards different outputs.
 
     >>> codec = SimCC((192, 256))
     >>> [round(s, 2) for s in codec.sigmas]
     [4.9, 5.66]
     >>> targets, weight = codec.encode(torch.tensor([[[100.3, 50.7]]]), torch.ones(1, 1))
-    >>> xy, score = codec.decode(targets.log())
+    >>> xy, score = codec.decode(targets.log() / codec.beta)
     >>> [round(v, 2) for v in xy[0, 0].tolist()]
     [100.3, 50.7]
     """
@@ -47,8 +50,11 @@ class SimCC:
     sigma: float | tuple[float, float] | None = None
     decoding: Literal["plain", "dark"] = "dark"
     unbiased: bool = True
+    beta: float = 10.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.beta < math.inf:
+            raise ValueError(f"beta is {self.beta}; it multiplies the logits before each softmax, a number above 0 such as RTMPose's 10")
         if self.decoding not in ("plain", "dark"):
             raise ValueError(f"decoding {self.decoding!r} is unknown to SimCC; use plain or dark")
         if not (isinstance(self.split, int) and self.split >= 1):
@@ -108,8 +114,8 @@ class SimCC:
         found, sure = [], []
         for logits, sigma in zip(self.axes(outputs), self.sigmas, strict=True):
             peak = logits.argmax(-1)
-            found.append(top(logits, peak, sigma) if self.decoding == "dark" else peak.to(logits.dtype))
-            sure.append(logits.softmax(-1).amax(-1) * (sigma * math.sqrt(2 * math.pi)))
+            found.append(top(self.beta * logits, peak, sigma) if self.decoding == "dark" else peak.to(logits.dtype))
+            sure.append((self.beta * logits).softmax(-1).amax(-1) * (sigma * math.sqrt(2 * math.pi)))
         return (torch.stack(found, -1) - self._offset) / self.split, torch.minimum(*sure).clamp(0, 1)
 
     def maps(self, outputs: Tensor) -> None:

@@ -59,7 +59,7 @@ class SimCC3D:
     @property
     def picture(self) -> SimCC:
         """The codec of x and y in the picture."""
-        return SimCC(self.size, self.split, self.sigma, self.decoding)
+        return SimCC(self.size, self.split, self.sigma, self.decoding, beta=1.0)
 
     @property
     def bins(self) -> tuple[int, int, int, int, int]:

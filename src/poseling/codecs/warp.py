@@ -10,7 +10,7 @@ from poseling.geometry import Size
 
 
 def warp_maps(maps: Tensor, matrix: Tensor, size: Size, width: float | None = None) -> Tensor:
-    """Maps (B, K, h, w), floats or bytes of which 255 is 1, to (B, K, h', w') of `size` (w', h'), bilinear, 0 outside, on the maps' device.
+    """Maps (B, K, h, w) to (B, K, h', w') of `size` (w', h'), bilinear, 0 outside, on the maps' device.
 
     `matrix` (B, 2, 3) leads from pixels of the wanted map to pixels of the given one. If it mirrors, left and right channels are for the caller to swap.
 
@@ -24,21 +24,20 @@ def warp_maps(maps: Tensor, matrix: Tensor, size: Size, width: float | None = No
     >>> warp_maps(maps, left, (4, 4))[0, 0, 1].abs().round(decimals=4).tolist()
     [0.0, 1.0, 0.0, 0.0]
     """
-    given = maps.float() / 255 if maps.dtype == torch.uint8 else maps
-    (h, w), (b, k) = given.shape[-2:], given.shape[:2]
+    (h, w), (b, k) = maps.shape[-2:], maps.shape[:2]
     # affine_grid and grid_sample count from -1 to 1 between the centres of the outermost pixels.
-    matrix = matrix.to(given)
+    matrix = matrix.to(maps)
     out = _from_unit(size, matrix)
     to_unit = matrix.new_tensor([[2 / (w - 1)], [2 / (h - 1)]])
     theta = matrix @ out
     theta = theta * to_unit - matrix.new_tensor([[0.0, 0.0, 1.0]])
     grid = F.affine_grid(theta, [b, k, size[1], size[0]], align_corners=True)
-    warped = F.grid_sample(given, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    warped = F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     if width is None:
         return warped
     zoom = torch.linalg.det(matrix[:, :, :2]).abs()  # square pixels of the given map in one of the wanted map
     power = (width**2 / zoom).view(-1, 1, 1, 1)
-    peak = given.amax((2, 3), keepdim=True).clamp(min=1e-6)
+    peak = maps.amax((2, 3), keepdim=True).clamp(min=1e-6)
     return peak * (warped.clamp(min=0) / peak) ** power
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseling.codecs import Codec, LocationMap, SimCC, SpatialCodec, spatial
+from poseling.codecs import Codec, Coordinates, Heatmap, LocationMap, SimCC, SimCC3D, SpatialCodec, spatial
 from poseling.codecs.location_map import knee_to_neck
 from poseling.codecs.picture import normalise
 from poseling.codecs.warp import warp_maps
 from poseling.data.augment import relight
 from poseling.distill.pupil import Adapter, watched
 from poseling.distill.relation import joint_embeddings
-from poseling.distill.response import LOSSES, Loss, simcc_kl, simcc_logits, simulated_heatmap, smooth_l1
+from poseling.distill.response import LOSSES, Loss, named, simcc_kl, simcc_logits, simcc_space, simulated_heatmap, smooth_l1
+from poseling.distill.space import PLACES, bones_of, location_maps, on_heatmaps
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Answer, Teacher
 from poseling.teachers.network import NetworkTeacher
@@ -40,6 +41,7 @@ class Term:
     | joints | the features under each joint's heatmap, (B, K, C) and (B, K, C'), weight (B, K): against the teacher alone | |
     | another submodule | the student's feature, adapted, the teacher's, weight (B,) | the feature, weight (B,) |
 
+    With `labelled` a teacher's outputs count only for joints that have a label in the crop, as in FPD's code; of people without any label they count for all joints.
     `adapter` builds what lies between the two features from one of each. Any `at` but outputs needs a live teacher that is one of our networks.
     """
 
@@ -50,6 +52,7 @@ class Term:
     at: str = "outputs"
     adapter: Adapter | None = None
     schedule: Callable[[float], float] | None = None
+    labelled: bool = False
 
     @property
     def place(self) -> str | None:
@@ -67,45 +70,70 @@ def looks_inside(terms: Sequence[Term]) -> bool:
     return any(term.place is not None and term.against == "teacher" for term in terms)
 
 
-def supervised(loss: str) -> tuple[Term, ...]:
-    """The labels alone."""
-    return (Term("labels", LOSSES[loss], 1.0, "labels"),)
+def losses_of(codec: Codec, loss: str = "mse", teacher_loss: str | None = None) -> tuple[Loss, Loss]:
+    """What a network with this codec learns labels by, and what a teacher's answers: the one place that knows.
 
+    `loss` and `teacher_loss`, or twice `loss`, for heatmaps; KL over bins for SimCC (RTMPose) and for SimCC-3D; for coordinates smooth L1 and the simulated heatmap
+    (DistilPose); for location maps VNect's, on heatmaps, places and bones.
 
-def losses_of(codec: Codec, loss: str = "mse") -> tuple[Loss, Loss]:
-    """What a network with this codec learns labels by, and a teacher's heatmaps: `loss` and `loss` for heatmaps, KL over bins for SimCC (RTMPose), and for
-    coordinates smooth L1 and the simulated heatmap (DistilPose).
+    ValueError for a `teacher_loss` where there is no choice, and for losses that read heatmaps differently: mse as Gaussians, kl and coordinate as logits.
     """
+    if teacher_loss is not None and not isinstance(codec, Heatmap):
+        raise ValueError(
+            f"--teacher-loss {teacher_loss} compares heatmaps, and the student's outputs are {codec.fields()['name']}, which have a loss of their own; "
+            "leave it out, or take a student with heatmaps such as hourglass-1x64"
+        )
     if isinstance(codec, SimCC):
-        both = named(partial(simcc_kl, columns=codec.bins[0]), "simcc_kl")
+        both = named(partial(simcc_kl, columns=codec.bins[0], beta=codec.beta), "simcc_kl")
         return both, both
-    if codec.kind == "points":
+    if isinstance(codec, SimCC3D):
+        both = named(partial(simcc_space, axes=codec.bins), "simcc_space")
+        return both, both
+    if isinstance(codec, LocationMap):
+        return location_maps(loss), location_maps(loss)
+    if isinstance(codec, Coordinates):
         return smooth_l1, simulated_heatmap
-    return LOSSES[loss], LOSSES[loss]
-
-
-def simcc_logits_of(codec: SimCC) -> Callable[..., Tensor]:
-    """DWPose's loss on the logits of two SimCC networks with this codec."""
-    return named(partial(simcc_logits, columns=codec.bins[0]), "simcc_logits")
-
-
-def named(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
-    """A partial function with a name, by which runs know their losses."""
-    function.__name__ = name
-    return function
-
-
-def fpd(loss: str, alpha: float, teacher_loss: str | None = None) -> tuple[Term, ...]:
-    """(1 - alpha) times the labels and alpha times the teacher (FPD, equation 3), whose term may have a loss of its own.
-
-    ValueError for an alpha outside 0..1, and for losses that read a network's outputs differently: mse as Gaussians, kl and coordinate as logits.
-    """
     other = teacher_loss or loss
     if (loss == "mse") != (other == "mse"):
         raise ValueError(
             f"the labels' loss {loss} and the teacher's {other} read the network's outputs differently; take mse for both, or kl with kl or coordinate"
         )
-    return mixed(LOSSES[loss], LOSSES[other], alpha)
+    return LOSSES[loss], LOSSES[other]
+
+
+def simcc_logits_of(codec: SimCC) -> Callable[..., Tensor]:
+    """DWPose's loss on the logits of two SimCC networks with this codec, at the beta at which both learn their labels."""
+    return named(partial(simcc_logits, columns=codec.bins[0], beta=codec.beta), "simcc_logits")
+
+
+def supervised(codec: Codec, loss: str = "mse") -> tuple[Term, ...]:
+    """The labels alone."""
+    return fpd(codec, loss, 0.0)
+
+
+def fpd(codec: Codec, loss: str, alpha: float, teacher_loss: str | None = None, labelled: bool = False) -> tuple[Term, ...]:
+    """(1 - alpha) times the labels and alpha times the teacher (FPD, equation 3), by the losses of the student's codec; the teacher's term for joints with a label
+    alone if `labelled`, as in FPD's code.
+
+    ValueError for an alpha outside 0..1, and as `losses_of` says.
+    """
+    terms = mixed(*losses_of(codec, loss, teacher_loss), alpha)
+    return tuple(replace(term, labelled=labelled and term.against == "teacher") for term in terms)
+
+
+def in_space(codec: Codec, loss: str, alpha: float, locations: float = 1.0, bones: float = 1.0) -> tuple[Term, ...]:
+    """The same for a network that answers in space, in parts that can be weighed.
+
+    Heatmaps by `loss`, mse as in the papers or kl; places times `locations`, and the bones, which the papers call auxiliary, `bones` times as much as those. Places
+    should not outweigh heatmaps: who finds a joint at the wrong pixel reads somebody else's place. Of SimCC-3D the bins of all five axes, which have no
+    bones. Who has no place in space teaches heatmaps alone. ValueError for an alpha outside 0..1.
+    """
+    if not isinstance(codec, LocationMap):
+        return fpd(codec, loss, alpha)
+    heatmap, place = PLACES[loss]
+    parts = {"": (on_heatmaps(heatmap), 1.0), "_places": (place, locations), "_bones": (bones_of(place), locations * bones)}
+    terms = [(name, factor, mixed(part, part, alpha)) for name, (part, factor) in parts.items() if factor > 0]
+    return tuple(replace(term, name=term.name + name, weight=term.weight * factor) for name, factor, pair in terms for term in pair)
 
 
 def mixed(labels: Loss, teacher: Loss, alpha: float) -> tuple[Term, ...]:
@@ -161,6 +189,8 @@ class Objective:
         for term in self.terms:
             if term.at == "outputs":
                 compared: tuple[Tensor, ...] = (outputs, targets["labels"][1]) if term.against == "itself" else (outputs, *targets[term.against])
+                if term.labelled:
+                    compared = (*compared[:2], compared[2] * _has_label(targets["labels"][1]))
             elif term.at == "joints":
                 maps, weight = targets["teacher"]
                 compared = (joint_embeddings(mine[term.name], maps), joint_embeddings(theirs["features"], maps), weight)
@@ -181,6 +211,8 @@ class Objective:
         for term in self.terms:
             if term.at == "outputs":
                 found.add("teacher" if term.against == "teacher" else "labels")
+                if term.labelled:
+                    found.add("labels")
             elif term.at == "joints":
                 found.add("teacher")
         return found
@@ -267,7 +299,9 @@ class Objective:
         weight = self._sure(batch["answer_weight"])
         if "answer_maps" not in batch:
             return self._points(batch["answer_xy"], weight)
-        return self.codec.from_maps(warp_maps(batch["answer_maps"], batch["answer_matrix"], self.codec.heatmap.map_size, self.width)), weight
+        step, zero = batch["answer_scale"][..., None, None].unbind(2)
+        maps = (batch["answer_maps"].float() - zero) * step  # as packing.restored has it
+        return self.codec.from_maps(warp_maps(maps, batch["answer_matrix"], self.codec.heatmap.map_size, self.width)), weight
 
     def _live(self, answer: Answer) -> Target:
         assert self.teacher is not None
@@ -304,3 +338,9 @@ class Objective:
             for ours, theirs, t, s in zip(self.codec.heatmap.pixel, teacher.pixel, teacher.size, self.spec.size, strict=True)
         )
         return x, y
+
+
+def _has_label(weight: Tensor) -> Tensor:
+    """Labels' weights (B, K, ...) as 1 where there is a label; all 1 for people (or, in space, parts of them) without any."""
+    known = (weight > 0).to(weight)
+    return torch.where(known.amax(1, keepdim=True) > 0, known, torch.ones_like(known))

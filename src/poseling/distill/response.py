@@ -55,14 +55,14 @@ def coordinate(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
 integral = coordinate  # what papers on distillation call it
 
 
-def simcc_kl(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, beta: float = 1.0) -> Tensor:
+def simcc_kl(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, beta: float) -> Tensor:
     """KL(target || softmax of beta times the logits) over the `columns` bins of x and over those of y, added (SimCC, Li et al., ECCV 2022).
 
-    Targets (B, K, x + y) need not sum to 1: each axis is normalised, and one without mass weighs nothing. With a beta (RTMPose has 10) the network has to be
-    read with the same beta; where its peak lies does not change.
+    Targets (B, K, x + y) need not sum to 1: each axis is normalised, and one without mass weighs nothing. `beta` is the codec's, with which the network is read:
+    RTMPose has 10, SimCC 1.
 
     >>> both = torch.tensor([[[1.0, 1, 3, 1]]])  # x: 1/2, 1/2; y: 3/4, 1/4
-    >>> round(simcc_kl(torch.zeros(1, 1, 1, 4), both, torch.ones(1, 1), columns=2).item(), 4)  # of x nothing, of y 3/4 ln 3/2 + 1/4 ln 1/2
+    >>> round(simcc_kl(torch.zeros(1, 1, 1, 4), both, torch.ones(1, 1), columns=2, beta=1).item(), 4)  # of x nothing, of y 3/4 ln 3/2 + 1/4 ln 1/2
     0.1308
     """
     total = outputs.new_zeros(())
@@ -72,13 +72,13 @@ def simcc_kl(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, 
     return total
 
 
-def simcc_logits(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, beta: float = 10.0) -> Tensor:
+def simcc_logits(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, beta: float) -> Tensor:
     """KL(softmax of beta times the teacher's logits || softmax of beta times the student's), x and y added (DWPose, Yang et al., ICCV workshops 2023).
 
-    Targets (B, K, x + y) are the teacher's logits. DWPose weighs every joint alike, seen or not: give it a weight of ones.
+    `beta` is the codec's, as in `simcc_kl`: DWPose has 10 for both. Targets (B, K, x + y) are the teacher's logits. DWPose weighs every joint alike, seen or not: give it a weight of ones.
 
     >>> outputs, teacher = torch.zeros(1, 1, 1, 4), torch.tensor([[[0.0, 0, 3, 0]]]).log1p() / 10
-    >>> round(simcc_logits(outputs, teacher, torch.ones(1, 1), columns=2).item(), 4)  # y: 4/5 and 1/5, against 1/2 and 1/2
+    >>> round(simcc_logits(outputs, teacher, torch.ones(1, 1), columns=2, beta=10).item(), 4)  # y: 4/5 and 1/5, against 1/2 and 1/2
     0.1927
     """
     total = outputs.new_zeros(())
@@ -162,6 +162,12 @@ def score_at_prediction(outputs: Tensor, targets: Tensor, weight: Tensor) -> Ten
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "kl": kl, "coordinate": coordinate}
+
+
+def named(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
+    """A function made of others with a name, by which runs know their losses."""
+    function.__name__ = name
+    return function
 
 
 def full(tensor: Tensor) -> Tensor:

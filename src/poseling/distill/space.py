@@ -3,10 +3,12 @@
 Outputs (B, S, K, 7, h, w) and targets (B, K, 8, h, w) as `codecs.location_map` lays them out: heatmap, X, Y, Z from the root, dX, dY, dZ from the parent, and in the
 targets the heatmap H under which the six are learnt; weights (B, K, 3) of heatmap, place and bone. Sums over stages and axes, means over people and joints.
 
-MoVNect's loss is, with the teacher's share 1 - a, an a of 1/2, and L each of X, Y, Z:
+MoVNect's loss is, with the teacher's share 1 - a, an a of 1/2, L each of X, Y, Z in decimetres, and |.| the norm over pixels, not squared:
 
-    L_HM = 1/J sum_j [ a |H_j - H_j^GT|^2 + (1 - a) |H_j - H_j^T|^2 ]
-    L_LM = 1/J sum_j [ a |H_j^GT (L_j - L_j^GT)|^2 + (1 - a) |H_j^GT (L_j - L_j^T)|^2 ]
+    L_HM = 1/J sum_j [ a |H_j - H_j^GT| + (1 - a) |H_j - H_j^T| ]
+    L_LM = 1/J sum_j [ a |H_j^GT (L_j - L_j^GT)| + (1 - a) |H_j^GT (L_j - L_j^T)| ]
+
+So a place that is 10 cm off along one axis counts as much as a heatmap that is empty. Networks say metres all the same; decimetres are the loss's.
 
 The teacher's term stands against the teacher, but under the labels' heatmap; where there is no label, under the teacher's own.
 """
@@ -14,29 +16,37 @@ The teacher's term stands against the teacher, but under the labels' heatmap; wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
+from torch.linalg import vector_norm
 
-from poseling.codecs import Codec
-from poseling.codecs.simcc3d import SimCC3D
-from poseling.distill.objective import Term, mixed, named
-from poseling.distill.response import LOSSES, Loss, full, reduced, simcc_space
+from poseling.distill.response import Loss, full, kl, named, reduced
+
+DECIMETRES = 10.0  # in a metre
+
+
+def norm(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """MoVNect's L_HM for one teacher: |H - H^GT| over the pixels of heatmaps, outputs (B, S, K, h, w), targets (B, K, h, w), weight (B, K).
+
+    >>> import torch
+    >>> norm(torch.zeros(1, 1, 1, 1, 2), torch.tensor([[[[3.0, 4.0]]]]), torch.ones(1, 1)).item()
+    5.0
+    """
+    return reduced(vector_norm(full(outputs) - full(targets)[:, None], dim=(-2, -1)), weight)
 
 
 def location(outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1) -> Tensor:
-    """VNect's |H (L - L^GT)|^2 over pixels, divided by 2 h w as `response.mse` does, so that both weigh as they do in the papers: with metres, errors of 10 cm count
-    a hundredth of a heatmap that is wrong altogether.
+    """VNect's |H (L - L^GT)| over pixels, with L in decimetres, summed over the axes (MoVNect's L_LM). Beside `norm` it weighs as in the papers.
 
     >>> import torch
     >>> outputs, targets = torch.zeros(1, 1, 1, 7, 1, 2), torch.ones(1, 1, 8, 1, 2)
-    >>> targets[..., 7, 0, 1] = 0.5  # H is 1 and 1/2, and each of three axes 1 off: 3 (1 + 1/4) / (2 * 2)
+    >>> targets[..., 7, 0, 1] = 0.75  # H is 1 and 3/4, and each of three axes 1 m off: 3 * 10 * sqrt(1 + 9/16)
     >>> location(outputs, targets, torch.ones(1, 1, 3)).item()
-    0.9375
+    37.5
     """
     away, under = _under(outputs, targets, maps)
-    return reduced((under * away).square().mean((-2, -1)).sum(-1) / 2, weight[..., which])
+    return reduced(vector_norm(DECIMETRES * under * away, dim=(-2, -1)).sum(-1), weight[..., which])
 
 
 def location_l1(outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1) -> Tensor:
@@ -62,23 +72,19 @@ def on_heatmaps(loss: Loss) -> Loss:
     return named(heatmaps, f"heatmaps_{loss.__name__}")
 
 
-PLACES: dict[str, Callable[..., Tensor]] = {"mse": location, "kl": location_l1}  # by the heatmaps' loss
+# By the name of the heatmaps' loss: how heatmaps are learnt, and places. `mse` is the papers', whose norm over a map falls where its mean square does.
+PLACES: dict[str, tuple[Loss, Callable[..., Tensor]]] = {"mse": (norm, location), "kl": (kl, location_l1)}
 
 
-def in_space(codec: Codec, loss: str, alpha: float, locations: float = 1.0, bones: float = 1.0) -> tuple[Term, ...]:
-    """What a network that answers in space learns by: (1 - alpha) times the labels and alpha times the teacher.
+def location_maps(loss: str) -> Loss:
+    """Heatmaps, places and bones in one, each of weight 1, by `loss`, mse as in the papers or kl."""
+    heatmap, place = PLACES[loss]
+    parts = (on_heatmaps(heatmap), place, bones_of(place))
 
-    Heatmaps by `loss`, mse as in the papers or kl; places times `locations`, and the bones, which the papers call auxiliary, `bones` times as much as those. Places
-    should not outweigh heatmaps: who finds a joint at the wrong pixel reads somebody else's place. Of SimCC-3D the bins of all five axes, which have no
-    bones. Who has no place in space teaches heatmaps alone. ValueError for an alpha outside 0..1.
-    """
-    if isinstance(codec, SimCC3D):
-        bins = named(partial(simcc_space, axes=codec.bins), "simcc_space")
-        return mixed(bins, bins, alpha)
-    place = PLACES[loss]
-    parts = {"": (on_heatmaps(LOSSES[loss]), 1.0), "_places": (place, locations), "_bones": (bones_of(place), locations * bones)}
-    terms = [(name, factor, mixed(part, part, alpha)) for name, (part, factor) in parts.items() if factor > 0]
-    return tuple(replace(term, name=term.name + name, weight=term.weight * factor) for name, factor, pair in terms for term in pair)
+    def together(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+        return sum((part(outputs, targets, weight) for part in parts), outputs.new_zeros(()))
+
+    return named(together, f"location_maps_{loss}")
 
 
 def bones_of(place: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.utils.data import default_collate
 
+from poseling.codecs import Heatmap
 from poseling.data.loader import Answers, Crops
 from poseling.data.resident import Resident
 from poseling.distill.feature import align, aligned_mse, attention_transfer, channel_wise, fade, generate, masked_generation
@@ -113,6 +114,10 @@ def compare(
             f"--objectives integral reads the student's outputs as logits, and --loss {setup.loss} does not; take --loss kl, or leave it out"
         )
     lab = Lab("compare", setup, student)
+    if "integral" in objectives and not isinstance(lab.codec, Heatmap):
+        raise ValueError(
+            f"--objectives integral compares heatmaps, and {lab.student} gives {lab.codec.fields()['name']}; leave it out, or take hourglass-1x64"
+        )
     guide = lab.teacher(teacher, epochs=teacher_epochs)
     answers = lab.label(guide, lab.people, teacher_flip)
     trained: dict[str, list[Trained]] = {"baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds]}

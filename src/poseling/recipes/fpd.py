@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from poseling.distill.objective import fpd as fpd_terms
-from poseling.distill.objective import supervised
 from poseling.evaluate.report import Report
 from poseling.recipes.lab import DEFAULT, Lab, Setup, either
 
@@ -34,6 +32,7 @@ def fpd(
     teacher_flip: bool = either(False, True),
     teacher_scales: tuple[float, ...] = (1.0,),
     confidence: bool = False,
+    every_joint: bool = False,
     warm_start: bool = False,
     warm_epochs: float | None = None,
 ) -> Report:
@@ -44,13 +43,13 @@ def fpd(
     teacher
         A checkpoint (.safetensors), an ONNX file, a network of the zoo, which is then trained first, or mini, the mini set's own.
     student
-        A network of the zoo: hourglass-STACKSxCHANNELS.
+        A network of the zoo: hourglass-STACKSxCHANNELS, or any other, which learns by the losses of its own outputs.
     teacher_adapter
         For a foreign ONNX file: a built-in adapter's name, or a JSON file that says how to feed and read it (docs/teachers.md).
     alpha
         The teacher's share of the loss.
     teacher_loss
-        The loss against the teacher's answers; as --loss if not given.
+        The loss against the teacher's heatmaps, for students with heatmaps; as --loss if not given.
     teacher_epochs
         For a teacher that is trained first; as many as the students' if not given.
     teacher_flip
@@ -59,14 +58,16 @@ def fpd(
         Average the teacher's answer over these zooms.
     confidence
         Weigh each joint by the teacher's own score.
+    every_joint
+        Learn the teacher's word on joints without a label too; the authors' code leaves them out.
     warm_start
         Also start a distilled student from the finished baseline, as the authors' code does, against a baseline that trains on for as many epochs.
     warm_epochs
         How many; as many as --epochs if not given.
     """
     alpha, teacher_flip = setup.chosen(alpha), setup.chosen(teacher_flip)
-    labels, both = supervised(setup.loss), fpd_terms(setup.loss, alpha, teacher_loss)
     lab = Lab("fpd", setup, student)
+    labels, both = lab.supervised(), lab.respond(alpha, teacher_loss, labelled=not every_joint)
     if alpha == 1:
         lab.notes.append("With alpha 1 the distilled student saw no label: its teacher's answers are all that it learnt from.")
     guide = lab.teacher(teacher, teacher_adapter, teacher_epochs)

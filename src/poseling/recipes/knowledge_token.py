@@ -17,6 +17,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from poseling.evaluate.report import Report
+from poseling.models import zoo
 from poseling.models.vitpose import ViTPose
 from poseling.recipes.lab import VITPOSE_DEFAULT, Lab, ViTPoseSetup, either
 from poseling.teachers.network import NetworkTeacher
@@ -47,9 +48,13 @@ def knowledge_token(
         For a teacher that is trained first; as many as the student's if not given.
     """
     lab = Lab("knowledge_token", setup, student)
+    wanted = "a token goes from one ViTPose to another; name two of them, such as vitpose-l and vitpose-b"
+    teacher = setup.chosen(teacher)
+    if not lab.student.startswith("vitpose-") or (zoo.is_name(teacher) and not teacher.startswith("vitpose-")):  # before anything takes time
+        raise ValueError(f"--teacher {teacher}, --student {lab.student}: {wanted}")
     guide = lab.teacher(teacher, epochs=teacher_epochs)
-    if not isinstance(guide, NetworkTeacher) or not isinstance(guide.network, ViTPose) or not lab.student.startswith("vitpose"):
-        raise ValueError(f"--teacher {guide.name}, --student {lab.student}: a token goes from one ViTPose to another; name two of them")
+    if not isinstance(guide, NetworkTeacher) or not isinstance(guide.network, ViTPose):
+        raise ValueError(f"--teacher {guide.name}: {wanted}")
     frozen, taught = guide.network, guide.spec.model
     epochs = lab.epochs() / 10 if token_epochs is None else token_epochs
     with_token = lab.fit(

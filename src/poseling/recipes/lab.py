@@ -30,7 +30,7 @@ from poseling.data.augment import Augment
 from poseling.data.loader import Answers, Crops
 from poseling.data.people import People
 from poseling.data.resident import Images, Resident
-from poseling.distill.objective import Objective, Term, looks_inside, losses_of, mixed, watch
+from poseling.distill.objective import Objective, Term, fpd, looks_inside, supervised, watch
 from poseling.distill.pupil import bare, pupil
 from poseling.distill.stored import Stored
 from poseling.evaluate import figures, page, pck, report
@@ -45,6 +45,7 @@ from poseling.geometry import Crop, Size
 from poseling.models import checkpoint, start, zoo
 from poseling.models.vitpose import drop_paths
 from poseling.models.weights import load_backbone
+from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Teacher
@@ -511,7 +512,7 @@ class Lab:
         own = {
             "seed": seed,
             "epochs": epochs,
-            "terms": [[term.name, getattr(term.loss, "__name__", ""), term.weight] for term in terms],
+            "terms": [[term.name, getattr(term.loss, "__name__", ""), term.weight, *(["labelled"] if term.labelled else [])] for term in terms],
             "confidence": confidence,
             "start": "" if after is None else after.network.spec.recipe,
         }
@@ -602,12 +603,11 @@ class Lab:
 
     def supervised(self, name: str | None = None) -> tuple[Term, ...]:
         """The labels alone, for the student or another network of the zoo."""
-        loss, _ = losses_of(self.codec_of(name or self.student), self.setup.loss)
-        return (Term("labels", loss, 1.0, "labels"),)
+        return supervised(self.codec_of(name or self.student), self.setup.loss)
 
-    def respond(self, alpha: float) -> tuple[Term, ...]:
-        """(1 - alpha) times the labels and alpha times the teacher's answers, by the losses of the student's codec."""
-        return mixed(*losses_of(self.codec, self.setup.loss), alpha)
+    def respond(self, alpha: float, teacher_loss: str | None = None, labelled: bool = False) -> tuple[Term, ...]:
+        """(1 - alpha) times the labels and alpha times the teacher's answers, by the losses of the student's codec (see `objective.fpd`)."""
+        return fpd(self.codec, self.setup.loss, alpha, teacher_loss, labelled)
 
     def teach(
         self,
@@ -767,7 +767,11 @@ class Lab:
             images_per_second=speeds,
             command=self.command,
             versions=report.installed_versions(),
-            notes=[*dict.fromkeys(self.notes), *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else [])],
+            notes=[
+                *dict.fromkeys(self.notes),
+                *([f"{self.recipe}: {UNTRAINED_IN_SHORT}"] if self.recipe in UNTRAINED else []),
+                *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else []),
+            ],
             curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
             pictures={f"{self.choice.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
         )

@@ -21,8 +21,7 @@ from typing import Literal
 from poseling.codecs import spatial
 from poseling.data import sets
 from poseling.data.people import People, join
-from poseling.distill.objective import Term
-from poseling.distill.space import in_space
+from poseling.distill.objective import Term, in_space
 from poseling.evaluate.measure import Measure
 from poseling.evaluate.report import Report
 from poseling.models import zoo

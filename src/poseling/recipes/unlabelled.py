@@ -15,8 +15,6 @@ from typing import Literal
 
 from poseling.data import sets
 from poseling.data.people import join
-from poseling.distill.objective import fpd as fpd_terms
-from poseling.distill.objective import supervised
 from poseling.evaluate.report import Report
 from poseling.recipes.lab import DEFAULT, Lab, Setup, either
 from poseling.teachers.load import load
@@ -42,7 +40,7 @@ def unlabelled(
     teacher
         A checkpoint (.safetensors), an ONNX file, or mini, the mini set's own.
     student
-        A network of the zoo: hourglass-STACKSxCHANNELS.
+        A network of the zoo: hourglass-STACKSxCHANNELS, or any other, which learns by the losses of its own outputs.
     pictures
         More pictures without labels: a folder, or a video.
     teacher_adapter
@@ -50,7 +48,7 @@ def unlabelled(
     alpha
         The teacher's share of the loss where there are labels too.
     teacher_loss
-        The loss against the teacher's answers; as --loss if not given.
+        The loss against the teacher's heatmaps, for students with heatmaps; as --loss if not given.
     teacher_flip
         Average the teacher's answer over the mirrored picture.
     teacher_scales
@@ -58,16 +56,16 @@ def unlabelled(
     confidence
         Weigh each joint by the teacher's own score.
     """
-    alone, both = fpd_terms(setup.loss, 1.0, teacher_loss), fpd_terms(setup.loss, alpha, teacher_loss)
     guide = load(teacher, teacher_adapter)
     setup = replace(setup, data=setup.data or ("images",))
     lab = Lab("unlabelled", setup, student, guide.skeleton if setup.data == ("images",) else None)
+    alone, both = lab.respond(1.0, teacher_loss), lab.respond(alpha, teacher_loss)
     guide = lab.teacher(teacher, teacher_adapter)
     people = lab.people if pictures is None else join(lab.people, sets.load("images", pictures).train.to(lab.skeleton))
     answers = lab.label(guide, people, teacher_flip, teacher_scales)
     if lab.people.labelled:
         arms = {
-            "baseline": [lab.fit("baseline", supervised(setup.loss), seed) for seed in lab.seeds],
+            "baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds],
             "distilled": [lab.fit("mixed", both, seed, answers, people, confidence=confidence) for seed in lab.seeds],
             "teacher's answers alone": [lab.fit("alone", alone, seed, answers, people, confidence=confidence) for seed in lab.seeds],
         }

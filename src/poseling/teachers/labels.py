@@ -22,7 +22,7 @@ from poseling.geometry import Crop, person_size
 from poseling.skeleton import Conversion, Skeleton
 from poseling.teachers.base import Answer, Teacher
 from poseling.teachers.claims import Claims, block
-from poseling.teachers.packing import pack, unpack
+from poseling.teachers.packing import Scale, pack, restored, unpack
 from poseling.teachers.shards import READERS, share
 from poseling.teachers.store import Key, Manifest, Rows, Store
 from poseling.teachers.views import ask
@@ -49,8 +49,8 @@ class StoredAnswer:
     """What a teacher said of one person, in the student's skeleton.
 
     xy (K, 2) float32 in pixels of the teacher's input; `matrix` (2, 3) leads there from pixels of the picture. score (K,) float32 in 0..1, the weight of xy:
-    0 where the teacher has no such joint, or the person no answer. maps (K, h, w) uint8 of which 255 is 1, each `pixel` input pixels wide and high, or None
-    if the teacher only gives points. map_score (K,) is the weight of the maps: also 0 for a joint that is the middle of two, which has a point but no map.
+    0 where the teacher has no such joint, or the person no answer. maps (K, h, w) uint8 with a `scale` (K, 2) as `packing.quantise` has it, each pixel `pixel` input
+    pixels wide and high, or None if the teacher only gives points; `heatmaps` are their numbers. map_score (K,) is the weight of the maps: also 0 for a joint that is the middle of two, which has a point but no map.
     xyz (K, 3) float32 in metres from the root in camera axes, weighed by `score` as xy is, or None if the teacher knows no depth.
     """
 
@@ -61,6 +61,12 @@ class StoredAnswer:
     matrix: NDArray[np.float64]
     pixel: tuple[float, float] | None
     xyz: NDArray[np.float32] | None = None
+    scale: Scale | None = None
+
+    @property
+    def heatmaps(self) -> NDArray[np.float32] | None:
+        """The maps (K, h, w) as the teacher gave them, to half a step; None if there are none."""
+        return None if self.maps is None or self.scale is None else restored(self.maps, self.scale)
 
 
 def digest(
@@ -259,23 +265,24 @@ class Labels:
         row, m, count = int(self._row[i]), self.manifest, len(self.conversion.target)
         matrix = Crop.from_box(self.boxes[i], m.size, m.padding).matrix
         maps = None if m.map_size is None else np.zeros((count, m.map_size[1], m.map_size[0]), np.uint8)
+        scale = None if maps is None else np.zeros((count, 2), np.float32)
         map_score = np.zeros(count, np.float32)
         xyz = None if self._xyz is None else np.zeros((count, 3), np.float32)
         if row < 0:
-            return StoredAnswer(np.zeros((count, 2), np.float32), np.zeros(count, np.float32), maps, map_score, matrix, m.pixel, xyz)
+            return StoredAnswer(np.zeros((count, 2), np.float32), np.zeros(count, np.float32), maps, map_score, matrix, m.pixel, xyz, scale)
         score = self._score[row].astype(np.float32) / 255
-        if maps is not None and m.map_size is not None:
+        if maps is not None and scale is not None and m.map_size is not None:
             packed = self._packed[self._ends[row] : self._ends[row + 1]]
             try:
-                stored = unpack(packed, (len(m.skeleton), m.map_size[1], m.map_size[0]))
+                stored, steps = unpack(packed, (len(m.skeleton), m.map_size[1], m.map_size[0]))
             except ValueError as error:
                 raise ValueError(f"{self.url}: the answer to person {i} is damaged: {error}") from error
-            maps[self._mapped] = stored[self._maps[self._mapped]]
+            maps[self._mapped], scale[self._mapped] = stored[self._maps[self._mapped]], steps[self._maps[self._mapped]]
             map_score[self._mapped] = score[self._maps[self._mapped]]
         xy = self.conversion.joints(self._xy[row]).astype(np.float32)
         if self._xyz is not None:
             xyz = self.conversion.joints(self._xyz[row]).astype(np.float32)
-        return StoredAnswer(xy, self.conversion.weights(score), maps, map_score, matrix, m.pixel, xyz)
+        return StoredAnswer(xy, self.conversion.weights(score), maps, map_score, matrix, m.pixel, xyz, scale)
 
 
 def metres(labels: Labels, people: People, tau: float = 0.1) -> People:

@@ -1,4 +1,4 @@
-"""Any ONNX pose network as a teacher. An `Adapter` says how it is fed and read; MoveNet's and BlazePose's are here, docs/teachers.md shows how to write one."""
+"""Any ONNX pose network as a teacher. An `Adapter` says how it is fed and read; MoveNet's, BlazePose's and RTMPose's are here, docs/teachers.md shows how to write one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from poseling.codecs import codec
 from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.simcc import SimCC
 from poseling.geometry import Size
 from poseling.limits import excess
 from poseling.onnx_limits import beyond, bound_memory, refuse_loops
@@ -99,6 +100,34 @@ class Maps:
 
 
 @dataclass(frozen=True)
+class Bins:
+    """SimCC's bins (see `codecs.simcc`) in two outputs, `x` (B, rows, `split` W) and `y` (B, rows, `split` H), as RTMPose and DWPose give them.
+
+    Without an `activation` the numbers are heights, 1 for a network that is sure, and the score is the lesser of the two highest, as in RTMPose's code; with
+    softmax they are logits of Gaussians of `sigma` bins (RTMPose's rule if None) at `beta`, and the score is our SimCC's. `unbiased` and `decoding` as in
+    `codecs.simcc.SimCC`: without unbiased, bin i lies at input pixel i / split. `rows` are the joints in the skeleton's order, the first K if None.
+    """
+
+    x: str = "simcc_x"
+    y: str = "simcc_y"
+    split: int = 2
+    activation: Literal["none", "softmax"] = "none"
+    beta: float = 10.0
+    sigma: float | tuple[float, float] | None = None
+    unbiased: bool = False
+    decoding: Literal["plain", "dark"] = "plain"
+    rows: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _choice("bins: activation", self.activation, "none", "softmax")
+        _ = self.codec((64, 64))  # whose demands are these as well
+
+    def codec(self, size: Size) -> SimCC:
+        """What reads the bins of an input of `size` (W, H)."""
+        return SimCC(size, self.split, self.sigma, self.decoding, self.unbiased, self.beta)
+
+
+@dataclass(frozen=True)
 class Space:
     """Joints in space in the output called `output`, read as (B, rows, `columns`) numbers whatever its shape.
 
@@ -143,8 +172,8 @@ class Adapter:
     """How to feed an ONNX pose network and how to read it. What the file says itself, the input's type and mostly its size, is taken from the file.
 
     `padding` of the box around a person. Its one input gets (pixel / 255 * `white` - `mean`) / `std` in the order of `colour`: white is 255 for networks that want
-    0..255, 1 for those that want 0..1. `size` (W, H) only where the file leaves it free. A network gives `points`, or `maps`, or both: joints are then the
-    points. The score is `score`; without it the height of the map's peak; without maps as well each joint weighs 1. `space` where the network knows depth.
+    0..255, 1 for those that want 0..1. `size` (W, H) only where the file leaves it free. A network gives `points`, `bins` or `maps`, or several: joints are
+    those of the first that is there. The score is `score`; without it that of the bins, or the height of the map's peak; with points alone each joint weighs 1. `space` where the network knows depth.
     `licences` of code, weights and data.
     """
 
@@ -157,6 +186,7 @@ class Adapter:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     size: Size | None = None
     points: Points | None = None
+    bins: Bins | None = None
     maps: Maps | None = None
     score: Confidence | None = None
     space: Space | None = None
@@ -165,8 +195,8 @@ class Adapter:
     def __post_init__(self) -> None:
         _choice("layout", self.layout, "bhwc", "bchw")
         _choice("colour", self.colour, "rgb", "bgr")
-        if self.points is None and self.maps is None:
-            raise ValueError("the adapter names neither points nor maps; say in which output the network gives its joints")
+        if self.points is None and self.bins is None and self.maps is None:
+            raise ValueError("the adapter names neither points, bins nor maps; say in which output the network gives its joints")
         if not self.padding > 0 or not self.white > 0:
             raise ValueError(f"padding {self.padding} and white {self.white} are above 0")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
@@ -175,6 +205,7 @@ class Adapter:
             raise ValueError(f"size is (width, height) in pixels, 2 to {SIDE}, got {self.size}")
         chosen = {
             "points: rows": self.points.rows if self.points else None,
+            "bins: rows": self.bins.rows if self.bins else None,
             "maps: channels": self.maps.channels if self.maps else None,
             "score: rows": self.score.rows if self.score else None,
             "space: rows": self.space.rows if self.space else None,
@@ -188,7 +219,8 @@ class Adapter:
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the network's outputs that are read."""
-        return tuple(dict.fromkeys(part.output for part in (self.points, self.maps, self.score, self.space) if part is not None))
+        named = [part.output for part in (self.points, self.maps, self.score, self.space) if part is not None]
+        return tuple(dict.fromkeys([*named, *((self.bins.x, self.bins.y) if self.bins is not None else ())]))
 
     @classmethod
     def from_json(cls, path: Path) -> Adapter:
@@ -244,13 +276,33 @@ BLAZEPOSE = Adapter(
     space=Space("Identity_4:0"),
     licences=_GOOGLE,
 )
+# Any of RTMPose's and DWPose's: COCO's 17 joints are the first of body, Halpe's 26 and the whole body's 133.
+RTMPOSE = Adapter(
+    COCO17,
+    padding=1.25,
+    white=255.0,
+    mean=(123.675, 116.28, 103.53),
+    std=(58.395, 57.12, 57.375),
+    bins=Bins(),
+    licences={"code": "Apache-2.0", "weights": "Apache-2.0", "data": "unknown"},
+)
 # `blazepose` gives the points that the network gives, `blazepose-maps` those that its heatmaps give, which are better on LSP.
-ADAPTERS = {"movenet": MOVENET, "blazepose": BLAZEPOSE, "blazepose-maps": replace(BLAZEPOSE, points=None)}
+ADAPTERS = {"movenet": MOVENET, "blazepose": BLAZEPOSE, "blazepose-maps": replace(BLAZEPOSE, points=None), "rtmpose": RTMPOSE}
 
 Shape = tuple[int | None, ...]  # None where the file leaves it free
 Port = tuple[str, Shape]  # type, shape
+Signature = tuple[dict[str, Port], dict[str, Shape], str]
+
+
+def _rtmpose(size: Size, joints: int, batch: int | None) -> Signature:
+    """The inputs and outputs of an RTMPose, as mmdeploy names them."""
+    width, height = size
+    outputs: dict[str, Shape] = {"simcc_x": (batch, joints, 2 * width), "simcc_y": (batch, joints, 2 * height)}
+    return {"input": ("tensor(float)", (batch, 3, height, width))}, outputs, "rtmpose"
+
+
 # The files that are known without being told: their inputs, those of their outputs that matter, the adapter.
-SIGNATURES: tuple[tuple[dict[str, Port], dict[str, Shape], str], ...] = (
+SIGNATURES: tuple[Signature, ...] = (
     ({"input:0": ("tensor(int32)", (1, 256, 256, 3))}, {"Identity:0": (1, 1, 17, 3)}, "movenet"),  # Thunder
     ({"input:0": ("tensor(int32)", (1, 192, 192, 3))}, {"Identity:0": (1, 1, 17, 3)}, "movenet"),  # Lightning
     (
@@ -258,6 +310,7 @@ SIGNATURES: tuple[tuple[dict[str, Port], dict[str, Shape], str], ...] = (
         {"Identity:0": (None, 64, 64, 39), "Identity_2:0": (None, 195), "Identity_4:0": (None, 117)},
         "blazepose",  # Lite, Full, Heavy
     ),
+    *(_rtmpose(size, joints, batch) for size in ((192, 256), (288, 384)) for joints in (17, 26, 133) for batch in (None, 1)),
 )
 
 
@@ -279,7 +332,8 @@ class OnnxTeacher:
         self._input, self._dtype, self._batch, self.size = self._checked_input()
         self._most = CPU_BATCH if device == "cpu" else sys.maxsize
         # Without what is not read: a part that adapters did not have once must not rename the stores of those that have none.
-        reading = json.dumps({k: v for k, v in asdict(a).items() if k != "licences" and (k, v) != ("space", None)}, sort_keys=True)
+        later = {"space", "bins"}
+        reading = json.dumps({k: v for k, v in asdict(a).items() if k != "licences" and not (k in later and v is None)}, sort_keys=True)
         self.digest = _digest(self.path, reading)
         # One black crop shows the shapes that a file may leave open, and whether the adapter fits them.
         width, height = self.size
@@ -292,6 +346,10 @@ class OnnxTeacher:
         for part in (a.points, a.score, a.space):
             if part is not None:
                 self._columns(part, black[part.output])
+        if a.bins is not None:
+            self._bins(a.bins, *(torch.from_numpy(black[name]) for name in (a.bins.x, a.bins.y)))
+        if self._batch is None and not self._keeps_two():
+            self._batch = 1
 
     @torch.inference_mode()
     def __call__(self, crops: Tensor) -> Answer:
@@ -307,11 +365,13 @@ class OnnxTeacher:
             maps = self._maps(a.maps, outputs[a.maps.output])
             xy, score = self._heatmap.decode(maps)
             maps = self._heatmap.maps(maps)
+        if a.bins is not None:
+            xy, score = self._bins(a.bins, outputs[a.bins.x], outputs[a.bins.y])
         if a.points is not None:
             xy = self._pixels(a.points, outputs[a.points.output])
         if a.score is not None:
             score = self._score(a.score, outputs[a.score.output])
-        assert xy is not None  # an adapter has points or maps
+        assert xy is not None  # an adapter has points, bins or maps
         if score is None:
             score = xy.new_ones(xy.shape[:2])
         xyz = None if a.space is None else self._xyz(a.space, outputs[a.space.output])
@@ -340,6 +400,17 @@ class OnnxTeacher:
                     raise self._misfit(f"output {name} is {out.shape} for {len(batch)} crops")
                 parts[name].append(out)
         return {name: np.ascontiguousarray(np.concatenate(outs)[: len(fed)], np.float32) for name, outs in parts.items()}
+
+    def _keeps_two(self) -> bool:
+        """Whether a file that leaves its batch free runs on two crops, and answers for both: many were traced with one, and only say that they take more."""
+        width, height = self.size
+        fed = self._fed(np.zeros((2, height, width, 3), np.uint8))
+        quiet = onnxruntime.RunOptions()
+        quiet.log_severity_level = 4  # a refusal is an answer here
+        try:
+            return all(out.ndim and len(out) == 2 for out in self.session.run(list(self.adapter.outputs), {self._input: fed}, quiet))
+        except UNRUNNABLE:
+            return False
 
     def _fed(self, crops: NDArray[np.uint8]) -> NDArray[np.generic]:
         a = self.adapter
@@ -420,6 +491,20 @@ class OnnxTeacher:
                 f"(skeleton {self.skeleton.name})"
             )
         return flat.view(len(flat), rows, part.columns)[:, list(part.rows or range(len(self.skeleton)))]
+
+    def _bins(self, bins: Bins, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints (B, K, 2) in input pixels and scores (B, K) of bins (B, rows, X) and (B, rows, Y)."""
+        reader, rows = bins.codec(self.size), list(bins.rows or range(len(self.skeleton)))
+        for name, out, count in zip((bins.x, bins.y), (x, y), reader.bins, strict=True):
+            if out.ndim != 3 or out.shape[1] <= max(rows) or out.shape[2] != count:
+                raise self._misfit(
+                    f"output {name} is {tuple(out.shape)}, but {bins.split} bins a pixel of {self.size[0]}x{self.size[1]} are (B, {max(rows) + 1} or more, {count})"
+                )
+        chosen = [out[:, rows] for out in (x, y)]
+        xy, score = reader.decode(torch.cat(chosen, -1))
+        if bins.activation == "none":
+            score = torch.minimum(*(out.amax(-1) for out in chosen)).clamp(0, 1)
+        return xy, score
 
     def _pixels(self, points: Points, out: Tensor) -> Tensor:
         """(B, K, 2) input pixels, their centres at whole numbers."""

@@ -37,7 +37,8 @@ from poseling.skeleton import Skeleton
 from poseling.spec import SIDE
 from poseling.teachers.base import Teacher
 
-MANIFEST, VERSION = "manifest.json", 1
+MANIFEST = "manifest.json"
+VERSION, MAPS_VERSION = 1, 2  # of stores of points, and of heatmaps: those of version 1 were cut below 0.03 and above 1
 READERS = 8  # parts that are asked for at once: on object storage it is the waiting that takes the time
 Key = bytes  # 16 bytes that name a person by content: see labels.keys
 
@@ -74,7 +75,10 @@ class Manifest:
     def of(cls, teacher: Teacher, flip: bool, scales: tuple[float, ...]) -> Manifest:
         """The manifest of this teacher's answers to these views."""
         t, views = teacher, tuple(float(s) for s in scales)
-        return cls(t.name, t.digest, t.skeleton, t.size, float(t.padding), t.map_size, t.pixel, flip, views, dict(t.licences), spatial=t.spatial)
+        return cls(
+            t.name, t.digest, t.skeleton, t.size, float(t.padding), t.map_size, t.pixel, flip, views, dict(t.licences),
+            VERSION if t.map_size is None else MAPS_VERSION, t.spatial,
+        )  # fmt: skip
 
     @property
     def folder(self) -> str:
@@ -97,13 +101,20 @@ class Manifest:
     def from_json(cls, text: str | bytes) -> Manifest:
         """The reverse; ValueError if the text is no manifest, or one of another version."""
         try:
-            given = parse_json(text)
-            version = given.get("version", VERSION) if isinstance(given, dict) else VERSION
-            if version == VERSION:
-                return from_fields(cls, given)
+            manifest = from_fields(cls, parse_json(text))
         except ValueError as error:
             raise ValueError(f"this is not a store's manifest: {error}") from error
-        raise ValueError(f"the store is of version {version}, this poseling reads version {VERSION}; ask the teacher again, or update poseling")
+        current = VERSION if manifest.map_size is None else MAPS_VERSION
+        if manifest.version < current:
+            raise ValueError(
+                f"the store is of version {manifest.version}, whose heatmaps were cut below 0.03 and above 1; delete it and ask the teacher again, "
+                "or name another folder"
+            )
+        if manifest.version > current:
+            raise ValueError(
+                f"the store is of version {manifest.version}, this poseling reads version {current}; update poseling, or ask the teacher again"
+            )
+        return manifest
 
 
 @dataclass(frozen=True, eq=False)
