@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-NOUNS = ("skeleton", "pose", "geometry", "spec", "files")
+NOUNS = ("skeleton", "pose", "geometry", "spec", "files", "onnx_session", "video")
 
 # What each room may import besides itself. A file that more may see than the room it lies in is a room of its own.
 TABLE = {
@@ -32,7 +32,7 @@ TABLE = {
     "cli": "nouns codecs data models train.checkpoint teachers.base teachers distill train evaluate export runtime.draw runtime synth recipes",
 }
 # What pip gives without extras, and so all that these may import from outside.
-BASE = {"numpy", "cv2", "onnxruntime"}
+BASE = {"numpy", "cv2", "onnxruntime", "av"}
 WITHOUT_TORCH = ("nouns", "runtime.draw", "runtime")
 
 
@@ -121,6 +121,14 @@ def test_right_imports_are_left_alone():
     known = {"", "codecs", "codecs.heatmap", "pose", "train", "train.checkpoint"}
     assert wrong("teachers.network", "import torch\nfrom poseling.train import checkpoint\nfrom poseling.codecs import codec", known) == []
     assert wrong("runtime.network", "import json\nimport cv2\nfrom poseling import __version__\nfrom poseling.pose import Pose", known) == []
+
+
+def test_onnxruntime_is_opened_in_one_place():
+    """It reports home unless `onnx_session` is what imports it first."""
+    others = [
+        path for folder in ("src", "benchmarks", "scripts") for path in (SOURCE.parent / folder).rglob("*.py") if path.name != "onnx_session.py"
+    ]
+    assert [path.name for path in others if any(name.partition(".")[0] == "onnxruntime" for name in imported(path.read_text()))] == []
 
 
 def test_the_runtime_leaves_torch_alone():

@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import ArrayLike, NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from poseling.geometry import Crop
+from poseling.onnx_session import metadata, open_session, run
 from poseling.pose import Pose
 from poseling.spec import KEY, PoseSpec
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "xnnpack": "XnnpackExecutionProvider",
-}
 OUTPUTS = (("xy", "score"), ("xy", "score", "xyz"))
-UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented)
 
 
 class Network:
     """`path` is a file that `poseling export` wrote; `spec` is its contract.
 
-    `threads` for the network, all cores if None. `provider` is what it runs on, as `PROVIDERS` names it: ValueError or RuntimeError if it cannot be
-    had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no PoseSpec, or gives maps instead of joints.
+    `threads` for the network, all cores if None. `provider` is what it runs on, as `onnx_session.PROVIDERS`
+    names it: ValueError or RuntimeError if it cannot be had. FileNotFoundError if there is no such file;
+    ValueError that names it if it is no ONNX file, has no PoseSpec, or gives maps instead of joints.
     """
 
     def __init__(self, path: Path | str, threads: int | None = None, provider: str = "cpu") -> None:
         self.path = Path(path)
-        self.session = _session(self.path, threads, provider)
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        if KEY not in metadata:
+        self.session = open_session(self.path, provider, threads)
+        said = metadata(self.session, self.path)
+        if KEY not in said:
             raise ValueError(f"{path}: has no PoseSpec in its metadata; only files that `poseling export` wrote can be run")
         try:
-            self.spec = PoseSpec.from_json(metadata[KEY])
+            self.spec = PoseSpec.from_json(said[KEY])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         if self.spec.outputs not in OUTPUTS:
@@ -54,7 +44,7 @@ class Network:
 
         `xyz` is there if the file gives it: metres from the root, in camera axes, since crops are never turned. What the network says is handed on as it is, NaN
         included. `colour` is the order of the picture's channels: OpenCV reads bgr, everyone else rgb. ValueError for what is no such picture, and for a box
-        that is not finite, has no area or lies outside.
+        that is not finite, has no area or lies outside; ValueError that names the file if it cannot be run.
         """
         crops = self._crops(_checked(picture, colour), boxes)
         if not crops:
@@ -64,9 +54,21 @@ class Network:
         inputs = np.stack([crop.warp(picture) for crop in crops])
         if colour == "bgr":
             inputs = np.ascontiguousarray(inputs[..., ::-1])
-        xy, score, *xyz = self.session.run(self.spec.outputs, {"crops": inputs})
+        xy, score, *space = self._answers(inputs)
         xy = np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)])
-        return Pose(xy, score, self.spec.skeleton, xyz[0] if xyz else None)
+        return Pose(xy, score, self.spec.skeleton, space[0] if space else None)
+
+    def _answers(self, inputs: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """What the file gives for crops (N, H, W, 3), in the order of its spec's outputs; ValueError that
+        names it where that is not what the spec says.
+        """
+        outputs = run(self.session, self.path, self.spec.outputs, {"crops": inputs})
+        for name, out in zip(self.spec.outputs, outputs, strict=True):
+            wanted = (len(inputs), len(self.spec.skeleton), *{"xy": (2,), "score": (), "xyz": (3,)}[name])
+            if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != np.float32:
+                got = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
+                raise ValueError(f"{self.path}: gives {got} as {name}, and its PoseSpec says float32 {list(wanted)}; the file is damaged or not ours")
+        return outputs
 
     def _crops(self, picture: NDArray[np.uint8], boxes: ArrayLike | None) -> list[Crop]:
         height, width = picture.shape[:2]
@@ -96,28 +98,3 @@ def _checked(picture: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
         what = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
         raise ValueError(f"the picture is {what}, expected uint8 of shape (H, W, 3); cv2.cvtColor makes three channels of one or four")
     return picture
-
-
-def _session(path: Path, threads: int | None, provider: str) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; `poseling export` makes it from a checkpoint")
-    available = onnxruntime.get_available_providers()
-    if provider not in PROVIDERS or PROVIDERS[provider] not in available:
-        here = ", ".join(name for name, full in PROVIDERS.items() if full in available)
-        raise ValueError(f"provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or install the onnxruntime that has it")
-    options = onnxruntime.SessionOptions()
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; give 1 or more, or None for all cores")
-        options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[provider]])
-    except UNREADABLE as error:
-        raise ValueError(
-            f"{path}: is cut short or no ONNX file that this onnxruntime can read ({error}); `poseling export` makes one of a checkpoint"
-        ) from error
-    # onnxruntime takes the CPU, with no more than a line on stderr, where a provider that it lists cannot start.
-    if (first := session.get_providers()[0]) != PROVIDERS[provider]:
-        raise RuntimeError(f"{path}: provider {provider!r} is listed but did not start, onnxruntime took {first} instead; look at its drivers")
-    session.disable_fallback()
-    return session

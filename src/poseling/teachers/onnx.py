@@ -11,21 +11,19 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as failures
 from torch import Tensor
 
 from poseling.codecs import codec
 from poseling.codecs.heatmap import Heatmap
 from poseling.geometry import Size
+from poseling.onnx_session import REFUSED, metadata, open_session
 from poseling.skeleton import BLAZEPOSE33, COCO17, SKELETONS, Skeleton
 from poseling.spec import KEY, PoseSpec
 from poseling.teachers.base import Answer
 
 Activation = Literal["none", "sigmoid", "softmax"]
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -34,9 +32,6 @@ DTYPES: dict[str, type[np.generic]] = {
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
 }
-# What a file that is cut, foreign, or too new for this onnxruntime is refused with.
-UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented)
-UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException)
 CPU_BATCH = 8  # crops at once where the file leaves it free: BlazePose Lite takes 12 ms of one core for each of 8, 17 of 32, Heavy 35 and 49
 SLACK = 0.05  # how far a score that is declared as 0..1 may leave it; a logit leaves it further
 HIGHEST = 2.0  # a network that was trained to draw peaks of 1 overshoots a little
@@ -329,7 +324,7 @@ class OnnxTeacher:
                 batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)])
             try:
                 outputs = self.session.run(list(names), {self._input: batch})
-            except UNRUNNABLE as error:
+            except REFUSED as error:
                 raise self._misfit(f"it cannot be run on {len(batch)} crops ({error})") from error
             for name, out in zip(names, outputs, strict=True):
                 if len(batch) == 1 and len(out) != 1:
@@ -448,10 +443,10 @@ def _adapter(session: Any, path: Path, adapter: Adapter | str | None) -> Adapter
         return adapter
     if adapter is not None:
         return ADAPTERS[adapter] if adapter in ADAPTERS else Adapter.from_json(Path(adapter))
-    metadata = session.get_modelmeta().custom_metadata_map
-    if KEY in metadata:
+    said = metadata(session, path)
+    if KEY in said:
         try:
-            return Adapter.from_spec(PoseSpec.from_json(metadata[KEY]))
+            return Adapter.from_spec(PoseSpec.from_json(said[KEY]))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     inputs = {p.name: (p.type, _shape(p)) for p in session.get_inputs()}
@@ -487,30 +482,11 @@ def _shape(port: Any) -> Shape:
 
 
 def _session(path: Path, device: str, threads: int | None) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
     kind, _, number = device.partition(":")
-    available = onnxruntime.get_available_providers()
-    if kind not in PROVIDERS or PROVIDERS[kind] not in available:
-        here = " or ".join(k for k, provider in PROVIDERS.items() if provider in available)
-        raise ValueError(
-            f"{path}: this onnxruntime runs on {here}, not on {device}; give the teacher that device, or install onnxruntime-gpu for cuda"
-        )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # converters leave harmless warnings behind
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; give 1 or more, or None for all cores")
-        options.intra_op_num_threads = threads
-    provider = (PROVIDERS[kind], {"device_id": number or "0"} if kind == "cuda" else {})
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=[provider])
-    except UNREADABLE as error:
-        raise ValueError(f"{path}: is cut short or no ONNX file that this onnxruntime can read ({error})") from error
-    if (first := session.get_providers()[0]) != PROVIDERS[kind]:
-        raise RuntimeError(f"{path}: {device} is listed but did not start, onnxruntime took {first} instead; look at its drivers")
-    session.disable_fallback()
-    return session
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"{path}: an ONNX teacher runs on cpu, cuda or cuda:N, not on {device}")
+    # Converters leave harmless warnings behind: only errors are told.
+    return open_session(path, kind, threads, {"device_id": number or "0"} if kind == "cuda" else None, log=3)
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""The one way to open an ONNX file. Nothing else here imports onnxruntime, because from 1.31 on it reports
+home unless it is told not to before it is imported.
+
+Without `ORT_DISABLE_TELEMETRY=1` in the environment it makes an id of this machine under `~/.cache/Microsoft`
+and looks up a host to send to. Whoever wants that sets it to 0.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+}
+# All that onnxruntime refuses a file or an input with; each derives from nothing but Exception.
+# UnicodeDecodeError is for names and metadata that are no text.
+REFUSED = (
+    *(
+        getattr(failures, name)
+        for name in (
+            "EPFail",
+            "EngineError",
+            "Fail",
+            "InvalidArgument",
+            "InvalidGraph",
+            "InvalidProtobuf",
+            "ModelLoaded",
+        )
+    ),
+    *(getattr(failures, name) for name in ("NoModel", "NoSuchFile", "NotImplemented", "RuntimeException")),
+    UnicodeDecodeError,
+)
+
+
+def open_session(
+    model: Path | bytes,
+    provider: str = "cpu",
+    threads: int | None = None,
+    options: Mapping[str, str] | None = None,
+    log: int = 2,
+) -> Any:
+    """An `onnxruntime.InferenceSession` of a file, or of one in memory.
+
+    `provider` is what it runs on, as `PROVIDERS` names it, with that provider's own `options`; `threads` for
+    it, all cores if None; `log` is what goes to stderr, 0 (all) to 4 (what is fatal). FileNotFoundError if
+    there is no such file; ValueError that names it if it cannot be read, and for a provider or a number of
+    threads that cannot be had; RuntimeError if the provider is there but does not start.
+    """
+    name = model if isinstance(model, Path) else "the network"
+    if isinstance(model, Path) and not model.is_file():
+        raise FileNotFoundError(f"{model}: there is no such file; `poseling export` makes it from a checkpoint")
+    available = onnxruntime.get_available_providers()
+    if provider not in PROVIDERS or PROVIDERS[provider] not in available:
+        here = ", ".join(short for short, full in PROVIDERS.items() if full in available)
+        raise ValueError(
+            f"{name}: provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or install the onnxruntime that has it"
+        )
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = log
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; give 1 or more, or None for all cores")
+        settings.intra_op_num_threads = threads
+    try:
+        chosen = PROVIDERS[provider], dict(options or {})
+        session = onnxruntime.InferenceSession(model, settings, providers=[chosen])
+    except REFUSED as error:
+        raise ValueError(
+            f"{name}: is cut short or no ONNX file that this onnxruntime can read ({error}); `poseling export` makes one of a checkpoint"
+        ) from error
+    # onnxruntime takes the CPU, with no more than a line on stderr, where a provider that it lists cannot
+    # start.
+    if (first := session.get_providers()[0]) != PROVIDERS[provider]:
+        raise RuntimeError(f"{name}: provider {provider!r} is listed but did not start, onnxruntime took {first} instead; look at its drivers")
+    session.disable_fallback()
+    return session
+
+
+def metadata(session: Any, name: Path | str) -> dict[str, str]:
+    """What the file says of itself, by key; ValueError that names it if that is no text."""
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: its metadata is no text ({error}); it is damaged") from error
+
+
+def run(
+    session: Any,
+    name: Path | str,
+    outputs: Sequence[str] | None,
+    inputs: Mapping[str, NDArray[Any]],
+) -> list[Any]:
+    """The outputs, in their order or all if None, for the inputs by name; ValueError that names the file if
+    it cannot be run on them.
+    """
+    try:
+        return list(session.run(outputs, dict(inputs)))
+    except (*REFUSED, ValueError) as error:  # ValueError: an input or output that the file does not have
+        given = ", ".join(f"{key} {value.dtype} {list(value.shape)}" for key, value in inputs.items())
+        raise ValueError(f"{name}: cannot be run on {given} ({error})") from error
