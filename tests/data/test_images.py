@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from fractions import Fraction
 
 import av
 import cv2
@@ -130,16 +131,16 @@ def video(tmp_path):
 def test_video_frames_at_a_rate(video, every, expected):
     people = images(video, every)
     assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == expected
-    assert [p.name for p in people.pictures] == [f"{100 * i:09d}.jpg" for i in expected]
+    assert [p.name for p in people.pictures] == [f"{i:08d}-{100 * i:09d}ms.jpg" for i in expected]
     assert people.boxes[0].tolist() == [0, 0, 63, 47]
 
 
 def test_frames_are_decoded_once_and_again_when_the_video_changes(video):
     first = frames(video)
     assert first.parent == video.parent / ".poseling-frames"
-    stamp = (first / "000000000.jpg").stat().st_mtime_ns
+    stamp = (first / "00000000-000000000ms.jpg").stat().st_mtime_ns
     assert frames(video) == first
-    assert (first / "000000000.jpg").stat().st_mtime_ns == stamp
+    assert (first / "00000000-000000000ms.jpg").stat().st_mtime_ns == stamp
     assert frames(video, 1.0) != first
     os.utime(video, ns=(0, 0))
     assert frames(video) != first
@@ -148,7 +149,7 @@ def test_frames_are_decoded_once_and_again_when_the_video_changes(video):
 
 def test_a_cut_video_is_an_error_and_leaves_nothing(video):
     video.write_bytes(video.read_bytes()[:600])
-    with pytest.raises(ValueError, match=r"clip\.mp4: is no video that can be decoded"):
+    with pytest.raises(OSError, match=r"clip\.mp4: is no video that can be read"):
         images(video)
     assert list((video.parent / ".poseling-frames").iterdir()) == []
 
@@ -163,6 +164,56 @@ def test_a_cache_that_cannot_be_written_is_named(video):
 def test_a_rate_below_zero_is_an_error(video):
     with pytest.raises(ValueError, match="every is -1"):
         images(video, every=-1)
+
+
+def film(path, times, hurt=(), form=None, pixel=1):
+    """Frames of grey 10 i at times in seconds; the packets `hurt` hold nothing that decodes."""
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.codec_context.time_base = Fraction(1, 10000)
+        stream.codec_context.sample_aspect_ratio = Fraction(pixel)
+        for i, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(10000 * time), Fraction(1, 10000)
+            for packet in stream.encode(frame):
+                if i in hurt:
+                    damaged = av.Packet(bytes(packet.size))
+                    damaged.pts, damaged.dts, damaged.time_base, damaged.stream = packet.pts, packet.dts, packet.time_base, stream
+                    packet = damaged
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def test_a_fast_clip_keeps_all_its_frames(tmp_path):
+    """At 2500 frames a second two of three lie in one millisecond."""
+    people = images(film(tmp_path / "fast.mp4", [i / 2500 for i in range(20)]), every=0)
+    assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == list(range(20))
+
+
+def test_a_raw_stream_without_times_keeps_all_its_frames(tmp_path):
+    raw = film(tmp_path / "raw.mjpeg", [i / 30 for i in range(20)], form="mjpeg")
+    people = images(raw, every=0)
+    assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == list(range(20))
+    assert 1 < len(images(raw, every=0.25)) < 8
+
+
+def test_what_is_odd_with_a_video_is_told_every_time(tmp_path):
+    video = film(tmp_path / "hurt.mp4", [i / 10 for i in range(20)], hurt=(3, 4), pixel=2)
+    for _ in range(2):  # the second time nothing is decoded
+        people = images(video, every=0)
+        assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == [i for i in range(20) if i not in (3, 4)]
+        assert people.boxes[0].tolist() == [0, 0, 127, 47]
+        told = "its pixels are 2 times as wide as high, so its 64x48 are taken as shown, 128x48; 2 of 20 frames are damaged and were left out"
+        assert [(f.kind, f.picture, f.message) for f in people.found] == [("odd video", video, told)]
+
+
+@pytest.mark.shared
+def test_a_raw_stream_of_a_public_report(shared, tmp_path):
+    raw = shared / "cases/public/04/raw.h264"
+    assert [len(images(raw, every, cache=tmp_path)) for every in (0, 0.5)] == [30, 3]
 
 
 @pytest.mark.shared

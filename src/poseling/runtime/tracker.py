@@ -25,7 +25,7 @@ BUFFER = np.array([0.4, 0.2])
 MOMENTUM, RATE = 0.75, 30.0
 
 UNSURE = 0.1  # a joint of a lower score stays where it was on the person
-LOST = 0.2  # a person whose joints' mean score is lower is not there
+LOST = 0.2  # a person whose joints' mean score is lower is not there, unless somebody asks for more or less
 JUMP = 0.5  # a person whose joints move so much of their size in one frame, in the median, is someone else
 NEAR, ALIKE = 1.0, 1.6  # who is found again is the same at most so many sizes from the last place, and at most so many times larger or smaller
 REMEMBERED = 1.0  # seconds for which that is tried
@@ -61,14 +61,17 @@ class _Person:
 class Tracker:
     """The people of a video, frame after frame, each under one id for as long as it can be known that it is the same person.
 
-    A person is looked for where the last pose was. One who is lost (low score, left the picture) is left out of the pose, and searched in a wider crop, the whole frame
-    and the last place in turn; found near there within a second the id is kept, else whoever is found is someone new. So it is after a cut in the video, or when all
-    joints jump at once. Ids count up and never come back. Nothing that comes out is NaN: a joint that the network does not know, or gives as NaN, stays where it was on
-    the person (in the middle of the crop if it was never seen), with the score 0 if it is NaN.
+    A person is looked for where the last pose was. One who is lost (low score, left the picture) is left out
+    of the pose, and searched in a wider crop, the whole frame and the last place in turn; found near there
+    within a second the id is kept, else whoever is found is someone new. So it is after a cut in the video,
+    or when all joints jump at once. Ids count up and never come back. Nothing that comes out is NaN: a joint
+    that the network does not know, or gives as NaN, stays where it was on the person (in the middle of the
+    crop if it was never seen), with the score 0 if it is NaN. Somebody is there from a mean score of `lost`
+    on.
     """
 
-    def __init__(self, network: Looks) -> None:
-        self.network = network
+    def __init__(self, network: Looks, lost: float = LOST) -> None:
+        self.network, self._lost = network, lost
         self._root = _root(network.spec.skeleton)
         self._people: list[_Person] = []
         self._started = 0
@@ -131,7 +134,7 @@ class Tracker:
         for row in range(len(regions)):
             xy, score = pose.xy[row].astype(np.float64), pose.score[row].astype(np.float64)
             sure = score >= UNSURE
-            if score.mean() < LOST or sure.sum() < 2:
+            if score.mean() < self._lost or sure.sum() < 2:
                 people.append(None)
                 continue
             box = _bounds(xy, sure)
