@@ -175,9 +175,11 @@ def export(model: Path, *, out: Path | None = None, pictures: Path | None = None
     from poseling.data.images import images
     from poseling.export.onnx import export as run
     from poseling.export.parity import windows
+    from poseling.files import keep_apart
     from poseling.train.checkpoint import load
 
     out = out or model.with_suffix(".onnx")
+    keep_apart({"--out": out}, {"the checkpoint itself": [model]})
     crops = None
     if pictures is not None:
         crops = windows(images(pictures).pictures, load(model)[1].size)
@@ -200,12 +202,14 @@ def import_(checkpoint: Path, *, network: str = "hourglass-8x256", out: Path | N
     """
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
+    from poseling.files import keep_apart
     from poseling.skeleton import MPII16, VNECT21
     from poseling.spec import PoseSpec
     from poseling.teachers.vnect import load_vnect
     from poseling.train.checkpoint import load_fpd, save
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
+    keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
     licences = {"code": "Apache-2.0", "weights": "as its authors say"}
     if network == "vnect-50":
         # In training a person filled 0.7 to 1 of the picture. How wide their heatmaps are nobody says.
@@ -238,6 +242,8 @@ def track(
     camera: tuple[float, float, float, float] | None = None,
     height: float | None = None,
     fit: bool = True,
+    provider: str = "cpu",
+    threshold: float = 0.2,
 ) -> None:
     """Finds the pose in a picture, a folder of pictures or a video, and draws it. One person a picture; followed in a video. Needs no torch.
 
@@ -248,7 +254,7 @@ def track(
     model
         An ONNX file from `poseling export` or a recipe.
     out
-        Where the drawn pictures or the drawn video go.
+        Where the drawn pictures or the drawn video go; the folder `drawn` if neither --out nor --json is given.
     box
         X0 Y0 X1 Y1 around the person, in pixels, of a video in its first frame; the whole frame if not given.
     json
@@ -263,10 +269,18 @@ def track(
         How tall the person is, in metres; the network's guess if not given.
     fit
         Fit a body with bones of constant length and joints within their limits to what a network says in space, in a video.
+    provider
+        What the network runs on: cpu, cuda, tensorrt, openvino, coreml, directml or xnnpack.
+    threshold
+        The score from which joints are drawn, and in a video from which a person, whose joints have it in the mean, is there.
     """
     from poseling.pose import Pose
     from poseling.runtime.pipeline import track as run
 
+    if out is None and json is None:
+        out = Path("drawn")
+        told = f"Drawing into {out.resolve()}; --out names another place"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     empty = 0
 
     def seen(frame: int, pose: Pose) -> None:
@@ -281,16 +295,20 @@ def track(
             out,
             box,
             json,
+            provider=provider,
             seen=seen,
             smooth=smooth,
             lookahead=lookahead,
             camera=camera,
             height=height,
             fit=fit,
+            threshold=threshold,
         )
     written = [str(path) for path in (done.drawn, done.json) if path is not None]
     told = f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (f", {empty} of them without anybody" if empty else "")
-    console.print(told + (f": {', '.join(written)}" if written else "; --out draws them, --json writes them"))
+    console.print(f"{told}: {', '.join(written)}")
+    for note in done.notes:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 @data.command
@@ -313,8 +331,10 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
     from poseling.data import sets
     from poseling.data.check import check as run
     from poseling.data.check import report, showable, summary, swapped_against
-    from poseling.files import write_bytes
+    from poseling.files import keep_apart, write_bytes
 
+    if teacher is not None:
+        keep_apart({"--json": json}, {"the teacher itself": [Path(teacher)]})
     split, network, findings = sets.load(name, root), None, []
     if teacher is not None:
         from poseling.teachers.load import load
