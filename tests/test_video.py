@@ -6,13 +6,14 @@ import resource
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
 
-from poseling.video import Recording, _Clock, frames
+from poseling.video import PATIENCE, Recording, _Clock, _packets, _Read, frames
 
 SIZE = (64, 48)
 
@@ -364,3 +365,51 @@ def test_a_size_that_no_mp4_has_is_told(tmp_path: Path):
     with pytest.raises(OSError, match=r"a\.mp4: could not be written \(at 20000x2 pixels"):
         record(tmp_path / "a.mp4", [grey(0, (20000, 2))], (0,))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_read_at_one_place_is_read_behind_it():
+    """Stands in for a file: a failure between packets, failures at the end, and what PyAV says at the end of a file
+    in which streams appeared that were not there at its start."""
+    packet = SimpleNamespace(pts=3, duration=1, time_base=Fraction(1, 10), stream_index=0, size=9)
+    other, empty = SimpleNamespace(**{**vars(packet), "stream_index": 1, "pts": 8}), SimpleNamespace(**{**vars(packet), "size": 0})
+    failure = av.error.InvalidDataError(1, "invalid")
+    for ends, lost, cut in (([], 1, False), ([failure] * 3, 1, True), ([IndexError()], 1, False), ([failure] * PATIENCE, 1, True)):
+        script = iter([packet, other, empty, failure, packet, packet, *ends])
+
+        def demux(script: Iterator = script) -> Iterator:
+            for one in script:
+                if isinstance(one, Exception):
+                    raise one
+                yield one
+
+        state = _Read()
+        assert len(list(_packets(SimpleNamespace(demux=demux), SimpleNamespace(index=0), state))) == 3
+        assert (state.lost, state.cut) == (lost, cut)
+        assert state.end == pytest.approx(0.9)
+
+
+def test_whatever_is_in_a_file_is_read_or_refused_with_its_name(tmp_path: Path):
+    """Films with bytes changed, cut out or put in: no other error, times that grow, and every note names the file."""
+    random = np.random.default_rng(0)
+    forms = (("avi", "mjpeg"), ("mkv", "mjpeg"), ("mp4", "mpeg4"), ("ts", "mpeg4"))
+    whole = [film(tmp_path / f"a.{form}", [i / 30 for i in range(12)], codec) for form, codec in forms]
+    counts = {True: 0, False: 0}
+    for _ in range(240):
+        good = whole[random.integers(len(whole))]
+        data = bytearray(good.read_bytes())
+        for place in random.integers(0, len(data), random.choice([1, 4, 40])):
+            data[place] = random.integers(256)
+        start, length = random.integers(0, len(data)), random.choice([0, 0, 0, 100, 100000])
+        data[start : start + length] = random.bytes(random.choice([0, 0, 50, 3000]))
+        path = tmp_path / f"bad{good.suffix}"
+        path.write_bytes(data)
+        told: list[str] = []
+        try:
+            seconds = [time for _, time, _ in frames(path, told.append)]
+        except OSError as error:
+            seconds = []
+            told.append(str(error))
+        assert (np.diff(seconds) > 0).all()
+        assert all(line.startswith(f"{path}: ") for line in told)
+        counts[bool(seconds)] += 1
+    assert min(counts.values()) > 20

@@ -267,6 +267,8 @@ def _packets(
                     read.lost, failures = read.lost + failures, 0
                     yield packet
             break
+        except IndexError:
+            break  # at the end PyAV looks for streams that appeared in the middle, and does not know them
         except av.FFmpegError:
             failures += 1
     read.cut = read.cut or failures > 0
