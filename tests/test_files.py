@@ -102,6 +102,14 @@ def test_a_draft_that_is_dropped_leaves_what_was_there(tmp_path):
         assert (tmp_path / "a").read_bytes() == data
 
 
+def test_a_draft_that_need_not_last_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("waited"))
+    draft = Draft(tmp_path / "a", durable=False)
+    draft.write(b"new")
+    draft.keep()
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
 def test_no_link_is_written_through(tmp_path, monkeypatch):
     """Somebody who guesses the hidden name and puts a link there gains nothing."""
     (tmp_path / "precious").write_bytes(b"precious")

@@ -37,11 +37,12 @@ class Draft:
 
     It is made new, under a name that nobody else has: no link that lies there is written through. `beside` is
     that name and `file` is open for bytes. Where `path` is no file but a pipe or a device, such as
-    /dev/stdout, it is written as it is. OSError that names `path` for whatever cannot be written.
+    /dev/stdout, it is written as it is. `durable` waits for the disk. OSError that names `path` for whatever
+    cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, durable: bool = True) -> None:
+        self.path, self._durable = path, durable
         no_file = path.exists() and not (path.is_file() or path.is_dir())
         self._streams = no_file or path.parent in (Path("/dev"), Path("/dev/fd"))
         self.beside = path if self._streams else _beside(path)
@@ -73,7 +74,7 @@ class Draft:
         """
         try:
             self.file.flush()
-            if not self._streams:
+            if self._durable and not self._streams:
                 os.fsync(self.file.fileno())
             self.file.close()
         except BaseException as error:
