@@ -31,19 +31,17 @@ PROVIDERS = {
 # All that onnxruntime refuses a file or an input with; each derives from nothing but Exception.
 # UnicodeDecodeError is for names and metadata that are no text.
 REFUSED = (
-    *(
-        getattr(failures, name)
-        for name in (
-            "EPFail",
-            "EngineError",
-            "Fail",
-            "InvalidArgument",
-            "InvalidGraph",
-            "InvalidProtobuf",
-            "ModelLoaded",
-        )
-    ),
-    *(getattr(failures, name) for name in ("NoModel", "NoSuchFile", "NotImplemented", "RuntimeException")),
+    failures.EPFail,
+    failures.EngineError,
+    failures.Fail,
+    failures.InvalidArgument,
+    failures.InvalidGraph,
+    failures.InvalidProtobuf,
+    failures.ModelLoaded,
+    failures.NoModel,
+    failures.NoSuchFile,
+    failures.NotImplemented,
+    failures.RuntimeException,
     UnicodeDecodeError,
 )
 
