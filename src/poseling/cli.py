@@ -36,6 +36,7 @@ for recipe in (
     "baseline",
     "fpd",
     "unlabelled",
+    "pseudo_labels",
     "kdlpn",
     "vitpose_mobile",
     "tokenpose_mobile",
@@ -187,19 +188,50 @@ def export(model: Path, *, out: Path | None = None, pictures: Path | None = None
 
 
 @app.command(name="import")
-def import_(checkpoint: Path, *, network: str = "hourglass-8x256", out: Path | None = None) -> None:
-    """Makes a checkpoint of ours, that can then teach or be exported, from one of FPD's or of VNect's authors.
+def import_(
+    checkpoint: Path,
+    *,
+    network: str = "hourglass-8x256",
+    out: Path | None = None,
+    until: str | None = None,
+    size: tuple[int, int] | None = None,
+    skeleton: str | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    colour: Literal["rgb", "bgr"] | None = None,
+    pictures: Path | None = None,
+) -> None:
+    """Makes a checkpoint of ours, that can be trained, teach or be exported, from any ONNX network, or from one of FPD's or of VNect's authors.
+
+    Of an ONNX file the graph is read up to the tensor --until and compared with ONNX Runtime. MoveNet, BlazePose and what `poseling export` wrote need no options.
 
     Parameters
     ----------
     checkpoint
-        Of FPD's, an hourglass trained on MPII at 256x256: a .pth or .pth.tar file from ilovepose/fast-human-pose-estimation.pytorch. Of VNect's: a .pkl or .npz
-        file, made of their Caffe model by caffe2pkl.py of XinArkh/VNect.
+        An .onnx file. Of FPD's authors, an hourglass trained on MPII at 256x256: a .pth or .pth.tar file from ilovepose/fast-human-pose-estimation.pytorch. Of
+        VNect's: a .pkl or .npz file, made of their Caffe model by caffe2pkl.py of XinArkh/VNect.
     network
-        Which network it holds: hourglass-STACKSxCHANNELS or vnect-50.
+        Which network FPD's or VNect's file holds: hourglass-STACKSxCHANNELS or vnect-50.
     out
         The checkpoint to write (.safetensors); beside theirs if not given.
+    until
+        ONNX: the heatmaps, before a sigmoid or softmax, or a feature map that is to get a head. A tensor's name or an unambiguous part of it.
+    size
+        ONNX: width and height of the network's pictures; the file's own if not given.
+    skeleton
+        ONNX: whose joints the heatmaps are, in their order, by name: coco17, mpii16, lsp14, ...
+    mean
+        ONNX: what is taken from pixels of 0..1, where the file does not say.
+    std
+        ONNX: what they are then divided by.
+    colour
+        ONNX: the order of colours that the file wants; rgb if not given.
+    pictures
+        ONNX: a folder of pictures for the comparison.
     """
+    if checkpoint.suffix.lower() == ".onnx":
+        _import_onnx(checkpoint, out or checkpoint.with_suffix(".safetensors"), until, size, skeleton, mean, std, colour, pictures)
+        return
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
     from poseling.files import keep_apart
@@ -227,6 +259,44 @@ def import_(checkpoint: Path, *, network: str = "hourglass-8x256", out: Path | N
     spec = PoseSpec(network, MPII16, codec.fields(), codec.size, 1.25, "bgr", licences=licences, recipe="imported from FPD's authors")
     save(out, load_fpd(checkpoint, network, len(MPII16)), spec)
     console.print(f"{out}: {network}, {MPII16.name}. Check it: poseling evaluate {out} --data mpii --root DIR", soft_wrap=True)
+
+
+def _import_onnx(
+    file: Path,
+    out: Path,
+    until: str | None,
+    size: tuple[int, int] | None,
+    skeleton: str | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    colour: str | None,
+    pictures: Path | None,
+) -> None:
+    from poseling.data.images import images
+    from poseling.evaluate.cost import cost
+    from poseling.export.parity import synthetic, windows
+    from poseling.skeleton import SKELETONS
+    from poseling.teachers.start import from_onnx
+    from poseling.train.checkpoint import save
+
+    if skeleton is not None and skeleton not in SKELETONS:
+        raise ValueError(f"skeleton {skeleton!r} is unknown; there is {', '.join(SKELETONS)}")
+    whose = None if skeleton is None else SKELETONS[skeleton]
+    shown = images(pictures).pictures if pictures else None
+    start = from_onnx(
+        file, until, size, skeleton=whose, mean=mean, std=std, colour=colour, crops=lambda s: windows(shown, s) if shown else synthetic(s)
+    )
+    spec, network = start.spec, start.network
+    save(out, network, spec)
+    whole, shape = cost(network, spec.size), network.shapes(spec.size)[network.graph.output]
+    joints = f"joints of {spec.skeleton.name}" if len(spec.skeleton) else "features, no joints yet"
+    console.print(
+        f"{out}: {whole.params:,} parameters, {whole.gmac:.2f} GMAC at {spec.size[0]}x{spec.size[1]}, {network.graph.output} {shape[1:]}, {joints}; "
+        f"from ONNX Runtime on {'pictures' if shown else 'drawn figures'} it differs by {start.difference:.1g} of the range",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command

@@ -49,21 +49,38 @@ class Crop:
         `rotation` in degrees turns the person clockwise, `scale` > 1 shows it larger, `shift` moves it by parts of the crop's width and height,
         `flip` mirrors it last. ValueError for a box without area or with numbers that are not finite.
         """
-        x0, y0, x1, y1 = (float(v) for v in box)
-        if not np.isfinite([x0, y0, x1, y1]).all() or x1 <= x0 or y1 <= y0:
+        rows = np.array([[float(v) for v in box]])
+        matrix = cls.matrices(rows, size, padding, np.array([rotation]), np.array([scale]), np.array([shift]), np.array([flip]))
+        return cls(matrix[0], size, flip)
+
+    @staticmethod
+    def matrices(
+        boxes: NDArray[np.floating],
+        size: Size,
+        padding: float,
+        rotation: NDArray[np.floating],
+        scale: NDArray[np.floating],
+        shift: NDArray[np.floating],
+        flip: NDArray[np.bool_],
+    ) -> NDArray[np.float64]:
+        """The affines (B, 2, 3) of B crops, as `from_box` makes each: boxes (B, 4), rotation (B,), scale (B,), shift (B, 2), flip (B,)."""
+        corners = np.asarray(boxes, np.float64).reshape(-1, 2, 2)
+        span = corners[:, 1] - corners[:, 0]
+        bad = ~(np.isfinite(corners).all((1, 2)) & (span > 0).all(1))
+        if bad.any():
+            x0, y0, x1, y1 = corners[np.flatnonzero(bad)[0]].ravel()
             raise ValueError(f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) has no area; boxes are x0, y0, x1, y1 in pixels with x1 > x0 and y1 > y0")
-        width, height = size
+        last = np.array(size, np.float64) - 1
         # One scale for both axes: the box must fit, the other axis shows more of the picture.
-        zoom = scale / padding * min((width - 1) / (x1 - x0), (height - 1) / (y1 - y0))
+        zoom = scale / padding * (last / span).min(1)
         angle = np.deg2rad(rotation)
-        turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        centre_in = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-        centre_out = np.array([(width - 1) * (0.5 + shift[0]), (height - 1) * (0.5 + shift[1])])
-        matrix = np.concatenate([turn, (centre_out - turn @ centre_in)[:, None]], axis=1)
-        if flip:
-            matrix[0] = -matrix[0]
-            matrix[0, 2] += width - 1
-        return cls(matrix, size, flip)
+        cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+        turn = np.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
+        centre = last * (0.5 + shift) - (turn @ corners.mean(1)[..., None])[..., 0]
+        matrix = np.concatenate([turn, centre[..., None]], 2)
+        matrix[flip, 0] *= -1
+        matrix[flip, 0, 2] += last[0]
+        return matrix
 
     @classmethod
     def whole(cls, picture_size: Size, size: Size) -> Crop:

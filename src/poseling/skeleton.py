@@ -211,4 +211,18 @@ VNECT21 = _skeleton(
 MOVNECT15 = Skeleton("movnect15", VNECT21.joints[:15], VNECT21.parents[:15])
 # And the first 17 are those of MPI-INF-3DHP's test set (Mehta et al., 3DV 2017), by the same authors.
 MPI3DHP17 = Skeleton("mpi3dhp17", VNECT21.joints[:17], VNECT21.parents[:17])
-SKELETONS = {s.name: s for s in (COCO17, MPII16, LSP14, CROWDPOSE14, H36M17, BLAZEPOSE33, SYNTH28, VNECT21, MOVNECT15, MPI3DHP17)}
+# What our own networks answer: COCO's joints in COCO's order, LSP's neck and the top of the head.
+BODY19 = Skeleton(
+    "body19",
+    (*COCO17.joints, "neck", "head_top"),
+    (18, *COCO17.parents[1:5], 17, 17, *COCO17.parents[7:11], 17, 17, *COCO17.parents[13:17], 17, 17),
+    (*(COCO17.sigmas or ()), 0.079, 0.079),  # the last two as CrowdPose has them
+)
+SKELETONS = {s.name: s for s in (BODY19, COCO17, MPII16, LSP14, CROWDPOSE14, H36M17, BLAZEPOSE33, SYNTH28, VNECT21, MOVNECT15, MPI3DHP17)}
+
+
+def by_name(name: str) -> Skeleton:
+    """The skeleton of this name; ValueError with the names there are."""
+    if name not in SKELETONS:
+        raise ValueError(f"there is no skeleton {name!r}; there are {', '.join(SKELETONS)}")
+    return SKELETONS[name]

@@ -354,7 +354,7 @@ def test_one_step_of_a_run_by_hand(folder, tmp_path):
 
 
 def test_the_average_is_the_moving_mean(folder, tmp_path):
-    """w <- 0.9 w + 0.1 of the step's weights, from the first step's on; the batch norms' means likewise."""
+    """The decay of step t is (1 + t) / (10 + t) while that is less than 0.9; the batch norms' means likewise."""
     seen = []
 
     def watch(outputs, targets, weight):
@@ -371,8 +371,10 @@ def test_the_average_is_the_moving_mean(folder, tmp_path):
         seen.append(read_tensors(out / "state.safetensors")[0])
     for name in ("stacks.0.score.weight", "stem.1.running_mean"):
         weights = [state[f"network.{name}"] for state in seen]
-        expected = 0.81 * weights[0] + 0.09 * weights[1] + 0.1 * weights[2]
-        torch.testing.assert_close(seen[2][f"average.module.{name}"], expected)
+        # The decays are 1/10, 2/11 and 1/4, from the start's weights on, of which 1/220 is left.
+        first = (seen[0][f"average.{name}"] - 0.9 * weights[0]) / 0.1
+        expected = first / 220 + 9 / 220 * weights[0] + 9 / 44 * weights[1] + 3 / 4 * weights[2]
+        torch.testing.assert_close(seen[2][f"average.{name}"], expected)
 
 
 def test_tensorboard_if_asked(folder, tmp_path):

@@ -90,10 +90,15 @@ CODECS: dict[str, Callable[..., Codec]] = {
 }
 
 
+FEATURES = "features"
+
+
 def codec(fields: dict[str, Any]) -> Codec:
-    """The codec that a PoseSpec records; KeyError if its name is unknown."""
+    """The codec that a PoseSpec records; KeyError if its name is unknown, ValueError if it is `FEATURES`: of a network that gives a map and no joints."""
     fields = dict(fields)
     name = fields.pop("name")
+    if name == FEATURES:
+        raise ValueError("the network gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
     if name not in CODECS:
         raise KeyError(f"codec {name!r} is unknown; there is {', '.join(CODECS)}")
     fields["size"] = tuple(fields["size"])

@@ -103,16 +103,54 @@ class Heatmap:
 
         A map without a hill gives a finite place and its own height as score: 0 where all pixels are 0. A map that holds NaN has the score NaN.
         """
-        maps = self.maps(outputs)
-        w = maps.shape[-1]
-        score, peak = maps.flatten(2).max(-1)
+        w = outputs.shape[-1]
+        flat = outputs.flatten(2)
+        top, peak = flat.max(-1)
         x, y = peak % w, peak // w
-        at = torch.stack([x, y], -1).to(maps.dtype)
+        score = top
+        if self.softmax:  # the peak of `maps`, without the rest of them
+            score = (2 * torch.pi * self.sigma**2) / (flat - top[..., None]).exp().sum(-1)
+        at = torch.stack([x, y], -1).to(outputs.dtype)
         if self.decoding == "quarter":
-            at = at + 0.25 * _slope(maps, x, y).sign()
+            at = at + 0.25 * _slope(outputs, x, y).sign()
         elif self.decoding == "dark":
-            at = at + _newton(_blurred_log(maps, self.sigma), x, y)
+            at = at + self._newton(outputs, x, y, top, score)
         return at * at.new_tensor(self.pixel), score.clamp(0, 1)
+
+    def _newton(self, outputs: Tensor, x: Tensor, y: Tensor, top: Tensor, score: Tensor) -> Tensor:
+        """DARK's step (B, K, 2) in heatmap pixels from the peak x, y: its modulation, a Gaussian blur of the heatmap's own sigma, which leaves one top, the logarithm,
+        and one Newton step to the top, at most one pixel along each axis. Of the maps only what lies around the peak is looked at.
+
+        The step's pixel must have two neighbours on each side; nearer to the border it is taken at the nearest pixel that does, and counted from there.
+        """
+        h, w = outputs.shape[-2:]
+        reach = round(2.5 * self.sigma)
+        line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=outputs.device, dtype=outputs.dtype) / self.sigma) ** 2)
+        line = line / line.sum()
+        # (3, 2 reach + 3): the blur at the middle and beside it.
+        blur = torch.stack([F.pad(line, (i, 2 - i)) for i in range(3)])
+        cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
+        around = torch.arange(-reach - 1, reach + 2, device=outputs.device)
+        columns, rows = cx[..., None] + around, cy[..., None] + around
+        inside = ((rows >= 0) & (rows < h))[..., :, None] & ((columns >= 0) & (columns < w))[..., None, :]
+        place = rows.clamp(0, h - 1)[..., :, None] * w + columns.clamp(0, w - 1)[..., None, :]
+        patch = outputs.flatten(2).gather(2, place.flatten(2)).view(place.shape)
+        if self.softmax:
+            patch = (patch - top[..., None, None]).exp() * score[..., None, None]
+        patch = torch.where(inside, patch, 0.0)
+        log = (blur @ patch @ blur.T).clamp(min=1e-10).log()
+        here, left, right, above, below = (log[..., j, i] for j, i in ((1, 1), (1, 0), (1, 2), (0, 1), (2, 1)))
+        dx, dy = (right - left) / 2, (below - above) / 2
+        dxx, dyy = right - 2 * here + left, below - 2 * here + above
+        dxy = (log[..., 2, 2] - log[..., 2, 0] - log[..., 0, 2] + log[..., 0, 0]) / 4
+        determinant = dxx * dyy - dxy**2
+        hill = (determinant > 1e-12) & (dxx < 0)  # not a saddle or a plain
+        safe = torch.where(hill, determinant, 1.0)
+        step_x = torch.where(hill, -(dyy * dx - dxy * dy) / safe, 0.0)
+        step_y = torch.where(hill, -(dxx * dy - dxy * dx) / safe, 0.0)
+        from_peak = torch.stack([cx - x, cy - y], -1).to(log.dtype)
+        step = torch.stack([step_x, step_y], -1).clamp(-1, 1)
+        return torch.where(hill[..., None], from_peak + step, 0.0).clamp(-1, 1)
 
 
 def soft_argmax(probabilities: Tensor) -> Tensor:
@@ -136,37 +174,3 @@ def _slope(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
     slope = torch.stack([along_x, along_y], -1)
     inner = torch.stack([(x > 0) & (x < w - 1), (y > 0) & (y < h - 1)], -1)
     return slope * inner
-
-
-def _blurred_log(maps: Tensor, sigma: float) -> Tensor:
-    """DARK's modulation: a Gaussian blur of the heatmap's own sigma, which leaves one top, then the logarithm."""
-    reach = round(2.5 * sigma)
-    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype) / sigma) ** 2)
-    line = line / line.sum()
-    b, k, h, w = maps.shape
-    blurred = F.conv2d(maps.reshape(b * k, 1, h, w), line.view(1, 1, 1, -1), padding=(0, reach))
-    blurred = F.conv2d(blurred, line.view(1, 1, -1, 1), padding=(reach, 0))
-    return blurred.view(b, k, h, w).clamp(min=1e-10).log()
-
-
-def _newton(log: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """One Newton step (B, K, 2) from the pixel x, y to the top of `log`, at most one pixel along each axis.
-
-    The step's pixel must have two neighbours on each side; nearer to the border it is taken at the nearest pixel that does, and counted from there.
-    """
-    h, w = log.shape[-2:]
-    cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
-    here = _at(log, cx, cy)
-    left, right = _at(log, cx - 1, cy), _at(log, cx + 1, cy)
-    above, below = _at(log, cx, cy - 1), _at(log, cx, cy + 1)
-    dx, dy = (right - left) / 2, (below - above) / 2
-    dxx, dyy = right - 2 * here + left, below - 2 * here + above
-    dxy = (_at(log, cx + 1, cy + 1) - _at(log, cx - 1, cy + 1) - _at(log, cx + 1, cy - 1) + _at(log, cx - 1, cy - 1)) / 4
-    determinant = dxx * dyy - dxy**2
-    top = (determinant > 1e-12) & (dxx < 0)  # a hill, not a saddle or a plain
-    safe = torch.where(top, determinant, 1.0)
-    step_x = torch.where(top, -(dyy * dx - dxy * dy) / safe, 0.0)
-    step_y = torch.where(top, -(dxx * dy - dxy * dx) / safe, 0.0)
-    from_peak = torch.stack([cx - x, cy - y], -1).to(log.dtype)
-    step = torch.stack([step_x, step_y], -1).clamp(-1, 1)
-    return torch.where(top[..., None], from_peak + step, 0.0).clamp(-1, 1)

@@ -20,7 +20,8 @@ class Augment:
     """How far training strays from the canonical crop. The defaults are FPD's for hourglasses (its MPII configuration), without half bodies and occlusion.
 
     scale: standard deviation, and bound, of the zoom about 1; rotation: standard deviation in degrees, bounded at twice that, in 60 % of samples;
-    flip, half_body, occlusion: probabilities; light: bound of the change of brightness, contrast and saturation (see `relight`), 0 for none.
+    flip, half_body, occlusion: probabilities; light: bound of the change of brightness, contrast and saturation (see `relight`), 0 for none;
+    shift: bound of how far the person is moved, in parts of the crop's sides.
     """
 
     scale: float = 0.25
@@ -29,10 +30,11 @@ class Augment:
     half_body: float = 0.0
     occlusion: float = 0.0
     light: float = 0.0
+    shift: float = 0.0
 
     def none(self) -> Augment:
         """The canonical crop as it is."""
-        return replace(self, scale=0.0, rotation=0.0, flip=0.0, half_body=0.0, occlusion=0.0, light=0.0)
+        return replace(self, scale=0.0, rotation=0.0, flip=0.0, half_body=0.0, occlusion=0.0, light=0.0, shift=0.0)
 
     def crop(
         self,
@@ -51,7 +53,18 @@ class Augment:
         flip, half, upper = random.random() < self.flip, random.random() < self.half_body, random.random() < 0.5
         if half:
             box = _half(box, joints, visible, skeleton, bool(upper))
-        return Crop.from_box(box, size, padding, rotation=turn, scale=zoom, flip=bool(flip))
+        x, y = random.uniform(-self.shift, self.shift, 2).tolist() if self.shift else (0.0, 0.0)
+        return Crop.from_box(box, size, padding, rotation=turn, scale=zoom, shift=(x, y), flip=bool(flip))
+
+    def matrices(
+        self, boxes: NDArray[np.floating], size: Size, padding: float, random: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Random crops around boxes (B, 4), all at once: affines (B, 2, 3) from image to input pixels, and whether each mirrors (B,). No half bodies."""
+        count = len(boxes)
+        zoom = random.normal(1, self.scale, count).clip(1 - self.scale, 1 + self.scale)
+        turn = random.normal(0, self.rotation, count).clip(-2 * self.rotation, 2 * self.rotation) * (random.random(count) < 0.6)
+        flip, shift = random.random(count) < self.flip, random.uniform(-self.shift, self.shift, (count, 2))
+        return Crop.matrices(boxes, size, padding, turn, zoom, shift, flip), flip
 
     def occlude(self, crop: NDArray[np.uint8], joints: NDArray[np.floating], visible: NDArray[np.integer], random: np.random.Generator) -> None:
         """Covers one joint of the crop (H, W, 3) with a rectangle of one colour, in place."""

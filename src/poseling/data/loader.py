@@ -42,8 +42,34 @@ class Answers(Protocol):
         ...
 
 
+class Order:
+    """Who stands at each place of an endless stream of epochs: place p is the person `order[p % N]` of epoch `p // N`, decided by `seed`.
+
+    Everybody comes once an epoch, in a new order each time; or as often as `draws` (N,) says, relative to the others: rounded up or down, by lot, in each epoch.
+    """
+
+    def __init__(self, people: int, seed: int, draws: NDArray[np.floating] | None = None) -> None:
+        self.people, self.seed, self.draws = people, seed, draws
+        self._epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    def __call__(self, place: int) -> int:
+        epoch, within = divmod(place, self.people)
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, self._drawn(np.random.default_rng((self.seed, epoch, 0))))
+        return int(self._epoch[1][within])
+
+    def _drawn(self, random: np.random.Generator) -> NDArray[np.int64]:
+        order = random.permutation(self.people)
+        if self.draws is None:
+            return order
+        # Systematic sampling: N evenly spaced marks along everybody's shares, laid one after the other in a new order.
+        ends = np.cumsum(self.draws[order].astype(np.float64))
+        marks = (np.arange(self.people) + random.random()) / self.people * ends[-1]
+        return random.permutation(order[np.searchsorted(ends, marks, side="right").clip(max=self.people - 1)])
+
+
 class Crops(Dataset[dict[str, Any]]):
-    """Samples by their place in an endless stream of epochs: place p is the person `order[p % N]` of epoch `p // N`.
+    """Samples by their place in the stream of an `Order`.
 
     All randomness of a sample comes from (seed, place), so it does not matter which process or worker draws it, or after which interruption.
     A sample holds image (H, W, 3) uint8; joints (K, 2) in input pixels; weight (K,); light (3,); person; broken: 1 for a picture that cannot be read, which
@@ -64,23 +90,17 @@ class Crops(Dataset[dict[str, Any]]):
             raise ValueError(f"{people.name}: there is nobody to train on")
         self.read = read
         self.people, self.size, self.padding, self.augment, self.seed, self.answers = people, size, padding, augment, seed, answers
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
-
-    def person(self, place: int) -> int:
-        """Who stands at a place of the stream."""
-        epoch, within = divmod(place, len(self.people))
-        if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.people)))
-        return int(self._order[1][within])
+        self.person = Order(len(people), seed, people.draws)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         person, people = self.person(place), self.people
         random = np.random.default_rng((self.seed, place, 1))
         joints, visible = people.joints[person], people.visible[person]
+        counted = (visible > 0).astype(np.float32) * (1 if people.weight is None else people.weight[person])
         crop = self.augment.crop(people.boxes[person], joints, visible, people.skeleton, self.size, self.padding, random)
         joints = crop.apply(joints).astype(np.float32)
         if crop.flipped:
-            joints, visible = joints[people.skeleton.flip], visible[people.skeleton.flip]
+            joints, visible, counted = (part[people.skeleton.flip] for part in (joints, visible, counted))
         try:
             image, broken = crop.warp(self.read(people.pictures[person])), 0
         except OSError:
@@ -89,7 +109,7 @@ class Crops(Dataset[dict[str, Any]]):
         sample = {
             "image": image,
             "joints": joints,
-            "weight": (visible > 0).astype(np.float32) * (1 - broken),
+            "weight": counted * (1 - broken),
             "light": self.augment.factors(random),
             "person": person,
             "broken": broken,

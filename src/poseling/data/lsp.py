@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from poseling.data.matlab import read_mat
-from poseling.data.people import People, from_joints, join
+from poseling.data.people import People, from_joints
 from poseling.skeleton import LSP14
 
 TERMS = "Flickr photographs, no licence stated: research"
@@ -34,9 +34,13 @@ def lspet(root: Path) -> People:
 
 
 def train(root: Path) -> People:
-    """LSP 1-1000, and LSPET where `root` holds it: what everyone trains on. `root` holds `lsp/` and, if there, `lspet/`."""
-    first = _numbered(lsp(root / "lsp"), 1, 1000)
-    return join(first, lspet(root / "lspet")) if (root / "lspet").is_dir() else first
+    """LSP 1-850 of `root`/lsp. The split is ours: the authors train on all of 1-1000."""
+    return _numbered(lsp(root / "lsp"), 1, 850)
+
+
+def val(root: Path) -> People:
+    """LSP 851-1000: what is chosen is chosen on these."""
+    return _numbered(lsp(root / "lsp"), 851, 1000)
 
 
 def test(root: Path) -> People:

@@ -74,7 +74,9 @@ class People:
     `terms` is the data's licence in words; `found` is what the reader had to leave out or to mend, one entry each;
     xyz (N, K, 3) the joints in metres in camera axes (x right, y down, z away), 0 where unknown, also of joints outside the picture; camera (N, 4) fx, fy, cx, cy
     in pixels of the picture; each None where the data set does not have it; trust (N, K) in 0..1 how much xyz can be believed, where a network gave it, else None;
-    instances what average precision needs, None where the data set is measured otherwise, or the skeleton is no longer the file's.
+    instances what average precision needs, None where the data set is measured otherwise, or the skeleton is no longer the file's;
+    weight (N, K) in 0..1 how much each joint counts in training, None where all that are labelled count alike;
+    draws (N,) how often each person is drawn in training, relative to the others, None where all are drawn alike.
     """
 
     name: str
@@ -90,6 +92,8 @@ class People:
     camera: NDArray[np.float32] | None = None
     instances: Instances | None = None
     trust: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
+    draws: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         people, joints = len(self.pictures), len(self.skeleton)
@@ -101,6 +105,8 @@ class People:
             "xyz": (people, joints, 3),
             "camera": (people, 4),
             "trust": (people, joints),
+            "weight": (people, joints),
+            "draws": (people,),
         }
         for field, shape in expected.items():
             values = getattr(self, field)
@@ -142,6 +148,8 @@ class People:
             camera=None if self.camera is None else self.camera[rows],
             instances=None if self.instances is None else self.instances[rows],
             trust=None if self.trust is None else self.trust[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            draws=None if self.draws is None else self.draws[rows],
         )
 
     @property
@@ -159,13 +167,30 @@ class People:
         xyz = None if self.xyz is None else how.joints(self.xyz) * how.weights((self.xyz != 0).any(-1).astype(np.uint8))[..., None]
         joints = how.joints(self.joints) * (visible > 0)[..., None]
         trust = None if self.trust is None else how.weights(self.trust)
-        return replace(self, skeleton=skeleton, joints=joints, visible=visible, xyz=xyz, instances=None, trust=trust)
+        weight = None if self.weight is None else how.weights(self.weight)
+        return replace(self, skeleton=skeleton, joints=joints, visible=visible, xyz=xyz, instances=None, trust=trust, weight=weight)
+
+    def drawn(self, share: float) -> People:
+        """The same people, drawn so often that they have this `share` of all draws, beside sets whose shares sum to 1 with it. ValueError if it is not above 0."""
+        if not 0 < share <= 1:
+            raise ValueError(
+                f"{self.name}: has a share of {share:g} of the training; a share lies above 0 and up to 1, and a set without one is left out"
+            )
+        return replace(self, draws=np.full(len(self), share / len(self), np.float32))
 
     def without_labels(self) -> People:
         """The same pictures and boxes as if nobody had labelled a joint."""
         nothing = np.zeros_like(self.visible)
         return replace(
-            self, name=f"{self.name}-unlabelled", joints=np.zeros_like(self.joints), visible=nothing, head=None, xyz=None, instances=None, trust=None
+            self,
+            name=f"{self.name}-unlabelled",
+            joints=np.zeros_like(self.joints),
+            visible=nothing,
+            head=None,
+            xyz=None,
+            instances=None,
+            trust=None,
+            weight=None,
         )
 
 
@@ -187,6 +212,8 @@ def join(*sets: People) -> People:
         _all([s.camera for s in sets]),
         _instances([s.instances for s in sets]),
         _some([(s.trust, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),
+        _some([(s.weight, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),
+        _all([s.draws for s in sets]),
     )
 
 

@@ -1,14 +1,17 @@
-"""The data sets by name. Each is a function from a folder to the people in it, for training and for testing."""
+"""The data sets by name. Each is a function from a folder to the people in it: to train on, to choose by, and to test on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-from poseling.data import coco, h36m, images, lsp, mini, mpi_inf_3dhp, mpii
-from poseling.data.people import People
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.data import coco, h36m, images, lsp, mini, mpi_inf_3dhp, mpii, packed
+from poseling.data.people import People, join
 from poseling.data.synthetic import synthetic
 from poseling.skeleton import COCO17, Skeleton
 
@@ -17,12 +20,14 @@ Part = People | Callable[[], People]
 
 @dataclass(frozen=True)
 class Split:
-    """People to train on, and people with labels to test on; None where the set has none. A part may be a function that reads it: COCO's file of training people
-    alone takes a while.
+    """People to train on, people to choose by (curves, flags, when to stop), and people to test on, once, at the end; None where the set has none.
+
+    A part may be a function that reads it: COCO's file of training people alone takes a while.
     """
 
     training: Part | None
     testing: Part | None
+    validating: Part | None = None
 
     @cached_property
     def train(self) -> People:
@@ -32,32 +37,45 @@ class Split:
             raise ValueError(
                 f"{name} no people to train on, it was made for testing or only its test part is here; train on another set, such as coco"
             )
-        return self.training if isinstance(self.training, People) else self.training()
+        return _read(self.training)
+
+    @cached_property
+    def val(self) -> People | None:
+        """None where the set has none of its own."""
+        return None if self.validating is None else _read(self.validating)
 
     @cached_property
     def test(self) -> People | None:
         """None where the set has none."""
-        return self.testing if self.testing is None or isinstance(self.testing, People) else self.testing()
+        return None if self.testing is None else _read(self.testing)
 
     def to(self, skeleton: Skeleton) -> Split:
         """The same people in another skeleton."""
 
         def moved(part: Part | None) -> Part | None:
-            return None if part is None else part.to(skeleton) if isinstance(part, People) else lambda: part().to(skeleton)
+            return None if part is None else lambda: _read(part).to(skeleton)
 
-        return Split(moved(self.training), moved(self.testing))
+        return Split(moved(self.training), moved(self.testing), moved(self.validating))
 
     @property
     def parts(self) -> list[tuple[str, People]]:
         """What there is, each with its name."""
-        parts = [("train", None if self.training is None else self.train), ("test", self.test)]
+        parts = [("train", None if self.training is None else self.train), ("val", self.val), ("test", self.test)]
         return [(name, people) for name, people in parts if people is not None]
+
+
+def _read(part: Part) -> People:
+    return part if isinstance(part, People) else part()
 
 
 def _lsp(root: Path) -> Split:
     if (root / "joints.mat").is_file() and not (root / "lsp").is_dir():
         raise FileNotFoundError(f"{root}: is LSP itself; name the folder that holds it as lsp/ (and lspet/, if you have it)")
-    return Split(lsp.train(root), lsp.test(root))
+    return Split(lsp.train(root), lsp.test(root), lsp.val(root))
+
+
+def _lspet(root: Path) -> Split:
+    return Split(lsp.lspet(root / "lspet" if (root / "lspet").is_dir() else root), None)
 
 
 def _mpii(root: Path) -> Split:
@@ -71,12 +89,23 @@ def _images(root: Path) -> Split:
 
 
 def _mini(root: Path) -> Split:
-    return Split(mini.mini("train", root).to(COCO17), mini.mini("test", root).to(COCO17))
+    return Split(*(mini.mini(part, root).to(COCO17) for part in ("train", "test", "val")))
 
 
 def _synthetic(root: Path) -> Split:
-    train, test = root / "train", root / "test"
-    return Split(synthetic(train if train.exists() else root), synthetic(test) if test.exists() else None)
+    return _folders(root, synthetic)
+
+
+def _packed(root: Path) -> Split:
+    return _folders(root, packed.packed)
+
+
+def _folders(root: Path, read: Callable[[Path], People]) -> Split:
+    """A part a folder; a `root` without such is all for training."""
+    if not (root / "train").exists():
+        return Split(read(root), None)
+    test, val = (partial(read, root / part) if (root / part).exists() else None for part in ("test", "val"))
+    return Split(partial(read, root / "train"), test, val)
 
 
 def _coco(root: Path) -> Split:
@@ -114,6 +143,7 @@ def _in_space(read: Callable[[Path, str], People]) -> Callable[[Path], Split]:
 
 SETS: dict[str, Callable[[Path], Split]] = {
     "lsp": _lsp,
+    "lspet": _lspet,
     "mpii": _mpii,
     "coco": _coco,
     "crowdpose": _crowdpose,
@@ -121,6 +151,7 @@ SETS: dict[str, Callable[[Path], Split]] = {
     "h36m": _in_space(h36m.h36m),
     "mpi_inf_3dhp": _in_space(mpi_inf_3dhp.mpi_inf_3dhp),
     "images": _images,
+    "packed": _packed,
     "synthetic": _synthetic,
     "mini": _mini,
 }
@@ -147,8 +178,67 @@ def load(name: str, root: Path | None = None, skeleton: Skeleton | None = None) 
         raise FileNotFoundError(f"{root}: there is no such folder; --root names the folder that holds {name}")
     if skeleton is None:
         return SETS[name](root)
-    whole = Split(mini.mini("train", root), mini.mini("test", root)) if name == "mini" else SETS[name](root)
+    whole = Split(*(mini.mini(part, root) for part in ("train", "test", "val"))) if name == "mini" else SETS[name](root)
     return whole.to(skeleton)
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Several sets as one: `names` of the sets, the people to train on, `origin` (N,) the set each of them is from, and those to choose by and to test on of the
+    sets that have such.
+    """
+
+    names: tuple[str, ...]
+    train: People
+    origin: NDArray[np.int64]
+    val: People | None
+    test: People | None
+
+
+def load_all(data: Sequence[str], roots: Sequence[Path], skeleton: Skeleton | None = None) -> Sources:
+    """The sets called NAME or NAME:SHARE, in `skeleton` or that of the first; `roots` are a folder for each, or one for all.
+
+    A share is the part of the training that is drawn from the set; sets without one divide what the others leave, by their size. ValueError that names the set for
+    shares that are no numbers above 0 or sum to more than 1, for a number of roots that fits none, and for sets whose skeletons have no joint in common.
+    """
+    pairs = [(name, share) for name, _, share in (entry.partition(":") for entry in data)]
+    if len(roots) > 1 and len(roots) != len(pairs):
+        raise ValueError(f"--root names {len(roots)} folders for {len(pairs)} sets (--data {' '.join(data)}); give one for all, or one for each")
+    folders = [*roots] if len(roots) > 1 else [*roots] * len(pairs) if roots else [None] * len(pairs)
+    shares = [_share(name, text) for name, text in pairs]
+    splits = [load(name, folder, skeleton) for (name, _), folder in zip(pairs, folders, strict=True)]
+    trains = [split.train for split in splits]
+    kind = skeleton or trains[0].skeleton
+    given = sum(share for share in shares if share is not None)
+    if given > 1 + 1e-6 or (given < 1 - 1e-6 and None not in shares):
+        raise ValueError(f"--data {' '.join(data)}: the shares sum to {given:g}; they are parts of 1 (a set without one takes what is left)")
+    if given and given > 1 - 1e-6 and None in shares:
+        left = next(name for (name, _), share in zip(pairs, shares, strict=True) if share is None)
+        raise ValueError(f"--data {' '.join(data)}: nothing is left for {left}; lower the other shares, or leave it out")
+    if given:
+        rest = sum(len(people) for people, share in zip(trains, shares, strict=True) if share is None)
+        trains = [people.drawn((1 - given) * len(people) / rest if share is None else share) for people, share in zip(trains, shares, strict=True)]
+    origin = np.repeat(np.arange(len(trains)), [len(people) for people in trains])
+
+    def joined(parts: list[People | None]) -> People | None:
+        there = [part.to(kind) for part in parts if part is not None]
+        return there[0] if len(there) == 1 else join(*there) if there else None
+
+    train = joined([*trains])
+    assert train is not None
+    return Sources(tuple(people.name for people in trains), train, origin, joined([s.val for s in splits]), joined([s.test for s in splits]))
+
+
+def _share(name: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        raise ValueError(f"--data {name}:{text}: {text!r} is no share; give a number above 0 and up to 1, such as {name}:0.5") from None
+    if not 0 < share <= 1:
+        raise ValueError(f"--data {name}:{text}: a share lies above 0 and up to 1; leave the set out if nothing of it is wanted")
+    return share
 
 
 def people_to_test(name: str, root: Path | None = None, boxes: str | None = None, skeleton: Skeleton | None = None) -> People:

@@ -150,7 +150,7 @@ class Objective:
         part of the run that is behind, 0..1.
         """
         crops = batch["image"]
-        if (batch["light"] != 1).any():
+        if batch["light"].is_cuda or (batch["light"] != 1).any():  # asking a GPU would wait for it
             crops = (relight(crops.permute(0, 3, 1, 2) / 255, batch["light"]) * 255).permute(0, 2, 3, 1)
         result = network(normalise(crops, self.spec))
         outputs, mine = result if isinstance(result, tuple) else (result, {})

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poseling import __version__
-from poseling.codecs import codec, read, spatial
+from poseling.codecs import FEATURES, codec, read, spatial
 from poseling.codecs.picture import normalise
 from poseling.export import parity
 from poseling.export.parity import Parity, ParityError
@@ -40,6 +40,8 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
     if out.resolve() == checkpoint.resolve():
         raise ValueError(f"{out}: is the checkpoint itself; choose another name, for example {checkpoint.with_suffix('.onnx').name}")
     network, spec = checkpoints.load(checkpoint)
+    if spec.codec["name"] == FEATURES:
+        raise ValueError(f"{checkpoint}: gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
     deployed = Deployed(network, spec, raw).eval()
     if crops is None:
         crops, source = parity.synthetic(spec.size), "synthetic"

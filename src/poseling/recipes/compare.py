@@ -33,7 +33,6 @@ from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, 
 from poseling.distill.response import LOSSES
 from poseling.evaluate.report import Difference
 from poseling.files import write_bytes
-from poseling.models import zoo
 from poseling.recipes.lab import DEFAULT, Lab, Setup, Trained, either
 from poseling.teachers.base import Teacher
 from poseling.teachers.network import NetworkTeacher
@@ -145,7 +144,7 @@ def _fit(lab: Lab, name: str, way: Way, guide: Teacher, answers: Answers, seed: 
     if way.again:
         first = lab.fit(f"{arm}-first", lab.supervised(), seed, epochs=0.8 * lab.setup.epochs)
         return lab.fit(
-            arm, terms, seed, start=first, epochs=0.2 * lab.setup.epochs, teacher=first.network, prepare=new_head, only=head_of(first.network.network)
+            arm, terms, seed, after=first, epochs=0.2 * lab.setup.epochs, teacher=first.network, prepare=new_head, only=head_of(first.network.network)
         )
     live = guide if looks_inside(terms) else None
     if not way.alone:
@@ -156,7 +155,7 @@ def _fit(lab: Lab, name: str, way: Way, guide: Teacher, answers: Answers, seed: 
 def _scaled(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers, live: Teacher | None, seed: int, share: float) -> tuple[Term, ...]:
     """The last term's weight such that it is `share` of the first's loss, over the first batches of the run, at the student's random start."""
     objective, learner = _learner(lab, terms, guide, answers, live, seed)
-    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, seed, None if live else answers, lab.read)
+    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, seed, None if live else answers)
     sizes = {term.name: 0.0 for term in terms}
     learner.train()
     with torch.no_grad():
@@ -171,7 +170,7 @@ def _scaled(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers,
 
 def _learner(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers, live: Teacher | None, seed: int) -> tuple[Objective, nn.Module]:
     torch.manual_seed(seed)
-    built = zoo.build(lab.student, len(lab.skeleton), lab.codec.size)
+    built = lab.build(lab.student)
     learner = lab.learner(built, terms, guide).to(lab.engine.device)
     return Objective(lab.spec(lab.student, "size"), lab.codec, terms, teacher=live, width=answers.width), learner
 
@@ -189,7 +188,7 @@ def _cost(lab: Lab, way: Way, guide: Teacher, answers: Answers) -> float:
         return 1.0  # as many steps, and cheaper ones at the end
     terms = _terms(lab, way)
     live = guide if looks_inside(terms) else None
-    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, 0, None if live else answers, lab.read)
+    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, 0, None if live else answers)
     batch = _batch(lab, crops, 0)
     times: dict[str, list[float]] = {"plain": [], "way": []}
     runs = {"plain": _learner(lab, lab.supervised(), guide, answers, None, 0), "way": _learner(lab, terms, guide, answers, live, 0)}

@@ -60,9 +60,9 @@ def dwpose(
     baseline = [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds]
     arms = {
         "baseline": baseline,
-        "baseline_longer": [lab.fit("baseline-longer", lab.supervised(), one.seed, epochs=more, start=one) for one in baseline],
+        "baseline_longer": [lab.fit("baseline-longer", lab.supervised(), one.seed, epochs=more, after=one) for one in baseline],
         "distilled": [
-            lab.fit("second-stage", again, one.seed, epochs=more, start=one, teacher=one.network, prepare=new_head, only=head_of(one.network.network))
+            lab.fit("second-stage", again, one.seed, epochs=more, after=one, teacher=one.network, prepare=new_head, only=head_of(one.network.network))
             for one in first
         ],
         "first stage": first,

@@ -78,8 +78,8 @@ def fpd(
         more = setup.epochs if warm_epochs is None else warm_epochs
         arms = {
             "baseline": baseline,
-            "baseline_longer": [lab.fit("baseline-longer", labels, one.seed, epochs=more, start=one) for one in baseline],
-            "distilled": [lab.fit("warm", both, one.seed, answers, epochs=more, start=one, confidence=confidence) for one in baseline],
+            "baseline_longer": [lab.fit("baseline-longer", labels, one.seed, epochs=more, after=one) for one in baseline],
+            "distilled": [lab.fit("warm", both, one.seed, answers, epochs=more, after=one, confidence=confidence) for one in baseline],
             "from scratch": scratch,
         }
     return lab.finish(guide, arms, lab.speeds(guide, answers, both))

@@ -11,7 +11,6 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
@@ -29,6 +28,7 @@ from poseling.data import sets
 from poseling.data.augment import Augment
 from poseling.data.loader import Answers, Crops
 from poseling.data.people import People
+from poseling.data.resident import Images, Resident
 from poseling.distill.objective import Objective, Term, looks_inside, losses_of, mixed, watch
 from poseling.distill.pupil import bare, pupil
 from poseling.distill.stored import Stored
@@ -41,7 +41,7 @@ from poseling.export.onnx import export
 from poseling.export.parity import ParityError, windows
 from poseling.files import read_picture, write_bytes
 from poseling.geometry import Crop, Size
-from poseling.models import zoo
+from poseling.models import start, zoo
 from poseling.models.weights import load_backbone
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
@@ -82,10 +82,10 @@ class Setup:
     Parameters
     ----------
     data
-        The data set: lsp, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, synthetic or mini, the synthetic people that come with the program; mini, if neither this nor --root is given.
-        `unlabelled` takes images too, and takes them by default.
+        The data sets: lsp, lspet, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, synthetic, packed, images, or mini, the synthetic people that come with the program and
+        that are taken if neither this nor --root is given. Several are mixed, by size or by shares: lsp:0.4 images:0.6.
     root
-        Where the data lies; for lsp, a folder that holds lsp/ and, if there, lspet/. The mini set needs none.
+        Where the data lie, one folder for all or one for each set; for lsp and lspet, the folder that holds lsp/ and lspet/. The mini set needs none.
     out
         Where everything goes; a run that was stopped goes on from here.
     size
@@ -94,6 +94,8 @@ class Setup:
         The input's width; as its height if not given, or three quarters of it in the recipes of papers on COCO (kdlpn and later).
     epochs
         Passes over the training people, for the baseline and the distilled student alike.
+    budget
+        How long one training may take, such as 90s, 20m or 2h: its measured speed decides the epochs.
     batch
         People in one step, over all processes.
     learning_rate
@@ -120,6 +122,8 @@ class Setup:
         Augmentation: standard deviation of the turn, in degrees.
     scale
         Augmentation: standard deviation, and bound, of the zoom.
+    shift
+        Augmentation: bound of the move, in parts of the crop's sides.
     light
         Augmentation: bound of the relative change of brightness, contrast and saturation.
     half_body
@@ -138,8 +142,8 @@ class Setup:
         Mixed precision.
     workers
         Processes that load pictures.
-    keep_pictures
-        Decode every training picture once and keep it in memory: for sets that fit, on few cores. Not with workers.
+    resident
+        Decode every person's surroundings once, at 256 pixels, and keep them on the device, which then crops whole batches: for sets that fit (0.2 MB a person).
     tensorboard
         Also write TensorBoard files.
     pretrained
@@ -151,12 +155,13 @@ class Setup:
 
     ASPECT: ClassVar[float] = 1.0  # of width to height, where no width is given
 
-    data: str | None = None
-    root: Path | None = None
+    data: tuple[str, ...] = ()
+    root: tuple[Path, ...] = ()
     out: Path = Path("runs")
     size: int = either(256, 64)
     width: int | None = None
     epochs: float = either(140, 10)
+    budget: str = ""
     batch: int = either(32, 16)
     learning_rate: float = either(2.5e-4, 3e-3)
     optimizer: Literal["adam", "adamw", "rmsprop"] = either("adam", "adamw")
@@ -170,6 +175,7 @@ class Setup:
     padding: float = 1.25
     rotation: float = either(30.0, 12.0)
     scale: float = either(0.25, 0.12)
+    shift: float = 0.0
     light: float = 0.2
     half_body: float = 0.0
     occlusion: float = 0.0
@@ -179,7 +185,7 @@ class Setup:
     evaluate_every: float = either(1.0, 2.0)
     bf16: bool = False
     workers: int = either(0, 1)
-    keep_pictures: bool = False
+    resident: bool = False
     tensorboard: bool = False
     pretrained: str | None = None
     smoke: bool = False
@@ -187,6 +193,8 @@ class Setup:
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, self.chosen(getattr(self, field.name)))
+        if self.budget:
+            duration(self.budget)
 
     @property
     def input(self) -> Size:
@@ -197,7 +205,7 @@ class Setup:
     @property
     def on_mini(self) -> bool:
         """Whether the mini set is used: because it is named, or because nothing else is."""
-        return self.data == "mini" or (self.data is None and self.root is None)
+        return self.data == ("mini",) or not (self.data or self.root)
 
     def chosen(self, value: T) -> T:
         """`value`, or where it is a default in two, the one for this data."""
@@ -254,47 +262,72 @@ class Lab:
         self.student = self.network(setup.chosen(student))
         self.recipe, self.console, self.engine = recipe, Console(), engine(bf16=setup.bf16)
         self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        people, test = _data(setup, skeleton)
+        sources = _data(setup, skeleton)
+        people, val, test = sources.train, sources.val, sources.test
+        assert val is not None
+        assert test is not None
         if skeleton is None and not (people.labelled and test.labelled):
             raise ValueError(
-                f"--data {setup.data}: the people under {setup.root} have no labels, and {recipe} learns from labels; `poseling distill unlabelled` needs none"
+                f"--data {' '.join(setup.data)}: the people have no labels, and {recipe} learns from labels; `poseling distill unlabelled` needs none"
             )
-        self.people, test = (people[:SMOKE_PEOPLE], test[: SMOKE_PEOPLE // 2]) if setup.smoke else (people, test)
-        self.read = cache(read_picture) if setup.keep_pictures else read_picture
+        if setup.smoke:
+            people, val, test = people[:SMOKE_PEOPLE], val[: SMOKE_PEOPLE // 2], test[: SMOKE_PEOPLE // 2]
+        self.people, self.origin, self.sources = people, sources.origin[: len(people)], sources.names
         self.notes = [*people.left_out, *test.left_out]
-        self.measure = replace(Measure.of(test, in_space), read=self.read)
+        self.measure, self.choice = Measure.of(test, in_space), Measure.of(val, in_space)
         self.codec = self.codec_of(self.student)
         self.pretrained = ""
         if setup.pretrained is not None and not setup.smoke:  # before anything takes time
-            self.pretrained = load_backbone(zoo.build(self.student, 1, setup.input), setup.pretrained)
+            self.pretrained = load_backbone(self.build(self.student), setup.pretrained)
         for note in self.notes:
             self.say(note, "yellow")
-        self.say(f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(test)} to test on, on {self.engine.device}")
+        self.say(
+            f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(val)} for the curves, {len(test)} to test on, on {self.engine.device}"
+        )
+        self._images: dict[int, Images] = {}
+        self._epochs: dict[tuple[str, tuple[str, ...]], float] = {}
 
     @classmethod
     def for_teacher(cls, recipe: str, setup: Setup, student: str, teacher: str, adapter: str | None = None) -> Lab:
         """The bench for a recipe that can do without labels: pictures that have none get the teacher's skeleton."""
         named = setup.chosen(teacher)
-        bare = setup.data == "images" and not zoo.is_name(named)
+        bare = setup.data == ("images",) and not zoo.is_name(named)
         return cls(recipe, setup, student, load(named, adapter).skeleton if bare else None)
 
     def network(self, name: str) -> str:
+        """Checked, before anything takes time; in a run of seconds the smallest of its family."""
+        if start.is_file(name):
+            start.contract(name)
+            return name
         with torch.device("meta"):
             zoo.build(name, 1, self.setup.input)
         return zoo.smallest(name) if self.setup.smoke else name
 
+    def build(self, name: str) -> nn.Module:
+        """The network of this name, or of this file to start from, for the experiment's joints and input."""
+        return start.build(name, self.skeleton, self.codec_of(name).size)
+
     def codec_of(self, name: str) -> Codec:
         """What reads the outputs of the zoo's network of this name."""
         setup, size = self.setup, self.setup.input
-        kind = CODECS[zoo.codec_of(name)]
+        kind = CODECS[start.codec_of(name)]
         if kind is LocationMap:
             return LocationMap(size, sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl", height=self.height)
-        return Heatmap(size, sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl") if kind is Heatmap else kind(size)
+        if kind is not Heatmap:
+            return kind(size)
+        spec = start.contract(name)
+        stride = Heatmap.stride if spec is None else int(spec.codec["stride"])
+        return Heatmap(size, stride, setup.sigma, setup.decoding, softmax=setup.loss == "kl")
 
     def say(self, text: object, style: str | None = None) -> None:
         """To the console, once for all processes."""
         if self.engine.is_main_process:
             self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=isinstance(text, str))
+
+    def note(self, text: str) -> None:
+        """To the console, and to the report."""
+        self.notes.append(text)
+        self.say(text)
 
     @property
     def seeds(self) -> range:
@@ -319,7 +352,7 @@ class Lab:
             teacher = trained.network
         else:
             teacher = self.load_teacher(name, adapter)
-        self.measure = self.measure.known_to(teacher)
+        self.measure, self.choice = self.measure.known_to(teacher), self.choice.known_to(teacher)
         return teacher
 
     def load_teacher(self, name: str, adapter: str | None = None) -> Teacher:
@@ -329,7 +362,7 @@ class Lab:
 
     def adopt(self, teacher: Teacher) -> None:
         """Measures students by their agreement with the teacher, where the test pictures have no labels."""
-        self.measure = self.measure.adopt(teacher, self.setup.flip_test)
+        self.measure, self.choice = (measure.adopt(teacher, self.setup.flip_test) for measure in (self.measure, self.choice))
 
     def label(self, teacher: Teacher, people: People, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Stored:
         """The teacher's answers for `people`, each asked for once and kept in `out/labels`; a mirrored and rescaled view each, averaged, if wanted."""
@@ -368,7 +401,7 @@ class Lab:
         answers: Answers | None = None,
         people: People | None = None,
         epochs: float | None = None,
-        start: Trained | None = None,
+        after: Trained | None = None,
         confidence: bool = False,
         network: str | None = None,
         teacher: Teacher | None = None,
@@ -378,22 +411,23 @@ class Lab:
     ) -> Trained:
         """Trains the student, or another `network` of the zoo, on `terms`, evaluates it, and saves it as `out/seed-S/ARM.safetensors`.
 
-        `epochs` are counted in the experiment's own people, so that training on more `people` takes as many steps. `start` lends its weights, `prepare` may then
+        `epochs` are counted in the experiment's own people, so that training on more `people` takes as many steps. `after` lends its weights, `prepare` may then
         change them. The teacher's word comes from stored `answers`, or from a `teacher` that is there in every step. Only the submodule `only` learns, where one
         is named. `deploy` is the zoo's name of, and the way to, the network that is kept, where it is another than the one that learns.
         """
         setup = self.setup
         people = self.people if people is None else people
         share = len(self.people) / len(people)
-        epochs = setup.epochs if epochs is None or setup.smoke else epochs
         name = network or self.student
+        if epochs is None or setup.smoke:
+            epochs = setup.epochs if not setup.budget or setup.smoke else self.affordable(name, terms, teacher, answers)
         codec = self.codec_of(name)
         torch.manual_seed(seed)
-        built = zoo.build(name, len(self.skeleton), codec.size)
+        built = self.build(name)
         if setup.pretrained is not None and name == self.student and not setup.smoke:
             load_backbone(built, setup.pretrained)
-        if start is not None:
-            built.load_state_dict(start.network.network.state_dict())
+        if after is not None:
+            built.load_state_dict(after.network.network.state_dict())
         if prepare is not None:
             prepare(built)
         own = {
@@ -401,17 +435,17 @@ class Lab:
             "epochs": epochs,
             "terms": [[term.name, getattr(term.loss, "__name__", ""), term.weight] for term in terms],
             "confidence": confidence,
-            "start": "" if start is None else start.network.spec.recipe,
+            "start": "" if after is None else after.network.spec.recipe,
         }
         spec = self.spec(name, arm, answers, own)
-        kept, keep = (name, bare) if deploy is None else (deploy[0], lambda learnt: deploy[1](bare(learnt)))
+        kept, keep = (spec.model, bare) if deploy is None else (deploy[0], lambda learnt: deploy[1](bare(learnt)))
         kept_spec = replace(spec, model=kept)
         learner = self.learner(built, terms, teacher, only, codec.size)
         folder = setup.out / f"seed-{seed}" / arm
         fitted = fit(
             learner,
             Objective(spec, codec, terms, confidence, teacher, answers.width if answers is not None else 1.0),
-            Crops(people, spec.size, spec.padding, self.augment, seed, answers, self.read),
+            self.samples(people, spec, seed, answers),
             replace(self.training, epochs=epochs * share, seed=seed),
             folder,
             self.engine,
@@ -432,6 +466,40 @@ class Lab:
         found = self.measure.ask(trained, setup.flip_test)
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
         return Trained(path, trained, self.measure.score(*found), found.joints, fitted.images_per_second, curve, epochs, seed)
+
+    def samples(self, people: People, spec: PoseSpec, seed: int, answers: Answers | None = None) -> Crops | Resident:
+        """What a network of this contract trains on. Stored answers are moved person by person, so with them nothing is resident."""
+        if not self.setup.resident or answers is not None:
+            return Crops(people, spec.size, spec.padding, self.augment, seed, answers)
+        key = hash((people.pictures, people.boxes.tobytes()))
+        if key not in self._images:
+            self.say(f"reading {len(people)} images")
+            self._images[key] = Images(people, self.engine.device)
+        return Resident(people, self._images[key], spec.size, spec.padding, self.augment, seed)
+
+    def affordable(self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: Answers | None) -> float:
+        """The epochs that one training of this network may take by the `budget`, from its speed over some steps; measured once a network and terms.
+
+        ValueError where that is less than one.
+        """
+        setup = self.setup
+        key = (name, tuple(term.name for term in terms))
+        if key not in self._epochs:
+            spec, codec = self.spec(name, "speed", answers), self.codec_of(name)
+            learner = self.learner(self.build(name), terms, teacher, "", codec.size)
+            objective = Objective(spec, codec, terms, False, teacher, 1.0 if answers is None else answers.width)
+            step = stepper(learner, objective, self.samples(self.people, spec, 0, answers), self.training, self.engine)
+            (rates,) = throughput({"": step}, setup.batch, rounds=5).values()
+            seconds, speed = duration(setup.budget), float(np.median(rates))
+            epochs = 0.95 * seconds * speed / len(self.people)  # the rest is for evaluation
+            if epochs < 1:
+                raise ValueError(
+                    f"--budget {setup.budget}: {speed:.0f} people a second here, so one pass over {len(self.people)} people takes "
+                    f"{len(self.people) / speed / 60:.0f} minutes; give more time, a smaller --size or fewer people, or set --epochs"
+                )
+            self.say(f"{speed:.0f} people a second, so --budget {setup.budget} is {epochs:.1f} epochs a training")
+            self._epochs[key] = epochs
+        return self._epochs[key]
 
     def learner(self, network: nn.Module, terms: tuple[Term, ...], teacher: Teacher | None, only: str = "", size: Size | None = None) -> nn.Module:
         """`network` as it learns by `terms` from `teacher`, with all that has to be watched and adapted for them; it takes inputs of `size`, the student's if None."""
@@ -472,7 +540,7 @@ class Lab:
 
     def _value(self, network: Teacher) -> float:
         # Without the flip test: on the way, half the time matters more than the last points.
-        return self.measure.score(*self.measure.ask(network, flip=False)).mean
+        return self.choice.score(*self.choice.ask(network, flip=False)).mean
 
     def spec(self, name: str, arm: str, answers: Answers | None = None, own: Mapping[str, Any] | None = None) -> PoseSpec:
         """The contract of a network that this experiment trains, on whose `answers`; `own` is what this training does otherwise than the setup says."""
@@ -485,7 +553,7 @@ class Lab:
         # Files travel: where things lie on this machine is nobody's business.
         arguments = {key: value for key, value in asdict(setup).items() if key not in ("root", "out")} | dict(own or {})
         codec = self.codec_of(name)
-        return PoseSpec(
+        spec = PoseSpec(
             name,
             self.skeleton,
             codec.fields(),
@@ -495,18 +563,24 @@ class Lab:
             recipe=f"{self.recipe}/{arm}",
             arguments=arguments,
         )
+        first = start.contract(name)
+        if first is None:
+            return spec
+        licences["start"] = ", ".join(f"{what} {words}" for what, words in first.licences.items())
+        return replace(spec, model=first.model, mean=first.mean, std=first.std, colour=first.colour)
 
     @property
     def augment(self) -> Augment:
         """How training pictures are changed."""
         setup = self.setup
-        return Augment(setup.scale, setup.rotation, half_body=setup.half_body, occlusion=setup.occlusion, light=setup.light)
+        return Augment(setup.scale, setup.rotation, half_body=setup.half_body, occlusion=setup.occlusion, light=setup.light, shift=setup.shift)
 
     @property
     def training(self) -> Training:
         """The numbers of every run."""
         setup = self.setup
         return Training(
+            save_every=1000 if self.engine.device.type == "cuda" else 200,
             epochs=setup.epochs,
             batch=setup.batch,
             learning_rate=setup.learning_rate,
@@ -549,8 +623,7 @@ class Lab:
         """
         spec, people, codec = self.spec(self.student, "speed"), self.people, self.codec
         plain = Crops(people, spec.size, spec.padding, self.augment, 0)
-        built = zoo.build(self.student, len(self.skeleton), codec.size)
-        learner = self.learner(zoo.build(self.student, len(self.skeleton), codec.size), terms, teacher)
+        built, learner = self.build(self.student), self.learner(self.build(self.student), terms, teacher)
         runs = {
             "supervised": (built, Objective(spec, codec, self.supervised()), plain),
             "live_teacher": (learner, Objective(spec, codec, terms, teacher=teacher), plain),
@@ -599,7 +672,7 @@ class Lab:
         )
         if self.engine.is_main_process:
             # First what took hours, then what can go wrong: a test picture that is gone by now, a file whose parity fails.
-            student = (arms.get("distilled") or arms["baseline"])[0]
+            student = (arms.get("distilled") or arms.get("baseline") or next(iter(arms.values())))[0]
             write_bytes(out / "student.safetensors", student.path.read_bytes())
             report.write(found, out)
             self.say(found.table())
@@ -631,18 +704,47 @@ class Lab:
         return np.stack(crops)
 
 
-def _data(setup: Setup, skeleton: Skeleton | None) -> tuple[People, People]:
-    """People to train on and to test on, in `skeleton` where one is given; a set without test people gives every tenth picture away for that."""
-    if setup.root is not None and setup.data is None:
-        raise ValueError(f"--root {setup.root} needs --data, which says what lies there: {', '.join(sets.SETS)}")
-    split = sets.load(setup.data or "mini", setup.root, skeleton)
-    if split.test is not None:
-        return split.train, split.test
-    place = {picture: i for i, picture in enumerate(dict.fromkeys(split.train.pictures))}
+def _data(setup: Setup, skeleton: Skeleton | None) -> sets.Sources:
+    """People to train on, to choose by and to test on, in `skeleton` where one is given.
+
+    Of a set without test people every tenth picture is kept apart for that, and of one without people to choose by another tenth.
+    """
+    if setup.root and not setup.data:
+        raise ValueError(f"--root {setup.root[0]} needs --data, which says what lies there: {', '.join(sets.SETS)}")
+    found = sets.load_all(setup.data or ("mini",), setup.root, skeleton)
+    if found.test is not None and found.val is not None:
+        return found
+    place = {picture: i for i, picture in enumerate(dict.fromkeys(found.train.pictures))}
     if len(place) < 2:
-        raise ValueError(f"{setup.root}: holds one picture, but some have to be kept apart for testing; give more")
-    away = np.array([place[picture] % 10 == 1 for picture in split.train.pictures])
-    return split.train[~away], split.train[away]
+        raise ValueError(f"{found.train.pictures[0]}: is the only picture, but some have to be kept apart for testing; give more")
+    tenth = np.array([place[picture] % 10 for picture in found.train.pictures])
+    test, val = (tenth == 1) & (found.test is None), (tenth == 6) & (found.val is None)
+    if not val.any() and found.val is None:
+        val = test if test.any() else tenth == 0  # too few to keep more apart
+    away = test | val
+    return replace(
+        found,
+        train=found.train[~away],
+        origin=found.origin[~away],
+        val=found.val if found.val is not None else found.train[val],
+        test=found.test if found.test is not None else found.train[test],
+    )
+
+
+def duration(text: str) -> float:
+    """Seconds of `90s`, `20m`, `2h` or `1.5h`. ValueError for anything else.
+
+    >>> duration("1.5h")
+    5400.0
+    """
+    units = {"s": 1, "m": 60, "h": 3600}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"--budget {text}: is no time; give a number with s, m or h, such as 20m")
+    return seconds
 
 
 SMOKE_PEOPLE = 32

@@ -151,7 +151,7 @@ def movnect(
         alone = in_space(lab.codec_of(network), lab.setup.loss, 0.0, locations, bones)
         begin = None if weights is None or lab.setup.smoke else partial(load_backbone, source=weights)
         epochs = passes * len(people) / len(lab.people)
-        return lab.fit(arm, alone, seed, people=people, epochs=epochs, start=start, network=network, prepare=begin)
+        return lab.fit(arm, alone, seed, people=people, epochs=epochs, after=start, network=network, prepare=begin)
 
     guide: Teacher | None = None
     if zoo.is_name(teacher):
@@ -180,7 +180,7 @@ def movnect(
     answers = None if live else lab.label(guide, lab.people, teacher_flip)
     for start in starts:
         arms["distilled"].append(
-            lab.fit("distilled", terms, start.seed, answers, start=start, confidence=confidence, teacher=guide if live else None)
+            lab.fit("distilled", terms, start.seed, answers, after=start, confidence=confidence, teacher=guide if live else None)
         )
     if judged is not None and judged.labelled:
         lab.notes += _in_the_picture(lab, judged, guide, arms)

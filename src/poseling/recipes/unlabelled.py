@@ -60,8 +60,8 @@ def unlabelled(
     """
     alone, both = fpd_terms(setup.loss, 1.0, teacher_loss), fpd_terms(setup.loss, alpha, teacher_loss)
     guide = load(teacher, teacher_adapter)
-    setup = replace(setup, data=setup.data or "images")
-    lab = Lab("unlabelled", setup, student, guide.skeleton if setup.data == "images" else None)
+    setup = replace(setup, data=setup.data or ("images",))
+    lab = Lab("unlabelled", setup, student, guide.skeleton if setup.data == ("images",) else None)
     guide = lab.teacher(teacher, teacher_adapter)
     people = lab.people if pictures is None else join(lab.people, sets.load("images", pictures).train.to(lab.skeleton))
     answers = lab.label(guide, people, teacher_flip, teacher_scales)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from poseling.codecs import FEATURES
 from poseling.spec import PoseSpec
 from poseling.teachers.network import NetworkTeacher
 from poseling.train import checkpoint as checkpoints
@@ -20,6 +21,10 @@ def checkpoint_teacher(path: Path, device: str = "cpu") -> NetworkTeacher:
     FileNotFoundError, or ValueError that names the file if it is cut, foreign or does not fit.
     """
     network, spec = checkpoints.load(path)
+    if spec.codec["name"] == FEATURES:
+        raise ValueError(
+            f"{path}: gives features and no joints, so it cannot answer; put a head on it first (GraphNetwork.with_head), as docs/models.md shows"
+        )
     network.requires_grad_(False)
     return NetworkTeacher(network, spec, path.stem, digest(network, spec), device)
 

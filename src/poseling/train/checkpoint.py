@@ -13,12 +13,20 @@ from torch import Tensor, nn
 
 from poseling.files import write_bytes
 from poseling.models import hourglass, zoo
+from poseling.models.graph import MODEL, Graph, GraphNetwork
 from poseling.spec import KEY, PoseSpec
+
+GRAPH = "graph"  # the metadata entry that holds an imported network's operations as JSON
 
 
 def save(path: Path, network: nn.Module, spec: PoseSpec) -> None:
-    """Writes the weights and their contract to `path`, atomically."""
-    write_tensors(path, network.state_dict(), {KEY: spec.to_json()})
+    """Writes the weights and their contract to `path`, atomically; of a `GraphNetwork` its operations too. ValueError if the contract is of the other kind."""
+    metadata = {KEY: spec.to_json()}
+    if isinstance(network, GraphNetwork) != (spec.model == MODEL):
+        raise ValueError(f"{path}: a {type(network).__name__} is no network of the model {spec.model!r} that its PoseSpec names")
+    if isinstance(network, GraphNetwork):
+        metadata[GRAPH] = network.graph.to_json()
+    write_tensors(path, network.state_dict(), metadata)
 
 
 def load(path: Path) -> tuple[nn.Module, PoseSpec]:
@@ -28,7 +36,7 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
         raise ValueError(f"{path}: is a safetensors file without a PoseSpec; only networks that poseling saved can be loaded as a checkpoint")
     try:
         spec = PoseSpec.from_json(metadata[KEY])
-        network = zoo.build(spec.model, len(spec.skeleton), spec.size)
+        network = _built(spec, metadata)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     try:
@@ -36,6 +44,15 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit {spec.model} with {len(spec.skeleton)} joints: {error}") from error
     return network.eval(), spec
+
+
+def _built(spec: PoseSpec, metadata: Mapping[str, str]) -> nn.Module:
+    """The network that the contract names, with random weights."""
+    if spec.model != MODEL:
+        return zoo.build(spec.model, len(spec.skeleton), spec.size)
+    if GRAPH not in metadata:
+        raise ValueError("its network is a graph, and the operations are missing; take an earlier checkpoint or import it again")
+    return GraphNetwork(Graph.from_json(metadata[GRAPH]))
 
 
 def load_fpd(path: Path, name: str, joints: int) -> nn.Module:

@@ -6,11 +6,12 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -18,15 +19,15 @@ from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, ga
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from poseling.data.loader import Crops, Stream
-from poseling.distill.objective import Objective
+from poseling.data.resident import Resident
+from poseling.distill.objective import Batch, Objective
 from poseling.train import optim
 from poseling.train.checkpoint import read_tensors, write_tensors
 from poseling.train.log import Log, Row
-from poseling.train.optim import Training
+from poseling.train.optim import Average, Training
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
@@ -46,13 +47,14 @@ def engine(bf16: bool = False, cpu: bool = False) -> Accelerator:
     # The first process labels and evaluates for all, and NCCL would give up on it after ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     division = DataLoaderConfiguration(split_batches=True)
+    torch.backends.cudnn.benchmark = True  # all batches have one shape
     return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu, dataloader_config=division, kwargs_handlers=[patience])
 
 
 def fit(
     network: nn.Module,
     objective: Objective,
-    crops: Crops,
+    crops: Crops | Resident,
     training: Training,
     out: Path,
     accelerator: Accelerator,
@@ -73,21 +75,15 @@ def fit(
     settings = json.dumps({**asdict(training), "people": len(crops.people), "terms": [(t.name, t.weight) for t in objective.terms]}, sort_keys=True)
     torch.manual_seed(training.seed)
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True) if training.ema else None  # type: ignore[no-untyped-call]
+    average = Average(network, training.ema) if training.ema else None
     optimizer = optim.optimizer(network, training)
     state = _State(out / "state.safetensors", settings, _conditions(objective, crops), network, average, optimizer)
     done = state.load() if state.path.is_file() else _Done()
     step, seconds, counted, broken = done.step, done.seconds, done.counted, set(done.broken)
-    loader = DataLoader(
-        crops,
-        batch_size=training.batch,
-        sampler=Stream(step * training.batch, steps * training.batch),
-        num_workers=workers,
-        pin_memory=accelerator.device.type == "cuda",
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_ignore_interrupts,
-    )
-    student, driver, batches = accelerator.prepare(network, optimizer, loader)
+    student, driver = accelerator.prepare(network, optimizer)
+    if isinstance(crops, Resident):
+        broken |= set(crops.images.broken.nonzero()[0].tolist())
+    batches = stream(crops, step, steps, training.batch, accelerator, workers)
     main = accelerator.is_main_process
     log = Log(out, step, tensorboard) if main else None
     every = max(1, round(evaluate_every * len(crops.people) / training.batch))
@@ -118,10 +114,10 @@ def fit(
                 driver.step()
                 driver.zero_grad()
                 if average is not None:
-                    average.update_parameters(network)
+                    average.update(network, step)
                 step += 1
                 sums, counted = sums + parts["loss"].detach(), counted + 1
-                if batch["broken"].any():
+                if not isinstance(crops, Resident) and batch["broken"].any():
                     broken.update(batch["person"][batch["broken"] > 0].tolist())
                 progress.update(bar, completed=step)
                 last = step == steps
@@ -167,8 +163,24 @@ def fit(
     return Fitted(_unwrap(average, network).eval(), log.rows if log else [], step * training.batch / max(seconds, 1e-9), names)
 
 
-def _unwrap(average: AveragedModel | None, network: nn.Module) -> nn.Module:
-    return average.module if average is not None else network
+def stream(crops: Crops | Resident, start: int, steps: int, batch: int, accelerator: Accelerator, workers: int = 0) -> Iterable[Batch]:
+    """The batches of the steps from `start` on, this process's part of each, on its device."""
+    if isinstance(crops, Resident):
+        return crops.batches(start, steps, batch, (accelerator.process_index, accelerator.num_processes))
+    loader = DataLoader(
+        crops,
+        batch_size=batch,
+        sampler=Stream(start * batch, steps * batch),
+        num_workers=workers,
+        pin_memory=accelerator.device.type == "cuda",
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_ignore_interrupts,
+    )
+    return cast(Iterable[Batch], accelerator.prepare(loader))
+
+
+def _unwrap(average: Average | None, network: nn.Module) -> nn.Module:
+    return average.network if average is not None else network
 
 
 class _CtrlC:
@@ -203,7 +215,7 @@ def _ignore_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _conditions(objective: Objective, crops: Crops) -> str:
+def _conditions(objective: Objective, crops: Crops | Resident) -> str:
     """What makes a run what it is besides its numbers: its network and codec, its data and how they are changed, its losses and who teaches."""
     spec = objective.spec
     teacher = objective.teacher.digest if objective.teacher is not None else None
@@ -234,7 +246,7 @@ class _State:
     """
 
     def __init__(
-        self, path: Path, settings: str, conditions: str, network: nn.Module, average: AveragedModel | None, optimizer: torch.optim.Optimizer
+        self, path: Path, settings: str, conditions: str, network: nn.Module, average: Average | None, optimizer: torch.optim.Optimizer
     ) -> None:
         self.path, self.settings, self.conditions = path, settings, conditions
         self.network, self.average, self.optimizer = network, average, optimizer
@@ -242,7 +254,7 @@ class _State:
     def save(self, done: _Done) -> None:
         tensors: dict[str, Tensor] = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self.average is not None:
-            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.network.state_dict().items()}
         for parameter, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{parameter}.{name}": torch.as_tensor(value) for name, value in moments.items()}
         metadata = {name: json.dumps(value) for name, value in asdict(done).items()}
@@ -255,7 +267,7 @@ class _State:
                 raise ValueError(f"{self.path}: belongs to a run with other numbers. Then: {then}. Now: {now}. Give another --out, or remove it")
         self.network.load_state_dict(_below(tensors, "network"))
         if self.average is not None:
-            self.average.load_state_dict(_below(tensors, "average"))
+            self.average.network.load_state_dict(_below(tensors, "average"))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _below(tensors, "optimizer").items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,6 +69,27 @@ def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return OPTIMIZERS[training.optimizer](groups, lr=training.learning_rate)
+
+
+class Average:
+    """The averaged weights of a network: after step t they have moved towards its own by 1 - d, d the smaller of `decay` and (1 + t) / (10 + t), so that a short run
+    does not end near its start. Numbers that are counted rather than learnt, such as batch norm's, are copied.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.network = copy.deepcopy(network).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """After the step `step`, counted from 0."""
+        mine, theirs = ([*net.parameters(), *net.buffers()] for net in (self.network, network))
+        floats = [i for i, tensor in enumerate(mine) if tensor.is_floating_point()]
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_([mine[i] for i in floats], [theirs[i] for i in floats], 1 - decay)
+        for old, new in zip(mine, theirs, strict=True):
+            if not old.is_floating_point():
+                old.copy_(new)
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

@@ -9,26 +9,26 @@ from collections.abc import Callable, Mapping
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.utils.data import DataLoader
 
-from poseling.data.loader import Crops, Stream
+from poseling.data.loader import Crops
+from poseling.data.resident import Resident
 from poseling.distill.objective import Objective
 from poseling.train import optim
+from poseling.train.loop import stream
 from poseling.train.optim import Training
 
-ENDLESS = 1 << 40  # places of a stream that nobody reaches
+ENDLESS = 1 << 40  # steps that nobody reaches
 
 
-def stepper(network: nn.Module, objective: Objective, crops: Crops, training: Training, accelerator: Accelerator) -> Callable[[], None]:
+def stepper(network: nn.Module, objective: Objective, crops: Crops | Resident, training: Training, accelerator: Accelerator) -> Callable[[], None]:
     """A function that does one whole training step of a copy of `network`; loading counts where it is done in the step, that is without `workers`."""
     student = copy.deepcopy(network).to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loader = DataLoader(crops, training.batch, sampler=Stream(0, ENDLESS))  # no workers: they would load ahead while the others are timed
-    student, optimizer, batches = accelerator.prepare(student, optim.optimizer(student, training), loader)
+    student, optimizer = accelerator.prepare(student, optim.optimizer(student, training))
     student.train()
-    stream = iter(batches)
+    batches = iter(stream(crops, 0, ENDLESS, training.batch, accelerator))  # no workers: they would load ahead while the others are timed
 
     def step() -> None:
-        accelerator.backward(objective(student, next(stream))["loss"])
+        accelerator.backward(objective(student, next(batches))["loss"])
         optimizer.step()
         optimizer.zero_grad()
         if accelerator.device.type == "cuda":

@@ -1,0 +1,174 @@
+"""The family: poseling-n, -s and -m, from MoveNet's weights, real people and their pseudo-labels.
+
+    python benchmarks/family.py prepare --root DIR --peers DIR --out WORK     # packs all pictures, asks three teachers about them: 45 minutes of one core
+    python benchmarks/family.py start --peers DIR --out WORK                  # MoveNet's networks as what training starts from
+    python benchmarks/family.py train m --out WORK --budget 2m                # taught by labels, MoveNet Thunder and those who agree with it
+    python benchmarks/family.py train n --out WORK --budget 2m                # taught by labels and by m
+    python benchmarks/family.py proof --peers DIR --out WORK --budget 15s     # what Thunder is worth to -n; again with --seed 1 and 2
+
+DIR holds lsp/, lspet/, jhmdb_frames/ and people/; the peers are MoveNet's and BlazePose's ONNX files. WORK can be taken to a machine with a GPU after `prepare`: its
+images are small, and training needs nothing else. A stopped training goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from poseling.data import images, lsp
+from poseling.data.packed import pack, packed, relabel
+from poseling.data.people import People
+from poseling.evaluate.predict import predict
+from poseling.geometry import Size, joints_box
+from poseling.recipes.baseline import baseline
+from poseling.recipes.lab import Setup
+from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
+from poseling.skeleton import BODY19
+from poseling.teachers import pseudo
+from poseling.teachers.labels import Labels, label
+from poseling.teachers.onnx import OnnxTeacher
+from poseling.teachers.start import from_onnx
+from poseling.train import checkpoint
+
+# How often each set is drawn, and the WebP quality it is packed with.
+SETS = {"lsp": 0.22, "lspet": 0.33, "stanford40": 0.3, "exercises": 0.08, "jhmdb": 0.07}
+QUALITY = {"lsp": 90, "lspet": 72, "stanford40": 72, "exercises": 72, "jhmdb": 72}
+TEACHERS = {"movenet-thunder": True, "movenet-lightning": False, "blazepose-heavy": False}  # asked about the mirrored picture as well?
+# Whose weights, and the input's (W, H): people are taller than wide, half of LSP's boxes more than twice.
+NETWORKS: dict[str, tuple[str, Size]] = {
+    "n": ("movenet-lightning", (128, 160)),
+    "s": ("movenet-lightning", (192, 224)),
+    "m": ("movenet-thunder", (192, 256)),
+}
+NUMBERS: dict[str, Any] = {
+    "batch": 256, "learning_rate": 4e-4, "optimizer": "adamw", "schedule": "one_cycle", "weight_decay": 0.01, "clip": 1.0, "ema": 0.999, "loss": "kl",
+    "rotation": 40.0, "scale": 0.3, "shift": 0.05, "light": 0.3, "occlusion": 0.3, "resident": True,
+}  # fmt: skip
+SIGMA = {"n": 1.5, "s": 2.0, "m": 2.0}  # heatmap pixels
+PADDING = {"n": 1.15, "s": 1.2, "m": 1.2}
+
+
+def folders(work: Path, kind: str = "packed") -> tuple[Path, ...]:
+    return tuple(work / kind / name for name in SETS)
+
+
+def prepare(root: Path, peers: Path, work: Path) -> None:
+    """Packs the sets, stores the teachers' answers, and writes the sets again with the fused labels."""
+    for part, people in (("train", lsp.train(root)), ("val", lsp.val(root)), ("test", lsp.test(root))):
+        _packed(people, work / "packed" / "lsp" / part, QUALITY["lsp"])
+    _packed(lsp.lspet(root / "lspet"), work / "packed" / "lspet", QUALITY["lspet"])
+    for name in ("stanford40", "exercises"):
+        _packed(images.images(root / "people" / name), work / "packed" / name, QUALITY[name])
+    if not (work / "packed" / "jhmdb").exists():
+        _packed(_in_frames(images.images(root / "jhmdb_frames"), peers), work / "packed" / "jhmdb", QUALITY["jhmdb"])
+    sets = {name: packed(work / "packed" / name / ("train" if name == "lsp" else "")).to(BODY19) for name in SETS}
+    for teacher, flip in TEACHERS.items():
+        asked = OnnxTeacher(peers / f"{teacher}.onnx", threads=1)
+        for name, people in sets.items():
+            done = label(asked, people, str(work / "labels" / teacher), flip)
+            print(f"{teacher}, {name}: {done.asked} asked, {done.already} there already", flush=True)
+    for name, people in sets.items():
+        out = work / "fused" / name / ("train" if name == "lsp" else "")
+        if not out.exists():
+            first, *others = (Labels.open(str(work / "labels" / teacher), people, BODY19) for teacher in TEACHERS)
+            fused, found = pseudo.pseudo_labels(people, first, others, np.full(len(people), name == "lspet"))
+            relabel(fused, out)
+            print(f"{name}: {found}", flush=True)
+    for part in ("val", "test"):
+        if not (work / "fused" / "lsp" / part).exists():
+            relabel(packed(work / "packed" / "lsp" / part), work / "fused" / "lsp" / part)
+
+
+def _packed(people: People, out: Path, quality: int) -> None:
+    if not out.exists():
+        print(f"{out}: {len(pack(people, out, 256, quality))} people", flush=True)
+
+
+def _in_frames(frames: People, peers: Path) -> People:
+    """The people in whole frames: a box around what Lightning is sure of, where that are six joints."""
+    found = predict(OnnxTeacher(peers / "movenet-lightning.onnx", threads=1), frames)
+    sure = found.scores > 0.3
+    boxes = np.stack([joints_box(joints, which) for joints, which in zip(found.joints, sure, strict=True)]) + np.array([-4, -4, 4, 4])
+    return replace(frames, name="jhmdb", terms="frames of JHMDB's clips: research", boxes=boxes.astype(np.float32))[np.flatnonzero(sure.sum(1) >= 6)]
+
+
+def start(peers: Path, work: Path) -> None:
+    """What each network starts from: MoveNet's trunk and heatmap head at our size."""
+    for name, (source, size) in NETWORKS.items():
+        found = from_onnx(peers / f"{source}.onnx", size=size)
+        checkpoint.save(work / "start" / f"{name}.safetensors", found.network, found.spec)
+        print(f"{name}: {sum(p.numel() for p in found.network.parameters()) / 1e6:.2f} M parameters", flush=True)
+
+
+def setup(name: str, work: Path, out: Path, budget: str, kind: str, **other: Any) -> Setup:
+    shares = tuple(f"packed:{share}" for share in SETS.values())
+    _, (width, height) = NETWORKS[name]
+    own = {"sigma": SIGMA[name], "padding": PADDING[name], "width": width, "size": height, "bf16": torch.cuda.is_available()}
+    numbers = {**NUMBERS, **own, "budget": budget, "flip_test": False, **other}
+    return Setup(data=shares, root=folders(work, kind), out=out, **numbers)
+
+
+def train(name: str, work: Path, budget: str, **other: Any) -> None:
+    """-m on the fused labels; the others on the labels and what -m says where there are none."""
+    student = str(work / "start" / f"{name}.safetensors")
+    if name == "m":
+        baseline(setup(name, work, work / "runs" / "m", budget, "fused", **other), student=student, skeleton="body19")
+        return
+    out, answers = work / "runs" / name, work / "labels" / "m"
+    answers.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "labels").exists():
+        (out / "labels").symlink_to(answers.resolve())  # asked once for all of them
+    pseudo_labels(
+        setup(name, work, out, budget, "packed", **other), teacher=str(work / "runs" / "m" / "student.safetensors"), student=student, clean=("lspet",),
+        arms=("labels_and_teacher",),
+    )  # fmt: skip
+
+
+def proof(peers: Path, work: Path, budget: str, **other: Any) -> None:
+    """-n from one start and for equal steps: labels, labels and Thunder, Thunder alone, and the same with 100 labelled people; one seed."""
+    out = work / "runs" / f"proof-{other['seed']}"
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "labels").exists():
+        (out / "labels").symlink_to((work / "labels" / "movenet-thunder").resolve())
+    pseudo_labels(
+        setup("n", work, out, budget, "packed", **other), teacher=str(peers / "movenet-thunder.onnx"),
+        student=str(work / "start" / "n.safetensors"), clean=("lspet",), few=100, arms=(*ARMS, "few_labels", "few_labels_and_teacher"),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("prepare", "start", "train", "proof"))
+    parser.add_argument("name", nargs="?", choices=NETWORKS)
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--budget", default="2h")
+    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=NUMBERS["batch"])
+    parser.add_argument("--learning-rate", type=float, default=NUMBERS["learning_rate"])
+    flags = parser.parse_args()
+    numbers: dict[str, Any] = {"batch": flags.batch, "learning_rate": flags.learning_rate, "seed": flags.seed}
+    budget = flags.budget
+    if flags.epochs is not None:
+        budget, numbers["epochs"] = "", flags.epochs
+    numbers["evaluate_every"] = numbers.get("epochs", 20.0) / 12
+    if flags.stage == "prepare":
+        prepare(flags.root, flags.peers, flags.out)
+    elif flags.stage == "start":
+        start(flags.peers, flags.out)
+    elif flags.stage == "train":
+        train(flags.name, flags.out, budget, **numbers)
+    else:
+        proof(flags.peers, flags.out, budget, **numbers)
+
+
+if __name__ == "__main__":
+    main()

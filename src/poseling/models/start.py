@@ -1,0 +1,62 @@
+"""Where a student comes from: the zoo's network of a name, with random weights, or a trained network's file, which it then starts from."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from torch import nn
+
+from poseling.geometry import Size
+from poseling.models import zoo
+from poseling.models.graph import GraphNetwork
+from poseling.skeleton import Skeleton
+from poseling.spec import PoseSpec
+from poseling.train import checkpoint
+
+SUFFIX = ".safetensors"
+
+
+def is_file(name: str) -> bool:
+    """Whether a student is a file to start from rather than a name of the zoo."""
+    return name.endswith(SUFFIX)
+
+
+def contract(name: str) -> PoseSpec | None:
+    """The contract of the file `name`, None for a name of the zoo. FileNotFoundError, or ValueError that names the file if it holds no network."""
+    return _contract(Path(name)) if is_file(name) else None
+
+
+def codec_of(name: str) -> str:
+    """The name of the codec that reads its outputs."""
+    spec = contract(name)
+    return zoo.codec_of(name) if spec is None else str(spec.codec["name"])
+
+
+def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:
+    """The network for this skeleton and images of `size` (W, H): with random weights, or as the file has it.
+
+    An imported graph's last convolution is made anew for the skeleton, from the channels of the joints that it had. ValueError that names the file if its joints are
+    others and it is no such graph, or if it does not take inputs of this size.
+    """
+    if not is_file(name):
+        return zoo.build(name, len(skeleton), size)
+    network, spec = checkpoint.load(Path(name))
+    if isinstance(network, GraphNetwork):
+        try:
+            return network.at(size) if spec.skeleton == skeleton else network.at(size).with_joints(spec.skeleton, skeleton)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    if spec.skeleton != skeleton:
+        raise ValueError(f"{name}: has the joints of {spec.skeleton.name}, wanted are those of {skeleton.name}; train it on data that have its own")
+    built = zoo.build(spec.model, len(skeleton), size)
+    try:
+        built.load_state_dict(network.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"{name}: its weights are for inputs of {spec.size[0]}x{spec.size[1]}, not of {size[0]}x{size[1]}: {error}") from error
+    return built
+
+
+@cache
+def _contract(path: Path) -> PoseSpec:
+    return checkpoint.load(path)[1]

@@ -1,0 +1,98 @@
+"""Labels where there are any, a teacher's answers where there are none: what a small network learns when it starts from a trained one.
+
+    poseling distill pseudo_labels --data lsp:0.3 lspet:0.3 images:0.4 --root DIR DIR PICTURES --clean lspet \\
+        --teacher movenet-thunder.onnx --agree movenet-lightning.onnx blazepose-heavy.onnx --student start.safetensors --size 160
+
+The teacher is asked once about everybody; each of its joints weighs as much as it is sure of it and the others agree (teachers/pseudo.py). Labels that contradict it
+can be cleaned away. Then students are trained from one start, for equally many steps: on the labels alone, on labels and teacher, on the teacher's answers
+alone, on all pictures and without one label; and with `--few` on so few labelled people, alone and with the teacher's answers to all pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from poseling.data.people import People
+from poseling.evaluate.report import Report
+from poseling.recipes.lab import DEFAULT, Lab, Setup, either
+from poseling.skeleton import by_name
+from poseling.teachers.pseudo import pseudo_labels as fuse
+
+Which = Literal["labels", "labels_and_teacher", "teacher_alone", "few_labels", "few_labels_and_teacher"]
+ARMS: tuple[Which, ...] = ("labels", "labels_and_teacher", "teacher_alone")
+FEW = 0.25  # how much of a training is drawn from few labelled people, where others have none
+
+
+def pseudo_labels(
+    setup: Setup = DEFAULT,
+    *,
+    teacher: str = either("", "mini"),
+    student: str = either("vitpose_mobile-mobilenetv2-simple", "hourglass-1x32"),
+    teacher_adapter: str | None = None,
+    teacher_flip: bool = True,
+    agree: tuple[str, ...] = (),
+    clean: tuple[str, ...] = (),
+    few: int = 0,
+    arms: tuple[Which, ...] = ARMS,
+    skeleton: str = "body19",
+) -> Report:
+    """Trains students on labels, and on a teacher's answers where there are none, from equal starts.
+
+    Parameters
+    ----------
+    teacher
+        A checkpoint (.safetensors), an ONNX file, or mini, the mini set's own.
+    student
+        A network of the zoo, or a file to start from (.safetensors; `poseling import` makes one of an ONNX file).
+    teacher_adapter
+        For a foreign ONNX file: a built-in adapter's name, or a JSON file that says how to feed and read it (docs/teachers.md).
+    teacher_flip
+        Average the teacher's answer over the mirrored picture.
+    agree
+        Other teachers' files: the more they agree with a joint of the teacher, the more it weighs.
+    clean
+        The sets of --data whose labels are left out where they contradict the teacher.
+    few
+        Also train on so many labelled people alone, and with the teacher's answers to all pictures: arms few_labels and few_labels_and_teacher.
+    arms
+        Which students to train.
+    skeleton
+        The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ...
+    """
+    if few < 0 or (not few and any(arm.startswith("few") for arm in arms)):
+        raise ValueError(f"--few {few}: is no number of people; give one above 0, or leave out the arms that need it")
+    lab = Lab("pseudo_labels", setup, student, by_name(skeleton))
+    people = lab.people
+    if unknown := [name for name in clean if name not in lab.sources]:
+        raise ValueError(f"--clean {unknown[0]}: is none of the sets, which are {', '.join(lab.sources)}")
+    guide = lab.teacher(teacher, teacher_adapter)
+    answers = lab.label(guide, people, teacher_flip).labels
+    others = [lab.label(lab.load_teacher(name), people).labels for name in agree]
+    distrusted = np.isin(lab.origin, [i for i, name in enumerate(lab.sources) if name in clean])
+    fused, found = fuse(people, answers, others, distrusted)
+    lab.note(f"{people.name}: {found}")
+    if not lab.measure.people.labelled:
+        lab.adopt(guide)
+    sets: dict[Which, People] = {"labels_and_teacher": fused}
+    if "labels" in arms:
+        labels = fused.visible * (people.visible > 0) * (fused.weight == 1)
+        sets["labels"] = replace(fused, visible=labels, weight=None)[np.flatnonzero(labels.any(1))]
+    if "teacher_alone" in arms:
+        sets["teacher_alone"], _ = fuse(people.without_labels(), answers, others)
+    if few:
+        chosen = np.random.default_rng(setup.seed).permutation(np.flatnonzero((people.visible > 0).any(1) & ~distrusted))[:few]
+        kept = np.isin(np.arange(len(people)), chosen)
+        bare = people.without_labels()
+        drawn = np.ones(len(people)) if people.draws is None else people.draws
+        share = np.where(kept, FEW / few, (1 - FEW) * drawn / drawn[~kept].sum()).astype(np.float32)
+        some = replace(bare, joints=people.joints * kept[:, None, None], visible=people.visible * kept[:, None], draws=share)
+        sets["few_labels"] = people[kept]
+        sets["few_labels_and_teacher"], _ = fuse(some, answers, others)
+    names = [*arms, *(("few_labels", "few_labels_and_teacher") if few and "few_labels" not in arms else ())]
+    terms = lab.supervised()
+    trained = {arm: [lab.fit(arm, terms, seed, people=sets[arm]) for seed in lab.seeds] for arm in names}
+    rows = {"labels": "baseline", "labels_and_teacher": "distilled"}
+    return lab.finish(guide, {rows.get(arm, arm): students for arm, students in trained.items()}, {})

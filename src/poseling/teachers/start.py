@@ -1,0 +1,208 @@
+"""Any ONNX network as a start for training: `from_onnx` makes a trainable network of it, with its contract, checked against ONNX Runtime.
+
+MoveNet, BlazePose and our own exports are known; of other files one says which tensor the heatmaps are, whose joints, and how pixels are fed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.codecs import FEATURES, codec
+from poseling.codecs.heatmap import Heatmap
+from poseling.geometry import Size
+from poseling.models import from_onnx as reader
+from poseling.models.from_onnx import Read
+from poseling.models.graph import MODEL, GraphNetwork
+from poseling.skeleton import Skeleton
+from poseling.spec import KEY, PoseSpec
+from poseling.teachers.onnx import ADAPTERS, SIGNATURES, Adapter
+
+# The heatmaps before their sigmoid in the files that teachers.onnx knows.
+LOGITS = {
+    "movenet": "StatefulPartitionedCall/kpt_heatmap_0/conv2d_5/BiasAdd:0",
+    "blazepose": "StatefulPartitionedCall/model/output_heatmap/BiasAdd:0",
+}
+TYPES = {1: "tensor(float)", 2: "tensor(uint8)", 6: "tensor(int32)", 7: "tensor(int64)", 10: "tensor(float16)"}
+TRUNK = Skeleton("none", (), ())  # of a network that gives features and no joints
+NONE = {"code": "unknown", "weights": "unknown", "data": "unknown"}
+CROPS = 8
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network made of an ONNX file, in eval mode, its contract, and its mean `difference` from ONNX Runtime as a part of the output's range."""
+
+    network: GraphNetwork
+    spec: PoseSpec
+    difference: float
+
+
+def drawn(size: Size, count: int = CROPS, seed: int = 0) -> NDArray[np.uint8]:
+    """`count` pictures (N, H, W, 3) of soft colours with noise, that show nothing."""
+    random = np.random.default_rng(seed)
+    soft = [cv2.resize(random.integers(0, 256, (8, 8, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC) for _ in range(count)]
+    return np.clip(np.stack(soft) + random.normal(0, 16, (count, size[1], size[0], 3)), 0, 255).astype(np.uint8)
+
+
+def from_onnx(
+    path: Path | str,
+    until: str | None = None,
+    size: Size | None = None,
+    *,
+    skeleton: Skeleton | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    colour: str | None = None,
+    crops: Callable[[Size], NDArray[np.uint8]] = drawn,
+) -> Start:
+    """The network in `path` up to the tensor `until`: heatmaps, before a sigmoid or softmax, or a feature map, for a head to be put on (`with_head`).
+
+    `until` may be part of a name; known files have a default. `size` (W, H), the file's own if not given. `skeleton` whose joints the heatmaps are, in their
+    order. `mean` and `std` of 0..1 values and `colour` are what the file wants of pixels from outside, where it does not say so itself. `crops` makes
+    (N, H, W, 3) uint8 RGB of a size (W, H), to compare with ONNX Runtime on.
+    FileNotFoundError; ValueError that names the file, what in it does not work, and the way out.
+    """
+    path = Path(path)
+    model = reader.load(path)
+    own, name = _own(path, model), _known(model)
+    adapter = ADAPTERS[name] if name else None
+    default = _before_decoding(model) if own else LOGITS.get(name)
+    if until is None:
+        if default is None:
+            raise ValueError(
+                f"{path}: name the heatmaps, or a feature map, with --until; candidates are {'; '.join(reader.candidates(model)) or 'none'}"
+            )
+        until = default
+    found = reader.read(path, until, size, model)
+    network, native = found.network, found.size or size
+    assert native is not None  # else read refuses
+    whole = default is not None and network.graph.output == default
+    spec = _spec(found, adapter, own, native, mean, std, colour)
+    channels = None
+    if whole and name == "blazepose":  # its last six are no joints
+        channels = tuple(range(len(spec.skeleton)))
+        network = network.with_channels(channels)
+    apart = reader.difference(replace(found, network=network), spec, crops(native), channels)
+    size = size or native
+    try:
+        network.at(size)
+        spec = replace(
+            spec, size=size, **_reading(network, spec, own if whole else None, skeleton or (spec.skeleton if whole else None), size, found)
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return Start(network, spec, apart)
+
+
+def _own(path: Path, model: Any) -> PoseSpec | None:
+    """The contract of a file that `poseling export` wrote."""
+    for entry in model.metadata_props:
+        if entry.key == KEY:
+            try:
+                return PoseSpec.from_json(entry.value)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+    return None
+
+
+def _known(model: Any) -> str:
+    """The adapter's name, told by inputs and outputs; "" if there is none."""
+
+    def shape(port: Any) -> tuple[int | None, ...]:
+        return tuple(d.dim_value or None for d in port.type.tensor_type.shape.dim)
+
+    stored = {t.name for t in model.graph.initializer}
+    ports = [p for p in model.graph.input if p.name not in stored]
+    inputs = {p.name: (TYPES.get(p.type.tensor_type.elem_type, ""), shape(p)) for p in ports}
+    outputs = {p.name: shape(p) for p in model.graph.output}
+    for wanted, given, name in SIGNATURES:
+        if inputs == wanted and given.items() <= outputs.items():
+            return name
+    return ""
+
+
+def _before_decoding(model: Any) -> str | None:
+    """In our own exports what the network gave, the last stage of it: `Deployed` takes it with [:, -1], which is a Gather along axis 1."""
+    made = {o: n for n in model.graph.node for o in n.output}
+    for node in model.graph.node:
+        before = made.get(node.input[0]) if node.input else None
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        if node.op_type == "Gather" and axis == 1 and before is not None:
+            if before.op_type == "Concat":
+                before = made.get(before.input[-1])
+            if before is not None and before.op_type == "Unsqueeze":
+                return str(before.input[0])
+    convolutions = [n.output[0] for n in model.graph.node if n.op_type == "Conv"]
+    return convolutions[-1] if convolutions else None
+
+
+def _spec(
+    found: Read,
+    adapter: Adapter | None,
+    own: PoseSpec | None,
+    size: Size,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    colour: str | None,
+) -> PoseSpec:
+    """How the network is fed, its licences and its padding. What it says is `_reading`'s."""
+    gain, offset = np.array(found.gain), np.array(found.offset)
+    whole_numbers = found.dtype.kind in "iu"
+    fed = colour or (adapter.colour if adapter else "rgb")
+    if adapter is not None:
+        white, outside_mean, outside_std = adapter.white, adapter.mean, adapter.std
+    elif whole_numbers or own is not None:
+        white, outside_mean, outside_std = 255.0, (0.0,) * 3, (1.0,) * 3
+    elif mean is not None or std is not None:
+        white, outside_mean, outside_std = 1.0, tuple(mean or (0.0,) * 3), tuple(std or (1.0,) * 3)
+    elif found.normalises:
+        white, outside_mean, outside_std = 255.0 if np.abs(gain).max() < 0.1 else 1.0, (0.0,) * 3, (1.0,) * 3
+    else:
+        raise ValueError(
+            f"{found.path}: takes floats and does not say how pixels become those; give --mean and --std of 0..1 values, 0 0 0 and 1 1 1 if they are all it wants"
+        )
+    outside = np.array(outside_mean), np.array(outside_std)
+    if found.flipped:
+        outside, fed = (outside[0][::-1], outside[1][::-1]), "bgr" if fed == "rgb" else "rgb"
+    # The network takes gain x + offset of the file's input x = white (p - m) / s: that is (p - mean) / std.
+    scale = gain * white / outside[1]
+    means, stds = _round(outside[0] - offset / scale), _round(1 / scale)
+    base = own or PoseSpec(MODEL, adapter.skeleton if adapter else TRUNK, {}, size, licences=dict(adapter.licences if adapter else NONE))
+    return replace(
+        base, model=MODEL, size=size, padding=base.padding if own or not adapter else adapter.padding, colour=fed, mean=means, std=stds,
+        recipe=f"imported from {found.path.name}", arguments={"until": found.network.graph.output},
+    )  # fmt: skip
+
+
+def _reading(network: GraphNetwork, spec: PoseSpec, own: PoseSpec | None, skeleton: Skeleton | None, size: Size, found: Read) -> dict[str, Any]:
+    """The fields of the contract that say what the network gives."""
+    shape = network.shapes(size)[network.graph.output]
+    if own is not None:
+        fields = replace(codec(own.codec), size=size).fields()  # type: ignore[type-var]  # every codec is a dataclass
+        if own.outputs == ("maps",):
+            fields |= {"softmax": found.softmax}
+        outputs = ("xy", "score", "xyz") if "xyz" in own.outputs else ("xy", "score")
+        return {"skeleton": own.skeleton, "codec": fields, "outputs": outputs}
+    if len(shape) != 4 or size[0] % shape[3] or size[1] % shape[2] or size[0] // shape[3] != size[1] // shape[2]:
+        raise ValueError(f"{network.graph.output} is {shape}, no map of a {size[0]}x{size[1]} picture; name one that is with --until")
+    stride = size[0] // shape[3]
+    if skeleton is None:
+        return {"skeleton": TRUNK, "codec": {"name": FEATURES, "size": size, "stride": stride, "channels": shape[1]}, "outputs": (FEATURES,)}
+    if shape[1] != len(skeleton):
+        raise ValueError(
+            f"{network.graph.output} has {shape[1]} channels, skeleton {skeleton.name} has {len(skeleton)} joints; name the one whose joints they are"
+        )
+    sigma = 2.0 if stride == 4 and 192 <= max(size) <= 256 else 1.5
+    return {"skeleton": skeleton, "codec": Heatmap(size, stride, sigma, softmax=True).fields(), "outputs": ("xy", "score")}
+
+
+def _round(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """Without what half floats and float32 left behind: 0.50000763 is 0.5."""
+    return tuple(float(round(v, 4)) if abs(round(v, 4) - v) < 2e-5 else float(v) for v in values)
