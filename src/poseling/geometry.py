@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 Size = tuple[int, int]  # width, height in pixels
+PADDING = 1.25  # how much larger than the person's box a crop is, unless a network says otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +136,27 @@ def compose(outer: NDArray[np.floating], inner: NDArray[np.floating]) -> NDArray
     """The (2, 3) affine that does `inner` first and `outer` after it."""
     bottom = np.array([[0.0, 0.0, 1.0]])
     return np.asarray(outer @ np.concatenate([inner, bottom]), np.float64)
+
+
+def whole_box(picture_size: Size) -> Box:
+    """The box of the one person in a picture (W, H) that nobody drew a box in: with the usual padding of 1.25 its crop shows the picture, and no black about it.
+
+    In training, evaluation and at work it is the same, whatever the network's padding: of one with 1.2 a fiftieth is cut off on each side. Of people
+    who fill LSP's pictures MoveNet Lightning finds 0.834 of the joints so and 0.783 where the picture is padded again; of those who fill half, 0.459 and 0.256.
+
+    >>> whole_box((101, 51))
+    (10.0, 5.0, 90.0, 45.0)
+    """
+    # A picture may be one pixel wide, but no box has no width.
+    width, height = (max(1, side - 1) for side in picture_size)
+    part = (1 - 1 / PADDING) / 2
+    return round(part * width, 6), round(part * height, 6), round(width - part * width, 6), round(height - part * height, 6)
+
+
+def scaled_box(box: NDArray[np.floating], factor: float) -> NDArray[np.float64]:
+    """A box (4,) so many times as large about its own middle."""
+    middle, half = (box[:2] + box[2:]) / 2, factor * (box[2:] - box[:2]) / 2
+    return np.concatenate([middle - half, middle + half])
 
 
 def joints_box(joints: NDArray[np.floating], visible: NDArray[np.generic]) -> NDArray[np.float32]:

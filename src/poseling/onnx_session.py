@@ -50,13 +50,12 @@ def open_session(
     model: Path | bytes,
     provider: str = "cpu",
     threads: int | None = None,
-    options: Mapping[str, str] | None = None,
     log: int = 2,
 ) -> Any:
     """An `onnxruntime.InferenceSession` of a file, or of one in memory.
 
-    `provider` is what it runs on, as `PROVIDERS` names it, with that provider's own `options`; `threads` for
-    it, all cores if None; `log` is what goes to stderr, 0 (all) to 4 (what is fatal). FileNotFoundError if
+    `provider` is what it runs on, as `PROVIDERS` names it, with `:N` behind it on that provider's device N (`cuda:1`);
+    `threads` for it, all cores if None; `log` is what goes to stderr, 0 (all) to 4 (what is fatal). FileNotFoundError if
     there is no such file; ValueError that names it if it cannot be read, and for a provider or a number of
     threads that cannot be had; RuntimeError if the provider is there but does not start.
     """
@@ -64,6 +63,7 @@ def open_session(
     if isinstance(model, Path) and not model.is_file():
         raise FileNotFoundError(f"{model}: there is no such file; `poseling export` makes it from a checkpoint")
     available = onnxruntime.get_available_providers()
+    provider, _, device = provider.partition(":")
     if provider not in PROVIDERS or PROVIDERS[provider] not in available:
         here = ", ".join(short for short, full in PROVIDERS.items() if full in available)
         raise ValueError(
@@ -76,7 +76,7 @@ def open_session(
             raise ValueError(f"threads is {threads}; give 1 or more, or None for all cores")
         settings.intra_op_num_threads = threads
     try:
-        chosen = PROVIDERS[provider], dict(options or {})
+        chosen = PROVIDERS[provider], {"device_id": device} if device else {}
         session = onnxruntime.InferenceSession(model, settings, providers=[chosen])
     except REFUSED as error:
         raise ValueError(

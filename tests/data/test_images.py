@@ -28,14 +28,14 @@ def test_folder_is_searched_to_the_bottom_in_order(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     people = images(tmp_path)
     assert [p.relative_to(tmp_path).as_posix() for p in people.pictures] == ["C.JPEG", "a/c.webp", "a/z.jpg", "b.png", "e.bmp"]
-    assert people.boxes.tolist() == [[0, 0, 39, 29]] * 5
+    assert people.boxes.tolist() == [pytest.approx([3.9, 2.9, 35.1, 26.1])] * 5  # 0.8 of the picture, which the padding of 1.25 makes whole again
     assert people.skeleton == COCO17
     assert not people.labelled
     assert images(tmp_path, skeleton=LSP14).joints.shape == (5, 14, 2)
 
 
 def test_one_picture_is_a_folder_of_one(tmp_path):
-    assert images(picture(tmp_path / "a.png")).boxes.tolist() == [[0, 0, 39, 29]]
+    assert images(picture(tmp_path / "a.png")).boxes.tolist() == [pytest.approx([3.9, 2.9, 35.1, 26.1])]
 
 
 def test_broken_pictures_are_left_out_and_named(tmp_path):
@@ -132,7 +132,7 @@ def test_video_frames_at_a_rate(video, every, expected):
     people = images(video, every)
     assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == expected
     assert [p.name for p in people.pictures] == [f"{i:08d}-{100 * i:09d}ms.jpg" for i in expected]
-    assert people.boxes[0].tolist() == [0, 0, 63, 47]
+    assert people.boxes[0].tolist() == pytest.approx([6.3, 4.7, 56.7, 42.3])
 
 
 def test_frames_are_decoded_once_and_again_when_the_video_changes(video):
@@ -205,7 +205,7 @@ def test_what_is_odd_with_a_video_is_told_every_time(tmp_path):
     for _ in range(2):  # the second time nothing is decoded
         people = images(video, every=0)
         assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == [i for i in range(20) if i not in (3, 4)]
-        assert people.boxes[0].tolist() == [0, 0, 127, 47]
+        assert people.boxes[0].tolist() == pytest.approx([12.7, 4.7, 114.3, 42.3])
         told = "its pixels are 2 times as wide as high, so its 64x48 are taken as shown, 128x48; 2 of 20 frames are damaged and were left out"
         assert [(f.kind, f.picture, f.message) for f in people.found] == [("odd video", video, told)]
 
@@ -220,4 +220,4 @@ def test_a_raw_stream_of_a_public_report(shared, tmp_path):
 def test_a_real_video(shared, tmp_path):
     people = images(shared / "data/videos/pose_squats.mp4", every=2.0, cache=tmp_path)
     assert len(people) == 7  # 65 frames at 5 a second: 0, 2, ..., 12 seconds
-    assert people.boxes[0].tolist() == [0, 0, 719, 1279]
+    assert people.boxes[0].tolist() == pytest.approx([71.9, 127.9, 647.1, 1151.1])

@@ -146,7 +146,7 @@ def test_files_that_cannot_be_run_are_named(tmp_path: Path, model: Path, variant
             Network(cut)
     with pytest.raises(ValueError, match=r"variant\.onnx: has no PoseSpec"):
         Network(variant(spec=None))
-    with pytest.raises(ValueError, match=r"variant\.onnx: gives maps, the runtime needs xy and score"):
+    with pytest.raises(ValueError, match=r"variant\.onnx: gives maps, and its codec 'by hand' does not say 'sigma' of them"):
         Network(variant(outputs=("maps",)))
 
 

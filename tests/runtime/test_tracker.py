@@ -311,3 +311,39 @@ def test_boxes_and_poses_that_are_alike():
     assert similarity(BODY, BODY + 0.1 * side, sure) == pytest.approx(np.exp(-1))
     assert similarity(BODY, BODY, ~sure) == 0
     assert LOST > 0.01
+
+
+def test_a_network_that_is_hardly_sure_follows_without_finding_and_losing_by_turns():
+    scene = Scene(BODY + (300, 240))
+    track = Tracker(scene)
+    found = []
+    for frame in range(40):
+        scene.score = np.full(K, 0.24 if frame % 4 == 0 else 0.15)  # about the threshold of 0.2, mostly below it
+        found.append(track(WALL, frame / 5).ids.tolist())
+    assert found == [[0]] * 40
+    assert len(scene.seen) == 41  # one look a frame, and the second of the first
+
+
+def test_someone_small_in_the_whole_frame_is_looked_at_from_nearer_before_being_refused():
+    scene = Scene(BODY + (300, 240))
+    near = Scene.__call__
+
+    def far_and_near(picture, boxes=None):
+        scene.score = np.full(K, 0.12 if boxes[0][2] - boxes[0][0] > 300 else 0.6)
+        return near(scene, picture, boxes)
+
+    far_and_near.spec = scene.spec
+    assert Tracker(far_and_near)(WALL, 0.0).ids.tolist() == [0]
+    scene.people = []
+    empty = Tracker(far_and_near)
+    assert len(empty(WALL, 0.0)) == 0
+    assert empty.refused == pytest.approx(0.01)
+
+
+def test_a_network_that_was_sure_of_someone_does_not_keep_a_ghost():
+    scene = Scene(BODY + (300, 240))
+    track = Tracker(scene)
+    for frame in range(5):
+        assert track(WALL, frame / 5).ids.tolist() == [0]
+    scene.score = np.full(K, 0.19)  # as much as an uncertain network's person, but this one had a score of 1
+    assert len(track(WALL, 1.0)) == 0

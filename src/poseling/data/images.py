@@ -1,7 +1,7 @@
 """Pictures without labels: a folder, or a video. Any teacher can label them.
 
-A folder may hold `boxes.json`, `{"relative/path.jpg": [[x0, y0, x1, y1], ...], ...}` in pixels, one box a person; without it a person is as large as the
-picture. A video's frames are written as JPEG to a folder beside it, once.
+A folder may hold `boxes.json`, `{"relative/path.jpg": [[x0, y0, x1, y1], ...], ...}` in pixels, one box a person; without it a picture is shown whole
+(`geometry.whole_box`). A video's frames are written as JPEG to a folder beside it, once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from poseling import video
 from poseling.data.people import Finding, People, from_joints
 from poseling.files import PICTURES, new_folder, read_picture, write_bytes
+from poseling.geometry import whole_box
 from poseling.skeleton import COCO17, Skeleton
 from poseling.video import VIDEOS
 
@@ -51,12 +52,12 @@ def images(root: Path, every: float = 0.5, cache: Path | None = None, skeleton: 
         except OSError as error:
             found.append(Finding("unreadable picture", path, None, f"{error}; it is left out"))
             continue
-        whole = (0.0, 0.0, width - 1.0, height - 1.0)
+        right, below = width - 1.0, height - 1.0
         name = path.relative_to(root).as_posix() if listed is not None else ""
         if listed is not None and not listed.get(name):
             found.append(Finding("nobody listed", path, None, f"{BOXES} lists no person for it; it is left out"))
-        for box in [whole] if listed is None else listed.get(name, ()):
-            if box[0] > whole[2] or box[1] > whole[3] or box[2] < 0 or box[3] < 0:
+        for box in [whole_box((width, height))] if listed is None else listed.get(name, ()):
+            if box[0] > right or box[1] > below or box[2] < 0 or box[3] < 0:
                 found.append(
                     Finding(
                         "box outside", path, len(pictures), f"({', '.join(f'{v:g}' for v in box)}) misses its {width} x {height} picture; left out"

@@ -1,52 +1,104 @@
-"""An exported file as a function from a picture to a Pose. All it knows, it reads from that file."""
+"""A network's file as a function from a picture to a Pose. All it knows, it reads from that file."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from poseling.geometry import Crop
+from poseling import zoo
+from poseling.adapter import NAME, Adapter
+from poseling.geometry import Box, Crop, Size, whole_box
+from poseling.onnx_pose import OnnxPose, adapter_of
 from poseling.onnx_session import metadata, open_session, run
 from poseling.pose import Pose
+from poseling.runtime.region import region
 from poseling.spec import KEY, PoseSpec
 
 OUTPUTS = (("xy", "score"), ("xy", "score", "xyz"))
+SURE = 0.1  # joints of a lower score do not say where to look again
+SMALL = 0.5  # a mean score below this may be of somebody too small to be seen in the whole picture: parts of it are looked at as well
+FAR = 1e6  # pixels: no joint lies there
 
 
 class Network:
-    """`path` is a file that `poseling export` wrote; `spec` is its contract.
+    """`model` is the name of a network of the zoo, or a file: one that `poseling export` wrote, or any ONNX pose
+    network that an adapter says how to feed and read. `spec` is its contract.
 
-    `threads` for the network, all cores if None. `provider` is what it runs on, as `onnx_session.PROVIDERS`
-    names it: ValueError or RuntimeError if it cannot be had. FileNotFoundError if there is no such file;
-    ValueError that names it if it is no ONNX file, has no PoseSpec, or gives maps instead of joints.
+    `adapter` is an `Adapter`, the name of a built-in one, or a JSON file; it is not needed for a file that
+    carries its contract or is known by its inputs and outputs. `threads` for the network, all cores if None.
+    `provider` is what it runs on, as `onnx_session.PROVIDERS` names it: ValueError or RuntimeError if it cannot
+    be had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no
+    joints, or does not fit its contract or the adapter.
     """
 
-    def __init__(self, path: Path | str, threads: int | None = None, provider: str = "cpu") -> None:
-        self.path = Path(path)
-        self.session = open_session(self.path, provider, threads)
+    def __init__(
+        self,
+        model: Path | str = zoo.DEFAULT,
+        threads: int | None = None,
+        provider: str = "cpu",
+        adapter: Adapter | str | None = None,
+    ) -> None:
+        self.path = zoo.resolve(model)
+        self.name = str(model) if zoo.is_name(model) else self.path.stem
+        # Converters leave harmless warnings behind: only errors are told.
+        self.session = open_session(self.path, provider, threads, log=3)
         said = metadata(self.session, self.path)
-        if KEY not in said:
-            raise ValueError(f"{path}: has no PoseSpec in its metadata; only files that `poseling export` wrote can be run")
-        try:
-            self.spec = PoseSpec.from_json(said[KEY])
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        if self.spec.outputs not in OUTPUTS:
-            raise ValueError(
-                f"{path}: gives {', '.join(self.spec.outputs)}, the runtime needs xy and score, and xyz if it has it; export it without --raw"
-            )
+        self._foreign: OnnxPose | None = None
+        spec = None
+        if KEY in said and adapter is None:
+            try:
+                spec = PoseSpec.from_json(said[KEY])
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}") from error
+        if spec is None or spec.codec.get("name") == NAME or spec.outputs == ("maps",):
+            self._foreign = OnnxPose(self.session, self.path, adapter_of(self.session, self.path, adapter))
+            theirs = self._foreign.adapter.spec(self.path.stem, self._foreign.size)
+            spec = theirs if spec is None else replace(spec, size=theirs.size, outputs=theirs.outputs)
+        if spec.outputs not in OUTPUTS or not len(spec.skeleton):
+            raise ValueError(f"{self.path}: gives {', '.join(spec.outputs)} and no joints; the runtime needs xy and score, and xyz if it has it")
+        self.spec = spec
 
     def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None, colour: Literal["bgr", "rgb"] = "bgr") -> Pose:
-        """The people in the boxes (N, 4) x0, y0, x1, y1 in pixels of a picture (H, W, 3) uint8; the one who fills it if `boxes` is None.
+        """The people in the boxes (N, 4) x0, y0, x1, y1 in pixels of a picture (H, W, 3) uint8, each looked at once.
 
-        `xyz` is there if the file gives it: metres from the root, in camera axes, since crops are never turned. What the network says is handed on as it is, NaN
-        included. `colour` is the order of the picture's channels: OpenCV reads bgr, everyone else rgb. ValueError for what is no such picture, and for a box
-        that is not finite, has no area or lies outside; ValueError that names the file if it cannot be run.
+        Without boxes the one person of the picture: found in all of it, or in a part if nobody can be seen well in all
+        of it, and looked at again from nearer as long as the network becomes surer. `xyz` is there if the file gives it: metres from the root, in camera axes, since crops are never turned. What the
+        network says is handed on as it is, NaN included. `colour` is the order of the picture's channels: OpenCV
+        reads bgr, everyone else rgb. ValueError for what is no such picture, and for a box that is not finite, has
+        no area or lies outside; ValueError that names the file if it cannot be run.
         """
-        crops = self._crops(_checked(picture, colour), boxes)
+        picture = _checked(picture, colour)
+        if boxes is not None:
+            return self._looked(picture, self._crops(picture, boxes), colour)
+        size = picture.shape[1], picture.shape[0]
+        pose = self._nearer(picture, self._looked(picture, self._crops(picture, [whole_box(size)]), colour), colour)
+        if pose.score.mean() < SMALL:
+            crops = [Crop.from_box(window, self.spec.size, 1.0) for window in windows(size)]
+            found = self._looked(picture, crops, colour)
+            smaller = self._nearer(picture, found[int(found.score.mean(1).argmax())], colour)
+            pose = smaller if smaller.score.mean() > pose.score.mean() else pose
+        return Pose(pose.xy, pose.score, pose.skeleton, pose.xyz)  # the first of the picture, whichever window showed it
+
+    def _nearer(self, picture: NDArray[np.uint8], pose: Pose, colour: str) -> Pose:
+        """The pose of one person, or what two looks from nearer make of it, as long as they are surer of it."""
+        for _ in range(2):
+            xy, score = pose.xy[0], pose.score[0]
+            sure = (score >= SURE) & np.isfinite(xy).all(-1) & (np.abs(xy) < FAR).all(-1)
+            if sure.sum() < 2:
+                break
+            # The region is what shall be seen, and so without padding.
+            again = self._looked(picture, [Crop.from_box(region(xy, sure, self.spec.skeleton), self.spec.size, 1.0)], colour)
+            if not again.score.mean() > pose.score.mean():
+                break
+            pose = again
+        return pose
+
+    def _looked(self, picture: NDArray[np.uint8], crops: list[Crop], colour: str) -> Pose:
+        """The people (N) in the crops of a picture."""
         if not crops:
             joints = len(self.spec.skeleton)
             xyz = np.zeros((0, joints, 3), np.float32) if "xyz" in self.spec.outputs else None
@@ -54,26 +106,25 @@ class Network:
         inputs = np.stack([crop.warp(picture) for crop in crops])
         if colour == "bgr":
             inputs = np.ascontiguousarray(inputs[..., ::-1])
-        xy, score, *space = self._answers(inputs)
-        xy = np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)])
-        return Pose(xy, score, self.spec.skeleton, space[0] if space else None)
+        xy, score, xyz = self._answers(inputs)
+        return Pose(np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)]), score, self.spec.skeleton, xyz)
 
-    def _answers(self, inputs: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """What the file gives for crops (N, H, W, 3), in the order of its spec's outputs; ValueError that
-        names it where that is not what the spec says.
-        """
+    def _answers(self, inputs: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
+        """xy, score and xyz that the network gives for crops (N, H, W, 3); ValueError that names the file where that is not what its spec says."""
+        if self._foreign is not None:
+            said = self._foreign(inputs)
+            return said.xy, said.score, said.xyz
         outputs = run(self.session, self.path, self.spec.outputs, {"crops": inputs})
         for name, out in zip(self.spec.outputs, outputs, strict=True):
             wanted = (len(inputs), len(self.spec.skeleton), *{"xy": (2,), "score": (), "xyz": (3,)}[name])
             if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != np.float32:
                 got = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
                 raise ValueError(f"{self.path}: gives {got} as {name}, and its PoseSpec says float32 {list(wanted)}; the file is damaged or not ours")
-        return outputs
+        xy, score, *space = outputs
+        return xy, score, space[0] if space else None
 
-    def _crops(self, picture: NDArray[np.uint8], boxes: ArrayLike | None) -> list[Crop]:
+    def _crops(self, picture: NDArray[np.uint8], boxes: ArrayLike) -> list[Crop]:
         height, width = picture.shape[:2]
-        if boxes is None:
-            return [Crop.whole((width, height), self.spec.size)]
         rows = np.asarray(boxes, np.float64)
         if rows.size and (rows.ndim != 2 or rows.shape[1] != 4):
             raise ValueError(f"boxes have shape {rows.shape}, expected (N, 4): a list of boxes x0, y0, x1, y1, also for one person")
@@ -87,6 +138,12 @@ class Network:
             if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
                 raise ValueError(f"person {i}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) lies outside the picture of {width}x{height} pixels")
         return crops
+
+
+def windows(picture_size: Size) -> list[Box]:
+    """Nine boxes of half the width and height of a picture (W, H), each overlapping its neighbours by half."""
+    width, height = (max(1, side - 1) / 4 for side in picture_size)
+    return [(x * width, y * height, (x + 2) * width, (y + 2) * height) for y in range(3) for x in range(3)]
 
 
 def _checked(picture: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:

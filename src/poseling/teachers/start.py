@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.adapter import ADAPTERS, NAME, SIGNATURES, Adapter
 from poseling.codecs import FEATURES, codec
 from poseling.codecs.heatmap import Heatmap
 from poseling.geometry import Size
@@ -22,9 +23,8 @@ from poseling.models.from_onnx import Read
 from poseling.models.graph import MODEL, GraphNetwork
 from poseling.skeleton import Skeleton
 from poseling.spec import KEY, PoseSpec
-from poseling.teachers.onnx import ADAPTERS, SIGNATURES, Adapter
 
-# The heatmaps before their sigmoid in the files that teachers.onnx knows.
+# The heatmaps before their sigmoid in the files that `adapter` knows.
 LOGITS = {
     "movenet": "StatefulPartitionedCall/kpt_heatmap_0/conv2d_5/BiasAdd:0",
     "blazepose": "StatefulPartitionedCall/model/output_heatmap/BiasAdd:0",
@@ -73,6 +73,8 @@ def from_onnx(
     model = reader.load(path)
     own, name = _own(path, model), _known(model)
     adapter = ADAPTERS[name] if name else None
+    if own is not None and own.codec.get("name") == NAME:  # somebody else's network, whose contract is an adapter
+        own, adapter = None, Adapter.from_spec(own)
     default = _before_decoding(model) if own else LOGITS.get(name)
     if until is None:
         if default is None:
