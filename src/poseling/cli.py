@@ -70,12 +70,12 @@ def evaluate(
     adapter: str | None = None,
     device: str = "cpu",
 ) -> None:
-    """Evaluates any network, a checkpoint, an ONNX file or a ViTPose, on the test people of a data set.
+    """Evaluates any network, a checkpoint, an ONNX file or a ViTPose, on the test people of a data set. ONNX files are run as `poseling track` runs them.
 
     Parameters
     ----------
     model
-        A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
+        A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
         lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, synthetic or mini.
     root
@@ -94,9 +94,9 @@ def evaluate(
     """
     from poseling.data import h36m, sets
     from poseling.evaluate.measure import Measure, by_action, table
-    from poseling.teachers.load import load
+    from poseling.evaluate.shipped import shipped
 
-    network = load(model, adapter, device)
+    network = shipped(model, adapter, device)
     people = sets.people_to_test(data, root, boxes, network.skeleton if space else None)
     measure = Measure.of(people, space).known_to(network)
     found = measure.ask(network, flip_test)
@@ -159,20 +159,50 @@ def label(
 
 
 @app.command
-def export(model: Path, *, out: Path | None = None, pictures: Path | None = None, raw: bool = False) -> None:
+def models(name: str | None = None) -> None:
+    """Lists the networks that come with Poseling, or prints the card of one: scores, speed, licences, and how it was made.
+
+    Parameters
+    ----------
+    name
+        The network.
+    """
+    from poseling import zoo
+
+    console.print(zoo.table() if name is None else zoo.card(name), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command
+def export(model: Path, *, out: Path | None = None, pictures: Path | None = None, raw: bool = False, adapter: str | None = None) -> None:
     """Writes one ONNX file with network, decoding and contract, and checks that it answers as the checkpoint does.
+
+    Of somebody else's ONNX network it writes the same graph with its contract, and so how it is fed and read.
 
     Parameters
     ----------
     model
-        A checkpoint (.safetensors).
+        A checkpoint (.safetensors), or somebody else's ONNX file.
     out
-        The file to write; beside the checkpoint if not given.
+        The file to write; beside the model if not given.
     pictures
-        A folder of pictures for the check.
+        A folder of pictures for the check of a checkpoint.
     raw
-        Give the heatmaps instead of joints.
+        Give the heatmaps of a checkpoint instead of joints.
+    adapter
+        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
     """
+    if model.suffix.lower() == ".onnx":
+        if raw or pictures is not None:
+            raise ValueError(f"{model}: is an ONNX file, of which only the contract is added; --raw and --pictures are for checkpoints")
+        from poseling.export.contract import with_contract
+
+        out = out or model.with_name(f"{model.stem}-contract.onnx")
+        spec = with_contract(model, out, adapter)
+        told = f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. Try it: poseling track PICTURE --model {out}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        return
+    if adapter is not None:
+        raise ValueError(f"{model}: a checkpoint says itself how to be read; leave out the adapter {adapter!r}, which is for ONNX files")
     from poseling.data.images import images
     from poseling.export.onnx import export as run
     from poseling.export.parity import windows
@@ -303,7 +333,8 @@ def _import_onnx(
 def track(
     source: Path,
     *,
-    model: Path,
+    model: str = "poseling-n",
+    adapter: str | None = None,
     out: Path | None = None,
     box: tuple[float, float, float, float] | None = None,
     json: Path | None = None,
@@ -322,11 +353,13 @@ def track(
     source
         A picture, a folder or a video.
     model
-        An ONNX file from `poseling export` or a recipe.
+        A network of the zoo by name (`poseling models`), or an ONNX file: from `poseling export`, from a recipe, or any that --adapter tells how to feed and read.
+    adapter
+        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file (docs/teachers.md).
     out
         Where the drawn pictures or the drawn video go; the folder `drawn` if neither --out nor --json is given.
     box
-        X0 Y0 X1 Y1 around the person, in pixels, of a video in its first frame; the whole frame if not given.
+        X0 Y0 X1 Y1 around the person, in pixels, of a video in its first frame; searched for if not given.
     json
         Also write the poses, a JSON line a frame.
     smooth
@@ -373,10 +406,11 @@ def track(
             height=height,
             fit=fit,
             threshold=threshold,
+            adapter=adapter,
         )
     written = [str(path) for path in (done.drawn, done.json) if path is not None]
     told = f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (f", {empty} of them without anybody" if empty else "")
-    console.print(f"{told}: {', '.join(written)}")
+    console.print(f"{told}: {', '.join(written)}, by {done.network}", markup=False, highlight=False, soft_wrap=True)
     for note in done.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 

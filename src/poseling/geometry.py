@@ -39,7 +39,7 @@ class Crop:
         cls,
         box: Box | NDArray[np.floating],
         size: Size,
-        padding: float = 1.25,
+        padding: float = PADDING,
         rotation: float = 0.0,
         scale: float = 1.0,
         shift: tuple[float, float] = (0.0, 0.0),
@@ -86,7 +86,7 @@ class Crop:
     @classmethod
     def whole(cls, picture_size: Size, size: Size) -> Crop:
         """The whole picture (W, H), fitted into the input."""
-        return cls.from_box((0, 0, picture_size[0] - 1, picture_size[1] - 1), size, padding=1.0)
+        return cls.from_box(whole_box(picture_size, 1.0), size, 1.0)
 
     @property
     def inverse(self) -> NDArray[np.float64]:
@@ -138,18 +138,18 @@ def compose(outer: NDArray[np.floating], inner: NDArray[np.floating]) -> NDArray
     return np.asarray(outer @ np.concatenate([inner, bottom]), np.float64)
 
 
-def whole_box(picture_size: Size) -> Box:
-    """The box of the one person in a picture (W, H) that nobody drew a box in: with the usual padding of 1.25 its crop shows the picture, and no black about it.
+def whole_box(picture_size: Size, padding: float = PADDING) -> Box:
+    """The box of the one person in a picture (W, H) that nobody drew a box in: its crop with this padding shows the picture, and no black about it.
 
-    In training, evaluation and at work it is the same, whatever the network's padding: of one with 1.2 a fiftieth is cut off on each side. Of people
-    who fill LSP's pictures MoveNet Lightning finds 0.834 of the joints so and 0.783 where the picture is padded again; of those who fill half, 0.459 and 0.256.
+    Data give such a box for the usual padding, and so training and evaluation show a network of that padding what it is shown at work. Of people who fill LSP's
+    pictures MoveNet Lightning finds 0.834 of the joints so and 0.783 where the picture is padded again; of those who fill half of it 0.459 and 0.256 at the first look.
 
     >>> whole_box((101, 51))
     (10.0, 5.0, 90.0, 45.0)
     """
     # A picture may be one pixel wide, but no box has no width.
     width, height = (max(1, side - 1) for side in picture_size)
-    part = (1 - 1 / PADDING) / 2
+    part = (1 - 1 / padding) / 2
     return round(part * width, 6), round(part * height, 6), round(width - part * width, 6), round(height - part * height, 6)
 
 

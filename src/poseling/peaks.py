@@ -23,7 +23,7 @@ def peaks(
     A map that holds NaN has the score NaN.
     """
     w = maps.shape[-1]
-    flat = maps.reshape(*maps.shape[:2], -1)
+    flat = maps.reshape(*maps.shape[:2], maps.shape[-2] * w)
     peak = flat.argmax(-1)
     top = np.take_along_axis(flat, peak[..., None], -1)[..., 0]
     y, x = np.divmod(peak, w)
@@ -37,7 +37,7 @@ def peaks(
 
 def gaussians(logits: Floats, sigma: float) -> Floats:
     """Logits (B, K, h, w) of distributions over pixels to Gaussians whose peak is 1 where the network is sure."""
-    flat = logits.reshape(*logits.shape[:2], -1)
+    flat = logits.reshape(*logits.shape[:2], logits.shape[-2] * logits.shape[-1])
     parts = np.exp(flat - flat.max(-1, keepdims=True))
     return np.asarray((parts / parts.sum(-1, keepdims=True) * (2 * np.pi * sigma**2)).reshape(logits.shape), np.float32)
 

@@ -224,7 +224,10 @@ class Walker:
 
     skeleton, tremble, outputs = MOVNECT15, 0.0, ("xy", "score", "xyz")
 
-    def __init__(self, path: Path, threads: int | None = None, provider: str = "cpu") -> None:
+    name, terms = "walker", "code, weights and data are ours"
+
+    def __init__(self, path: Path, threads: int | None = None, provider: str = "cpu", adapter: str | None = None) -> None:
+        self.path = path
         self.spec = PoseSpec("walker", self.skeleton, {"name": "walker"}, (64, 64), outputs=self.outputs)
 
     def __call__(self, picture: np.ndarray, boxes: np.ndarray | None = None) -> Pose:

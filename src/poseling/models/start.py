@@ -1,4 +1,4 @@
-"""Where a student comes from: the zoo's network of a name, with random weights, or a trained network's file, which it then starts from."""
+"""Where a student comes from: an architecture's name, with random weights, or a trained network, which it then starts from: a file, or one of those that ship, by name."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from pathlib import Path
 
 from torch import nn
 
+from poseling import zoo as shipped
 from poseling.geometry import Size
 from poseling.models import zoo
 from poseling.models.graph import GraphNetwork
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
+from poseling.teachers.start import from_onnx
 from poseling.train import checkpoint
 
 SUFFIX = ".safetensors"
 
 
 def is_file(name: str) -> bool:
-    """Whether a student is a file to start from rather than a name of the zoo."""
-    return name.endswith(SUFFIX)
+    """Whether a student is a trained network to start from rather than an architecture's name."""
+    return name.endswith(SUFFIX) or shipped.is_name(name)
 
 
 def contract(name: str) -> PoseSpec | None:
-    """The contract of the file `name`, None for a name of the zoo. FileNotFoundError, or ValueError that names the file if it holds no network."""
-    return _contract(Path(name)) if is_file(name) else None
+    """The contract of the trained network `name`, None for an architecture's name. FileNotFoundError, or ValueError that names the file if it holds no network."""
+    return _contract(name) if is_file(name) else None
 
 
 def codec_of(name: str) -> str:
@@ -41,7 +43,7 @@ def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:
     """
     if not is_file(name):
         return zoo.build(name, len(skeleton), size)
-    network, spec = checkpoint.load(Path(name))
+    network, spec = _loaded(name)
     if isinstance(network, GraphNetwork):
         try:
             return network.at(size) if spec.skeleton == skeleton else network.at(size).with_joints(spec.skeleton, skeleton)
@@ -57,6 +59,13 @@ def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:
     return built
 
 
+def _loaded(name: str) -> tuple[nn.Module, PoseSpec]:
+    if shipped.is_name(name):
+        start = from_onnx(shipped.path(name))
+        return start.network, start.spec
+    return checkpoint.load(Path(name))
+
+
 @cache
-def _contract(path: Path) -> PoseSpec:
-    return checkpoint.load(path)[1]
+def _contract(name: str) -> PoseSpec:
+    return _loaded(name)[1]

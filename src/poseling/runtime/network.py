@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from poseling import zoo
 from poseling.adapter import NAME, Adapter
-from poseling.geometry import Box, Crop, Size, whole_box
+from poseling.geometry import Box, Crop, Size
 from poseling.onnx_pose import OnnxPose, adapter_of
 from poseling.onnx_session import metadata, open_session, run
 from poseling.pose import Pose
@@ -62,6 +62,13 @@ class Network:
             raise ValueError(f"{self.path}: gives {', '.join(spec.outputs)} and no joints; the runtime needs xy and score, and xyz if it has it")
         self.spec = spec
 
+    @property
+    def terms(self) -> str:
+        """In words what the network may be used for: of the zoo's the use, of others the licences that the file says."""
+        if zoo.is_name(self.name):
+            return zoo.terms(self.name)
+        return ", ".join(f"{what} {words}" for what, words in self.spec.licences.items())
+
     def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None, colour: Literal["bgr", "rgb"] = "bgr") -> Pose:
         """The people in the boxes (N, 4) x0, y0, x1, y1 in pixels of a picture (H, W, 3) uint8, each looked at once.
 
@@ -75,7 +82,7 @@ class Network:
         if boxes is not None:
             return self._looked(picture, self._crops(picture, boxes), colour)
         size = picture.shape[1], picture.shape[0]
-        pose = self._nearer(picture, self._looked(picture, self._crops(picture, [whole_box(size)]), colour), colour)
+        pose = self._nearer(picture, self._looked(picture, [Crop.whole(size, self.spec.size)], colour), colour)
         if pose.score.mean() < SMALL:
             crops = [Crop.from_box(window, self.spec.size, 1.0) for window in windows(size)]
             found = self._looked(picture, crops, colour)

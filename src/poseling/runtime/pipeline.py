@@ -33,12 +33,13 @@ class Tracked:
     """How many frames were seen, the file or folder that was drawn and the file of poses, each None if nobody
     asked.
 
-    `notes` are what was not as it should be, a line each: see `video.frames`.
+    `network` says which network it was and what it may be used for. `notes` are what was not as it should be, a line each: see `video.frames`.
     """
 
     frames: int
     drawn: Path | None
     json: Path | None
+    network: str
     notes: tuple[str, ...] = ()
 
 
@@ -71,7 +72,7 @@ class Frame:
 
 
 def track(
-    model: Path,
+    model: Path | str,
     source: Path,
     out: Path | None = None,
     box: Box | None = None,
@@ -86,10 +87,11 @@ def track(
     height: float | None = None,
     fit: bool = True,
     threshold: float = LOST,
+    adapter: str | None = None,
 ) -> Tracked:
-    """The pose in every frame of `source`, a video, a picture or a folder of pictures.
+    """The pose in every frame of `source`, a video, a picture or a folder of pictures, by the network that `model` and `adapter` name (`Network`).
 
-    A picture shows one person, in `box` (x0, y0, x1, y1) or the whole frame. In a video that is where the first frame is looked at, and people are followed from there on
+    A picture shows one person, in `box` (x0, y0, x1, y1) or searched for. In a video that is where the first frame is looked at, and people are followed from there on
     (`tracker.Tracker`). Then, if `smooth`, poses are filtered over time, each with a look at `lookahead` frames after it; and if the network gives xyz and `fit` is not
     off, a body is fitted (`skeleton_fit.Fitter`), `height` metres tall if that is given. With a `lookahead` everybody is measured before anything is fitted, drawn or written, so that
     bones have one length from the first frame on; pictures are then read a second time. With xyz the place of the root is worked out as well, by the `camera` (fx, fy,
@@ -112,27 +114,25 @@ def track(
         raise ValueError("--height is for the body that is fitted to a video: it needs one, and goes without --no-fit")
     if camera is not None and not (np.isfinite(camera).all() and min(camera[:2]) > 0):
         raise ValueError(f"--camera {' '.join(f'{v:g}' for v in camera)} is none; give FX FY CX CY in pixels, with focal lengths above 0")
-    network = Network(model, threads, provider)
+    network = Network(model, threads, provider, adapter=adapter)
     deep = "xyz" in network.spec.outputs
     if height is not None and not deep:
         raise ValueError(f"--height needs a network that answers in space, and {model} gives {', '.join(network.spec.outputs)}")
     smoother = Smoother(lookahead) if smooth else None
     bodies = Bodies(network.spec.skeleton, height) if deep and fit and not stills else None
-    count, notes = 0, list[str]()
+    tracker = Tracker(network, threshold)
+    count, empty, notes = 0, 0, list[str]()
     with ExitStack() as stack:
         writer = stack.enter_context(Writer(source, out, notes.append)) if out is not None else None
         target = writer.target if writer is not None else None
-        read = {"the model itself": [model], "the source itself": [source], "one of the pictures": stills}
+        read = {"the model itself": [network.path], "the source itself": [source], "one of the pictures": stills}
         keep_apart({"--out": target, "--json": json}, read)
         if target is not None and source.is_dir():
             pictures_drawn = [target / still.name for still in stills]
             keep_apart({"--json": json}, {"one of the pictures that are drawn": pictures_drawn})
         lines = stack.enter_context(_lines(json)) if json is not None else None
-        if stills:
-            found = _stills(network, source, box, notes.append)
-        else:
-            tracker = Tracker(network, threshold)
-            found = _followed(tracker, source, box, smoother, notes.append)
+        tell = notes.append
+        found = _stills(network, source, box, tell) if stills else _followed(tracker, source, box, smoother, tell)
         if bodies is not None and lookahead:
             found, bodies = _measured(found, source, network.spec.skeleton, height)
         for frame in found:
@@ -148,9 +148,15 @@ def track(
                 shown = drawn(frame, threshold)[..., ::-1]  # draw's colours are RGB
                 writer.write(frame.index, shown, frame.seconds)
             count += 1
+            empty += not len(frame.pose)
             if seen is not None:
                 seen(frame.index, frame.pose)
-    return Tracked(count, writer.target if writer is not None else None, json, tuple(notes))
+    if empty and tracker.refused > threshold / 4:
+        notes.append(
+            f"in {empty} of {count} frames nobody reached a mean score of {threshold:g}, the surest had {tracker.refused:.2g}; "
+            f"--threshold {tracker.refused / 2:.1g} finds more, and more that is nobody"
+        )
+    return Tracked(count, writer.target if writer is not None else None, json, f"{network.name} ({network.terms})", tuple(notes))
 
 
 class Bodies:

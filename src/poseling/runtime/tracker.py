@@ -89,14 +89,13 @@ class Tracker:
         """
         if self._cut(picture):
             self._people = []
-        # A picture may be one pixel wide, but no box has no width.
-        whole = np.array([0.0, 0.0, max(1, picture.shape[1] - 1), max(1, picture.shape[0] - 1)])
+        whole = np.array(whole_box((picture.shape[1], picture.shape[0]), 1.0))
         boxes = np.asarray(() if found is None else found, np.float64).reshape(-1, 4)
         taken, rest = self._matched(boxes)
         starts = [scaled_box(boxes[i], self.network.spec.padding) for i in rest]
         if not self._people and not starts:
-            starts = [self._everything(picture)]
-        regions = [taken[p.id] if p.id in taken else self._searched(p, picture) for p in self._people] + starts
+            starts = [whole]
+        regions = [taken[p.id] if p.id in taken else self._searched(p, whole) for p in self._people] + starts
         wide = [p.missed > 0 for p in self._people] + [True] * len(starts)
         least = [self._least(p) for p in self._people] + [self._lost] * len(starts)
         answers = self._looked(picture, regions, wide, least, whole)
@@ -117,18 +116,14 @@ class Tracker:
         """The mean score from which a person who was seen in the last frame is there; one who is lost has to be found again."""
         return self._lost if person.missed else float(np.clip(KEPT * person.usual, LEAST * self._lost, self._lost))
 
-    def _everything(self, picture: NDArray[np.uint8]) -> Array:
-        """The region of a picture in which nobody is known."""
-        return scaled_box(np.array(whole_box((picture.shape[1], picture.shape[0]))), self.network.spec.padding)
-
-    def _searched(self, person: _Person, picture: NDArray[np.uint8]) -> Array:
+    def _searched(self, person: _Person, whole: Array) -> Array:
         """Where to look for a person: where it was, and if it was not there wider, everywhere, and there again."""
         match person.missed % 3:
             case 0:
                 return person.region
             case 1:
                 return scaled_box(person.region, 2.0)
-        return self._everything(picture)
+        return whole
 
     def _looked(self, picture: NDArray[np.uint8], regions: list[Array], wide: list[bool], least: list[float], whole: Array) -> list[_Person | None]:
         """What the network sees in each region, as people without an id, or None where nobody is; a wide region is looked at again from nearer."""

@@ -74,7 +74,7 @@ def from_onnx(
     own, name = _own(path, model), _known(model)
     adapter = ADAPTERS[name] if name else None
     if own is not None and own.codec.get("name") == NAME:  # somebody else's network, whose contract is an adapter
-        own, adapter = None, Adapter.from_spec(own)
+        adapter, own = Adapter.from_spec(own), None
     default = _before_decoding(model) if own else LOGITS.get(name)
     if until is None:
         if default is None:

@@ -131,6 +131,23 @@ def record(name: str, card: Card) -> None:
     write_bytes(CARDS, (json.dumps(told, indent=1) + "\n").encode())
 
 
+def table() -> str:
+    """The networks there are, a line of at most 80 characters each."""
+    if not ENTRIES:
+        return "No network is in this copy of poseling."
+    known = cards()
+    rows = [("name", "input", "M", "time", "score", "use")]
+    for name, entry in ENTRIES.items():
+        card = known.get(name)
+        time, score = ("", "") if card is None else (f"{card.over_lightning:.2f}", f"{card.scores[0].value:.3f}")
+        rows.append((name, f"{entry.size[0]}x{entry.size[1]}", f"{entry.parameters / 1e6:.1f}", time, score, USES[entry.use]))
+    lines = ["{:<20} {:<9} {:>5} {:>6} {:>7}  {}".format(*row) for row in rows]
+    scores = {f"{card.scores[0].measure} on {card.scores[0].on}" for name, card in known.items() if name in ENTRIES}
+    told = ["", "M: million parameters; time: over MoveNet Lightning's, on one thread"]
+    told += [line for what in sorted(scores) for line in textwrap.wrap(f"score: {what}", 80)]
+    return "\n".join([*lines, *told, "poseling models NAME prints a network's card"])
+
+
 def card(name: str) -> str:
     """The model card of the network called `name`, in lines of at most 80 characters. ValueError with the names there are if the zoo has no such network."""
     entry, measured = _entry(name), cards().get(name)
