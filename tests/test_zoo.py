@@ -111,7 +111,7 @@ def test_a_damaged_file_is_found_once_a_process_and_a_missing_one_told(filled: P
     filled.unlink()
     assert zoo.path("poseling-n") == filled  # it was right once
     zoo.path.cache_clear()
-    with pytest.raises(FileNotFoundError, match="poseling-n: its file .* is not there; install poseling again"):
+    with pytest.raises(FileNotFoundError, match=r"poseling-n: its file .* is not there; install poseling again"):
         zoo.path("poseling-n")
 
 

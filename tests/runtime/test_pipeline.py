@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import threading
 from pathlib import Path
@@ -77,6 +78,16 @@ def test_joints_are_drawn_in_the_colours_that_draw_means(tmp_path: Path, model: 
     x, y = poses[0].xy[0, 0].round().astype(int)
     blue, _, red = cv2.imread(str(tmp_path / "b.png"))[y, x].tolist()
     assert blue > red  # the left hand is drawn blue, on a red square
+
+
+def test_a_video_in_which_the_network_is_unsure_of_everybody_says_which_threshold_would_do(tmp_path: Path, model: Path, video: Path):
+    found = track(model, video, json=tmp_path / "poses.json", threshold=0.99)
+    assert found.network == "by-hand (code Apache-2.0, weights unknown, data unknown)"
+    [note] = found.notes
+    assert re.fullmatch(
+        r"in \d of 8 frames nobody reached a mean score of 0\.99, the surest had 0\.9\d?; --threshold 0\.5 finds more, and more that is nobody", note
+    )
+    assert track(model, video, json=tmp_path / "poses.json").notes == ()
 
 
 def test_ctrl_c_leaves_a_whole_video_and_whole_lines(tmp_path: Path, model: Path, video: Path):

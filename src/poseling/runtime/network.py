@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from poseling import zoo
 from poseling.adapter import NAME, Adapter
-from poseling.geometry import Box, Crop, Size
+from poseling.geometry import Crop
 from poseling.onnx_pose import OnnxPose, adapter_of
 from poseling.onnx_session import metadata, open_session, run
 from poseling.pose import Pose
-from poseling.runtime.region import region
+from poseling.runtime.region import region, windows
 from poseling.spec import KEY, PoseSpec
 
 OUTPUTS = (("xy", "score"), ("xy", "score", "xyz"))
@@ -145,12 +145,6 @@ class Network:
             if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
                 raise ValueError(f"person {i}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) lies outside the picture of {width}x{height} pixels")
         return crops
-
-
-def windows(picture_size: Size) -> list[Box]:
-    """Nine boxes of half the width and height of a picture (W, H), each overlapping its neighbours by half."""
-    width, height = (max(1, side - 1) / 4 for side in picture_size)
-    return [(x * width, y * height, (x + 2) * width, (y + 2) * height) for y in range(3) for x in range(3)]
 
 
 def _checked(picture: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:

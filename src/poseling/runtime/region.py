@@ -1,10 +1,11 @@
-"""Where to look at a person again: the region around the joints that were found."""
+"""Where to look: at a person again, around the joints that were found; and for somebody small, in parts of the picture."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.geometry import Box, Size
 from poseling.skeleton import Skeleton
 
 # VNect's rule for the next crop (Mehta et al., SIGGRAPH 2017, sec. 4): the joints' box is this much of its width and height larger, moved sideways to have the root in
@@ -26,6 +27,12 @@ def region(xy: NDArray[np.floating], sure: NDArray[np.bool_], skeleton: Skeleton
         middle[0] += min(max(at[:, 0].mean() - middle[0], -buffer[0]), buffer[0])
     half = np.maximum(sides / 2 + buffer, SMALLEST / 2)
     return np.concatenate([middle - half, middle + half])
+
+
+def windows(picture_size: Size) -> list[Box]:
+    """Nine boxes of half the width and height of a picture (W, H), each overlapping its neighbours by half."""
+    width, height = (max(1, side - 1) / 4 for side in picture_size)
+    return [(x * width, y * height, (x + 2) * width, (y + 2) * height) for y in range(3) for x in range(3)]
 
 
 def roots(skeleton: Skeleton) -> list[int]:

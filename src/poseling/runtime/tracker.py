@@ -1,6 +1,7 @@
 """Who is where, from frame to frame: crops from the last poses, identities, and what is done when someone is lost.
 
-There is no detector of people yet. A person starts in a box that someone gives, or, while nobody is followed, as the one whom the network finds in the whole frame.
+There is no detector of people yet. A person starts in a box that someone gives, or, while nobody is followed, as the one whom the network finds in the whole frame or, if it finds nobody
+there, in one part of the frame after the other.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from poseling.geometry import scaled_box, whole_box
 from poseling.pose import Pose
-from poseling.runtime.region import region
+from poseling.runtime.region import region, windows
 from poseling.runtime.smoothing import size
 from poseling.spec import PoseSpec
 
@@ -79,7 +80,7 @@ class Tracker:
     def __init__(self, network: Looks, lost: float = LOST) -> None:
         self.network, self._lost, self.refused = network, lost, 0.0
         self._people: list[_Person] = []
-        self._started = 0
+        self._started = self._turn = 0
         self._glance: tuple[tuple[int, ...], NDArray[np.floating], NDArray[np.floating]] | None = None
 
     def __call__(self, picture: NDArray[np.uint8], seconds: float, found: ArrayLike | None = None) -> Pose:
@@ -99,6 +100,10 @@ class Tracker:
         wide = [p.missed > 0 for p in self._people] + [True] * len(starts)
         least = [self._least(p) for p in self._people] + [self._lost] * len(starts)
         answers = self._looked(picture, regions, wide, least, whole)
+        if not self._people and not boxes.size and answers == [None]:
+            parts = windows((picture.shape[1], picture.shape[0]))
+            answers = self._looked(picture, [np.array(parts[self._turn % len(parts)])], wide, least, whole)
+            self._turn += 1
         self._followed(answers, seconds, whole)
         here = [p for p in self._people if not p.missed]
         return self._pose(here)
