@@ -123,7 +123,7 @@ def label(
     Parameters
     ----------
     teacher
-        A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
+        A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
         lsp, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, images, synthetic or mini.
     root

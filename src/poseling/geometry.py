@@ -142,7 +142,8 @@ def whole_box(picture_size: Size, padding: float = PADDING) -> Box:
     """The box of the one person in a picture (W, H) that nobody drew a box in: its crop with this padding shows the picture, and no black about it.
 
     Data give such a box for the usual padding, and so training and evaluation show a network of that padding what it is shown at work. Of people who fill LSP's
-    pictures MoveNet Lightning finds 0.834 of the joints so and 0.783 where the picture is padded again; of those who fill half of it 0.459 and 0.256 at the first look.
+    pictures MoveNet Lightning finds 0.841 of the joints so and 0.776 where the picture is padded again; where they fill half of it, 0.478 and 0.268
+    (benchmarks/whole_frame.py).
 
     >>> whole_box((101, 51))
     (10.0, 5.0, 90.0, 45.0)
