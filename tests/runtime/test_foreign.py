@@ -21,6 +21,7 @@ from poseling.runtime import Network
 from poseling.skeleton import COCO17
 from poseling.spec import KEY, PoseSpec
 from poseling.teachers.load import load
+from poseling.teachers.start import from_onnx
 
 # A joint's x, y and score are the R, G and B of a pixel, 0..255 and 0..1.
 FIELDS = {
@@ -150,6 +151,15 @@ def test_movenet_runs_as_it_is(shared: Path):
     crop = Crop.from_box(box, (192, 192), 1.2)
     said = alone(np.ascontiguousarray(crop.warp(photo)[None, ..., ::-1]))
     np.testing.assert_allclose(network(photo, [box]).xy[0], crop.invert(said.xy[0]), atol=1e-4)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_movenet_with_its_contract_is_still_a_start_for_training(shared: Path, tmp_path: Path):
+    with_contract(shared / "peers" / "movenet-lightning.onnx", tmp_path / "movenet.onnx")
+    start = from_onnx(tmp_path / "movenet.onnx")
+    assert (start.spec.skeleton, start.spec.padding, start.spec.size) == (COCO17, 1.2, (192, 192))
+    assert start.spec.codec["name"] == "heatmap"
 
 
 @pytest.mark.shared

@@ -58,8 +58,12 @@ class Network:
             self._foreign = OnnxPose(self.session, self.path, adapter_of(self.session, self.path, adapter))
             theirs = self._foreign.adapter.spec(self.path.stem, self._foreign.size)
             spec = theirs if spec is None else replace(spec, size=theirs.size, outputs=theirs.outputs)
-        if spec.outputs not in OUTPUTS or not len(spec.skeleton):
-            raise ValueError(f"{self.path}: gives {', '.join(spec.outputs)} and no joints; the runtime needs xy and score, and xyz if it has it")
+        if not len(spec.skeleton):
+            raise ValueError(
+                f"{self.path}: has no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows, and export it again"
+            )
+        if spec.outputs not in OUTPUTS:
+            raise ValueError(f"{self.path}: gives {', '.join(spec.outputs)}, the runtime needs xy and score, and xyz if it has it; export it again")
         self.spec = spec
 
     @property
