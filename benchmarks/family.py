@@ -3,7 +3,7 @@
     python benchmarks/family.py prepare --root DIR --peers DIR --out WORK     # packs all pictures, asks three teachers about them: 45 minutes of one core
     python benchmarks/family.py start --peers DIR --out WORK                  # MoveNet's networks as what training starts from
     python benchmarks/family.py train m --out WORK --budget 2m                # taught by labels, MoveNet Thunder and those who agree with it
-    python benchmarks/family.py train n --out WORK --budget 2m                # taught by labels and by m
+    python benchmarks/family.py train n --out WORK --budget 2h --start FILE   # taught by labels and by m; goes on from a trained FILE, if one is given
     python benchmarks/family.py proof --peers DIR --out WORK --budget 15s     # what Thunder is worth to -n; again with --seed 1 and 2
 
 DIR holds lsp/, lspet/, jhmdb_frames/ and people/; the peers are MoveNet's and BlazePose's ONNX files. WORK can be taken to a machine with a GPU after `prepare`: its
@@ -25,6 +25,7 @@ from poseling.data.packed import pack, packed, relabel
 from poseling.data.people import People
 from poseling.evaluate.predict import predict
 from poseling.geometry import Size, joints_box
+from poseling.models import checkpoint
 from poseling.recipes.baseline import baseline
 from poseling.recipes.lab import Setup
 from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
@@ -33,7 +34,6 @@ from poseling.teachers import pseudo
 from poseling.teachers.labels import Labels, label
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.start import from_onnx
-from poseling.train import checkpoint
 
 # How often each set is drawn, and the WebP quality it is packed with.
 SETS = {"lsp": 0.22, "lspet": 0.33, "stanford40": 0.3, "exercises": 0.08, "jhmdb": 0.07}
@@ -113,9 +113,9 @@ def setup(name: str, work: Path, out: Path, budget: str, kind: str, **other: Any
     return Setup(data=shares, root=folders(work, kind), out=out, **numbers)
 
 
-def train(name: str, work: Path, budget: str, **other: Any) -> None:
-    """-m on the fused labels; the others on the labels and what -m says where there are none."""
-    student = str(work / "start" / f"{name}.safetensors")
+def train(name: str, work: Path, budget: str, first: Path | None, **other: Any) -> None:
+    """-m on the fused labels; the others on the labels and what -m says where there are none, from `first` where that is given."""
+    student = str(first or work / "start" / f"{name}.safetensors")
     if name == "m":
         baseline(setup(name, work, work / "runs" / "m", budget, "fused", **other), student=student, skeleton="body19")
         return
@@ -125,8 +125,8 @@ def train(name: str, work: Path, budget: str, **other: Any) -> None:
     if not (out / "labels").exists():
         (out / "labels").symlink_to(answers.resolve())  # asked once for all of them
     pseudo_labels(
-        setup(name, work, out, budget, "packed", **other), teacher=str(work / "runs" / "m" / "student.safetensors"), student=student, clean=("lspet",),
-        arms=("labels_and_teacher",),
+        setup(name, work, out, budget, "packed", **other), teacher=str(work / "runs" / "m" / "student.onnx"), teacher_flip=False, student=student,
+        clean=("lspet",), arms=("labels_and_teacher",),
     )  # fmt: skip
 
 
@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", default="2h")
     parser.add_argument("--epochs", type=float)
+    parser.add_argument("--start", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=NUMBERS["batch"])
     parser.add_argument("--learning-rate", type=float, default=NUMBERS["learning_rate"])
@@ -159,13 +160,13 @@ def main() -> None:
     budget = flags.budget
     if flags.epochs is not None:
         budget, numbers["epochs"] = "", flags.epochs
-    numbers["evaluate_every"] = numbers.get("epochs", 20.0) / 12
+    numbers["evaluate_every"] = numbers.get("epochs", 6.0) / 12
     if flags.stage == "prepare":
         prepare(flags.root, flags.peers, flags.out)
     elif flags.stage == "start":
         start(flags.peers, flags.out)
     elif flags.stage == "train":
-        train(flags.name, flags.out, budget, **numbers)
+        train(flags.name, flags.out, budget, flags.start, **numbers)
     else:
         proof(flags.peers, flags.out, budget, **numbers)
 

@@ -40,8 +40,8 @@ from poseling.teachers.onnx import OnnxTeacher
 from results import write
 
 NUMBERS: dict[str, Any] = {
-    "data": "synthetic", "size": 96, "loss": "kl", "sigma": 1.0, "optimizer": "adamw", "schedule": "one_cycle", "learning_rate": 1e-3, "weight_decay": 0.01,
-    "batch": 32, "epochs": 1.5, "rotation": 20.0, "scale": 0.2, "light": 0.2, "evaluate_every": 1.0, "keep_pictures": True, "pretrained": "imagenet",
+    "data": ("synthetic",), "size": 96, "loss": "kl", "sigma": 1.0, "optimizer": "adamw", "schedule": "one_cycle", "learning_rate": 1e-3, "weight_decay": 0.01,
+    "batch": 32, "epochs": 1.5, "rotation": 20.0, "scale": 0.2, "light": 0.2, "evaluate_every": 1.0, "resident": True, "pretrained": "imagenet",
 }  # fmt: skip
 TILE = 220  # pixels
 
@@ -49,13 +49,13 @@ TILE = 220  # pixels
 def train(flags: argparse.Namespace) -> None:
     """The recipe with the numbers above."""
     torch.set_num_threads(1)
-    setup = SpaceSetup(**NUMBERS, root=flags.people, out=flags.out, seeds=flags.seeds, seed=flags.seed)
+    setup = SpaceSetup(**NUMBERS, root=(flags.people,), out=flags.out, seeds=flags.seeds, seed=flags.seed)
     movnect(
         setup,
         teacher=flags.teacher,
         student=flags.student,
         teacher_pretrained="imagenet",
-        pictures="lsp",
+        pictures=("lsp", "lspet"),
         pictures_root=flags.root,
         metres=flags.metres,
         epochs_2d=1,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from poseling.data import lsp
+from poseling.data.people import join
 from poseling.distill.several import TAU, combine
 from poseling.evaluate import pck
 from poseling.evaluate.predict import in_skeleton, predict
@@ -41,7 +42,7 @@ def main(teachers: Annotated[list[Path], cyclopts.Parameter(consume_multiple=Tru
         How many people.
     """
     torch.set_num_threads(1)
-    everyone = lsp.train(root)
+    everyone = join(lsp.train(root), lsp.lspet(root / "lspet"))
     people = everyone[np.linspace(0, len(everyone) - 1, count).astype(int)]
     xy, score = [], []
     for path in teachers:

@@ -1,8 +1,8 @@
-"""What synthetic people are worth on real pictures: one student trained on them alone, on LSP 1-1000 alone, and on both, tested on LSP 1001-2000, PCK@0.2.
+"""What synthetic people are worth on real pictures: one student trained on them alone, on LSP 1-850 alone, and on both, tested on LSP 1001-2000, PCK@0.2.
 
     python benchmarks/synthetic_on_real.py --synthetic DIR --root DIR --out DIR [--seeds 3] [--real N] [--longer EPOCHS] [--only ARM ...] [--block NAME]
 
---synthetic is a folder that `poseling data synthesize` wrote, --root holds lsp/. All arms take equally many steps: --epochs are counted in the real people, LSP 1-1000 or the first --real of them.
+--synthetic is a folder that `poseling data synthesize` wrote, --root holds lsp/. All arms take equally many steps: --epochs are counted in the real people, LSP 1-850 or the first --real of them.
 On both, every second picture of an epoch is real, however many synthetic ones there are: they vary more, but it is the real ones that the test is like.
 A stopped run goes on where it was. Processes with different --seed may share one --out; the last, over all seeds, writes the result.
 """
@@ -25,7 +25,9 @@ from poseling.geometry import joints_box
 from poseling.recipes.lab import Lab, Setup, Trained
 from results import write
 
-SETUP = Setup(data="lsp", batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, learning_rate=2e-3, loss="kl", sigma=1.5, bf16=True)
+SETUP = Setup(
+    data=("lsp",), batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, learning_rate=2e-3, loss="kl", sigma=1.5, bf16=True
+)
 ARMS = ("synthetic", "real", "both", "synthetic_then_real")
 
 
@@ -34,7 +36,7 @@ def main() -> None:
     parser.add_argument("--synthetic", type=Path, required=True)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--real", type=int, default=1000, help="so many of LSP's 1,000 training people; LSPET, if it is there, is left out")
+    parser.add_argument("--real", type=int, default=850, help="so many of LSP's 850 training people")
     parser.add_argument("--student", default="hourglass-1x64")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=float, default=40)
@@ -47,7 +49,7 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     own = {"size": flags.size, "epochs": flags.epochs, "evaluate_every": max(1.0, flags.epochs / 4)}
-    setup = replace(SETUP, root=flags.root, out=flags.out, seeds=flags.seeds, seed=flags.seed, **own)
+    setup = replace(SETUP, root=(flags.root,), out=flags.out, seeds=flags.seeds, seed=flags.seed, **own)
     lab = Lab("synthetic_on_real", setup, flags.student)
     lab.people = lab.people[: flags.real]
     made = as_labelled(synthetic(flags.synthetic), lab.people)
@@ -77,7 +79,7 @@ def run(lab: Lab, arm: str, made: People, seed: int) -> Trained:
     terms, epochs = supervised(lab.setup.loss), lab.setup.epochs
     if arm == "synthetic_then_real":
         first = lab.fit("synthetic_first", terms, seed, people=made, epochs=epochs / 2)
-        return lab.fit(arm, terms, seed, epochs=epochs / 2, start=first)
+        return lab.fit(arm, terms, seed, epochs=epochs / 2, after=first)
     people = {"synthetic": made, "real": lab.people, "both": half_and_half(lab.people, made)}
     return lab.fit(arm, terms, seed, people=people[arm])
 

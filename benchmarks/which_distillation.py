@@ -21,15 +21,15 @@ from poseling.recipes.lab import Setup
 from results import HERE, write
 
 DOCS = HERE.parent / "docs"
-NUMBERS: dict[str, Any] = {"size": 64, "batch": 16, "learning_rate": 3e-3, "loss": "kl", "sigma": 1.0, "keep_pictures": True, "workers": 0}
+NUMBERS: dict[str, Any] = {"size": 64, "batch": 16, "learning_rate": 3e-3, "loss": "kl", "sigma": 1.0, "resident": True, "workers": 0}
 # The setup, and how long the teacher, a hourglass-2x64, is trained.
 SCALES: dict[str, tuple[dict[str, Any], float]] = {
     "lsp": (
         NUMBERS
-        | {"data": "lsp", "epochs": 1.0, "optimizer": "adamw", "schedule": "one_cycle", "weight_decay": 0.01, "rotation": 30.0, "scale": 0.25, "evaluate_every": 10},
+        | {"data": ("lsp", "lspet"), "epochs": 1.0, "optimizer": "adamw", "schedule": "one_cycle", "weight_decay": 0.01, "rotation": 30.0, "scale": 0.25, "evaluate_every": 10},
         4.0,
     ),
-    "mini": ({"data": "mini", "epochs": 4.0, "keep_pictures": True, "workers": 0, "evaluate_every": 20}, 15.0),
+    "mini": ({"data": ("mini",), "epochs": 4.0, "resident": True, "workers": 0, "evaluate_every": 20}, 15.0),
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(1)
     fields, teacher_epochs = SCALES[flags.scale]
-    setup = Setup(**fields, root=flags.root, out=flags.out, seeds=flags.seeds)
+    setup = Setup(**fields, root=(flags.root,) if flags.root else (), out=flags.out, seeds=flags.seeds)
     found = compare(
         setup,
         teacher="hourglass-2x64",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from poseling.train import checkpoint
+from poseling.models import checkpoint
 
 LARGEST = 6_000_000  # bytes
 

@@ -42,6 +42,7 @@ RECIPES = [
     "sdpose",
     "knowledge_token",
     "multi_teacher",
+    "pseudo_labels",
     "movnect",
 ]
 COMMANDS = [
@@ -149,7 +150,7 @@ def test_flags_reach_the_recipe():
     )
     assert function.__name__ == "fpd"
     assert bound.arguments == {
-        "setup": Setup(data="lsp", root=Path("x"), flip_test=False, schedule="one_cycle"),
+        "setup": Setup(data=("lsp",), root=(Path("x"),), flip_test=False, schedule="one_cycle"),
         "teacher_scales": (0.9, 1.1),
         "alpha": 0.7,
     }
@@ -509,6 +510,29 @@ def test_the_authors_hourglass_becomes_a_teacher(capsys: pytest.CaptureFixture[s
     assert not teacher.codec.unbiased
     for name, tensor in ours.state_dict().items():
         assert torch.equal(teacher.network.state_dict()[name], tensor)
+
+
+def test_an_onnx_file_becomes_a_start(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """One convolution of stride 4 on int32 pixels: 14 x (3 x 16 + 0) weights, each used 8 x 8 times."""
+    weights = np.random.default_rng(0).normal(size=(14, 3, 4, 4)).astype(np.float32)
+    nodes = [helper.make_node("Cast", ["in"], ["x"], to=1), helper.make_node("Conv", ["x", "w"], ["maps"], strides=[4, 4])]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("in", TensorProto.INT32, (1, 3, 32, 32))],
+        [onnx.ValueInfoProto(name="maps")],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    file = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
+    printed = said(capsys, f"import {file} --until maps --skeleton lsp14 --size 64 32")
+    assert printed.startswith(f"{tmp_path}/net.safetensors: 672 parameters, 0.00 GMAC at 64x32, maps (14, 8, 16), joints of lsp14; ")
+    assert "from ONNX Runtime on drawn figures it differs by" in printed
+    assert "features, no joints yet" in said(capsys, f"import {file} --until maps --out {tmp_path}/trunk.safetensors")
+    assert "skeleton 'dog' is unknown; there is coco17" in failed(capsys, f"import {file} --until maps --skeleton dog")
+    assert "no tensor is called 'heads'" in failed(capsys, f"import {file} --until heads")
+    assert "name the heatmaps, or a feature map, with --until; candidates are maps [1, 14, 8, 8]" in failed(capsys, f"import {file}")
+    assert "trunk.safetensors: gives features and no joints" in failed(capsys, f"evaluate {tmp_path}/trunk.safetensors --data mini")
 
 
 def theirs(state: dict[str, object]) -> dict[str, object]:

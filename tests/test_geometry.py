@@ -54,6 +54,30 @@ def test_angles_and_shares_are_kept(crop):
     assert (np.linalg.det(linear) < 0) == crop.flipped
 
 
+rows = st.tuples(boxes, st.floats(-180, 180), st.floats(0.5, 2), st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2)), st.booleans())
+
+
+@given(st.lists(rows, min_size=1, max_size=6), sizes, st.floats(1, 2))
+def test_many_crops_at_once_are_each_by_itself(rows, size, padding):
+    """And as written down: the box's middle to 0, turned, scaled so that the padded box just fits, to the shifted middle of the input, mirrored."""
+    found = Crop.matrices(np.array([row[0] for row in rows]), size, padding, *(np.array(part) for part in list(zip(*rows, strict=True))[1:]))
+    last = np.array(size) - 1
+    for (box, rotation, scale, shift, flip), matrix in zip(rows, found, strict=True):
+        np.testing.assert_array_equal(matrix, Crop.from_box(box, size, padding, rotation, scale, shift, flip).matrix)
+        low, high = np.array(box).reshape(2, 2)
+        turn = Rotation.from_rotvec([0, 0, np.deg2rad(rotation)]).as_matrix()[:2, :2] * scale * min(last / (padding * (high - low)))
+        for point in (low, high, np.array([box[0], box[3]])):
+            x, y = turn @ (point - (low + high) / 2) + last * (0.5 + np.array(shift))
+            np.testing.assert_allclose(affine(matrix, point), [last[0] - x if flip else x, y], atol=1e-6)
+
+
+def test_the_bad_box_of_many_is_named():
+    ones, none = np.ones(2), np.zeros(2)
+    bad = np.array([[0, 0, 9, 9], [5, 5, 5, 8]])
+    with pytest.raises(ValueError, match=r"box \(5, 5, 5, 8\) has no area"):
+        Crop.matrices(bad, (64, 64), 1.25, none, ones, np.zeros((2, 2)), none > 0)
+
+
 @given(boxes, sizes, st.floats(-90, 90), points)
 def test_flip_mirrors_the_input_exactly(box, size, rotation, xy):
     plain, flipped = (Crop.from_box(box, size, rotation=rotation, flip=f).apply(xy) for f in (False, True))

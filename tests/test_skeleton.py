@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poseling.skeleton import BLAZEPOSE33, COCO17, H36M17, LSP14, MPII16, SKELETONS, Skeleton
+from poseling.skeleton import BLAZEPOSE33, BODY19, COCO17, H36M17, LSP14, MPII16, SKELETONS, Skeleton
 
 EVERY = list(SKELETONS.values())
 PAIRS = [(a, b) for a in EVERY for b in EVERY]
@@ -48,6 +48,22 @@ def test_orders_are_those_of_the_data_sets():
     ]
     assert [H36M17.index(j) for j in ("pelvis", "right_hip", "left_hip", "thorax", "left_shoulder", "right_wrist")] == [0, 1, 4, 8, 11, 16]
     assert [BLAZEPOSE33.index(j) for j in ("nose", "left_shoulder", "right_hip", "left_heel", "right_foot_index")] == [0, 11, 24, 29, 32]
+
+
+def test_body19_is_cocos_with_neck_and_head_top():
+    assert BODY19.joints == (*COCO17.joints, "neck", "head_top")
+    assert BODY19.sigmas[:17] == COCO17.sigmas
+    assert BODY19.flip.tolist() == [*COCO17.flip.tolist(), 17, 18]
+    named = {BODY19.joints[a]: BODY19.joints[b] for a, b in enumerate(BODY19.parents)}
+    assert (named["nose"], named["left_shoulder"], named["right_hip"], named["neck"]) == ("head_top", "neck", "neck", "neck")
+    # COCO's people have neither neck nor head top, MPII's and LSP's have both, beside the twelve limb joints; what body19 has goes back unchanged.
+    for other, known in ((COCO17, 17), (MPII16, 14), (LSP14, 14)):
+        there, back = other.to(BODY19), BODY19.to(other)
+        assert there.known.sum() == known
+        points = joints(other, 3)
+        again = back.joints(there.joints(points))
+        for joint in set(other.joints) & set(BODY19.joints):
+            np.testing.assert_allclose(again[:, other.index(joint)], points[:, other.index(joint)])
 
 
 @given(name)

@@ -207,7 +207,7 @@ def export(model: Path, *, out: Path | None = None, pictures: Path | None = None
     from poseling.export.onnx import export as run
     from poseling.export.parity import windows
     from poseling.files import keep_apart
-    from poseling.train.checkpoint import load
+    from poseling.models.checkpoint import load
 
     out = out or model.with_suffix(".onnx")
     keep_apart({"--out": out}, {"the checkpoint itself": [model]})
@@ -265,10 +265,10 @@ def import_(
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
     from poseling.files import keep_apart
+    from poseling.models.checkpoint import load_fpd, save
     from poseling.skeleton import MPII16, VNECT21
     from poseling.spec import PoseSpec
     from poseling.teachers.vnect import load_vnect
-    from poseling.train.checkpoint import load_fpd, save
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
     keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
@@ -305,9 +305,9 @@ def _import_onnx(
     from poseling.data.images import images
     from poseling.evaluate.cost import cost
     from poseling.export.parity import synthetic, windows
+    from poseling.models.checkpoint import save
     from poseling.skeleton import SKELETONS
     from poseling.teachers.start import from_onnx
-    from poseling.train.checkpoint import save
 
     if skeleton is not None and skeleton not in SKELETONS:
         raise ValueError(f"skeleton {skeleton!r} is unknown; there is {', '.join(SKELETONS)}")

@@ -284,3 +284,46 @@ def test_wrong_numbers_are_told():
         Heatmap((250, 256))
     with pytest.raises(ValueError, match="plain, quarter or dark"):
         Heatmap((256, 256), decoding="darker")
+
+
+def dark_of_whole_maps(maps, sigma):
+    """DARK as its paper has it, on whole maps (N, h, w): blur, logarithm, one Newton step from the brightest pixel; at the border from the nearest one inside."""
+    reach = round(2.5 * sigma)
+    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sigma) ** 2)
+    kernel = torch.outer(line, line) / line.sum() ** 2
+    log = torch.nn.functional.conv2d(maps[:, None], kernel[None, None], padding=reach)[:, 0].clamp(min=1e-10).log()
+    h, w = maps.shape[1:]
+    found = []
+    for one, own in zip(maps, log, strict=True):
+        y, x = divmod(int(one.argmax()), w)
+        cx, cy = min(max(x, 1), w - 2), min(max(y, 1), h - 2)
+        gradient = torch.stack([own[cy, cx + 1] - own[cy, cx - 1], own[cy + 1, cx] - own[cy - 1, cx]]) / 2
+        xx, yy = (own[cy, cx + 1] - 2 * own[cy, cx] + own[cy, cx - 1], own[cy + 1, cx] - 2 * own[cy, cx] + own[cy - 1, cx])
+        xy = (own[cy + 1, cx + 1] - own[cy + 1, cx - 1] - own[cy - 1, cx + 1] + own[cy - 1, cx - 1]) / 4
+        step = torch.zeros(2, dtype=torch.float64)
+        if xx < 0 and xx * yy - xy**2 > 1e-12:
+            newton = -torch.linalg.solve(torch.stack([torch.stack([xx, xy]), torch.stack([xy, yy])]), gradient)
+            step = (torch.tensor([cx - x, cy - y]) + newton.clamp(-1, 1)).clamp(-1, 1)
+        found.append(torch.tensor([x, y]) + step)
+    return torch.stack(found)
+
+
+@given(
+    seed=st.integers(0, 10**6), sigma=st.sampled_from([1.0, 1.5, 2.0]), size=st.sampled_from([(64, 48), (32, 40), (16, 16)]), softmax=st.booleans()
+)
+@settings(max_examples=40, deadline=None)
+def test_dark_around_the_peak_is_dark_on_the_whole_map(seed, sigma, size, softmax):
+    """Maps of noise with a hill: in the middle, on each border and in each corner."""
+    codec = Heatmap(size, sigma=sigma, softmax=softmax)
+    (w, h), pixel = codec.map_size, torch.tensor(codec.pixel, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    outputs = torch.randn((1, 12, h, w), generator=generator, dtype=torch.float64) * (1.0 if softmax else 0.05)
+    places = [(x, y) for x in (0, w - 1) for y in (0, h - 1)] + [(0, h // 2), (w - 1, h // 2), (w // 2, 0), (w // 2, h - 1), (1, 1), (w // 2, h // 2)]
+    for map_, (x, y) in zip(outputs[0], places, strict=False):
+        hill, _ = Heatmap(size, sigma=sigma).encode(torch.tensor([[[x, y]]], dtype=torch.float64) * pixel, torch.ones(1, 1))
+        map_ += hill[0, 0] * (5 if softmax else 1)
+    found, score = codec.decode(outputs)
+    maps = codec.maps(outputs)[0]
+    expected = dark_of_whole_maps(maps, sigma) * pixel
+    torch.testing.assert_close(found[0], expected, atol=1e-7, rtol=0)
+    torch.testing.assert_close(score[0], maps.flatten(1).max(1).values.clamp(0, 1))

@@ -69,6 +69,34 @@ def test_mirrors_in_half_of_the_samples():
         np.testing.assert_allclose(crop.apply(person()), np.stack([127 - x if crop.flipped else x, y], 1), atol=1e-9)
 
 
+def test_shift_moves_within_its_bounds():
+    """The box's middle, (120, 160), is up to a tenth of the crop's sides away from the input's middle, in all directions alike."""
+    found = crops(Augment(shift=0.1), 2000)
+    places = np.stack([crop.apply(np.array([120.0, 160.0])) for crop in found]) - 63.5
+    assert (np.abs(places) <= 0.1 * 127 + 1e-9).all()
+    assert places.std(0) == pytest.approx([12.7 / 3**0.5] * 2, rel=0.05)  # of a uniform one
+    assert np.corrcoef(places.T)[0, 1] == pytest.approx(0, abs=0.07)
+    for a, b in zip(crops(Augment(), 20), crops(Augment(), 20), strict=True):
+        np.testing.assert_array_equal(a.matrix, b.matrix)
+    assert Augment(shift=0.1).none() == Augment().none()
+
+
+def test_many_at_once_are_alike():
+    """The same spread of zoom, turn, mirror and shift as one by one."""
+    augment = Augment(flip=0.5, shift=0.1)
+    matrices, flipped = augment.matrices(np.tile(BOX, (3000, 1)), SIZE, 1.25, np.random.default_rng(0))
+    single = crops(augment, 3000)
+    assert flipped.mean() == pytest.approx(0.5, abs=0.03)
+    signs = np.linalg.det(matrices[:, :, :2]) < 0
+    np.testing.assert_array_equal(signs, flipped)
+    zoom, zooms = (np.sqrt(np.abs(np.linalg.det(m[:, :, :2]))) for m in (matrices, np.stack([crop.matrix for crop in single])))
+    for quantile in (0, 0.1, 0.5, 0.9, 1):
+        assert np.quantile(zoom, quantile) == pytest.approx(np.quantile(zooms, quantile), rel=0.03)
+    turn = np.abs(np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 1, 1])))
+    assert (turn < 1e-9).mean() == pytest.approx(0.4, abs=0.03)
+    assert turn.max() == pytest.approx(60)
+
+
 def test_one_setting_does_not_change_the_draws_of_another():
     """The same seed with and without half bodies and mirroring turns and zooms alike, so that an ablation changes one thing only."""
     one, other = crops(Augment(flip=0), 50), crops(Augment(flip=0, half_body=1), 50, visible=np.array([2] * 6 + [0] * 8))

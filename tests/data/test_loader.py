@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from poseling.data.augment import Augment
-from poseling.data.loader import Crops, Stream
+from poseling.data.loader import Crops, Order, Stream
 from poseling.data.people import People, join
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
@@ -62,6 +62,42 @@ def test_epochs_and_seeds_have_orders_of_their_own(people):
         return tuple(crops.person(epoch * 7 + i) for i in range(7))
 
     assert len({order(seed, epoch) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@given(draws=st.lists(st.floats(0.01, 10), min_size=1, max_size=40), seed=st.integers(0, 5), epoch=st.integers(0, 40))
+@settings(max_examples=50, deadline=None)
+def test_everyone_as_often_as_their_share(draws, seed, epoch):
+    """N draws an epoch: the count is the share of N, rounded up or down."""
+    count, draws = len(draws), np.array(draws, np.float32)
+    order = Order(count, seed, draws)
+    found = np.bincount([order(place) for place in range(epoch * count, (epoch + 1) * count)], minlength=count)
+    wanted = count * draws.astype(np.float64) / draws.sum(dtype=np.float64)
+    assert found.sum() == count
+    assert (np.abs(found - wanted) < 1 + 1e-6).all()
+
+
+def test_draws_over_many_epochs_by_hand():
+    """Four people of whom the first two have 0.3 of all draws each and the others 0.2: of four draws 1.2 and 0.8."""
+    order = Order(4, 0, np.array([3, 3, 2, 2], np.float32))
+    found = np.bincount([order(place) for place in range(4 * 1000)])
+    assert found / 1000 == pytest.approx([1.2, 1.2, 0.8, 0.8], abs=0.05)
+    again = Order(4, 0, np.array([3, 3, 2, 2], np.float32))
+    assert [again(place) for place in (2003, 7, 0)] == [order(place) for place in (2003, 7, 0)]  # wherever one begins
+
+
+def test_equal_draws_take_everyone_once():
+    order, plain = Order(7, 3, np.full(7, 0.1, np.float32)), Order(7, 3)
+    for epoch in range(20):
+        places = range(epoch * 7, (epoch + 1) * 7)
+        assert sorted(order(place) for place in places) == sorted(plain(place) for place in places) == list(range(7))
+
+
+def test_a_weight_is_what_a_labelled_joint_weighs(people):
+    visible, weight = people.visible.copy(), np.tile(np.float32([0.25, 0.5, 0.75]), (7, 1))
+    visible[:, 0] = 0
+    some = replace(people, visible=visible, weight=weight, draws=np.ones(7, np.float32))
+    assert Crops(some, (64, 64), 1.25, Augment(flip=0), 0)[0]["weight"].tolist() == [0, 0.5, 0.75]
+    assert Crops(some, (64, 64), 1.25, Augment(flip=1), 0)[0]["weight"].tolist() == [0, 0.75, 0.5]
 
 
 def test_a_sample_is_decided_by_its_seed_and_place(people):

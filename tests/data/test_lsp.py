@@ -107,10 +107,14 @@ def test_no_picture_at_all_is_an_error(tmp_path):
 @pytest.mark.shared
 def test_the_real_ones(shared):
     root = shared / "data"
-    assert len(sets.train(root)) == 1000 + 9991
-    people = sets.test(root)
-    assert len(people) == 1000
-    assert people.pictures[0].name == "im1001.jpg"
+    assert len(lspet(root / "lspet")) == 9991
+    parts = [sets.train(root), sets.val(root), sets.test(root)]
+    assert [(len(p), p.pictures[0].stem, p.pictures[-1].stem) for p in parts] == [
+        (850, "im0001", "im0850"),
+        (150, "im0851", "im1000"),
+        (1000, "im1001", "im2000"),
+    ]
+    people = parts[2]
     # LSP's authors give every joint a place, seen or not.
     assert (people.visible > 0).all()
     assert people.left_out == ()

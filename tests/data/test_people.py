@@ -118,6 +118,47 @@ def test_joining_keeps_what_all_have():
     assert join(flat, flat).xyz is None
 
 
+def test_weights_and_draws_go_where_their_people_go():
+    weight = np.linspace(0, 1, 3 * 14, dtype=np.float32).reshape(3, 14)
+    everyone = people(weight=weight, draws=np.array([1, 2, 3], np.float32))
+    some = everyone[[2, 0]]
+    np.testing.assert_array_equal(some.weight, weight[[2, 0]])
+    assert some.draws.tolist() == [3, 1]
+    bare = everyone.without_labels()
+    assert bare.weight is None
+    assert bare.draws.tolist() == [1, 2, 3]
+    for field, shape in (("weight", (3, 2)), ("draws", (2,))):
+        with pytest.raises(ValueError, match=f"set: {field} has shape"):
+            people(**{field: np.ones(shape, np.float32)})
+
+
+def test_the_middle_of_two_joints_weighs_as_the_lesser():
+    weight = np.ones((1, 17), np.float32)
+    weight[0, COCO17.index("left_hip")], weight[0, COCO17.index("right_knee")] = 0.25, 0.5
+    mpii = people(COCO17, 1, weight=weight, draws=np.array([4], np.float32)).to(MPII16)
+    assert mpii.weight[0, MPII16.index("pelvis")] == COCO17.to(MPII16).weights(weight)[0, MPII16.index("pelvis")]
+    assert mpii.weight[0, MPII16.index("right_knee")] == 0.5
+    assert mpii.weight[0, MPII16.index("left_wrist")] == 1
+    assert mpii.draws.tolist() == [4]
+
+
+def test_a_share_of_all_draws():
+    """Two sets of 3 and 2 people, a quarter and three quarters: a twelfth and three eighths each."""
+    both = join(people(count=3).drawn(0.25), people(count=2, name="b").drawn(0.75))
+    assert both.draws == pytest.approx([1 / 12] * 3 + [3 / 8] * 2)
+    assert both.draws.dtype == np.float32
+    assert join(people().drawn(0.5), people()).draws is None  # of sets that do not all say how often
+    for share in (0, -0.1, 1.01, float("nan")):
+        with pytest.raises(ValueError, match=r"set: has a share of .* a share lies above 0 and up to 1"):
+            people().drawn(share)
+
+
+def test_joining_weighs_joints_that_nobody_weighed_as_one():
+    both = join(people(count=1, weight=np.full((1, 14), 0.5, np.float32)), people(count=2))
+    assert both.weight[:, 0].tolist() == [0.5, 1, 1]
+    assert join(people(), people()).weight is None
+
+
 def test_without_labels():
     bare = people(head=np.ones(3, np.float32), **space()).without_labels()
     assert bare.xyz is None  # a label too

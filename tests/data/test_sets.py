@@ -13,15 +13,15 @@ from poseling.data import sets
 from poseling.data.synthetic import SHAPES, claim, picture_path, truth_path, write_truth
 from poseling.skeleton import COCO17, MOVNECT15, SYNTH28
 
+NAMES = ["lsp", "lspet", "mpii", "coco", "crowdpose", "ochuman", "h36m", "mpi_inf_3dhp", "images", "packed", "synthetic", "mini"]
+
 
 def test_names():
-    assert list(sets.SETS) == ["lsp", "mpii", "coco", "crowdpose", "ochuman", "h36m", "mpi_inf_3dhp", "images", "synthetic", "mini"]
+    assert list(sets.SETS) == NAMES
 
 
 def test_errors_say_the_way_out(tmp_path):
-    with pytest.raises(
-        ValueError, match="no data set 'cocoa'; there are lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic, mini"
-    ):
+    with pytest.raises(ValueError, match=f"no data set 'cocoa'; there are {', '.join(NAMES)}"):
         sets.load("cocoa", tmp_path)
     with pytest.raises(FileNotFoundError, match="--root names the folder that holds lsp"):
         sets.load("lsp", tmp_path / "gone")
@@ -83,5 +83,67 @@ def test_synthetic_is_one_folder_or_one_for_each_split(tmp_path):
 @pytest.mark.shared
 def test_lsp(shared):
     split = sets.load("lsp", shared / "data")
-    assert (len(split.train), len(split.test)) == (10991, 1000)
+    assert [(name, len(people)) for name, people in split.parts] == [("train", 850), ("val", 150), ("test", 1000)]
+    assert [name for name, _ in sets.load("lspet", shared / "data").parts] == ["train"]
     assert isinstance(split.train.pictures[0], Path)
+
+
+def picture_folder(root: Path, count: int) -> Path:
+    root.mkdir()
+    for i in range(count):
+        cv2.imwrite(str(root / f"{i}.png"), np.zeros((5, 5, 3), np.uint8))
+    return root
+
+
+def test_several_sets_by_size(tmp_path):
+    found = sets.load_all(("images", "images"), (picture_folder(tmp_path / "a", 2), picture_folder(tmp_path / "b", 3)), COCO17)
+    assert found.names == ("images", "images")
+    assert found.origin.tolist() == [0, 0, 1, 1, 1]
+    assert [p.parent.name for p in found.train.pictures] == ["a", "a", "b", "b", "b"]
+    assert found.train.draws is None
+    assert (found.train.skeleton, found.val, found.test) == (COCO17, None, None)
+
+
+def test_shares_by_hand(tmp_path):
+    """0.4 of all draws for two people; the others, of 3 and 1 people, divide 0.6 by their size: 0.15 for everybody."""
+    roots = [picture_folder(tmp_path / name, count) for name, count in (("a", 2), ("b", 3), ("c", 1))]
+    found = sets.load_all(("images:0.4", "images", "images"), roots)
+    assert found.train.draws == pytest.approx([0.2, 0.2, 0.15, 0.15, 0.15, 0.15])
+    whole = sets.load_all(("images:0.25", "images:0.75"), roots[:2])
+    assert whole.train.draws == pytest.approx([0.125, 0.125, 0.25, 0.25, 0.25])
+    assert sets.load_all(("images:1",), roots[:1]).train.draws == pytest.approx([0.5, 0.5])
+
+
+def test_one_root_for_all_and_people_to_choose_by_from_who_has_them(tmp_path):
+    pictures = picture_folder(tmp_path / "a", 2)
+    found = sets.load_all(("images:0.5", "mini:0.5"), (pictures, tmp_path / "mini"), MOVNECT15)
+    assert found.names == ("images", "mini")
+    assert found.train.skeleton == found.val.skeleton == found.test.skeleton == MOVNECT15
+    assert (len(found.val), len(found.test)) == (150, 300)
+    assert (found.train.visible[-1, MOVNECT15.index("head_top")] > 0).any()
+    twice = sets.load_all(("images", "images"), (pictures,))
+    assert [p.name for p in twice.train.pictures] == ["0.png", "1.png", "0.png", "1.png"]
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "message"),
+    [
+        (("images", "images", "images"), 2, r"--root names 2 folders for 3 sets \(--data images images images\)"),
+        (("images:much",), 1, "--data images:much: 'much' is no share; give a number above 0"),
+        (("images:0",), 1, "--data images:0: a share lies above 0 and up to 1; leave the set out"),
+        (("images:-0.2",), 1, "--data images:-0.2: a share lies above 0"),
+        (("images:nan",), 1, "--data images:nan: a share lies above 0"),
+        (("images:1.5",), 1, "--data images:1.5: a share lies above 0"),
+        (("images:0.7", "images:0.7"), 1, r"the shares sum to 1\.4; they are parts of 1"),
+        (("images:0.2", "images:0.3"), 1, r"the shares sum to 0\.5; they are parts of 1"),
+        (("images:0.2",), 1, r"the shares sum to 0\.2"),
+        (("images:1", "images"), 1, "nothing is left for images; lower the other shares, or leave it out"),
+        (("images", "cocoa"), 1, "there is no data set 'cocoa'"),
+        (("images", "mpii"), 0, "--data images needs --root"),
+        (("images", "ochuman"), 1, "there is no such|not found"),
+    ],
+)
+def test_several_sets_that_do_not_go(tmp_path, data, count, message):
+    pictures = picture_folder(tmp_path / "a", 2)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        sets.load_all(data, (pictures,) * count)

@@ -23,11 +23,10 @@ from poseling.export import parity
 from poseling.export.onnx import Deployed, export
 from poseling.export.parity import Parity, ParityError
 from poseling.geometry import Crop
-from poseling.models import zoo
+from poseling.models import checkpoint, zoo
 from poseling.runtime import Network
 from poseling.skeleton import LSP14
 from poseling.spec import KEY, PoseSpec
-from poseling.train import checkpoint
 
 SIZE = (64, 64)
 LICENCES = {"code": "Apache-2.0", "weights": "CC0", "data": "drawn"}

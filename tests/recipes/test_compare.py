@@ -19,9 +19,9 @@ from poseling.data.loader import Crops, Stream
 from poseling.distill.objective import Term
 from poseling.files import read_picture
 from poseling.models import zoo
+from poseling.models.checkpoint import read_tensors
 from poseling.recipes.compare import CALIBRATION, WAYS, _learner, _scaled, _terms, insert, markdown
 from poseling.recipes.lab import Lab, Setup
-from poseling.train.checkpoint import read_tensors
 
 ARMS = ("heatmaps", "attention", "joint structure", "head again")
 

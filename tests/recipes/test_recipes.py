@@ -19,10 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 from poseling.cli import main
 from poseling.data.mini import mini
 from poseling.files import read_picture
+from poseling.models.checkpoint import read_tensors
 from poseling.recipes.lab import Setup
 from poseling.runtime import Network
 from poseling.teachers.checkpoint import checkpoint_teacher
-from poseling.train.checkpoint import read_tensors
 
 
 def run(*words: object) -> None:
@@ -134,15 +134,15 @@ def test_the_first_command_needs_nothing_else(tmp_path: Path):
 
 def test_defaults_fit_the_data():
     """Without data those for the mini set, with data those of the paper; what somebody gives stays in either."""
-    ours, papers = Setup(), Setup(data="mpii", root=Path("x"))
+    ours, papers = Setup(), Setup(data=("mpii",), root=(Path("x"),))
     assert (ours.size, ours.loss, ours.optimizer, ours.schedule) == (64, "kl", "adamw", "one_cycle")
     assert (papers.size, papers.loss, papers.optimizer, papers.schedule) == (256, "mse", "adam", "step")
     assert (papers.epochs, papers.batch, papers.learning_rate, papers.sigma) == (140, 32, 2.5e-4, 2.0)  # the paper's
-    assert Setup(data="mini") == replace(ours, data="mini")
-    assert Setup(root=Path("x")) == replace(papers, data=None)  # `unlabelled` takes a folder of pictures without being told that it is one
+    assert Setup(data=("mini",)) == replace(ours, data=("mini",))
+    assert Setup(root=(Path("x"),)) == replace(papers, data=())  # `unlabelled` takes a folder of pictures without being told that it is one
     assert Setup(optimizer="adam", epochs=140).optimizer == "adam"
     assert Setup(optimizer="adam", epochs=140).epochs == 140
-    assert Setup(data="mpii", root=Path("x"), loss="kl").loss == "kl"
+    assert Setup(data=("mpii",), root=(Path("x"),), loss="kl").loss == "kl"
 
 
 def test_learning_from_labels_needs_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -223,7 +223,7 @@ def test_each_recipe_proves_itself_on_the_mini_set(recipe: str, tmp_path: Path):
 def test_a_foreign_teacher_on_real_pictures(recipe: str, tmp_path: Path, shared: Path):
     torch.set_num_threads(1)
     teacher = shared / "peers" / "movenet-lightning.onnx"
-    run("distill", recipe, "--smoke", "--data", "lsp", "--root", shared / "data", "--teacher", teacher, "--out", tmp_path)
+    run("distill", recipe, "--smoke", "--data", "lsp", "lspet", "--root", shared / "data", "--teacher", teacher, "--out", tmp_path)
     report = check(tmp_path, recipe, "lsp+lspet", "PCK@0.2 of 12 joints")  # LSP's neck and the top of the head are not COCO's
     assert report["teacher"]["value"] > 0.5  # 0.8 or so on all test people
 
@@ -252,7 +252,7 @@ def test_several_teachers_are_measured_where_one_of_them_knows(tmp_path: Path, s
     torch.set_num_threads(1)
     teachers = [shared / "peers" / name for name in ("movenet-lightning.onnx", "blazepose-lite.onnx")]
     more = ("--teachers", *teachers, "--weights", "movenet-lightning=2", "blazepose-lite:left_wrist=3")
-    run("distill", "multi_teacher", "--smoke", "--data", "lsp", "--root", shared / "data", *more, "--out", tmp_path)
+    run("distill", "multi_teacher", "--smoke", "--data", "lsp", "lspet", "--root", shared / "data", *more, "--out", tmp_path)
     report = check(tmp_path, "multi_teacher", "lsp+lspet", "PCK@0.2 of 12 joints")
     assert report["teacher"]["name"] == "teacher (movenet-lightning + blazepose-lite)"
     assert report["teacher"]["value"] > 0.5
@@ -299,10 +299,9 @@ def test_any_teacher_on_any_pictures(tmp_path: Path):
 
 
 def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from poseling.models import zoo
+    from poseling.models import checkpoint, zoo
     from poseling.skeleton import Skeleton
     from poseling.spec import PoseSpec
-    from poseling.train import checkpoint
 
     spec = PoseSpec("hourglass-1x16", Skeleton("fish", ("mouth", "tail"), (0, 0)), {"name": "heatmap", "size": [64, 64]}, (64, 64))
     checkpoint.save(tmp_path / "fish.safetensors", zoo.build("hourglass-1x16", 2), spec)
@@ -403,7 +402,7 @@ def test_pictures_without_labels_are_placed_too(space: Path, tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.shared
 def test_blazepose_places_real_people(tmp_path: Path, shared: Path):
-    words = ("--pictures", "lsp", "--pictures-root", shared / "data", "--metres", shared / "peers/blazepose-lite.onnx")
+    words = ("--pictures", "lsp", "lspet", "--pictures-root", shared / "data", "--metres", shared / "peers/blazepose-lite.onnx")
     run("distill", "movnect", "--smoke", *words, "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["data"] == "mini+lsp+lspet placed by blazepose-lite"
@@ -425,3 +424,80 @@ def test_what_knows_no_depth_teaches_no_space(words: tuple[str, ...], complaint:
     with pytest.raises(SystemExit):
         run("distill", "movnect", "--smoke", "--out", tmp_path, *(str(fpd / "student.safetensors") if w == "STUDENT" else w for w in words))
     assert complaint in " ".join(capsys.readouterr().err.split())
+
+
+PSEUDO = ("distill", "pseudo_labels", "--smoke")
+
+
+@pytest.mark.slow
+def test_pseudo_labels_on_the_mini_set(tmp_path: Path):
+    """All arms from the mini set and its teacher, resident, with few labels: equal steps for each, and what each learnt from."""
+    run(*PSEUDO, "--clean", "mini", "--resident", "--out", tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["recipe"], report["data"], report["metric"]) == ("pseudo_labels", "mini", "PCK@0.2")
+    assert [arm["name"] for arm in report["others"]] == ["teacher_alone"]
+    assert any("labels contradict the teacher and were left out" in note for note in report["notes"])
+    counts = {}
+    for arm in ("labels", "labels_and_teacher", "teacher_alone"):
+        fields = settings(tmp_path / "seed-0" / arm)
+        assert fields["terms"] == [["labels", 1.0]]
+        counts[arm] = round(fields["epochs"] * fields["people"] / fields["batch"])  # type: ignore[operator]
+    assert set(counts.values()) == {8}  # two epochs of 32 people, 8 a step
+    licences = {arm: checkpoint_teacher(tmp_path / "seed-0" / f"{arm}.safetensors").spec.licences for arm in counts}
+    assert all("pseudo-labels by mini-teacher (code Apache-2.0" in licences[arm]["data"] for arm in ("labels_and_teacher", "teacher_alone"))
+
+
+@pytest.mark.slow
+def test_pseudo_labels_of_several_sets_and_few_labels(tmp_path: Path):
+    """Pictures without labels beside the mini set, with shares; four labelled people, alone and with the teacher's answers."""
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    pictures.mkdir()
+    for picture in mini("val").pictures[:8]:
+        shutil.copy(picture, pictures)
+    words = (*PSEUDO, "--data", "images:0.5", "mini:0.5", "--root", pictures, tmp_path / "mini", "--teacher", "mini", "--student", "hourglass-1x16")
+    run(*words, "--few", 4, "--arms", "labels_and_teacher", "few_labels", "--out", out)
+    report = json.loads((out / "report.json").read_text())
+    assert report["data"] == "images+mini"
+    assert report["baseline"] is None
+    assert [arm["name"] for arm in report["others"]] == ["few_labels", "few_labels_and_teacher"]
+    people = {arm: settings(out / "seed-0" / arm)["people"] for arm in ("few_labels", "few_labels_and_teacher", "labels_and_teacher")}
+    assert people == {"few_labels": 4, "few_labels_and_teacher": 32, "labels_and_teacher": 32}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--few", "-3"), "--few -3: is no number of people"),
+        (("--arms", "few_labels"), "--few 0: is no number of people; give one above 0, or leave out the arms that need it"),
+        (("--few", "33"), "--few 33: of 32 people 32 have labels that are not cleaned"),
+        (("--few", "32"), "--few 32: of 32 people 32 have labels"),
+        (("--few", "2", "--clean", "mini"), "--few 2: of 32 people 0 have labels that are not cleaned"),
+        (("--clean", "lspet"), "--clean lspet: is none of the sets, which are mini"),
+        (("--skeleton", "squid"), "squid"),
+        (("--data", "images", "--root", "PICTURES"), "--arms labels: nobody of images has a label to learn from; take --arms teacher_alone"),
+        (("--data", "images:2", "--root", "PICTURES"), "--data images:2: a share lies above 0 and up to 1"),
+        (("--student", "gone.safetensors"), "gone.safetensors: there is no such checkpoint"),
+    ],
+)
+def test_pseudo_labels_that_cannot_be(words: tuple[str, ...], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for picture in mini("val").pictures[:3]:
+        shutil.copy(picture, tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        run(*PSEUDO, "--out", tmp_path / "out", *(str(tmp_path) if word == "PICTURES" else word for word in words))
+    assert stopped.value.code == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert complaint in said
+    assert not (tmp_path / "out" / "labels").exists()  # before anything takes time
+
+
+@pytest.mark.slow
+def test_a_student_goes_on_from_a_file(tmp_path: Path):
+    """A trained student's file as the start of another: its joints, its codec, and what it knew; the licences say so."""
+    run("distill", "baseline", "--smoke", "--student", "hourglass-1x16", "--out", tmp_path / "first")
+    start = tmp_path / "first" / "student.safetensors"
+    run("distill", "baseline", "--smoke", "--student", start, "--out", tmp_path / "second")
+    logs = [json.loads((tmp_path / name / "seed-0/baseline/log.jsonl").read_text().splitlines()[0])["labels"] for name in ("first", "second")]
+    assert logs[1] < logs[0]
+    spec = checkpoint_teacher(tmp_path / "second" / "student.safetensors").spec
+    assert spec.model == "hourglass-1x16"
+    assert "start" in spec.licences

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.codecs.heatmap import Heatmap
+from poseling.models import checkpoint as checkpoints
 from poseling.models import zoo
 from poseling.skeleton import COCO17, LSP14, Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.network import NetworkTeacher
-from poseling.train import checkpoint as checkpoints
 
 CODEC = Heatmap((64, 64))
 

@@ -8,11 +8,11 @@ from onnx import TensorProto, helper, save
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.data import mini
+from poseling.models import checkpoint as checkpoints
 from poseling.models import zoo
 from poseling.skeleton import LSP14
 from poseling.spec import PoseSpec
 from poseling.teachers.load import load
-from poseling.train import checkpoint as checkpoints
 
 
 def checkpoint(path: Path) -> Path:

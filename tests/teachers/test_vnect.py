@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from poseling.cli import main
+from poseling.models import checkpoint
 from poseling.skeleton import VNECT21
 from poseling.teachers import vnect
-from poseling.train import checkpoint
 
 BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef"}
 

@@ -30,10 +30,10 @@ from poseling.data.people import People
 from poseling.distill.objective import Objective, Term, fpd
 from poseling.distill.response import mse
 from poseling.models import zoo
+from poseling.models.checkpoint import read_tensors
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.train import optim
-from poseling.train.checkpoint import read_tensors
 from poseling.train.log import read
 from poseling.train.loop import _Done, _State, engine, fit
 from poseling.train.optim import Training

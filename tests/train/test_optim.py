@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from poseling.models import zoo
-from poseling.train.optim import Training, optimizer
+from poseling.train.optim import Average, Training, optimizer
 
 
 def test_steps_are_epochs_over_the_people():
@@ -77,6 +77,37 @@ def test_one_step_of_adamw_by_hand():
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("rmsprop", torch.optim.RMSprop)])
 def test_optimisers_by_name(name, kind):
     assert type(optimizer(torch.nn.Linear(2, 2), Training(optimizer=name))) is kind
+
+
+def test_the_average_by_hand():
+    """Decays 1/10, 2/11 and 3/12 at first, and never above the one wanted, here 0.2: weights of 0 that become 1, 2, 4."""
+    network = torch.nn.BatchNorm1d(1)
+    torch.nn.init.zeros_(network.weight)
+    average = Average(network, 0.2)
+    expected = 0.0
+    for step, (weight, decay) in enumerate([(1.0, 0.1), (2.0, 2 / 11), (4.0, 0.2)]):
+        with torch.no_grad():
+            network.weight.fill_(weight)
+            network.running_mean.fill_(10 * weight)
+        network.num_batches_tracked += 1
+        average.update(network, step)
+        expected = decay * expected + (1 - decay) * weight
+        assert average.network.weight.item() == pytest.approx(expected)
+        assert average.network.running_mean.item() == pytest.approx(10 * expected)
+        assert average.network.num_batches_tracked == step + 1  # counted, not averaged
+    assert network.weight.item() == 4
+    assert not average.network.weight.requires_grad
+
+
+def test_a_long_run_has_the_decay_that_was_asked_for():
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(network.weight)
+    average = Average(network, 0.999)
+    torch.nn.init.ones_(network.weight)
+    average.update(network, 8990)  # 8991 / 9000 is 0.999
+    assert average.network.weight.item() == pytest.approx(0.001, rel=1e-3)
+    average.update(network, 10**6)
+    assert average.network.weight.item() == pytest.approx(0.001 * 0.999 + 0.001, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -115,13 +115,19 @@ class Crops(Dataset[dict[str, Any]]):
             "broken": broken,
         }
         if people.xyz is not None:
-            xyz, known = _from_root(people.xyz[person], people.skeleton.root)
-            trust = known if people.trust is None else known * people.trust[person]
-            order = people.skeleton.flip if crop.flipped else slice(None)
-            sample |= {"xyz": crop.turn(xyz)[order], "xyz_weight": trust[order] * np.float32(1 - broken)}
+            sample |= places(people, person, crop, bool(broken))
         if self.answers is not None:
             sample |= self.answers.sample(person, crop)
         return sample
+
+
+def places(people: People, person: int, crop: Crop, broken: bool) -> dict[str, NDArray[np.float32]]:
+    """The xyz and xyz_weight of a sample; people.xyz is there."""
+    assert people.xyz is not None
+    xyz, known = _from_root(people.xyz[person], people.skeleton.root)
+    trust = known if people.trust is None else known * people.trust[person]
+    order = people.skeleton.flip if crop.flipped else slice(None)
+    return {"xyz": crop.turn(xyz)[order].astype(np.float32), "xyz_weight": (trust[order] * (not broken)).astype(np.float32)}
 
 
 def _from_root(xyz: NDArray[np.float32], root: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

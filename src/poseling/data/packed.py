@@ -12,10 +12,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -98,7 +100,7 @@ def packed(root: Path) -> People:
     """The people that `pack` wrote to `root`. FileNotFoundError if there are none; ValueError that names the file if one is damaged, or of a newer version."""
     path = root / "people.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; `poseling data pack SET --root DIR --out {root}` writes such a folder")
+        raise FileNotFoundError(f"{path}: not found; `poseling.data.packed.pack` writes such a folder, from Python")
     try:
         about = json.loads(path.read_text())
         version, kind = about["version"], about["skeleton"]
@@ -111,7 +113,7 @@ def packed(root: Path) -> People:
     try:
         with np.load(root / "people.npz", allow_pickle=False) as arrays:
             boxes, joints, visible, weight = arrays["boxes"], arrays["joints"], arrays["visible"], arrays.get("weight")
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{root / 'people.npz'}: is damaged ({error}); pack the set again") from error
     images = (root / about.get("images", "images")).resolve()
     people = from_joints(about["name"], skeleton, [images / f"{i:06d}.webp" for i in range(len(boxes))], joints, visible, about["terms"], boxes=boxes)

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import default_collate
 
 from poseling.data.augment import Augment
-from poseling.data.loader import Order
+from poseling.data.loader import Answers, Order, places
 from poseling.data.packed import REACH
 from poseling.data.people import People
 from poseling.files import read_picture
@@ -54,14 +55,15 @@ class Resident:
     ValueError if `augment` wants half bodies, which need each person's joints one by one.
     """
 
-    answers = None
-
-    def __init__(self, people: People, images: Images, size: Size, padding: float, augment: Augment, seed: int) -> None:
+    def __init__(
+        self, people: People, images: Images, size: Size, padding: float, augment: Augment, seed: int, answers: Answers | None = None
+    ) -> None:
         if not len(people):
             raise ValueError(f"{people.name}: there is nobody to train on")
         if augment.half_body:
             raise ValueError("--half-body looks at each person by itself and does not go with --resident; leave one of them out")
-        self.people, self.images, self.size, self.padding, self.augment, self.seed = people, images, size, padding, augment, seed
+        self.people, self.images, self.size, self.padding = people, images, size, padding
+        self.augment, self.seed, self.answers = augment, seed, answers
         device = images.pixels.device
         counted = (people.visible > 0).astype(np.float32) * (1 if people.weight is None else people.weight)
         self._weight = torch.from_numpy(counted * ~images.broken[:, None]).to(device)
@@ -104,7 +106,7 @@ class Resident:
             middle = joints[torch.arange(len(rows), device=device), chosen]
             covered = _rectangles(middle - part, middle + part, self.size) & (torch.from_numpy(hidden).to(device) & labelled.any(1))[:, None, None]
             images = torch.where(covered[..., None], torch.from_numpy(colour).to(images)[:, None, None], images)
-        return {
+        batch = {
             "image": images,
             "joints": joints,
             "weight": weight,
@@ -112,6 +114,14 @@ class Resident:
             "person": index,
             "broken": torch.from_numpy(self.images.broken[rows].astype(np.int64)).to(device),
         }
+        if people.xyz is not None or self.answers is not None:  # small and on the CPU, one by one, as `Crops` does it
+            more = []
+            for row, affine, mirrored in zip(rows.tolist(), matrices, flipped.tolist(), strict=True):
+                crop = Crop(affine, self.size, mirrored)
+                sample = {} if people.xyz is None else places(people, row, crop, bool(self.images.broken[row]))
+                more.append(sample if self.answers is None else sample | self.answers.sample(row, crop))
+            batch |= {name: value.to(device) for name, value in default_collate(more).items()}
+        return batch
 
 
 def sampled(images: Tensor, matrix: Tensor, size: Size) -> Tensor:

@@ -101,11 +101,11 @@ def _packed(root: Path) -> Split:
 
 
 def _folders(root: Path, read: Callable[[Path], People]) -> Split:
-    """A part a folder; a `root` without such is all for training."""
-    if not (root / "train").exists():
-        return Split(read(root), None)
+    """A part a folder; a `root` without a folder train is all for training."""
     test, val = (partial(read, root / part) if (root / part).exists() else None for part in ("test", "val"))
-    return Split(partial(read, root / "train"), test, val)
+    if (root / "train").exists():
+        return Split(partial(read, root / "train"), test, val)
+    return Split(partial(read, root) if test or val else read(root), test, val)
 
 
 def _coco(root: Path) -> Split:

@@ -25,8 +25,8 @@ from poseling.codecs.picture import normalise
 from poseling.export import parity
 from poseling.export.parity import Parity, ParityError
 from poseling.files import write_bytes
+from poseling.models import checkpoint as checkpoints
 from poseling.spec import KEY, PoseSpec
-from poseling.train import checkpoint as checkpoints
 
 
 def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uint8] | None = None, bound: float = 0.05) -> Parity:

@@ -78,6 +78,13 @@ class Read:
         """Whether the file has arithmetic on pixels of its own."""
         return set(self.gain) != {1.0} or set(self.offset) != {0.0}
 
+    def network_input(self, x: Array) -> Tensor:
+        """The file's own input as the network's, (B, 3, H, W): the reverse of `fed`."""
+        pictures = torch.from_numpy(x).float()
+        pictures = pictures.permute(0, 3, 1, 2) if self.layout == "bhwc" else pictures
+        pictures = pictures.flip(1) if self.flipped else pictures
+        return pictures * pictures.new_tensor(self.gain).view(1, 3, 1, 1) + pictures.new_tensor(self.offset).view(1, 3, 1, 1)
+
     def fed(self, pictures: Tensor) -> Array:
         """Normalised pictures (B, 3, H, W) as the file's own input."""
         x = (pictures - pictures.new_tensor(self.offset).view(1, 3, 1, 1)) / pictures.new_tensor(self.gain).view(1, 3, 1, 1)
@@ -171,8 +178,7 @@ class _Reader:
     def read(self, until: str, size: Size | None) -> Read:
         output = resolve(self.model, until)
         nodes = self._needed(output)
-        self.constants = self._folded(nodes, output)
-        nodes = [n for n in nodes if n.output[0] not in self.constants]
+        self.constants, nodes = self._folded(nodes, output)
         self._known(nodes)
         if nodes and nodes[-1].op_type == "Transpose" and list(_attributes(nodes[-1]).get("perm", ())) == [0, 2, 3, 1] and len(nodes) > 1:
             nodes, output = nodes[:-1], nodes[-1].input[0]  # maps laid out (B, h, w, K), which are wanted (B, K, h, w)
@@ -231,16 +237,20 @@ class _Reader:
                     f"{what} ({node.output[0]}) is unknown; name an earlier tensor with --until, or add it to poseling/models/operators.py"
                 )
 
-    def _folded(self, nodes: Sequence[Any], output: str) -> dict[str, Array]:
-        """Every constant by its name: those stored, half floats as floats, and those that operations make of constants alone, which ONNX Runtime computes."""
-        known, made, wanted = set(self.stored), [], []
+    def _folded(self, nodes: Sequence[Any], output: str) -> tuple[dict[str, Array], list[Any]]:
+        """Every constant by its name, and the nodes that are left: constants are those stored, half floats as floats, and those that operations make of
+        constants alone, which ONNX Runtime computes."""
+        known = set(self.stored)
+        made: list[Any] = []
+        rest: list[Any] = []
         for node in nodes:
-            if node.op_type not in (*CONTROL, *RANDOM) and all(name in known for name in node.input if name):
+            constant = node.op_type not in (*CONTROL, *RANDOM) and all(name in known for name in node.input if name)
+            (made if constant else rest).append(node)
+            if constant:
                 known.update(node.output)
-                made.append(node)
         if output in known:
             raise ValueError(f"{output} does not depend on the picture; name another tensor with --until")
-        read = {name for node in nodes if node not in made for name in node.input}
+        read = {name for node in rest for name in node.input}
         wanted = [name for node in made for name in node.output if name in read]
         found = {name: onnx.numpy_helper.to_array(t, str(self.path.parent)) for name, t in self.stored.items() if name in read}
         if wanted:
@@ -252,7 +262,7 @@ class _Reader:
                 opset_imports=self.model.opset_import, ir_version=self.model.ir_version,
             )  # fmt: skip
             found |= zip(wanted, _session(part).run(wanted, {}), strict=True)
-        return {name: a.astype(np.float32) if a.dtype in (np.float16, np.float64) else a for name, a in found.items()}
+        return {name: a.astype(np.float32) if a.dtype in (np.float16, np.float64) else a for name, a in found.items()}, rest
 
     # The picture
 
@@ -509,7 +519,11 @@ class _Reader:
     @torch.no_grad()
     def _freed(self, network: GraphNetwork, size: Size, batch: int | None) -> GraphNetwork:
         """The network with what the file fixes though it need not: maps resized by a factor rather than to a size, and the number of pictures."""
-        shapes = network.shapes(size)
+        fixed = f"the file is fixed to {batch or 'so many'} at once, export it with a free batch"
+        try:
+            shapes = network.shapes(size)
+        except ValueError as error:
+            raise ValueError(f"{error}; {fixed}" if batch not in (None, 1) else str(error)) from error
         operations = []
         for o in network.graph.operations:
             a = dict(o.attributes)
@@ -529,19 +543,17 @@ class _Reader:
         freed = self._network(replace(network.graph, operations=tuple(operations)))
         pictures = torch.randn(2, 3, size[1], size[0], generator=torch.Generator().manual_seed(0))
         try:
-            together = freed.values(pictures)
-            apart = [freed.values(p[None]) for p in pictures]
-        except ValueError as error:
-            raise ValueError(f"{error}; the file is fixed to {batch or 'its'} pictures at once, export it with a free batch") from error
-        for o in freed.graph.operations:
-            value = together[o.outputs[0]]
-            if o.kind == "Parameter" or not isinstance(value, Tensor) or not value.is_floating_point():
-                continue
-            alone = torch.cat([v[o.outputs[0]] for v in apart])
-            if alone.shape == value.shape and (alone - value).abs().max() <= BOUND * (alone.abs().max() + 1e-12):
-                continue
-            if o.outputs[0] == freed.graph.output:
-                raise ValueError(f"{o} mixes the pictures of a batch; the file is fixed to one at once, export it with a free batch")
+            together = freed(pictures)
+            apart = torch.cat([freed(picture[None]) for picture in pictures])
+            mixed = apart.shape != together.shape or bool((apart - together).abs().max() > BOUND * (apart.max() - apart.min()) + 1e-6)
+        except (RuntimeError, ValueError, IndexError) as error:
+            try:
+                freed.values(pictures)
+            except ValueError as told:
+                raise ValueError(f"for two pictures {told}; {fixed}") from error
+            raise
+        if mixed:
+            raise ValueError(f"{freed.graph.last} mixes the pictures of a batch; {fixed}")
         return freed
 
 
@@ -600,8 +612,9 @@ def _outputs(found: Read, pictures: Tensor, names: Sequence[str]) -> list[Array]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session, fed = _session(model), found.fed(pictures)
     step = found.batch or len(fed)
-    parts = [session.run(list(names), {found.input: fed[i : i + step]}) for i in range(0, len(fed) - step + 1, step)]
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+    filled = np.concatenate([fed, *[fed[-1:]] * (-len(fed) % step)])
+    parts = [session.run(list(names), {found.input: filled[i : i + step]}) for i in range(0, len(filled), step)]
+    return [np.concatenate(part)[: len(fed)] for part in zip(*parts, strict=True)]
 
 
 def _session(model: Any) -> Any:
@@ -667,8 +680,9 @@ def _words(tensor: str) -> str:
     if ANONYMOUS.match(tensor):
         return ""
     tensor = tensor.partition(":")[0]
-    parts = tensor.split("/") if "/" in tensor else tensor.split(".")
-    while len(parts) > 1 and (PLUMBING.fullmatch(parts[-1]) or parts[-2].startswith(parts[-1])):
+    path = "/" in tensor  # TensorFlow's names are paths, PyTorch's have dots
+    parts = tensor.split("/" if path else ".")
+    while len(parts) > 1 and (PLUMBING.fullmatch(parts[-1]) or (path and parts[-2].startswith(parts[-1]))):
         parts = parts[:-1]
-    parts = parts[-2:] if "/" in tensor else [p for i, p in enumerate(parts) if i or p not in ("network", "model", "module")]
+    parts = parts[-2:] if path else parts[1:] if len(parts) > 1 and parts[0] in ("network", "model", "module") else parts
     return re.sub(r"\W+", "_", "_".join(parts)).strip("_")

@@ -112,6 +112,11 @@ def _number(value: Any, like: Tensor) -> Any:
     return torch.as_tensor(value.astype(np.int64) if value.dtype == object else value, device=like.device)
 
 
+def _array(value: Any) -> Any:
+    """As an array again what numpy takes out of one without axes."""
+    return value if isinstance(value, np.ndarray) else np.array(value, getattr(value, "dtype", object))
+
+
 def _ints(value: Any) -> list[Any]:
     """A list of whole numbers, symbolic ones as they are; of an attribute, an array or a tensor."""
     if not isinstance(value, np.ndarray):
@@ -125,7 +130,7 @@ def _each(torchs: Any, numpys: Any) -> Callable[..., Any]:
     def run(a: Attributes, *values: Any) -> Any:
         like = next((v for v in values if isinstance(v, Tensor)), None)
         if like is None:
-            return numpys(*(np.asarray(v) for v in values))
+            return _array(numpys(*(np.asarray(v) for v in values)))
         return torchs(*(_number(v, like) for v in values))
 
     return run
@@ -171,7 +176,7 @@ def _cast(a: Attributes, x: Any) -> Any:
     if isinstance(x, Tensor):
         return x.to(torch.float32 if to in FLOATS else torch.int64 if to in INTS else torch.bool)
     if to in INTS:
-        return np.vectorize(torch.sym_int, otypes=[object])(x) if x.size else x
+        return _array(np.vectorize(torch.sym_int, otypes=[object])(x)) if x.size else x
     return x
 
 
@@ -211,6 +216,11 @@ def _reshape(a: Attributes, x: Any) -> Any:
     if not a.get("allowzero", 0):
         shape = [x.shape[i] if isinstance(s, int) and s == 0 else s for i, s in enumerate(shape)]
     return x.reshape(shape)
+
+
+def _transpose(a: Attributes, x: Any) -> Any:
+    order = a.get("perm") or list(reversed(range(x.ndim)))
+    return x.permute(order) if isinstance(x, Tensor) else x.transpose(order)
 
 
 def _flatten(a: Attributes, x: Tensor) -> Tensor:
@@ -494,7 +504,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     # shapes
     "Reshape": _reshape,
     "Flatten": _flatten,
-    "Transpose": lambda a, x: x.permute(a["perm"]) if a.get("perm") else x.permute(*reversed(range(x.ndim))),
+    "Transpose": _transpose,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Concat": _concat,

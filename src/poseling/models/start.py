@@ -8,13 +8,13 @@ from pathlib import Path
 from torch import nn
 
 from poseling import zoo as shipped
+from poseling.codecs import FEATURES
 from poseling.geometry import Size
-from poseling.models import zoo
+from poseling.models import checkpoint, zoo
 from poseling.models.graph import GraphNetwork
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.start import from_onnx
-from poseling.train import checkpoint
 
 SUFFIX = ".safetensors"
 
@@ -30,9 +30,13 @@ def contract(name: str) -> PoseSpec | None:
 
 
 def codec_of(name: str) -> str:
-    """The name of the codec that reads its outputs."""
+    """The name of the codec that reads its outputs. ValueError if it is a file of a network without a head."""
     spec = contract(name)
-    return zoo.codec_of(name) if spec is None else str(spec.codec["name"])
+    if spec is None:
+        return zoo.codec_of(name)
+    if spec.codec["name"] == FEATURES:
+        raise ValueError(f"{name}: gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
+    return str(spec.codec["name"])
 
 
 def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:

@@ -7,9 +7,7 @@ from poseling.recipes.lab import DEFAULT, Lab, Setup, either
 from poseling.skeleton import by_name
 
 
-def baseline(
-    setup: Setup = DEFAULT, *, student: str = either("hourglass-4x128", "hourglass-1x32"), skeleton: str | None = None
-) -> Report:
+def baseline(setup: Setup = DEFAULT, *, student: str = either("hourglass-4x128", "hourglass-1x32"), skeleton: str | None = None) -> Report:
     """Trains one network on the labels, without a teacher.
 
     Parameters

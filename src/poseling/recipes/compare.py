@@ -5,7 +5,7 @@ part, `share`, of the labels' loss, both measured on the untrained student over 
 an objective gains is then its score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this command.
 
     poseling compare --out runs/compare --seeds 3
-    poseling compare --data lsp --root DIR --teacher big.safetensors --student hourglass-1x64 --loss kl --out runs/compare-lsp --seeds 3
+    poseling compare --data lsp lspet --root DIR --teacher big.safetensors --student hourglass-1x64 --loss kl --out runs/compare-lsp --seeds 3
 """
 
 from __future__ import annotations
@@ -142,9 +142,9 @@ def _fit(lab: Lab, name: str, way: Way, guide: Teacher, answers: Answers, seed: 
     """One training. What is distilled into itself starts from four fifths of its epochs on labels, and ends with a new head on its own answers."""
     arm, terms = name.replace(" ", "-"), _terms(lab, way)
     if way.again:
-        first = lab.fit(f"{arm}-first", lab.supervised(), seed, epochs=0.8 * lab.setup.epochs)
+        first = lab.fit(f"{arm}-first", lab.supervised(), seed, epochs=0.8 * lab.epochs())
         return lab.fit(
-            arm, terms, seed, after=first, epochs=0.2 * lab.setup.epochs, teacher=first.network, prepare=new_head, only=head_of(first.network.network)
+            arm, terms, seed, after=first, epochs=0.2 * lab.epochs(), teacher=first.network, prepare=new_head, only=head_of(first.network.network)
         )
     live = guide if looks_inside(terms) else None
     if not way.alone:
@@ -221,7 +221,7 @@ def _found(lab: Lab, guide: Teacher, level: float, trained: Mapping[str, Sequenc
         )
     teacher = guide.spec.model if isinstance(guide, NetworkTeacher) else guide.name
     return {
-        "data": lab.people.name, "people": len(lab.people), "metric": lab.measure.name, "seeds": list(lab.seeds), "epochs": lab.setup.epochs,
+        "data": lab.people.name, "people": len(lab.people), "metric": lab.measure.name, "seeds": list(lab.seeds), "epochs": lab.epochs(),
         "size": list(lab.codec.size), "batch": lab.setup.batch, "student": lab.student, "teacher": teacher, "teacher_value": level, "baseline": base,
         "objectives": rows, "command": lab.command, "smoke": lab.setup.smoke,
     }  # fmt: skip

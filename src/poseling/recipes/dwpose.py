@@ -55,7 +55,7 @@ def dwpose(
     answer = _logits(lab, logits)
     terms = (*lab.supervised(), Term("features", aligned_mse, features, "teacher", "features", align, fade), answer)
     again = (Term("itself", answer.loss, 1.0, "teacher", answer.at),)
-    more = second * lab.setup.epochs
+    more = second * lab.epochs(lab.student, terms, guide)
     first = [lab.fit("first-stage", terms, seed, teacher=guide) for seed in lab.seeds]
     baseline = [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds]
     arms = {

@@ -75,7 +75,7 @@ def fpd(
     scratch = [lab.fit("distilled", both, seed, answers, confidence=confidence) for seed in lab.seeds]
     arms = {"baseline": baseline, "distilled": scratch}
     if warm_start:
-        more = setup.epochs if warm_epochs is None else warm_epochs
+        more = lab.epochs() if warm_epochs is None else warm_epochs
         arms = {
             "baseline": baseline,
             "baseline_longer": [lab.fit("baseline-longer", labels, one.seed, epochs=more, after=one) for one in baseline],

@@ -4,7 +4,7 @@ Claim: 95 % fewer parameters than the large networks on COCO at little loss. Pap
 The loss is that of FPD, (1 - alpha) times the labels' and alpha times the teacher's.
 
     poseling distill kdlpn --data coco --root DIR      # a SimpleBaseline-152 (68.6 M) is trained first, then KDLPN (2.80 M), at 256x192
-    poseling distill kdlpn --data lsp --root DIR --teacher movenet-thunder.onnx --student kdlpn-128 --loss kl
+    poseling distill kdlpn --data lsp lspet --root DIR --teacher movenet-thunder.onnx --student kdlpn-128 --loss kl
 
 Where we differ: the paper's decoder table, teacher and loss weights are not public; ours are SimpleBaseline's family, 256 channels after each pixel shuffle, and
 FPD's alpha. The teacher is asked once, and its answers are stored (docs/labels.md).

@@ -51,7 +51,7 @@ def knowledge_token(
     if not isinstance(guide, NetworkTeacher) or not isinstance(guide.network, ViTPose) or not lab.student.startswith("vitpose"):
         raise ValueError(f"--teacher {guide.name}, --student {lab.student}: a token goes from one ViTPose to another; name two of them")
     frozen, taught = guide.network, guide.spec.model
-    epochs = lab.setup.epochs / 10 if token_epochs is None else token_epochs
+    epochs = lab.epochs() / 10 if token_epochs is None else token_epochs
     with_token = lab.fit(
         "token", lab.supervised(taught), lab.setup.seed, epochs=epochs, network=f"{taught}-token", prepare=_from(frozen), only="token"
     )
@@ -62,8 +62,8 @@ def knowledge_token(
     answers, both = lab.label(guide, lab.people), lab.respond(alpha)
     arms = {
         "baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds],
-        "distilled": [lab.fit("distilled", both, seed, answers, network=name, prepare=give) for seed in lab.seeds],
-        "token alone": [lab.fit("token-alone", lab.supervised(), seed, network=name, prepare=give) for seed in lab.seeds],
+        "distilled": [lab.fit("distilled", both, seed, answers, epochs=lab.epochs(), network=name, prepare=give) for seed in lab.seeds],
+        "token alone": [lab.fit("token-alone", lab.supervised(), seed, epochs=lab.epochs(), network=name, prepare=give) for seed in lab.seeds],
         "heatmaps alone": [lab.fit("heatmaps", both, seed, answers) for seed in lab.seeds],
     }
     return lab.finish(guide, arms, lab.speeds(guide, answers, both))

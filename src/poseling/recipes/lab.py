@@ -6,6 +6,7 @@ Everything it finishes is kept in `out`, so that the same command goes on where 
 
 from __future__ import annotations
 
+import json
 import secrets
 import shlex
 import sys
@@ -41,7 +42,7 @@ from poseling.export.onnx import export
 from poseling.export.parity import ParityError, windows
 from poseling.files import read_picture, write_bytes
 from poseling.geometry import Crop, Size
-from poseling.models import start, zoo
+from poseling.models import checkpoint, start, zoo
 from poseling.models.weights import load_backbone
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
@@ -50,7 +51,6 @@ from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.labels import Labels, digest, label
 from poseling.teachers.load import load
 from poseling.teachers.network import NetworkTeacher
-from poseling.train import checkpoint
 from poseling.train.loop import engine, fit
 from poseling.train.optim import Training
 from poseling.train.throughput import stepper, throughput
@@ -273,7 +273,7 @@ class Lab:
         if setup.smoke:
             people, val, test = people[:SMOKE_PEOPLE], val[: SMOKE_PEOPLE // 2], test[: SMOKE_PEOPLE // 2]
         self.people, self.origin, self.sources = people, sources.origin[: len(people)], sources.names
-        self.notes = [*people.left_out, *test.left_out]
+        self.notes = [*dict.fromkeys((*people.left_out, *val.left_out, *test.left_out))]
         self.measure, self.choice = Measure.of(test, in_space), Measure.of(val, in_space)
         self.codec = self.codec_of(self.student)
         self.pretrained = ""
@@ -285,7 +285,6 @@ class Lab:
             f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(val)} for the curves, {len(test)} to test on, on {self.engine.device}"
         )
         self._images: dict[int, Images] = {}
-        self._epochs: dict[tuple[str, tuple[str, ...]], float] = {}
 
     @classmethod
     def for_teacher(cls, recipe: str, setup: Setup, student: str, teacher: str, adapter: str | None = None) -> Lab:
@@ -297,7 +296,7 @@ class Lab:
     def network(self, name: str) -> str:
         """Checked, before anything takes time; in a run of seconds the smallest of its family."""
         if start.is_file(name):
-            start.contract(name)
+            start.codec_of(name)
             return name
         with torch.device("meta"):
             zoo.build(name, 1, self.setup.input)
@@ -316,7 +315,7 @@ class Lab:
         if kind is not Heatmap:
             return kind(size)
         spec = start.contract(name)
-        stride = Heatmap.stride if spec is None else int(spec.codec["stride"])
+        stride = Heatmap.stride if spec is None else int(spec.codec.get("stride", Heatmap.stride))
         return Heatmap(size, stride, setup.sigma, setup.decoding, softmax=setup.loss == "kl")
 
     def say(self, text: object, style: str | None = None) -> None:
@@ -420,7 +419,7 @@ class Lab:
         share = len(self.people) / len(people)
         name = network or self.student
         if epochs is None or setup.smoke:
-            epochs = setup.epochs if not setup.budget or setup.smoke else self.affordable(name, terms, teacher, answers)
+            epochs = self.epochs(name, terms, teacher, answers)
         codec = self.codec_of(name)
         torch.manual_seed(seed)
         built = self.build(name)
@@ -437,7 +436,7 @@ class Lab:
             "confidence": confidence,
             "start": "" if after is None else after.network.spec.recipe,
         }
-        spec = self.spec(name, arm, answers, own)
+        spec = self.spec(name, arm, answers, own, people)
         kept, keep = (spec.model, bare) if deploy is None else (deploy[0], lambda learnt: deploy[1](bare(learnt)))
         kept_spec = replace(spec, model=kept)
         learner = self.learner(built, terms, teacher, only, codec.size)
@@ -468,38 +467,53 @@ class Lab:
         return Trained(path, trained, self.measure.score(*found), found.joints, fitted.images_per_second, curve, epochs, seed)
 
     def samples(self, people: People, spec: PoseSpec, seed: int, answers: Answers | None = None) -> Crops | Resident:
-        """What a network of this contract trains on. Stored answers are moved person by person, so with them nothing is resident."""
-        if not self.setup.resident or answers is not None:
+        """What a network of this contract trains on."""
+        if not self.setup.resident:
             return Crops(people, spec.size, spec.padding, self.augment, seed, answers)
         key = hash((people.pictures, people.boxes.tobytes()))
         if key not in self._images:
             self.say(f"reading {len(people)} images")
             self._images[key] = Images(people, self.engine.device)
-        return Resident(people, self._images[key], spec.size, spec.padding, self.augment, seed)
+        return Resident(people, self._images[key], spec.size, spec.padding, self.augment, seed, answers)
 
-    def affordable(self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: Answers | None) -> float:
-        """The epochs that one training of this network may take by the `budget`, from its speed over some steps; measured once a network and terms.
+    def epochs(
+        self, name: str | None = None, terms: tuple[Term, ...] | None = None, teacher: Teacher | None = None, answers: Answers | None = None
+    ) -> float:
+        """How many epochs a training of the student has, or of the zoo's network `name`: as --epochs says, or as many as the --budget buys on `terms`, the labels if
+        not given.
 
-        ValueError where that is less than one.
+        That is measured once a network, over some steps, so that all its trainings are equally long, and kept in `out`, so that a run can go on. ValueError where it
+        is less than one.
         """
-        setup = self.setup
-        key = (name, tuple(term.name for term in terms))
-        if key not in self._epochs:
-            spec, codec = self.spec(name, "speed", answers), self.codec_of(name)
-            learner = self.learner(self.build(name), terms, teacher, "", codec.size)
-            objective = Objective(spec, codec, terms, False, teacher, 1.0 if answers is None else answers.width)
-            step = stepper(learner, objective, self.samples(self.people, spec, 0, answers), self.training, self.engine)
-            (rates,) = throughput({"": step}, setup.batch, rounds=5).values()
-            seconds, speed = duration(setup.budget), float(np.median(rates))
-            epochs = 0.95 * seconds * speed / len(self.people)  # the rest is for evaluation
-            if epochs < 1:
-                raise ValueError(
-                    f"--budget {setup.budget}: {speed:.0f} people a second here, so one pass over {len(self.people)} people takes "
-                    f"{len(self.people) / speed / 60:.0f} minutes; give more time, a smaller --size or fewer people, or set --epochs"
-                )
-            self.say(f"{speed:.0f} people a second, so --budget {setup.budget} is {epochs:.1f} epochs a training")
-            self._epochs[key] = epochs
-        return self._epochs[key]
+        setup, name = self.setup, name or self.student
+        if not setup.budget or setup.smoke:
+            return setup.epochs
+        key = f"{setup.budget} of {name}, {setup.input[0]}x{setup.input[1]}, {len(self.people)} people, {setup.batch} a step"
+        kept = setup.out / "budget.json"
+        (known,) = broadcast_object_list([json.loads(kept.read_text()) if kept.is_file() else {}])
+        if key not in known:
+            epochs = self._affordable(name, terms or self.supervised(name), teacher, answers)
+            if self.engine.is_main_process:
+                write_bytes(kept, (json.dumps(known | {key: epochs}, indent=1) + "\n").encode())
+            known[key] = epochs
+            self.engine.wait_for_everyone()
+        return float(known[key])
+
+    def _affordable(self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: Answers | None) -> float:
+        setup, spec, codec = self.setup, self.spec(name, "speed", answers), self.codec_of(name)
+        learner = self.learner(self.build(name), terms, teacher, "", codec.size)
+        objective = Objective(spec, codec, terms, False, teacher, 1.0 if answers is None else answers.width)
+        step = stepper(learner, objective, self.samples(self.people, spec, 0, answers), self.training, self.engine)
+        (rates,) = throughput({"": step}, setup.batch, rounds=5).values()
+        (speed,) = broadcast_object_list([float(np.median(rates))])  # the processes must agree
+        epochs = 0.95 * duration(setup.budget) * speed / len(self.people)  # the rest is for evaluation
+        if epochs < 1:
+            raise ValueError(
+                f"--budget {setup.budget}: {speed:.0f} people a second here, so one pass over {len(self.people)} people takes "
+                f"{len(self.people) / speed / 60:.0f} minutes; give more time, a smaller --size or fewer people, or set --epochs"
+            )
+        self.say(f"{speed:.0f} people a second, so --budget {setup.budget} is {epochs:.1f} epochs a training")
+        return float(epochs)
 
     def learner(self, network: nn.Module, terms: tuple[Term, ...], teacher: Teacher | None, only: str = "", size: Size | None = None) -> nn.Module:
         """`network` as it learns by `terms` from `teacher`, with all that has to be watched and adapted for them; it takes inputs of `size`, the student's if None."""
@@ -530,6 +544,7 @@ class Lab:
         """
         live = guide if looks_inside(terms) else None
         stored = None if live is not None else answers or self.label(guide, self.people)
+        self.epochs(self.student, terms, live, stored)  # both get what the slower one can afford
         arms = {}
         if self.people.labelled:
             arms["baseline"] = [self.fit("baseline", self.supervised(), seed, prepare=prepare) for seed in self.seeds]
@@ -542,10 +557,14 @@ class Lab:
         # Without the flip test: on the way, half the time matters more than the last points.
         return self.choice.score(*self.choice.ask(network, flip=False)).mean
 
-    def spec(self, name: str, arm: str, answers: Answers | None = None, own: Mapping[str, Any] | None = None) -> PoseSpec:
-        """The contract of a network that this experiment trains, on whose `answers`; `own` is what this training does otherwise than the setup says."""
-        setup = self.setup
-        licences = {"code": "Apache-2.0", "weights": f"as the data: {self.people.terms}", "data": self.people.terms}
+    def spec(
+        self, name: str, arm: str, answers: Answers | None = None, own: Mapping[str, Any] | None = None, people: People | None = None
+    ) -> PoseSpec:
+        """The contract of a network that this experiment trains, on whose `answers` and on which `people`, the experiment's own if None; `own` is what this
+        training does otherwise than the setup says.
+        """
+        setup, terms = self.setup, (people or self.people).terms
+        licences = {"code": "Apache-2.0", "weights": f"as the data: {terms}", "data": terms}
         if answers is not None:
             licences["teacher"] = answers.terms
         if self.pretrained and name == self.student:
@@ -668,7 +687,7 @@ class Lab:
             versions=report.installed_versions(),
             notes=[*dict.fromkeys(self.notes), *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else [])],
             curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
-            pictures={f"{self.measure.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
+            pictures={f"{self.choice.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
         )
         if self.engine.is_main_process:
             # First what took hours, then what can go wrong: a test picture that is gone by now, a file whose parity fails.
@@ -678,7 +697,7 @@ class Lab:
             self.say(found.table())
             # On the way nobody was asked twice, so the level is the teacher's without the flip test as well.
             level = None if teacher is None else self._value(teacher)
-            name = self.measure.name + (", without the flip test" if self.setup.flip_test else "")
+            name = self.choice.name + (", without the flip test" if self.setup.flip_test else "")
             curves = {arm: [t.curve for t in trained] for arm, trained in arms.items()}
             figures.curves(curves, out / "curves.png", level, name)
             figures.cases(self.measure.people, student.joints, theirs, self.measure.errors(student.joints), out / "cases.png")

@@ -3,7 +3,7 @@
 Claim: 7 % of VNect's parameters at 83 % of its accuracy on Human3.6M (97.3 against 80.5 mm). Paper: Hwang et al., WACV 2020 (arXiv 2001.05097).
 Four stages: the teacher learns 2D, then 3D; the student learns 2D, then 3D, with the teacher and without. Errors are in millimetres, less is better.
 
-    poseling distill movnect --data synthetic --root people --pictures lsp --pictures-root DIR --metres blazepose-heavy.onnx
+    poseling distill movnect --data synthetic --root people --pictures lsp lspet --pictures-root DIR --metres blazepose-heavy.onnx
     poseling distill movnect --data h36m --root H36M --pictures mpii --pictures-root MPII
 
 Where we differ: the paper has no control without a teacher, this has; `--metres` is ours, and so is that people with and without a place in space stand in one batch,
@@ -21,6 +21,7 @@ from typing import Literal
 from poseling.codecs import spatial
 from poseling.data import sets
 from poseling.data.people import People, join
+from poseling.distill.objective import Term
 from poseling.distill.space import in_space
 from poseling.evaluate.measure import Measure
 from poseling.evaluate.report import Report
@@ -54,7 +55,7 @@ def movnect(
     student: str = either("movnect-medium", "movnect-tiny"),
     teacher_adapter: str | None = None,
     teacher_pretrained: str | None = None,
-    pictures: str | None = None,
+    pictures: tuple[str, ...] = (),
     pictures_root: Path | None = None,
     metres: str | None = None,
     metres_adapter: str | None = None,
@@ -85,7 +86,7 @@ def movnect(
     teacher_pretrained
         What the backbone of a teacher that is trained here starts from, as --pretrained for the student's: imagenet or a file.
     pictures
-        A set with labels in 2D, such as lsp or mpii, or with --metres pictures without labels, images: the first stage of both networks, and in the second it stands among the others. Without it the first stage
+        Sets with labels in 2D, such as lsp or mpii, or with --metres pictures without labels, images: the first stage of both networks, and in the second it stands among the others. Without it the first stage
         takes the 2D labels of --data.
     pictures_root
         Where it lies.
@@ -126,32 +127,34 @@ def movnect(
             raise ValueError(f"{name}: knows no depth; take a network that answers in space: vnect-50, movnect-medium or simcc3d-mobilenetv2")
     terms = in_space(lab.codec, lab.setup.loss, alpha, locations, bones)  # a wrong share is told before anything takes time
     space, flat, judged = lab.people, replace(lab.people, xyz=None, trust=None), None
-    if pictures is not None:
-        split = sets.load(pictures, pictures_root, MOVNECT15)
-        flat, judged = split.train[: len(space)] if lab.setup.smoke else split.train, split.test
+    if pictures:
+        found = sets.load_all(pictures, () if pictures_root is None else (pictures_root,), MOVNECT15)
+        flat, judged = found.train[: len(space)] if lab.setup.smoke else found.train, found.test
         if not flat.labelled and metres is None:
             raise ValueError(
-                f"--pictures {pictures}: nobody there has a label, and so nothing to teach; --metres names a network that gives them some"
+                f"--pictures {' '.join(pictures)}: nobody there has a label, and so nothing to teach; --metres names a network that gives them some"
             )
     if metres is not None:
-        if pictures is None:
+        if not pictures:
             raise ValueError(f"--metres {metres} places the people of --pictures in space; name such a set, such as lsp")
         guest = lab.load_teacher(metres, metres_adapter)
         told = placed(lab.label(guest, flat).labels, flat)
         if not flat.labelled:
             flat = replace(told, xyz=None, trust=None)
         lab.people = join(space, replace(told, name=f"{flat.name} placed by {guest.name}"))
-    elif pictures is not None:
+    elif pictures:
         lab.people = join(space, flat)
+
+    def alone(network: str) -> tuple[Term, ...]:
+        return in_space(lab.codec_of(network), lab.setup.loss, 0.0, locations, bones)
 
     def learn(
         arm: str, network: str, people: People, passes: float, start: Trained | None = None, seed: int = lab.setup.seed, weights: str | None = None
     ) -> Trained:
         """On the labels alone; `passes` over these people, the backbone from `weights`."""
-        alone = in_space(lab.codec_of(network), lab.setup.loss, 0.0, locations, bones)
         begin = None if weights is None or lab.setup.smoke else partial(load_backbone, source=weights)
         epochs = passes * len(people) / len(lab.people)
-        return lab.fit(arm, alone, seed, people=people, epochs=epochs, after=start, network=network, prepare=begin)
+        return lab.fit(arm, alone(network), seed, people=people, epochs=epochs, after=start, network=network, prepare=begin)
 
     guide: Teacher | None = None
     if zoo.is_name(teacher):
@@ -159,13 +162,13 @@ def movnect(
             passes = in_picture if teacher_epochs_2d is None else teacher_epochs_2d
             begun = learn("teacher_2d", lab.network(teacher), flat, passes, weights=teacher_pretrained)
         if "teacher_3d" in stages:
-            passes = lab.setup.epochs if teacher_epochs is None else teacher_epochs
+            passes = lab.epochs(lab.network(teacher), alone(lab.network(teacher))) if teacher_epochs is None else teacher_epochs
             guide = learn("teacher_3d", lab.network(teacher), lab.people, passes, begun).network
     else:
         guide = lab.load_teacher(teacher, teacher_adapter)
         if not guide.spatial:
             raise ValueError(f"--teacher {guide.name}: knows no depth; take one that answers in space, such as vnect-50 or blazepose-heavy.onnx")
-        lab.measure = lab.measure.known_to(guide)  # before anyone is measured
+        lab.measure, lab.choice = lab.measure.known_to(guide), lab.choice.known_to(guide)  # before anyone is measured
     if not {"student_2d", "student_3d"} & set(stages):
         return None
 
@@ -174,7 +177,7 @@ def movnect(
     if "student_3d" not in stages:
         return None
     for start in starts:
-        arms["baseline"].append(learn("baseline", lab.student, lab.people, lab.setup.epochs, start, start.seed))
+        arms["baseline"].append(learn("baseline", lab.student, lab.people, lab.epochs(lab.student, alone(lab.student)), start, start.seed))
     if guide is None:
         return None
     answers = None if live else lab.label(guide, lab.people, teacher_flip)

@@ -3,8 +3,8 @@
 Each teacher's word weighs its own confidence times the weight that it is given, by joint if wanted; the confidence of the whole falls with the distance between
 them (distill/several.py has the formula). Teachers may know different joints.
 
-    poseling distill multi_teacher --data lsp --root DIR --teachers movenet-thunder.onnx blazepose-heavy.onnx --weights movenet-thunder=3
-    poseling distill multi_teacher --data lsp --root DIR --teachers a.onnx b.onnx --weights a=1 b=0.5 b:left_wrist=2 b:right_wrist=2
+    poseling distill multi_teacher --data lsp lspet --root DIR --teachers movenet-thunder.onnx blazepose-heavy.onnx --weights movenet-thunder=3
+    poseling distill multi_teacher --data lsp lspet --root DIR --teachers a.onnx b.onnx --weights a=1 b=0.5 b:left_wrist=2 b:right_wrist=2
 
 With equal weights a mean can be worse than its best teacher (benchmarks/RESULTS.md, several_agreement), so weigh them. The control is the student on labels.
 """
@@ -48,7 +48,8 @@ def multi_teacher(
     names, given = [guide.name for guide in guides], parse(weights)
     together = Ensemble(guides, lab.skeleton, given)
     answers = Several([lab.label(guide, lab.people, teacher_flip) for guide in guides], names, given)
-    lab.measure = replace(lab.measure, joints=lab.measure.joints & answers.known)  # the ensemble has the data's skeleton, whoever is in it
+    # The ensemble has the data's skeleton, whoever is in it.
+    lab.measure, lab.choice = (replace(measure, joints=measure.joints & answers.known) for measure in (lab.measure, lab.choice))
     return lab.teach(together, terms, answers, confidence=True)
 
 

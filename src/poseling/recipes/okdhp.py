@@ -41,7 +41,7 @@ def okdhp(setup: Setup = DEFAULT, *, student: str = either("hourglass-2x128", "h
     deploy = (lab.student, _first)
     arms = {
         "baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds],
-        "distilled": [lab.fit("distilled", terms, seed, network=f"okdhp-{variant}", deploy=deploy) for seed in lab.seeds],
+        "distilled": [lab.fit("distilled", terms, seed, epochs=lab.epochs(), network=f"okdhp-{variant}", deploy=deploy) for seed in lab.seeds],
     }
     return lab.finish(None, arms, {})
 

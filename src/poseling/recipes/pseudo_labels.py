@@ -68,22 +68,32 @@ def pseudo_labels(
     people = lab.people
     if unknown := [name for name in clean if name not in lab.sources]:
         raise ValueError(f"--clean {unknown[0]}: is none of the sets, which are {', '.join(lab.sources)}")
+    if not people.labelled and (wanting := [arm for arm in arms if arm != "teacher_alone"]):
+        raise ValueError(f"--arms {wanting[0]}: nobody of {people.name} has a label to learn from; take --arms teacher_alone")
+    distrusted = np.isin(lab.origin, [i for i, name in enumerate(lab.sources) if name in clean])
+    trusted = np.flatnonzero((people.visible > 0).any(1) & ~distrusted)
+    if len(trusted) < few or len(people) == few:
+        raise ValueError(
+            f"--few {few}: of {len(people)} people {len(trusted)} have labels that are not cleaned; a smaller number leaves some to the teacher"
+        )
     guide = lab.teacher(teacher, teacher_adapter)
     answers = lab.label(guide, people, teacher_flip).labels
     others = [lab.label(lab.load_teacher(name), people).labels for name in agree]
-    distrusted = np.isin(lab.origin, [i for i, name in enumerate(lab.sources) if name in clean])
     fused, found = fuse(people, answers, others, distrusted)
     lab.note(f"{people.name}: {found}")
     if not lab.measure.people.labelled:
         lab.adopt(guide)
     sets: dict[Which, People] = {"labels_and_teacher": fused}
     if "labels" in arms:
-        labels = fused.visible * (people.visible > 0) * (fused.weight == 1)
-        sets["labels"] = replace(fused, visible=labels, weight=None)[np.flatnonzero(labels.any(1))]
+        kept = (people.visible > 0) & (fused.joints == people.joints).all(-1)
+        labels = fused.visible * kept
+        sets["labels"] = replace(fused, visible=labels, weight=people.weight, terms=fused.terms if clean else people.terms)[
+            np.flatnonzero(labels.any(1))
+        ]
     if "teacher_alone" in arms:
         sets["teacher_alone"], _ = fuse(people.without_labels(), answers, others)
     if few:
-        chosen = np.random.default_rng(setup.seed).permutation(np.flatnonzero((people.visible > 0).any(1) & ~distrusted))[:few]
+        chosen = np.random.default_rng(setup.seed).permutation(trusted)[:few]
         kept = np.isin(np.arange(len(people)), chosen)
         bare = people.without_labels()
         drawn = np.ones(len(people)) if people.draws is None else people.draws
@@ -91,7 +101,7 @@ def pseudo_labels(
         some = replace(bare, joints=people.joints * kept[:, None, None], visible=people.visible * kept[:, None], draws=share)
         sets["few_labels"] = people[kept]
         sets["few_labels_and_teacher"], _ = fuse(some, answers, others)
-    names = [*arms, *(("few_labels", "few_labels_and_teacher") if few and "few_labels" not in arms else ())]
+    names = dict.fromkeys([*arms, *(("few_labels", "few_labels_and_teacher") if few else ())])
     terms = lab.supervised()
     trained = {arm: [lab.fit(arm, terms, seed, people=sets[arm]) for seed in lab.seeds] for arm in names}
     rows = {"labels": "baseline", "labels_and_teacher": "distilled"}

@@ -4,7 +4,7 @@ Papers: Li et al., TokenPose, ICCV 2021; the pairing is that of the pose work at
 DistilPose's (Ye et al., CVPR 2023).
 
     poseling distill tokenpose_mobile --data coco --root DIR --teacher tokenpose-s_v1 --tokens 5e-4
-    poseling distill tokenpose_mobile --data lsp --root DIR --teacher movenet-thunder.onnx --student tokenpose_mobile-mobilenetv2_050-2 --loss kl
+    poseling distill tokenpose_mobile --data lsp lspet --root DIR --teacher movenet-thunder.onnx --student tokenpose_mobile-mobilenetv2_050-2 --loss kl
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Labels are optional: `--alpha 1` learns from the teacher alone, and a folder of 
 
     poseling distill vitpose_mobile --data coco --root DIR --teacher usyd-community/vitpose-base-simple
     poseling distill vitpose_mobile --data images --root DIR --teacher some/folder/with/vitpose --alpha 1
-    poseling distill vitpose_mobile --data lsp --root DIR --teacher movenet-thunder.onnx --student vitpose_mobile-efficientnet_lite0-simple --pretrained imagenet
+    poseling distill vitpose_mobile --data lsp lspet --root DIR --teacher movenet-thunder.onnx --student vitpose_mobile-efficientnet_lite0-simple --pretrained imagenet
 
 Where we differ: what the DFKI pairing did between backbone and decoder is not known; ours is a neck over strides 16 and 32 (models/vitpose_mobile.py).
 """

@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import nn
 
 from poseling.codecs import FEATURES
+from poseling.models import checkpoint as checkpoints
 from poseling.spec import PoseSpec
 from poseling.teachers.network import NetworkTeacher
-from poseling.train import checkpoint as checkpoints
 
 
 def checkpoint_teacher(path: Path, device: str = "cpu") -> NetworkTeacher:

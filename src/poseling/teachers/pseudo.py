@@ -14,6 +14,7 @@ from poseling.teachers.labels import Labels
 
 LEAST = 0.2  # the weight from which a teacher's joint is used
 SURE = 0.45  # the score from which a teacher may contradict a label (MoveNet Thunder's scores: docs/family.md)
+HALF = 0.5  # and the agreement of the others with it
 FAR = 0.17  # parts of the person's size from which a label contradicts the teacher: about 0.35 of a torso
 TAU = 0.08  # parts of the person's size at which two teachers' agreement has fallen to 0.6
 FEW = 4  # sure joints that it takes to judge a whole person
@@ -45,17 +46,20 @@ def pseudo_labels(people: People, teacher: Labels, others: Sequence[Labels] = ()
     """The same people with `weight` (N, K), and with the teacher's joints where nobody labelled one.
 
     A teacher's joint weighs its score times the mean over the `others` of exp(-d^2 / (2 (TAU size)^2)), d how far they put it and size the square root of the
-    area of the person's box; an other that does not know the joint, or the person, has no say. Below LEAST it is not used. A label weighs 1.
+    area of the person's box; an other that does not know the joint, or the person, has no say. Below LEAST it is not used. A label weighs 1, or what it
+    weighed before.
 
-    Of the people chosen by `clean` (N,), labels that are FAR from a teacher who is SURE of the joint go; of somebody half of whose sure joints, FEW at least, go
+    Of the people chosen by `clean` (N,), labels that are FAR from a teacher who is SURE of the joint, and whose joint the others share by HALF,
+    go; of somebody half of whose sure joints, FEW at least, go
     that way, or are another's, all go: the box may be another person's, or left and right may be swapped. The teacher's joints take their place.
     """
     size = person_size(people.boxes)
     xy, score = _said(teacher, people)
-    agreed = score * np.mean([_agreement(xy, *_said(other, people), size) for other in others], 0) if others else score
+    agreement = _agreement(xy, [_said(other, people) for other in others], size)
+    agreed = score * agreement
     labelled = people.visible > 0
     held = labelled & (np.zeros(len(people), bool) if clean is None else clean)[:, None]
-    sure = held & (agreed >= SURE)
+    sure = held & (score >= SURE) & (agreement >= HALF)
     with np.errstate(invalid="ignore"):
         wrong = sure & (np.linalg.norm(xy - people.joints, axis=-1) > FAR * size[:, None])
     whole = (wrong.sum(1) >= 0.5 * sure.sum(1)) & (sure.sum(1) >= FEW)
@@ -67,11 +71,17 @@ def pseudo_labels(people: People, teacher: Labels, others: Sequence[Labels] = ()
         people,
         joints=np.where(taught[..., None], xy, people.joints * kept[..., None]).astype(np.float32),
         visible=np.where(taught, 2, people.visible * kept).astype(np.uint8),
-        weight=np.where(taught, agreed, kept).astype(np.float32),
+        weight=np.where(taught, agreed, kept if people.weight is None else kept * people.weight).astype(np.float32),
         instances=None,
-        terms=f"{people.terms}; pseudo-labels by {', '.join(labels.manifest.teacher for labels in (teacher, *others))}",
+        terms="; ".join([people.terms, *(f"pseudo-labels by {_licensed(labels)}" for labels in (teacher, *others))]),
     )
     return fused, found
+
+
+def _licensed(labels: Labels) -> str:
+    """The teacher with its licences, in words."""
+    manifest = labels.manifest
+    return f"{manifest.teacher} ({', '.join(f'{what} {words}' for what, words in manifest.licences.items())})"
 
 
 def _said(labels: Labels, people: People) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -85,7 +95,13 @@ def _said(labels: Labels, people: People) -> tuple[NDArray[np.float64], NDArray[
     return xy, score
 
 
-def _agreement(xy: NDArray[np.float64], theirs: NDArray[np.float64], score: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, K) 0..1; 1 where the other has no answer."""
-    distance = np.linalg.norm(xy - theirs, axis=-1) / (TAU * size[:, None])
-    return np.where(score > 0, np.exp(-0.5 * distance**2), 1.0)
+def _agreement(
+    xy: NDArray[np.float64], others: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], size: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N, K) in 0..1: the mean over the others that know the joint; 1 where nobody does."""
+    total, known = np.zeros(xy.shape[:2]), np.zeros(xy.shape[:2])
+    for theirs, score in others:
+        distance = np.linalg.norm(xy - theirs, axis=-1) / (TAU * size[:, None])
+        total += np.exp(-0.5 * distance**2) * (score > 0)
+        known += score > 0
+    return np.where(known > 0, total / np.maximum(known, 1), 1.0)

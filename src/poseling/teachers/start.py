@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from poseling.adapter import ADAPTERS, NAME, SIGNATURES, Adapter
@@ -131,18 +132,25 @@ def _known(model: Any) -> str:
 
 
 def _before_decoding(model: Any) -> str | None:
-    """In our own exports what the network gave, the last stage of it: `Deployed` takes it with [:, -1], which is a Gather along axis 1."""
+    """In our own exports what the network gave, of which `Deployed` takes the last stage with [:, -1]: the last Gather of -1 along axis 1, or what it is of."""
     made = {o: n for n in model.graph.node for o in n.output}
-    for node in model.graph.node:
-        before = made.get(node.input[0]) if node.input else None
+    stored = {t.name: t for t in model.graph.initializer}
+
+    def number(name: str) -> int | None:
+        value = onnx.numpy_helper.to_array(stored[name]) if name in stored else None
+        return int(value.reshape(-1)[0]) if value is not None and value.size == 1 else None
+
+    for node in reversed(model.graph.node):
         axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
-        if node.op_type == "Gather" and axis == 1 and before is not None:
-            if before.op_type == "Concat":
-                before = made.get(before.input[-1])
-            if before is not None and before.op_type == "Unsqueeze":
-                return str(before.input[0])
-    convolutions = [n.output[0] for n in model.graph.node if n.op_type == "Conv"]
-    return convolutions[-1] if convolutions else None
+        if node.op_type != "Gather" or axis != 1 or number(node.input[1]) != -1:
+            continue
+        before = made.get(node.input[0])
+        if before is not None and before.op_type == "Concat":  # of all stages
+            before = made.get(before.input[-1])
+        if before is not None and before.op_type == "Unsqueeze" and number(before.input[1]) == 1:
+            return str(before.input[0])
+        return str(node.output[0])
+    return None
 
 
 def _spec(

@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader
 from poseling.data.loader import Crops, Stream
 from poseling.data.resident import Resident
 from poseling.distill.objective import Batch, Objective
+from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.train import optim
-from poseling.train.checkpoint import read_tensors, write_tensors
 from poseling.train.log import Log, Row
 from poseling.train.optim import Average, Training
 
@@ -47,7 +47,6 @@ def engine(bf16: bool = False, cpu: bool = False) -> Accelerator:
     # The first process labels and evaluates for all, and NCCL would give up on it after ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     division = DataLoaderConfiguration(split_batches=True)
-    torch.backends.cudnn.benchmark = True  # all batches have one shape
     return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu, dataloader_config=division, kwargs_handlers=[patience])
 
 

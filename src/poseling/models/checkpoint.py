@@ -52,7 +52,11 @@ def _built(spec: PoseSpec, metadata: Mapping[str, str]) -> nn.Module:
         return zoo.build(spec.model, len(spec.skeleton), spec.size)
     if GRAPH not in metadata:
         raise ValueError("its network is a graph, and the operations are missing; take an earlier checkpoint or import it again")
-    return GraphNetwork(Graph.from_json(metadata[GRAPH]))
+    graph = Graph.from_json(metadata[GRAPH])
+    try:
+        return GraphNetwork(graph)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"an operation of its graph lacks what it needs ({error!r}); import it again") from error
 
 
 def load_fpd(path: Path, name: str, joints: int) -> nn.Module:

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not at all, with their contract, and clear about what is wrong with a file."""
 
 import errno
+import json
 import os
 import pickle
 import resource
@@ -11,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from poseling.codecs.heatmap import Heatmap
-from poseling.models import zoo
+from poseling.models import checkpoint, zoo
+from poseling.models.graph import Graph, GraphNetwork, Operation
 from poseling.models.hourglass import from_fpd
 from poseling.skeleton import COCO17, LSP14, MPII16
 from poseling.spec import KEY, PoseSpec
-from poseling.train import checkpoint
 
 CODEC = Heatmap((64, 64), sigma=1.5, softmax=True)
 SPEC = PoseSpec("hourglass-1x8", LSP14, CODEC.fields(), (64, 64), licences={"code": "Apache-2.0"}, recipe="fpd/distilled", arguments={"epochs": 3})
@@ -199,3 +200,56 @@ def test_tensors_and_metadata_come_back(tmp_path):
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(found[name].numpy(), tensor.numpy())
         assert found[name].dtype == tensor.dtype
+
+
+GRAPH = Graph(
+    (
+        Operation("BatchNormalization", ("x",), ("n",), {"layer": "norm", "channels": 3, "epsilon": 1e-5, "momentum": 0.9}),
+        Operation("Constant", (), ("two",), {"value": 2.0, "dtype": "float32"}),
+        Operation("Mul", ("n", "two"), ("y",)),
+    ),
+    "x",
+    "y",
+)
+GRAPH_SPEC = PoseSpec("graph", LSP14, CODEC.fields(), (64, 64))
+
+
+def test_a_graph_comes_back_with_its_operations_and_its_buffers(tmp_path):
+    network = GraphNetwork(GRAPH).train()
+    network(torch.randn(4, 3, 8, 8) + 1)
+    checkpoint.save(tmp_path / "net", network, GRAPH_SPEC)
+    loaded, spec = checkpoint.load(tmp_path / "net")
+    assert isinstance(loaded, GraphNetwork)
+    assert (loaded.graph, spec, loaded.training) == (GRAPH, GRAPH_SPEC, False)
+    picture = torch.randn(1, 3, 8, 8)
+    assert torch.equal(loaded(picture), network.eval()(picture))
+    assert loaded.layers["norm"].running_mean.abs().min() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 7}, "net: the graph is version 7, this poseling reads version 1"),
+        ({"operations": [["Sorcery", ["x"], ["y"], {}]]}, "net: operation 'Sorcery' is unknown"),
+        ({"operations": [["PRelu", ["x"], ["y"], {"layer": "p"}]]}, "net: an operation of its graph lacks what it needs"),
+        ({"operations": [["Relu", ["x"], ["y"], {}]]}, "net: the weights do not fit graph"),
+        (None, "net: its network is a graph, and the operations are missing"),
+    ],
+)
+def test_a_graph_that_cannot_be_built_names_the_file(tmp_path, change, said):
+    checkpoint.save(tmp_path / "net", GraphNetwork(GRAPH), GRAPH_SPEC)
+    tensors, metadata = checkpoint.read_tensors(tmp_path / "net")
+    if change is None:
+        del metadata["graph"]
+    else:
+        metadata["graph"] = json.dumps(json.loads(metadata["graph"]) | change)
+    checkpoint.write_tensors(tmp_path / "net", tensors, metadata)
+    with pytest.raises(ValueError, match=said):
+        checkpoint.load(tmp_path / "net")
+
+
+def test_a_graph_and_its_contract_go_together(tmp_path, network):
+    with pytest.raises(ValueError, match="a GraphNetwork is no network of the model 'hourglass-1x8'"):
+        checkpoint.save(tmp_path / "net", GraphNetwork(GRAPH), SPEC)
+    with pytest.raises(ValueError, match="a Hourglass is no network of the model 'graph'"):
+        checkpoint.save(tmp_path / "net", network, GRAPH_SPEC)

@@ -1,0 +1,178 @@
+"""The bench of the recipes: which people decide what, how long a training is, and who is kept apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from poseling.data.resident import Resident
+from poseling.files import read_picture
+from poseling.recipes import lab as bench
+from poseling.recipes.lab import Lab, Setup, duration
+from poseling.skeleton import COCO17
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The mini set is unpacked here, not in the home of whoever runs the tests."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("2h", 7200), ("1.5h", 5400), ("1e2s", 100)])
+def test_durations(text: str, seconds: float):
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "90", "0s", "-5m", "nans", "infh", "m", "2d", "1h30m"])
+def test_durations_that_are_none(text: str):
+    with pytest.raises(ValueError, match=f"--budget {text}: is no time; give a number with s, m or h"):
+        Setup(budget=text)
+
+
+def test_no_budget_is_no_error():
+    assert Setup(budget="").budget == ""
+
+
+def lab(out: Path, **more: Any) -> Lab:
+    return Lab("test", Setup(out=out, size=64, batch=8, workers=0, **more), "hourglass-1x8")
+
+
+def at_speed(monkeypatch: pytest.MonkeyPatch, *speeds: float) -> list[float]:
+    """Training measures as so many people a second, each time the next; gives what is left."""
+    left = list(speeds)
+    monkeypatch.setattr(bench, "throughput", lambda steps, images, rounds: {"": [left.pop(0)]})
+    return left
+
+
+def test_a_budget_buys_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """100 people a second for 60 s, of which 0.95 to train: 5700 people, 4.75 passes over 1200. Measured once for all trainings, and for the same command again."""
+    at_speed(monkeypatch, 100.0)
+    first = lab(tmp_path, budget="60s")
+    assert first.epochs() == pytest.approx(4.75)
+    assert first.epochs(terms=first.respond(0.5)) == first.epochs()
+    assert lab(tmp_path, budget="60s").epochs() == first.epochs()
+    assert list(json.loads((tmp_path / "budget.json").read_text()).values()) == [pytest.approx(4.75)]
+
+
+def test_another_network_or_another_budget_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    left = at_speed(monkeypatch, 100.0, 50.0, 200.0)
+    one = lab(tmp_path, budget="60s")
+    assert (one.epochs(), one.epochs("hourglass-1x16")) == (pytest.approx(4.75), pytest.approx(4.75 / 2))
+    assert lab(tmp_path, budget="2m").epochs() == pytest.approx(4 * 4.75)
+    assert one.epochs("hourglass-1x16") == pytest.approx(4.75 / 2)
+    assert left == []
+
+
+def test_a_budget_of_less_than_a_pass_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    at_speed(monkeypatch, 10.0)
+    wanted = r"--budget 90s: 10 people a second here, so one pass over 1200 people takes 2 minutes; give more time, a smaller --size or fewer people, or set --epochs"
+    with pytest.raises(ValueError, match=wanted):
+        lab(tmp_path, budget="90s").epochs()
+    assert not (tmp_path / "budget.json").exists()
+
+
+def test_the_speed_is_measured(tmp_path: Path):
+    """For real: some steps, and a positive number. Without a budget nothing is measured, in a smoke run neither."""
+    assert lab(tmp_path, budget="10h").epochs() > 1
+    assert lab(tmp_path / "other", epochs=3.5).epochs() == 3.5
+    assert not (tmp_path / "other").exists()
+    assert Lab("test", Setup(out=tmp_path / "other", smoke=True, budget="1s"), "hourglass-1x8").epochs() == 2
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_curves_are_of_people_to_choose_by_and_test_people_wait(resident: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = Lab("test", Setup(out=tmp_path, smoke=True, evaluate_every=0.5, resident=resident), "hourglass-1x8")
+    asked: list[tuple[str, Path]] = []
+    phase = "before"
+
+    def read(part: str) -> Callable[[Path], NDArray[np.uint8]]:
+        def reader(path: Path) -> NDArray[np.uint8]:
+            asked.append((f"{part} {phase}", path))
+            return read_picture(path)
+
+        return reader
+
+    def fit(*arguments: Any, **more: Any) -> Any:
+        nonlocal phase
+        phase = "while"
+        result = loop(*arguments, **more)
+        phase = "after"
+        return result
+
+    loop = bench.fit
+    monkeypatch.setattr(bench, "fit", fit)
+    val, test = set(found.choice.people.pictures), set(found.measure.people.pictures)
+    assert not val & test
+    assert not (val | test) & set(found.people.pictures)
+    found.choice, found.measure = replace(found.choice, read=read("val")), replace(found.measure, read=read("test"))
+    trained = found.fit("baseline", found.supervised(), 0)
+    assert {path for when, path in asked if when == "val while"} == val
+    assert {path for when, path in asked if when == "test after"} == test
+    assert {when for when, _ in asked} == {"val while", "test after"}
+    assert len(trained.curve) == 4  # two epochs, every half
+    assert trained.joints.shape[0] == len(found.measure.people)
+    assert trained.score.mean == found.measure.score(trained.joints).mean
+
+
+def folder(root: Path, count: int) -> Path:
+    root.mkdir()
+    for i in range(count):
+        cv2.imwrite(str(root / f"{i:03d}.png"), np.full((40, 30, 3), i, np.uint8))
+    return root
+
+
+def test_who_is_kept_apart(tmp_path: Path):
+    """Of pictures without parts every tenth is for testing, from the second on, and another tenth to choose by, from the seventh on."""
+    setup = Setup(data=("images",), root=(folder(tmp_path / "a", 25),), out=tmp_path / "out", size=64)
+    found = Lab("test", setup, "hourglass-1x8", COCO17)
+    parts = {
+        name: [int(p.stem) for p in people.pictures]
+        for name, people in (("train", found.people), ("val", found.choice.people), ("test", found.measure.people))
+    }
+    assert parts["test"] == [1, 11, 21]
+    assert parts["val"] == [6, 16]
+    assert parts["train"] == [i for i in range(25) if i % 10 not in (1, 6)]
+    assert found.origin.tolist() == [0] * len(parts["train"])
+    few = Lab("test", replace(setup, root=(folder(tmp_path / "b", 4),)), "hourglass-1x8", COCO17)
+    assert [p.stem for p in few.choice.people.pictures] == [p.stem for p in few.measure.people.pictures] == ["001"]
+    with pytest.raises(ValueError, match="is the only picture, but some have to be kept apart for testing"):
+        Lab("test", replace(setup, root=(folder(tmp_path / "c", 1),)), "hourglass-1x8", COCO17)
+
+
+def test_a_set_with_parts_keeps_them_beside_one_without(tmp_path: Path):
+    pictures = folder(tmp_path / "a", 20)
+    setup = Setup(data=("mini:0.5", "images:0.5"), root=(tmp_path / "mini", pictures), out=tmp_path / "out", size=64)
+    found = Lab("test", setup, "hourglass-1x8", COCO17)
+    assert (len(found.people), len(found.choice.people), len(found.measure.people)) == (1220, 150, 300)
+    assert np.bincount(found.origin).tolist() == [1200, 20]
+    assert found.people.draws is not None
+    assert found.people.draws[:1200].sum() == pytest.approx(0.5)
+    assert found.sources == ("mini", "images")
+
+
+def test_resident_images_are_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    found = Lab("test", Setup(out=tmp_path, smoke=True, resident=True), "hourglass-1x8")
+    spec = found.spec("hourglass-1x8", "arm")
+    one, other = found.samples(found.people, spec, 0), found.samples(found.people, spec, 1)
+    assert isinstance(one, Resident)
+    assert isinstance(other, Resident)
+    assert one.images is other.images
+    assert capsys.readouterr().out.count("reading 32 images") == 1
+    guide = found.teacher("mini")
+    answers = found.label(guide, found.people)
+    taught = found.samples(found.people, spec, 0, answers)
+    plain, with_answers = next(iter(one.batches(0, 1, 4))), next(iter(taught.batches(0, 1, 4)))  # type: ignore[union-attr]
+    assert all(torch.equal(plain[name], with_answers[name]) for name in plain)  # the control sees the same crops
+    assert "answer_xy" in with_answers
