@@ -298,6 +298,31 @@ def test_average_precision_in_boxes_of_ones_choice(capsys, tmp_path, shared, box
     assert 0 < float(rows["AP"]) <= float(rows["AP50"]) <= 1
 
 
+@pytest.mark.shared
+def test_pictures_of_another_size_are_told_and_rescaled_if_asked(capsys, tmp_path, shared):
+    """COCO's four pictures at half their size: half the labels' place is told, and with --rescale the network is about as right as before."""
+    fixture = shared / "data" / "fixtures" / "coco"
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "person_keypoints_val2017.json").symlink_to(fixture / "test_coco.json")
+    (tmp_path / "val2017").mkdir()
+    for picture in fixture.glob("*.jpg"):
+        whole = cv2.imread(str(picture))
+        half = cv2.resize(whole, (whole.shape[1] // 2, whole.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(tmp_path / "val2017" / picture.name), half)
+    command = f"evaluate {shared / 'peers' / 'movenet-lightning.onnx'} --data coco --root {tmp_path} --no-flip-test"
+
+    def ap(out: str) -> float:
+        rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if "│" in line]
+        return float(next(row[-1] for row in rows if row[0] == "AP"))
+
+    wrong = said(capsys, command)
+    assert "4 pictures are not as large as their annotation says" in wrong
+    assert "it is resized; labels can be scaled: poseling evaluate --rescale" in wrong
+    right = said(capsys, f"{command} --rescale")
+    assert "not as large" not in right
+    assert ap(right) > ap(wrong) + 0.1
+
+
 def in_coco_format(path: Path, picture: str, xy: tuple[float, float]) -> None:
     """A file that annotates one person in one picture of 64x64, all joints at `xy`, but for the last, which is to the right of them."""
     points = [xy] * 16 + [(xy[0] + 20, xy[1] + 20)]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-NOUNS = ("skeleton", "pose", "geometry", "spec", "files", "onnx_session", "video", "adapter", "peaks", "onnx_pose")
+NOUNS = ("skeleton", "pose", "geometry", "spec", "files", "records", "arrays", "headers", "limits", "onnx_limits", "onnx_session", "video")
+NOUNS += ("adapter", "peaks", "onnx_pose")
 
 # What each room may import besides itself. A file that more may see than the room it lies in is a room of its own.
 TABLE = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from poseling.geometry import Size
+from poseling.records import from_fields, read_json
 from poseling.skeleton import BLAZEPOSE33, COCO17, SKELETONS, Skeleton
-from poseling.spec import PoseSpec
+from poseling.spec import SIDE, PoseSpec
 
 Activation = Literal["none", "sigmoid", "softmax"]
 NAME = "adapter"  # what a PoseSpec's `codec` is called where it holds an adapter
@@ -41,7 +40,7 @@ class Points:
     rows: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.columns < 2 or self.x == self.y or not {self.x, self.y} <= set(range(self.columns)):
+        if self.columns < 2 or self.x == self.y or not all(0 <= axis < self.columns for axis in (self.x, self.y)):
             raise ValueError(f"points: x and y are two different columns of 0..{self.columns - 1}, got x {self.x} and y {self.y}")
 
 
@@ -88,7 +87,7 @@ class Space:
 
     def __post_init__(self) -> None:
         axes = {self.x, self.y, self.z}
-        if len(axes) != 3 or not axes <= set(range(self.columns)):
+        if len(axes) != 3 or not all(0 <= axis < self.columns for axis in axes):
             raise ValueError(f"space: x, y and z are three different columns of 0..{self.columns - 1}, got x {self.x}, y {self.y} and z {self.z}")
         if len(self.unit) != 3 or not np.isfinite(self.unit).all() or 0 in self.unit:
             raise ValueError(f"space: unit is three numbers, the metres in a 1 along x, y and z, none of them 0, got {self.unit}")
@@ -145,8 +144,8 @@ class Adapter:
             raise ValueError(f"padding {self.padding} and white {self.white} are above 0")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
             raise ValueError(f"mean and std are three numbers each, std above 0, got {self.mean} and {self.std}")
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 2):
-            raise ValueError(f"size is (width, height) in pixels, got {self.size}")
+        if self.size is not None and (len(self.size) != 2 or not all(2 <= side <= SIDE for side in self.size)):
+            raise ValueError(f"size is (width, height) in pixels, 2 to {SIDE}, got {self.size}")
         chosen = {
             "points: rows": self.points.rows if self.points else None,
             "maps: channels": self.maps.channels if self.maps else None,
@@ -171,32 +170,22 @@ class Adapter:
         ValueError that names the file and the field if something in it is wrong; FileNotFoundError.
         """
         try:
-            return cls.from_fields(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_fields(read_json(path))
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: there is no such adapter; built in are {', '.join(ADAPTERS)}") from None
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: is no adapter: {error}; docs/teachers.md lists the fields") from error
+        except ValueError as error:
+            told = str(error).removeprefix(f"{path}: ")
+            raise ValueError(f"{path}: is no adapter: {told}; docs/teachers.md lists the fields") from error
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Adapter:
+    def from_fields(cls, fields: object) -> Adapter:
         """The adapter of what JSON holds; ValueError that names the field if something in it is wrong."""
-        try:
-            left = dict(fields)
-            skeleton = left.pop("skeleton")
-            if isinstance(skeleton, str):
-                if skeleton not in SKELETONS:
-                    raise ValueError(f"skeleton {skeleton!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints and parents")
-                left["skeleton"] = SKELETONS[skeleton]
-            else:
-                left["skeleton"] = Skeleton(**_tuples(skeleton))
-            for name, kind in (("points", Points), ("maps", Maps), ("score", Confidence), ("space", Space)):
-                if left.get(name) is not None:
-                    left[name] = kind(**_tuples(left[name]))
-            return cls(**_tuples(left))
-        except KeyError as error:
-            raise ValueError(f"it lacks {error}") from error
-        except (TypeError, AttributeError) as error:
-            raise ValueError(str(error)) from error
+        name = fields.get("skeleton") if isinstance(fields, dict) else None
+        if isinstance(fields, dict) and isinstance(name, str):
+            if name not in SKELETONS:
+                raise ValueError(f"skeleton {name!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints and parents")
+            fields = {**fields, "skeleton": SKELETONS[name]}
+        return from_fields(cls, fields)
 
     @classmethod
     def from_spec(cls, spec: PoseSpec) -> Adapter:
@@ -271,8 +260,3 @@ SIGNATURES: tuple[tuple[dict[str, Port], dict[str, Shape], str], ...] = (
         "blazepose",  # Lite, Full, Heavy
     ),
 )
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that a frozen dataclass holds."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -67,6 +67,7 @@ def evaluate(
     boxes: str | None = None,
     flip_test: bool = True,
     space: bool = False,
+    rescale: bool = False,
     adapter: str | None = None,
     device: str = "cpu",
 ) -> None:
@@ -87,17 +88,24 @@ def evaluate(
     space
         Measure where joints are in space, in mm: MPJPE, PA-MPJPE, N-MPJPE, 3DPCK@150 and its AUC, on Human3.6M by action as well. For h36m, mpi_inf_3dhp, synthetic
         and mini, and networks that answer in metres.
+    rescale
+        Scale the labels to pictures that were resized after they were labelled.
     adapter
         For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
     device
         Where the network runs: cpu, cuda or cuda:N.
     """
     from poseling.data import h36m, sets
+    from poseling.data.sizes import differing, rescaled
     from poseling.evaluate.measure import Measure, by_action, table
     from poseling.evaluate.shipped import shipped
 
     network = shipped(model, adapter, device)
     people = sets.people_to_test(data, root, boxes, network.skeleton if space else None)
+    people = rescaled(people) if rescale else people
+    if wrong := differing(people):
+        told = f"{len(wrong)} pictures are not as large as their annotation says, and count as they are; the first, {wrong[0].picture}: {wrong[0].message}"
+        console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
     measure = Measure.of(people, space).known_to(network)
     found = measure.ask(network, flip_test)
     console.print(table(network, measure, *found))

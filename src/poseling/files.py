@@ -16,6 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.headers import picture_size
+from poseling.limits import excess
+
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # what a folder of pictures for training is searched for
 LEFT_BEHIND = re.compile(r"\.poseling-[0-9a-f]{12}\.tmp")  # what `_beside` calls what is not finished
 STALE = 86400.0  # seconds without a change, after which it is taken to be of a writer that was killed
@@ -152,18 +155,33 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def read_picture(path: Path, bgr: bool = False) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB, or `bgr` as OpenCV has it, turned as the file says; OSError that names the file if it is missing, truncated or no picture."""
+    """(H, W, 3) RGB, or `bgr` as OpenCV has it, turned as the file says; OSError that names the file if it is missing, truncated, too large or no picture.
+
+    Pictures are JPEG, PNG, WebP, BMP or GIF: of others nobody would know how large they are before they are decoded.
+    """
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise OSError(f"{path}: cannot be read: {error.strerror}") from error
+    size = picture_size(data.tobytes())
+    if size is not None:
+        check_size(path, size)
     try:
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR if bgr else cv2.IMREAD_COLOR_RGB) if len(data) else None
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR if bgr else cv2.IMREAD_COLOR_RGB) if size else None
     except cv2.error:  # a header that asks for more pixels than OpenCV allows
         picture = None
     if picture is None or _truncated(data):
-        raise OSError(f"{path}: is not a whole picture ({len(data)} bytes); fetch it again or remove it")
+        raise OSError(f"{path}: is not a whole picture ({len(data)} bytes) of JPEG, PNG, WebP, BMP or GIF; fetch it again or remove it")
     return np.asarray(picture, np.uint8)
+
+
+def check_size(path: Path, size: tuple[int, int]) -> None:
+    """OSError that names the picture's file if its (W, H) is nothing that one can see, or more than may be made room for."""
+    width, height = size
+    if min(size) < 1:
+        raise OSError(f"{path}: is {width} x {height} pixels, which shows nobody")
+    if more := excess(6 * width * height):  # three colours, decoded and then turned
+        raise OSError(f"{path}: is {width} x {height} pixels; {more}")
 
 
 def _beside(path: Path) -> Path:

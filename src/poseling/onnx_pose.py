@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from poseling.adapter import ADAPTERS, SIGNATURES, Adapter, Confidence, Maps, Points, Shape, Space
 from poseling.geometry import Size
+from poseling.limits import excess
+from poseling.onnx_limits import beyond
 from poseling.onnx_session import REFUSED, metadata
 from poseling.peaks import gaussians, peaks
 from poseling.spec import KEY, PoseSpec
@@ -42,15 +44,17 @@ class Said(NamedTuple):
 
 
 class OnnxPose:
-    """The network of an open `session` of the file `path`.
+    """The network of an open `session` of the file `path`, fed and read as `adapter_of` says.
 
     `size` (W, H) is of its input; `map_size` (w, h) of its heatmaps and `pixel` the input pixels in one of theirs
     along x and y, both None if it only gives points. ValueError that names the file, says what its inputs and
     outputs are, and what of the adapter does not fit them.
     """
 
-    def __init__(self, session: Any, path: Path, adapter: Adapter) -> None:
-        self.session, self.path, self.adapter = session, path, adapter
+    def __init__(self, session: Any, path: Path, adapter: Adapter | str | None = None) -> None:
+        self.session, self.path = session, path
+        self.adapter = a = adapter_of(session, path, adapter)
+        self._told_by = f" The adapter is {adapter}." if isinstance(adapter, str) else ""
         self._input, self._dtype, self._batch, self.size = self._checked_input()
         self._most = CPU_BATCH if session.get_providers()[0] == "CPUExecutionProvider" else sys.maxsize
         # One black crop shows the shapes that a file may leave open, and whether the adapter fits them.
@@ -58,9 +62,9 @@ class OnnxPose:
         black = self._run(np.zeros((1, height, width, 3), np.uint8))
         self.map_size: Size | None = None
         self.pixel: tuple[float, float] | None = None
-        if adapter.maps is not None:
-            self.map_size, self.pixel = self._checked_maps(adapter.maps, black[adapter.maps.output].shape)
-        for part in (adapter.points, adapter.score, adapter.space):
+        if a.maps is not None:
+            self.map_size, self.pixel = self._checked_maps(a.maps, black[a.maps.output].shape)
+        for part in (a.points, a.score, a.space):
             if part is not None:
                 self._columns(part, black[part.output])
 
@@ -93,8 +97,10 @@ class OnnxPose:
             try:
                 outputs = self.session.run(list(names), {self._input: batch})
             except REFUSED as error:
-                raise self._misfit(f"it cannot be run on {len(batch)} crops ({error})") from error
+                raise self._misfit(f"it cannot be run on {len(batch)} crops ({error}{beyond(error)})") from error
             for name, out in zip(names, outputs, strict=True):
+                if not isinstance(out, np.ndarray) or out.dtype.kind not in "biuf" or not out.ndim:
+                    raise self._misfit(f"output {name} is {getattr(out, 'dtype', type(out).__name__)}, no array of numbers")
                 if len(batch) == 1 and len(out) != 1:
                     out = out[None]  # made for one picture, it may leave that axis out
                 if len(out) != len(batch):
@@ -134,6 +140,8 @@ class OnnxPose:
             if None not in (shape[axis], wanted) and shape[axis] != wanted:
                 raise self._misfit(f"its input is {shape[axis]} pixels in {name}, the adapter's size says {wanted}")
             size.append(shape[axis] or wanted or 0)
+        if more := excess((shape[0] or 1) * size[0] * size[1] * 3 * np.dtype(DTYPES[given.type]).itemsize):
+            raise self._misfit(f"its input is {shape}: {more}")
         if missing := [o for o in a.outputs if o not in {p.name for p in self.session.get_outputs()}]:
             raise self._misfit(f"it has no output {', '.join(missing)}")
         return given.name, DTYPES[given.type], shape[0], (size[0], size[1])
@@ -209,7 +217,7 @@ class OnnxPose:
         return np.clip(score, 0, 1)
 
     def _misfit(self, what: str) -> ValueError:
-        return ValueError(f"{self.path}: {what}. {_ports(self.session)}")
+        return ValueError(f"{self.path}: {what}.{self._told_by} {_ports(self.session)}")
 
 
 def adapter_of(session: Any, path: Path, adapter: Adapter | str | None = None) -> Adapter:

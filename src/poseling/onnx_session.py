@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+
+from poseling.limits import limit
+from poseling.onnx_limits import beyond, refuse_loops
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
+SHARE = 4  # times the limit of a file's arrays: a network's weights, and all that lies between its layers
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -56,7 +61,7 @@ def open_session(
 
     `provider` is what it runs on, as `PROVIDERS` names it, with `:N` behind it on that provider's device N (`cuda:1`);
     `threads` for it, all cores if None; `log` is what goes to stderr, 0 (all) to 4 (what is fatal). FileNotFoundError if
-    there is no such file; ValueError that names it if it cannot be read, and for a provider or a number of
+    there is no such file; ValueError that names it if it cannot be read or has loops (`onnx_limits`), and for a provider or a number of
     threads that cannot be had; RuntimeError if the provider is there but does not start.
     """
     name = model if isinstance(model, Path) else "the network"
@@ -69,8 +74,11 @@ def open_session(
         raise ValueError(
             f"{name}: provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or install the onnxruntime that has it"
         )
+    if isinstance(model, Path):
+        refuse_loops(model)
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = log
+    bound_memory(settings)
     if threads is not None:
         if threads < 1:
             raise ValueError(f"threads is {threads}; give 1 or more, or None for all cores")
@@ -78,6 +86,7 @@ def open_session(
     try:
         chosen = PROVIDERS[provider], {"device_id": device} if device else {}
         session = onnxruntime.InferenceSession(model, settings, providers=[chosen])
+        _ = [port.name for port in (*session.get_inputs(), *session.get_outputs())]  # names that are no text are told when they are asked for
     except REFUSED as error:
         raise ValueError(
             f"{name}: is cut short or no ONNX file that this onnxruntime can read ({error}); `poseling export` makes one of a checkpoint"
@@ -88,6 +97,20 @@ def open_session(
         raise RuntimeError(f"{name}: provider {provider!r} is listed but did not start, onnxruntime took {first} instead; look at its drivers")
     session.disable_fallback()
     return session
+
+
+def bound_memory(options: Any) -> None:
+    """Lets a session of these options share one allowance of memory on the CPU with all others: four times
+    `limits.limit`, as it is at the first call.
+    """
+    _allowance()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+
+
+@cache
+def _allowance() -> None:
+    about = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
+    onnxruntime.create_and_register_allocator(about, onnxruntime.OrtArenaCfg({"max_mem": SHARE * limit()}))
 
 
 def metadata(session: Any, name: Path | str) -> dict[str, str]:
@@ -111,4 +134,4 @@ def run(
         return list(session.run(outputs, dict(inputs)))
     except (*REFUSED, ValueError) as error:  # ValueError: an input or output that the file does not have
         given = ", ".join(f"{key} {value.dtype} {list(value.shape)}" for key, value in inputs.items())
-        raise ValueError(f"{name}: cannot be run on {given} ({error})") from error
+        raise ValueError(f"{name}: cannot be run on {given} ({error}{beyond(error)})") from error

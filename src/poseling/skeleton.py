@@ -42,6 +42,8 @@ class Skeleton:
             raise ValueError(f"skeleton {self.name} needs one parent index in 0..{count - 1} for each of its {count} joints, got {self.parents}")
         if self.sigmas is not None and len(self.sigmas) != count:
             raise ValueError(f"skeleton {self.name} has {count} joints but {len(self.sigmas)} sigmas")
+        if self.sigmas is not None and not all(0 < s < np.inf for s in self.sigmas):
+            raise ValueError(f"skeleton {self.name} has a sigma that is not above 0: {self.sigmas}")
         for joint in self.joints:
             if (mirror := _mirror(joint)) not in self.joints:
                 raise ValueError(f"skeleton {self.name} has {joint} but no {mirror}; add it, or drop the prefix if the joint has no side")

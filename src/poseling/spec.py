@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 from poseling.geometry import Size
+from poseling.records import from_fields, parse_json
 from poseling.skeleton import Skeleton
 
+VERSION = "1.0"  # the first number grows when a reader of before would go wrong, the second when it merely misses something
+SIDE = 4096  # pixels, more than any input has
+FEATURES = "features"  # the codec of a network that gives a map and no joints
 KEY = "poseling"  # the metadata entry of safetensors and ONNX files that holds the spec as JSON
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -19,7 +25,8 @@ class PoseSpec:
 
     `model` as the zoo names it; `codec` as the fields of the codec with its `name`; `size` (W, H) of the input; `padding` of the box around a person;
     pixels are scaled to 0..1, then normalised by `mean` and `std` in the order of `colour`. `licences` of code, weights and data. `recipe` and its arguments
-    tell how the weights came about.
+    tell how the weights came about. `version` is that of this contract, and `unknown` what a newer one of the same first number says besides: it is kept, and means
+    nothing here.
     """
 
     model: str
@@ -34,13 +41,23 @@ class PoseSpec:
     licences: dict[str, str] = field(default_factory=lambda: {"code": "Apache-2.0", "weights": "unknown", "data": "unknown"})
     recipe: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+    version: str = VERSION
+    unknown: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not all(1 <= side <= SIDE for side in self.size):
+            raise ValueError(f"PoseSpec.size is {self.size}; it is (width, height) in pixels, 1 to {SIDE}")
+        if not len(self.skeleton) and self.codec.get("name") != FEATURES:
+            raise ValueError(f"skeleton {self.skeleton.name} has no joints, and only a network that gives {FEATURES} needs none")
+        if not 0 < self.padding < np.inf:
+            raise ValueError(f"PoseSpec.padding is {self.padding}; it is how many times its box a person gets, above 0")
         if self.colour not in ("rgb", "bgr"):
             raise ValueError(f"PoseSpec.colour is {self.colour!r}; use 'rgb' or 'bgr'")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError(f"PoseSpec.mean and std need three numbers each, got {self.mean} and {self.std}")
-        for name in ("codec", "arguments"):  # as JSON has them, tuples as lists: a spec equals what comes back from a file
+        if not all(s > 0 for s in self.std):
+            raise ValueError(f"PoseSpec.std is {self.std}; pixels are divided by it, so it is above 0")
+        for name in ("codec", "arguments", "unknown"):  # as JSON has them, tuples as lists: a spec equals what comes back from a file
             object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))
 
     def to_json(self) -> str:
@@ -51,20 +68,33 @@ class PoseSpec:
         >>> PoseSpec.from_json(spec.to_json()) == spec
         True
         """
-        return json.dumps(asdict(self))
+        known = asdict(self)
+        unknown = known.pop("unknown")
+        known["skeleton"] |= unknown.pop("skeleton", {})
+        return json.dumps({**known, **unknown})
 
     @classmethod
     def from_json(cls, text: str) -> PoseSpec:
-        """The reverse; ValueError if the text is not a spec."""
+        """The reverse, also of a file from before there were versions; ValueError if the text is not a spec, or one of a newer kind."""
         try:
-            fields = json.loads(text)
-            skeleton = fields.pop("skeleton")
-            sigmas = skeleton["sigmas"]
-            fields["skeleton"] = Skeleton(
-                skeleton["name"], tuple(skeleton["joints"]), tuple(skeleton["parents"]), None if sigmas is None else tuple(sigmas)
-            )
-            for name in ("size", "mean", "std", "outputs"):
-                fields[name] = tuple(fields[name])
-            return cls(**fields)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"this is not a PoseSpec: {error!r}; the file was not written by poseling, or by a newer version of it") from error
+            given = parse_json(text)
+            if not isinstance(given, dict):
+                raise ValueError("no fields by name")
+            version = str(given.get("version", VERSION))
+            newer = version.partition(".")[0] != VERSION.partition(".")[0]
+            if not newer:
+                skeleton, more = _split(given.get("skeleton"), Skeleton)
+                known, unknown = _split(given | {"skeleton": skeleton, "version": version}, cls)
+                return from_fields(cls, {**known, "unknown": unknown | ({"skeleton": more} if more else {})})
+        except ValueError as error:
+            raise ValueError(f"this is not a PoseSpec: {error}; the file was not written by poseling, or it is damaged") from error
+        reads = VERSION.partition(".")[0]
+        raise ValueError(f"its PoseSpec is of version {version[:20]}, and this poseling reads version {reads}; update poseling to use this file")
+
+
+def _split(given: Any, kind: type[Any]) -> tuple[Any, dict[str, Any]]:
+    """The fields that `kind` has, and the others."""
+    if not isinstance(given, dict):
+        return given, {}
+    names = {f.name for f in fields(kind)} - {"unknown"}
+    return {k: v for k, v in given.items() if k in names}, {k: v for k, v in given.items() if k not in names}

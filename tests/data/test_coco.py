@@ -11,6 +11,7 @@ import pytest
 
 from poseling.data import coco, sets
 from poseling.data.coco import people
+from poseling.evaluate.oks import measure
 from poseling.skeleton import COCO17, CROWDPOSE14, SKELETONS, Skeleton
 
 
@@ -46,8 +47,7 @@ def lay(tmp_path):
 
 def test_people(lay):
     crowd, nobody = person(2, 10, iscrowd=1), person(3, 20, num_keypoints=0, keypoints=[0] * 51)
-    flat = person(4, 20, area=0)
-    got = people(*lay(dataset(person(1, 20), crowd, nobody, flat, person(5, 30, bbox=[-5, 40, 200, 60]))))
+    got = people(*lay(dataset(person(1, 20), crowd, nobody, person(5, 30, bbox=[-5, 40, 200, 60]))))
     assert got.skeleton == COCO17
     assert [p.name for p in got.pictures] == ["2.jpg", "3.jpg"]
     # 30 x 60 pixels from (8, 18) end with the centres of the last ones; the other is cut off at 100 x 80.
@@ -57,7 +57,7 @@ def test_people(lay):
     assert got.joints[0, 13:].tolist() == [[0, 0]] * 4
     assert "CC BY 4.0" in got.terms
     assert [f.kind for f in got.found] == ["crowd", "no joints"]
-    assert "1 of 5 annotations" in got.found[0].message
+    assert "1 of 4 annotations" in got.found[0].message
 
 
 def test_the_truth_keeps_everybody(lay):
@@ -121,6 +121,79 @@ def test_crowdpose_is_known_by_its_joints(lay):
     assert SKELETONS["crowdpose14"] is CROWDPOSE14
 
 
+def test_detections_are_people_by_the_name_of_their_category(lay, tmp_path):
+    """A file that counts dogs as 1 and people as 18: twelve people and a dog."""
+    data = dataset(person(1, 20, category_id=18), person(2, 10, category_id=18))
+    data["categories"] = [{"id": 1, "name": "dog"}, data["categories"][0] | {"id": 18}]
+    found = [{"image_id": 20, "category_id": 18, "bbox": [i, 10, 20, 30], "score": 0.5} for i in range(12)]
+    found.append({"image_id": 20, "category_id": 1, "bbox": [50, 50, 20, 20], "score": 0.9})
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    got = people(*lay(data), tmp_path / "found.json")
+    assert got.boxes[:, 0].tolist() == list(range(12))
+    assert got.instances.score.max() == 0.5
+
+
+@pytest.mark.parametrize("area", [0, None, float("nan"), float("inf"), -3, 1e39])
+def test_an_area_that_is_none_is_053_of_the_box(lay, area):
+    got = people(*lay(dataset(person(1, 20), person(4, 30, area=area))))
+    assert got.instances.truth.area.tolist() == [900.5, pytest.approx(0.53 * 30 * 60)]
+    assert [p.name for p in got.pictures] == ["2.jpg", "3.jpg"]  # nobody vanishes
+    assert [(f.kind, f.message.split(":")[0]) for f in got.found] == [("no area", "1 of 2 annotations, the first is 4")]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
+def test_a_joint_that_is_no_number_is_unlabelled_for_people_and_truth_alike(lay, value):
+    row = person(1, 20)
+    row["keypoints"][3 * 5] = value
+    got = people(*lay(dataset(row, person(2, 10))))
+    truth = got.instances.truth
+    assert got.visible[0, 5] == truth.visible[0, 5] == 0
+    assert got.joints[0, 5].tolist() == truth.joints[0, 5].tolist() == [0, 0]
+    assert truth.count.tolist() == [12, 13]
+    assert [f.kind for f in got.found] == ["joint is NaN"]
+    # Perfect answers are perfect.
+    assert measure(got, got.joints + 0.0, np.ones(got.visible.shape))["AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("bbox", [[float("nan")] * 4, [0, 0, float("inf"), 5], [5, 5, 0, 7], [1e39, 0, 5, 5]])
+def test_a_box_that_is_none_is_the_one_around_the_joints(lay, bbox):
+    got = people(*lay(dataset(person(1, 20, bbox=bbox, area=None), person(2, 10))))
+    np.testing.assert_array_equal(got.boxes[0], [10, 20, 22, 44])  # joints 0 to 12 at (10 + k, 20 + 2 k)
+    assert got.instances.truth.area[0] == pytest.approx(0.53 * 13 * 25)
+    assert {f.kind for f in got.found} == {"no box", "no area"}
+
+
+def test_ids_of_any_size_words_and_numbers_as_words(lay, tmp_path):
+    data = dataset(person(2**64, 20), person("second", 2**63 + 5), person(3, "left"), images=3)
+    data["images"][0]["id"], data["images"][2]["id"] = 2**63 + 5, "left"
+    got = people(*lay(data))
+    assert [p.name for p in got.pictures] == ["2.jpg", "1.jpg", "3.jpg"]
+    assert got.instances.picture.tolist() == [2, 1, 3]  # by their places
+    found = [{"image_id": i, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1} for i in (2**63 + 5, "left", "20")]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    assert [p.name for p in people(*lay(data), tmp_path / "found.json").pictures] == ["1.jpg", "3.jpg", "2.jpg"]
+    assert people(*lay(dataset(person(1, "20"), person(2, 10.0)))).instances.picture.tolist() == [20, 10]
+
+
+@pytest.mark.parametrize("keypoints", ["missing", None, []])
+def test_a_person_without_keypoints_is_no_reason_to_refuse_a_file(lay, keypoints):
+    row = person(2, 10, keypoints=keypoints)
+    if keypoints == "missing":
+        del row["keypoints"]
+    got = people(*lay(dataset(person(1, 20), row)))
+    assert [p.name for p in got.pictures] == ["2.jpg"]
+    assert got.instances.truth.count.tolist() == [13, 0]
+    assert [f.kind for f in got.found] == ["no joints"]
+
+
+def test_names_with_backslashes(lay):
+    path, pictures = lay(dataset(person(1, 10), person(2, 20)))
+    (pictures / "deep").mkdir()
+    (pictures / "1.jpg").rename(pictures / "deep" / "1.jpg")
+    path.write_text(path.read_text().replace('"1.jpg"', r'"deep\\1.jpg"'))
+    assert [str(p.relative_to(pictures)) for p in people(path, pictures).pictures] == ["deep/1.jpg", "2.jpg"]
+
+
 def test_another_skeleton_can_be_given(lay):
     own = Skeleton("own", tuple("abcdef"), (0,) * 6)
     path, pictures = lay(dataset(person(1, 10, 6), joints=own.joints))
@@ -142,7 +215,20 @@ def broken(change) -> dict:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d["annotations"][1].pop("keypoints"), "annotation 7 has no keypoints; the people's joints are in person_keypoints"),
+        (
+            lambda d: [r.pop("keypoints") for r in d["annotations"]],
+            "annotation 1 has no keypoints, and nobody else has; the people's joints are in person_",
+        ),
+        (lambda d: d["annotations"][1].update(keypoints=[2**70] * 51), "annotation 7 has a visibility that is not 0, 1 or 2"),
+        (lambda d: d["annotations"][1].update(keypoints=[10**400] * 51), "annotation 7 is not as COCO has it"),
+        (lambda d: d["annotations"][1].update(num_keypoints=2**70), "annotation 7 is not as COCO has it"),
+        (lambda d: d["annotations"][1].update(area="large"), "annotation 7 is not as COCO has it"),
+        (lambda d: d["annotations"][1].update(id=[1]), r"an annotation needs an id, a number or a word, and one has \['area'"),
+        (lambda d: d["annotations"].append(3), "an annotation is 3, expected fields by name"),
+        (lambda d: d["images"].append({"file_name": "x"}), r"an image needs id and file_name, and one has \['file_name'\]"),
+        (lambda d: d["images"][0].update(file_name=7), "an image needs id and file_name"),
+        (lambda d: [r.update(crowdIndex="much") for r in d["images"]], "a crowdIndex is not between 0 and 1"),
+        (lambda d: d["annotations"][1].update(image_id=2**70), "annotation 7 is of image 1180591620717411303424, which is not among its images"),
         (lambda d: d["annotations"][1].update(keypoints=[0] * 42), "annotation 7 .*42 numbers in keypoints, but skeleton coco17 has 17 joints"),
         (lambda d: d["annotations"][1].pop("bbox"), "annotation 7 has no bbox"),
         (lambda d: d["annotations"][1].update(bbox=[1, 2, 3]), "annotation 7 is not as COCO has it"),
@@ -196,7 +282,13 @@ def test_files_that_are_others(lay, tmp_path):
         ([{"image_id": 10, "category_id": 1, "bbox": [0, 0, 1, 1]}], "KeyError: 'score'"),
         ([{"image_id": 10, "category_id": 1, "bbox": [0, 0, 1], "score": 1}], "each entry needs image_id, bbox"),
         ([{"image_id": 10, "category_id": 1, "bbox": [0, 0, 1, 1], "score": -1}], "score of entry 0 is not a number of 0 or more"),
-        ([{"image_id": 10, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 1}], "holds no person"),
+        ([{"image_id": 10, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 1}], r"holds no person, which in .*a\.json is category_id 1"),
+        ([{"image_id": 2**70, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}], "the first 1180591620717411303424, are not in"),
+        ([{"image_id": 10, "category_id": 1, "bbox": [0, 0, 10**400, 1], "score": 1}], "OverflowError"),
+        ([{"image_id": 10, "category_id": 1, "bbox": [0, 0, 1e39, 1e39], "score": 1}], "none of its 1 people can be used"),
+        ([{"image_id": 10, "category_id": 1, "bbox": [2147483648, 0, 1, 1], "score": 1}], "none of its 1 people can be used"),
+        ([{"image_id": 10, "category_id": 1, "bbox": [0, 0, 1, 1], "score": None}], "each entry needs|is not a number of 0 or more"),
+        ([3], "an entry is 3"),
         ({"images": []}, "is no detector's result"),
     ],
 )

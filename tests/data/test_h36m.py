@@ -121,7 +121,7 @@ def test_errors_say_the_way_out(tmp_path):
     with pytest.raises(ValueError, match="layout for body meshes"):
         h36m(tmp_path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"h36m_train\.npz: is no whole npz of imgname, part and S"):
+    with pytest.raises(ValueError, match=r"h36m_train\.npz: is no whole npz of imgname, part, S"):
         h36m(tmp_path)
 
 

@@ -53,7 +53,7 @@ def test_lspet_third_column_says_labelled(tmp_path):
 
 def test_the_wrong_one_of_the_two_is_told(tmp_path):
     root = folder(tmp_path, np.ones((14, 3, 2)), 2)
-    with pytest.raises(ValueError, match=r"joints\.mat.*\(14, 3, 2\), expected 3 x 14 x N; this looks like the other of LSP and LSPET"):
+    with pytest.raises(ValueError, match=r"joints\.mat.*\(14, 3, 2\), expected 3 x 14 x N numbers; this looks like the other of LSP and LSPET"):
         lsp(root)
 
 

@@ -216,3 +216,40 @@ def test_another_reader_has_the_joints_at_the_same_places(clips):
         other = np.stack([places[:, names.index(f"CC_Base_{bone}")] for bone in bones.values()], 1)[-len(motion.xyz) :] / 100
         own = motion.xyz[:, [AT(joint) for joint in bones]]
         np.testing.assert_allclose(own - own[:, :1], other - other[:, :1], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Frame Time: 0.033333", "Frame Time: 0"),
+        ("Frame Time: 0.033333", "Frame Time: nan"),
+        ("Frame Time: 0.033333", "Frame Time: -1"),
+        ("0 100 0", "nan 100 0"),
+        ("0 100 0", "1e300 100 0"),
+    ],
+)
+def test_a_rate_or_a_frame_that_is_no_number(tmp_path, old, new):
+    write(tmp_path / "a.bvh", [{}, {}])
+    text = (tmp_path / "a.bvh").read_text()
+    head, motion = text.split("MOTION")
+    (tmp_path / "a.bvh").write_text(f"{head}MOTION{motion.replace(old, new)}")
+    with pytest.raises(ValueError, match=r"a\.bvh: (has a frame or a rate of frames that is no number|is no BVH that can be read)"):
+        motions(tmp_path / "a.bvh")
+
+
+def test_zip_files_that_cannot_be_unpacked(tmp_path, monkeypatch):
+    (tmp_path / "a.zip").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"a\.zip: is no whole zip file that can be unpacked \(File is not a zip file\)"):
+        motions(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.bvh", bytes(3 << 20))
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    monkeypatch.setenv("POSELING_LIMIT_MB", "2")
+    with pytest.raises(ValueError, match=r"a\.zip: .*it claims 3 MB and may have 2; set POSELING_LIMIT_MB"):
+        motions(tmp_path / "a.zip")
+    monkeypatch.delenv("POSELING_LIMIT_MB")
+    for marker, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(marker) + at] |= 1  # says that it is locked
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.zip: is no whole zip file that can be unpacked .*password"):
+        motions(tmp_path / "a.zip")

@@ -118,3 +118,28 @@ def test_real_people(shared):
         thigh = np.linalg.norm(people.xyz[:, MPI3DHP17.index("left_knee")] - people.xyz[:, MPI3DHP17.index("left_hip")], axis=-1)
         assert ((thigh > 0.3) & (thigh < 0.6)).all()
     assert np.flatnonzero(both[1].visible[1] == 0).tolist() == [MPI3DHP17.index("right_wrist"), MPI3DHP17.index("left_wrist")]
+
+
+@pytest.mark.parametrize(("name", "value"), [("f", np.nan), ("f", 0.0), ("f", -1.0), ("c", np.inf), ("c", 1e39), ("w", 10**400)])
+def test_a_camera_that_is_no_number_is_named(tmp_path, name, value):
+    write(tmp_path, ["TS1_000001.jpg"], "test")
+    path = tmp_path / "annotations" / "cameras_test.pkl"
+    camera = {"f": LENS[:2].tolist(), "c": LENS[2:].tolist(), "w": 1920, "h": 1080}
+    camera[name] = value if name == "w" else [value, 5.0]
+    path.write_bytes(pickle.dumps({"TS1": camera}))
+    with pytest.raises(ValueError, match=r"cameras_test\.pkl: (camera TS1 has an entry that is no number|is no file of cameras)"):
+        mpi_inf_3dhp(tmp_path, "test")
+
+
+def test_places_beyond_float32_are_unknown(tmp_path):
+    xyz = XYZ.copy()
+    write(tmp_path, ["TS1_000001.jpg"], "test", xyz)
+    file = tmp_path / "annotations" / "mpi_inf_3dhp_test_valid.npz"
+    with np.load(file) as old:
+        fields = dict(old)
+    fields["S"][0, 4, :3] = 1e300
+    np.savez(file, **fields)
+    people = mpi_inf_3dhp(tmp_path, "test")
+    assert people.xyz[0, 4].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(people.xyz[0, 5], XYZ[5], rtol=1e-6)
+    assert [f.kind for f in people.found] == ["joint in space is NaN"]

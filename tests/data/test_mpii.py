@@ -75,7 +75,7 @@ def test_head_boxes_of_other_people_are_refused(root):
     with pytest.raises(ValueError, match=r"gt_valid\.mat.*295 pixels.*not in the same order"):
         mpii(root, "valid")
     savemat(root / "annot/gt_valid.mat", {"headboxes_src": np.zeros((2, 2, 3)), "pos_gt_src": np.zeros((16, 2, 3))})
-    with pytest.raises(ValueError, match=r"do not belong to 1 people"):
+    with pytest.raises(ValueError, match=r"gt_valid\.mat: headboxes_src does not belong to 1 people"):
         mpii(root, "valid")
     savemat(root / "annot/gt_valid.mat", {"nothing": 1})
     with pytest.raises(ValueError, match=r"gt_valid\.mat: is no whole MATLAB file with headboxes_src"):
@@ -87,7 +87,7 @@ def test_head_boxes_of_other_people_are_refused(root):
 )
 def test_json_of_another_shape_names_the_file(root, text):
     (root / "annot/train.json").write_text(text)
-    with pytest.raises(ValueError, match=r"train\.json: is no MPII annotation"):
+    with pytest.raises(ValueError, match=r"train\.json: is no (MPII annotation|whole JSON file)"):
         mpii(root, "train")
 
 
@@ -200,3 +200,25 @@ def test_real_people(shared):
     assert people.joints[0, 0].tolist() == [803, 710]
     assert people.visible[2].tolist() == [0, 2, 2, 2, 2, 0] + [2] * 10
     np.testing.assert_allclose(people.boxes[0], [965 - 471.8488, 339 + 70.77732 - 471.8488, 965 + 471.8488, 339 + 70.77732 + 471.8488], rtol=1e-6)
+
+
+def test_head_boxes_that_are_no_numbers_are_refused(root):
+    joints = np.array(row("", 5)["joints"])[..., None]
+    for boxes in (np.full((2, 2, 1), np.nan), np.full((2, 2, 1), np.inf), "text"):
+        savemat(root / "annot/gt_valid.mat", {"headboxes_src": boxes, "pos_gt_src": joints})
+        with pytest.raises(ValueError, match=r"gt_valid\.mat: headboxes_src (has an entry that is no number|does not belong to 1 people)"):
+            mpii(root, "valid")
+    savemat(root / "annot/gt_valid.mat", {"headboxes_src": np.ones((2, 2, 1)), "pos_gt_src": joints})  # a point
+    people = mpii(root, "valid")
+    assert np.isnan(people.head[0])
+    assert [f.kind for f in people.found] == ["no head size"]
+
+
+def test_a_joint_of_the_json_beyond_all_pictures_is_unlabelled(root):
+    far = row("a.jpg")
+    far["joints"][10] = [768.0, 9223372036854775808]
+    (root / "annot/train.json").write_text(json.dumps([far]))
+    people = mpii(root, "train")
+    assert people.visible[0, 10] == 0
+    assert people.joints[0, 10].tolist() == [0, 0]
+    assert [f.kind for f in people.found] == ["joint is NaN"]

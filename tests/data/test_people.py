@@ -194,6 +194,45 @@ def test_a_person_with_one_joint_has_no_box(tmp_path):
     assert [(f.kind, f.person) for f in got.found] == [("empty box", 0)]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39, 1e8])
+def test_numbers_are_looked_at_once_they_are_float32(tmp_path, value):
+    """1e39 is finite in float64 and infinite in float32; 1e8 pixels are no place in a picture."""
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"here")
+    joints, visible = np.ones((4, 14, 2)) * np.arange(14)[:, None], np.full((4, 14), 2)
+    boxes, xyz, camera, head = np.tile([0.0, 0, 9, 9], (4, 1)), np.ones((4, 14, 3)), np.full((4, 4), 5.0), np.full(4, 3.0)
+    boxes[0, 2], joints[1, 3, 0], xyz[1, 4, 1], camera[2, 0], head[3] = (value,) * 5
+    got = from_joints("set", LSP14, [picture] * 4, joints, visible, head=head, boxes=boxes, xyz=xyz, camera=camera)
+    assert len(got) == 2  # without the first's box and the third's camera
+    kinds = {(f.kind, f.person) for f in got.found}
+    told = set() if np.isnan(value) else {("no head size", 3)}  # NaN says that it is unknown
+    assert kinds == {("empty box", 0), ("joint is NaN", 1), ("joint in space is NaN", 1), ("no camera", 2), *told}
+    assert got.visible[0].tolist() == [2] * 3 + [0] + [2] * 10
+    assert got.joints[0, 3].tolist() == [0, 0]
+    assert got.xyz[0, 4].tolist() == [0, 0, 0]
+    assert got.xyz[0, 3].tolist() == [1, 1, 1]
+    assert got.head[0] == 3
+    assert np.isnan(got.head[1])
+    for values in (got.boxes, got.joints, got.xyz, got.camera):
+        assert np.isfinite(values).all()
+
+
+def test_a_file_of_which_nobody_is_left_is_refused_by_name(tmp_path):
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"here")
+    with pytest.raises(ValueError, match=r"notes\.npz: none of its 3 people can be used; the first: .*a\.jpg: x0, y0, x1, y1 are nan"):
+        from_joints("set", LSP14, [picture] * 3, np.ones((3, 14, 2)), np.ones((3, 14), int), boxes=np.full((3, 4), np.nan), path=Path("notes.npz"))
+
+
+def test_a_name_that_no_file_can_have_is_a_missing_picture(tmp_path):
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"here")
+    paths = [picture, tmp_path / ("1" * 300), tmp_path / "a\0b"]
+    got = from_joints("set", LSP14, paths, np.zeros((3, 14, 2)), np.zeros((3, 14), int), boxes=np.tile([0, 0, 9, 9], (3, 1)))
+    assert got.pictures == (picture,)
+    assert [f.kind for f in got.found] == ["missing picture"] * 2
+
+
 @pytest.fixture
 def noise():
     return cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8), (0, 0), 2)

@@ -87,3 +87,46 @@ def test_broken_files_name_the_file(tmp_path, data):
         read_pickle(tmp_path / "a.pkl")
     with pytest.raises(FileNotFoundError, match=r"b\.pkl"):
         read_pickle(tmp_path / "b.pkl")
+
+
+def doubled(depth: int) -> bytes:
+    """A list that holds the list before twice, `depth` times, in protocol 4: 2**depth entries."""
+    return b"\x80\x04]\x94" + b"".join(b"(h" + bytes([i]) + b"h" + bytes([i]) + b"l\x94" for i in range(depth)) + b"."
+
+
+def test_lists_may_be_shared_but_not_without_bound(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(doubled(3))
+    assert read_pickle(tmp_path / "a.pkl") == [[[[], []]] * 2] * 2
+    (tmp_path / "a.pkl").write_bytes(doubled(60))
+    with pytest.raises(ValueError, match=r"a\.pkl: .*written out, it claims \d+ MB"):
+        read_pickle(tmp_path / "a.pkl")
+
+
+def test_the_limit_can_be_lifted(tmp_path, monkeypatch):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"R": np.zeros(1 << 17)}))
+    monkeypatch.setenv("POSELING_LIMIT_MB", "1")
+    with pytest.raises(ValueError, match=r"a\.pkl: .*it claims 2 MB and may have 1; set POSELING_LIMIT_MB higher"):
+        read_pickle(tmp_path / "a.pkl")
+    monkeypatch.setenv("POSELING_LIMIT_MB", "2")
+    assert read_pickle(tmp_path / "a.pkl")["R"].shape == (1 << 17,)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x80\x02]q\x00h\x00a.", "it holds itself"),
+        # Tuples of tuples, doubled sixty times, as the key of a dict: its hash would take for ever.
+        (b"\x80\x04)\x94" + b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86\x94" for i in range(60)) + b"}h\x3cNs.", "key of a dict holds"),
+        (b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".", "cut short"),
+        (b"\x80\x04\x8f.", "an object or a set"),
+    ],
+)
+def test_a_pickle_that_would_grow_is_refused(tmp_path, data, message):
+    (tmp_path / "a.pkl").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"a\.pkl: .*{message}"):
+        read_pickle(tmp_path / "a.pkl")
+
+
+def test_a_huge_number_of_an_entry_makes_no_room(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02Nr\xff\xff\xff\x0f.")  # C's reader would make a table of 2 GB
+    assert read_pickle(tmp_path / "a.pkl") is None

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import resource
+import zipfile
 
 import numpy as np
 import pytest
@@ -253,3 +254,37 @@ def test_a_graph_and_its_contract_go_together(tmp_path, network):
         checkpoint.save(tmp_path / "net", GraphNetwork(GRAPH), SPEC)
     with pytest.raises(ValueError, match="a Hourglass is no network of the model 'graph'"):
         checkpoint.save(tmp_path / "net", network, GRAPH_SPEC)
+
+
+@pytest.mark.parametrize("name", ["hourglass-100000x100000", "hourglass-100000x8", "hourglass-1x1000000000000", "kdlpn-99999999", "vitpose-t-simple"])
+def test_a_spec_may_not_ask_for_more_than_the_file_has(tmp_path, network, name):
+    path = tmp_path / "net.safetensors"
+    size = (64, 64) if name.startswith("h") else (4096, 4096)
+    checkpoint.save(path, network, PoseSpec(name, LSP14, CODEC.fields(), size))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"net\.safetensors: "):
+        checkpoint.load(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KB
+
+
+def test_nothing_stays_of_the_guard(network):
+    with pytest.raises(checkpoint.TooManyError, match="more than 10 values"), checkpoint.at_most(10):
+        torch.nn.Linear(3, 4)
+    with checkpoint.at_most(16):
+        torch.nn.Linear(3, 4)
+    torch.nn.Linear(300, 400)
+
+
+@pytest.mark.parametrize("data", [b"PK\x03\x04", b"\x80\x02", b"12345678", bytes(8), b"\x93NUMPY", b"ustar" * 200])
+def test_bytes_that_are_no_torch_file(tmp_path, data):
+    (tmp_path / "a.pth.tar").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.pth\.tar: is cut short or no torch file of plain tensors"):
+        checkpoint.load_fpd(tmp_path / "a.pth.tar", "hourglass-1x8", 16)
+
+
+def test_a_torch_file_that_unpacks_to_gigabytes(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(3 << 20))
+    monkeypatch.setenv("POSELING_LIMIT_MB", "2")
+    with pytest.raises(ValueError, match=r"a\.pth: it claims 3 MB and may have 2; set POSELING_LIMIT_MB higher"):
+        checkpoint.load_fpd(tmp_path / "a.pth", "hourglass-1x8", 16)

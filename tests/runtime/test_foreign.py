@@ -15,7 +15,7 @@ from poseling.adapter import NAME, Adapter
 from poseling.cli import main
 from poseling.export.contract import with_contract
 from poseling.geometry import Crop
-from poseling.onnx_pose import OnnxPose, adapter_of
+from poseling.onnx_pose import OnnxPose
 from poseling.onnx_session import open_session
 from poseling.runtime import Network
 from poseling.skeleton import COCO17
@@ -100,7 +100,7 @@ def test_with_its_contract_it_runs_and_teaches_untold(tmp_path: Path, foreign: P
             None,
             r"foreign\.onnx: has no PoseSpec .* so an adapter must say how to feed and read it: .* for --adapter\. Its inputs: in tensor\(float\) \[1, 2, 4, 3\]",
         ),
-        ({"points": {"output": "xy", "columns": 3}}, r"foreign\.onnx: it has no output xy\. Its inputs: in"),
+        ({"points": {"output": "xy", "columns": 3}}, r"foreign\.onnx: it has no output xy\. The adapter is .*adapter\.json\. Its inputs: in"),
         ({"layout": "bchw"}, r"foreign\.onnx: its input is \(1, 2, 4, 3\), which is not bchw"),
         ({"skeleton": "coco17"}, r"does not hold 3 columns for each of at least 17 rows"),
         ({"skeleton": {"name": "none", "joints": [], "parents": []}}, r"adapter\.json: is no adapter: its skeleton has no joints"),
@@ -145,7 +145,7 @@ def test_movenet_runs_as_it_is(shared: Path):
     assert pose.score.mean() > 0.5
     # The same crop by itself.
     session = open_session(file, log=3)
-    alone = OnnxPose(session, file, adapter_of(session, file))
+    alone = OnnxPose(session, file)
     height, width = photo.shape[:2]
     box = (0.2 * width, 0.1 * height, 0.8 * width, 0.9 * height)
     crop = Crop.from_box(box, (192, 192), 1.2)

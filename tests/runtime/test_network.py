@@ -148,7 +148,7 @@ def test_files_that_cannot_be_run_are_named(tmp_path: Path, model: Path, variant
     for content in (b"", b"no network", model.read_bytes()[:400]):
         cut = tmp_path / "cut.onnx"
         cut.write_bytes(content)
-        with pytest.raises(ValueError, match=r"cut\.onnx: is cut short or no ONNX file .*`poseling export` makes one of a checkpoint"):
+        with pytest.raises(ValueError, match=r"cut\.onnx: is cut short or no ONNX file"):
             Network(cut)
     with pytest.raises(ValueError, match=r"variant\.onnx: has no PoseSpec"):
         Network(variant(spec=None))
@@ -158,7 +158,7 @@ def test_files_that_cannot_be_run_are_named(tmp_path: Path, model: Path, variant
 
 def test_a_network_without_joints_is_refused(variant: Callable[..., Path]):
     with pytest.raises(ValueError, match=r"variant\.onnx: has no joints; put a head on it first"):
-        Network(variant(skeleton=Skeleton("none", (), ())))
+        Network(variant(skeleton=Skeleton("none", (), ()), codec={"name": "features"}))
     with pytest.raises(ValueError, match=r"variant\.onnx: gives features, the runtime needs xy and score"):
         Network(variant(outputs=("features",)))
 

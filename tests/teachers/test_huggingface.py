@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,7 +108,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
         huggingface_teacher(str(tmp_path))
     config = tmp_path / "config.json"
     config.write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json: is no configuration in JSON"):
+    with pytest.raises(ValueError, match=r"config\.json: is no whole JSON file"):
         huggingface_teacher(str(tmp_path))
     config.write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="is of a 'bert', and only 'vitpose' can be read"):
@@ -129,8 +130,24 @@ def test_networks_that_do_not_fit(tmp_path: Path) -> None:
     published(tmp_path / "cut")
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="cut: the weights cannot be read"):
+    with pytest.raises(ValueError, match=r"cut/model\.safetensors: the weights cannot be read"):
         huggingface_teacher(str(tmp_path / "cut"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone_config": {"model_type": "vitpose_backbone", "num_hidden_layers": 10**9}},
+        {"backbone_config": 3},
+        {"backbone_config": {"image_size": "wide"}},
+    ],
+)
+def test_a_configuration_may_not_ask_for_more_than_the_weights_have(tmp_path: Path, change: dict[str, object]) -> None:
+    published(tmp_path / "large")
+    config = tmp_path / "large" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    with pytest.raises(ValueError, match="large"):
+        huggingface_teacher(str(tmp_path / "large"))
 
 
 def test_without_a_network_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

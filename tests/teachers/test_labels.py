@@ -15,9 +15,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
+from threading import Barrier
 
 import cv2
 import fsspec
@@ -632,3 +634,105 @@ if __name__ == "__main__":
         time.sleep(0.002)
     slow = Colours(log=Path(log_), delay=float(delay_))
     label(slow, crowd(Path(pictures_), int(count_)), url_, batch=2, part=6, shard=shard_of_environment(), deal=deal_of_environment())
+
+
+def test_a_single_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    people = crowd(tmp_path / "p", 6)
+    done = label(Colours(), people, str(tmp_path / "s"))
+    whole, part = Labels.open(done.store, people, COCO17), next(Path(done.store).glob("part-*.parquet"))
+    data, refused = part.read_bytes(), 0
+    for bit in np.random.default_rng(0).choice(8 * len(data), 150, replace=False).tolist():
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        part.write_bytes(damaged)
+        try:
+            assert same(Labels.open(done.store, people, COCO17), whole), bit
+        except ValueError as error:
+            assert part.name in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 100
+
+
+def test_stores_from_before_there_were_checksums_are_read(tmp_path: Path) -> None:
+    people = crowd(tmp_path / "p", 3)
+    done = label(Colours(), people, str(tmp_path / "s"))
+    whole, part = Labels.open(done.store, people, COCO17), next(Path(done.store).glob("part-*.parquet"))
+    pq.write_table(pq.read_table(part), part, compression="zstd", use_dictionary=False, write_statistics=False)
+    assert same(Labels.open(done.store, people, COCO17), whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": [{}, 32]}, r"size\[0\] is \{\}, expected a whole number"),
+        ({"size": [32, 32, 32]}, r"size is \[32, 32, 32\], expected a list of 2"),
+        ({"map_size": [1 << 40, 8]}, "map_size is"),
+        ({"map_size": [16384, 8]}, "1 to 4096"),
+        ({"map_size": None}, "there are both or neither"),
+        ({"padding": "wide"}, "padding is 'wide', expected a finite number"),
+        ({"scales": []}, "are above 0"),
+        ({"flip": 3}, "flip is 3, expected true or false"),
+        ({"skeleton": {"name": "a"}}, "skeleton: it lacks 'joints', 'parents'"),
+        ({"taste": 1}, "there is no field 'taste'"),
+    ],
+)
+def test_a_damaged_manifest_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    store = Store.create(str(tmp_path), Manifest.of(Colours(), False, (1.0,)))
+    path = Path(store.url) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=rf"manifest\.json: this is not a store's manifest: .*{message}"):
+        Store.open(store.url)
+
+
+def test_a_part_of_other_columns_is_named(tmp_path: Path) -> None:
+    people = crowd(tmp_path / "p", 3)
+    done = label(Colours(), people, str(tmp_path / "s"))
+    part = next(Path(done.store).glob("part-*.parquet"))
+    table = pq.read_table(part)
+    for column, other in (("maps", table["maps"].cast("binary").to_pylist()), ("xy", [[1.0]] * 3), ("key", ["a"] * 3), ("score", [None] * 3)):
+        at = table.column_names.index(column)
+        pq.write_table(table.set_column(at, column, [other]), part)
+        with pytest.raises(ValueError, match=rf"{part.name}: is no part of a store, or cut short \(its column {column} is"):
+            Labels.open(done.store, people, COCO17)
+        with pytest.raises(ValueError, match=rf"{part.name}: is no part of a store"):
+            label(Colours(), people, str(tmp_path / "s")) if column == "key" else Store.open(done.store).keys() and Labels.open(
+                done.store, people, COCO17
+            )
+
+
+def test_two_labellers_at_once_ask_about_nobody_twice(tmp_path: Path) -> None:
+    people, url = crowd(tmp_path / "p", 60), str(tmp_path / "s")
+    teachers = [Colours(delay=0.02), Colours(delay=0.02)]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda teacher: label(teacher, people, url, batch=4, part=8), teachers))
+    assert sorted(teachers[0].asked + teachers[1].asked) == list(range(1, 61))
+    assert [d.asked + d.already for d in done] == [60, 60]
+    assert min(d.asked for d in done) > 0  # both have worked
+    assert Labels.open(url, people, COCO17).answered.all()
+
+
+def test_those_who_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    people, url = crowd(tmp_path / "p", 12), str(tmp_path / "s")
+    second = Barrier(2, timeout=30)  # each asks only once the other does
+
+    class Meets(Colours):
+        def __call__(self, crops: Tensor) -> Answer:
+            if not self.asked:
+                second.wait()
+            return super().__call__(crops)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda i: label(Meets(), people, url, batch=64, shard=(i, 2)), range(2)))
+    assert sum(d.asked for d in done) == 12
+    assert Labels.open(url, people, COCO17).answered.all()
+
+
+def test_a_labeller_that_failed_claims_nothing_any_more(tmp_path: Path) -> None:
+    class Fails(Colours):
+        def __call__(self, crops: Tensor) -> Answer:
+            raise RuntimeError("no memory")
+
+    people, url = crowd(tmp_path / "p", 6), str(tmp_path / "s")
+    with pytest.raises(RuntimeError, match="no memory"):
+        label(Fails(), people, url)
+    assert label(Colours(), people, url).asked == 6

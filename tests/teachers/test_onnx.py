@@ -551,3 +551,32 @@ def test_the_axes_of_blazepose_in_space(shared: Path) -> None:
     nearer = nose < (left + right) / 2
     assert nearer[across > width].mean() > 0.8
     assert nearer[across < -width].mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mean": [{}, 0, 0]}, r"mean\[0\] is \{\}, expected a finite number"),
+        ({"white": 1e999}, "white is inf, expected a finite number"),
+        ({"padding": "wide"}, "padding is 'wide'"),
+        ({"size": [10**9, 10**9]}, "size is .*2 to 4096"),
+        ({"points": {"output": -1, "columns": 3}}, "points: output is -1, expected text"),
+        ({"points": {"output": "o", "columns": 3, "rows": [0, float("nan")]}}, r"points: rows\[1\] is nan, expected a whole number"),
+        ({"points": {"output": "o", "columns": 2**53, "x": -1}}, "points: x and y are two different columns"),
+        ({"space": {"output": 0}}, "space: output is 0"),
+        ({"licences": {"code": 3}}, r"licences\['code'\] is 3"),
+        ({"skeleton": {"name": "a", "joints": ["b"], "parents": [2**70]}}, r"skeleton: parents\[0\] is"),
+    ],
+)
+def test_fields_of_an_adapter_of_another_type_or_range(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    file = tmp_path / "adapter.json"
+    file.write_text(json.dumps({"skeleton": "coco17", "points": {"output": "o", "columns": 3}} | change))
+    with pytest.raises(ValueError, match=rf"adapter\.json: is no adapter: .*{message}"):
+        Adapter.from_json(file)
+
+
+def test_an_adapter_that_does_not_fit_is_named_with_the_network(tmp_path: Path) -> None:
+    path, file = write(tmp_path / "a.onnx", ["N", 2, 4, 3]), tmp_path / "adapter.json"
+    file.write_text(json.dumps({"skeleton": "coco17", "layout": "bhwc", "points": {"output": "1e999", "columns": 3}}))
+    with pytest.raises(ValueError, match=r"a\.onnx: it has no output 1e999\. The adapter is .*adapter\.json\."):
+        OnnxTeacher(path, str(file))

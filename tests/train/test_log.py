@@ -61,3 +61,22 @@ def test_tensorboard_if_asked(tmp_path):
     assert [(e.step, e.value) for e in events.Scalars("value")] == [(5, 0.75)]
     Log(tmp_path / "without", 0).close()
     assert not (tmp_path / "without" / "tensorboard").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"1", 1),
+        (b"\xff\xfe[]", 1),
+        (b"[" * 100_000, 1),
+        (b"1" * 5000, 1),
+        (b'{"step": 1}\n{"st\n{"step": 3}\n', 2),
+        (b'{"step": 1}\n{"loss": 3}\n', 2),
+        (b'{"step": "x"}\n', 1),
+        (b'{"step": NaN}\n', 1),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path, text, line):
+    (tmp_path / "log.jsonl").write_bytes(text)
+    with pytest.raises(ValueError, match=rf"log\.jsonl: line {line} .*remove the file"):
+        read(tmp_path / "log.jsonl")

@@ -30,7 +30,7 @@ from poseling.data.people import People
 from poseling.distill.objective import Objective, Term, fpd
 from poseling.distill.response import mse
 from poseling.models import zoo
-from poseling.models.checkpoint import read_tensors
+from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.train import optim
@@ -511,3 +511,36 @@ def test_ctrl_c_in_one_of_two_processes_stops_both_and_they_go_on(run, tmp_path)
 
 if __name__ == "__main__":
     serve()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": None}, "it lacks step"),
+        ({"step": "{"}, "is no whole JSON"),
+        ({"step": '"three"'}, "step is 'three', expected a whole number"),
+        ({"seconds": "[1]"}, r"seconds is \[1\], expected a finite number"),
+        ({"broken": "3"}, "broken is 3, expected a list"),
+    ],
+)
+def test_a_state_that_is_damaged(folder, tmp_path, change, message):
+    train(folder, tmp_path / "run", numbers={"epochs": 1})
+    path = tmp_path / "run" / "state.safetensors"
+    tensors, metadata = read_tensors(path)
+    metadata = {name: text for name, text in (metadata | change).items() if text is not None}
+    write_tensors(path, tensors, metadata)
+    with pytest.raises(ValueError, match=rf"state\.safetensors: is damaged \(.*{message}.*\); remove it to begin again, or give another --out"):
+        train(folder, tmp_path / "run", numbers={"epochs": 1})
+
+
+def test_a_state_without_a_weight(folder, tmp_path):
+    train(folder, tmp_path / "run", numbers={"epochs": 1})
+    path = tmp_path / "run" / "state.safetensors"
+    tensors, metadata = read_tensors(path)
+    for prefix in ("network.", "optimizer."):
+        some = dict(tensors)
+        name = next(name for name in some if name.startswith(prefix))
+        some[f"{prefix}99999.exp_avg"] = some.pop(name)
+        write_tensors(path, some, metadata)
+        with pytest.raises(ValueError, match=r"state\.safetensors: is damaged"):
+            train(folder, tmp_path / "run", numbers={"epochs": 1})

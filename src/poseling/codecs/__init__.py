@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, TypeGuard
+from typing import Any, Literal, Protocol, TypeGuard, cast
 
 from torch import Tensor
 
@@ -13,8 +13,10 @@ from poseling.codecs.location_map import LocationMap
 from poseling.codecs.simcc import SimCC
 from poseling.codecs.simcc3d import SimCC3D
 from poseling.geometry import Size
+from poseling.records import from_fields
+from poseling.spec import FEATURES
 
-__all__ = ["CODECS", "Codec", "Coordinates", "Heatmap", "LocationMap", "SimCC", "SimCC3D", "SpatialCodec", "codec", "read", "spatial"]
+__all__ = ["CODECS", "FEATURES", "Codec", "Coordinates", "Heatmap", "LocationMap", "SimCC", "SimCC3D", "SpatialCodec", "codec", "read", "spatial"]
 
 
 class Codec(Protocol):
@@ -90,16 +92,17 @@ CODECS: dict[str, Callable[..., Codec]] = {
 }
 
 
-FEATURES = "features"
-
-
 def codec(fields: dict[str, Any]) -> Codec:
-    """The codec that a PoseSpec records; KeyError if its name is unknown, ValueError if it is `FEATURES`: of a network that gives a map and no joints."""
+    """The codec that a PoseSpec records; KeyError if its name is unknown, ValueError if a field is, or if it is `FEATURES`: of a network that gives a map and no
+    joints.
+    """
     fields = dict(fields)
-    name = fields.pop("name")
+    name = fields.pop("name", None)
     if name == FEATURES:
         raise ValueError("the network gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
     if name not in CODECS:
         raise KeyError(f"codec {name!r} is unknown; there is {', '.join(CODECS)}")
-    fields["size"] = tuple(fields["size"])
-    return CODECS[name](**fields)
+    for field in ("stride", "split", "sigma", "cell"):  # what others are divided by
+        if isinstance(value := fields.get(field), int | float) and value <= 0:
+            raise ValueError(f"{name}: {field} is {value}; it is above 0")
+    return from_fields(cast(type[Codec], CODECS[name]), fields, name)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.data.people import Finding, People
+from poseling.data.sizes import KIND, compare, describe
 from poseling.files import read_picture
 from poseling.skeleton import Skeleton
 
@@ -21,7 +22,7 @@ LONG = 3.0  # a bone this many times as long as the person's others lead one to 
 def check(people: People, progress: Callable[[int, int], None] | None = None, margin: float = MARGIN) -> list[Finding]:
     """All that is found, in the order: what the reader left out, then picture by picture, then person by person.
 
-    Kinds: `missing picture`, `unreadable picture`, `duplicate picture` (the same pixels), `empty box`, `box outside` (it misses the picture), `joint outside`
+    Kinds: `missing picture`, `unreadable picture`, `duplicate picture` (the same pixels), `other size` (the annotation says another), `empty box`, `box outside` (it misses the picture), `joint outside`
     (by more than `margin` times the picture's longer side), `joint is NaN`, `swapped sides`, `odd bone`. What a teacher can tell
     besides is in `swapped_against`. Every picture is decoded once; `progress` is told (done, all).
     """
@@ -163,6 +164,10 @@ def _pictures(people: People, progress: Callable[[int, int], None] | None, margi
         digest = hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes(), digest_size=16).digest()
         if (twin := first.setdefault(digest, path)) != path:
             yield Finding("duplicate picture", path, None, f"has the same pixels as {twin}")
+        height, width = picture.shape[:2]
+        said = (np.inf, np.inf) if people.sizes is None else (float(people.sizes[persons[0], 0]), float(people.sizes[persons[0], 1]))
+        if how := compare(said, (width, height)):
+            yield Finding(KIND, path, None, describe(how, said, (width, height)))
         yield from (f for i in persons for f in _person(people, i, picture.shape[:2], margin))
 
 

@@ -10,7 +10,7 @@ and HRNet, which the published numbers come from.
 
 from __future__ import annotations
 
-import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import Finding, Instances, People, Truth, from_joints
+from poseling.data.people import LARGEST, Finding, Instances, People, Truth, from_joints, picture_path, usable
+from poseling.geometry import joints_box
+from poseling.records import read_json
 from poseling.skeleton import COCO17, CROWDPOSE14, Skeleton
 
 TERMS = "COCO: annotations CC BY 4.0, Flickr photographs under their own terms"
@@ -72,8 +74,8 @@ def people(
     (`[{image_id, category_id, bbox, score}, ...]`), everyone in it, nobody labelled. `skeleton` if it is not COCO's or CrowdPose's. People and crowds that are left
     out are counted in `found`. ValueError that names the file and the first entry that is wrong, FileNotFoundError if a file or all pictures are missing.
     """
-    truth = read(annotations, skeleton)
-    found = []
+    truth, category, ids = _read(annotations, skeleton)
+    found = list(truth.found)
     if boxes is None:
         chosen = (truth.count > 0) & (truth.visible > 0).any(1) & ~truth.crowd & (truth.area > 0)
         if not chosen.any():
@@ -86,12 +88,24 @@ def people(
         picture, score = truth.picture[chosen], np.ones(chosen.sum())
         joints, visible, corners = truth.joints[chosen], truth.visible[chosen], _clipped(truth, chosen)
     else:
-        picture, corners, score = _detections(boxes, truth)
+        picture, corners, score = _detections(boxes, truth, category, ids)
         visible = np.zeros((len(picture), len(truth.skeleton)), np.uint8)
         joints = np.zeros((*visible.shape, 2))
     instances = Instances(truth, picture, score, np.array(sorted(truth.pictures), np.int64))
-    paths = {i: pictures / file for i, (file, _, _) in truth.pictures.items()}
-    got = from_joints(name, truth.skeleton, [paths[i] for i in picture.tolist()], joints, visible, terms, boxes=corners, instances=instances)
+    paths = {i: picture_path(pictures, file) for i, (file, _, _) in truth.pictures.items()}
+    rows = picture.tolist()
+    got = from_joints(
+        name,
+        truth.skeleton,
+        [paths[i] for i in rows],
+        joints,
+        visible,
+        terms,
+        boxes=corners,
+        instances=instances,
+        path=boxes or annotations,
+        sizes=np.array([truth.pictures[i][1:] for i in rows]).reshape(-1, 2),
+    )
     # A picture that is not there is not measured; one whose only box was useless is, as a miss.
     missing = {f.picture for f in got.found if f.kind == "missing picture"}
     measured = np.array([i for i in sorted(paths) if paths[i] not in missing], np.int64)
@@ -100,44 +114,99 @@ def people(
 
 
 def read(path: Path, skeleton: Skeleton | None = None) -> Truth:
-    """Everything that a file annotates; its skeleton is found by the joints' names unless it is given. ValueError as `people`."""
-    data = _json(path)
+    """Everything that a file annotates; its skeleton is found by the joints' names unless it is given. What had to be mended is in `found`: an area that is absent, 0 or
+    no number is 0.53 of the box, a box that is none the one around the joints, and a joint that is no number unlabelled. ValueError as `people`.
+    """
+    return _read(path, skeleton)[0]
+
+
+# What an id may be in a file: a number of any size, or a word.
+Id = int | str
+
+
+def _read(path: Path, skeleton: Skeleton | None) -> tuple[Truth, Id, dict[Id, int]]:
+    """Everything that a file annotates, the id of the category of people there, and what its pictures' ids are in Truth."""
+    data = read_json(path)
     if not isinstance(data, dict) or not all(isinstance(data.get(key), list) for key in ("images", "annotations")):
         what = "a detector's result" if isinstance(data, list) else "no COCO annotation"
         raise ValueError(f"{path}: is {what}; expected {{images: [...], annotations: [...], categories: [...]}}")
     category, named = _category(path, data, skeleton)
-    try:
-        pictures = {
-            int(row["id"]): (str(row["file_name"]), float(row.get("width") or np.inf), float(row.get("height") or np.inf)) for row in data["images"]
-        }
-        ids = [int(row["id"]) for row in data["annotations"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: an image needs id and file_name, an annotation id ({type(error).__name__}: {error})") from error
-    for what, many in (("images", [int(row["id"]) for row in data["images"]]), ("annotations", ids)):
-        if len(set(many)) < len(many):
-            twice = Counter(many).most_common(1)[0]
-            raise ValueError(f"{path}: {twice[1]} {what} have the id {twice[0]}; ids have to be unique")
-    rows = [row for row in data["annotations"] if row.get("category_id", category) == category]
-    columns = _columns(path, rows, named, pictures)
-    indices = {int(row["id"]): float(row["crowdIndex"]) for row in data["images"] if "crowdIndex" in row}
-    crowding = indices if indices and len(indices) == len(pictures) else None
-    return Truth(path, named, pictures, *columns, crowding=crowding)
+    for row in data["images"]:
+        if not isinstance(row, dict) or not isinstance(row.get("file_name"), str) or _id(row.get("id")) is None:
+            raise ValueError(f"{path}: an image needs id and file_name, and one has {_shown(row)}")
+    for row in data["annotations"]:
+        if _id(row.get("id")) is None:  # _category has seen that they are dicts
+            raise ValueError(f"{path}: an annotation needs an id, a number or a word, and one has {_shown(row)}")
+    for what in ("images", "annotations"):
+        [(twice, count)] = Counter(_id(row["id"]) for row in data[what]).most_common(1) or [(None, 0)]
+        if count > 1:
+            raise ValueError(f"{path}: {count} {what} have the id {twice}; ids have to be unique")
+    ids = _numbered([_sure(row["id"]) for row in data["images"]])
+    pictures = {ids[_sure(row["id"])]: (row["file_name"], _side(row.get("width")), _side(row.get("height"))) for row in data["images"]}
+    rows = [row for row in data["annotations"] if _id(row.get("category_id", category)) == category]
+    columns, found = _columns(path, rows, named, ids)
+    return Truth(path, named, pictures, *columns, crowding=_crowding(path, data["images"], ids), found=found), category, ids
 
 
-def _category(path: Path, data: Mapping[str, Any], skeleton: Skeleton | None) -> tuple[int, Skeleton]:
+def _id(value: Any) -> Id | None:
+    """An id as it is compared, 7 for 7.0 and for "7"; None for what is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str) and re.fullmatch(r"0|-?[1-9][0-9]{0,99}", value):
+        return int(value)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def _sure(value: Any) -> Id:
+    """An id that has been looked at."""
+    found = _id(value)
+    assert found is not None
+    return found
+
+
+def _numbered(ids: Sequence[Id]) -> dict[Id, int]:
+    """Each id's number: itself, or, where one is a word or too large for 64 bits, its place from 1."""
+    plain = all(isinstance(one, int) and abs(one) < 1 << 63 for one in ids)
+    return {one: one if plain else place for place, one in enumerate(ids, 1)}  # type: ignore[misc]
+
+
+def _side(value: Any) -> float:
+    """A picture's width or height, infinite where the file does not say it."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LARGEST
+    return float(value) if number else np.inf
+
+
+def _crowding(path: Path, images: Sequence[Mapping[str, Any]], ids: Mapping[Id, int]) -> dict[int, float] | None:
+    """CrowdPose's index by picture; None unless all have one."""
+    given = [row["crowdIndex"] for row in images if "crowdIndex" in row]
+    if not given or len(given) < len(images):
+        return None
+    if not all(isinstance(index, int | float) and 0 <= index <= 1 for index in given):
+        raise ValueError(f"{path}: a crowdIndex is not between 0 and 1")
+    return {ids[_sure(row["id"])]: float(row["crowdIndex"]) for row in images}
+
+
+def _shown(row: Any) -> str:
+    return repr(sorted(row) if isinstance(row, dict) else row)[:80]
+
+
+def _category(path: Path, data: Mapping[str, Any], skeleton: Skeleton | None) -> tuple[Id, Skeleton]:
     """The id of the category of people, and its skeleton."""
     rows = data.get("categories")
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and isinstance(row.get("id"), int) for row in rows):
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and _id(row.get("id")) is not None for row in rows):
         raise ValueError(f"{path}: has no categories, which name the joints; expected categories: [{{id, name: person, keypoints: [...]}}]")
-    known = {row["id"] for row in rows}
-    strange = next((a for a in data["annotations"] if isinstance(a, dict) and a.get("category_id") not in known), None)
-    if strange is not None:
-        raise ValueError(f"{path}: annotation {strange.get('id')} has the category_id {strange.get('category_id')}, which is none of its categories")
+    known = {_id(row["id"]) for row in rows}
+    for a in data["annotations"]:
+        if not isinstance(a, dict):
+            raise ValueError(f"{path}: an annotation is {_shown(a)}, expected fields by name")
+        if _id(a.get("category_id")) not in known:
+            strange = _shown(a.get("category_id"))
+            raise ValueError(f"{path}: annotation {a.get('id')} has the category_id {strange}, which is none of its categories")
     row = next((row for row in rows if row.get("name") == "person"), rows[0] if len(rows) == 1 else None)
     if row is None:
         raise ValueError(f"{path}: none of its {len(rows)} categories is person")
     names = row.get("keypoints")
-    if not names:
+    if not isinstance(names, list) or not names:
         hint = f"; person_keypoints{path.name.removeprefix('instances')} has them" if path.name.startswith("instances_") else ""
         raise ValueError(f"{path}: its category {row.get('name')!r} has no keypoints{hint}")
     joints = tuple(SAME.get(str(n), str(n)) for n in names)
@@ -150,7 +219,7 @@ def _category(path: Path, data: Mapping[str, Any], skeleton: Skeleton | None) ->
             )
     if len(joints) != len(skeleton):
         raise ValueError(f"{path}: names {len(joints)} joints, but skeleton {skeleton.name} has {len(skeleton)}")
-    return int(row["id"]), skeleton
+    return _sure(row["id"]), skeleton
 
 
 Columns = tuple[
@@ -158,32 +227,72 @@ Columns = tuple[
 ]
 
 
-def _columns(path: Path, rows: Sequence[Mapping[str, Any]], skeleton: Skeleton, pictures: Mapping[int, object]) -> Columns:
-    """picture, boxes, area, joints, visible, count, crowd of all annotations, as Truth has them."""
+def _columns(path: Path, rows: Sequence[Mapping[str, Any]], skeleton: Skeleton, ids: Mapping[Id, int]) -> tuple[Columns, tuple[Finding, ...]]:
+    """picture, boxes, area, joints, visible, count, crowd of all annotations, as Truth has them, and what was mended."""
     total = len(rows)
     picture, count, crowd = np.zeros(total, np.int64), np.zeros(total, np.int64), np.zeros(total, bool)
     boxes, area, flat = np.zeros((total, 4)), np.zeros(total), np.zeros((total, len(skeleton), 3))
+    bare = [row for row in rows if not row.get("keypoints")]
+    if rows and len(bare) == len(rows):
+        hint = "; the people's joints are in person_keypoints_*.json"
+        raise ValueError(f"{path}: annotation {rows[0]['id']} has no keypoints, and nobody else has{hint}")
     for i, row in enumerate(rows):
+        name = f"{path}: annotation {row['id']}"
+        of = _id(row.get("image_id"))
+        if of is None or of not in ids:
+            raise ValueError(f"{name} is of image {_shown(row.get('image_id'))}, which is not among its images")
+        if "bbox" not in row:
+            raise ValueError(f"{name} has no bbox")
         try:
-            picture[i], boxes[i], crowd[i] = row["image_id"], row["bbox"], bool(row.get("iscrowd", 0))
-            points = row["keypoints"]
-            if len(points) != 3 * len(skeleton):
-                raise ValueError(f"{len(points)} numbers in keypoints, but skeleton {skeleton.name} has {len(skeleton)} joints of three each")
-            flat[i] = np.reshape(points, (-1, 3))
-            count[i] = row["num_keypoints"] if "num_keypoints" in row else (flat[i, :, 2] > 0).sum()
-            area[i] = row["area"] if "area" in row else AREA * boxes[i, 2] * boxes[i, 3]
-        except KeyError as error:
-            hint = "; the people's joints are in person_keypoints_*.json" if error.args[0] == "keypoints" else ""
-            raise ValueError(f"{path}: annotation {row.get('id')} has no {error.args[0]}{hint}") from None
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: annotation {row.get('id')} is not as COCO has it: {error}") from error
-        if int(picture[i]) not in pictures:
-            raise ValueError(f"{path}: annotation {row['id']} is of image {picture[i]}, which is not among its images")
+            picture[i], boxes[i], crowd[i] = ids[of], row["bbox"], bool(row.get("iscrowd", 0))
+            if points := row.get("keypoints"):
+                if len(points) != 3 * len(skeleton):
+                    raise ValueError(f"{len(points)} numbers in keypoints, but skeleton {skeleton.name} has {len(skeleton)} joints of three each")
+                flat[i] = np.reshape(points, (-1, 3))
+            said = row.get("num_keypoints") if points else None
+            count[i] = (flat[i, :, 2] > 0).sum() if said is None else said
+            area[i] = np.nan if row.get("area") is None else row["area"]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{name} is not as COCO has it: {error}") from error
     flags = flat[..., 2]
     if not np.isin(flags, (0, 1, 2)).all():
         i = int(np.flatnonzero(~np.isin(flags, (0, 1, 2)).all(1))[0])
         raise ValueError(f"{path}: annotation {rows[i]['id']} has a visibility that is not 0, 1 or 2")
-    return picture, boxes, area, flat[..., :2], flags.astype(np.uint8), count, crowd
+    return _mended(path, rows, skeleton, (picture, boxes, area, flat[..., :2], flags.astype(np.uint8), count, crowd))
+
+
+def _mended(path: Path, rows: Sequence[Mapping[str, Any]], skeleton: Skeleton, columns: Columns) -> tuple[Columns, tuple[Finding, ...]]:
+    """The columns with sane joints, boxes and areas, and what was mended, a line a kind. Here and nowhere else, so that people and their truth are the same."""
+    picture, boxes, area, joints, visible, count, crowd = columns
+    found = []
+
+    def tell(kind: str, which: NDArray[np.bool_], message: str) -> None:
+        if which.any():
+            first = rows[int(np.flatnonzero(which)[0])]["id"]
+            found.append(Finding(kind, path, None, f"{which.sum()} of {len(rows)} annotations, the first is {first}: {message}"))
+
+    _, known = usable(joints)
+    broken = ~known & (visible > 0)
+    tell("joint is NaN", np.asarray(broken.any(1), bool), "not a finite number, counts as unlabelled")
+    joints, visible = np.where(known[..., None], joints, 0), np.where(known, visible, 0).astype(np.uint8)
+    count = np.where(broken.any(1), np.minimum(count, (visible > 0).sum(1)), count)
+    _, sane = usable(boxes)
+    sane = np.asarray(sane & (boxes[:, 2:] > 0).all(1), bool)
+    around = np.stack([joints_box(xy, v > 0) for xy, v in zip(joints, visible, strict=True)]) if len(rows) else np.zeros((0, 4))
+    wide = np.asarray(np.isfinite(around).all(1) & (around[:, 2:] > around[:, :2]).all(1), bool)
+    lost = np.asarray(~sane & (visible > 0).any(1), bool)
+    tell("no box", lost & wide, "the box is no number or has no area; the one around the joints is taken")
+    tell("empty box", lost & ~wide, "the box is no number or has no area, and there are no two joints apart; counts as nobody")
+    boxes = np.where(
+        (~sane & wide)[:, None], np.concatenate([around[:, :2], around[:, 2:] - around[:, :2] + 1], 1), np.where(sane[:, None], boxes, 0)
+    )
+    visible, count = np.where((lost & ~wide)[:, None], 0, visible).astype(np.uint8), np.where(lost & ~wide, 0, count)
+    _, measured = usable(area[:, None])
+    absent = np.asarray(~(measured & (area > 0)), bool)
+    unsaid = np.array([row.get("area") is None and "area" not in row for row in rows], bool)
+    tell("no area", absent & ~unsaid & (count > 0), f"0 or no number; {AREA} of the box is taken")
+    area = np.where(absent, AREA * boxes[:, 2] * boxes[:, 3], area)
+    return (picture, boxes, area, joints, visible, count, crowd), tuple(found)
 
 
 def _clipped(truth: Truth, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -196,39 +305,32 @@ def _clipped(truth: Truth, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.stack([x0, y0, x1, y1], 1)
 
 
-def _detections(path: Path, truth: Truth) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """picture (N,), boxes (N, 4) x0, y0, x1, y1 and score (N,) of a detector's file, of people only."""
-    rows = _json(path)
+def _detections(path: Path, truth: Truth, category: Id, ids: Mapping[Id, int]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """picture (N,), boxes (N, 4) x0, y0, x1, y1 and score (N,) of a detector's file, of those in the `category` that the annotation calls people."""
+    rows = read_json(path)
+    wanted = "each entry needs image_id, bbox (4) and score"
     if not isinstance(rows, list):
         raise ValueError(f"{path}: is no detector's result; expected [{{image_id, category_id, bbox, score}}, ...]")
+    if strange := next((row for row in rows if not isinstance(row, dict)), None):
+        raise ValueError(f"{path}: is no detector's result (an entry is {_shown(strange)}); {wanted}")
     try:
-        rows = [row for row in rows if row.get("category_id", 1) == 1]
-        picture = np.array([row["image_id"] for row in rows], np.int64).reshape(-1)
+        rows = [row for row in rows if _id(row.get("category_id", category)) == category]
+        of = [_id(row["image_id"]) for row in rows]
         boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
         score = np.array([row["score"] for row in rows], np.float64).reshape(-1)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        wanted = "each entry needs image_id, bbox (4) and score"
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: is no detector's result ({type(error).__name__}: {error}); {wanted}") from error
     if not len(rows):
-        raise ValueError(f"{path}: holds no person (category_id 1)")
-    strange = ~np.isin(picture, np.array(list(truth.pictures), np.int64))
-    if strange.any():
+        raise ValueError(f"{path}: holds no person, which in {truth.path} is category_id {category}")
+    if unknown := list(dict.fromkeys(one for one in of if one not in ids)):
         raise ValueError(
-            f"{path}: {len(np.unique(picture[strange]))} of its {len(np.unique(picture))} images, the first {picture[strange][0]}, are not in {truth.path}; "
+            f"{path}: {len(unknown)} of its {len(set(of))} images, the first {_shown(unknown[0])}, are not in {truth.path}; "
             "it holds detections of another set"
         )
     if not (np.isfinite(score).all() and (score >= 0).all()):
         raise ValueError(f"{path}: the score of entry {int(np.flatnonzero(~(np.isfinite(score) & (score >= 0)))[0])} is not a number of 0 or more")
+    picture = np.array([ids[one] for one in of if one is not None], np.int64)
     return picture, np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), score
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: not found") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no whole JSON file, it may be cut short ({error})") from error
 
 
 def _annotations(root: Path, part: str) -> Path:

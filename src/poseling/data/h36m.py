@@ -63,7 +63,7 @@ def from_labels(path: Path, split: str) -> People:
     folder = images_folder(path)
     pictures = [folder / name for name in labels.names]
     visible = np.where(labels.labelled, 2, 0)
-    people = from_joints("h36m", H36M17, pictures, labels.joints, visible, TERMS, boxes=labels.boxes, xyz=xyz, camera=camera)
+    people = from_joints("h36m", H36M17, pictures, labels.joints, visible, TERMS, boxes=labels.boxes, xyz=xyz, camera=camera, path=path)
     return replace(people, found=(*found, *people.found))
 
 
@@ -104,7 +104,9 @@ def from_positions(path: Path, split: str) -> People:
         )
     visible = np.full((len(pictures), len(H36M17)), 2)
     boxes = np.stack([joints_box(j, np.ones(len(H36M17))) for j in joints])
-    people = from_joints("h36m", H36M17, pictures, np.stack(joints), visible, TERMS, boxes=boxes, xyz=np.stack(xyz), camera=np.stack(lenses))
+    people = from_joints(
+        "h36m", H36M17, pictures, np.stack(joints), visible, TERMS, boxes=boxes, xyz=np.stack(xyz), camera=np.stack(lenses), path=path
+    )
     return replace(people, found=(*found, *people.found))
 
 

@@ -7,18 +7,17 @@ A folder may hold `boxes.json`, `{"relative/path.jpg": [[x0, y0, x1, y1], ...], 
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from poseling import video
+from poseling import headers, video
 from poseling.data.people import Finding, People, from_joints
-from poseling.files import PICTURES, new_folder, read_picture, write_bytes
+from poseling.files import PICTURES, check_size, new_folder, read_picture, write_bytes
 from poseling.geometry import whole_box
+from poseling.records import read_json
 from poseling.skeleton import COCO17, Skeleton
 from poseling.video import VIDEOS
 
@@ -70,9 +69,11 @@ def images(root: Path, every: float = 0.5, cache: Path | None = None, skeleton: 
         there = {p.relative_to(root).as_posix() for p in paths}
         found += [Finding("missing picture", root / n, None, f"{BOXES} names it but it is not there") for n in listed if n not in there]
     if not pictures:
-        raise FileNotFoundError(f"{root}: none of its {len(paths)} pictures can be used; the first: {found[0].picture}: {found[0].message}")
-    nothing = np.zeros((len(pictures), len(skeleton)), np.uint8)
-    people = from_joints("images", skeleton, pictures, np.zeros((*nothing.shape, 2)), nothing, TERMS, boxes=np.array(boxes, np.float64))
+        raise FileNotFoundError(
+            f"{root if listed is None else root / BOXES}: none of its {len(paths)} pictures can be used; the first: {found[0].picture}: {found[0].message}"
+        )
+    nothing, noted = np.zeros((len(pictures), len(skeleton)), np.uint8), root if listed is None else root / BOXES
+    people = from_joints("images", skeleton, pictures, np.zeros((*nothing.shape, 2)), nothing, TERMS, boxes=np.array(boxes, np.float64), path=noted)
     return People(people.name, skeleton, people.pictures, people.boxes, people.joints, people.visible, None, TERMS, (*found, *people.found))
 
 
@@ -119,30 +120,13 @@ def picture_size(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise OSError(f"{path}: cannot be read: {error.strerror}") from error
     # A picture that may have to be turned (EXIF), or that may be cut, is decoded.
-    if b"Exif" in head or b"eXIf" in head:
-        size = None
-    elif head[:2] == b"\xff\xd8" and b"\xff\xd9" in tail:
-        size = _jpeg_size(head)
-    elif head[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" in tail:
-        size = struct.unpack(">II", head[16:24])
-    else:
-        size = None
+    whole = b"\xff\xd9" in tail if head[:2] == b"\xff\xd8" else head[:4] == b"\x89PNG" and b"IEND" in tail
+    size = None if not whole or b"Exif" in head or b"eXIf" in head else headers.picture_size(head)
     if size is None:
         height, width = read_picture(path).shape[:2]
         return width, height
-    return int(size[0]), int(size[1])
-
-
-def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    """From the frame header (markers C0 .. CF but for the three that are none); None if it is not among the first bytes."""
-    at = 2
-    while at + 9 <= len(head) and head[at] == 0xFF:
-        marker, length = head[at + 1], struct.unpack(">H", head[at + 2 : at + 4])[0]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
-            return width, height
-        at += 2 + length
-    return None
+    check_size(path, size)
+    return size
 
 
 def _pictures(root: Path) -> list[Path]:
@@ -157,7 +141,9 @@ def _pictures(root: Path) -> list[Path]:
 
 
 def _boxes(path: Path) -> dict[str, list[list[float]]]:
+    listed = read_json(path)
     try:
-        return {str(name): np.array(rows, np.float64).reshape(-1, 4).tolist() for name, rows in json.loads(path.read_text()).items()}
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError, ValueError) as error:
+        # A name that Windows wrote has backslashes for slashes.
+        return {str(name).replace("\\", "/"): np.array(rows, np.float64).reshape(-1, 4).tolist() for name, rows in listed.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f'{path}: expected {{"picture.jpg": [[x0, y0, x1, y1], ...]}} in pixels ({error})') from error

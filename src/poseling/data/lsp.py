@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from poseling.arrays import numbers
 from poseling.data.matlab import read_mat
 from poseling.data.people import People, from_joints
 from poseling.skeleton import LSP14
@@ -23,14 +24,14 @@ def lsp(root: Path) -> People:
     """All of LSP, in order; the first 1000 are for training, the rest for testing."""
     joints = _joints(root / "joints.mat", (3, 14, None))
     xy, occluded = joints[:2].transpose(2, 1, 0), joints[2].T > 0.5
-    return from_joints("lsp", LSP14, _pictures(root / "images", 4, len(xy)), xy, np.where(occluded, 1, 2), TERMS)
+    return from_joints("lsp", LSP14, _pictures(root / "images", 4, len(xy)), xy, np.where(occluded, 1, 2), TERMS, path=root / "joints.mat")
 
 
 def lspet(root: Path) -> People:
     """All of LSPET that is there; all of it is for training."""
     joints = _joints(root / "joints.mat", (14, 3, None))
     xy, labelled = joints[:, :2].transpose(2, 0, 1), joints[:, 2].T > 0.5
-    return from_joints("lspet", LSP14, _pictures(root / "images", 5, len(xy)), xy, np.where(labelled, 2, 0), TERMS)
+    return from_joints("lspet", LSP14, _pictures(root / "images", 5, len(xy)), xy, np.where(labelled, 2, 0), TERMS, path=root / "joints.mat")
 
 
 def train(root: Path) -> People:
@@ -62,11 +63,15 @@ def _joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not found; the folder must hold joints.mat and images/ as the data set comes")
     (joints,) = read_mat(path, "joints")
-    if joints.ndim != 3 or any(want is not None and want != got for want, got in zip(shape, joints.shape, strict=True)):
+    if getattr(joints, "size", 0) == 0:
+        raise ValueError(f"{path}: joints is empty, so there is nobody in it")
+    try:
+        return numbers(joints, *shape)
+    except (ValueError, AttributeError) as error:
+        got = getattr(joints, "shape", ())
+        hint = "; this looks like the other of LSP and LSPET" if len(got) == 3 and sorted(got[:2]) == [3, 14] else ""
         wanted = " x ".join("N" if s is None else str(s) for s in shape)
-        hint = "; this looks like the other of LSP and LSPET" if joints.ndim == 3 and sorted(joints.shape[:2]) == [3, 14] else ""
-        raise ValueError(f"{path}: joints has shape {joints.shape}, expected {wanted}{hint}")
-    return np.asarray(joints, np.float64)
+        raise ValueError(f"{path}: joints has shape {got}, expected {wanted} numbers{hint}") from error
 
 
 def _pictures(folder: Path, digits: int, count: int) -> list[Path]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import Finding
+from poseling.arrays import numbers, read_npz
+from poseling.data.people import Finding, usable
 from poseling.data.pickled import read_pickle
 from poseling.geometry import joints_box
 
@@ -50,20 +51,19 @@ class Labels:
 
 def read_labels(path: Path, joints: int) -> Labels:
     """An npz of imgname (N,), part (N, K, 3) x, y, labelled, and S (N, K, 4) x, y, z, labelled, for K = `joints`. ValueError that names the file if it is not."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names, part, space = (file[field] for field in ("imgname", "part", "S"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: not found") from None
-    except Exception as error:  # a cut zip file fails in any way
-        raise ValueError(f"{path}: is no whole npz of imgname, part and S ({type(error).__name__}: {error})") from error
-    count = len(names)
-    if part.shape != (count, joints, 3) or space.shape != (count, joints, 4):
-        hint = "; this is the layout for body meshes, take the file for body3d" if part.shape[1:2] == (24,) else ""
-        raise ValueError(
-            f"{path}: part has shape {part.shape} and S {space.shape}, expected {(count, joints, 3)} and {(count, joints, 4)} for {count} pictures{hint}"
-        )
-    return Labels(path, tuple(str(name) for name in names), part[..., :2].astype(np.float64), part[..., 2] > 0, space[..., :3].astype(np.float64))
+    fields = read_npz(path, "imgname", "part", "S")
+    names, part = fields["imgname"], fields["part"]
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise ValueError(f"{path}: imgname is {names.dtype} of shape {names.shape}, expected a list of names")
+    for name, width in (("part", 3), ("S", 4)):
+        try:
+            fields[name] = numbers(fields[name], len(names), joints, width)
+        except ValueError as error:
+            hint = "; this is the layout for body meshes, take the file for body3d" if part.shape[1:2] == (24,) else ""
+            raise ValueError(f"{path}: {name} of {len(names)} pictures is not as it should be: {error}{hint}") from error
+    part, space = fields["part"], fields["S"]
+    words = tuple(name.decode("latin-1") if isinstance(name, bytes) else str(name) for name in names)
+    return Labels(path, words, part[..., :2], part[..., 2] > 0, space[..., :3])
 
 
 def read_cameras(path: Path) -> dict[Any, dict[str, Array]]:
@@ -74,11 +74,14 @@ def read_cameras(path: Path) -> dict[Any, dict[str, Array]]:
     sizes = {"f": 2, "c": 2, "R": 9, "T": 3, "k": 3, "p": 2, "w": 1, "h": 1}
     try:
         cameras = {key: {name: np.asarray(camera[name], np.float64).ravel() for name in sizes if name in camera} for key, camera in content.items()}
+        unreal = [key for key, camera in cameras.items() if not all(usable(value)[1] for value in camera.values()) or (camera["f"] <= 0).any()]
         wrong = [key for key, camera in cameras.items() if any(len(camera[n]) != size for n, size in sizes.items() if n in camera or n in "fc")]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: is no file of cameras with f and c ({type(error).__name__}: {error})") from error
     if wrong:
         raise ValueError(f"{path}: camera {wrong[0]} has an entry of the wrong length; expected {sizes}")
+    if unreal:
+        raise ValueError(f"{path}: camera {unreal[0]} has an entry that is no number, or a focal length that is not above 0")
     return cameras
 
 

@@ -6,8 +6,10 @@ its matplotlib, which we have anyway, is not loaded). It says where the joints a
 
 from __future__ import annotations
 
+import struct
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,9 @@ import numpy as np
 import pybvh
 from numpy.typing import NDArray
 
+from poseling.data.people import usable
 from poseling.geometry import rotation_matrix
+from poseling.limits import excess
 from poseling.skeleton import MOVNECT15, Skeleton
 
 Array = NDArray[np.float64]
@@ -28,6 +32,7 @@ RIG = {
 HEAD, EYES = "CC_Base_Head", ("CC_Base_L_Eye", "CC_Base_R_Eye")
 CROWN = 0.11  # metres from the eyes' height to the top of an adult's head, about
 NEAR = 0.1  # metres
+FASTEST = 10_000.0  # frames a second
 JUMP = 10.0  # metres a second, which no pelvis does: the fastest of the CMU clips does 5. Ten of them start with a frame of a T-pose elsewhere, at 60 to 80
 
 
@@ -51,8 +56,8 @@ def motions(path: Path, unit: float = 0.01) -> dict[str, Motion]:
     FileNotFoundError if there is no clip; ValueError that names the file and the clip if it is broken or lacks a joint.
     """
     if path.suffix == ".zip" and path.is_file():
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-            archive.extractall(folder, [name for name in archive.namelist() if name.endswith(".bvh")])
+        with tempfile.TemporaryDirectory() as folder:
+            _unpack(path, Path(folder))
             files = sorted(Path(folder).rglob("*.bvh"), key=lambda file: file.stem)
             clips = {file.stem: _motion(file, f"{path}, {file.name}", unit) for file in files}
     else:
@@ -83,6 +88,18 @@ def seen(motion: Motion, heading: float = 0.0, pitch: float = 0.0, distance: flo
     return np.asarray(points)
 
 
+def _unpack(path: Path, folder: Path) -> None:
+    """The clips of a zip file; ValueError that names it if it is damaged, locked, or claims too much."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            clips = [member for member in archive.infolist() if member.filename.endswith(".bvh")]
+            if more := excess(sum(member.file_size for member in clips)):
+                raise ValueError(more)
+            archive.extractall(folder, clips)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, OSError, struct.error) as error:
+        raise ValueError(f"{path}: is no whole zip file that can be unpacked ({error})") from error
+
+
 def _motion(file: Path, called: str, unit: float) -> Motion:
     """The motion of one file; `called` is its name in errors."""
     try:
@@ -103,6 +120,8 @@ def _motion(file: Path, called: str, unit: float) -> Motion:
     joints["head_top"] = _head_top(at(HEAD), at(EYES[0]), at(EYES[1]))
     xyz = np.stack([joints[joint] for joint in MOVNECT15.joints], 1)
     fps = float(clip.fps)
+    if not 0 < fps <= FASTEST or not usable(xyz)[1].all():
+        raise ValueError(f"{called}: has a frame or a rate of frames that is no number (Frame Time has to be above 0)")
     pelvis = xyz[:2, MOVNECT15.index("pelvis")]
     if np.linalg.norm(pelvis[-1] - pelvis[0]) * fps > JUMP:
         xyz = xyz[1:]

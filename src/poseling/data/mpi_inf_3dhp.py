@@ -54,5 +54,5 @@ def mpi_inf_3dhp(root: Path, split: str = "train") -> People:
     inside = ((labels.joints >= 0) & (labels.joints < size[:, None])).all(-1)
     folder = images_folder(path)
     pictures, visible = [folder / name for name in labels.names], np.where(labels.labelled & inside, 2, 0)
-    people = from_joints("mpi_inf_3dhp", MPI3DHP17, pictures, labels.joints, visible, TERMS, boxes=labels.boxes, xyz=xyz, camera=camera)
+    people = from_joints("mpi_inf_3dhp", MPI3DHP17, pictures, labels.joints, visible, TERMS, boxes=labels.boxes, xyz=xyz, camera=camera, path=path)
     return replace(people, found=(*found, *people.found))

@@ -9,7 +9,6 @@ field enlarges the square by 1.25 afterwards: that is the crop's padding and not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.arrays import numbers
 from poseling.data.matlab import read_mat
-from poseling.data.people import Finding, People, from_joints, join
+from poseling.data.people import Finding, People, from_joints, join, picture_path, usable
+from poseling.records import read_json
 from poseling.skeleton import MPII16
 
 TERMS = "MPII Human Pose: research, frames of YouTube videos"
@@ -58,22 +59,20 @@ def from_json(path: Path) -> People:
 
     `head` is read from `gt_<name>.mat` beside it where that is there. People without a centre (-1) get the box around their joints.
     """
+    rows = read_json(path)
     try:
-        rows = json.loads(path.read_text())
         xy, labels, centre, scale = (np.array([row[field] for row in rows], np.float64) for field in ("joints", "joints_vis", "center", "scale"))
         names = [str(row["image"]) for row in rows]
         if (shapes := (xy.shape[1:], labels.shape[1:], centre.shape[1:], scale.shape[1:])) != ((16, 2), (16,), (2,), ()):
             raise ValueError(f"joints, joints_vis, center and scale of a person have shapes {shapes}")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: not found") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         wanted = "a list of {image, joints (16, 2), joints_vis (16), center (2), scale}"
         raise ValueError(f"{path}: is no MPII annotation ({type(error).__name__}: {error}); expected {wanted}") from error
     xy, centre, visible = xy - 1, centre - 1, labels > 0
     folder = next((f for f in (path.parent.parent / "images", path.parent / "images") if f.is_dir()), path.parent)
     truth = path.with_name(f"gt_{path.stem}.mat")
     head = _heads(truth, xy, visible) if truth.is_file() else None
-    return _people([folder / n for n in names], xy, np.where(visible, 2, 0), _boxes(centre, scale, xy, visible), head)
+    return _people([picture_path(folder, n) for n in names], xy, np.where(visible, 2, 0), _boxes(centre, scale, xy, visible), head, path)
 
 
 def from_mat(path: Path, split: str = "trainval") -> People:
@@ -82,11 +81,11 @@ def from_mat(path: Path, split: str = "trainval") -> People:
     The struct's traps: a field of one element is that element and no array, an empty one is an array without elements, `is_visible` is a number, a character or
     nothing (head top and neck), and a rectangle may lack any field. Training people without points are told in `found`.
     """
-    (release,) = read_mat(path, "RELEASE", struct_as_record=False, squeeze_me=True)
+    (release,) = read_mat(path, "RELEASE", squeeze=True)
     try:
         pictures, is_train = _many(release.annolist), np.atleast_1d(release.img_train)
         named = [(str(p.image.name), _many(getattr(p, "annorect", None))) for p in pictures]
-    except AttributeError as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: is not MPII's official annotation ({error})") from error
     if len(is_train) != len(named):
         raise ValueError(f"{path}: img_train has {len(is_train)} entries for {len(named)} pictures")
@@ -94,6 +93,8 @@ def from_mat(path: Path, split: str = "trainval") -> People:
     wanted = [
         (folder / name, rect) for (name, rects), train in zip(named, is_train, strict=True) if bool(train) == (split != "test") for rect in rects
     ]
+    if not wanted:
+        raise ValueError(f"{path}: holds nobody of the split {split}")
     xy, visible = np.full((len(wanted), 16, 2), -1.0), np.zeros((len(wanted), 16), np.uint8)
     centre, scale, head = np.full((len(wanted), 2), np.nan), np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
     try:
@@ -105,20 +106,27 @@ def from_mat(path: Path, split: str = "trainval") -> People:
             centre[i] = _number(position, "x") - 1, _number(position, "y") - 1
             scale[i] = _number(rect, "scale")
             head[i] = HEAD * np.hypot(_number(rect, "x2") - _number(rect, "x1"), _number(rect, "y2") - _number(rect, "y1"))
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: the points of a person in {wanted[i][0].name} are not as MPII has them ({error})") from error
-    everyone = _people([p for p, _ in wanted], xy, visible, _boxes(centre, scale, xy, visible > 0), head)
+    everyone = _people([p for p, _ in wanted], xy, visible, _boxes(centre, scale, xy, visible > 0), head, path)
     if split == "test":
         return everyone
     none = np.asarray(~(everyone.visible > 0).any(-1), bool)
+    if none.all():
+        raise ValueError(f"{path}: none of its {len(none)} people has a point")
     found = [Finding("no joints", everyone.pictures[i], None, "a person without any point; left out") for i in np.flatnonzero(none)]
     return replace(everyone[~none], found=(*everyone.found, *found))
 
 
 def _people(
-    pictures: Sequence[Path], xy: NDArray[np.float64], visible: NDArray[np.integer], boxes: NDArray[np.float64], head: NDArray[np.float64] | None
+    pictures: Sequence[Path],
+    xy: NDArray[np.float64],
+    visible: NDArray[np.integer],
+    boxes: NDArray[np.float64],
+    head: NDArray[np.float64] | None,
+    path: Path,
 ) -> People:
-    return from_joints("mpii", MPII16, pictures, xy, visible, TERMS, head, boxes)
+    return from_joints("mpii", MPII16, pictures, xy, visible, TERMS, head, boxes, path=path)
 
 
 def _boxes(centre: NDArray[np.float64], scale: NDArray[np.float64], xy: NDArray[np.float64], labelled: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -134,9 +142,15 @@ def _boxes(centre: NDArray[np.float64], scale: NDArray[np.float64], xy: NDArray[
 
 def _heads(path: Path, xy: NDArray[np.float64], labelled: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N,) PCKh's lengths from gt_valid.mat: `headboxes_src` (2 corners, 2, N), in the order of the JSON, which `pos_gt_src` (16, 2, N) proves."""
-    boxes, joints = (np.asarray(v, np.float64) for v in read_mat(path, "headboxes_src", "pos_gt_src"))
-    if boxes.shape != (2, 2, len(xy)) or joints.shape != (16, 2, len(xy)):
-        raise ValueError(f"{path}: headboxes_src {boxes.shape} and pos_gt_src {joints.shape} do not belong to {len(xy)} people")
+    read, found = read_mat(path, "headboxes_src", "pos_gt_src"), []
+    for name, values, shape in (("headboxes_src", read[0], (2, 2)), ("pos_gt_src", read[1], (16, 2))):
+        try:
+            found.append(numbers(values, *shape, len(xy)))
+        except ValueError as error:
+            raise ValueError(f"{path}: {name} does not belong to {len(xy)} people: {error}") from error
+    boxes, joints = found
+    if not usable(boxes)[1].all():
+        raise ValueError(f"{path}: headboxes_src has an entry that is no number, so nobody's head is known")
     apart = np.linalg.norm(joints.transpose(2, 0, 1) - 1 - xy, axis=-1)[labelled]
     if len(apart) and np.median(apart) > 10:
         raise ValueError(
@@ -146,7 +160,7 @@ def _heads(path: Path, xy: NDArray[np.float64], labelled: NDArray[np.bool_]) -> 
 
 
 def _many(value: Any) -> list[Any]:
-    """loadmat squeezes a struct array of one to the struct, and gives an empty array for none."""
+    """A struct array of one comes as the struct, and an empty one as an array without elements."""
     return [] if value is None else list(np.atleast_1d(np.asarray(value, object)))
 
 

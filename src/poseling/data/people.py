@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from poseling.geometry import joints_box
 from poseling.skeleton import Skeleton
 
+LARGEST = 1e7  # pixels, or metres: no picture and no place is as large, and float32 still tells one from the next
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -30,7 +32,7 @@ class Truth:
 
     `pictures` are all of the file by their ids: file name, width and height (infinite where the file does not say).
     M annotations: picture (M,) the id of the picture, boxes (M, 4) x, y, width, height as in the file, area (M,) square pixels, joints (M, K, 2) and visible
-    (M, K) as in People, count (M,) the file's `num_keypoints`, crowd (M,) whether it is a crowd region. `crowding` is CrowdPose's crowd index by picture.
+    (M, K) as in People, count (M,) the file's `num_keypoints`, crowd (M,) whether it is a crowd region. `crowding` is CrowdPose's crowd index by picture, `found` what had to be mended.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Truth:
     count: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     crowding: Mapping[int, float] | None = None
+    found: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +79,8 @@ class People:
     in pixels of the picture; each None where the data set does not have it; trust (N, K) in 0..1 how much xyz can be believed, where a network gave it, else None;
     instances what average precision needs, None where the data set is measured otherwise, or the skeleton is no longer the file's;
     weight (N, K) in 0..1 how much each joint counts in training, None where all that are labelled count alike;
-    draws (N,) how often each person is drawn in training, relative to the others, None where all are drawn alike.
+    draws (N,) how often each person is drawn in training, relative to the others, None where all are drawn alike;
+    sizes (N, 2) width and height that the annotation says of each one's picture, infinite where it says nothing, None where it never does.
     """
 
     name: str
@@ -94,6 +98,7 @@ class People:
     trust: NDArray[np.float32] | None = None
     weight: NDArray[np.float32] | None = None
     draws: NDArray[np.float32] | None = None
+    sizes: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         people, joints = len(self.pictures), len(self.skeleton)
@@ -107,6 +112,7 @@ class People:
             "trust": (people, joints),
             "weight": (people, joints),
             "draws": (people,),
+            "sizes": (people, 2),
         }
         for field, shape in expected.items():
             values = getattr(self, field)
@@ -150,6 +156,7 @@ class People:
             trust=None if self.trust is None else self.trust[rows],
             weight=None if self.weight is None else self.weight[rows],
             draws=None if self.draws is None else self.draws[rows],
+            sizes=None if self.sizes is None else self.sizes[rows],
         )
 
     @property
@@ -214,6 +221,7 @@ def join(*sets: People) -> People:
         _some([(s.trust, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),
         _some([(s.weight, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),
         _all([s.draws for s in sets]),
+        _some([(s.sizes, np.full((len(s), 2), np.inf, np.float32)) for s in sets]),
     )
 
 
@@ -239,6 +247,13 @@ def _some(parts: Sequence[tuple[NDArray[np.float32] | None, NDArray[np.float32]]
     return np.concatenate([substitute if part is None else part for part, substitute in parts])
 
 
+def usable(values: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Values (..., D) as they are kept, and which points (...) are usable: finite and at most LARGEST, also once they are float32."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        kept = values.astype(np.float32)
+        return kept, np.asarray((np.abs(kept) <= LARGEST).all(-1), bool)
+
+
 def from_joints(
     name: str,
     skeleton: Skeleton,
@@ -251,33 +266,77 @@ def from_joints(
     xyz: NDArray[np.floating] | None = None,
     camera: NDArray[np.floating] | None = None,
     instances: Instances | None = None,
+    path: Path | None = None,
+    sizes: NDArray[np.floating] | None = None,
 ) -> People:
-    """People with the given boxes (N, 4), or with those around their labelled joints.
+    """People with the given boxes (N, 4), or with those around their labelled joints. `path` is the annotation, for errors, and
+    sizes (N, 2) what it says of the pictures.
 
-    Left out, and told one by one in `found`: people whose picture is missing, whose box is empty or not finite, and, where no boxes are given, who have no two
-    labelled joints apart. Joints that are not finite count as unlabelled. FileNotFoundError if every picture is missing.
+    Left out, and told one by one in `found`: people whose picture is missing, whose box or camera is empty or no number, and, where no boxes are given, who have no
+    two labelled joints apart. Joints that are no number count as unlabelled, in space as unknown, and such a head size as unknown; a number is one that float32
+    has, up to LARGEST. FileNotFoundError if every picture is missing; ValueError if nobody is left.
     """
-    finite = np.isfinite(joints).all(-1)
+    joints, finite = usable(joints)
     seen = np.where(finite, visible, 0).astype(np.uint8)
-    joints = np.where(seen[..., None] > 0, joints, 0).astype(np.float32)
+    joints = np.where(seen[..., None] > 0, joints, 0)
     around = boxes is None
     if boxes is None:
         boxes = np.stack([joints_box(j, v > 0) for j, v in zip(joints, seen, strict=True)]) if len(joints) else np.zeros((0, 4))
-    exists = {p: p.is_file() for p in dict.fromkeys(pictures)}
+    boxes, sized = usable(boxes)
+    sized &= np.asarray((boxes[:, 2:] > boxes[:, :2]).all(-1), bool)
+    exists = {p: _is_file(p) for p in dict.fromkeys(pictures)}
     if exists and not any(exists.values()):
         raise FileNotFoundError(f"{name}: none of the {len(exists)} pictures is there; the first would be {pictures[0]}")
-    with np.errstate(invalid="ignore"):
-        sized = np.asarray(np.isfinite(boxes).all(-1) & (boxes[:, 2:] > boxes[:, :2]).all(-1), bool)
-    found = []
+    found: list[Finding] = []
+    camera, lens = (None, np.ones(len(pictures), bool)) if camera is None else usable(camera)
+    if camera is not None:
+        lens &= np.asarray((camera[:, :2] > 0).all(-1), bool)
+    head = None if head is None else _head_sizes(head, pictures, found)
+    xyz = None if xyz is None else _in_space(xyz, pictures, skeleton, found)
     for i, picture in enumerate(pictures):
         if not exists[picture]:
             found.append(Finding("missing picture", picture, i, "the annotation names it but it is not there; the person is left out"))
         elif not sized[i]:
             why = "fewer than two labelled joints apart" if around else f"x0, y0, x1, y1 are {', '.join(f'{v:g}' for v in boxes[i])}"
             found.append(Finding("empty box", picture, i, f"{why}; the person is left out"))
+        elif not lens[i]:
+            found.append(Finding("no camera", picture, i, "its camera has an entry that is no number; the person is left out"))
         elif len(broken := np.flatnonzero(~finite[i] & (visible[i] > 0))):
             names = ", ".join(skeleton.joints[j] for j in broken)
             found.append(Finding("joint is NaN", picture, i, f"{names}: not a finite number, counts as unlabelled"))
-    keep = sized & np.array([exists[p] for p in pictures], bool)
-    head, xyz, camera = (None if more is None else more.astype(np.float32) for more in (head, xyz, camera))
-    return People(name, skeleton, tuple(pictures), boxes.astype(np.float32), joints, seen, head, terms, tuple(found), xyz, camera, instances)[keep]
+    keep = sized & lens & np.array([exists[p] for p in pictures], bool)
+    if len(pictures) and not keep.any():
+        first = next(f for f in found if "left out" in f.message)
+        raise ValueError(f"{path or name}: none of its {len(pictures)} people can be used; the first: {first.picture}: {first.message}")
+    sizes = None if sizes is None else sizes.astype(np.float32)
+    return People(name, skeleton, tuple(pictures), boxes, joints, seen, head, terms, tuple(found), xyz, camera, instances, sizes=sizes)[keep]
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Where the picture is that an annotation calls `name`; one that Windows wrote has backslashes for slashes."""
+    return folder / name if "\\" not in name or _is_file(folder / name) else folder / name.replace("\\", "/")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
+def _head_sizes(head: NDArray[np.floating], pictures: Sequence[Path], found: list[Finding]) -> NDArray[np.float32]:
+    """Head sizes (N,) as they are kept, NaN where unknown; one that is no length counts as unknown, and is told."""
+    sizes, sane = usable(head[:, None])
+    sizes, sane = sizes[:, 0], sane & (sizes[:, 0] > 0)
+    for i in np.flatnonzero(~sane & ~np.isnan(sizes)).tolist():
+        found.append(Finding("no head size", pictures[i], i, f"it is {sizes[i]:g}, counts as unknown"))
+    return np.where(sane, sizes, np.float32(np.nan))
+
+
+def _in_space(xyz: NDArray[np.floating], pictures: Sequence[Path], skeleton: Skeleton, found: list[Finding]) -> NDArray[np.float32]:
+    """Joints in space (N, K, 3) as they are kept, 0 where unknown; one that is no place counts as unknown, and is told."""
+    kept, known = usable(xyz)
+    for i in np.flatnonzero(~known.all(-1)).tolist():
+        names = ", ".join(skeleton.joints[j] for j in np.flatnonzero(~known[i]))
+        found.append(Finding("joint in space is NaN", pictures[i], i, f"{names}: not a finite number, counts as unknown"))
+    return np.where(known[..., None], kept, 0)

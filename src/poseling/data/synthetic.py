@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +17,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import People, from_joints
+from poseling.arrays import numbers, read_npz
+from poseling.data.people import People, from_joints, usable
 from poseling.files import write_bytes
+from poseling.records import parse_json
 from poseling.skeleton import SYNTH28
 
 VERSION = 1  # of the pictures and the layout: a set of another version is not gone on with
@@ -59,6 +59,7 @@ def synthetic(root: Path) -> People:
         boxes=truth["box"].astype(np.float32),
         xyz=truth["xyz"].astype(np.float32),
         camera=truth["camera"].astype(np.float32),
+        path=root,
     )
 
 
@@ -79,7 +80,7 @@ def read_note(root: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        about = json.loads(path.read_text())["synthetic"]
+        about = parse_json(path.read_bytes())["synthetic"]
         if "backgrounds" not in about:
             raise KeyError("backgrounds")
         return dict(about)
@@ -116,13 +117,12 @@ def write_truth(path: Path, rows: Sequence[Truth]) -> None:
 
 def read_truth(path: Path) -> dict[str, NDArray[np.generic]]:
     """The truth of a block; ValueError that names the file if it is damaged."""
-    data = path.read_bytes()
     try:
-        with np.load(io.BytesIO(data)) as file:
-            truth = {name: file[name] for name in SHAPES}
+        truth = read_npz(path, *SHAPES)
         for name, shape in SHAPES.items():
-            if truth[name].shape != (len(truth["motion"]), *shape):
-                raise ValueError(f"{name} has shape {truth[name].shape}")
-    except (ValueError, KeyError, OSError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: is damaged ({error}); delete it, and `poseling data synthesize` makes its pictures again") from error
+            if name != "motion" and not usable(numbers(truth[name], len(truth["motion"]), *shape))[1].all():
+                raise ValueError(f"{name} has an entry that is no number")
+    except (ValueError, TypeError) as error:
+        told = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: is damaged ({told}); delete it, and `poseling data synthesize` makes its pictures again") from error
     return truth

@@ -9,7 +9,7 @@ import onnx
 from poseling.adapter import Adapter
 from poseling.export.onnx import described
 from poseling.files import keep_apart, write_bytes
-from poseling.onnx_pose import OnnxPose, adapter_of
+from poseling.onnx_pose import OnnxPose
 from poseling.onnx_session import metadata, open_session
 from poseling.spec import KEY, PoseSpec
 
@@ -24,8 +24,8 @@ def with_contract(path: Path, out: Path, adapter: Adapter | str | None = None) -
     session = open_session(path, log=3)
     if KEY in metadata(session, path):
         raise ValueError(f"{path}: carries its contract already; it runs as it is")
-    how = adapter_of(session, path, adapter)
-    spec = how.spec(path.stem, OnnxPose(session, path, how).size, f"exported from {path.name}")
+    network = OnnxPose(session, path, adapter)
+    spec = network.adapter.spec(path.stem, network.size, f"exported from {path.name}")
     model = onnx.load(path)
     said = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, {**said, **described(spec)})

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_buffer_registration_hook, register_module_parameter_registration_hook
 
 from poseling.files import write_bytes
+from poseling.limits import excess, unpacked
 from poseling.models import hourglass, zoo
 from poseling.models.graph import MODEL, Graph, GraphNetwork
 from poseling.spec import KEY, PoseSpec
 
 GRAPH = "graph"  # the metadata entry that holds an imported network's operations as JSON
+SLACK = 1_000_000  # values: a network that is a little too large is told by the weights that it lacks
 
 
 def save(path: Path, network: nn.Module, spec: PoseSpec) -> None:
@@ -36,8 +39,11 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
         raise ValueError(f"{path}: is a safetensors file without a PoseSpec; only networks that poseling saved can be loaded as a checkpoint")
     try:
         spec = PoseSpec.from_json(metadata[KEY])
-        network = _built(spec, metadata)
-    except ValueError as error:
+        with at_most(SLACK + 2 * sum(tensor.numel() for tensor in tensors.values())):
+            network = _built(spec, metadata)
+    except TooManyError as error:
+        raise ValueError(f"{path}: the weights do not fit {spec.model} with {len(spec.skeleton)} joints: {error}") from error
+    except (ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:  # torch has its own words for a size that cannot be
         raise ValueError(f"{path}: {error}") from error
     try:
         network.load_state_dict(tensors)
@@ -59,6 +65,31 @@ def _built(spec: PoseSpec, metadata: Mapping[str, str]) -> nn.Module:
         raise ValueError(f"an operation of its graph lacks what it needs ({error!r}); import it again") from error
 
 
+class TooManyError(ValueError):
+    """A network that is being built has more values than it may."""
+
+
+@contextmanager
+def at_most(values: int) -> Iterator[None]:
+    """Networks built in this block have no more values than that, or TooManyError is raised when the first is too many: before there is room for it, and before the next
+    layer is thought of. What a file's spec asks for cannot be more than the file holds.
+    """
+    counted = 0
+
+    def count(_: nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal counted
+        counted += 0 if tensor is None else tensor.numel()
+        if counted > values:
+            raise TooManyError(f"it has more than {values} values, which the file does not have")
+
+    hooks = register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def load_fpd(path: Path, name: str, joints: int) -> nn.Module:
     """An hourglass from a checkpoint of FPD's authors (a torch file of a state dict, or of a dict that holds one as `state_dict`).
 
@@ -69,14 +100,17 @@ def load_fpd(path: Path, name: str, joints: int) -> nn.Module:
         raise ValueError(f"{name} is no hourglass; the authors' checkpoints hold hourglasses")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such checkpoint")
+    if more := excess(unpacked(path)):
+        raise ValueError(f"{path}: {more}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError) as error:
-        raise ValueError(f"{path}: is cut short or no torch file of plain tensors ({error})") from error
-    if not isinstance(state, dict):
-        raise ValueError(f"{path}: holds a {type(state).__name__}, no state dict")
+    except Exception as error:  # torch raises many kinds, from pickle's and tarfile's to its own
+        raise ValueError(f"{path}: is cut short or no torch file of plain tensors ({type(error).__name__}: {error})") from error
+    inner = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(inner, dict) or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in inner.items()):
+        raise ValueError(f"{path}: holds a {type(inner).__name__}, no state dict")
     try:
-        network.load_state_dict(hourglass.from_fpd(state.get("state_dict", state)))
+        network.load_state_dict(hourglass.from_fpd(inner))
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: the weights do not fit {name} with {joints} joints: {error}") from error
     return network.eval()

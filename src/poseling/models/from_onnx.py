@@ -23,8 +23,8 @@ from torch import Tensor
 from poseling.codecs.picture import normalise
 from poseling.geometry import Size
 from poseling.models.graph import Graph, GraphNetwork, Operation
-from poseling.onnx_session import open_session
 from poseling.models.operators import FUNCTIONS, LAYERS
+from poseling.onnx_session import open_session
 from poseling.spec import PoseSpec
 
 Array = NDArray[Any]

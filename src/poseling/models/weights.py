@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from poseling.limits import excess, unpacked
 from poseling.models.backbones import efficientnet_lite
 
 IMAGENET = "imagenet"
@@ -73,6 +74,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
             raise ValueError(f"{path} is no safetensors file ({error}); download it again") from error
     if path.suffix not in (".pth", ".pt"):
         raise ValueError(f"{path}: weights come from .safetensors, .pth or .pt files; convert it to one")
+    if more := excess(unpacked(path)):
+        raise ValueError(f"{path}: {more}")
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, from pickle's and zipfile's to its own

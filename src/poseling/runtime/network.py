@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from poseling import zoo
 from poseling.adapter import NAME, Adapter
 from poseling.geometry import Crop
-from poseling.onnx_pose import OnnxPose, adapter_of
+from poseling.onnx_pose import OnnxPose
 from poseling.onnx_session import metadata, open_session, run
 from poseling.pose import Pose
 from poseling.runtime.region import region, windows
@@ -32,7 +32,8 @@ class Network:
     carries its contract or is known by its inputs and outputs. `threads` for the network, all cores if None.
     `provider` is what it runs on, as `onnx_session.PROVIDERS` names it: ValueError or RuntimeError if it cannot
     be had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no
-    joints, or does not fit its contract or the adapter.
+    joints, has loops (`onnx_limits`), says of a black picture what is no number, or does not fit its contract or
+    the adapter.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Network:
             except ValueError as error:
                 raise ValueError(f"{self.path}: {error}") from error
         if spec is None or spec.codec.get("name") == NAME or spec.outputs == ("maps",):
-            self._foreign = OnnxPose(self.session, self.path, adapter_of(self.session, self.path, adapter))
+            self._foreign = OnnxPose(self.session, self.path, adapter)
             theirs = self._foreign.adapter.spec(self.path.stem, self._foreign.size)
             spec = theirs if spec is None else replace(spec, size=theirs.size, outputs=theirs.outputs)
         if not len(spec.skeleton):
@@ -65,6 +66,10 @@ class Network:
         if spec.outputs not in OUTPUTS:
             raise ValueError(f"{self.path}: gives {', '.join(spec.outputs)}, the runtime needs xy and score, and xyz if it has it; export it again")
         self.spec = spec
+        if self._foreign is None:
+            black = self._answers(np.zeros((1, spec.size[1], spec.size[0], 3), np.uint8))
+            if not all(np.isfinite(values).all() for values in black if values is not None):
+                raise ValueError(f"{self.path}: what it says of a black picture is no number, so its weights are damaged; export it again")
 
     @property
     def terms(self) -> str:

@@ -244,8 +244,14 @@ def _lines(path: Path) -> Iterator[Callable[[str], None]]:
 
 
 def _stills(network: Network, source: Path, box: Box | None, tell: Tell) -> Iterator[Frame]:
+    names = pictures(source)
     for index, _, picture in frames(source, tell):
-        pose = network(picture, None if box is None else [box])
+        try:
+            pose = network(picture, None if box is None else [box])
+        except ValueError as error:
+            if str(error).startswith(str(network.path)):
+                raise
+            raise ValueError(f"{names[index]}: {error}") from error  # of the box, or of a picture that is a line
         x0, y0, x1, y1 = box or (0, 0, picture.shape[1] - 1, picture.shape[0] - 1)
         yield Frame(index, None, picture, settled(pose, np.array([[(x0 + x1) / 2, (y0 + y1) / 2]])))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,13 +27,18 @@ def checkpoint_teacher(path: Path, device: str = "cpu") -> NetworkTeacher:
             f"{path}: gives features and no joints, so it cannot answer; put a head on it first (GraphNetwork.with_head), as docs/models.md shows"
         )
     network.requires_grad_(False)
-    return NetworkTeacher(network, spec, path.stem, digest(network, spec), device)
+    try:
+        return NetworkTeacher(network, spec, path.stem, digest(network, spec), device)
+    except (KeyError, TypeError, ValueError) as error:  # of the codec that the spec asks for
+        raise ValueError(f"{path}: its PoseSpec asks for a codec that cannot be made ({error})") from error
 
 
 def digest(network: nn.Module, spec: PoseSpec) -> str:
     """32 hexadecimal digits that change when any answer may."""
     found = hashlib.blake2b(digest_size=16)
-    found.update(replace(spec, licences={}, recipe="", arguments={}).to_json().encode())
+    used = json.loads(replace(spec, licences={}, recipe="", arguments={}, unknown={}).to_json())
+    del used["version"]  # answers that were stored before there were versions stay this teacher's
+    found.update(json.dumps(used).encode())
     for name, tensor in sorted(network.state_dict().items()):
         found.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.models import vitpose
+from poseling.models.checkpoint import SLACK, TooManyError, at_most
+from poseling.records import read_json
 from poseling.skeleton import COCO17
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import digest
@@ -19,6 +22,7 @@ from poseling.teachers.network import NetworkTeacher
 if TYPE_CHECKING:
     from transformers import VitPoseForPoseEstimation
 
+MOST = 1_000_000  # of layers, channels or pixels
 LICENCES = {"code": "Apache-2.0", "weights": "Apache-2.0", "data": "COCO"}
 
 
@@ -60,15 +64,42 @@ def _from_folder(folder: Path) -> VitPoseForPoseEstimation:
     file = folder / "config.json"
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: has no config.json; a published network is a folder with config.json and model.safetensors")
-    try:
-        kind = json.loads(file.read_text()).get("model_type")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{file}: is no configuration in JSON ({error}); download it again") from error
+    config = read_json(file)
+    kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
     if kind != "vitpose":
         raise ValueError(f"{file}: is of a {kind!r}, and only 'vitpose' can be read; export other networks to ONNX (docs/teachers.md)")
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(f"{folder}: has no .safetensors file; download model.safetensors from the network's page too")
-    return _read(str(folder))
+    if (large := _largest(config)) > MOST:
+        raise ValueError(f"{file}: has the number {large:g}, and no ViTPose has more than {MOST} of anything")
+    try:
+        with at_most(SLACK + 4 * _values(folder)):  # transformers registers each weight more than once
+            return _read(str(folder))
+    except TooManyError as error:
+        raise ValueError(f"{file}: asks for a larger network than the weights beside it are: {error}") from error
+    except Exception as error:  # transformers and its checks of a configuration raise many kinds
+        if str(error).startswith(str(folder)):
+            raise
+        raise ValueError(f"{file}: is no configuration of a ViTPose ({type(error).__name__}: {error})") from error
+
+
+def _largest(config: Any) -> float:
+    """The largest number in a configuration: transformers lists the layers before anybody can look."""
+    if isinstance(config, dict | list):
+        return max((_largest(inner) for inner in (config.values() if isinstance(config, dict) else config)), default=0)
+    return config if isinstance(config, int | float) else 0
+
+
+def _values(folder: Path) -> int:
+    """How many numbers the weights in a folder have."""
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        try:
+            with safe_open(path, "pt") as file:
+                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  # it is no dict
+        except SafetensorError as error:
+            raise ValueError(f"{path}: the weights cannot be read: {error}") from error
+    return count
 
 
 def _from_hub(name: str) -> VitPoseForPoseEstimation:
@@ -82,7 +113,6 @@ def _from_hub(name: str) -> VitPoseForPoseEstimation:
 
 
 def _read(name: str) -> VitPoseForPoseEstimation:
-    from safetensors import SafetensorError
     from transformers import VitPoseForPoseEstimation
 
     try:

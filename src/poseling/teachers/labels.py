@@ -21,6 +21,7 @@ from poseling.files import read_picture
 from poseling.geometry import Crop, person_size
 from poseling.skeleton import Conversion, Skeleton
 from poseling.teachers.base import Answer, Teacher
+from poseling.teachers.claims import Claims, block
 from poseling.teachers.packing import pack, unpack
 from poseling.teachers.shards import READERS, share
 from poseling.teachers.store import Key, Manifest, Rows, Store
@@ -119,7 +120,9 @@ def label(
     store = Store.create(url, Manifest.of(teacher, flip, scales))
     part = part or (REMOTE_PART if store.remote else PART)
     mine = people if of == 1 else people[share(people.pictures, shard, deal, digests)]
-    known = store.keys()
+    digests = digest(mine.pictures) if digests is None else digests
+    seen: set[str] = set()
+    known = store.keys(seen)
     todo: dict[Key, int] = {}
     skipped: list[str] = []
     for person, key in enumerate(keys(mine, digests)):
@@ -127,21 +130,57 @@ def label(
             skipped.append(f"{mine.pictures[person]}: cannot be read")
         elif key not in known:
             todo.setdefault(key, person)
+    blocks = _blocks(mine, todo, digests)
+    # Those who share the work have no picture in common, so each share has claims of its own.
+    place = None if store.claims is None else store.claims / hashlib.blake2b(f"{which} {of} {deal}".encode(), digest_size=6).hexdigest()
+    claims, others = Claims(place), []
     waiting: list[Rows] = []
     asked = done = 0
-    for chosen, crops, unreadable in _crops(mine, todo, teacher, scales, batch):
-        skipped += unreadable
-        done += len(chosen) + len(unreadable)
-        if chosen:
-            waiting.append(_rows(chosen, ask(teacher, crops, flip, scales)))
-            asked += len(chosen)
-        if sum(len(rows.keys) for rows in waiting) >= part:
+
+    def ours(which: Iterable[int], wait: bool) -> Iterator[Together]:
+        """The pictures in the blocks that nobody else asks about, without those that somebody has asked about meanwhile; the other blocks go to `others`."""
+        nonlocal done
+        for number in which:
+            if not claims.take(number, wait):
+                others.append(number)
+                continue
+            if not store.remote:
+                known.update(store.keys(seen))
+            for path, members in blocks[number].items():
+                left = [(key, person) for key, person in members if key not in known]
+                done += len(members) - len(left)
+                if left:
+                    yield path, left
+
+    def work(pictures: Iterator[Together]) -> None:
+        nonlocal asked, done, waiting
+        for chosen, crops, unreadable in _crops(mine, pictures, teacher, scales, batch):
+            skipped.extend(unreadable)
+            done += len(chosen) + len(unreadable)
+            if chosen:
+                waiting.append(_rows(chosen, ask(teacher, crops, flip, scales)))
+                asked += len(chosen)
+            if sum(len(rows.keys) for rows in waiting) >= part:
+                store.write(_join(waiting))
+                waiting = []
+            if progress is not None:
+                progress(done, len(todo))
+
+    def write() -> None:
+        nonlocal waiting
+        if waiting:
             store.write(_join(waiting))
             waiting = []
-        if progress is not None:
-            progress(done, len(todo))
-    if waiting:
-        store.write(_join(waiting))
+        claims.release()
+
+    try:
+        work(ours(blocks, wait=False))
+        write()
+        for number in list(others):  # somebody else asks about them: what is left once they have written
+            work(ours([number], wait=True))
+            write()
+    finally:
+        claims.release()
     return Labelled(store.url, asked, len(mine) - asked - len(skipped), tuple(skipped))
 
 
@@ -286,27 +325,37 @@ def _digest(picture: Path) -> bytes | None:
 Batch = tuple[list[Key], NDArray[np.uint8], list[str]]
 
 
-def _crops(people: People, todo: dict[Key, int], teacher: Teacher, scales: Sequence[float], batch: int) -> Iterator[Batch]:
+Together = tuple[Path, list[tuple[Key, int]]]
+
+
+def _blocks(people: People, todo: dict[Key, int], digests: Digests) -> dict[int, dict[Path, list[tuple[Key, int]]]]:
+    """Everyone to ask about, by the block that is claimed, and in it by picture, so that each picture is decoded once."""
+    found: dict[int, dict[Path, list[tuple[Key, int]]]] = {}
+    for key, person in todo.items():
+        picture = people.pictures[person]
+        content = digests[picture]
+        assert content is not None  # else it would have no key
+        found.setdefault(block(content), {}).setdefault(picture, []).append((key, person))
+    return found
+
+
+def _crops(people: People, pictures: Iterator[Together], teacher: Teacher, scales: Sequence[float], batch: int) -> Iterator[Batch]:
     """Keys, canonical crops (B, S, H, W, 3) at each of S scales, and a line for each person whose picture cannot be read. Each picture is decoded once, for all
     of its people, who stand together; the next are read meanwhile.
     """
-    together: dict[Path, list[tuple[Key, int]]] = {}
-    for key, person in todo.items():
-        together.setdefault(people.pictures[person], []).append((key, person))
 
     def read(path: Path, members: list[tuple[Key, int]]) -> list[NDArray[np.uint8]]:
         picture = read_picture(path)
         boxes = [people.boxes[person] for _, person in members]
         return [np.stack([Crop.from_box(box, teacher.size, teacher.padding, scale=s).warp(picture) for s in scales]) for box in boxes]
 
-    waiting = iter(together.items())
     ahead: deque[tuple[list[tuple[Key, int]], Future[list[NDArray[np.uint8]]]]] = deque()
     chosen: list[Key] = []
     crops: list[NDArray[np.uint8]] = []
     unreadable: list[str] = []
     with ThreadPoolExecutor(READERS) as pool:
         while True:
-            while sum(len(members) for members, _ in ahead) < 2 * batch and (following := next(waiting, None)) is not None:
+            while sum(len(members) for members, _ in ahead) < 2 * batch and (following := next(pictures, None)) is not None:
                 ahead.append((following[1], pool.submit(read, *following)))
             if not ahead:
                 break

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from poseling.adapter import Adapter
-from poseling.onnx_pose import OnnxPose, adapter_of
+from poseling.onnx_pose import OnnxPose
 from poseling.onnx_session import open_session
 from poseling.teachers.base import Answer
 
@@ -33,9 +35,9 @@ class OnnxTeacher:
             raise ValueError(f"{path}: an ONNX teacher runs on cpu, cuda or cuda:N, not on {device}")
         # Converters leave harmless warnings behind: only errors are told.
         self.session = open_session(self.path, device, threads, log=3)
-        self.adapter = a = adapter_of(self.session, self.path, adapter)
+        self._network = OnnxPose(self.session, self.path, adapter)
+        self.adapter = a = self._network.adapter
         self.skeleton, self.padding, self.licences = a.skeleton, float(a.padding), dict(a.licences)
-        self._network = OnnxPose(self.session, self.path, a)
         self.size, self.map_size, self.pixel = self._network.size, self._network.map_size, self._network.pixel
         self.sigma = None if a.maps is None else a.maps.sigma
         self.spatial = a.space is not None
@@ -57,11 +59,28 @@ class OnnxTeacher:
 
 
 def _digest(path: Path, reading: str) -> str:
-    """Of the file, of the files in which it keeps weights, and of how it is read."""
-    graph = onnx.load(path, load_external_data=False).graph
-    outside = {entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    """Of the file, of the files in which it keeps weights, wherever in it they are named, and of how it is read. ValueError that names the file if it is no ONNX file,
+    or keeps weights outside of its folder."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's
+        raise ValueError(f"{path}: is cut short or no ONNX file ({type(error).__name__}: {error})") from error
+    outside = {entry.value for tensor in _tensors(model) for entry in tensor.external_data if entry.key == "location"}
     whole = hashlib.blake2b(reading.encode(), digest_size=16)
     for part in (path, *(path.parent / name for name in sorted(outside))):
+        if not part.is_file() or not part.resolve().is_relative_to(path.parent.resolve()):
+            raise ValueError(f"{path}: keeps weights in {part.name}, which is not a file in its folder")
         with part.open("rb") as file:
             whole.update(hashlib.file_digest(file, hashlib.blake2b).digest())
     return whole.hexdigest()
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """All tensors of a model: initialisers, sparse ones too, and those in attributes of nodes, in graphs within nodes, and in functions."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for about, value in message.ListFields():
+        if about.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(part)

@@ -184,7 +184,7 @@ def _spec(
     # The network takes gain x + offset of the file's input x = white (p - m) / s: that is (p - mean) / std.
     scale = gain * white / outside[1]
     means, stds = _round(outside[0] - offset / scale), _round(1 / scale)
-    base = own or PoseSpec(MODEL, adapter.skeleton if adapter else TRUNK, {}, size, licences=dict(adapter.licences if adapter else NONE))
+    base = own or PoseSpec(MODEL, adapter.skeleton if adapter else TRUNK, {"name": FEATURES}, size, licences=dict(adapter.licences if adapter else NONE))
     return replace(
         base, model=MODEL, size=size, padding=base.padding if own or not adapter else adapter.padding, colour=fed, mean=means, std=stds,
         recipe=f"imported from {found.path.name}", arguments={"until": found.network.graph.output},

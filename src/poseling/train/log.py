@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from poseling.files import write_bytes
+from poseling.records import WHOLE, parse_json
 
 Row = dict[str, Any]
 
@@ -50,11 +51,20 @@ class Log:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a `log.jsonl`; a last line that a crash cut short is left out."""
-    rows = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    """The rows of a `log.jsonl`; a last line that a crash cut short is left out. ValueError that names the file and the line if another is damaged."""
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    rows: list[Row] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = parse_json(line)
+        except ValueError as error:
+            if number == len(lines) and line.startswith(b"{"):  # a line that is whole ends with a newline
+                break
+            raise ValueError(f"{path}: line {number} {error}; remove the file to go on without what it says") from error
+        step = row.get("step") if isinstance(row, dict) else None
+        if not isinstance(step, int | float) or isinstance(step, bool) or not 0 <= step < WHOLE:
+            raise ValueError(f"{path}: line {number} is no record of a step; remove the file to go on without what it says")
+        rows.append(row)
     return rows

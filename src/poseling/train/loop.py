@@ -25,6 +25,7 @@ from poseling.data.loader import Crops, Stream
 from poseling.data.resident import Resident
 from poseling.distill.objective import Batch, Objective
 from poseling.models.checkpoint import read_tensors, write_tensors
+from poseling.records import from_fields, parse_json
 from poseling.train import optim
 from poseling.train.log import Log, Row
 from poseling.train.optim import Average, Training
@@ -260,10 +261,22 @@ class _State:
         write_tensors(self.path, tensors, metadata | {"settings": self.settings, "conditions": self.conditions})
 
     def load(self) -> _Done:
+        """Puts all of the file where it belongs; ValueError that names the file if it is of another run, or damaged."""
         tensors, metadata = read_tensors(self.path)
         for then, now in ((metadata.get("settings"), self.settings), (metadata.get("conditions"), self.conditions)):
             if then != now:
                 raise ValueError(f"{self.path}: belongs to a run with other numbers. Then: {then}. Now: {now}. Give another --out, or remove it")
+        try:
+            given = {name: parse_json(metadata[name]) for name in asdict(_Done()) if name in metadata}
+            if missing := asdict(_Done()).keys() - given.keys():
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+            done = from_fields(_Done, given)
+            self._fill(tensors)
+        except (ValueError, RuntimeError, KeyError, IndexError) as error:
+            raise ValueError(f"{self.path}: is damaged ({error}); remove it to begin again, or give another --out") from error
+        return done
+
+    def _fill(self, tensors: dict[str, Tensor]) -> None:
         self.network.load_state_dict(_below(tensors, "network"))
         if self.average is not None:
             self.average.network.load_state_dict(_below(tensors, "average"))
@@ -276,8 +289,6 @@ class _State:
             laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
             moments.setdefault(int(parameter), {})[moment] = laid_out
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        values = {name: json.loads(metadata[name]) for name in asdict(_Done())}
-        return _Done(**values | {"broken": tuple(values["broken"])})
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,122 @@
+"""Pictures that are not as large as their annotation says: made smaller, or turned, after people labelled
+them. Then no label is where its joint is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseling.data.images import picture_size
+from poseling.data.people import Finding, Instances, People
+from poseling.geometry import Size
+
+KIND = "other size"
+How = Literal["resized", "turned", "of another shape"]
+
+
+def compare(annotated: tuple[float, float], actual: Size) -> How | None:
+    """How a picture (W, H) differs from what its annotation says, None if it does not or the annotation says
+    nothing.
+
+    >>> compare((640, 480), (320, 240)), compare((640, 480), (480, 640)), compare((640, 480), (640, 360)), compare((640, 480), (640, 480))
+    ('resized', 'turned', 'of another shape', None)
+    """
+    if not np.isfinite(annotated).all() or tuple(annotated) == tuple(actual):
+        return None
+    if _one_factor(annotated, actual):
+        return "resized"
+    return "turned" if _one_factor((annotated[1], annotated[0]), actual) else "of another shape"
+
+
+def describe(how: How, annotated: tuple[float, float], actual: Size) -> str:
+    """One line about it, and the way out."""
+    advice = {
+        "resized": "labels can be scaled: poseling evaluate --rescale",
+        "turned": "turn it back, or remove its EXIF orientation if the labels are of the picture as it lies in the file",
+        "of another shape": "take the picture that was labelled",
+    }
+    return f"the annotation says {annotated[0]:g} x {annotated[1]:g} pixels, the picture has {actual[0]} x {actual[1]}, it is {how}; {advice[how]}"
+
+
+def differing(people: People) -> list[Finding]:
+    """A finding for each picture that can be read and is not as large as its annotation says."""
+    found = []
+    for path, (annotated, actual) in _sizes(people).items():
+        if how := compare(annotated, actual):
+            found.append(Finding(KIND, path, None, describe(how, annotated, actual)))
+    return found
+
+
+def rescaled(people: People) -> People:
+    """The same people where the pictures that were resized show them: boxes, joints, head sizes and
+    cameras, and of the truth boxes, joints and areas as well. A pixel's centre stays a centre: x becomes
+    (x + 0.5) s - 0.5. Pictures that differ in another way are left as they are.
+    """
+    actual = {path: size for path, (annotated, size) in _sizes(people).items() if compare(annotated, size) == "resized"}
+    if not actual or people.sizes is None:
+        return people
+    factor = np.ones((len(people), 2))
+    for i, path in enumerate(people.pictures):
+        if path in actual:
+            factor[i] = np.array(actual[path]) / people.sizes[i]
+    boxes = _moved(people.boxes.reshape(-1, 2, 2), factor).reshape(-1, 4)
+    joints = np.where(people.visible[..., None] > 0, _moved(people.joints, factor), 0)
+    head = None if people.head is None else (people.head * np.sqrt(factor.prod(1))).astype(np.float32)
+    camera = people.camera
+    if camera is not None:
+        camera = np.concatenate([camera[:, :2] * factor, _moved(camera[:, None, 2:], factor)[:, 0]], 1).astype(np.float32)
+    sizes = (people.sizes * factor).astype(np.float32)
+    moved = replace(people, boxes=boxes.astype(np.float32), joints=joints.astype(np.float32), head=head, camera=camera, sizes=sizes)
+    return replace(moved, instances=_truth_rescaled(people, factor))
+
+
+def _truth_rescaled(people: People, factor: NDArray[np.float64]) -> Instances | None:
+    """The instances of the people, whose pictures were scaled by factor (N, 2)."""
+    instances = people.instances
+    if instances is None:
+        return None
+    truth, by_picture = instances.truth, dict(zip(instances.picture.tolist(), factor, strict=True))
+    scale = np.array([by_picture.get(i, np.ones(2)) for i in truth.picture.tolist()]).reshape(-1, 2)
+    corner = _moved(truth.boxes[:, None, :2], scale)[:, 0]
+    joints = np.where(truth.visible[..., None] > 0, _moved(truth.joints, scale), 0)
+    pictures = dict(truth.pictures)
+    for i, (x, y) in by_picture.items():
+        name, width, height = pictures[i]
+        pictures[i] = name, width * x, height * y
+    boxes = np.concatenate([corner, truth.boxes[:, 2:] * scale], 1)
+    truth = replace(truth, boxes=boxes, joints=joints, area=truth.area * scale.prod(1), pictures=pictures)
+    return replace(instances, truth=truth)
+
+
+def _moved(points: NDArray[np.floating], factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (N, K, 2) where they are after each one's picture was scaled by factor (N, 2)."""
+    return np.asarray((points + 0.5) * factor[:, None] - 0.5, np.float64)
+
+
+def _one_factor(annotated: tuple[float, float], actual: Size) -> bool:
+    """Whether both sides were multiplied by one number, to the pixel that rounding may take."""
+    (width, height), (w, h) = annotated, actual
+    return abs(height * w / width - h) <= 1 or abs(width * h / height - w) <= 1
+
+
+def _sizes(people: People) -> Mapping[Path, tuple[tuple[float, float], Size]]:
+    """What the annotation says and what is there, by picture; without those that nothing is said about or
+    that cannot be read.
+    """
+    found: dict[Path, tuple[tuple[float, float], Size]] = {}
+    if people.sizes is None:
+        return found
+    for path, size in zip(people.pictures, people.sizes.tolist(), strict=True):
+        if path in found or not np.isfinite(size).all():
+            continue
+        try:
+            found[path] = (size[0], size[1]), picture_size(path)
+        except OSError:  # whoever reads it says so
+            continue
+    return found
