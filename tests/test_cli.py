@@ -447,6 +447,7 @@ HEAVY = ("torch", "onnx", "safetensors", "scipy", "matplotlib", "kornia", "accel
 LISTED = f"""
 import sys
 from poseling.cli import main
+from poseling.data.packed import packed
 main(sys.argv[1:])
 print("imported:", *[module for module in {HEAVY} if module in sys.modules])
 """
@@ -579,3 +580,12 @@ def theirs(state: dict[str, object]) -> dict[str, object]:
         ours = max((key for key in start if name.startswith(key + ".")), key=len)
         renamed[start[ours] + name[len(ours) :].replace("norm", "bn").replace("skip", "downsample.0")] = tensor
     return renamed
+
+
+def test_a_set_is_packed_and_is_a_set_again(tmp_path, capsys):
+    main(["data", "pack", "mini", "--split", "val", "--out", str(tmp_path / "packed"), "--size", "64"])
+    assert "150 of 150 people of mini" in " ".join(capsys.readouterr().out.split())
+    assert len(packed(tmp_path / "packed")) == 150
+    with pytest.raises(SystemExit):
+        main(["data", "pack", "images", "--root", str(tmp_path / "packed" / "images"), "--split", "test", "--out", str(tmp_path / "other")])
+    assert "has no such people; take train" in " ".join(capsys.readouterr().err.split())

@@ -78,7 +78,7 @@ def evaluate(
     model
         A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
-        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, synthetic or mini.
+        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, packed, synthetic or mini.
     root
         Where the data lies; mini needs none.
     boxes
@@ -133,7 +133,7 @@ def label(
     teacher
         A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
-        lsp, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, images, synthetic or mini.
+        lsp, lspet, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
     root
         Where the data lies; mini needs none.
     url
@@ -430,7 +430,7 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
     Parameters
     ----------
     name
-        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
+        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
     root
         Where the data lies; mini needs none.
     teacher
@@ -476,7 +476,7 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
     Parameters
     ----------
     name
-        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
+        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
     root
         Where the data lies; mini needs none.
     out
@@ -492,6 +492,40 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
     split = sets.load(name, root)
     shown = run(split.test if split.training is None and split.test is not None else split.train, out, count, seed)
     console.print(f"{out}: {len(shown)} people of {name}", soft_wrap=True)
+
+
+@data.command
+def pack(
+    name: str, *, root: Path | None = None, out: Path, split: Literal["train", "val", "test"] = "train", size: int = 256, quality: int = 80
+) -> None:
+    """Cuts each person out of a data set as one small image, so that a set of gigabytes fits into memory (--data packed --resident) or through a thin line.
+
+    Parameters
+    ----------
+    name
+        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
+    root
+        Where the data lies; mini needs none.
+    out
+        The new folder for the people. A folder that holds train/, val/ and test/ is taken as one set.
+    split
+        Which of the set's people.
+    size
+        The images' width and height in pixels.
+    quality
+        Of the images' compression (WebP), 1 to 100.
+    """
+    from poseling.data import sets
+    from poseling.data.packed import pack as run
+
+    found = sets.load(name, root)
+    people = {"train": lambda: found.train, "val": lambda: found.val, "test": lambda: found.test}[split]()
+    if people is None:
+        raise ValueError(f"--split {split}: {name} under {root} has no such people; take train")
+    with Progress(console=console) as progress:
+        bar = progress.add_task("packing", total=None)
+        done = run(people, out, size, quality, partial(_tell, progress, bar))
+    console.print(f"{out}: {len(done)} of {len(people)} people of {name}", soft_wrap=True)
 
 
 @data.command

@@ -81,16 +81,16 @@ def test_the_verdict_claims_what_the_seeds_show():
     # the mean of 0.4, 0.375 and 2/9 of the gap is 0.33
     assert verdict(REPORT) == (
         "The teacher helped",
-        "The student learnt 0.840 ± 0.010 with its teacher and 0.810 ± 0.010 without: better, and by more than the spread over 3 seeds; "
+        "The student learnt 0.840 ± 0.010 with its teacher and 0.810 ± 0.010 without: better; the 95 % interval of the difference over 3 seeds is +0.005 to +0.055; "
         "33 % of the gap to the teacher closed.",
     )
     worse = replace(REPORT, distilled=replace(DISTILLED, values=[0.70, 0.72, 0.71]))
     assert verdict(worse)[0] == "Worse with the teacher"
-    assert "0.710 ± 0.010 with its teacher and 0.810 ± 0.010 without: worse, and by more than the spread over 3 seeds." in verdict(worse)[1]
+    assert "0.710 ± 0.010 with its teacher and 0.810 ± 0.010 without: worse; the 95 % interval" in verdict(worse)[1]
     # differences 0.03, 0 and -0.01: mean 0.007, spread 0.021
     within = replace(REPORT, distilled=replace(DISTILLED, values=[0.83, 0.82, 0.80]))
     assert verdict(within)[0] == "No difference shown"
-    assert "does not exceed the spread over 3 seeds" in verdict(within)[1]
+    assert "over 3 seeds is -0.045 to +0.058 and holds 0, so neither is shown to be better." in verdict(within)[1]
     assert verdict(ONE_SEED) == (
         "One seed only",
         "The student learnt 0.840 with its teacher and 0.800 without: 0.040 better, but one seed cannot tell a gain from chance.",
@@ -99,7 +99,9 @@ def test_the_verdict_claims_what_the_seeds_show():
 
 
 def test_the_verdict_in_millimetres_without_a_control_and_without_a_teacher():
-    assert verdict(IN_MM)[1].startswith("The student is 71.0 ± 1.0 mm off with its teacher and 81.0 ± 1.0 mm without: better, and by more than")
+    assert verdict(IN_MM)[1].startswith(
+        "The student is 71.0 ± 1.0 mm off with its teacher and 81.0 ± 1.0 mm without: better; the 95 % interval of the difference over 3 seeds is -10.0 mm to -10.0 mm"
+    )
     assert verdict(replace(IN_MM, baseline=IN_MM.distilled, distilled=IN_MM.baseline))[0] == "Worse with the teacher"
     assert verdict(NO_LABELS)[0] == "No control"
     assert "reached 0.840 ± 0.010 with its teacher; none was trained without it" in verdict(NO_LABELS)[1]

@@ -81,31 +81,33 @@ def test_the_longer_baseline_has_its_own_line_and_its_own_difference():
     over_baseline, over_longer = report.differences()
     assert over_baseline.values == pytest.approx([0.04, 0.03, 0.02])
     assert over_longer.values == pytest.approx([0.01, 0.01, -0.02])
-    assert over_longer.beyond_spread is False
-    assert "distilled - baseline, 40 epochs = +0.000 ± 0.017 over 3 seeds: this does NOT exceed the spread" in report.to_markdown()
+    assert over_longer.shown is False
+    # 4.3027 (two degrees of freedom) x 0.01732 / sqrt(3) = 0.0430
+    assert "distilled - baseline, 40 epochs = +0.000, 95 % interval over 3 seeds -0.043 to +0.043: it holds 0" in report.to_markdown()
     assert [arm.name for arm in report.arms] == ["teacher", "baseline", "baseline, 40 epochs", "distilled"]
 
 
 def test_the_difference_is_paired_by_seed():
-    # Seeds differ by 0.2, distilled is 0.01 or 0.02 above its own baseline: only the pairing shows it.
+    # Seeds differ by 0.2, distilled is 0.02, 0.03 or 0.02 above its own baseline: only the pairing shows it.
     difference = replace(
-        REPORT, baseline=replace(BASELINE, values=[0.5, 0.6, 0.7]), distilled=replace(DISTILLED, values=[0.51, 0.62, 0.71])
+        REPORT, baseline=replace(BASELINE, values=[0.5, 0.6, 0.7]), distilled=replace(DISTILLED, values=[0.52, 0.63, 0.72])
     ).differences()[0]
-    assert difference.mean == pytest.approx(0.04 / 3)
+    assert difference.mean == pytest.approx(0.07 / 3)
     assert difference.spread == pytest.approx(0.00577, abs=1e-5)
-    assert difference.beyond_spread is True
+    assert difference.interval == pytest.approx((0.02333 - 0.01434, 0.02333 + 0.01434), abs=1e-5)  # 4.3027 x 0.00577 / sqrt(3)
+    assert difference.shown is True
 
 
 def test_words_claim_no_more_than_the_seeds():
-    assert "distilled - baseline = +0.030 ± 0.010 over 3 seeds: better, and by more than the spread" in REPORT.to_markdown()
+    assert "distilled - baseline = +0.030, 95 % interval over 3 seeds +0.005 to +0.055: better." in REPORT.to_markdown()
     assert "+0.040, from one seed. One seed cannot tell a gain from chance" in ONE_SEED.to_markdown()
-    assert "worse, and by more" in Difference("d - b", [-0.03, -0.02]).in_words()
-    in_mm = Difference("d - b", [-3.0, -2.0], higher_is_better=False)
-    assert in_mm.in_words(1) == "d - b = -2.5 ± 0.7 mm over 2 seeds: better, and by more than the spread over seeds."
+    assert ": worse." in Difference("d - b", [-0.03, -0.031, -0.029]).in_words()
+    in_mm = Difference("d - b", [-3.0, -2.9, -2.8], higher_is_better=False)
+    assert in_mm.in_words(1) == "d - b = -2.9 mm, 95 % interval over 3 seeds -3.1 to -2.7 mm: better."
     assert replace(in_mm, values=[2.3]).in_words(1).startswith("d - b = +2.3 mm, from one seed.")
-    # 0.01 and 0.03 have the mean 0.02 and the standard deviation 0.0141; 0 and 0.02 have 0.01 and 0.0141
-    assert Difference("d - b", [0.01, 0.03]).beyond_spread is True
-    assert Difference("d - b", [0.0, 0.02]).beyond_spread is False
+    # The demo of an earlier time: +0.010 ± 0.009 was called better than its spread, and t is 1.95 of the 4.30 that three seeds need.
+    assert Difference("d - b", [0.001, 0.010, 0.019]).shown is False
+    assert Difference("d - b", [0.009, 0.010, 0.011]).shown is True
 
 
 def test_a_teacher_that_is_not_better_is_said_in_words():

@@ -20,8 +20,9 @@ from poseling.distill.objective import Term
 from poseling.files import read_picture
 from poseling.models import zoo
 from poseling.models.checkpoint import read_tensors
-from poseling.recipes.compare import CALIBRATION, WAYS, _learner, _scaled, _terms, insert, markdown
+from poseling.recipes.compare import CALIBRATION, WAYS, _batch, _learner, _scaled, _terms, insert, markdown
 from poseling.recipes.lab import Lab, Setup
+from poseling.train.loop import stream
 
 ARMS = ("heatmaps", "attention", "joint structure", "head again")
 
@@ -172,3 +173,13 @@ def test_a_part_of_a_page_is_replaced_and_the_rest_stays(tmp_path: Path):
     )
     insert(page, "lsp", "three\n")
     assert page.read_text() == text
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_the_batches_are_those_of_the_run(resident: bool, tmp_path: Path):
+    lab = Lab("compare", Setup(smoke=True, out=tmp_path, resident=resident), "hourglass-1x16")
+    crops = lab.samples(lab.people, lab.spec(lab.student, "size"), 3)
+    for number, batch in enumerate(stream(crops, 0, 3, lab.setup.batch, lab.engine)):
+        again = _batch(lab, crops, number)
+        assert again.keys() == batch.keys()
+        assert all(torch.equal(again[name], batch[name]) for name in batch)

@@ -27,7 +27,7 @@ def test_cosine_and_constant():
 
 
 def test_warmup_is_a_straight_ramp():
-    training = Training(learning_rate=1.0, schedule="constant", warmup=0.1)
+    training = Training(learning_rate=1.0, schedule="constant", warmup=10)
     assert [training.rate(step, 100) for step in (0, 1, 4, 9, 10, 99)] == pytest.approx([0.1, 0.2, 0.5, 1.0, 1.0, 1.0])
 
 
@@ -60,6 +60,26 @@ def test_only_weights_of_two_dimensions_decay():
         name for name in names.values() if name.endswith("weight") and "norm" not in name and ".1.w" not in name
     }
     assert len(decayed["params"]) + len(others["params"]) == len(names)
+
+
+def test_layer_decay_by_hand():
+    """Fourteen depths in a transformer of twelve layers: 0.5^13 for what comes before the layers, 1 behind them; norms and biases do not decay."""
+    network = zoo.build("vitpose-t-simple", 3, (32, 32))
+    driver = optimizer(network, Training(optimizer="adamw", weight_decay=0.1, layer_decay=0.5))
+    scale = {id(p): (group["scale"], group["weight_decay"]) for group in driver.param_groups for p in group["params"]}
+    told = {name: scale[id(p)] for name, p in network.named_parameters()}
+    assert len(scale) == len(told)
+    for name, wanted in (
+        ("backbone.vit.embeddings.position_embeddings", 0.5**13),
+        ("backbone.vit.encoder.layer.0.mlp.fc1.weight", 0.5**12),
+        ("backbone.vit.encoder.layer.11.mlp.fc1.bias", 0.5),
+        ("backbone.vit.layernorm.weight", 1.0),
+        ("head.conv.weight", 1.0),
+    ):
+        assert told[name][0] == wanted, name
+    assert told["backbone.vit.encoder.layer.11.mlp.fc1.bias"][1] == 0
+    with pytest.raises(ValueError, match=r"layer_decay 0\.5 is for networks that know how deep"):
+        optimizer(torch.nn.Linear(2, 2), Training(layer_decay=0.5))
 
 
 def test_one_step_of_adamw_by_hand():

@@ -121,15 +121,17 @@ def verdict(found: Report) -> tuple[str, str]:
     without = "without" if found.baseline_longer is None else "without, trained for as long"
     start = f"The student {_learnt(found, found.distilled)} with its teacher and {_values(found, control)} {without}: "
     better = (difference.mean > 0) == found.higher_is_better
-    if difference.beyond_spread is None:
+    if difference.interval is None:
         by = f"{_number(found, abs(difference.mean))} {'better' if better else 'worse'}" if difference.mean else "no difference"
         return "One seed only", f"{start}{by}, but one seed cannot tell a gain from chance."
-    if not difference.beyond_spread:
-        return "No difference shown", f"{start}the difference does not exceed the spread over {seeds} seeds, so neither is shown to be better."
+    low, high = (_signed(found, end) for end in difference.interval)
+    interval = f"the 95 % interval of the difference over {seeds} seeds is {low} to {high}"
+    if not difference.shown:
+        return "No difference shown", f"{start}{interval} and holds 0, so neither is shown to be better."
     if not better:
-        return "Worse with the teacher", f"{start}worse, and by more than the spread over {seeds} seeds."
+        return "Worse with the teacher", f"{start}worse; {interval}."
     share = f"; {_percent(gap.mean)} of the gap to the teacher closed" if gap is not None and gap.mean is not None and gap.mean > 0 else ""
-    return "The teacher helped", f"{start}better, and by more than the spread over {seeds} seeds{share}."
+    return "The teacher helped", f"{start}better; {interval}{share}."
 
 
 def story(found: Report) -> list[str]:
@@ -249,6 +251,10 @@ def _size(found: Report, arm: Arm) -> float | None:
 
 def _number(found: Report, value: float) -> str:
     return f"{value:.{found.digits}f}" + ("" if found.higher_is_better else " mm")
+
+
+def _signed(found: Report, value: float) -> str:
+    return f"{value:+.{found.digits}f}" + ("" if found.higher_is_better else " mm")
 
 
 def _values(found: Report, arm: Arm | None) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from scipy.special import stdtrit
 
 from poseling.evaluate.mpjpe import RATES
 from poseling.files import write_bytes
@@ -91,24 +92,31 @@ class Difference:
         return _spread(self.values)
 
     @property
-    def beyond_spread(self) -> bool | None:
-        """Whether the mean is larger than the spread; None for one seed, which cannot tell."""
-        return None if self.spread is None else abs(self.mean) > self.spread
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean by Student's t over the seeds' own differences; None for one seed, which has none."""
+        if self.spread is None:
+            return None
+        half = float(stdtrit(len(self.values) - 1, 0.975)) * self.spread / math.sqrt(len(self.values))
+        return self.mean - half, self.mean + half
+
+    @property
+    def shown(self) -> bool | None:
+        """Whether the interval leaves out 0; None for one seed, which cannot tell."""
+        return None if self.interval is None else self.interval[0] > 0 or self.interval[1] < 0
 
     def in_words(self, digits: int = 3) -> str:
         """One or two sentences; they do not claim what the seeds do not show.
 
         >>> Difference("distilled - baseline", [0.020, 0.025, 0.018]).in_words()
-        'distilled - baseline = +0.021 ± 0.004 over 3 seeds: better, and by more than the spread over seeds.'
+        'distilled - baseline = +0.021, 95 % interval over 3 seeds +0.012 to +0.030: better.'
         """
         start, unit = f"{self.name} = {self.mean:+.{digits}f}", "" if self.higher_is_better else " mm"
         better = "better" if (self.mean > 0) == self.higher_is_better else "worse"
-        if self.spread is None:
+        if self.interval is None:
             return f"{start}{unit}, from one seed. One seed cannot tell a gain from chance: repeat it with `--seeds 3`."
-        start += f" ± {self.spread:.{digits}f}{unit} over {len(self.values)} seeds"
-        if not self.beyond_spread:
-            return f"{start}: this does NOT exceed the spread over seeds, so the runs do not show that either is better."
-        return f"{start}: {better}, and by more than the spread over seeds."
+        low, high = self.interval
+        start += f"{unit}, 95 % interval over {len(self.values)} seeds {low:+.{digits}f} to {high:+.{digits}f}{unit}"
+        return f"{start}: {better}." if self.shown else f"{start}: it holds 0, so the runs do NOT show that either is better."
 
 
 @dataclass(frozen=True)
@@ -204,7 +212,7 @@ class Report:
             "distilled": None if self.distilled is None else _arm_json(self.distilled),
             "others": [_arm_json(arm) for arm in self.others],
             "gap_closed": None if gap is None else _summary(gap),
-            "differences": [{"name": d.name, **_summary(d), "beyond_spread": d.beyond_spread} for d in self.differences()],
+            "differences": [{"name": d.name, **_summary(d), "interval": d.interval, "shown": d.shown} for d in self.differences()],
             "images_per_second": {name: self.images_per_second.get(name) for name in SPEEDS},
             "command": self.command,
             "versions": dict(self.versions),

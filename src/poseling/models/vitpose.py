@@ -98,6 +98,7 @@ class Transformer(nn.Module):
         height, width = (int(s) for s in config.image_size)  # type: ignore[union-attr]  # from a config file they are a list
         self.grid = height // PATCH, width // PATCH
         self.experts, self.dataset = config.num_experts, 0
+        self.drop_path = 0.0
 
     def forward(self, pictures: Tensor, token: Tensor | None = None) -> Tensor:
         """`token` (1, 1, D) goes through all layers behind the visual tokens and is dropped at the end; it has no place, so no position embedding."""
@@ -105,10 +106,29 @@ class Transformer(nn.Module):
         if token is not None:
             tokens = torch.cat([tokens, token.to(tokens.dtype).expand(tokens.shape[0], -1, -1)], 1)
         dataset = torch.full_like(tokens[:, 0, 0], self.dataset, dtype=torch.long) if self.experts > 1 else None
-        for layer in self.vit.encoder.layer:
-            tokens = layer(tokens, dataset)
+        layers = self.vit.encoder.layer
+        for i, layer in enumerate(layers):
+            after = layer(tokens, dataset)
+            tokens = _passed(tokens, after, self.drop_path * i / max(1, len(layers) - 1)) if self.training else after
         tokens = self.vit.layernorm(tokens[:, : self.grid[0] * self.grid[1]])
         return tokens.transpose(1, 2).unflatten(2, self.grid)
+
+
+def _passed(before: Tensor, after: Tensor, rate: float) -> Tensor:
+    """Stochastic depth (Huang et al., ECCV 2016): what a layer adds is left out for a part `rate` of the samples, and larger for the others. The papers drop the
+    attention and the perceptron of a layer one by one; here they go together.
+    """
+    if not rate:
+        return after
+    kept = (torch.rand(len(before), *[1] * (before.ndim - 1), device=before.device) >= rate).to(before.dtype)
+    return before + (after - before) * kept / (1 - rate)
+
+
+def drop_paths(network: nn.Module, rate: float) -> None:
+    """Gives the transformers in a network this rate for their deepest layer, 0 for the first and what lies between for the others."""
+    for module in network.modules():
+        if isinstance(module, Transformer):
+            module.drop_path = rate
 
 
 class ViTPose(nn.Module):
@@ -132,6 +152,12 @@ class ViTPose(nn.Module):
         self.head = DECODERS["simple" if config.use_simple_decoder else "classic"](self.dim, cast(int, config.num_labels))
         self.token: nn.Parameter | None = None
         self.token_projection: nn.Module = nn.Identity()
+
+    def depth(self, name: str) -> int:
+        """How deep a parameter lies, for the decay of learning rates: 0 before the layers, i + 1 in layer i, and one more behind them, as in ViTPose's code."""
+        if name.startswith("backbone.vit.encoder.layer."):
+            return int(name.split(".")[4]) + 1
+        return 0 if name.startswith("backbone.vit.embeddings") else len(self.backbone.vit.encoder.layer) + 1
 
     def add_token(self, token: Tensor | None = None) -> None:
         """Appends a token to the visual tokens from now on: a new one, which learns, or a copy of `token` (1, 1, D'), which does not.

@@ -26,6 +26,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from poseling.data.loader import Answers, Crops
+from poseling.data.resident import Resident
 from poseling.distill.feature import align, aligned_mse, attention_transfer, channel_wise, fade, generate, masked_generation
 from poseling.distill.objective import Objective, Term, looks_inside, losses_of
 from poseling.distill.pupil import head_of, new_head
@@ -155,7 +156,7 @@ def _fit(lab: Lab, name: str, way: Way, guide: Teacher, answers: Answers, seed: 
 def _scaled(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers, live: Teacher | None, seed: int, share: float) -> tuple[Term, ...]:
     """The last term's weight such that it is `share` of the first's loss, over the first batches of the run, at the student's random start."""
     objective, learner = _learner(lab, terms, guide, answers, live, seed)
-    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, seed, None if live else answers)
+    crops = lab.samples(lab.people, lab.spec(lab.student, "size"), seed, None if live else answers)
     sizes = {term.name: 0.0 for term in terms}
     learner.train()
     with torch.no_grad():
@@ -175,8 +176,10 @@ def _learner(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers
     return Objective(lab.spec(lab.student, "size"), lab.codec, terms, teacher=live, width=answers.width), learner
 
 
-def _batch(lab: Lab, crops: Crops, number: int) -> dict[str, torch.Tensor]:
+def _batch(lab: Lab, crops: Crops | Resident, number: int) -> dict[str, torch.Tensor]:
     """The batch of this number of the stream, on the experiment's device."""
+    if isinstance(crops, Resident):
+        return next(crops.batches(number, number + 1, lab.setup.batch))
     first = number * lab.setup.batch
     batch = default_collate([crops[first + i] for i in range(lab.setup.batch)])
     return {name: value.to(lab.engine.device) for name, value in batch.items()}
@@ -188,7 +191,7 @@ def _cost(lab: Lab, way: Way, guide: Teacher, answers: Answers) -> float:
         return 1.0  # as many steps, and cheaper ones at the end
     terms = _terms(lab, way)
     live = guide if looks_inside(terms) else None
-    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, 0, None if live else answers)
+    crops = lab.samples(lab.people, lab.spec(lab.student, "size"), 0, None if live else answers)
     batch = _batch(lab, crops, 0)
     times: dict[str, list[float]] = {"plain": [], "way": []}
     runs = {"plain": _learner(lab, lab.supervised(), guide, answers, None, 0), "way": _learner(lab, terms, guide, answers, live, 0)}

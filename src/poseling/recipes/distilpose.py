@@ -18,12 +18,12 @@ from poseling.distill.objective import Term
 from poseling.distill.response import score_at_prediction, simulated_heatmap
 from poseling.distill.token import token_mse
 from poseling.evaluate.report import Report
-from poseling.recipes.lab import COCO_DEFAULT, CocoSetup, Lab, either
+from poseling.recipes.lab import TOKENPOSE_DEFAULT, Lab, TokenPoseSetup, either
 from poseling.teachers.network import NetworkTeacher
 
 
 def distilpose(
-    setup: CocoSetup = COCO_DEFAULT,
+    setup: TokenPoseSetup = TOKENPOSE_DEFAULT,
     *,
     teacher: str = either("tokenpose-l", "mini"),
     student: str = either("distilpose-s", "distilpose_mobile-mobilenetv2_050-1"),

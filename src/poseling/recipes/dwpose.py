@@ -18,11 +18,11 @@ from poseling.distill.feature import align, aligned_mse, fade
 from poseling.distill.objective import Term, losses_of, simcc_logits_of
 from poseling.distill.pupil import head_of, new_head
 from poseling.evaluate.report import Report
-from poseling.recipes.lab import COCO_DEFAULT, CocoSetup, Lab, either
+from poseling.recipes.lab import RTMPOSE_DEFAULT, Lab, RTMPoseSetup, either
 
 
 def dwpose(
-    setup: CocoSetup = COCO_DEFAULT,
+    setup: RTMPoseSetup = RTMPOSE_DEFAULT,
     *,
     teacher: str = either("simcc-resnet50", "simcc-mobilenetv2"),
     student: str = either("simcc-mobilenetv2", "simcc-mobilenetv2_050"),

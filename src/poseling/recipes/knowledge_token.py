@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from poseling.evaluate.report import Report
 from poseling.models.vitpose import ViTPose
-from poseling.recipes.lab import COCO_DEFAULT, CocoSetup, Lab, either
+from poseling.recipes.lab import VITPOSE_DEFAULT, Lab, ViTPoseSetup, either
 from poseling.teachers.network import NetworkTeacher
 
 
 def knowledge_token(
-    setup: CocoSetup = COCO_DEFAULT,
+    setup: ViTPoseSetup = VITPOSE_DEFAULT,
     *,
     teacher: str = either("vitpose-l", "vitpose-t-simple"),
     student: str = either("vitpose-b", "vitpose-t-simple"),

@@ -43,6 +43,7 @@ from poseling.export.parity import ParityError, windows
 from poseling.files import read_picture, write_bytes
 from poseling.geometry import Crop, Size
 from poseling.models import checkpoint, start, zoo
+from poseling.models.vitpose import drop_paths
 from poseling.models.weights import load_backbone
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
@@ -60,18 +61,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Either:
-    """A default in two: as in the paper, for data that somebody named, or for the mini set, on which a run takes a minute on two cores. --help prints both."""
+    """A default in three: `paper` with --as-published; `mini` on the mini set, where a run takes a minute on two cores; `ours` else, what learns soonest on the hardware
+    at hand. --help prints them.
+    """
 
     paper: Any
     mini: Any
+    ours: Any
 
     def __str__(self) -> str:
-        return f"{self.paper}; with the mini set {self.mini}"
+        ours = "" if self.ours == self.paper else f"{self.ours}; as published "
+        return f"{ours}{self.paper}; with the mini set {self.mini}"
 
 
-def either(paper: T, mini: T) -> T:
-    """An `Either` that has the type of the value that `Setup` or its `chosen` makes of it."""
-    return cast(T, Either(paper, mini))
+AS_PAPER: Any = object()
+
+
+def either(paper: T, mini: T, ours: T = AS_PAPER) -> T:
+    """An `Either` that has the type of the value that `Setup` or its `chosen` makes of it; `ours` is the paper's if not given."""
+    return cast(T, Either(paper, mini, paper if ours is AS_PAPER else ours))
 
 
 @Parameter(name="*")
@@ -92,14 +100,16 @@ class Setup:
         The input's height in pixels.
     width
         The input's width; as its height if not given, or three quarters of it in the recipes of papers on COCO (kdlpn and later).
+    as_published
+        Take the paper's own numbers, made for a GPU, instead of those that learn soonest on what is at hand.
     epochs
-        Passes over the training people, for the baseline and the distilled student alike.
+        Passes over the training people, for the baseline and the distilled student alike; as many as the budget allows if not given.
     budget
         How long one training may take, such as 90s, 20m or 2h: its measured speed decides the epochs.
     batch
         People in one step, over all processes.
     learning_rate
-        At its highest.
+        At its highest; 1e-3 if not given, and 1.5e-4 for a student that starts from a trained file.
     optimizer
         What turns gradients into steps.
     schedule
@@ -110,6 +120,14 @@ class Setup:
         The largest gradient norm; 0 for none.
     ema
         The decay of the averaged weights that are kept, such as 0.999; 0 for none.
+    warmup
+        Steps over which the learning rate rises to its highest (not with one_cycle, which has a rise of its own).
+    milestones
+        Parts of the run after which the schedule `step` takes a tenth of the rate.
+    layer_decay
+        The learning rate of each layer of a vision transformer over that of the next deeper one.
+    drop_path
+        How often a sample goes past the deepest layer of a vision transformer; less often past others.
     loss
         mse, as FPD; or kl, over the pixels of each heatmap, which learns much faster in short runs.
     sigma
@@ -137,7 +155,7 @@ class Setup:
     seed
         The first seed.
     evaluate_every
-        Epochs between evaluations while training.
+        Epochs between evaluations while training; 0 for a tenth of the run.
     bf16
         Mixed precision.
     workers
@@ -158,19 +176,24 @@ class Setup:
     data: tuple[str, ...] = ()
     root: tuple[Path, ...] = ()
     out: Path = Path("runs")
-    size: int = either(256, 64)
+    as_published: bool = False
+    size: int = either(256, 64, 128)
     width: int | None = None
-    epochs: float = either(140, 10)
-    budget: str = ""
+    epochs: float | None = either(140, 10, None)
+    budget: str = either("", "", "1h")
     batch: int = either(32, 16)
-    learning_rate: float = either(2.5e-4, 3e-3)
-    optimizer: Literal["adam", "adamw", "rmsprop"] = either("adam", "adamw")
-    schedule: Literal["step", "one_cycle", "cosine", "constant"] = either("step", "one_cycle")
-    weight_decay: float = 0.0
-    clip: float = 0.0
-    ema: float = 0.0
-    loss: Literal["mse", "kl"] = either("mse", "kl")
-    sigma: float = either(2.0, 1.0)
+    learning_rate: float | None = either(2.5e-4, 3e-3, None)
+    optimizer: Literal["adam", "adamw", "rmsprop"] = either("adam", "adamw", "adamw")
+    schedule: Literal["step", "one_cycle", "cosine", "constant"] = either("step", "one_cycle", "one_cycle")
+    weight_decay: float = either(0.0, 0.0, 0.01)
+    clip: float = either(0.0, 0.0, 1.0)
+    ema: float = either(0.0, 0.0, 0.999)
+    warmup: int = 0
+    milestones: tuple[float, ...] = (90 / 140, 120 / 140)
+    layer_decay: float = 1.0
+    drop_path: float = 0.0
+    loss: Literal["mse", "kl"] = either("mse", "kl", "kl")
+    sigma: float = either(2.0, 1.0, 1.5)
     decoding: Literal["plain", "quarter", "dark"] = "dark"
     padding: float = 1.25
     rotation: float = either(30.0, 12.0)
@@ -182,7 +205,7 @@ class Setup:
     flip_test: bool = True
     seeds: int = 1
     seed: int = 0
-    evaluate_every: float = either(1.0, 2.0)
+    evaluate_every: float = either(1.0, 2.0, 0.0)
     bf16: bool = False
     workers: int = either(0, 1)
     resident: bool = False
@@ -193,7 +216,7 @@ class Setup:
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, self.chosen(getattr(self, field.name)))
-        if self.budget:
+        if self.budget or self.epochs is None:
             duration(self.budget)
 
     @property
@@ -208,8 +231,10 @@ class Setup:
         return self.data == ("mini",) or not (self.data or self.root)
 
     def chosen(self, value: T) -> T:
-        """`value`, or where it is a default in two, the one for this data."""
-        return value if not isinstance(value, Either) else cast(T, value.mini if self.on_mini else value.paper)
+        """`value`, or where it is a default in three, the one for this run."""
+        if not isinstance(value, Either):
+            return value
+        return cast(T, value.paper if self.as_published else value.mini if self.on_mini else value.ours)
 
 
 DEFAULT = Setup()
@@ -217,17 +242,69 @@ DEFAULT = Setup()
 
 @dataclass(frozen=True, kw_only=True)
 class CocoSetup(Setup):
-    """The same for the papers on COCO: an input of 256x192, and the numbers of SimpleBaseline's and HRNet's family."""
+    """The same for the papers on COCO: inputs a third taller than wide, and the numbers of SimpleBaseline's and HRNet's family."""
 
     ASPECT: ClassVar[float] = 0.75
 
-    epochs: float = either(140, 10)
-    learning_rate: float = either(1e-3, 3e-3)
+    learning_rate: float | None = either(1e-3, 3e-3, None)
     rotation: float = either(40.0, 12.0)
     scale: float = either(0.3, 0.12)
 
 
 COCO_DEFAULT = CocoSetup()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTPoseSetup(CocoSetup):
+    """ViTPose's numbers (its configuration for ViTPose-B on COCO; the start from MAE's weights is --teacher's own affair)."""
+
+    epochs: float | None = either(210, 10, None)
+    batch: int = either(512, 16, 32)
+    learning_rate: float | None = either(5e-4, 3e-3, None)
+    optimizer: Literal["adam", "adamw", "rmsprop"] = either("adamw", "adamw")
+    weight_decay: float = either(0.1, 0.0, 0.01)
+    clip: float = either(1.0, 0.0, 1.0)
+    warmup: int = either(500, 0, 0)
+    milestones: tuple[float, ...] = (170 / 210, 200 / 210)
+    layer_decay: float = either(0.75, 1.0, 1.0)
+    drop_path: float = either(0.3, 0.0, 0.0)
+    scale: float = either(0.5, 0.12, 0.3)
+    half_body: float = either(0.3, 0.0, 0.0)
+
+
+VITPOSE_DEFAULT = ViTPoseSetup()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenPoseSetup(CocoSetup):
+    """TokenPose's numbers (its configurations on COCO)."""
+
+    epochs: float | None = either(300, 10, None)
+    milestones: tuple[float, ...] = (200 / 300, 260 / 300)
+    rotation: float = either(45.0, 12.0, 40.0)
+    scale: float = either(0.35, 0.12, 0.3)
+    half_body: float = either(0.3, 0.0, 0.0)
+
+
+TOKENPOSE_DEFAULT = TokenPoseSetup()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RTMPoseSetup(CocoSetup):
+    """RTMPose's and DWPose's numbers (their configurations for bodies)."""
+
+    epochs: float | None = either(420, 10, None)
+    batch: int = either(1024, 16, 32)
+    learning_rate: float | None = either(4e-3, 3e-3, None)
+    optimizer: Literal["adam", "adamw", "rmsprop"] = either("adamw", "adamw")
+    schedule: Literal["step", "one_cycle", "cosine", "constant"] = either("cosine", "one_cycle", "one_cycle")
+    weight_decay: float = either(0.05, 0.0, 0.01)
+    clip: float = either(1.0, 0.0, 1.0)
+    warmup: int = either(1000, 0, 0)
+    half_body: float = either(0.3, 0.0, 0.0)
+
+
+RTMPOSE_DEFAULT = RTMPoseSetup()
 
 
 @dataclass(frozen=True, eq=False)
@@ -427,6 +504,8 @@ class Lab:
             load_backbone(built, setup.pretrained)
         if after is not None:
             built.load_state_dict(after.network.network.state_dict())
+        if setup.drop_path:
+            drop_paths(built, setup.drop_path)
         if prepare is not None:
             prepare(built)
         own = {
@@ -445,11 +524,11 @@ class Lab:
             learner,
             Objective(spec, codec, terms, confidence, teacher, answers.width if answers is not None else 1.0),
             self.samples(people, spec, seed, answers),
-            replace(self.training, epochs=epochs * share, seed=seed),
+            replace(self.training(name), epochs=epochs * share, seed=seed),
             folder,
             self.engine,
             evaluate=lambda net: {"value": self._value(NetworkTeacher(keep(net), kept_spec, device=self.engine.device))},
-            evaluate_every=setup.evaluate_every * share,
+            evaluate_every=(setup.evaluate_every or epochs / 10) * share,
             workers=setup.workers,
             tensorboard=setup.tensorboard,
             title=f"{arm}, seed {seed}",
@@ -486,7 +565,7 @@ class Lab:
         is less than one.
         """
         setup, name = self.setup, name or self.student
-        if not setup.budget or setup.smoke:
+        if setup.epochs is not None:
             return setup.epochs
         key = f"{setup.budget} of {name}, {setup.input[0]}x{setup.input[1]}, {len(self.people)} people, {setup.batch} a step"
         kept = setup.out / "budget.json"
@@ -503,7 +582,7 @@ class Lab:
         setup, spec, codec = self.setup, self.spec(name, "speed", answers), self.codec_of(name)
         learner = self.learner(self.build(name), terms, teacher, "", codec.size)
         objective = Objective(spec, codec, terms, False, teacher, 1.0 if answers is None else answers.width)
-        step = stepper(learner, objective, self.samples(self.people, spec, 0, answers), self.training, self.engine)
+        step = stepper(learner, objective, self.samples(self.people, spec, 0, answers), self.training(name), self.engine)
         (rates,) = throughput({"": step}, setup.batch, rounds=5).values()
         (speed,) = broadcast_object_list([float(np.median(rates))])  # the processes must agree
         epochs = 0.95 * duration(setup.budget) * speed / len(self.people)  # the rest is for evaluation
@@ -594,15 +673,16 @@ class Lab:
         setup = self.setup
         return Augment(setup.scale, setup.rotation, half_body=setup.half_body, occlusion=setup.occlusion, light=setup.light, shift=setup.shift)
 
-    @property
-    def training(self) -> Training:
-        """The numbers of every run."""
+    def training(self, name: str) -> Training:
+        """The numbers of every run of the network `name`, but for its epochs. What starts from trained weights starts low, or they are destroyed first."""
         setup = self.setup
         return Training(
             save_every=1000 if self.engine.device.type == "cuda" else 200,
-            epochs=setup.epochs,
             batch=setup.batch,
-            learning_rate=setup.learning_rate,
+            learning_rate=setup.learning_rate or (LOW if start.is_file(name) else HIGH),
+            warmup=setup.warmup,
+            milestones=setup.milestones,
+            layer_decay=setup.layer_decay,
             optimizer=setup.optimizer,
             schedule=setup.schedule,
             weight_decay=setup.weight_decay,
@@ -641,16 +721,18 @@ class Lab:
         medians, measured in turn.
         """
         spec, people, codec = self.spec(self.student, "speed"), self.people, self.codec
-        plain = Crops(people, spec.size, spec.padding, self.augment, 0)
+        plain = self.samples(people, spec, 0)
         built, learner = self.build(self.student), self.learner(self.build(self.student), terms, teacher)
         runs = {
             "supervised": (built, Objective(spec, codec, self.supervised()), plain),
             "live_teacher": (learner, Objective(spec, codec, terms, teacher=teacher), plain),
         }
         if answers is not None and not looks_inside(terms):
-            stored = Crops(people, spec.size, spec.padding, self.augment, 0, answers)
+            stored = self.samples(people, spec, 0, answers)
             runs["distilled"] = (learner, Objective(spec, codec, terms, width=answers.width), stored)
-        steps = {run: stepper(network, objective, crops, self.training, self.engine) for run, (network, objective, crops) in runs.items()}
+        steps = {
+            run: stepper(network, objective, crops, self.training(self.student), self.engine) for run, (network, objective, crops) in runs.items()
+        }
         speeds = {run: float(np.median(rates)) for run, rates in throughput(steps, self.setup.batch, rounds=3).items()}
         return {"distilled": speeds["live_teacher"], **speeds}
 
@@ -767,6 +849,7 @@ def duration(text: str) -> float:
 
 
 SMOKE_PEOPLE = 32
+HIGH, LOW = 1e-3, 1.5e-4  # learning rates from random weights, and from trained ones at 32 people a step
 
 
 def _smoke(setup: Setup) -> Setup:

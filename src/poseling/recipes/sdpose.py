@@ -16,10 +16,12 @@ from torch import nn
 from poseling.distill.objective import Term
 from poseling.distill.token import cycles
 from poseling.evaluate.report import Report
-from poseling.recipes.lab import COCO_DEFAULT, CocoSetup, Lab, either
+from poseling.recipes.lab import TOKENPOSE_DEFAULT, Lab, TokenPoseSetup, either
 
 
-def sdpose(setup: CocoSetup = COCO_DEFAULT, *, student: str = either("sdpose-t", "sdpose_mobile-mobilenetv2_050-1"), weight: float = 5e-6) -> Report:
+def sdpose(
+    setup: TokenPoseSetup = TOKENPOSE_DEFAULT, *, student: str = either("sdpose-t", "sdpose_mobile-mobilenetv2_050-1"), weight: float = 5e-6
+) -> Report:
     """Trains an SDPose twice, with equal seed, data and epochs: with one cycle, and with several of which each learns from the next.
 
     Parameters

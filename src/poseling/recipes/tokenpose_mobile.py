@@ -14,12 +14,12 @@ from poseling.distill.objective import Term
 from poseling.distill.token import token_mse
 from poseling.evaluate.report import Report
 from poseling.models.tokenpose_mobile import copy_head
-from poseling.recipes.lab import COCO_DEFAULT, CocoSetup, Lab, either
+from poseling.recipes.lab import TOKENPOSE_DEFAULT, Lab, TokenPoseSetup, either
 from poseling.teachers.network import NetworkTeacher
 
 
 def tokenpose_mobile(
-    setup: CocoSetup = COCO_DEFAULT,
+    setup: TokenPoseSetup = TOKENPOSE_DEFAULT,
     *,
     teacher: str = either("tokenpose-s_v1", "mini"),
     student: str = either("tokenpose_mobile-mobilenetv2", "tokenpose_mobile-mobilenetv2_050-1"),

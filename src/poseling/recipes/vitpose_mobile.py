@@ -17,12 +17,12 @@ from poseling.distill.objective import Term
 from poseling.evaluate.report import Report
 from poseling.models import zoo
 from poseling.models.vitpose_mobile import copy_decoder
-from poseling.recipes.lab import COCO_DEFAULT, CocoSetup, Lab, either
+from poseling.recipes.lab import VITPOSE_DEFAULT, Lab, ViTPoseSetup, either
 from poseling.teachers.network import NetworkTeacher
 
 
 def vitpose_mobile(
-    setup: CocoSetup = COCO_DEFAULT,
+    setup: ViTPoseSetup = VITPOSE_DEFAULT,
     *,
     teacher: str = either("vitpose-b-simple", "mini"),
     student: str = either("vitpose_mobile-mobilenetv2-simple", "vitpose_mobile-mobilenetv2_050-simple-32"),

@@ -106,7 +106,7 @@ def fit(
                     break
                 rate = training.rate(step, steps)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["scale"]
                 parts = objective(student, batch, step / steps)
                 accelerator.backward(parts["loss"])
                 if training.clip:
