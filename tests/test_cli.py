@@ -20,6 +20,7 @@ from poseling.cli import app, main
 from poseling.data import coco
 from poseling.data.download import Done
 from poseling.data.images import images
+from poseling.data.packed import packed
 from poseling.pose import Pose
 from poseling.recipes.lab import Setup
 from poseling.runtime.pipeline import Tracked
@@ -447,7 +448,6 @@ HEAVY = ("torch", "onnx", "safetensors", "scipy", "matplotlib", "kornia", "accel
 LISTED = f"""
 import sys
 from poseling.cli import main
-from poseling.data.packed import packed
 main(sys.argv[1:])
 print("imported:", *[module for module in {HEAVY} if module in sys.modules])
 """

@@ -519,7 +519,7 @@ def pack(
     from poseling.data.packed import pack as run
 
     found = sets.load(name, root)
-    people = {"train": lambda: found.train, "val": lambda: found.val, "test": lambda: found.test}[split]()
+    people = found.train if split == "train" else found.val if split == "val" else found.test
     if people is None:
         raise ValueError(f"--split {split}: {name} under {root} has no such people; take train")
     with Progress(console=console) as progress:
