@@ -43,7 +43,7 @@ from poseling.data.check import check
 from poseling.data.people import LARGEST, People
 from poseling.data.pickled import read_pickle
 from poseling.files import read_picture
-from poseling.models import checkpoint, log, weights, zoo
+from poseling.models import checkpoint, log, registry, weights
 from poseling.runtime.pipeline import track
 from poseling.skeleton import COCO17, CROWDPOSE14, SYNTH28
 from poseling.spec import PoseSpec
@@ -288,7 +288,7 @@ def make_student(names: tuple[str, ...]) -> Bytes:
 def make_checkpoint(names: tuple[str, ...]) -> Bytes:
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
-        checkpoint.save(Path(folder, "a"), zoo.build("hourglass-1x8", 17, (64, 64)), SPEC)
+        checkpoint.save(Path(folder, "a"), registry.build("hourglass-1x8", 17, (64, 64)), SPEC)
         return {"a.safetensors": Path(folder, "a").read_bytes()}
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from poseling import zoo as shipped
+from poseling import zoo
 from poseling.codecs import FEATURES
 from poseling.geometry import Size
-from poseling.models import checkpoint, zoo
+from poseling.models import checkpoint, registry
 from poseling.models.graph import GraphNetwork
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
@@ -21,7 +21,7 @@ SUFFIX = ".safetensors"
 
 def is_file(name: str) -> bool:
     """Whether a student is a trained network to start from rather than an architecture's name."""
-    return name.endswith(SUFFIX) or shipped.is_name(name)
+    return name.endswith(SUFFIX) or zoo.is_name(name)
 
 
 def contract(name: str) -> PoseSpec | None:
@@ -33,7 +33,7 @@ def codec_of(name: str) -> str:
     """The name of the codec that reads its outputs. ValueError if it is a file of a network without a head."""
     spec = contract(name)
     if spec is None:
-        return zoo.codec_of(name)
+        return registry.codec_of(name)
     if spec.codec["name"] == FEATURES:
         raise ValueError(f"{name}: gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
     return str(spec.codec["name"])
@@ -46,7 +46,7 @@ def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:
     others and it is no such graph, or if it does not take inputs of this size.
     """
     if not is_file(name):
-        return zoo.build(name, len(skeleton), size)
+        return registry.build(name, len(skeleton), size)
     network, spec = _loaded(name)
     if isinstance(network, GraphNetwork):
         try:
@@ -55,7 +55,7 @@ def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:
             raise ValueError(f"{name}: {error}") from error
     if spec.skeleton != skeleton:
         raise ValueError(f"{name}: has the joints of {spec.skeleton.name}, wanted are those of {skeleton.name}; train it on data that have its own")
-    built = zoo.build(spec.model, len(skeleton), size)
+    built = registry.build(spec.model, len(skeleton), size)
     try:
         built.load_state_dict(network.state_dict())
     except RuntimeError as error:
@@ -64,8 +64,8 @@ def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:
 
 
 def _loaded(name: str) -> tuple[nn.Module, PoseSpec]:
-    if shipped.is_name(name):
-        start = from_onnx(shipped.path(name))
+    if zoo.is_name(name):
+        start = from_onnx(zoo.path(name))
         return start.network, start.spec
     return checkpoint.load(Path(name))
 
