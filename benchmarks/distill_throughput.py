@@ -26,7 +26,7 @@ from poseling.data.loader import Crops
 from poseling.data.people import People
 from poseling.distill.objective import Objective, fpd, supervised
 from poseling.distill.stored import Stored
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.spec import PoseSpec
 from poseling.teachers.labels import Labels, label
 from poseling.teachers.network import NetworkTeacher
@@ -70,7 +70,7 @@ def ours(people: People, flags: argparse.Namespace, folder: Path) -> dict[str, C
     """One step of each of our ways."""
     codec, skeleton = Heatmap((flags.size, flags.size)), people.skeleton
     spec, big = (PoseSpec(name, skeleton, codec.fields(), codec.size) for name in (flags.student, flags.teacher))
-    teacher = NetworkTeacher(zoo.build(flags.teacher, len(skeleton)), big, digest="random")
+    teacher = NetworkTeacher(registry.build(flags.teacher, len(skeleton)), big, digest="random")
     done = label(teacher, people, str(folder / "labels"), batch=flags.batch)
     answers = Stored(Labels.open(done.store, people, skeleton, teacher), codec)
     plain = Crops(people, spec.size, spec.padding, Augment(), 0)
@@ -80,7 +80,7 @@ def ours(people: People, flags: argparse.Namespace, folder: Path) -> dict[str, C
         "stored": (Objective(spec, codec, fpd(codec, "mse", 0.5)), stored),
         "live": (Objective(spec, codec, fpd(codec, "mse", 0.5), teacher=teacher), plain),
     }
-    student = zoo.build(flags.student, len(skeleton))
+    student = registry.build(flags.student, len(skeleton))
     training, accelerator = Training(batch=flags.batch), engine(cpu=True)
     return {name: stepper(student, objective, crops, training, accelerator) for name, (objective, crops) in runs.items()}
 

@@ -36,18 +36,19 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from scipy.io import savemat
 
+from poseling.adapter import Adapter
 from poseling.codecs import Heatmap
 from poseling.data import coco, h36m, images, lsp, mocap, mpi_inf_3dhp, mpii, synthetic
 from poseling.data.check import check
 from poseling.data.people import LARGEST, People
 from poseling.data.pickled import read_pickle
 from poseling.files import read_picture
-from poseling.models import checkpoint, log, weights, zoo
+from poseling.models import checkpoint, log, registry, weights
 from poseling.runtime.pipeline import track
 from poseling.skeleton import COCO17, CROWDPOSE14, SYNTH28
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
-from poseling.teachers.onnx import Adapter, OnnxTeacher
+from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.store import Manifest, Rows, Store
 from poseling.teachers.vnect import _arrays as vnect_arrays
 
@@ -287,7 +288,7 @@ def make_student(names: tuple[str, ...]) -> Bytes:
 def make_checkpoint(names: tuple[str, ...]) -> Bytes:
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
-        checkpoint.save(Path(folder, "a"), zoo.build("hourglass-1x8", 17, (64, 64)), SPEC)
+        checkpoint.save(Path(folder, "a"), registry.build("hourglass-1x8", 17, (64, 64)), SPEC)
         return {"a.safetensors": Path(folder, "a").read_bytes()}
 
 

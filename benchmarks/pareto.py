@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -30,6 +29,7 @@ from poseling.evaluate.figures import BASELINE, DISTILLED, encode
 from poseling.evaluate.latency import Ratio, paired
 from poseling.evaluate.measure import Measure
 from poseling.files import write_bytes
+from poseling.onnx_session import open_session
 from poseling.runtime.network import Network
 from poseling.teachers import load as teachers
 from poseling.teachers.base import Teacher
@@ -116,11 +116,7 @@ def caller(path: Path, threads: int = 1) -> Callable[[], object]:
     """A call of the network in an ONNX file on one random crop: its input lies ready in the type that the file takes."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; --peers names the folder with MoveNet and BlazePose, --students exported files")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, threads=threads, log=3)
     (port,) = session.get_inputs()
     crop = np.random.default_rng(0).integers(0, 256, (1, *port.shape[1:])).astype(TYPES[port.type])
     if crop.dtype == np.float32:  # BlazePose's

@@ -51,6 +51,7 @@ COMMANDS = [
     "compare",
     "evaluate",
     "label",
+    "models",
     "export",
     "import",
     "track",
@@ -206,6 +207,10 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
         ("export {0}/bad.safetensors", "{0}/bad.safetensors"),
         ("track {0} --model {0}/none[1].onnx", "{0}/none[1].onnx"),
         ("track {0} --model {0}/bad.onnx", "{0}/bad.onnx"),
+        ("track {0}/picture.png --model {0}/bad.onnx --provider tpu", "{0}/bad.onnx: provider 'tpu' is not in this onnxruntime"),
+        ("export {0}/bad.safetensors --out {0}/bad.safetensors", "--out {0}/bad.safetensors: is the checkpoint itself and would be replaced"),
+        ("import {0}/bad.safetensors", "--out {0}/bad.safetensors: is their checkpoint itself and would be replaced"),
+        ("data check mini --teacher {0}/bad.onnx --json {0}/bad.onnx", "--json {0}/bad.onnx: is the teacher itself and would be replaced"),
         ("data check lsp --root {0}/none", "{0}/none"),
         ("data preview leeds --root {0}", "leeds"),
         ("data preview lsp", "--data lsp needs --root"),
@@ -459,7 +464,6 @@ HEAVY = ("torch", "onnx", "safetensors", "scipy", "matplotlib", "kornia", "accel
 LISTED = f"""
 import sys
 from poseling.cli import main
-from poseling.data.packed import packed
 main(sys.argv[1:])
 print("imported:", *[module for module in {HEAVY} if module in sys.modules])
 """
@@ -477,10 +481,31 @@ def test_track_tells_of_frames_without_anybody(capsys, monkeypatch):
         one = Pose(np.zeros((1, 17, 2)), np.ones((1, 17)), COCO17)
         for i, pose in enumerate((one[:0], one, one[:0])):
             seen(i, pose)
-        return Tracked(3, None, Path("poses.jsonl"))
+        return Tracked(3, None, Path("poses.jsonl"), "m (for research only)")
 
     monkeypatch.setattr("poseling.runtime.pipeline.track", run)
-    assert said(capsys, "track video.mp4 --model m.onnx --json poses.jsonl") == "3 frames, 2 of them without anybody: poses.jsonl\n"
+    assert (
+        said(capsys, "track video.mp4 --model m.onnx --json poses.jsonl")
+        == "3 frames, 2 of them without anybody: poses.jsonl, by m (for research only)\n"
+    )
+
+
+def test_track_draws_where_it_says_before_it_starts(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(model, source, out, box, json, *, seen, **flags):
+        assert f"Drawing into {tmp_path}/drawn; --out names another place" in capsys.readouterr().out
+        assert (out, json, flags["provider"], flags["threshold"]) == (Path("drawn"), None, "cuda", 0.4)
+        return Tracked(2, out, None, "m (for any use)", ("pictures: 1 of 3 pictures cannot be read and were left out",))
+
+    monkeypatch.setattr("poseling.runtime.pipeline.track", run)
+    printed = said(capsys, "track pictures --model m.onnx --provider cuda --threshold 0.4")
+    assert printed == "2 frames: drawn, by m (for any use)\npictures: 1 of 3 pictures cannot be read and were left out\n"
+
+
+def test_track_with_poses_alone_draws_nothing(capsys, monkeypatch):
+    monkeypatch.setattr("poseling.runtime.pipeline.track", lambda *arguments, **flags: Tracked(2, arguments[2], arguments[4], "m (for any use)"))
+    assert said(capsys, "track pictures --model m.onnx --json poses.jsonl") == "2 frames: poses.jsonl, by m (for any use)\n"
 
 
 def test_track_needs_no_torch(tmp_path):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import subprocess
+import sys
+import time
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from poseling.files import new_folder, read_picture, write_bytes
+from poseling.files import Draft, keep_apart, new_folder, read_picture, write_bytes
 from poseling.headers import picture_size
 
 
@@ -79,6 +83,140 @@ def test_a_picture_that_claims_to_be_too_large_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
     with pytest.raises(OSError, match=r"a\.png: is 40000 x 40000 pixels; it claims 9156 MB and may have 1024; set POSELING_LIMIT_MB"):
         read_picture(tmp_path / "a.png")
+
+
+def test_a_draft_that_is_dropped_leaves_what_was_there(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    draft = Draft(tmp_path / "a")
+    draft.write(b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    draft.drop()
+    draft.keep()  # too late
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    for data in (b"one", b"two"):  # two at once are two
+        first, second = Draft(tmp_path / "a"), Draft(tmp_path / "a")
+        first.write(data)
+        second.write(b"late")
+        second.keep()
+        first.keep()
+        assert (tmp_path / "a").read_bytes() == data
+
+
+def test_a_draft_that_need_not_last_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("waited"))
+    draft = Draft(tmp_path / "a", durable=False)
+    draft.write(b"new")
+    draft.keep()
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_no_link_is_written_through(tmp_path, monkeypatch):
+    """Somebody who guesses the hidden name and puts a link there gains nothing."""
+    (tmp_path / "precious").write_bytes(b"precious")
+    monkeypatch.setattr("poseling.files.uuid.uuid4", lambda: type("Known", (), {"hex": "0123456789abcdef"}))
+    (tmp_path / ".poseling-0123456789ab.tmp").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=r"a: could not be written \(File exists\)"):
+        write_bytes(tmp_path / "a", b"new")
+    monkeypatch.undo()
+    (tmp_path / "a").symlink_to(tmp_path / "precious")
+    write_bytes(tmp_path / "a", b"new")  # a link under the name itself is replaced, and what it names is not
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_long_name_can_be_written(tmp_path):
+    write_bytes(tmp_path / ("a" * 255), b"new")
+    assert (tmp_path / ("a" * 255)).read_bytes() == b"new"
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from poseling.files import Draft, new_folder
+draft = Draft(Path(sys.argv[1]) / "a")
+draft.write(b"half")
+draft.file.flush()
+with new_folder(Path(sys.argv[1]) / "set") as folder:
+    (folder / "one").write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_killed_writers_leave_is_taken_away_a_day_later(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    left = list(tmp_path.iterdir())
+    assert len(left) == 2
+    others = [".a.0123456789ab", ".poseling-frames", "poseling-0123456789ab.tmp", ".poseling-0123456789ab.tmp.gz"]
+    for name in others:
+        (tmp_path / name).write_text("not ours")
+        os.utime(tmp_path / name, (0, 0))
+    write_in = "from pathlib import Path; from poseling.files import write_bytes; write_bytes(Path({!r}), b'')".format(str(tmp_path / "b"))
+    subprocess.run([sys.executable, "-c", write_in], check=True)
+    assert set(left) < set(tmp_path.iterdir())  # somebody may be writing them
+    yesterday = time.time() - 90000
+    for path in left:
+        os.utime(path, (yesterday, yesterday))
+    subprocess.run([sys.executable, "-c", write_in], check=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, "b"])
+
+
+def test_inputs_and_outputs_are_kept_apart(tmp_path):
+    for name in ("in", "other"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    (tmp_path / "hard").hardlink_to(tmp_path / "in")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    read = {"the model itself": [tmp_path / "other"], "the source itself": [tmp_path / "in"]}
+    keep_apart({"--out": tmp_path / "new", "--json": None, "--page": tmp_path / "circle"}, read)
+    for same in ("in", "link", "hard", "../" + tmp_path.name + "/in"):
+        with pytest.raises(ValueError, match=r"--out .* is the source itself and would be replaced; give another name"):
+            keep_apart({"--out": tmp_path / same}, read)
+    with pytest.raises(ValueError, match=r"--json .* is what --out writes and would be replaced"):
+        keep_apart({"--out": tmp_path / "new", "--json": tmp_path / "." / "new"}, read)
+
+
+def jpeg(progressive: int = 0) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
+    return cv2.imencode(".jpg", noise, options)[1].tobytes()
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("behind", [b"\0" * 9000, b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40, b"\xff" * 5000, b"\xff\xd8\xff"])
+def test_what_lies_behind_a_jpeg_is_no_part_of_it(tmp_path: Path, progressive: int, behind: bytes):
+    whole = jpeg(progressive)
+    (tmp_path / "a.jpg").write_bytes(whole + behind)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.jpg", bgr=True), cv2.imdecode(np.frombuffer(whole, np.uint8), 1))
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_jpeg_that_is_cut_is_refused_wherever_it_is(tmp_path: Path, progressive: int):
+    """Also with another picture's end in its head, as of a thumbnail, and with an end behind what is missing
+    filled up with zeros.
+    """
+    whole = jpeg(progressive)
+    thumbnail = b"\xff\xe1" + (len(whole) + 2).to_bytes(2, "big") + whole
+    headed = whole[:2] + thumbnail + whole[2:]
+    (tmp_path / "a.jpg").write_bytes(headed)
+    assert read_picture(tmp_path / "a.jpg").shape == (40, 56, 3)
+    for length in range(len(thumbnail) + 2, len(headed), 97):
+        (tmp_path / "a.jpg").write_bytes(headed[:length] + b"\0" * 500)
+        with pytest.raises(OSError, match=r"a\.jpg: is not a whole picture"):
+            read_picture(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(headed[:-1])
+    with pytest.raises(OSError, match=r"a\.jpg: is not a whole picture"):
+        read_picture(tmp_path / "a.jpg")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["motion_photo.jpg", "zeros_after.jpg"])
+def test_pictures_of_public_reports(shared: Path, name: str):
+    from PIL import Image
+
+    path = shared / "cases" / "public" / "10" / name
+    with Image.open(path) as picture:
+        np.testing.assert_array_equal(read_picture(path), np.asarray(picture.convert("RGB")))
 
 
 @pytest.mark.parametrize(

@@ -10,29 +10,32 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-NOUNS = ("skeleton", "pose", "geometry", "spec", "files", "records", "arrays", "headers", "limits", "onnx_limits")
+NOUNS = ("skeleton", "pose", "geometry", "spec", "files", "records", "arrays", "headers", "limits", "onnx_limits", "onnx_session", "video")
+NOUNS += ("adapter", "peaks", "onnx_pose")
 
 # What each room may import besides itself. A file that more may see than the room it lies in is a room of its own.
 TABLE = {
     "nouns": "",
+    "zoo": "nouns",
     "runtime.draw": "nouns",
     "codecs": "nouns",
     "data": "nouns codecs runtime.draw",
     "synth": "nouns codecs data",
     "models": "nouns codecs",
     "teachers.base": "nouns",
-    "teachers": "nouns codecs data models teachers.base",
+    "teachers": "nouns zoo codecs data models teachers.base",
+    "models.start": "nouns zoo codecs models teachers",
     "distill": "nouns codecs data models teachers.base teachers",
     "train": "nouns codecs data models teachers.base teachers distill",
-    "runtime": "nouns runtime.draw",
-    "evaluate": "nouns codecs data models teachers.base teachers runtime.draw",
+    "runtime": "nouns zoo runtime.draw",
+    "evaluate": "nouns zoo codecs data models teachers.base teachers runtime.draw runtime",
     "export": "nouns codecs data models",
-    "recipes": "nouns codecs data models teachers.base teachers distill train evaluate export runtime.draw runtime",
-    "cli": "nouns codecs data models teachers.base teachers distill train evaluate export runtime.draw runtime synth recipes",
+    "recipes": "nouns zoo codecs data models models.start teachers.base teachers distill train evaluate export runtime.draw runtime",
+    "cli": "nouns zoo codecs data models teachers.base teachers distill train evaluate export runtime.draw runtime synth recipes",
 }
 # What pip gives without extras, and so all that these may import from outside.
-BASE = {"numpy", "cv2", "onnxruntime"}
-WITHOUT_TORCH = ("nouns", "runtime.draw", "runtime")
+BASE = {"numpy", "cv2", "onnxruntime", "av"}
+WITHOUT_TORCH = ("nouns", "zoo", "runtime.draw", "runtime")
 
 
 def room(module: str) -> str:
@@ -99,9 +102,9 @@ def test_the_table_has_no_way_back():
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("codecs.heatmap", "from poseling.models import zoo", "codecs.heatmap imports poseling.models.zoo"),
+        ("codecs.heatmap", "from poseling.models import registry", "codecs.heatmap imports poseling.models.registry"),
         ("codecs.heatmap", "from poseling import models", "codecs.heatmap imports poseling.models"),
-        ("models.zoo", "def f():\n    import poseling.train.loop", "models.zoo imports poseling.train.loop"),
+        ("models.registry", "def f():\n    import poseling.train.loop", "models.registry imports poseling.train.loop"),
         ("teachers.network", "from poseling.train.loop import fit", "teachers.network imports poseling.train.loop"),
         ("runtime.network", "import torch", "runtime.network imports torch"),
         ("pose", "from scipy import io", "pose imports scipy"),
@@ -110,7 +113,7 @@ def test_the_table_has_no_way_back():
     ],
 )
 def test_a_wrong_import_is_found(name: str, text: str, complaint: str):
-    known = {"codecs", "codecs.heatmap", "models", "models.zoo", "train", "train.loop"}
+    known = {"codecs", "codecs.heatmap", "models", "models.registry", "train", "train.loop"}
     found = wrong(name, text, known)
     assert len(found) == 1
     assert complaint in found[0]
@@ -120,6 +123,14 @@ def test_right_imports_are_left_alone():
     known = {"", "codecs", "codecs.heatmap", "pose", "models", "models.checkpoint"}
     assert wrong("teachers.network", "import torch\nfrom poseling.models import checkpoint\nfrom poseling.codecs import codec", known) == []
     assert wrong("runtime.network", "import json\nimport cv2\nfrom poseling import __version__\nfrom poseling.pose import Pose", known) == []
+
+
+def test_onnxruntime_is_opened_in_one_place():
+    """It reports home unless `onnx_session` is what imports it first."""
+    others = [
+        path for folder in ("src", "benchmarks", "scripts") for path in (SOURCE.parent / folder).rglob("*.py") if path.name != "onnx_session.py"
+    ]
+    assert [path.name for path in others if any(name.partition(".")[0] == "onnxruntime" for name in imported(path.read_text()))] == []
 
 
 def test_the_runtime_leaves_torch_alone():

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from poseling.adapter import Adapter, Points
 from poseling.onnx_limits import refuse_loops
 from poseling.runtime import Network
 from poseling.skeleton import LSP14
 from poseling.spec import KEY, PoseSpec
-from poseling.teachers.onnx import Adapter, OnnxTeacher, Points
+from poseling.teachers.onnx import OnnxTeacher
 
 SIZE = (32, 32)
 
@@ -64,13 +65,13 @@ def test_loops_are_refused_wherever_they_are(tmp_path, monkeypatch, where):
         with pytest.raises(ValueError, match=r"a\.onnx: has a Loop, which may never end; set POSELING_ALLOW_LOOPS=1 if you trust the file"):
             kind(path)
     monkeypatch.setenv("POSELING_ALLOW_LOOPS", "1")
-    assert Network(path)(np.zeros((32, 32, 3), np.uint8)).xy.shape == (1, 14, 2)
+    assert Network(path)(np.zeros((32, 32, 3), np.uint8), [(0, 0, 31, 31)]).xy.shape == (1, 14, 2)
 
 
 def test_a_network_that_wants_all_the_memory(tmp_path):
     nodes = [helper.make_node("ConstantOfShape", ["s"], ["xy"]), helper.make_node("Identity", ["xy"], ["score"])]
     path = save(tmp_path / "a.onnx", nodes, "xy", "score", (("s", np.array([1_500_000_000])),))
-    with pytest.raises(ValueError, match=r"a\.onnx: cannot be run on 1 crops (.|\n)*set POSELING_LIMIT_MB higher"):
+    with pytest.raises(ValueError, match=r"a\.onnx: cannot be run on crops uint8 \[1, 32, 32, 3\] (.|\n)*set POSELING_LIMIT_MB higher"):
         Network(path)(np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(ValueError, match=r"a\.onnx: it cannot be run on 1 crops (.|\n)*set POSELING_LIMIT_MB higher"):
         OnnxTeacher(path)
@@ -81,7 +82,7 @@ def test_outputs_of_other_shapes_are_told(tmp_path, shapes):
     nodes = [helper.make_node("Identity", ["a"], ["xy"]), helper.make_node("Identity", ["b"], ["score"])]
     values = [np.zeros(shape, np.float32) for shape in shapes]
     path = save(tmp_path / "a.onnx", nodes, "xy", "score", (("a", values[0]), ("b", values[1])))
-    with pytest.raises(ValueError, match=r"a\.onnx: its output (xy|score) is float32 \(.*\), expected float \(1, 14"):
+    with pytest.raises(ValueError, match=r"a\.onnx: gives float32 \[.*\] as (xy|score), and its PoseSpec says float32 \[1, 14"):
         Network(path)(np.zeros((32, 32, 3), np.uint8))
 
 

@@ -81,12 +81,12 @@ def evaluate(
     adapter: str | None = None,
     device: str = "cpu",
 ) -> None:
-    """Evaluates any network, a checkpoint, an ONNX file or a ViTPose, on the test people of a data set.
+    """Evaluates any network, a checkpoint, an ONNX file or a ViTPose, on the test people of a data set. ONNX files are run as `poseling track` runs them.
 
     Parameters
     ----------
     model
-        A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
+        A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
         lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, packed, synthetic or mini.
     root
@@ -108,9 +108,9 @@ def evaluate(
     from poseling.data import h36m, sets
     from poseling.data.sizes import differing, rescaled
     from poseling.evaluate.measure import Measure, by_action, table
-    from poseling.teachers.load import load
+    from poseling.evaluate.shipped import shipped
 
-    network = load(model, adapter, device)
+    network = shipped(model, adapter, device)
     people = sets.people_to_test(data, root, boxes, network.skeleton if space else None)
     people = rescaled(people) if rescale else people
     if wrong := differing(people):
@@ -141,7 +141,7 @@ def label(
     Parameters
     ----------
     teacher
-        A checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
+        A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
     data
         lsp, lspet, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
     root
@@ -177,26 +177,58 @@ def label(
 
 
 @app.command
-def export(model: Path, *, out: Path | None = None, pictures: Path | None = None, raw: bool = False) -> None:
+def models(name: str | None = None) -> None:
+    """Lists the networks that come with Poseling, or prints the card of one: scores, speed, licences, and how it was made.
+
+    Parameters
+    ----------
+    name
+        The network.
+    """
+    from poseling import zoo
+
+    console.print(zoo.table() if name is None else zoo.card(name), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command
+def export(model: Path, *, out: Path | None = None, pictures: Path | None = None, raw: bool = False, adapter: str | None = None) -> None:
     """Writes one ONNX file with network, decoding and contract, and checks that it answers as the checkpoint does.
+
+    Of somebody else's ONNX network it writes the same graph with its contract, and so how it is fed and read.
 
     Parameters
     ----------
     model
-        A checkpoint (.safetensors).
+        A checkpoint (.safetensors), or somebody else's ONNX file.
     out
-        The file to write; beside the checkpoint if not given.
+        The file to write; beside the model if not given.
     pictures
-        A folder of pictures for the check.
+        A folder of pictures for the check of a checkpoint.
     raw
-        Give the heatmaps instead of joints.
+        Give the heatmaps of a checkpoint instead of joints.
+    adapter
+        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
     """
+    if model.suffix.lower() == ".onnx":
+        if raw or pictures is not None:
+            raise ValueError(f"{model}: is an ONNX file, of which only the contract is added; --raw and --pictures are for checkpoints")
+        from poseling.export.contract import with_contract
+
+        out = out or model.with_name(f"{model.stem}-contract.onnx")
+        spec = with_contract(model, out, adapter)
+        told = f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. Try it: poseling track PICTURE --model {out}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        return
+    if adapter is not None:
+        raise ValueError(f"{model}: a checkpoint says itself how to be read; leave out the adapter {adapter!r}, which is for ONNX files")
     from poseling.data.images import images
     from poseling.export.onnx import export as run
     from poseling.export.parity import windows
+    from poseling.files import keep_apart
     from poseling.models.checkpoint import load
 
     out = out or model.with_suffix(".onnx")
+    keep_apart({"--out": out}, {"the checkpoint itself": [model]})
     crops = None
     if pictures is not None:
         crops = windows(images(pictures).pictures, load(model)[1].size)
@@ -250,12 +282,14 @@ def import_(
         return
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
+    from poseling.files import keep_apart
     from poseling.models.checkpoint import load_fpd, save
     from poseling.skeleton import MPII16, VNECT21
     from poseling.spec import PoseSpec
     from poseling.teachers.vnect import load_vnect
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
+    keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
     licences = {"code": "Apache-2.0", "weights": "as its authors say"}
     if network == "vnect-50":
         # In training a person filled 0.7 to 1 of the picture. How wide their heatmaps are nobody says.
@@ -317,7 +351,8 @@ def _import_onnx(
 def track(
     source: Path,
     *,
-    model: Path,
+    model: str = "poseling-n",
+    adapter: str | None = None,
     out: Path | None = None,
     box: tuple[float, float, float, float] | None = None,
     json: Path | None = None,
@@ -326,6 +361,8 @@ def track(
     camera: tuple[float, float, float, float] | None = None,
     height: float | None = None,
     fit: bool = True,
+    provider: str = "cpu",
+    threshold: float = 0.2,
 ) -> None:
     """Finds the pose in a picture, a folder of pictures or a video, and draws it. One person a picture; followed in a video. Needs no torch.
 
@@ -334,11 +371,13 @@ def track(
     source
         A picture, a folder or a video.
     model
-        An ONNX file from `poseling export` or a recipe.
+        A network of the zoo by name (`poseling models`), or an ONNX file: from `poseling export`, from a recipe, or any that --adapter tells how to feed and read.
+    adapter
+        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file (docs/teachers.md).
     out
-        Where the drawn pictures or the drawn video go.
+        Where the drawn pictures or the drawn video go; the folder `drawn` if neither --out nor --json is given.
     box
-        X0 Y0 X1 Y1 around the person, in pixels, of a video in its first frame; the whole frame if not given.
+        X0 Y0 X1 Y1 around the person, in pixels, of a video in its first frame; searched for if not given.
     json
         Also write the poses, a JSON line a frame.
     smooth
@@ -351,10 +390,18 @@ def track(
         How tall the person is, in metres; the network's guess if not given.
     fit
         Fit a body with bones of constant length and joints within their limits to what a network says in space, in a video.
+    provider
+        What the network runs on: cpu, cuda, tensorrt, openvino, coreml, directml or xnnpack.
+    threshold
+        The score from which joints are drawn, and in a video from which a person, whose joints have it in the mean, is there.
     """
     from poseling.pose import Pose
     from poseling.runtime.pipeline import track as run
 
+    if out is None and json is None:
+        out = Path("drawn")
+        told = f"Drawing into {out.resolve()}; --out names another place"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     empty = 0
 
     def seen(frame: int, pose: Pose) -> None:
@@ -369,16 +416,21 @@ def track(
             out,
             box,
             json,
+            provider=provider,
             seen=seen,
             smooth=smooth,
             lookahead=lookahead,
             camera=camera,
             height=height,
             fit=fit,
+            threshold=threshold,
+            adapter=adapter,
         )
     written = [str(path) for path in (done.drawn, done.json) if path is not None]
     told = f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (f", {empty} of them without anybody" if empty else "")
-    console.print(told + (f": {', '.join(written)}" if written else "; --out draws them, --json writes them"))
+    console.print(f"{told}: {', '.join(written)}, by {done.network}", markup=False, highlight=False, soft_wrap=True)
+    for note in done.notes:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 @data.command
@@ -401,8 +453,10 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
     from poseling.data import sets
     from poseling.data.check import check as run
     from poseling.data.check import report, showable, summary, swapped_against
-    from poseling.files import write_bytes
+    from poseling.files import keep_apart, write_bytes
 
+    if teacher is not None:
+        keep_apart({"--json": json}, {"the teacher itself": [Path(teacher)]})
     split, network, findings = sets.load(name, root), None, []
     if teacher is not None:
         from poseling.teachers.load import load

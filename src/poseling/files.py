@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -17,24 +20,115 @@ from poseling.headers import picture_size
 from poseling.limits import excess
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # what a folder of pictures for training is searched for
+LEFT_BEHIND = re.compile(r"\.poseling-[0-9a-f]{12}\.tmp")  # what `_beside` calls what is not finished
+STALE = 86400.0  # seconds without a change, after which it is taken to be of a writer that was killed
+# The next marker of a JPEG: FF, then neither 0 (FF is a value), nor a restart marker within the values, nor
+# FF (filling).
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """`data` to `path`, atomically; OSError that names the file when the disk is full, with nothing left behind."""
-    temporary = _beside(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:  # unlike tempfile's, it gets the rights of any new file
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):  # such as a file where a folder should be: the first error is the one to tell
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, f"{path}: could not be written ({error.strerror}); what was there before is untouched") from error
-        raise
+    draft = Draft(path)
+    draft.write(data)
+    draft.keep()
+
+
+class Draft:
+    """A file that is written beside `path` and takes its place with `keep`; `drop`, or a write that fails,
+    leaves what was there before.
+
+    It is made new, under a name that nobody else has: no link that lies there is written through. `beside` is
+    that name and `file` is open for bytes. Where `path` is no file but a pipe or a device, such as
+    /dev/stdout, it is written as it is. `durable` waits for the disk. OSError that names `path` for whatever
+    cannot be written.
+    """
+
+    def __init__(self, path: Path, durable: bool = True) -> None:
+        self.path, self._durable = path, durable
+        no_file = path.exists() and not (path.is_file() or path.is_dir())
+        self._streams = no_file or path.parent in (Path("/dev"), Path("/dev/fd"))
+        self.beside = path if self._streams else _beside(path)
+        self.closed = False
+        try:
+            if not self._streams:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _sweep(path.parent)
+            # Unlike tempfile's, it gets the rights of any new file.
+            self.file = self.beside.open("wb" if self._streams else "xb")
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def write(self, data: bytes) -> None:
+        """More of it."""
+        try:
+            self.file.write(data)
+            if self._streams:
+                self.file.flush()  # whoever reads at the other end waits for it
+        except BaseException as error:
+            self.drop()
+            if isinstance(error, OSError):
+                raise self._failure(error) from error
+            raise
+
+    def settle(self) -> None:
+        """Puts all of it on the disk and closes it, so that it can be looked at under the name `beside`
+        before it is kept.
+        """
+        try:
+            self.file.flush()
+            if self._durable and not self._streams:
+                os.fsync(self.file.fileno())
+            self.file.close()
+        except BaseException as error:
+            self.drop()
+            if isinstance(error, OSError):
+                raise self._failure(error) from error
+            raise
+
+    def keep(self) -> None:
+        """Gives it its name. Nothing happens if it was kept or dropped before."""
+        if self.closed:
+            return
+        if not self.file.closed:
+            self.settle()
+        try:
+            if not self._streams:
+                os.replace(self.beside, self.path)
+        except OSError as error:
+            self.drop()
+            raise self._failure(error) from error
+        self.closed = True
+
+    def drop(self) -> None:
+        """Takes it away again. Nothing happens if it was kept or dropped before."""
+        if self.closed:
+            return
+        self.closed = True
+        with suppress(OSError):  # what is still to be written may not fit: the first error is the one to tell
+            self.file.close()
+        if not self._streams:
+            with suppress(OSError):
+                self.beside.unlink(missing_ok=True)
+
+    def _failure(self, error: OSError) -> OSError:
+        told = f"{self.path}: could not be written ({error.strerror}); what was there before is untouched"
+        return OSError(error.errno, told)
+
+
+def keep_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Iterable[Path]]) -> None:
+    """ValueError if something that will be written is something that is read, or two things that will be
+    written are one file; links are followed first.
+
+    Both by what the user calls them: `{"--json": path}`, `{"the model": [path]}`. None is nothing to write.
+    """
+    told = {name: path for name, path in outputs.items() if path is not None}
+    taken = [(what, path) for what, paths in inputs.items() for path in paths]
+    for name, path in told.items():
+        for what, other in taken:
+            if _same(path, other):
+                raise ValueError(f"{name} {path}: is {what} and would be replaced; give another name")
+        taken.append((f"what {name} writes", path))
 
 
 @contextmanager
@@ -46,6 +140,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary = _beside(path)
     try:
         temporary.mkdir(parents=True)
+        _sweep(path.parent)
     except OSError as error:
         raise OSError(error.errno, f"{path.parent}: cannot be written to ({error.strerror}); choose another folder") from error
     try:
@@ -91,9 +186,49 @@ def check_size(path: Path, size: tuple[int, int]) -> None:
 
 def _beside(path: Path) -> Path:
     """A hidden name in the same folder, and so on the same disk, that nobody else has."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+    return path.with_name(f".poseling-{uuid.uuid4().hex[:12]}.tmp")
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Takes away what writers that were killed left in the folder; once a process, since folders may be
+    large.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if not LEFT_BEHIND.fullmatch(entry.name):
+                    continue
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE:
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path)
+                    else:
+                        os.unlink(entry.path)
+
+
+def _same(a: Path, b: Path) -> bool:
+    with suppress(OSError):
+        return a.samefile(b)
+    with suppress(OSError, RuntimeError):  # a link in a circle
+        return a.resolve() == b.resolve()
+    return a == b
 
 
 def _truncated(data: NDArray[np.uint8]) -> bool:
-    """OpenCV fills the missing part of a cut JPEG with grey and says nothing: look for the end marker ourselves."""
-    return bytes(data[:2]) == b"\xff\xd8" and b"\xff\xd9" not in bytes(data[-4096:])
+    """Whether a JPEG ends before its end marker.
+
+    OpenCV fills the missing part with grey and says nothing, so the markers are walked. What lies behind the end, such
+    as the video of a Motion Photo, is no part of the picture.
+    """
+    if bytes(data[:2]) != b"\xff\xd8":
+        return False
+    picture, at = data.tobytes(), 2
+    while found := MARKER.search(picture, at):
+        marker, at = picture[found.end() - 1], found.end()
+        if marker == 0xD9:
+            return False
+        # All others are followed by their length. The values behind a scan's head hold no marker but those that
+        # `MARKER` passes over.
+        if marker not in (0x01, 0xD8):
+            at += int.from_bytes(picture[at : at + 2], "big")
+    return True

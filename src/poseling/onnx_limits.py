@@ -10,17 +10,12 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-import onnxruntime
-
-from poseling.limits import VARIABLE, limit
+from poseling.limits import VARIABLE
 
 LOOPS = ("Loop", "Scan")
 ALLOW_LOOPS = "POSELING_ALLOW_LOOPS"
-SHARE = 4  # times the limit of a file's arrays: a network's weights, and all that lies between its layers
 # Where the nodes are: of a model its graph and functions, of these the nodes, of a node its attributes, of
 # those the graphs.
 INSIDE = {
@@ -50,25 +45,11 @@ def refuse_loops(path: Path) -> None:
         raise ValueError(f"{path}: has a {loop}, which may never end; set {ALLOW_LOOPS}=1 if you trust the file")
 
 
-def bound_memory(options: Any) -> None:
-    """Lets a session of these options share one allowance of memory on the CPU with all others: four times
-    `limits.limit`, as it is at the first call.
-    """
-    _allowance()
-    options.add_session_config_entry("session.use_env_allocators", "1")
-
-
 def beyond(error: Exception) -> str:
     """What to add to onnxruntime's word about a run that failed: the way out if it was for lack of memory,
     else "".
     """
     return f"; set {VARIABLE} higher if the network is right" if "memory" in str(error).lower() else ""
-
-
-@cache
-def _allowance() -> None:
-    about = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
-    onnxruntime.create_and_register_allocator(about, onnxruntime.OrtArenaCfg({"max_mem": SHARE * limit()}))
 
 
 def _operations(data: mmap.mmap, at: int, end: int, kind: str, depth: int) -> Iterator[str]:

@@ -14,6 +14,7 @@ from poseling.skeleton import Skeleton
 
 VERSION = "1.0"  # the first number grows when a reader of before would go wrong, the second when it merely misses something
 SIDE = 4096  # pixels, more than any input has
+FEATURES = "features"  # the codec of a network that gives a map and no joints
 KEY = "poseling"  # the metadata entry of safetensors and ONNX files that holds the spec as JSON
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -46,6 +47,8 @@ class PoseSpec:
     def __post_init__(self) -> None:
         if not all(1 <= side <= SIDE for side in self.size):
             raise ValueError(f"PoseSpec.size is {self.size}; it is (width, height) in pixels, 1 to {SIDE}")
+        if not len(self.skeleton) and self.codec.get("name") != FEATURES:
+            raise ValueError(f"skeleton {self.skeleton.name} has no joints, and only a network that gives {FEATURES} needs none")
         if not 0 < self.padding < np.inf:
             raise ValueError(f"PoseSpec.padding is {self.padding}; it is how many times its box a person gets, above 0")
         if self.colour not in ("rgb", "bgr"):

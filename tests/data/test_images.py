@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from fractions import Fraction
 
 import av
 import cv2
@@ -27,14 +28,14 @@ def test_folder_is_searched_to_the_bottom_in_order(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     people = images(tmp_path)
     assert [p.relative_to(tmp_path).as_posix() for p in people.pictures] == ["C.JPEG", "a/c.webp", "a/z.jpg", "b.png", "e.bmp"]
-    assert people.boxes.tolist() == [[0, 0, 39, 29]] * 5
+    assert people.boxes.tolist() == [pytest.approx([3.9, 2.9, 35.1, 26.1])] * 5  # 0.8 of the picture, which the padding of 1.25 makes whole again
     assert people.skeleton == COCO17
     assert not people.labelled
     assert images(tmp_path, skeleton=LSP14).joints.shape == (5, 14, 2)
 
 
 def test_one_picture_is_a_folder_of_one(tmp_path):
-    assert images(picture(tmp_path / "a.png")).boxes.tolist() == [[0, 0, 39, 29]]
+    assert images(picture(tmp_path / "a.png")).boxes.tolist() == [pytest.approx([3.9, 2.9, 35.1, 26.1])]
 
 
 def test_broken_pictures_are_left_out_and_named(tmp_path):
@@ -130,16 +131,16 @@ def video(tmp_path):
 def test_video_frames_at_a_rate(video, every, expected):
     people = images(video, every)
     assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == expected
-    assert [p.name for p in people.pictures] == [f"{100 * i:09d}.jpg" for i in expected]
-    assert people.boxes[0].tolist() == [0, 0, 63, 47]
+    assert [p.name for p in people.pictures] == [f"{i:08d}-{100 * i:09d}ms.jpg" for i in expected]
+    assert people.boxes[0].tolist() == pytest.approx([6.3, 4.7, 56.7, 42.3])
 
 
 def test_frames_are_decoded_once_and_again_when_the_video_changes(video):
     first = frames(video)
     assert first.parent == video.parent / ".poseling-frames"
-    stamp = (first / "000000000.jpg").stat().st_mtime_ns
+    stamp = (first / "00000000-000000000ms.jpg").stat().st_mtime_ns
     assert frames(video) == first
-    assert (first / "000000000.jpg").stat().st_mtime_ns == stamp
+    assert (first / "00000000-000000000ms.jpg").stat().st_mtime_ns == stamp
     assert frames(video, 1.0) != first
     os.utime(video, ns=(0, 0))
     assert frames(video) != first
@@ -148,7 +149,7 @@ def test_frames_are_decoded_once_and_again_when_the_video_changes(video):
 
 def test_a_cut_video_is_an_error_and_leaves_nothing(video):
     video.write_bytes(video.read_bytes()[:600])
-    with pytest.raises(ValueError, match=r"clip\.mp4: is no video that can be decoded"):
+    with pytest.raises(OSError, match=r"clip\.mp4: is no video that can be read"):
         images(video)
     assert list((video.parent / ".poseling-frames").iterdir()) == []
 
@@ -165,8 +166,58 @@ def test_a_rate_below_zero_is_an_error(video):
         images(video, every=-1)
 
 
+def film(path, times, hurt=(), form=None, pixel=1):
+    """Frames of grey 10 i at times in seconds; the packets `hurt` hold nothing that decodes."""
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.codec_context.time_base = Fraction(1, 10000)
+        stream.codec_context.sample_aspect_ratio = Fraction(pixel)
+        for i, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(10000 * time), Fraction(1, 10000)
+            for packet in stream.encode(frame):
+                if i in hurt:
+                    damaged = av.Packet(bytes(packet.size))
+                    damaged.pts, damaged.dts, damaged.time_base, damaged.stream = packet.pts, packet.dts, packet.time_base, stream
+                    packet = damaged
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def test_a_fast_clip_keeps_all_its_frames(tmp_path):
+    """At 2500 frames a second two of three lie in one millisecond."""
+    people = images(film(tmp_path / "fast.mp4", [i / 2500 for i in range(20)]), every=0)
+    assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == list(range(20))
+
+
+def test_a_raw_stream_without_times_keeps_all_its_frames(tmp_path):
+    raw = film(tmp_path / "raw.mjpeg", [i / 30 for i in range(20)], form="mjpeg")
+    people = images(raw, every=0)
+    assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == list(range(20))
+    assert 1 < len(images(raw, every=0.25)) < 8
+
+
+def test_what_is_odd_with_a_video_is_told_every_time(tmp_path):
+    video = film(tmp_path / "hurt.mp4", [i / 10 for i in range(20)], hurt=(3, 4), pixel=2)
+    for _ in range(2):  # the second time nothing is decoded
+        people = images(video, every=0)
+        assert [round(float(read_picture(p).mean()) / 10) for p in people.pictures] == [i for i in range(20) if i not in (3, 4)]
+        assert people.boxes[0].tolist() == pytest.approx([12.7, 4.7, 114.3, 42.3])
+        told = "its pixels are 2 times as wide as high, so its 64x48 are taken as shown, 128x48; 2 of 20 frames are damaged and were left out"
+        assert [(f.kind, f.picture, f.message) for f in people.found] == [("odd video", video, told)]
+
+
+@pytest.mark.shared
+def test_a_raw_stream_of_a_public_report(shared, tmp_path):
+    raw = shared / "cases/public/04/raw.h264"
+    assert [len(images(raw, every, cache=tmp_path)) for every in (0, 0.5)] == [30, 3]
+
+
 @pytest.mark.shared
 def test_a_real_video(shared, tmp_path):
     people = images(shared / "data/videos/pose_squats.mp4", every=2.0, cache=tmp_path)
     assert len(people) == 7  # 65 frames at 5 a second: 0, 2, ..., 12 seconds
-    assert people.boxes[0].tolist() == [0, 0, 719, 1279]
+    assert people.boxes[0].tolist() == pytest.approx([71.9, 127.9, 647.1, 1151.1])

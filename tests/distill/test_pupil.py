@@ -10,7 +10,7 @@ from torch import nn
 
 from poseling.distill.feature import Align, align, generate
 from poseling.distill.pupil import Pupil, bare, head_of, new_head, pupil, watched
-from poseling.models import zoo
+from poseling.models import registry
 
 
 class Small(nn.Module):
@@ -162,7 +162,7 @@ def test_all_learns_unless_said():
 )
 def test_a_new_head_and_nothing_else(name, head):
     torch.manual_seed(0)
-    network = zoo.build(name, 5, (64, 64))
+    network = registry.build(name, 5, (64, 64))
     assert head_of(network) == head
     before, old = state(network), copy.deepcopy(network.get_submodule(head))
     new_head(network)

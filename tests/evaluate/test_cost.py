@@ -3,13 +3,13 @@ import torch
 from torch import nn
 
 from poseling.evaluate.cost import Cost, cost
-from poseling.models import zoo
+from poseling.models import registry
 
 
 @pytest.mark.parametrize(("name", "params", "gmac"), [("hourglass-8x256", 25.59, 28.1), ("hourglass-4x128", 3.29, 3.9)])
 def test_the_hourglasses_of_fpd(name, params, gmac):
     with torch.device("meta"):
-        network = zoo.build(name, 16)
+        network = registry.build(name, 16)
     measured = cost(network, (256, 256))
     assert round(measured.params / 1e6, 2) == params
     assert round(measured.gmac, 1) == gmac

@@ -23,7 +23,7 @@ from poseling.export import parity
 from poseling.export.onnx import Deployed, export
 from poseling.export.parity import Parity, ParityError
 from poseling.geometry import Crop
-from poseling.models import checkpoint, zoo
+from poseling.models import checkpoint, registry
 from poseling.runtime import Network
 from poseling.skeleton import LSP14
 from poseling.spec import KEY, PoseSpec
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of an hourglass that looks at its input: fifteen steps on discs."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = zoo.build(SPEC.model, len(LSP14)).train()
+    network = registry.build(SPEC.model, len(LSP14)).train()
     optimiser = torch.optim.Adam(network.parameters(), 3e-3)
     crops, joints = (torch.from_numpy(a) for a in discs(240, 0))
     for i in range(0, 240, 16):
@@ -85,7 +85,7 @@ class Pool(nn.Module):
 
 @pytest.fixture
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(zoo.MODELS, "pool", lambda variant, joints, size: Pool(joints))
+    monkeypatch.setitem(registry.MODELS, "pool", lambda variant, joints, size: Pool(joints))
     return tmp_path / "pool.safetensors"
 
 
@@ -274,7 +274,7 @@ class Numbers(nn.Module):
     ids=["simcc", "simcc-plain", "coordinates"],
 )
 def test_other_codecs_export_alike(how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(zoo.MODELS, "stub", lambda variant, joints, size: network(joints))
+    monkeypatch.setitem(registry.MODELS, "stub", lambda variant, joints, size: network(joints))
     path = tmp_path / "stub.safetensors"
     checkpoint.save(path, network(14), replace(SPEC, model="stub-", codec=how.fields(), size=TALL))
     with pytest.raises(ValueError, match=r"stub-: --raw gives heatmaps, but a network with the codec (simcc|coordinates) has none"):
@@ -314,7 +314,7 @@ class Locations(Pool):
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "network"), [(SimCC3D(TALL), Bins), (LocationMap(TALL), Locations)], ids=["simcc3d", "location_map"])
 def test_a_codec_for_space_exports_metres_too(how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(zoo.MODELS, "stub", lambda variant, joints, size: network(joints))
+    monkeypatch.setitem(registry.MODELS, "stub", lambda variant, joints, size: network(joints))
     path = tmp_path / "stub.safetensors"
     checkpoint.save(path, network(14), replace(SPEC, model="stub-", codec=how.fields(), size=TALL))
     with pytest.raises(ValueError, match=r"stub-: --raw gives heatmaps.*export it without --raw"):
@@ -342,12 +342,12 @@ def test_a_codec_for_space_exports_metres_too(how: Codec, network: type[nn.Modul
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [zoo.smallest("movnect-medium"), zoo.smallest("simcc3d-mobilenetv2")])
+@pytest.mark.parametrize("name", [registry.smallest("movnect-medium"), registry.smallest("simcc3d-mobilenetv2")])
 def test_networks_in_space_export(name: str):
     torch.manual_seed(0)
     size = (64, 64)
-    how = codec({"name": zoo.codec_of(name), "size": size})
-    deployed = Deployed(zoo.build(name, 14, size), replace(SPEC, model=name, codec=how.fields(), size=size)).eval()
+    how = codec({"name": registry.codec_of(name), "size": size})
+    deployed = Deployed(registry.build(name, 14, size), replace(SPEC, model=name, codec=how.fields(), size=size)).eval()
     model = onnxruntime.InferenceSession(exporting.graph(deployed).SerializeToString())
     for count in (1, 3):  # two were exported
         crops = np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3), np.uint8)

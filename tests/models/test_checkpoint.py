@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from poseling.codecs.heatmap import Heatmap
-from poseling.models import checkpoint, zoo
+from poseling.models import checkpoint, registry
 from poseling.models.graph import Graph, GraphNetwork, Operation
 from poseling.models.hourglass import from_fpd
 from poseling.skeleton import COCO17, LSP14, MPII16
@@ -26,7 +26,7 @@ SPEC = PoseSpec("hourglass-1x8", LSP14, CODEC.fields(), (64, 64), licences={"cod
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    network = zoo.build("hourglass-1x8", 14).to(memory_format=torch.channels_last)
+    network = registry.build("hourglass-1x8", 14).to(memory_format=torch.channels_last)
     network(torch.randn(4, 3, 64, 64))  # moves the running means
     return network
 
@@ -47,7 +47,7 @@ def test_round_trip(tmp_path, network):
 
 def test_a_skeletons_sigmas_come_back(tmp_path):
     spec = PoseSpec("hourglass-1x8", COCO17, CODEC.fields(), (64, 64))
-    checkpoint.save(tmp_path / "net", zoo.build("hourglass-1x8", 17), spec)
+    checkpoint.save(tmp_path / "net", registry.build("hourglass-1x8", 17), spec)
     assert checkpoint.load(tmp_path / "net")[1].skeleton.sigmas == COCO17.sigmas
 
 
@@ -65,7 +65,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, network, monkeypatch, step):
     before = path.read_bytes()
     fails_at(monkeypatch, step)
     with pytest.raises(OSError, match=r"student\.safetensors: could not be written \(No space left on device\)") as caught:
-        checkpoint.save(path, zoo.build("hourglass-1x8", 14), SPEC)
+        checkpoint.save(path, registry.build("hourglass-1x8", 14), SPEC)
     assert caught.value.errno == errno.ENOSPC
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]  # no litter
@@ -147,7 +147,7 @@ def _stems(stacks):
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_checkpoint_of_fpds_authors(tmp_path, wrapped):
     torch.manual_seed(1)
-    network = zoo.build("hourglass-2x8", 16)
+    network = registry.build("hourglass-2x8", 16)
     network(torch.randn(4, 3, 64, 64))
     state = theirs(network)
     assert len(state) == len(network.state_dict())
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_fpds_authors(tmp_path, wrapped):
 
 def test_a_torch_file_that_does_not_fit(tmp_path):
     path = tmp_path / "final_state.pth"
-    torch.save(theirs(zoo.build("hourglass-1x8", 16)), path)
+    torch.save(theirs(registry.build("hourglass-1x8", 16)), path)
     with pytest.raises(ValueError, match=r"final_state\.pth: the weights do not fit hourglass-2x8 with 16 joints"):
         checkpoint.load_fpd(path, "hourglass-2x8", 16)
     with pytest.raises(FileNotFoundError, match="there is no such checkpoint"):

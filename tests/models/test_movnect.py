@@ -6,7 +6,7 @@ import torch
 from poseling.codecs import LocationMap
 from poseling.evaluate.cost import cost
 from poseling.export.onnx import Deployed, graph
-from poseling.models import backbones, movnect, weights, zoo
+from poseling.models import backbones, movnect, registry, weights
 from poseling.models.backbones.mobilenet import MobileNetV2
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
@@ -89,9 +89,9 @@ def test_a_network_that_is_none(variant, size, message):
 
 
 def test_the_zoo_knows_both():
-    assert zoo.codec_of("vnect-50") == zoo.codec_of("movnect-medium") == "location_map"
-    assert zoo.smallest("vnect-50") == "movnect-tiny"
-    assert isinstance(zoo.build("movnect-tiny", 15), movnect.MoVNect)
+    assert registry.codec_of("vnect-50") == registry.codec_of("movnect-medium") == "location_map"
+    assert registry.smallest("vnect-50") == "movnect-tiny"
+    assert isinstance(registry.build("movnect-tiny", 15), movnect.MoVNect)
 
 
 def test_a_whole_mobilenet_from_torchvision_starts_it(tmp_path):
@@ -129,7 +129,7 @@ def test_a_file_says_what_the_network_says():
 @pytest.mark.parametrize("name", backbones.CUT)
 def test_the_head_on_any_row_of_layers(family: str, name: str):
     """What lies behind stride 16 is gone, and takes its weights along: the rest of the whole backbone fits."""
-    network = zoo.build(f"{family}-{name}", 4, (96, 64))
+    network = registry.build(f"{family}-{name}", 4, (96, 64))
     assert network.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 1, 4, 7, 8, 12)
     whole = backbones.build(name, (96, 64))
     kept = {key: value for key, value in whole.state_dict().items() if not key.startswith(network.backbone.left_out)}
@@ -143,4 +143,4 @@ def test_a_backbone_that_is_no_row():
     with pytest.raises(ValueError, match="resnet50 is not one row of layers"):
         backbones.cut(backbones.build("resnet50", (96, 96)))
     with pytest.raises(ValueError, match="movnect-resnet50: there is movnect-tiny"):
-        zoo.build("movnect-resnet50", 4, (96, 96))
+        registry.build("movnect-resnet50", 4, (96, 96))

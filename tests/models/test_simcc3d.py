@@ -3,7 +3,7 @@ import torch
 
 from poseling.codecs import codec
 from poseling.evaluate.cost import cost
-from poseling.models import simcc3d, zoo
+from poseling.models import registry, simcc3d
 
 
 @pytest.mark.parametrize("size", [(192, 256), (128, 128)])
@@ -11,8 +11,8 @@ from poseling.models import simcc3d, zoo
 def test_five_axes_of_bins_as_the_codec_reads_them(backbone, size):
     name = f"simcc3d-{backbone}"
     with torch.device("meta"):
-        network = zoo.build(name, 15, size)
-    reads = codec({"name": zoo.codec_of(name), "size": size})
+        network = registry.build(name, 15, size)
+    reads = codec({"name": registry.codec_of(name), "size": size})
     outputs = network(torch.zeros(2, 3, size[1], size[0], device="meta"))
     assert outputs.shape == (2, 1, 15, 2 * size[0] + 2 * size[1] + 3 * 150)
     assert outputs.shape[-1] == sum(reads.bins)

@@ -9,7 +9,7 @@ import torch
 
 from poseling.codecs import FEATURES
 from poseling.codecs.heatmap import Heatmap
-from poseling.models import checkpoint, start, zoo
+from poseling.models import checkpoint, registry, start
 from poseling.models.graph import MODEL, Graph, GraphNetwork, Operation
 from poseling.skeleton import BODY19, COCO17, LSP14
 from poseling.spec import PoseSpec
@@ -18,7 +18,7 @@ from poseling.spec import PoseSpec
 def saved(path: Path, name: str = "hourglass-1x8", codec: Heatmap | None = None, size: tuple[int, int] = (64, 64)) -> str:
     torch.manual_seed(0)
     fields = Heatmap(size).fields() if codec is None else codec.fields()
-    checkpoint.save(path, zoo.build(name, 14, size), PoseSpec(name, LSP14, fields, size))
+    checkpoint.save(path, registry.build(name, 14, size), PoseSpec(name, LSP14, fields, size))
     return str(path)
 
 
@@ -32,7 +32,7 @@ def test_a_name_of_the_zoo_is_random():
     torch.manual_seed(0)
     one = start.build("hourglass-1x8", LSP14, (64, 64))
     torch.manual_seed(0)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), zoo.build("hourglass-1x8", 14, (64, 64)).parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), registry.build("hourglass-1x8", 14, (64, 64)).parameters(), strict=True))
     assert start.contract("hourglass-1x8") is None
     assert start.codec_of("hourglass-1x8") == "heatmap"
     assert not start.is_file("hourglass-1x8")
@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path):
     tokens = saved(tmp_path / "sized.safetensors", "vitpose_mobile-mobilenetv2_050-simple-32")
     assert start.build(tokens, LSP14, (64, 64)) is not None
     bins = str(tmp_path / "bins.safetensors")
-    built = zoo.build("simcc-mobilenetv2_050", 14, (64, 64))
+    built = registry.build("simcc-mobilenetv2_050", 14, (64, 64))
     checkpoint.save(Path(bins), built, PoseSpec("simcc-mobilenetv2_050", LSP14, {"name": "simcc", "size": [64, 64]}, (64, 64)))
     assert start.codec_of(bins) == "simcc"
     with pytest.raises(ValueError, match=r"bins\.safetensors: its weights are for inputs of 64x64, not of 96x96"):

@@ -18,7 +18,7 @@ from poseling.cli import main
 from poseling.data.loader import Crops, Stream
 from poseling.distill.objective import Term
 from poseling.files import read_picture
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.models.checkpoint import read_tensors
 from poseling.recipes.compare import CALIBRATION, WAYS, _batch, _learner, _scaled, _terms, insert, markdown
 from poseling.recipes.lab import Lab, Setup
@@ -98,7 +98,7 @@ def test_equal_starts_and_equal_shares(name: str, tmp_path: Path):
     assert scaled[0] == terms[0]
     assert scaled[1] == replace(terms[1], weight=scaled[1].weight)
     torch.manual_seed(3)
-    start = zoo.build(lab.student, len(lab.skeleton), lab.codec.size).state_dict()
+    start = registry.build(lab.student, len(lab.skeleton), lab.codec.size).state_dict()
     objective, learner = _learner(lab, scaled, guide, answers, live, 3)
     network = learner if live is None else learner.network
     assert isinstance(network, nn.Module)

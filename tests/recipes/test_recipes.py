@@ -300,12 +300,12 @@ def test_any_teacher_on_any_pictures(tmp_path: Path):
 
 
 def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from poseling.models import checkpoint, zoo
+    from poseling.models import checkpoint, registry
     from poseling.skeleton import Skeleton
     from poseling.spec import PoseSpec
 
     spec = PoseSpec("hourglass-1x16", Skeleton("fish", ("mouth", "tail"), (0, 0)), {"name": "heatmap", "size": [64, 64]}, (64, 64))
-    checkpoint.save(tmp_path / "fish.safetensors", zoo.build("hourglass-1x16", 2), spec)
+    checkpoint.save(tmp_path / "fish.safetensors", registry.build("hourglass-1x16", 2), spec)
     with pytest.raises(SystemExit) as stopped:
         run("distill", "fpd", "--smoke", "--teacher", tmp_path / "fish.safetensors", "--out", tmp_path / "out")
     assert stopped.value.code == 1

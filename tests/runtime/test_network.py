@@ -4,13 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from poseling.geometry import Crop
 from poseling.runtime import Network
+from poseling.skeleton import Skeleton
+from poseling.spec import KEY, PoseSpec
+
+HANDS = Skeleton("hands", ("left_hand", "right_hand"), (0, 1))
 
 
 def lights(size: tuple[int, int], red: tuple[int, int], blue: tuple[int, int]) -> np.ndarray:
@@ -146,14 +152,39 @@ def test_files_that_cannot_be_run_are_named(tmp_path: Path, model: Path, variant
             Network(cut)
     with pytest.raises(ValueError, match=r"variant\.onnx: has no PoseSpec"):
         Network(variant(spec=None))
-    with pytest.raises(ValueError, match=r"variant\.onnx: gives maps, the runtime needs xy and score"):
+    with pytest.raises(ValueError, match=r"variant\.onnx: gives maps, and its codec 'by hand' does not say 'sigma' of them"):
         Network(variant(outputs=("maps",)))
+
+
+def test_a_network_without_joints_is_refused(variant: Callable[..., Path]):
+    with pytest.raises(ValueError, match=r"variant\.onnx: has no joints; put a head on it first"):
+        Network(variant(skeleton=Skeleton("none", (), ()), codec={"name": "features"}))
+    with pytest.raises(ValueError, match=r"variant\.onnx: gives features, the runtime needs xy and score"):
+        Network(variant(outputs=("features",)))
+
+
+def test_maps_of_a_raw_file_are_read(tmp_path: Path):
+    """`poseling export --raw` writes maps as Gaussians, and how they are read in the contract: here peaks at (8, 12) of the input."""
+    maps = np.exp(-0.125 * ((np.arange(8) - 2.0) ** 2 + (np.arange(6)[:, None] - 3.0) ** 2)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Constant", [], ["maps"], value=numpy_helper.from_array(np.stack([[maps, 0.5 * maps]])))],
+        "raw",
+        [helper.make_tensor_value_info("crops", TensorProto.UINT8, [1, 24, 32, 3])],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, [1, 2, 6, 8])],
+    )
+    spec = PoseSpec("raw", HANDS, {"name": "heatmap", "sigma": 2.0, "unbiased": False, "decoding": "plain"}, (32, 24), 1.0, outputs=("maps",))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, {KEY: spec.to_json()})
+    onnx.save(model, tmp_path / "raw.onnx")
+    pose = Network(tmp_path / "raw.onnx")(np.zeros((24, 32, 3), np.uint8), [(0, 0, 31, 23)])
+    np.testing.assert_allclose(pose.xy, [[[8, 12], [8, 12]]], atol=1e-5)
+    np.testing.assert_allclose(pose.score, [[1, 0.5]], atol=1e-6)
 
 
 def test_a_provider_is_had_or_refused(model: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ValueError, match="provider 'cuda' is not in this onnxruntime, which has cpu"):
         Network(model, provider="cuda")
-    with pytest.raises(ValueError, match="provider 'gpu' is not in this"):
+    with pytest.raises(ValueError, match=r"by-hand\.onnx: provider 'gpu' is not in this"):
         Network(model, provider="gpu")
     # An onnxruntime that lists CUDA where it cannot start: it takes the CPU and warns.
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])

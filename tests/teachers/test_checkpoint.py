@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.models import checkpoint as checkpoints
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.skeleton import COCO17, LSP14, Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
@@ -27,7 +27,7 @@ def spec(colour: str = "rgb", softmax: bool = False) -> PoseSpec:
 
 def network(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return zoo.build("hourglass-2x16", 14).eval()
+    return registry.build("hourglass-2x16", 14).eval()
 
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, save
 from poseling.codecs.heatmap import Heatmap
 from poseling.data import mini
 from poseling.models import checkpoint as checkpoints
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.skeleton import LSP14
 from poseling.spec import PoseSpec
 from poseling.teachers.load import load
@@ -18,7 +18,7 @@ from poseling.teachers.load import load
 def checkpoint(path: Path) -> Path:
     torch.manual_seed(0)
     spec = PoseSpec("hourglass-1x16", LSP14, Heatmap((64, 64)).fields(), (64, 64))
-    checkpoints.save(path, zoo.build("hourglass-1x16", 14), spec)
+    checkpoints.save(path, registry.build("hourglass-1x16", 14), spec)
     return path
 
 
@@ -46,7 +46,7 @@ def test_what_is_no_teacher_says_the_way_out(tmp_path: Path) -> None:
     file = checkpoint(tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="leave out the adapter 'movenet'"):
         load(str(file), "movenet")
-    with pytest.raises(ValueError, match="hourglass-4x128: is a network of the zoo with random weights"):
+    with pytest.raises(ValueError, match="hourglass-4x128: is an architecture with random weights"):
         load("hourglass-4x128")
     with pytest.raises(ValueError, match=r"a\.pth: a teacher is a \.safetensors or \.onnx file"):
         load(str(tmp_path / "a.pth"))

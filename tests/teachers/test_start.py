@@ -15,7 +15,7 @@ from poseling.codecs import Heatmap, SimCC
 from poseling.data.images import images
 from poseling.export.onnx import Deployed, export, graph
 from poseling.export.parity import windows
-from poseling.models import checkpoint, zoo
+from poseling.models import checkpoint, registry
 from poseling.models.graph import GraphNetwork
 from poseling.skeleton import BLAZEPOSE33, COCO17, LSP14
 from poseling.spec import PoseSpec
@@ -28,7 +28,7 @@ SIZE = (64, 64)
 def trained(name: str) -> torch.nn.Module:
     """A network with random weights whose norms have seen something: else all of them are equal, which no trained network's are."""
     torch.manual_seed(0)
-    network = zoo.build(name, 14, SIZE)
+    network = registry.build(name, 14, SIZE)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.8, 1.2)

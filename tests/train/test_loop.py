@@ -29,7 +29,7 @@ from poseling.data.loader import Crops
 from poseling.data.people import People
 from poseling.distill.objective import Objective, Term, fpd
 from poseling.distill.response import mse
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
@@ -129,7 +129,7 @@ def train(
     people = crowd(folder) if people is None else people
     training = Training(**TRAINING | (numbers or {}))
     torch.manual_seed(0)
-    network = Plain() if plain else zoo.build("hourglass-1x8", 3)
+    network = Plain() if plain else registry.build("hourglass-1x8", 3)
     crops = Deadly(people, (64, 64), 1.25, augment, training.seed, Said(people, source))
     crops.place, crops.number = place, number
     # Without softmax for the plain one: what a softmax leaves undecided would drift apart with the last bits.
@@ -390,7 +390,7 @@ def test_the_moments_come_back_in_their_parameters_layout(tmp_path):
 
     def state():
         torch.manual_seed(0)
-        network = zoo.build("hourglass-1x8", 3).to(memory_format=torch.channels_last)
+        network = registry.build("hourglass-1x8", 3).to(memory_format=torch.channels_last)
         driver = optim.optimizer(network, Training(optimizer="adamw"))
         return network, driver, _State(tmp_path / "state", "", "", network, None, driver)
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.train.optim import Average, Training, optimizer
 
 
@@ -50,7 +50,7 @@ def test_one_cycle_is_torchs():
 
 
 def test_only_weights_of_two_dimensions_decay():
-    network = zoo.build("hourglass-1x8", 3)
+    network = registry.build("hourglass-1x8", 3)
     driver = optimizer(network, Training(optimizer="adamw", weight_decay=0.05, learning_rate=1e-3))
     assert isinstance(driver, torch.optim.AdamW)
     decayed, others = driver.param_groups
@@ -64,7 +64,7 @@ def test_only_weights_of_two_dimensions_decay():
 
 def test_layer_decay_by_hand():
     """Fourteen depths in a transformer of twelve layers: 0.5^13 for what comes before the layers, 1 behind them; norms and biases do not decay."""
-    network = zoo.build("vitpose-t-simple", 3, (32, 32))
+    network = registry.build("vitpose-t-simple", 3, (32, 32))
     driver = optimizer(network, Training(optimizer="adamw", weight_decay=0.1, layer_decay=0.5))
     scale = {id(p): (group["scale"], group["weight_decay"]) for group in driver.param_groups for p in group["params"]}
     told = {name: scale[id(p)] for name, p in network.named_parameters()}

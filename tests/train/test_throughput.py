@@ -8,7 +8,7 @@ from poseling.data.augment import Augment
 from poseling.data.loader import Crops
 from poseling.data.people import People
 from poseling.distill.objective import Objective, supervised
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.train.loop import engine
@@ -38,7 +38,7 @@ def test_a_step_trains_a_copy_and_draws_people(tmp_path):
     people = People("three", body, (tmp_path / "p.png",) * 3, np.tile(np.float32([10, 10, 70, 70]), (3, 1)), joints, np.full((3, 2), 2, np.uint8))
     codec = Heatmap((64, 64))
     objective = Objective(PoseSpec("hourglass-1x8", body, codec.fields(), (64, 64)), codec, supervised(codec, "mse"))
-    shown, network = [], zoo.build("hourglass-1x8", 2)
+    shown, network = [], registry.build("hourglass-1x8", 2)
     before = {name: t.clone() for name, t in network.state_dict().items()}
 
     class Watched(Crops):

@@ -14,8 +14,9 @@ from poseling.codecs.simcc import SimCC
 from poseling.codecs.simcc3d import SimCC3D
 from poseling.geometry import Size
 from poseling.records import from_fields
+from poseling.spec import FEATURES
 
-__all__ = ["CODECS", "Codec", "Coordinates", "Heatmap", "LocationMap", "SimCC", "SimCC3D", "SpatialCodec", "codec", "read", "spatial"]
+__all__ = ["CODECS", "FEATURES", "Codec", "Coordinates", "Heatmap", "LocationMap", "SimCC", "SimCC3D", "SpatialCodec", "codec", "read", "spatial"]
 
 
 class Codec(Protocol):
@@ -89,9 +90,6 @@ CODECS: dict[str, Callable[..., Codec]] = {
     "location_map": LocationMap,
     "simcc3d": SimCC3D,
 }
-
-
-FEATURES = "features"
 
 
 def codec(fields: dict[str, Any]) -> Codec:

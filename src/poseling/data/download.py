@@ -21,6 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from poseling.files import Draft
+
 Progress = Callable[[str, int, int], object]
 SERVER = "http://images.cocodataset.org"
 WAY = ".download"
@@ -178,17 +180,17 @@ def _whole(path: Path, member: zipfile.ZipInfo) -> bool:
 
 
 def _extract(source: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    # Not write_bytes: it waits for the disk, which for 118,287 pictures takes an hour. The zip is only removed when all are there in full size.
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.new")
+    # It does not wait for the disk, which for 118,287 pictures takes an hour. The zip is only removed when all are there
+    # in full size.
+    draft = Draft(target, durable=False)
     try:
-        with source.open(member) as packed, temporary.open("wb") as file:
-            shutil.copyfileobj(packed, file, CHUNK)  # compares the CRC at the end
-        os.replace(temporary, target)
+        with source.open(member) as packed:
+            shutil.copyfileobj(packed, draft.file, CHUNK)  # compares the CRC at the end
+        draft.keep()
     except zipfile.BadZipFile as error:
         raise zipfile.BadZipFile(f"{member.filename}: {error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        draft.drop()
 
 
 def _transfer(url: str, part: Path, archive: Archive, tell: Progress) -> None:

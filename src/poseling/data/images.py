@@ -1,7 +1,7 @@
 """Pictures without labels: a folder, or a video. Any teacher can label them.
 
-A folder may hold `boxes.json`, `{"relative/path.jpg": [[x0, y0, x1, y1], ...], ...}` in pixels, one box a person; without it a person is as large as the
-picture. A video's frames are written as JPEG to a folder beside it, once.
+A folder may hold `boxes.json`, `{"relative/path.jpg": [[x0, y0, x1, y1], ...], ...}` in pixels, one box a person; without it a picture is shown whole
+(`geometry.whole_box`). A video's frames are written as JPEG to a folder beside it, once.
 """
 
 from __future__ import annotations
@@ -10,33 +10,39 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
-from poseling import headers
+from poseling import headers, video
 from poseling.data.people import Finding, People, from_joints
 from poseling.files import PICTURES, check_size, new_folder, read_picture, write_bytes
+from poseling.geometry import whole_box
 from poseling.records import read_json
 from poseling.skeleton import COCO17, Skeleton
+from poseling.video import VIDEOS
 
-VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 TERMS = "unknown: your own pictures"
 BOXES = "boxes.json"
+NOTES = "notes.txt"
 
 
 def images(root: Path, every: float = 0.5, cache: Path | None = None, skeleton: Skeleton = COCO17) -> People:
     """The pictures under `root`, or of the video `root` the first frame and then one frame every `every` seconds; nobody has a label.
 
-    Folders are searched to the bottom, hidden ones left out, in the order of the paths. `cache` is where a video's frames go (`.poseling-frames` beside the
-    video by default). Pictures that cannot be read, and boxes that miss their picture, are left out and told in `found`.
-    FileNotFoundError if there is nothing, ValueError if the video or `boxes.json` is broken, OSError if the frames cannot be written.
+    Folders are searched to the bottom, hidden ones left out, in the order of the paths. `cache` is where a
+    video's frames go (`.poseling-frames` beside the video by default). Pictures that cannot be read, and
+    boxes that miss their picture, are left out and told in `found`, as is what `video.frames` tells of.
+    FileNotFoundError if there is nothing, ValueError if `boxes.json` is broken, OSError if the video is or
+    the frames cannot be written.
     """
+    found: list[Finding] = []
     if root.is_file() and root.suffix.lower() not in PICTURES:
-        root = frames(root, every, cache)
+        film, root = root, frames(root, every, cache)
+        if (root / NOTES).is_file():
+            notes = (root / NOTES).read_text(encoding="utf-8").splitlines()
+            found.append(Finding("odd video", film, None, "; ".join(notes)))
     paths = [root] if root.is_file() else _pictures(root)
     listed = _boxes(root / BOXES) if (root / BOXES).is_file() else None
-    found: list[Finding] = []
     pictures: list[Path] = []
     boxes: list[Sequence[float]] = []
     for path in paths:
@@ -45,12 +51,12 @@ def images(root: Path, every: float = 0.5, cache: Path | None = None, skeleton: 
         except OSError as error:
             found.append(Finding("unreadable picture", path, None, f"{error}; it is left out"))
             continue
-        whole = (0.0, 0.0, width - 1.0, height - 1.0)
+        right, below = width - 1.0, height - 1.0
         name = path.relative_to(root).as_posix() if listed is not None else ""
         if listed is not None and not listed.get(name):
             found.append(Finding("nobody listed", path, None, f"{BOXES} lists no person for it; it is left out"))
-        for box in [whole] if listed is None else listed.get(name, ()):
-            if box[0] > whole[2] or box[1] > whole[3] or box[2] < 0 or box[3] < 0:
+        for box in [whole_box((width, height))] if listed is None else listed.get(name, ()):
+            if box[0] > right or box[1] > below or box[2] < 0 or box[3] < 0:
                 found.append(
                     Finding(
                         "box outside", path, len(pictures), f"({', '.join(f'{v:g}' for v in box)}) misses its {width} x {height} picture; left out"
@@ -71,37 +77,35 @@ def images(root: Path, every: float = 0.5, cache: Path | None = None, skeleton: 
     return People(people.name, skeleton, people.pictures, people.boxes, people.joints, people.visible, None, TERMS, (*found, *people.found))
 
 
-def frames(video: Path, every: float = 0.5, cache: Path | None = None) -> Path:
-    """The folder with the frames of `video`, upright, as JPEG named by their time in milliseconds; decoded only if they are not there yet.
+def frames(path: Path, every: float = 0.5, cache: Path | None = None) -> Path:
+    """The folder with the frames of the video `path`, upright and as they are shown, as JPEG; decoded only if
+    they are not there yet.
 
-    The folder's name holds a hash of the video's size, its time of change and `every`. It appears when it is complete.
+    A frame's name is its number among all that can be decoded, and its time in milliseconds. `notes.txt`
+    beside them holds what was not as it should be with the video, a line each (`video.frames`), if anything
+    was. The folder's name holds a hash of the video's size, its time of change and `every`. It appears when
+    it is complete. ValueError for `every` below 0; OSError that names the video if no frame can be decoded,
+    or the frames cannot be written.
     """
-    if every < 0:
+    if not every >= 0:
         raise ValueError(f"every is {every} seconds; use 0 for all frames or a positive number")
-    about = video.stat()
-    key = hashlib.sha256(f"{video.name} {about.st_size} {about.st_mtime_ns} {every}".encode()).hexdigest()[:12]
-    target = (cache or video.parent / ".poseling-frames") / f"{video.stem}-{key}"
+    about = path.stat()
+    said = f"numbered {path.name} {about.st_size} {about.st_mtime_ns} {every}"
+    key = hashlib.sha256(said.encode()).hexdigest()[:12]
+    target = (cache or path.parent / ".poseling-frames") / f"{path.stem}-{key}"
     if target.is_dir():
         return target
     with new_folder(target) as folder:
-        due, count = 0.0, 0
-        try:
-            with av.open(str(video)) as container:
-                if not container.streams.video:
-                    raise ValueError(f"{video}: holds no video")
-                for frame in container.decode(video=0):
-                    time = frame.time or 0.0
-                    if time + 1e-6 < due:
-                        continue
-                    due = time + every
-                    picture = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="bgr24"), round(frame.rotation / 90)))
-                    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-                    write_bytes(folder / f"{round(1000 * time):09d}.jpg", data.tobytes())
-                    count += 1
-        except (av.FFmpegError, UnicodeDecodeError) as error:  # the latter of a name in the file that is no text
-            raise ValueError(f"{video}: is no video that can be decoded ({error}); it may be cut short") from error
-        if not count:
-            raise ValueError(f"{video}: holds no frame")
+        due, notes = 0.0, list[str]()
+        for index, seconds, picture in video.frames(path, notes.append):
+            if seconds + 1e-6 < due:
+                continue
+            due = seconds + every
+            data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+            write_bytes(folder / f"{index:08d}-{round(1000 * seconds):09d}ms.jpg", data.tobytes())
+        if notes:
+            told = "".join(note.removeprefix(f"{path}: ") + "\n" for note in notes)
+            write_bytes(folder / NOTES, told.encode())
     return target
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.data.people import People
-from poseling.files import read_picture, write_bytes
+from poseling.files import keep_apart, read_picture, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
 from poseling.runtime.draw import draw, draw_box
@@ -21,10 +21,13 @@ PAPER, INK = (32, 32, 32), (230, 230, 230)
 def preview(people: People, out: Path, count: int = 24, seed: int = 0, size: int = 192, padding: float = 1.25) -> tuple[int, ...]:
     """Writes a PNG of `count` people drawn by lot, each in a crop of `size` pixels with its joints, its box and its file's name; gives who they are.
 
-    The person's left is blue, the right orange; occluded joints are rings. A picture that cannot be read gives a tile that says so. ValueError for no people.
+    The person's left is blue, the right orange; occluded joints are rings. A picture that cannot be read
+    gives a tile that says so. ValueError for no people, and where `out` is one of the pictures.
     """
     if not len(people) or count < 1 or size < 32:
         raise ValueError(f"{people.name}: {len(people)} people, {count} asked for at {size} pixels; a sheet needs one person and 32 pixels or more")
+    if out.exists():
+        keep_apart({"--out": out}, {"one of the pictures": people.pictures})
     chosen = np.sort(np.random.default_rng(seed).permutation(len(people))[:count])
     tiles = [tile(people, int(i), size, padding) for i in chosen]
     columns = min(len(tiles), max(1, round(np.sqrt(1.6 * len(tiles)))))

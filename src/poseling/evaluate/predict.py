@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.data.people import People
+from poseling.evaluate.shipped import Shipped
 from poseling.files import read_picture
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
@@ -29,7 +30,7 @@ class Predicted(NamedTuple):
 def predict(
     teacher: Teacher, people: People, flip: bool = False, batch: int = 32, read: Callable[[Path], NDArray[np.uint8]] = read_picture
 ) -> Predicted:
-    """What a teacher says of each person's canonical crop, in its own skeleton.
+    """What a teacher says of each person's canonical crop, in its own skeleton; what ships (`Shipped`) is given the picture and crops it itself.
 
     With `flip` the mirrored crop is asked as well and the two are averaged (the flip test of the pose papers). Joints in a picture that cannot be read are NaN,
     which is wrong in every measure; a warning says how many and which.
@@ -39,22 +40,28 @@ def predict(
     scores = np.zeros(joints.shape[:2], np.float32)
     xyz = np.full((*joints.shape[:2], 3), np.nan, np.float32) if teacher.spatial else None
     for start in range(0, len(people), batch):
-        rows = range(start, min(start + batch, len(people)))
-        crops = [Crop.from_box(people.boxes[i], teacher.size, teacher.padding) for i in rows]
-        seen, pictures = [], []
-        for i, crop in zip(rows, crops, strict=True):
+        rows, pictures = [], []
+        for i in range(start, min(start + batch, len(people))):
             try:
-                pictures.append(crop.warp(read(people.pictures[i])))
-                seen.append((i, crop))
+                pictures.append(read(people.pictures[i]))
+                rows.append(i)
             except OSError as error:
                 unreadable.append(str(error))
-        if not seen:
+        if not rows:
             continue
-        answer = ask(teacher, np.stack(pictures)[:, None], flip, (1.0,))
-        for (i, crop), xy, score in zip(seen, answer.xy.numpy(), answer.score.numpy(), strict=True):
+        if isinstance(teacher, Shipped):
+            poses = [teacher.person(picture, people.boxes[i], flip) for i, picture in zip(rows, pictures, strict=True)]
+            for i, pose in zip(rows, poses, strict=True):
+                joints[i], scores[i] = pose.xy[0], pose.score[0]
+                if xyz is not None and pose.xyz is not None:
+                    xyz[i] = pose.xyz[0]
+            continue
+        crops = [Crop.from_box(people.boxes[i], teacher.size, teacher.padding) for i in rows]
+        answer = ask(teacher, np.stack([crop.warp(picture) for crop, picture in zip(crops, pictures, strict=True)])[:, None], flip, (1.0,))
+        for i, crop, xy, score in zip(rows, crops, answer.xy.numpy(), answer.score.numpy(), strict=True):
             joints[i], scores[i] = crop.invert(xy), score
         if xyz is not None and answer.xyz is not None:
-            xyz[[i for i, _ in seen]] = answer.xyz.numpy()
+            xyz[rows] = answer.xyz.numpy()
     if unreadable:
         warnings.warn(f"{len(unreadable)} of {len(people)} pictures cannot be read and count as wrong, the first: {unreadable[0]}", stacklevel=2)
     return Predicted(joints, scores, xyz)

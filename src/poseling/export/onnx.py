@@ -113,11 +113,15 @@ def graph(deployed: Deployed) -> onnx.ModelProto:
     model = program.model_proto
     _forget_origin(model)
     model.producer_name, model.producer_version = "poseling", __version__
-    licence = ", ".join(f"{what} {terms}" for what, terms in spec.licences.items())
-    skeleton = f"{spec.skeleton.name}: {', '.join(spec.skeleton.joints)}"
-    onnx.helper.set_model_props(model, {KEY: spec.to_json(), "licence": licence, "skeleton": skeleton})
+    onnx.helper.set_model_props(model, described(spec))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def described(spec: PoseSpec) -> dict[str, str]:
+    """A file's metadata: its contract, and in words the licence and the skeleton."""
+    licence = ", ".join(f"{what} {terms}" for what, terms in spec.licences.items())
+    return {KEY: spec.to_json(), "licence": licence, "skeleton": f"{spec.skeleton.name}: {', '.join(spec.skeleton.joints)}"}
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from poseling.codecs import Codec, read
 from poseling.files import read_picture
 from poseling.geometry import Crop, Size
+from poseling.onnx_session import open_session
 
 CROPS = 32  # fewer are no check
 FLOOR = 0.01  # a peak below a hundredth of a Gaussian is no answer, and where it lies is chance
@@ -140,7 +140,7 @@ def _torch(network: Callable[[Tensor], Tensor], crops: NDArray[np.uint8]) -> Ten
 
 
 def _onnx(model: bytes, codec: Codec, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     # The first crop alone, so that two batch sizes are run.
     batches = [crops[:1], *(crops[i : i + 16] for i in range(1, len(crops), 16))]
     outputs = [np.concatenate(parts) for parts in zip(*(session.run(None, {"crops": np.ascontiguousarray(b)}) for b in batches), strict=True)]

@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_buffer_registration_hook, re
 
 from poseling.files import write_bytes
 from poseling.limits import excess, unpacked
-from poseling.models import hourglass, zoo
+from poseling.models import hourglass, registry
 from poseling.models.graph import MODEL, Graph, GraphNetwork
 from poseling.spec import KEY, PoseSpec
 
@@ -55,7 +55,7 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
 def _built(spec: PoseSpec, metadata: Mapping[str, str]) -> nn.Module:
     """The network that the contract names, with random weights."""
     if spec.model != MODEL:
-        return zoo.build(spec.model, len(spec.skeleton), spec.size)
+        return registry.build(spec.model, len(spec.skeleton), spec.size)
     if GRAPH not in metadata:
         raise ValueError("its network is a graph, and the operations are missing; take an earlier checkpoint or import it again")
     graph = Graph.from_json(metadata[GRAPH])
@@ -95,7 +95,7 @@ def load_fpd(path: Path, name: str, joints: int) -> nn.Module:
 
     FileNotFoundError, or ValueError that names the file if it is cut, holds more than tensors, or is of another network.
     """
-    network = zoo.build(name, joints)
+    network = registry.build(name, joints)
     if not isinstance(network, hourglass.Hourglass):
         raise ValueError(f"{name} is no hourglass; the authors' checkpoints hold hourglasses")
     if not path.is_file():

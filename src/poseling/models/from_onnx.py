@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from poseling.codecs.picture import normalise
 from poseling.geometry import Size
 from poseling.models.graph import Graph, GraphNetwork, Operation
 from poseling.models.operators import FUNCTIONS, LAYERS
+from poseling.onnx_session import open_session
 from poseling.spec import PoseSpec
 
 Array = NDArray[Any]
@@ -618,9 +618,7 @@ def _outputs(found: Read, pictures: Tensor, names: Sequence[str]) -> list[Array]
 
 
 def _session(model: Any) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(model.SerializeToString(), log=3)
 
 
 def _attributes(node: Any) -> dict[str, Any]:

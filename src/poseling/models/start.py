@@ -1,4 +1,4 @@
-"""Where a student comes from: the zoo's network of a name, with random weights, or a trained network's file, which it then starts from."""
+"""Where a student comes from: an architecture's name, with random weights, or a trained network, which it then starts from: a file, or one of those that ship, by name."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from pathlib import Path
 
 from torch import nn
 
+from poseling import zoo
 from poseling.codecs import FEATURES
 from poseling.geometry import Size
-from poseling.models import checkpoint, zoo
+from poseling.models import checkpoint, registry
 from poseling.models.graph import GraphNetwork
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
+from poseling.teachers.start import from_onnx
 
 SUFFIX = ".safetensors"
 
 
 def is_file(name: str) -> bool:
-    """Whether a student is a file to start from rather than a name of the zoo."""
-    return name.endswith(SUFFIX)
+    """Whether a student is a trained network to start from rather than an architecture's name."""
+    return name.endswith(SUFFIX) or zoo.is_name(name)
 
 
 def contract(name: str) -> PoseSpec | None:
-    """The contract of the file `name`, None for a name of the zoo. FileNotFoundError, or ValueError that names the file if it holds no network."""
-    return _contract(Path(name)) if is_file(name) else None
+    """The contract of the trained network `name`, None for an architecture's name. FileNotFoundError, or ValueError that names the file if it holds no network."""
+    return _contract(name) if is_file(name) else None
 
 
 def codec_of(name: str) -> str:
     """The name of the codec that reads its outputs. ValueError if it is a file of a network without a head."""
     spec = contract(name)
     if spec is None:
-        return zoo.codec_of(name)
+        return registry.codec_of(name)
     if spec.codec["name"] == FEATURES:
         raise ValueError(f"{name}: gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
     return str(spec.codec["name"])
@@ -44,8 +46,8 @@ def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:
     others and it is no such graph, or if it does not take inputs of this size.
     """
     if not is_file(name):
-        return zoo.build(name, len(skeleton), size)
-    network, spec = checkpoint.load(Path(name))
+        return registry.build(name, len(skeleton), size)
+    network, spec = _loaded(name)
     if isinstance(network, GraphNetwork):
         try:
             return network.at(size) if spec.skeleton == skeleton else network.at(size).with_joints(spec.skeleton, skeleton)
@@ -53,7 +55,7 @@ def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:
             raise ValueError(f"{name}: {error}") from error
     if spec.skeleton != skeleton:
         raise ValueError(f"{name}: has the joints of {spec.skeleton.name}, wanted are those of {skeleton.name}; train it on data that have its own")
-    built = zoo.build(spec.model, len(skeleton), size)
+    built = registry.build(spec.model, len(skeleton), size)
     try:
         built.load_state_dict(network.state_dict())
     except RuntimeError as error:
@@ -61,6 +63,13 @@ def build(name: str, skeleton: Skeleton, size: Size) -> nn.Module:
     return built
 
 
+def _loaded(name: str) -> tuple[nn.Module, PoseSpec]:
+    if zoo.is_name(name):
+        start = from_onnx(zoo.path(name))
+        return start.network, start.spec
+    return checkpoint.load(Path(name))
+
+
 @cache
-def _contract(path: Path) -> PoseSpec:
-    return checkpoint.load(path)[1]
+def _contract(name: str) -> PoseSpec:
+    return _loaded(name)[1]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from poseling.evaluate.report import Report
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.models.vitpose import ViTPose
 from poseling.recipes.lab import VITPOSE_DEFAULT, Lab, ViTPoseSetup, either
 from poseling.teachers.network import NetworkTeacher
@@ -50,7 +50,7 @@ def knowledge_token(
     lab = Lab("knowledge_token", setup, student)
     wanted = "a token goes from one ViTPose to another; name two of them, such as vitpose-l and vitpose-b"
     teacher = setup.chosen(teacher)
-    if not lab.student.startswith("vitpose-") or (zoo.is_name(teacher) and not teacher.startswith("vitpose-")):  # before anything takes time
+    if not lab.student.startswith("vitpose-") or (registry.is_name(teacher) and not teacher.startswith("vitpose-")):  # before anything takes time
         raise ValueError(f"--teacher {teacher}, --student {lab.student}: {wanted}")
     guide = lab.teacher(teacher, epochs=teacher_epochs)
     if not isinstance(guide, NetworkTeacher) or not isinstance(guide.network, ViTPose):

@@ -42,7 +42,7 @@ from poseling.export.onnx import export
 from poseling.export.parity import ParityError, windows
 from poseling.files import read_picture, write_bytes
 from poseling.geometry import Crop, Size
-from poseling.models import checkpoint, start, zoo
+from poseling.models import checkpoint, registry, start
 from poseling.models.vitpose import drop_paths
 from poseling.models.weights import load_backbone
 from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
@@ -368,7 +368,7 @@ class Lab:
     def for_teacher(cls, recipe: str, setup: Setup, student: str, teacher: str, adapter: str | None = None) -> Lab:
         """The bench for a recipe that can do without labels: pictures that have none get the teacher's skeleton."""
         named = setup.chosen(teacher)
-        bare = setup.data == ("images",) and not zoo.is_name(named)
+        bare = setup.data == ("images",) and not registry.is_name(named)
         return cls(recipe, setup, student, load(named, adapter).skeleton if bare else None)
 
     def network(self, name: str) -> str:
@@ -377,8 +377,8 @@ class Lab:
             start.codec_of(name)
             return name
         with torch.device("meta"):
-            zoo.build(name, 1, self.setup.input)
-        return zoo.smallest(name) if self.setup.smoke else name
+            registry.build(name, 1, self.setup.input)
+        return registry.smallest(name) if self.setup.smoke else name
 
     def build(self, name: str) -> nn.Module:
         """The network of this name, or of this file to start from, for the experiment's joints and input."""
@@ -424,7 +424,7 @@ class Lab:
         """
         name = self.setup.chosen(name)
         teacher: Teacher
-        if zoo.is_name(name):
+        if registry.is_name(name):
             trained = self.fit("teacher", self.supervised(self.network(name)), self.setup.seed, epochs=epochs, network=self.network(name))
             teacher = trained.network
         else:

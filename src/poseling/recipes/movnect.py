@@ -24,7 +24,7 @@ from poseling.data.people import People, join
 from poseling.distill.objective import Term, in_space
 from poseling.evaluate.measure import Measure
 from poseling.evaluate.report import Report
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.models.weights import load_backbone
 from poseling.recipes.lab import Lab, Setup, Trained, either
 from poseling.skeleton import MOVNECT15
@@ -121,7 +121,7 @@ def movnect(
         raise ValueError(f"--stages {unknown[0]}: there is no such stage; there are {', '.join(STAGES)}")
     lab = Lab("movnect", setup, student, MOVNECT15, in_space=True, height=height)
     teacher, in_picture = lab.setup.chosen(teacher), lab.setup.chosen(epochs_2d)
-    for name in (lab.student, *([teacher] if zoo.is_name(teacher) else [])):
+    for name in (lab.student, *([teacher] if registry.is_name(teacher) else [])):
         if not spatial(lab.codec_of(name)):
             raise ValueError(f"{name}: knows no depth; take a network that answers in space: vnect-50, movnect-medium or simcc3d-mobilenetv2")
     terms = in_space(lab.codec, lab.setup.loss, alpha, locations, bones)  # a wrong share is told before anything takes time
@@ -156,7 +156,7 @@ def movnect(
         return lab.fit(arm, alone(network), seed, people=people, epochs=epochs, after=start, network=network, prepare=begin)
 
     guide: Teacher | None = None
-    if zoo.is_name(teacher):
+    if registry.is_name(teacher):
         if {"teacher_2d", "teacher_3d"} & set(stages):
             passes = in_picture if teacher_epochs_2d is None else teacher_epochs_2d
             begun = learn("teacher_2d", lab.network(teacher), flat, passes, weights=teacher_pretrained)

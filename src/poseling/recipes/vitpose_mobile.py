@@ -15,7 +15,7 @@ from __future__ import annotations
 from poseling.distill.feature import align, aligned_mse
 from poseling.distill.objective import Term
 from poseling.evaluate.report import Report
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.models.vitpose_mobile import copy_decoder
 from poseling.recipes.lab import VITPOSE_DEFAULT, Lab, ViTPoseSetup, either
 from poseling.teachers.network import NetworkTeacher
@@ -62,7 +62,7 @@ def vitpose_mobile(
     terms = lab.respond(alpha if lab.people.labelled else 1.0)
     if features:
         terms = (*terms, Term("features", aligned_mse, features, "teacher", "features", align))
-    if copy and (zoo.is_name(setup.chosen(teacher)) or setup.chosen(teacher).endswith(".onnx")):
+    if copy and (registry.is_name(setup.chosen(teacher)) or setup.chosen(teacher).endswith(".onnx")):
         raise ValueError(f"--copy takes the decoder of a ViTPose that has learnt, and {teacher} is none; name its checkpoint or folder")
     guide = lab.teacher(teacher, teacher_adapter, teacher_epochs)
     inner = guide.network if isinstance(guide, NetworkTeacher) else None

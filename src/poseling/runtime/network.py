@@ -1,70 +1,120 @@
-"""An exported file as a function from a picture to a Pose. All it knows, it reads from that file."""
+"""A network's file as a function from a picture to a Pose. All it knows, it reads from that file."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import ArrayLike, NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
+from poseling import zoo
+from poseling.adapter import NAME, Adapter
 from poseling.geometry import Crop
-from poseling.onnx_limits import beyond, bound_memory, refuse_loops
+from poseling.onnx_pose import OnnxPose
+from poseling.onnx_session import metadata, open_session, run
 from poseling.pose import Pose
+from poseling.runtime.region import region, windows
 from poseling.spec import KEY, PoseSpec
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "xnnpack": "XnnpackExecutionProvider",
-}
 OUTPUTS = (("xy", "score"), ("xy", "score", "xyz"))
-WIDTHS: dict[str, tuple[int, ...]] = {"xy": (2,), "score": (), "xyz": (3,)}  # of each joint
-UNRUNNABLE = (failures.Fail, failures.InvalidArgument, failures.RuntimeException, UnicodeDecodeError)
-UNREADABLE = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented, UnicodeDecodeError)
+SURE = 0.1  # joints of a lower score do not say where to look again
+SMALL = 0.5  # a mean score below this may be of somebody too small to be seen in the whole picture: parts of it are looked at as well
+FAR = 1e6  # pixels: no joint lies there
 
 
 class Network:
-    """`path` is a file that `poseling export` wrote; `spec` is its contract.
+    """`model` is the name of a network of the zoo, or a file: one that `poseling export` wrote, or any ONNX pose
+    network that an adapter says how to feed and read. `spec` is its contract.
 
-    `threads` for the network, all cores if None. `provider` is what it runs on, as `PROVIDERS` names it: ValueError or RuntimeError if it cannot be
-    had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no PoseSpec, has loops (`onnx_limits`), gives maps instead of joints, or
-    says of a black picture what is no number.
+    `adapter` is an `Adapter`, the name of a built-in one, or a JSON file; it is not needed for a file that
+    carries its contract or is known by its inputs and outputs. `threads` for the network, all cores if None.
+    `provider` is what it runs on, as `onnx_session.PROVIDERS` names it: ValueError or RuntimeError if it cannot
+    be had. FileNotFoundError if there is no such file; ValueError that names it if it is no ONNX file, has no
+    joints, has loops (`onnx_limits`), says of a black picture what is no number, or does not fit its contract or
+    the adapter.
     """
 
-    def __init__(self, path: Path | str, threads: int | None = None, provider: str = "cpu") -> None:
-        self.path = Path(path)
-        self.session = _session(self.path, threads, provider)
-        try:
-            metadata = self.session.get_modelmeta().custom_metadata_map
-            if KEY not in metadata:
-                raise ValueError("has no PoseSpec in its metadata; only files that `poseling export` wrote can be run")
-            self.spec = PoseSpec.from_json(metadata[KEY])
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        if self.spec.outputs not in OUTPUTS:
+    def __init__(
+        self,
+        model: Path | str = zoo.DEFAULT,
+        threads: int | None = None,
+        provider: str = "cpu",
+        adapter: Adapter | str | None = None,
+    ) -> None:
+        self.path = zoo.resolve(model)
+        self.name = str(model) if zoo.is_name(model) else self.path.stem
+        # Converters leave harmless warnings behind: only errors are told.
+        self.session = open_session(self.path, provider, threads, log=3)
+        said = metadata(self.session, self.path)
+        self._foreign: OnnxPose | None = None
+        spec = None
+        if KEY in said and adapter is None:
+            try:
+                spec = PoseSpec.from_json(said[KEY])
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}") from error
+        if spec is None or spec.codec.get("name") == NAME or spec.outputs == ("maps",):
+            self._foreign = OnnxPose(self.session, self.path, adapter)
+            theirs = self._foreign.adapter.spec(self.path.stem, self._foreign.size)
+            spec = theirs if spec is None else replace(spec, size=theirs.size, outputs=theirs.outputs)
+        if not len(spec.skeleton):
             raise ValueError(
-                f"{path}: gives {', '.join(self.spec.outputs)}, the runtime needs xy and score, and xyz if it has it; export it without --raw"
+                f"{self.path}: has no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows, and export it again"
             )
-        width, height = self.spec.size
-        black = self._run(np.zeros((1, height, width, 3), np.uint8))
-        if not all(np.isfinite(values).all() for values in black):
-            raise ValueError(f"{path}: what it says of a black picture is no number, so its weights are damaged; export it again")
+        if spec.outputs not in OUTPUTS:
+            raise ValueError(f"{self.path}: gives {', '.join(spec.outputs)}, the runtime needs xy and score, and xyz if it has it; export it again")
+        self.spec = spec
+        if self._foreign is None:
+            black = self._answers(np.zeros((1, spec.size[1], spec.size[0], 3), np.uint8))
+            if not all(np.isfinite(values).all() for values in black if values is not None):
+                raise ValueError(f"{self.path}: what it says of a black picture is no number, so its weights are damaged; export it again")
+
+    @property
+    def terms(self) -> str:
+        """In words what the network may be used for: of the zoo's the use, of others the licences that the file says."""
+        if zoo.is_name(self.name):
+            return zoo.terms(self.name)
+        return ", ".join(f"{what} {words}" for what, words in self.spec.licences.items())
 
     def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None, colour: Literal["bgr", "rgb"] = "bgr") -> Pose:
-        """The people in the boxes (N, 4) x0, y0, x1, y1 in pixels of a picture (H, W, 3) uint8; the one who fills it if `boxes` is None.
+        """The people in the boxes (N, 4) x0, y0, x1, y1 in pixels of a picture (H, W, 3) uint8, each looked at once.
 
-        `xyz` is there if the file gives it: metres from the root, in camera axes, since crops are never turned. What the network says is handed on as it is, NaN
-        included. `colour` is the order of the picture's channels: OpenCV reads bgr, everyone else rgb. ValueError for what is no such picture, and for a box
-        that is not finite, has no area or lies outside.
+        Without boxes the one person of the picture: found in all of it, or in a part if nobody can be seen well in all
+        of it, and looked at again from nearer as long as the network becomes surer. `xyz` is there if the file gives it: metres from the root, in camera axes, since crops are never turned. What the
+        network says is handed on as it is, NaN included. `colour` is the order of the picture's channels: OpenCV
+        reads bgr, everyone else rgb. ValueError for what is no such picture, and for a box that is not finite, has
+        no area or lies outside; ValueError that names the file if it cannot be run.
         """
-        crops = self._crops(_checked(picture, colour), boxes)
+        picture = _checked(picture, colour)
+        if boxes is not None:
+            return self._looked(picture, self._crops(picture, boxes), colour)
+        size = picture.shape[1], picture.shape[0]
+        pose = self._nearer(picture, self._looked(picture, [Crop.whole(size, self.spec.size)], colour), colour)
+        if pose.score.mean() < SMALL:
+            crops = [Crop.from_box(window, self.spec.size, 1.0) for window in windows(size)]
+            found = self._looked(picture, crops, colour)
+            smaller = self._nearer(picture, found[int(found.score.mean(1).argmax())], colour)
+            pose = smaller if smaller.score.mean() > pose.score.mean() else pose
+        return Pose(pose.xy, pose.score, pose.skeleton, pose.xyz)  # the first of the picture, whichever window showed it
+
+    def _nearer(self, picture: NDArray[np.uint8], pose: Pose, colour: str) -> Pose:
+        """The pose of one person, or what two looks from nearer make of it, as long as they are surer of it."""
+        for _ in range(2):
+            xy, score = pose.xy[0], pose.score[0]
+            sure = (score >= SURE) & np.isfinite(xy).all(-1) & (np.abs(xy) < FAR).all(-1)
+            if sure.sum() < 2:
+                break
+            # The region is what shall be seen, and so without padding.
+            again = self._looked(picture, [Crop.from_box(region(xy, sure, self.spec.skeleton), self.spec.size, 1.0)], colour)
+            if not again.score.mean() > pose.score.mean():
+                break
+            pose = again
+        return pose
+
+    def _looked(self, picture: NDArray[np.uint8], crops: list[Crop], colour: str) -> Pose:
+        """The people (N) in the crops of a picture."""
         if not crops:
             joints = len(self.spec.skeleton)
             xyz = np.zeros((0, joints, 3), np.float32) if "xyz" in self.spec.outputs else None
@@ -72,27 +122,25 @@ class Network:
         inputs = np.stack([crop.warp(picture) for crop in crops])
         if colour == "bgr":
             inputs = np.ascontiguousarray(inputs[..., ::-1])
-        xy, score, *deep = self._run(inputs)
-        xy = np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)])
-        return Pose(xy, score, self.spec.skeleton, deep[0] if deep else None)
+        xy, score, xyz = self._answers(inputs)
+        return Pose(np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)]), score, self.spec.skeleton, xyz)
 
-    def _run(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """What it says of crops (B, H, W, 3): xy (B, K, 2), score (B, K) and, if it has it, xyz (B, K, 3). ValueError if it does not."""
-        try:
-            outputs = self.session.run(self.spec.outputs, {"crops": crops})
-        except UNRUNNABLE as error:
-            raise ValueError(f"{self.path}: cannot be run on {len(crops)} crops ({error}{beyond(error)})") from error
-        for name, values in zip(self.spec.outputs, outputs, strict=True):
-            shape = (len(crops), len(self.spec.skeleton), *WIDTHS[name])
-            if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
-                got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-                raise ValueError(f"{self.path}: its output {name} is {got}, expected float {shape}; export it again")
-        return outputs
+    def _answers(self, inputs: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
+        """xy, score and xyz that the network gives for crops (N, H, W, 3); ValueError that names the file where that is not what its spec says."""
+        if self._foreign is not None:
+            said = self._foreign(inputs)
+            return said.xy, said.score, said.xyz
+        outputs = run(self.session, self.path, self.spec.outputs, {"crops": inputs})
+        for name, out in zip(self.spec.outputs, outputs, strict=True):
+            wanted = (len(inputs), len(self.spec.skeleton), *{"xy": (2,), "score": (), "xyz": (3,)}[name])
+            if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != np.float32:
+                got = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
+                raise ValueError(f"{self.path}: gives {got} as {name}, and its PoseSpec says float32 {list(wanted)}; the file is damaged or not ours")
+        xy, score, *space = outputs
+        return xy, score, space[0] if space else None
 
-    def _crops(self, picture: NDArray[np.uint8], boxes: ArrayLike | None) -> list[Crop]:
+    def _crops(self, picture: NDArray[np.uint8], boxes: ArrayLike) -> list[Crop]:
         height, width = picture.shape[:2]
-        if boxes is None:
-            return [Crop.whole((width, height), self.spec.size)]
         rows = np.asarray(boxes, np.float64)
         if rows.size and (rows.ndim != 2 or rows.shape[1] != 4):
             raise ValueError(f"boxes have shape {rows.shape}, expected (N, 4): a list of boxes x0, y0, x1, y1, also for one person")
@@ -117,30 +165,3 @@ def _checked(picture: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
         what = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
         raise ValueError(f"the picture is {what}, expected uint8 of shape (H, W, 3); cv2.cvtColor makes three channels of one or four")
     return picture
-
-
-def _session(path: Path, threads: int | None, provider: str) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; `poseling export` makes it from a checkpoint")
-    available = onnxruntime.get_available_providers()
-    if provider not in PROVIDERS or PROVIDERS[provider] not in available:
-        here = ", ".join(name for name, full in PROVIDERS.items() if full in available)
-        raise ValueError(f"provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or install the onnxruntime that has it")
-    refuse_loops(path)
-    options = onnxruntime.SessionOptions()
-    bound_memory(options)
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; give 1 or more, or None for all cores")
-        options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[provider]])
-    except UNREADABLE as error:
-        raise ValueError(
-            f"{path}: is cut short or no ONNX file that this onnxruntime can read ({error}); `poseling export` makes one of a checkpoint"
-        ) from error
-    # onnxruntime takes the CPU, with no more than a line on stderr, where a provider that it lists cannot start.
-    if (first := session.get_providers()[0]) != PROVIDERS[provider]:
-        raise RuntimeError(f"{path}: provider {provider!r} is listed but did not start, onnxruntime took {first} instead; look at its drivers")
-    session.disable_fallback()
-    return session

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json as jsons
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.files import Draft, keep_apart
 from poseling.geometry import Box
 from poseling.pose import Pose
 from poseling.runtime.draw import draw, draw_space
@@ -19,22 +20,27 @@ from poseling.runtime.network import Network
 from poseling.runtime.position import guessed_camera, position
 from poseling.runtime.skeleton_fit import Fitted, Fitter
 from poseling.runtime.smoothing import Smoother
-from poseling.runtime.tracker import REMEMBERED, Tracker, settled
+from poseling.runtime.tracker import LOST, REMEMBERED, Tracker, settled
 from poseling.runtime.video import Writer, frames, pictures
 from poseling.skeleton import MOVNECT15, Skeleton
+from poseling.video import Tell
 
 Camera = tuple[float, float, float, float]  # fx fy cx cy in pixels
-SHOWN = 0.2  # the score below which `draw` leaves a joint out, and the panel with people in space too
-FRAME = 1 / 30  # seconds that are taken to pass between two frames where a file's clock stands still
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """How many frames were seen, the file or folder that was drawn and the file of poses, each None if nobody asked."""
+    """How many frames were seen, the file or folder that was drawn and the file of poses, each None if nobody
+    asked.
+
+    `network` says which network it was and what it may be used for. `notes` are what was not as it should be, a line each: see `video.frames`.
+    """
 
     frames: int
     drawn: Path | None
     json: Path | None
+    network: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +72,7 @@ class Frame:
 
 
 def track(
-    model: Path,
+    model: Path | str,
     source: Path,
     out: Path | None = None,
     box: Box | None = None,
@@ -80,40 +86,53 @@ def track(
     camera: Camera | None = None,
     height: float | None = None,
     fit: bool = True,
+    threshold: float = LOST,
+    adapter: str | None = None,
 ) -> Tracked:
-    """The pose in every frame of `source`, a video, a picture or a folder of pictures.
+    """The pose in every frame of `source`, a video, a picture or a folder of pictures, by the network that `model` and `adapter` name (`Network`).
 
-    A picture shows one person, in `box` (x0, y0, x1, y1) or the whole frame. In a video that is where the first frame is looked at, and people are followed from there on
+    A picture shows one person, in `box` (x0, y0, x1, y1) or searched for. In a video that is where the first frame is looked at, and people are followed from there on
     (`tracker.Tracker`). Then, if `smooth`, poses are filtered over time, each with a look at `lookahead` frames after it; and if the network gives xyz and `fit` is not
     off, a body is fitted (`skeleton_fit.Fitter`), `height` metres tall if that is given. With a `lookahead` everybody is measured before anything is fitted, drawn or written, so that
     bones have one length from the first frame on; pictures are then read a second time. With xyz the place of the root is worked out as well, by the `camera` (fx, fy,
     cx, cy in pixels), guessed from the picture's size if nobody gives it.
 
-    Drawn to `out` (see `video.Writer`), with a view from the side where there is xyz, and written to `json`, a line for each frame: `Frame.as_dict` and picture (its name,
-    null in a video). `seen` is called with each frame's index and pose. However it ends, Ctrl-C included, the video and the lines are whole up to there. ValueError
-    for flags that do not go together; errors as of `Network`, `video.frames` and `video.Writer`.
+    Drawn to `out` (see `video.Writer`), with a view from the side where there is xyz, and written to `json`,
+    a line for each frame: `Frame.as_dict` and picture (its name, null in a video). Joints are drawn from a
+    score of `threshold` on, and in a video a person whose joints have that in the mean is there. `seen` is
+    called with each frame's index and pose. Both outputs appear under their names when they are finished.
+    However it ends, Ctrl-C included, the video and the lines are whole up to there, unless they cannot be
+    written: then what was there before stays. ValueError for flags that do not go together, and for an output
+    that is an input; errors as of `Network`, `video.frames` and `video.Writer`.
     """
     stills = pictures(source)
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"--threshold {threshold:g} is no score; give one from 0 to 1")
     if lookahead and (stills or not smooth):
         raise ValueError("--lookahead smooths a video: it needs one, and goes without --no-smooth")
     if height is not None and (stills or not fit):
         raise ValueError("--height is for the body that is fitted to a video: it needs one, and goes without --no-fit")
     if camera is not None and not (np.isfinite(camera).all() and min(camera[:2]) > 0):
         raise ValueError(f"--camera {' '.join(f'{v:g}' for v in camera)} is none; give FX FY CX CY in pixels, with focal lengths above 0")
-    network = Network(model, threads, provider)
+    network = Network(model, threads, provider, adapter=adapter)
     deep = "xyz" in network.spec.outputs
     if height is not None and not deep:
         raise ValueError(f"--height needs a network that answers in space, and {model} gives {', '.join(network.spec.outputs)}")
     smoother = Smoother(lookahead) if smooth else None
     bodies = Bodies(network.spec.skeleton, height) if deep and fit and not stills else None
-    count = 0
+    tracker = Tracker(network, threshold)
+    count, empty, notes = 0, 0, list[str]()
     with ExitStack() as stack:
-        writer = stack.enter_context(Writer(source, out)) if out is not None else None
-        lines = None
-        if json is not None:
-            json.parent.mkdir(parents=True, exist_ok=True)
-            lines = stack.enter_context(json.open("w", buffering=1, encoding="utf-8"))  # by the line, so that all of them are whole
-        found = _stills(network, source, box) if stills else _followed(network, source, box, smoother)
+        writer = stack.enter_context(Writer(source, out, notes.append)) if out is not None else None
+        target = writer.target if writer is not None else None
+        read = {"the model itself": [network.path], "the source itself": [source], "one of the pictures": stills}
+        keep_apart({"--out": target, "--json": json}, read)
+        if target is not None and source.is_dir():
+            pictures_drawn = [target / still.name for still in stills]
+            keep_apart({"--json": json}, {"one of the pictures that are drawn": pictures_drawn})
+        lines = stack.enter_context(_lines(json)) if json is not None else None
+        tell = notes.append
+        found = _stills(network, source, box, tell) if stills else _followed(tracker, source, box, smoother, tell)
         if bodies is not None and lookahead:
             found, bodies = _measured(found, source, network.spec.skeleton, height)
         for frame in found:
@@ -124,13 +143,20 @@ def track(
                 frame = placed(frame)
             if lines is not None:
                 name = stills[frame.index].name if stills else None
-                lines.write(jsons.dumps({**frame.as_dict(), "picture": name}, allow_nan=False) + "\n")
+                lines(jsons.dumps({**frame.as_dict(), "picture": name}, allow_nan=False))
             if writer is not None:
-                writer.write(frame.index, drawn(frame)[..., ::-1])  # draw's colours are RGB
+                shown = drawn(frame, threshold)[..., ::-1]  # draw's colours are RGB
+                writer.write(frame.index, shown, frame.seconds)
             count += 1
+            empty += not len(frame.pose)
             if seen is not None:
                 seen(frame.index, frame.pose)
-    return Tracked(count, writer.target if writer is not None else None, json)
+    if empty and tracker.refused > threshold / 4:
+        notes.append(
+            f"in {empty} of {count} frames nobody reached a mean score of {threshold:g}, the surest had {tracker.refused:.2g}; "
+            f"--threshold {tracker.refused / 2:.1g} finds more, and more that is nobody"
+        )
+    return Tracked(count, writer.target if writer is not None else None, json, f"{network.name} ({network.terms})", tuple(notes))
 
 
 class Bodies:
@@ -176,10 +202,12 @@ def placed(frame: Frame) -> Frame:
     return replace(frame, position=np.array(places).reshape(-1, 3))
 
 
-def drawn(frame: Frame) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB: the picture with its poses and, where there is xyz, beside it the people in space, seen from the side."""
+def drawn(frame: Frame, threshold: float = LOST) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB: the picture with its poses and, where there is xyz, beside it the people in space, seen
+    from the side; joints from a score of `threshold` on.
+    """
     pose = frame.pose
-    flat = draw(frame.picture[..., ::-1], pose)
+    flat = draw(frame.picture[..., ::-1], pose, threshold)
     if pose.xyz is None:
         return flat
     height, width = flat.shape[:2]
@@ -188,14 +216,36 @@ def drawn(frame: Frame) -> NDArray[np.uint8]:
         apart = np.arange(len(pose))[:, None] * (1.0, 0.0, 0.0)  # side by side where it is not known
         roots[:, 0] = frame.position if frame.position is not None and np.isfinite(frame.position).all() else apart
     # A fitted body is whole, whatever the network saw of it.
-    shown = np.ones(pose.score.shape, bool) if frame.rotations is not None else pose.score >= SHOWN
+    shown = np.ones(pose.score.shape, bool) if frame.rotations is not None else pose.score >= threshold
     beside = draw_space(pose.xyz + roots, pose.skeleton, (min(width, round(0.75 * height)), height), shown=shown)
     return np.concatenate([flat, beside], axis=1)
 
 
-def _stills(network: Network, source: Path, box: Box | None) -> Iterator[Frame]:
+@contextmanager
+def _lines(path: Path) -> Iterator[Callable[[str], None]]:
+    """Takes line after line of the file; however the block ends it is kept with them, but not if it ends
+    badly before the first, or if a line cannot be written.
+    """
+    draft, any_ = Draft(path), False
+
+    def write(line: str) -> None:
+        nonlocal any_
+        draft.write(f"{line}\n".encode())
+        any_ = True
+
+    try:
+        yield write
+    except BaseException:
+        if not any_:
+            draft.drop()
+        raise
+    finally:
+        draft.keep()
+
+
+def _stills(network: Network, source: Path, box: Box | None, tell: Tell) -> Iterator[Frame]:
     names = pictures(source)
-    for index, _, picture in frames(source):
+    for index, _, picture in frames(source, tell):
         try:
             pose = network(picture, None if box is None else [box])
         except ValueError as error:
@@ -206,55 +256,47 @@ def _stills(network: Network, source: Path, box: Box | None) -> Iterator[Frame]:
         yield Frame(index, None, picture, settled(pose, np.array([[(x0 + x1) / 2, (y0 + y1) / 2]])))
 
 
-def _followed(network: Network, source: Path, box: Box | None, smoother: Smoother | None) -> Iterator[Frame]:
-    """The frames of a video in their order, and then, where it ends too early, the error of `video.frames`."""
-    tracker = Tracker(network)
+def _followed(
+    tracker: Tracker,
+    source: Path,
+    box: Box | None,
+    smoother: Smoother | None,
+    tell: Tell,
+) -> Iterator[Frame]:
+    """The frames of a video in their order."""
     waiting: deque[Frame] = deque()
-    clock, broken = -FRAME, None
-    try:
-        for index, seconds, picture in frames(source):
-            clock = seconds if seconds is not None and seconds > clock else clock + FRAME
-            pose = tracker(picture, clock, None if box is None or index else [box])
-            frame = Frame(index, clock, picture, pose)
-            if smoother is None:
-                yield frame
-                continue
-            waiting.append(frame)
-            if (smoothed := smoother(pose, clock)) is not None:
-                yield replace(waiting.popleft(), pose=smoothed)
-    except OSError as error:
-        broken = error
+    for index, seconds, picture in frames(source, tell):
+        assert seconds is not None
+        pose = tracker(picture, seconds, None if box is None or index else [box])
+        frame = Frame(index, seconds, picture, pose)
+        if smoother is None:
+            yield frame
+            continue
+        waiting.append(frame)
+        if (smoothed := smoother(pose, seconds)) is not None:
+            yield replace(waiting.popleft(), pose=smoothed)
     for smoothed in smoother.rest() if smoother is not None else ():
         yield replace(waiting.popleft(), pose=smoothed)
-    if broken is not None:
-        raise broken
 
 
 def _measured(found: Iterator[Frame], source: Path, skeleton: Skeleton, height: float | None) -> tuple[Iterator[Frame], Bodies]:
-    """The frames of a video again, all of them found and kept without their pictures, and bodies that know how long everybody's bones are in them.
-
-    Where the video ends too early, so do they, and then comes the error of `video.frames`.
+    """The frames of a video again, all of them found and kept without their pictures, and bodies that know
+    how long everybody's bones are in them.
     """
     fitters: dict[int, Fitter] = {}
     kept: list[Frame] = []
-    broken = None
-    try:
-        for frame in found:
-            kept.append(replace(frame, picture=_NOTHING))
-            pose = frame.pose
-            for row, person in enumerate(pose.ids.tolist()):
-                if person not in fitters:
-                    fitters[person] = Fitter(skeleton, height)
-                assert pose.xyz is not None
-                fitters[person].measure(pose.xyz[row], pose.score[row])
-    except OSError as error:
-        broken = error
+    for frame in found:
+        kept.append(replace(frame, picture=_NOTHING))
+        pose = frame.pose
+        for row, person in enumerate(pose.ids.tolist()):
+            if person not in fitters:
+                fitters[person] = Fitter(skeleton, height)
+            assert pose.xyz is not None
+            fitters[person].measure(pose.xyz[row], pose.score[row])
 
     def again() -> Iterator[Frame]:
         for frame, (_, _, picture) in zip(kept, frames(source), strict=False):
             yield replace(frame, picture=picture)
-        if broken is not None:
-            raise broken
 
     return again(), Bodies(skeleton, height, {person: fitter.measured for person, fitter in fitters.items()})
 

@@ -1,6 +1,7 @@
 """Who is where, from frame to frame: crops from the last poses, identities, and what is done when someone is lost.
 
-There is no detector of people yet. A person starts in a box that someone gives, or, while nobody is followed, as the one whom the network finds in the whole frame.
+There is no detector of people yet. A person starts in a box that someone gives, or, while nobody is followed, as the one whom the network finds in the whole frame or, if it finds nobody
+there, in one part of the frame after the other.
 """
 
 from __future__ import annotations
@@ -12,25 +13,27 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from poseling.geometry import scaled_box, whole_box
 from poseling.pose import Pose
+from poseling.runtime.region import region, windows
 from poseling.runtime.smoothing import size
-from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 
 Array = NDArray[np.float64]
 
-# VNect's rule for the next crop (Mehta et al., SIGGRAPH 2017, sec. 4): the joints' box is this much of its width and height larger, moved sideways to have the root in
-# its middle, and a mean with the last one. Its momentum is for 30 frames a second.
-BUFFER = np.array([0.4, 0.2])
+# The next crop is a mean of `region` and the last one (Mehta et al., SIGGRAPH 2017, sec. 4). Its momentum is for 30 frames a second.
 MOMENTUM, RATE = 0.75, 30.0
 
-UNSURE = 0.1  # a joint of a lower score stays where it was on the person
-LOST = 0.2  # a person whose joints' mean score is lower is not there
+LOST = 0.2  # a person whose joints' mean score is lower is not there, unless somebody asks for more or less
+# What is enough to stay: a third of the person's usual mean score, but from half of that to all of it. So a network that is sure of people keeps nobody who is gone,
+# and one whose scores lie about the threshold does not find and lose the same person by turns.
+KEPT, LEAST = 0.33, 0.5
+USUAL = 0.2  # how much of a person's usual score is the last one's
+UNSURE = 0.5  # a joint of a score lower than so much of what is enough stays where it was on the person
 JUMP = 0.5  # a person whose joints move so much of their size in one frame, in the median, is someone else
 NEAR, ALIKE = 1.0, 1.6  # who is found again is the same at most so many sizes from the last place, and at most so many times larger or smaller
 REMEMBERED = 1.0  # seconds for which that is tried
 SAME, OVERLAP = 0.7, 0.3  # two poses of that similarity, or boxes of that intersection over union, are one person
-SMALLEST = 8.0  # pixels: a crop is not smaller
 # A cut: the colours differ (Bhattacharyya distance of the histograms) and so does where light and dark are (correlation). Of pairs of JHMDB's clips that finds 94 %, and it
 # is wrong for 4 % of the pictures half a second apart in one clip (docs/runtime.md).
 COLOURS_DIFFER, PLACES_AGREE = 0.4, 0.5
@@ -47,31 +50,37 @@ class Looks(Protocol):
 
 @dataclass
 class _Person:
-    """Where a person was when last seen, at `seen` seconds: joints (K, 2), xyz (K, 3) or None, and the region x0, y0, x1, y1 to look at next."""
+    """Where a person was when last seen, at `seen` seconds: joints (K, 2), which of them are `sure` (K,), xyz (K, 3) or None, and the region x0, y0, x1, y1 to look at
+    next; and the `usual` mean of its scores.
+    """
 
     id: int
     region: Array
     xy: Array
     xyz: Array | None
     score: Array
+    sure: NDArray[np.bool_]
     seen: float
+    usual: float
     missed: int = 0  # frames since
 
 
 class Tracker:
     """The people of a video, frame after frame, each under one id for as long as it can be known that it is the same person.
 
-    A person is looked for where the last pose was. One who is lost (low score, left the picture) is left out of the pose, and searched in a wider crop, the whole frame
-    and the last place in turn; found near there within a second the id is kept, else whoever is found is someone new. So it is after a cut in the video, or when all
-    joints jump at once. Ids count up and never come back. Nothing that comes out is NaN: a joint that the network does not know, or gives as NaN, stays where it was on
-    the person (in the middle of the crop if it was never seen), with the score 0 if it is NaN.
+    A person is looked for where the last pose was. One who is lost (low score, left the picture) is left out
+    of the pose, and searched in a wider crop, the whole frame and the last place in turn; found near there
+    within a second the id is kept, else whoever is found is someone new. So it is after a cut in the video,
+    or when all joints jump at once. Ids count up and never come back. Nothing that comes out is NaN: a joint
+    that the network does not know, or gives as NaN, stays where it was on the person (in the middle of the
+    crop if it was never seen), with the score 0 if it is NaN. Somebody is found from a mean score of `lost`
+    on, and then stays from a third of their usual score on (`KEPT`). `refused` is the highest mean score for which nobody was found.
     """
 
-    def __init__(self, network: Looks) -> None:
-        self.network = network
-        self._root = _root(network.spec.skeleton)
+    def __init__(self, network: Looks, lost: float = LOST) -> None:
+        self.network, self._lost, self.refused = network, lost, 0.0
         self._people: list[_Person] = []
-        self._started = 0
+        self._started = self._turn = 0
         self._glance: tuple[tuple[int, ...], NDArray[np.floating], NDArray[np.floating]] | None = None
 
     def __call__(self, picture: NDArray[np.uint8], seconds: float, found: ArrayLike | None = None) -> Pose:
@@ -81,16 +90,20 @@ class Tracker:
         """
         if self._cut(picture):
             self._people = []
-        # A picture may be one pixel wide, but no box has no width.
-        whole = np.array([0.0, 0.0, max(1, picture.shape[1] - 1), max(1, picture.shape[0] - 1)])
+        whole = np.array(whole_box((picture.shape[1], picture.shape[0]), 1.0))
         boxes = np.asarray(() if found is None else found, np.float64).reshape(-1, 4)
         taken, rest = self._matched(boxes)
-        starts = [_scaled(boxes[i], self.network.spec.padding) for i in rest]
+        starts = [scaled_box(boxes[i], self.network.spec.padding) for i in rest]
         if not self._people and not starts:
             starts = [whole]
         regions = [taken[p.id] if p.id in taken else self._searched(p, whole) for p in self._people] + starts
         wide = [p.missed > 0 for p in self._people] + [True] * len(starts)
-        answers = self._looked(picture, regions, wide, whole)
+        least = [self._least(p) for p in self._people] + [self._lost] * len(starts)
+        answers = self._looked(picture, regions, wide, least, whole)
+        if not self._people and not boxes.size and answers == [None]:
+            parts = windows((picture.shape[1], picture.shape[0]))
+            answers = self._looked(picture, [np.array(parts[self._turn % len(parts)])], wide, least, whole)
+            self._turn += 1
         self._followed(answers, seconds, whole)
         here = [p for p in self._people if not p.missed]
         return self._pose(here)
@@ -99,10 +112,14 @@ class Tracker:
         """The found boxes by the id of the person they are around, as regions, where that person is lost; and which of them are around nobody."""
         if not len(boxes):
             return {}, []
-        last = np.array([_bounds(p.xy, p.score >= UNSURE) for p in self._people]).reshape(-1, 4)
+        last = np.array([_bounds(p.xy, p.sure) for p in self._people]).reshape(-1, 4)
         pairs = associate(last, boxes, OVERLAP)
-        regions = {self._people[i].id: _scaled(boxes[j], self.network.spec.padding) for i, j in pairs if self._people[i].missed}
+        regions = {self._people[i].id: scaled_box(boxes[j], self.network.spec.padding) for i, j in pairs if self._people[i].missed}
         return regions, [j for j in range(len(boxes)) if j not in {j for _, j in pairs}]
+
+    def _least(self, person: _Person) -> float:
+        """The mean score from which a person who was seen in the last frame is there; one who is lost has to be found again."""
+        return self._lost if person.missed else float(np.clip(KEPT * person.usual, LEAST * self._lost, self._lost))
 
     def _searched(self, person: _Person, whole: Array) -> Array:
         """Where to look for a person: where it was, and if it was not there wider, everywhere, and there again."""
@@ -110,28 +127,33 @@ class Tracker:
             case 0:
                 return person.region
             case 1:
-                return _scaled(person.region, 2.0)
+                return scaled_box(person.region, 2.0)
         return whole
 
-    def _looked(self, picture: NDArray[np.uint8], regions: list[Array], wide: list[bool], whole: Array) -> list[_Person | None]:
+    def _looked(self, picture: NDArray[np.uint8], regions: list[Array], wide: list[bool], least: list[float], whole: Array) -> list[_Person | None]:
         """What the network sees in each region, as people without an id, or None where nobody is; a wide region is looked at again from nearer."""
-        people = self._asked(picture, regions, whole)
+        far = [LEAST * enough if w else enough for w, enough in zip(wide, least, strict=True)]  # somebody small scores less
+        people = self._asked(picture, regions, far, whole)
         again = [i for i, person in enumerate(people) if wide[i] and person is not None]
         if not again:
             return people
-        for i, person in zip(again, self._asked(picture, [p.region for i in again if (p := people[i]) is not None], whole), strict=True):
-            people[i] = person or people[i]
+        nearer = self._asked(picture, [p.region for i in again if (p := people[i]) is not None], [least[i] for i in again], whole)
+        for i, person in zip(again, nearer, strict=True):
+            there = people[i]
+            assert there is not None
+            people[i] = person or (there if there.usual >= least[i] else None)
         return people
 
-    def _asked(self, picture: NDArray[np.uint8], regions: list[Array], whole: Array) -> list[_Person | None]:
+    def _asked(self, picture: NDArray[np.uint8], regions: list[Array], least: list[float], whole: Array) -> list[_Person | None]:
         # The network widens a box by its padding; what it shall see is known here.
-        pose = self.network(picture, np.stack([_scaled(region, 1 / self.network.spec.padding) for region in regions]))
+        pose = self.network(picture, np.stack([scaled_box(region, 1 / self.network.spec.padding) for region in regions]))
         pose = settled(pose, np.stack([(region[:2] + region[2:]) / 2 for region in regions]))
         people: list[_Person | None] = []
         for row in range(len(regions)):
             xy, score = pose.xy[row].astype(np.float64), pose.score[row].astype(np.float64)
-            sure = score >= UNSURE
-            if score.mean() < LOST or sure.sum() < 2:
+            sure, mean = score >= UNSURE * least[row], float(score.mean())
+            if mean < least[row] or sure.sum() < 2:
+                self.refused = max(self.refused, mean)
                 people.append(None)
                 continue
             box = _bounds(xy, sure)
@@ -140,19 +162,8 @@ class Tracker:
                 people.append(None)
                 continue
             xyz = None if pose.xyz is None else pose.xyz[row].astype(np.float64)
-            people.append(_Person(-1, self._region(box, xy, sure), xy, xyz, score, 0.0))
+            people.append(_Person(-1, region(xy, sure, self.network.spec.skeleton), xy, xyz, score, sure, 0.0, mean))
         return people
-
-    def _region(self, box: Array, xy: Array, sure: NDArray[np.bool_]) -> Array:
-        """What to look at next for joints (K, 2) in their box: VNect's box, but moved to the root no further than that all joints stay in it."""
-        sides = box[2:] - box[:2]
-        buffer = BUFFER * sides / 2
-        middle = (box[:2] + box[2:]) / 2
-        root = xy[self._root][sure[self._root]]
-        if len(root):
-            middle[0] += min(max(root[:, 0].mean() - middle[0], -buffer[0]), buffer[0])
-        half = np.maximum(sides / 2 + buffer, SMALLEST / 2)
-        return np.concatenate([middle - half, middle + half])
 
     def _followed(self, answers: list[_Person | None], seconds: float, whole: Array) -> None:
         """Puts what was seen into the list of people: each goes on, is lost, is forgotten, or is someone new."""
@@ -170,9 +181,10 @@ class Tracker:
             new.seen = seconds
             if last is not None and _continues(last, new):
                 new.id = last.id
+                new.usual = (1 - USUAL) * last.usual + USUAL * new.usual
                 _carry(last, new)
                 if not last.missed:
-                    new.region = _eased(last.region, new.region, _bounds(new.xy, new.score >= UNSURE), seconds - last.seen)
+                    new.region = _eased(last.region, new.region, _bounds(new.xy, new.sure), seconds - last.seen)
             else:
                 new.id = self._started
                 self._started += 1
@@ -256,7 +268,7 @@ def _single(answers: list[_Person | None], known: list[_Person | None]) -> list[
     for i in range(len(answers)):
         for j in range(i + 1, len(answers)):
             a, b = answers[i], answers[j]
-            if a is not None and b is not None and similarity(a.xy, b.xy, (a.score >= UNSURE) & (b.score >= UNSURE)) > SAME:
+            if a is not None and b is not None and similarity(a.xy, b.xy, a.sure & b.sure) > SAME:
                 answers[j if _moved(known[i], a) <= _moved(known[j], b) else i] = None
     return answers
 
@@ -265,20 +277,19 @@ def _moved(last: _Person | None, new: _Person) -> float:
     """How far a person's joints have moved, in the median, in parts of its size; infinitely far for someone who was not seen in the last frame."""
     if last is None or last.missed:
         return float("inf")
-    before = last.score >= UNSURE
-    both = before & (new.score >= UNSURE)
+    both = last.sure & new.sure
     if not both.any():
         return float("inf")
     away = np.sort(np.square(new.xy[both] - last.xy[both]).sum(-1))
     median = np.sqrt(away[[(len(away) - 1) // 2, len(away) // 2]]).mean()
-    return float(median / size(last.xy[before]))
+    return float(median / size(last.xy[last.sure]))
 
 
 def _continues(last: _Person, new: _Person) -> bool:
     """Whether the two are one person, as far as places and sizes can say."""
     if not last.missed:
         return _moved(last, new) <= JUMP
-    boxes = [_bounds(p.xy, p.score >= UNSURE) for p in (last, new)]
+    boxes = [_bounds(p.xy, p.sure) for p in (last, new)]
     away = np.linalg.norm(np.subtract(*[(box[:2] + box[2:]) / 2 for box in boxes]))
     before, now = (max(1.0, *(box[2:] - box[:2])) for box in boxes)
     return bool(new.seen - last.seen <= REMEMBERED and away <= NEAR * before and max(before, now) <= ALIKE * min(before, now))
@@ -286,10 +297,10 @@ def _continues(last: _Person, new: _Person) -> bool:
 
 def _carry(last: _Person, new: _Person) -> None:
     """Puts the joints that `new` is not sure of where they were on the person, which has moved as the sure ones did."""
-    unsure = new.score < UNSURE
+    unsure = ~new.sure
     if not unsure.any():
         return
-    both = ~unsure & (last.score >= UNSURE)
+    both = new.sure & last.sure
     moved = (new.xy[both] - last.xy[both]).mean(0) if both.any() else 0.0
     new.xy[unsure] = last.xy[unsure] + moved
     if new.xyz is not None and last.xyz is not None:
@@ -306,17 +317,3 @@ def _eased(last: Array, new: Array, box: Array, seconds: float) -> Array:
 def _bounds(xy: Array, sure: NDArray[np.bool_]) -> Array:
     chosen = xy[sure]
     return np.concatenate([chosen.min(0), chosen.max(0)])
-
-
-def _scaled(region: Array, factor: float) -> Array:
-    """A box about its own middle."""
-    middle, half = (region[:2] + region[2:]) / 2, factor * (region[2:] - region[:2]) / 2
-    return np.concatenate([middle - half, middle + half])
-
-
-def _root(skeleton: Skeleton) -> list[int]:
-    """The joints whose middle is the root; all of them, where a skeleton has none."""
-    try:
-        return list(skeleton.root)
-    except ValueError:
-        return list(range(len(skeleton)))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from poseling import zoo
 from poseling.data import mini
-from poseling.models import zoo
+from poseling.models import registry
 from poseling.teachers.base import Teacher
-from poseling.teachers.checkpoint import checkpoint_teacher
+from poseling.teachers.checkpoint import checkpoint_teacher, digest
 from poseling.teachers.huggingface import huggingface_teacher, is_huggingface
+from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
+from poseling.teachers.start import from_onnx
 
 
 def _checkpoint(path: Path, adapter: str | None, device: str) -> Teacher:
@@ -27,7 +30,8 @@ TEACHERS: dict[str, Callable[[Path, str | None, str], Teacher]] = {".safetensors
 
 
 def load(path: str, adapter: str | None = None, device: str = "cpu") -> Teacher:
-    """The teacher in the file `path`, the ViTPose in a folder or of that name on the Hugging Face hub, or the mini set's own for `mini`. `adapter` says how a foreign ONNX file is fed and read: a name in `teachers.onnx.ADAPTERS`, or a JSON file (docs/teachers.md).
+    """The teacher in the file `path`, the ViTPose in a folder or of that name on the Hugging Face hub, the mini set's own for `mini`, or the zoo's network of that name, with its heatmaps.
+    `adapter` says how a foreign ONNX file is fed and read: a name in `adapter.ADAPTERS`, or a JSON file (docs/teachers.md).
 
     FileNotFoundError, or ValueError that says the way out, if there is no such file or no teacher in it.
     """
@@ -35,9 +39,16 @@ def load(path: str, adapter: str | None = None, device: str = "cpu") -> Teacher:
         if adapter is not None:
             raise ValueError(f"{path}: a ViTPose says itself how to be read; leave out the adapter {adapter!r}, which is for ONNX files")
         return huggingface_teacher(path, device)
+    if zoo.is_name(path):
+        if adapter is not None:
+            raise ValueError(f"{path}: a network of the zoo says itself how to be read; leave out the adapter {adapter!r}, which is for ONNX files")
+        made = from_onnx(zoo.path(path))
+        return NetworkTeacher(made.network.requires_grad_(False), made.spec, path, digest(made.network, made.spec), device)
     file = mini.teacher() if path == "mini" else Path(path)
-    if not file.exists() and zoo.is_name(path):
-        raise ValueError(f"{path}: is a network of the zoo with random weights, and knows nothing; name the checkpoint of a trained one")
+    if not file.exists() and registry.is_name(path):
+        raise ValueError(f"{path}: is an architecture with random weights, and knows nothing; name the checkpoint of a trained one")
+    if not file.suffix:
+        zoo.resolve(path)  # ValueError, with the names there are, if this looks like one
     if file.suffix.lower() not in TEACHERS:
         raise ValueError(
             f"{path}: a teacher is a {' or '.join(TEACHERS)} file, told by its suffix, or a folder or hub name of a ViTPose; stored answers are not loaded but opened as labels"

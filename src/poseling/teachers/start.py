@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from poseling.adapter import ADAPTERS, NAME, SIGNATURES, Adapter
 from poseling.codecs import FEATURES, codec
 from poseling.codecs.heatmap import Heatmap
 from poseling.geometry import Size
@@ -23,9 +24,8 @@ from poseling.models.from_onnx import Read
 from poseling.models.graph import MODEL, GraphNetwork
 from poseling.skeleton import Skeleton
 from poseling.spec import KEY, PoseSpec
-from poseling.teachers.onnx import ADAPTERS, SIGNATURES, Adapter
 
-# The heatmaps before their sigmoid in the files that teachers.onnx knows.
+# The heatmaps before their sigmoid in the files that `adapter` knows.
 LOGITS = {
     "movenet": "StatefulPartitionedCall/kpt_heatmap_0/conv2d_5/BiasAdd:0",
     "blazepose": "StatefulPartitionedCall/model/output_heatmap/BiasAdd:0",
@@ -74,6 +74,8 @@ def from_onnx(
     model = reader.load(path)
     own, name = _own(path, model), _known(model)
     adapter = ADAPTERS[name] if name else None
+    if own is not None and own.codec.get("name") == NAME:  # somebody else's network, whose contract is an adapter
+        adapter, own = Adapter.from_spec(own), None
     default = _before_decoding(model) if own else LOGITS.get(name)
     if until is None:
         if default is None:
@@ -182,7 +184,9 @@ def _spec(
     # The network takes gain x + offset of the file's input x = white (p - m) / s: that is (p - mean) / std.
     scale = gain * white / outside[1]
     means, stds = _round(outside[0] - offset / scale), _round(1 / scale)
-    base = own or PoseSpec(MODEL, adapter.skeleton if adapter else TRUNK, {}, size, licences=dict(adapter.licences if adapter else NONE))
+    base = own or PoseSpec(
+        MODEL, adapter.skeleton if adapter else TRUNK, {"name": FEATURES}, size, licences=dict(adapter.licences if adapter else NONE)
+    )
     return replace(
         base, model=MODEL, size=size, padding=base.padding if own or not adapter else adapter.padding, colour=fed, mean=means, std=stds,
         recipe=f"imported from {found.path.name}", arguments={"until": found.network.graph.output},

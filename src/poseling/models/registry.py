@@ -1,4 +1,4 @@
-"""The networks by name: `hourglass-4x128` is four stacks of 128 channels. A dict you can see."""
+"""The networks by name: `hourglass-4x128` is four stacks of 128 channels. A dict you can see. Those that ship, trained, are in `poseling.zoo`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ CODEC_OF = {
 
 
 def build(name: str, joints: int, size: Size = (256, 256)) -> nn.Module:
-    """The network called `name` for pictures of `size` (W, H), with random weights; ValueError if the zoo has none of that name.
+    """The network called `name` for pictures of `size` (W, H), with random weights; ValueError if there is none of that name.
 
     Every network takes pictures (B, 3, H, W) and gives one tensor (B, S, K, ...), the last of the S being its answer: heatmaps (B, S, K, H/4, W/4) but where
     `CODEC_OF` names another codec.
@@ -107,7 +107,7 @@ def build(name: str, joints: int, size: Size = (256, 256)) -> nn.Module:
 
 
 def is_name(name: str) -> bool:
-    """Whether `name` asks for a network of the zoo rather than for a file."""
+    """Whether `name` asks for an architecture rather than for a file."""
     return name.partition("-")[0] in MODELS and "." not in name and "/" not in name
 
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from poseling.models import zoo
+from poseling.models import registry
 
 
 def test_a_name_is_stacks_and_channels():
-    network = zoo.build("hourglass-3x16", 5)
+    network = registry.build("hourglass-3x16", 5)
     assert network.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 5, 16, 16)
     assert network.stacks[0].score.in_channels == 16
 
@@ -20,14 +20,14 @@ def test_a_name_is_stacks_and_channels():
 )
 def test_a_name_that_is_none(name, message):
     with pytest.raises(ValueError, match=message):
-        zoo.build(name, 14)
+        registry.build(name, 14)
 
 
 def test_the_seed_makes_the_network():
     networks = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        networks.append(torch.cat([p.flatten() for p in zoo.build("hourglass-1x8", 4).parameters()]))
+        networks.append(torch.cat([p.flatten() for p in registry.build("hourglass-1x8", 4).parameters()]))
     assert torch.equal(networks[0], networks[1])
     assert not torch.equal(networks[0], networks[2])
 
@@ -45,4 +45,4 @@ def test_the_seed_makes_the_network():
     ],
 )
 def test_a_name_or_a_file(name, yes):
-    assert zoo.is_name(name) is yes
+    assert registry.is_name(name) is yes
