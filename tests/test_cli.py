@@ -56,6 +56,7 @@ COMMANDS = [
     "import",
     "track",
     "data check",
+    "data pack",
     "data preview",
     "data download",
     "data synthesize",
@@ -571,7 +572,7 @@ def test_an_onnx_file_becomes_a_start(capsys: pytest.CaptureFixture[str], tmp_pa
     assert printed.startswith(f"{tmp_path}/net.safetensors: 672 parameters, 0.00 GMAC at 64x32, maps (14, 8, 16), joints of lsp14; ")
     assert "from ONNX Runtime on drawn figures it differs by" in printed
     assert "features, no joints yet" in said(capsys, f"import {file} --until maps --out {tmp_path}/trunk.safetensors")
-    assert "skeleton 'dog' is unknown; there is body19" in failed(capsys, f"import {file} --until maps --skeleton dog")
+    assert "skeleton 'dog' is unknown; there is body19, coco17" in failed(capsys, f"import {file} --until maps --skeleton dog")
     assert "no tensor is called 'heads'" in failed(capsys, f"import {file} --until heads")
     assert "name the heatmaps, or a feature map, with --until; candidates are maps [1, 14, 8, 8]" in failed(capsys, f"import {file}")
     assert "trunk.safetensors: gives features and no joints" in failed(capsys, f"evaluate {tmp_path}/trunk.safetensors --data mini")

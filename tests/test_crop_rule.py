@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -99,3 +100,10 @@ def test_what_ships_has_the_figures_that_it_had_as_a_teacher(network: Path, fold
     np.testing.assert_allclose(now.scores, before.scores, atol=1e-5)
     crops = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, SIZE[1], SIZE[0], 3), np.uint8))
     np.testing.assert_allclose(Shipped(Network(network))(crops).xy, OnnxTeacher(network)(crops).xy, atol=1e-3)
+
+
+def test_a_box_beside_its_picture_is_wrong_and_no_error(network: Path, folder: Path):
+    people = images(folder, skeleton=LSP14)
+    beside = predict(Shipped(Network(network)), replace(people, boxes=people.boxes + 500))
+    assert np.isnan(beside.joints).all()
+    assert (beside.scores == 0).all()

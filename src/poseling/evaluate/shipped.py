@@ -44,11 +44,18 @@ class Shipped:
         return Answer(xy, score, xyz=torch.from_numpy(np.concatenate(space)) if space else None)
 
     def person(self, picture: NDArray[np.uint8], box: NDArray[np.floating], flip: bool) -> Pose:
-        """The person in a box of a picture (H, W, 3) RGB; with `flip` the mirrored picture is asked as well and the two are averaged, each joint by its scores."""
+        """The person in a box of a picture (H, W, 3) RGB; with `flip` the mirrored picture is asked as well and the two are averaged, each joint by its scores.
+
+        Of a box that lies beside the picture, as wrong labels have it, NaN, which is wrong in every measure.
+        """
+        height, width = picture.shape[:2]
+        if box[2] < 0 or box[3] < 0 or box[0] > width - 1 or box[1] > height - 1:
+            nothing = np.full((1, len(self.skeleton), 3), np.nan, np.float32)
+            return Pose(nothing[..., :2], np.zeros(nothing.shape[:2], np.float32), self.skeleton, nothing if self.spatial else None)
         pose = self.network(picture, [box], "rgb")
         if not flip:
             return pose
-        last, order = picture.shape[1] - 1, self.skeleton.flip
+        last, order = width - 1, self.skeleton.flip
         mirrored = self.network(np.ascontiguousarray(picture[:, ::-1]), [(last - box[2], box[1], last - box[0], box[3])], "rgb")
         there = (mirrored.xy * (-1, 1) + (last, 0))[:, order]
         scores = np.stack([pose.score, mirrored.score[:, order]])
