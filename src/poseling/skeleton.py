@@ -44,8 +44,6 @@ class Skeleton:
             raise ValueError(f"skeleton {self.name} has {count} joints but {len(self.sigmas)} sigmas")
         if self.sigmas is not None and not all(0 < s < np.inf for s in self.sigmas):
             raise ValueError(f"skeleton {self.name} has a sigma that is not above 0: {self.sigmas}")
-        if not count and self.name != "none":  # "none" is of a network that gives features alone
-            raise ValueError(f"skeleton {self.name} has no joints")
         for joint in self.joints:
             if (mirror := _mirror(joint)) not in self.joints:
                 raise ValueError(f"skeleton {self.name} has {joint} but no {mirror}; add it, or drop the prefix if the joint has no side")

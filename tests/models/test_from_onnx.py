@@ -17,7 +17,7 @@ from poseling.spec import PoseSpec
 
 W = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32)
 CONV = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
-SPEC = PoseSpec("graph", Skeleton("none", (), ()), {}, (8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
+SPEC = PoseSpec("graph", Skeleton("none", (), ()), {"name": "features"}, (8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def model(nodes: list[Any], shape: Any = ("N", 3, 8, 8), kind: int = onnx.TensorProto.FLOAT, stored: dict[str, Any] | None = None, y="y") -> Any:
@@ -58,7 +58,7 @@ def test_a_tensorflow_start_becomes_the_contract():
     np.testing.assert_allclose(found.gain, 1 / 127.5)
     np.testing.assert_allclose(found.offset, -1)
     np.testing.assert_array_equal(next(found.network.parameters()).detach(), W.astype(np.float16))
-    half = PoseSpec("graph", SPEC.skeleton, {}, (8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
+    half = PoseSpec("graph", SPEC.skeleton, SPEC.codec, (8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
     crops = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     assert difference(found, half, crops) < 1e-6
 
