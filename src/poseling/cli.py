@@ -191,7 +191,9 @@ def models(name: str | None = None) -> None:
 
 
 @app.command
-def export(model: Path, *, out: Path | None = None, pictures: Path | None = None, raw: bool = False, adapter: str | None = None) -> None:
+def export(
+    model: Path, *, out: Path | None = None, pictures: Path | None = None, raw: bool = False, half: bool = False, adapter: str | None = None
+) -> None:
     """Writes one ONNX file with network, decoding and contract, and checks that it answers as the checkpoint does.
 
     Of somebody else's ONNX network it writes the same graph with its contract, and so how it is fed and read.
@@ -206,12 +208,14 @@ def export(model: Path, *, out: Path | None = None, pictures: Path | None = None
         A folder of pictures for the check of a checkpoint.
     raw
         Give the heatmaps of a checkpoint instead of joints.
+    half
+        Store the weights of a checkpoint as half floats: half the file, as fast.
     adapter
         For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
     """
     if model.suffix.lower() == ".onnx":
-        if raw or pictures is not None:
-            raise ValueError(f"{model}: is an ONNX file, of which only the contract is added; --raw and --pictures are for checkpoints")
+        if raw or half or pictures is not None:
+            raise ValueError(f"{model}: is an ONNX file, of which only the contract is added; --raw, --half and --pictures are for checkpoints")
         from poseling.export.contract import with_contract
 
         out = out or model.with_name(f"{model.stem}-contract.onnx")
@@ -232,7 +236,7 @@ def export(model: Path, *, out: Path | None = None, pictures: Path | None = None
     crops = None
     if pictures is not None:
         crops = windows(images(pictures).pictures, load(model)[1].size)
-    console.print(f"{out}: {run(model, out, raw, crops)}")
+    console.print(f"{out}: {run(model, out, raw, crops, half=half)}")
 
 
 @app.command(name="import")

@@ -214,6 +214,15 @@ def test_a_raw_file_gives_maps_that_its_own_codec_reads(pool: Path):
         Network(out)
 
 
+def test_half_floats_are_half_the_file_and_say_what_the_rounded_network_says(trained: Path, exported: tuple[Path, Parity], tmp_path: Path):
+    out = tmp_path / "half.onnx"
+    found = export(trained, out, crops=discs(32, 3)[0], half=True)
+    assert found.max_pixels < 0.05
+    assert out.stat().st_size < 0.7 * exported[0].stat().st_size  # the graph itself is a third of so small a file
+    kinds = {t.name: t.data_type for t in onnx.load(out).graph.initializer}
+    assert {kind for name, kind in kinds.items() if name.endswith("_half")} == {onnx.TensorProto.FLOAT16}
+
+
 def test_without_crops_the_result_says_that_they_were_drawn(pool: Path):
     checkpoint.save(pool, Pool(14), replace(SPEC, model="pool-", codec=Heatmap(SIZE, decoding="plain").fields()))
     assert export(pool, pool.with_suffix(".onnx")).source == "synthetic"

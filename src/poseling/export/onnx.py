@@ -28,13 +28,15 @@ from poseling.files import write_bytes
 from poseling.models import checkpoint as checkpoints
 from poseling.spec import KEY, PoseSpec
 
+LARGE = 64  # values: smaller tensors are not worth a cast
 
-def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uint8] | None = None, bound: float = 0.05) -> Parity:
+
+def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uint8] | None = None, bound: float = 0.05, half: bool = False) -> Parity:
     """Writes `checkpoint` to `out` as one ONNX file, once ONNX Runtime gives PyTorch's joints from it.
 
     `raw` gives heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, 32 at least, are what parity is judged on: crops of
     people if you have them (`parity.windows` takes them from pictures); without them figures are drawn, and the result says so. `bound` in input
-    pixels. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do not fit, if `checkpoint` is none, or if it
+    pixels. `half` stores the weights as half floats, in half the bytes; the network then has these rounded weights, and still computes in floats. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do not fit, if `checkpoint` is none, or if it
     is to be raw and gives no heatmaps.
     """
     if out.resolve() == checkpoint.resolve():
@@ -42,6 +44,9 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
     network, spec = checkpoints.load(checkpoint)
     if spec.codec["name"] == FEATURES:
         raise ValueError(f"{checkpoint}: gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
+    if half:
+        for parameter in network.parameters():
+            parameter.data = parameter.data.half().float()
     deployed = Deployed(network, spec, raw).eval()
     if crops is None:
         crops, source = parity.synthetic(spec.size), "synthetic"
@@ -51,7 +56,8 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
             raise ValueError(
                 f"crops are {crops.dtype} of shape {crops.shape}, expected uint8 (N, {spec.size[1]}, {spec.size[0]}, 3) for {checkpoint}"
             )
-    model = graph(deployed).SerializeToString()
+    made = graph(deployed)
+    model = (halved(made) if half else made).SerializeToString()
     try:
         result = parity.check(deployed.outputs, deployed.codec, model, crops, bound, source)
     except ParityError as error:
@@ -122,6 +128,22 @@ def described(spec: PoseSpec) -> dict[str, str]:
     """A file's metadata: its contract, and in words the licence and the skeleton."""
     licence = ", ".join(f"{what} {terms}" for what, terms in spec.licences.items())
     return {KEY: spec.to_json(), "licence": licence, "skeleton": f"{spec.skeleton.name}: {', '.join(spec.skeleton.joints)}"}
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its large float weights stored as half floats, each with a Cast to float that a runtime does once, when it loads the file."""
+    inside, casts = model.graph, []
+    for tensor in inside.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size > LARGE:
+            name = tensor.name
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *inside.node]
+    del inside.node[:]
+    inside.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
