@@ -9,6 +9,8 @@ With --count, to try it out, only so many people are tested and the rows are pri
 from __future__ import annotations
 
 import argparse
+import datetime
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pareto import Entry, caller, plot
+from poseling import zoo
 from poseling.data import coco, sets
 from poseling.data.people import People, join
 from poseling.evaluate.latency import Ratio, latency, paired
@@ -27,7 +30,7 @@ from poseling.evaluate.pck import score as scored
 from poseling.skeleton import COCO17
 from poseling.teachers import load as teachers
 from poseling.teachers.base import Teacher
-from results import write
+from results import command, write
 
 LIGHTNING = "movenet-lightning"
 # Name, file, adapter. BlazePose's heatmaps are better on LSP than the points it answers with (docs/teachers.md).
@@ -54,14 +57,25 @@ class Found:
     """What was measured of one network."""
 
     name: str
-    pck02: float
-    pck01: float
-    elsewhere: float | None
+    near: np.ndarray  # (N, K) how far joints are off on LSP, in torsos, and elsewhere
+    far: np.ndarray | None
     ratio: Ratio
     ratio_two: Ratio
     ms: float
     ms_two: float
     megabytes: float
+
+    @property
+    def pck02(self) -> float:
+        return scored(self.near, 0.2).mean
+
+    @property
+    def pck01(self) -> float:
+        return scored(self.near, 0.1).mean
+
+    @property
+    def elsewhere(self) -> float | None:
+        return None if self.far is None else scored(self.far, 0.2).mean
 
 
 def main() -> None:
@@ -87,14 +101,17 @@ def main() -> None:
     for name, path, adapter in networks:
         network = teachers.load(str(path), adapter)
         near = away(network, people)
-        far = None if others is None else float(scored(away(network, others), 0.2).mean)
-        found.append(Found(name, scored(near, 0.2).mean, scored(near, 0.1).mean, far, *times[name], path.stat().st_size / 1e6))
-        print(found[-1], flush=True)
+        far = None if others is None else away(network, others)
+        found.append(one := Found(name, near, far, *times[name], path.stat().st_size / 1e6))
+        print(f"{name}: {one.pck02:.4f} {one.pck01:.4f} {one.elsewhere} {one.ratio} {one.ms:.2f} ms", flush=True)
     if not flags.count:
         write(
             "peers", rows(found), NOTES.format(people=len(people), others=0 if others is None else len(others), sets=flags.sets, rounds=flags.rounds)
         )
         ours = [name for name, _, _ in pairs]
+        for one in found:
+            if zoo.is_name(one.name):
+                zoo.record(one.name, card(one, len(people), flags.sets, 0 if others is None else len(others)))
         plot([Entry(f.name, f.name in ours, Ratio(1 / f.ratio.median, 1 / f.ratio.p90, 1 / f.ratio.p10), f.pck02) for f in found], flags.plot)
 
 
@@ -125,6 +142,25 @@ def elsewhere(files: Sequence[Path]) -> People:
     large = ((high - low).max(1) >= SMALLEST) & ((high - low).min(1) > 0) & (limbs.sum(1) >= 6) & torso
     chosen = people[np.flatnonzero(large)]
     return replace(chosen, boxes=np.concatenate([low, high], 1).astype(np.float32)[large])
+
+
+def card(one: Found, people: int, sets: str, others: int) -> zoo.Card:
+    """What the zoo says of a network."""
+    lsp = f"LSP 1001-2000, 12 limb joints, {people} people"
+    scores = [zoo.Score(lsp, "PCK@0.2", one.pck02, spread(one.near, 0.2)), zoo.Score(lsp, "PCK@0.1", one.pck01, spread(one.near, 0.1))]
+    if one.far is not None and one.elsewhere is not None:
+        scores.append(zoo.Score(f"{sets}, {others} people whom we trained nothing on", "PCK@0.2", one.elsewhere, spread(one.far, 0.2)))
+    return zoo.Card(tuple(scores), 1 / one.ratio.median, datetime.date.today().isoformat(), command(sys.argv))
+
+
+def spread(away: np.ndarray, alpha: float, draws: int = 1000) -> float:
+    """Half of what holds 95 % of PCK over people drawn anew."""
+    random = np.random.default_rng(0)
+    known, right = ~np.isnan(away), away <= alpha
+    counts, hits = known.sum(1), (known & right).sum(1)
+    rows = random.integers(0, len(away), (draws, len(away)))
+    low, high = np.percentile(hits[rows].sum(1) / counts[rows].sum(1), [2.5, 97.5])
+    return float(high - low) / 2
 
 
 def rows(found: Sequence[Found]) -> list[dict[str, Any]]:

@@ -106,13 +106,15 @@ class Heatmap:
         w = outputs.shape[-1]
         flat = outputs.flatten(2)
         top, peak = flat.max(-1)
-        x, y = peak % w, peak // w
+        # In floats, half a pixel away from where a division could be rounded to the wrong row: an exported graph is mostly many small steps, and this takes few.
+        y = ((peak + 0.5) / w).floor()
+        x = peak - w * y
         score = top
         if self.softmax:  # the peak of `maps`, without the rest of them
             score = (2 * torch.pi * self.sigma**2) / (flat - top[..., None]).exp().sum(-1)
         at = torch.stack([x, y], -1).to(outputs.dtype)
         if self.decoding == "quarter":
-            at = at + 0.25 * _slope(outputs, x, y).sign()
+            at = at + 0.25 * _slope(outputs, x.long(), y.long()).sign()
         elif self.decoding == "dark":
             at = at + self._newton(outputs, x, y, top, score)
         return at * at.new_tensor(self.pixel), score.clamp(0, 1)
@@ -125,32 +127,34 @@ class Heatmap:
         """
         h, w = outputs.shape[-2:]
         reach = round(2.5 * self.sigma)
+        side, wide = 2 * reach + 3, w + 2 * reach + 2
         line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=outputs.device, dtype=outputs.dtype) / self.sigma) ** 2)
-        line = line / line.sum()
-        # (3, 2 reach + 3): the blur at the middle and beside it.
-        blur = torch.stack([F.pad(line, (i, 2 - i)) for i in range(3)])
+        # (3, side): the blur before the middle, there and behind it; (side * side, 9): the same over rows and columns.
+        blur = torch.stack([F.pad(line / line.sum(), (i, 2 - i)) for i in range(3)])
+        both = torch.einsum("ja,ib->abji", blur, blur).reshape(side * side, 9)
         cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
-        around = torch.arange(-reach - 1, reach + 2, device=outputs.device)
-        columns, rows = cx[..., None] + around, cy[..., None] + around
-        inside = ((rows >= 0) & (rows < h))[..., :, None] & ((columns >= 0) & (columns < w))[..., None, :]
-        place = rows.clamp(0, h - 1)[..., :, None] * w + columns.clamp(0, w - 1)[..., None, :]
-        patch = outputs.flatten(2).gather(2, place.flatten(2)).view(place.shape)
+        padded = F.pad(outputs, [reach + 1] * 4, value=-torch.inf if self.softmax else 0.0).flatten(2)
+        ahead = torch.arange(side, device=outputs.device)
+        around = (ahead[:, None] * wide + ahead).flatten()
+        patch = padded.gather(2, (cy * wide + cx).long()[..., None] + around)
         if self.softmax:
-            patch = (patch - top[..., None, None]).exp() * score[..., None, None]
-        patch = torch.where(inside, patch, 0.0)
-        log = (blur @ patch @ blur.T).clamp(min=1e-10).log()
-        here, left, right, above, below = (log[..., j, i] for j, i in ((1, 1), (1, 0), (1, 2), (0, 1), (2, 1)))
-        dx, dy = (right - left) / 2, (below - above) / 2
-        dxx, dyy = right - 2 * here + left, below - 2 * here + above
-        dxy = (log[..., 2, 2] - log[..., 2, 0] - log[..., 0, 2] + log[..., 0, 0]) / 4
+            patch = (patch - top[..., None]).exp() * score[..., None]
+        dx, dy, dxx, dyy, dxy = ((patch @ both).clamp(min=1e-10).log() @ outputs.new_tensor(_DERIVATIVES).T).unbind(-1)
         determinant = dxx * dyy - dxy**2
         hill = (determinant > 1e-12) & (dxx < 0)  # not a saddle or a plain
-        safe = torch.where(hill, determinant, 1.0)
-        step_x = torch.where(hill, -(dyy * dx - dxy * dy) / safe, 0.0)
-        step_y = torch.where(hill, -(dxx * dy - dxy * dx) / safe, 0.0)
-        from_peak = torch.stack([cx - x, cy - y], -1).to(log.dtype)
-        step = torch.stack([step_x, step_y], -1).clamp(-1, 1)
-        return torch.where(hill[..., None], from_peak + step, 0.0).clamp(-1, 1)
+        down = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], -1)
+        step = (down / torch.where(hill, determinant, 1.0)[..., None]).clamp(-1, 1) + torch.stack([cx - x, cy - y], -1)
+        return torch.where(hill[..., None], step, 0.0).clamp(-1, 1)
+
+
+# d/dx, d/dy and the second derivatives dxx, dyy, dxy of nine pixels, row by row, at the one in the middle.
+_DERIVATIVES = (
+    (0, 0, 0, -0.5, 0, 0.5, 0, 0, 0),
+    (0, -0.5, 0, 0, 0, 0, 0, 0.5, 0),
+    (0, 0, 0, 1, -2, 1, 0, 0, 0),
+    (0, 1, 0, 0, -2, 0, 0, 1, 0),
+    (0.25, 0, -0.25, 0, 0, 0, -0.25, 0, 0.25),
+)
 
 
 def soft_argmax(probabilities: Tensor) -> Tensor:
