@@ -4,6 +4,7 @@
     python benchmarks/family.py start --peers DIR --out WORK                  # MoveNet's networks as what training starts from
     python benchmarks/family.py train m --out WORK --budget 2m                # taught by labels, MoveNet Thunder and those who agree with it
     python benchmarks/family.py train n --out WORK --budget 2h --start FILE   # taught by labels and by m; goes on from a trained FILE, if one is given
+    python benchmarks/family.py train n-free --peers DIR --out WORK --budget 1h  # for any use: exercises (Unlicense) and synthetic people (CC0) alone
     python benchmarks/family.py proof --peers DIR --out WORK --budget 15s     # what Thunder is worth to -n; again with --seed 1 and 2
     python benchmarks/family.py report --out WORK                             # results/distillation_pays.json and its plot, from the three seeds
 
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from poseling.data import images, lsp
+from poseling.data import images, lsp, mini
 from poseling.data.packed import pack, packed, relabel
 from poseling.data.people import People
 from poseling.evaluate import figures
@@ -136,6 +137,25 @@ def train(name: str, work: Path, budget: str, first: Path | None, **other: Any) 
     )  # fmt: skip
 
 
+def train_free(peers: Path, work: Path, budget: str, **other: Any) -> None:
+    """-n again on pictures that allow any use: an exercise collection in the public domain, labelled by Thunder, and the mini set of synthetic people."""
+    out = work / "runs" / "n-free"
+    out.mkdir(parents=True, exist_ok=True)
+    for teacher in ("movenet-thunder", "movenet-lightning"):
+        label_store = work / "labels" / teacher
+        for store in label_store.iterdir():
+            (out / "labels").mkdir(exist_ok=True)
+            if not (out / "labels" / store.name).exists():
+                (out / "labels" / store.name).symlink_to(store.resolve())
+    free = replace(
+        setup("n", work, out, budget, "packed", **other), data=("packed:0.6", "mini:0.4"), root=(work / "packed" / "exercises", mini.cache_folder())
+    )
+    pseudo_labels(
+        free, teacher=str(peers / "movenet-thunder.onnx"), agree=(str(peers / "movenet-lightning.onnx"),), student=str(work / "start" / "n.safetensors"),
+        arms=("labels_and_teacher",),
+    )  # fmt: skip
+
+
 def proof(peers: Path, work: Path, budget: str, **other: Any) -> None:
     """-n from one start and for equal steps: labels, labels and Thunder, Thunder alone, and the same with 100 labelled people; one seed."""
     out = work / "runs" / f"proof-{other['seed']}"
@@ -183,7 +203,7 @@ def report(work: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("prepare", "start", "train", "proof", "report"))
-    parser.add_argument("name", nargs="?", choices=NETWORKS)
+    parser.add_argument("name", nargs="?", choices=(*NETWORKS, "n-free"))
     parser.add_argument("--root", type=Path)
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -203,6 +223,8 @@ def main() -> None:
         prepare(flags.root, flags.peers, flags.out)
     elif flags.stage == "start":
         start(flags.peers, flags.out)
+    elif flags.stage == "train" and flags.name == "n-free":
+        train_free(flags.peers, flags.out, budget, **numbers)
     elif flags.stage == "train":
         train(flags.name, flags.out, budget, flags.start, **numbers)
     elif flags.stage == "report":

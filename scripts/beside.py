@@ -1,0 +1,35 @@
+"""Networks beside each other on one picture, each with its name: what the README shows, and what the demo ends with.
+
+    python scripts/beside.py PICTURE OUT [NAME=MODEL ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from poseling.files import read_picture, write_bytes
+from poseling.runtime import Network, draw
+
+STRIP = 28  # pixels of a caption
+
+
+def beside(picture: Path, out: Path, models: dict[str, str]) -> None:
+    """Draws what each model sees in the picture, side by side, to the JPEG `out`."""
+    image = read_picture(picture)
+    tiles = []
+    for name, model in models.items():
+        drawn = draw(image, Network(model)(image, colour="rgb"))
+        strip = np.full((STRIP, drawn.shape[1], 3), 255, np.uint8)
+        cv2.putText(strip, name, (6, STRIP - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)
+        tiles.append(np.concatenate([drawn, strip]))
+    data = cv2.imencode(".jpg", np.concatenate(tiles, 1)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    write_bytes(out, data.tobytes())
+
+
+if __name__ == "__main__":
+    picture, out, *pairs = sys.argv[1:]
+    beside(Path(picture), Path(out), dict(pair.split("=", 1) for pair in pairs))
