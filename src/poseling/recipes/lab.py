@@ -182,7 +182,7 @@ class Setup:
     width: int | None = None
     epochs: float | None = either(140, 10, None)
     budget: str = either("", "", "1h")
-    batch: int = either(32, 16)
+    batch: int = either(4, 16, 32)
     learning_rate: float | None = either(2.5e-4, 3e-3, None)
     optimizer: Literal["adam", "adamw", "rmsprop"] = either("adam", "adamw", "adamw")
     schedule: Literal["step", "one_cycle", "cosine", "constant"] = either("step", "one_cycle", "one_cycle")
@@ -247,6 +247,7 @@ class CocoSetup(Setup):
 
     ASPECT: ClassVar[float] = 0.75
 
+    batch: int = either(32, 16)
     learning_rate: float | None = either(1e-3, 3e-3, None)
     rotation: float = either(40.0, 12.0)
     scale: float = either(0.3, 0.12)
