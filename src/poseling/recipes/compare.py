@@ -127,7 +127,7 @@ def compare(
     found = _found(lab, guide, level, trained)
     if lab.engine.is_main_process:
         found["cost"] = {name: _cost(lab, WAYS[name], guide, answers) for name in objectives}
-        out = lab.setup.out
+        out = lab.out
         write_bytes(out / "compare.json", (json.dumps(found, indent=1) + "\n").encode())
         text = markdown(found)
         write_bytes(out / "compare.md", text.encode())

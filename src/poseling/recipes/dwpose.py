@@ -67,7 +67,7 @@ def dwpose(
         ],
         "first stage": first,
     }
-    return lab.finish(guide, arms, lab.speeds(guide, None, terms))
+    return lab.finish(guide, arms, lab.speeds_if_asked(guide, None, terms))
 
 
 def _logits(lab: Lab, weight: float) -> Term:

@@ -83,4 +83,4 @@ def fpd(
             "distilled": [lab.fit("warm", both, one.seed, answers, epochs=more, after=one, confidence=confidence) for one in baseline],
             "from scratch": scratch,
         }
-    return lab.finish(guide, arms, lab.speeds(guide, answers, both))
+    return lab.finish(guide, arms, lab.speeds_if_asked(guide, answers, both))

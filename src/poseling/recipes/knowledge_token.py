@@ -71,7 +71,7 @@ def knowledge_token(
         "token alone": [lab.fit("token-alone", lab.supervised(), seed, epochs=lab.epochs(), network=name, prepare=give) for seed in lab.seeds],
         "heatmaps alone": [lab.fit("heatmaps", both, seed, answers) for seed in lab.seeds],
     }
-    return lab.finish(guide, arms, lab.speeds(guide, answers, both))
+    return lab.finish(guide, arms, lab.speeds_if_asked(guide, answers, both))
 
 
 def _from(teacher: ViTPose) -> Callable[[nn.Module], None]:
