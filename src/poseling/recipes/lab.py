@@ -53,7 +53,7 @@ from poseling.spec import PoseSpec
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.labels import Labels, digest, label
-from poseling.teachers.load import load
+from poseling.teachers.load import load, there
 from poseling.teachers.network import NetworkTeacher
 from poseling.train.loop import LaidOutError, engine, fit
 from poseling.train.optim import Training
@@ -73,8 +73,8 @@ class Either:
     ours: Any
 
     def __str__(self) -> str:
-        ours = "" if self.ours == self.paper else f"{self.ours}; as published "
-        return f"{ours}{self.paper}; with the mini set {self.mini}"
+        paper, mini, ours = ("none" if value in (None, "") else str(value) for value in (self.paper, self.mini, self.ours))
+        return f"{'' if ours == paper else f'{ours}; as published '}{paper}; with the mini set {mini}"
 
 
 AS_PAPER: Any = object()
@@ -227,6 +227,8 @@ class Setup:
             object.__setattr__(self, "epochs", None)  # a budget that somebody gives is not undone by a default of ours
         for field in fields(self):
             object.__setattr__(self, field.name, self.chosen(getattr(self, field.name)))
+        if self.epochs is not None and not self.epochs > 0:  # a smoke run has its own, but who asks for none has made a mistake
+            raise ValueError(f"--epochs is {self.epochs:g}; it has to be above 0")
         if self.budget or self.epochs is None:
             duration(self.budget)
 
@@ -339,11 +341,18 @@ class Lab:
     `in_space` measures people by where their joints are in space; networks answer for people of the `height` from knee to neck, where one is given
     (see `codecs.location_map`).
 
-    ValueError for a student that the zoo does not have, or people without labels where no skeleton is given, before anything takes time.
+    ValueError for a student that the zoo does not have, a `teacher` (or several) that is named but not there, or people without labels where no skeleton is given, before anything takes time.
     """
 
     def __init__(
-        self, recipe: str, setup: Setup, student: str, skeleton: Skeleton | None = None, in_space: bool = False, height: float | None = None
+        self,
+        recipe: str,
+        setup: Setup,
+        student: str,
+        skeleton: Skeleton | None = None,
+        in_space: bool = False,
+        height: float | None = None,
+        teacher: str | Sequence[str] = (),
     ) -> None:
         self.setup = setup = _smoke(setup) if setup.smoke else setup
         self.out = (
@@ -353,6 +362,10 @@ class Lab:
         self.student = self.network(setup.chosen(student))
         self.recipe, self.console, self.engine = recipe, Console(), engine(bf16=setup.bf16)
         self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        for name in (teacher,) if isinstance(teacher, str | Either) else teacher:
+            named = setup.chosen(name)
+            if named and not registry.is_name(named):
+                there(named)  # reading the data may take minutes
         sources = _data(setup, skeleton)
         people, val, test = sources.train, sources.val, sources.test
         assert val is not None
@@ -475,17 +488,21 @@ class Lab:
             *Progress.get_default_columns(), MofNCompleteColumn(), console=self.console, disable=shard[0] > 0 or not self.console.is_terminal
         ) as progress:
             bar = progress.add_task(f"asking {teacher.name}", total=None)
-            asked = label(
-                teacher,
-                people,
-                url,
-                flip,
-                scales,
-                shard=shard,
-                progress=lambda done, total: progress.update(bar, completed=done, total=total),
-                deal=deal,
-                digests=known,
-            )
+            try:
+                asked = label(
+                    teacher,
+                    people,
+                    url,
+                    flip,
+                    scales,
+                    shard=shard,
+                    progress=lambda done, total: progress.update(bar, completed=done, total=total),
+                    deal=deal,
+                    digests=known,
+                )
+            except KeyboardInterrupt:
+                self.say(f"Stopped while the teacher was asked. Its answers until here stay in {url}; the same command goes on from there.", "yellow")
+                raise
         self.engine.wait_for_everyone()
         mine = "" if shard[1] == 1 else " by this process"
         self.say(f"{teacher.name}: {asked.asked} answers asked for{mine}, {asked.already} already in {asked.store}")
@@ -811,11 +828,12 @@ class Lab:
             digits=1 if self.measure.in_space else 3,
             images_per_second=speeds,
             command=self.command,
+            smoke=self.setup.smoke,
             versions=report.installed_versions(),
             notes=[
                 *dict.fromkeys(self.notes),
                 *([f"{self.recipe}: {UNTRAINED_IN_SHORT}"] if self.recipe in UNTRAINED else []),
-                *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else []),
+                *([report.SMOKE] if self.setup.smoke else []),
             ],
             curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
             pictures={f"{self.choice.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
@@ -843,7 +861,11 @@ class Lab:
                 self.say(f"Not exported, since a student of seconds may know nothing that could be compared: {error}", "yellow")
                 return found
             self.say(f"{out / 'student.onnx'}: {parity}")
-            self.say(f"The report is {out / 'report.html'}. Try the student: poseling track PICTURE --model {out / 'student.onnx'} --out drawn")
+            told = f"The report is {out / 'report.html'}."
+            if self.setup.smoke:
+                self.say(f"{told} {report.SMOKE} Nor does the student know anything; the same command without --smoke trains one.", "yellow")
+            else:
+                self.say(f"{told} Try the student: poseling track PICTURE --model {out / 'student.onnx'} --out drawn")
         return found
 
     def crops(self, count: int) -> NDArray[np.uint8]:
