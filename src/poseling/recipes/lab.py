@@ -577,15 +577,7 @@ class Lab:
                 console=self.console if self.engine.is_main_process else None,
             )
         except LaidOutError as error:
-            # The answers that are here already are good for the new leg too.
-            kept_answers = setup.labels or self.out / "labels"
-            again = shlex.join(
-                [
-                    *("--student", str(self.out / "student.safetensors"), "--out", f"{self.out}-2"),
-                    *(("--labels", str(kept_answers)) if kept_answers.is_dir() else ()),
-                ]
-            )
-            raise ValueError(f"{error}; start a new leg from its student: {again}") from error
+            raise ValueError(f"{error}; {self._new_leg()}") from error
         path = folder.with_suffix(".safetensors")
         if self.engine.is_main_process:
             checkpoint.save(path, keep(fitted.network), kept_spec)
@@ -597,6 +589,14 @@ class Lab:
             found = self.measure.ask(trained, setup.flip_test)
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
         return Trained(path, trained, self.measure.score(*found), found.joints, fitted.images_per_second, curve, epochs, seed)
+
+    def _new_leg(self) -> str:
+        """How to go on from a finished experiment; the answers that are here are good for that too."""
+        student, labels = self.out / "student.safetensors", self.setup.labels or self.out / "labels"
+        if not student.is_file():
+            return f"first finish with the settings of then what lies in {self.out}, or give another --out"
+        words = ["--student", str(student), "--out", f"{self.out}-2", *(("--labels", str(labels)) if labels.is_dir() else ())]
+        return f"start a new leg from its student, with {shlex.join(words)}"
 
     def samples(self, people: People, spec: PoseSpec, seed: int, answers: Answers | None = None) -> Crops | Resident:
         """What a network of this contract trains on."""
