@@ -146,6 +146,17 @@ def test_a_finished_run_of_a_cycle_names_the_way_on(tmp_path: Path, capsys: pyte
         more.fit("baseline", more.supervised(), 0)
 
 
+def test_ctrl_c_while_the_teacher_is_asked_says_what_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "label", interrupted)
+    one = Lab("test", Setup(out=tmp_path, smoke=True), "hourglass-1x8")
+    with pytest.raises(KeyboardInterrupt):
+        one.label(one.teacher("mini"), one.people)
+    assert f"Its answers until here stay in {tmp_path}/labels; the same command goes on from there." in capsys.readouterr().out
+
+
 def test_speeds_are_measured_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Lab, "speeds", lambda *_: {"supervised": 1.0})
     for asked, found in ((False, {}), (True, {"supervised": 1.0})):
