@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import subprocess
 import sys
 import urllib.error
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +19,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from poseling.cli import app, main
+from poseling.cli import GROUPS, _install, app, main
 from poseling.data import coco
 from poseling.data.download import Done
 from poseling.data.images import images
@@ -209,6 +212,14 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
         ("track {0} --model {0}/none[1].onnx", "{0}/none[1].onnx"),
         ("track {0} --model {0}/bad.onnx", "{0}/bad.onnx"),
         ("track {0}/picture.png --model {0}/bad.onnx --provider tpu", "{0}/bad.onnx: provider 'tpu' is not in this onnxruntime"),
+        ("export {0}", "{0}: is a folder; name the checkpoint in it, such as {0}/student.safetensors"),
+        (
+            "import {0}/bad.pth",
+            "{0}/bad.pth: is cut short or no torch file of plain tensors, as FPD's authors have them; an ONNX network ends in .onnx",
+        ),
+        ("track {0}/picture.png --model {0}/bad.safetensors", "only ONNX files are run; export it first: poseling export {0}/bad.safetensors"),
+        ("distill fpd --epochs 0 --smoke", "--epochs is 0; it has to be above 0"),
+        ("distill fpd --data lsp --root {0}/no --teacher {0}/nope.onnx", "{0}/nope.onnx: there is no such file"),
         ("export {0}/bad.safetensors --out {0}/bad.safetensors", "--out {0}/bad.safetensors: is the checkpoint itself and would be replaced"),
         ("import {0}/bad.safetensors", "--out {0}/bad.safetensors: is their checkpoint itself and would be replaced"),
         ("data check mini --teacher {0}/bad.onnx --json {0}/bad.onnx", "--json {0}/bad.onnx: is the teacher itself and would be replaced"),
@@ -228,7 +239,7 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
     ],
 )
 def test_wrong_files_are_one_line_that_names_them(capsys, tmp_path, command, why):
-    for name in ("bad.safetensors", "bad.onnx"):
+    for name in ("bad.safetensors", "bad.onnx", "bad.pth"):
         (tmp_path / name).write_bytes(b"these are no weights")
     cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((8, 8, 3), np.uint8))
     assert why.format(tmp_path) in failed(capsys, command.format(tmp_path))
@@ -246,7 +257,7 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
 def test_without_torch_the_line_says_what_to_install():
     done = fresh("import sys; sys.modules['torch'] = None; from poseling.cli import main; main(sys.argv[1:])", "distill", "fpd", "--data", "mini")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: torch is not installed; pip install 'poseling[train]' brings it\n"
+    assert re.fullmatch(r"error: torch is not installed; (in its checkout )?pip install (-e )?'.*\[train\]( @ .*)?' brings it\n", done.stderr)
 
 
 def test_without_anny_the_line_says_what_to_install(capsys, tmp_path, monkeypatch):
@@ -255,7 +266,51 @@ def test_without_anny_the_line_says_what_to_install(capsys, tmp_path, monkeypatc
 
     monkeypatch.setattr("poseling.synth.synthesize.synthesize", missing)
     line = failed(capsys, f"data synthesize --count 1 --out {tmp_path}/set")
-    assert line == "error: scipy is not installed; pip install 'poseling[synth]' brings it\n"
+    assert line.startswith("error: scipy is not installed; ")
+    assert "[synth]" in line
+
+
+def test_every_shared_flag_has_its_group():
+    named = [name for names in GROUPS.values() for name in names]
+    assert len(named) == len(set(named))
+    assert set(named) == {field.name for field in dataclasses.fields(Setup)} | {"teacher", "teachers", "student"}
+
+
+def test_the_flags_that_everybody_needs_come_first(capsys):
+    out = said(capsys, "distill fpd --help")
+    titles = [f"─ {title} ─" for title in GROUPS]
+    flags = ["--data STR", "--alpha FLOAT", "--batch INT", "--light FLOAT", "--smoke --no-smoke"]
+    places = [out.index(word) for pair in zip(titles, flags, strict=True) for word in pair]
+    assert places == sorted(places)
+    assert out.index("--seeds INT") < out.index(titles[1])
+    assert "as published ;" not in out
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        ({"url": "file:///home/me/my%20src", "dir_info": {"editable": True}}, "pip install -e '/home/me/my src[train]'"),
+        ({"url": "file:///home/me/src", "dir_info": {}}, "pip install '/home/me/src[train]'"),
+        (
+            {"url": "file:///tmp/poseling-1-py3-none-any.whl", "archive_info": {}},
+            "pip install 'poseling[train] @ file:///tmp/poseling-1-py3-none-any.whl'",
+        ),
+        ({"url": "https://host/p.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}, "pip install 'poseling[train] @ git+https://host/p.git@abc'"),
+        (None, "pip install 'poseling[train]'"),
+    ],
+)
+def test_what_is_missing_comes_from_where_poseling_came(monkeypatch, origin, told):
+    text = None if origin is None else json.dumps(origin)
+    monkeypatch.setattr("poseling.cli.distribution", lambda name: SimpleNamespace(read_text=lambda file: text))
+    assert _install("train") == told
+
+
+def test_from_its_sources_it_is_installed_in_the_checkout(monkeypatch):
+    def none(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("poseling.cli.distribution", none)
+    assert _install("train") == "in its checkout pip install '.[train]'"
 
 
 @pytest.mark.parametrize(

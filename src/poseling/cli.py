@@ -6,17 +6,49 @@ import ast
 import json as jsons
 import sys
 from functools import partial
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal, NoReturn
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
+from cyclopts.help import DefaultFormatter, HelpPanel
+from rich.console import Console, ConsoleOptions
 from rich.progress import Progress, TaskID
 from rich.text import Text
 
 from poseling import __version__
 from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
 
+FIRST, OWN, LAST = "What everybody needs", "This recipe", "The rest"
+# Where recipes' flags stand in their help. What no group names is the recipe's own.
+GROUPS: dict[str, tuple[str, ...]] = {
+    FIRST: ("data", "root", "out", "teacher", "teachers", "student", "budget", "seeds"),
+    OWN: (),
+    "Training": (
+        "epochs", "as_published", "size", "width", "batch", "learning_rate", "optimizer", "schedule", "weight_decay", "clip", "ema", "warmup", "milestones",
+        "layer_decay", "drop_path", "loss", "sigma", "pretrained", "seed",
+    ),
+    "Augmentation": ("padding", "rotation", "scale", "shift", "light", "half_body", "occlusion"),
+    LAST: ("smoke", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
+}  # fmt: skip
+
+
+def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because half of them are inherited, and named in a dozen signatures."""
+    if panel.format != "parameter":
+        DefaultFormatter()(console, options, panel)
+        return
+    flags = {entry.positive_names[0].removeprefix("--").replace("-", "_"): entry for entry in panel.entries}
+    named = {name for names in GROUPS.values() for name in names}
+    for title, names in GROUPS.items():
+        shown = [flags[name] for name in names if name in flags] if names else [entry for name, entry in flags.items() if name not in named]
+        if shown:
+            DefaultFormatter()(console, options, panel.copy(title=title, entries=shown))
+
+
+BASE = ("numpy", "cv2", "onnxruntime", "av", "rich")  # what every installation has, or it is broken
 console = Console()
 app = App(
     name="poseling",
@@ -26,7 +58,9 @@ app = App(
     result_action="return_value",
 )
 distill = App(
-    name="distill", help="Train a student with a teacher, and an equal one without, and say what the teacher was worth. One paper, one recipe."
+    name="distill",
+    help="Train a student with a teacher, and an equal one without, and say what the teacher was worth. One paper, one recipe.",
+    help_formatter=_grouped,
 )
 data = App(name="data", help="Look at a data set before training on it, or make one.")
 app.command(distill)
@@ -65,6 +99,7 @@ app.command(
     "poseling.recipes.compare:compare",
     name="compare",
     help=_help("compare"),
+    help_formatter=_grouped,
 )
 
 
@@ -169,7 +204,12 @@ def label(
     network, people = load(teacher, adapter, device_of_environment(device)), sets.load(data, root).train
     with Progress(console=console, disable=mine[0] > 0) as progress:  # bars of several processes would overwrite each other
         bar = progress.add_task(f"asking {network.name}", total=None)
-        done = run(network, people, url, flip, scales, shard=mine, progress=partial(_tell, progress, bar), deal=deal)
+        try:
+            done = run(network, people, url, flip, scales, shard=mine, progress=partial(_tell, progress, bar), deal=deal)
+        except KeyboardInterrupt:
+            told = f"Stopped. The answers until here stay in {url}, and the same command goes on from there."
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
+            sys.exit(130)
     which = f"shard {mine[0]} of {mine[1]}: " if mine[1] > 1 else ""
     console.print(f"{which}{done.asked} answers asked for, {done.already} were there already, in {done.store}", soft_wrap=True)
     for line in done.skipped:
@@ -648,7 +688,27 @@ def _not_installed(error: ImportError, extra: str) -> NoReturn:
     missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error  # cyclopts wraps what a recipe could not import
     if missing.name is None or missing.name.partition(".")[0] == "poseling":
         raise error
-    _fail(f"{missing.name} is not installed; pip install 'poseling[{extra}]' brings it")
+    extra = "" if missing.name.partition(".")[0] in BASE else extra
+    _fail(f"{missing.name} is not installed; {_install(extra)} brings it")
+
+
+def _install(extra: str) -> str:
+    """The command that installs this Poseling again with `extra`, from where it came: the package index may have another of that name, or none."""
+    brackets = f"[{extra}]" if extra else ""
+    try:
+        about = distribution("poseling").read_text("direct_url.json")
+    except PackageNotFoundError:  # run from its sources
+        return f"in its checkout pip install '.{brackets}'"
+    if about is None:  # from an index
+        return f"pip install 'poseling{brackets}'"
+    origin = jsons.loads(about)
+    url = origin["url"]
+    if "dir_info" in origin:
+        editable = "-e " if origin["dir_info"].get("editable") else ""
+        return f"pip install {editable}'{url2pathname(urlsplit(url).path)}{brackets}'"
+    if "vcs_info" in origin:
+        url = f"{origin['vcs_info']['vcs']}+{url}@{origin['vcs_info']['commit_id']}"
+    return f"pip install 'poseling{brackets} @ {url}'"
 
 
 def _fail(why: object) -> NoReturn:

@@ -8,6 +8,7 @@ and looks up a host to send to. Whoever wants that sets it to 0.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -67,6 +68,8 @@ def open_session(
     name = model if isinstance(model, Path) else "the network"
     if isinstance(model, Path) and not model.is_file():
         raise FileNotFoundError(f"{model}: there is no such file; `poseling export` makes it from a checkpoint")
+    if isinstance(model, Path) and model.suffix.lower() == ".safetensors":
+        raise ValueError(f"{model}: is a checkpoint, and only ONNX files are run; export it first: poseling export {shlex.quote(str(model))}")
     available = onnxruntime.get_available_providers()
     provider, _, device = provider.partition(":")
     if provider not in PROVIDERS or PROVIDERS[provider] not in available:

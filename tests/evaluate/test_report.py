@@ -158,3 +158,19 @@ def test_runs_that_do_not_belong_together_are_refused():
 
 def test_versions_name_python_and_torch():
     assert {"python", "torch", "numpy"} <= set(installed_versions())
+
+
+def test_a_smoke_run_shows_nothing_and_says_so():
+    text = replace(REPORT, smoke=True).to_markdown()
+    assert "This was a --smoke run: its numbers mean nothing." in text
+    assert "--seeds 3`" not in text
+    assert "Share of the gap" not in text
+
+
+def test_no_column_is_empty_and_no_name_is_cut_at_80_columns():
+    alone = replace(REPORT, teacher=None, baseline=None, baseline_longer=None, images_per_second={})
+    assert "gap closed" not in alone.to_markdown()
+    console = Console(width=80, record=True, file=io.StringIO())
+    for report in (REPORT, alone):
+        console.print(report.table())
+    assert "…" not in console.export_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import statistics
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -20,7 +22,7 @@ from poseling.distill.objective import Term
 from poseling.files import read_picture
 from poseling.models import registry
 from poseling.models.checkpoint import read_tensors
-from poseling.recipes.compare import CALIBRATION, WAYS, _batch, _learner, _scaled, _terms, insert, markdown
+from poseling.recipes.compare import CALIBRATION, WAYS, _batch, _learner, _scaled, _terms, insert, markdown, table
 from poseling.recipes.lab import Lab, Setup
 from poseling.train.loop import stream
 
@@ -158,6 +160,23 @@ def test_the_table_by_hand():
     assert statistics.stdev([0.5, 0.6, 0.7]) == pytest.approx(0.1)
     assert "smoke" not in text
     assert np.isclose(0.02 / (0.01 / np.sqrt(3)), 3.46, atol=0.01)
+
+
+def test_the_table_in_the_terminal():
+    """No Markdown, nothing cut at 80 columns, and of one seed no spread and no empty column."""
+    several = found(**{"aligned features": [0.01, 0.02, 0.03]})
+    one = several | {"seeds": [0], "baseline": [0.5], "objectives": [{**several["objectives"][0], "values": [0.51], "gains": [0.01]}]}
+    for given, wanted, columns in ((several, "+0.020 ± 0.010", 6), (one, "+0.010", 5)):
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(table(given))
+        text = console.export_text()
+        assert "aligned features" in text
+        assert wanted in text
+        assert "| " not in text
+        assert "…" not in text
+        assert len(table(given).columns) == columns
+    assert "±" not in markdown(one)
+    assert "one seed, which cannot tell a gain from chance" in " ".join(text.split())
 
 
 def test_a_part_of_a_page_is_replaced_and_the_rest_stays(tmp_path: Path):

@@ -126,6 +126,44 @@ def test_curves_are_of_people_to_choose_by_and_test_people_wait(resident: bool, 
     assert trained.score.mean == found.measure.score(trained.joints).mean
 
 
+def test_a_folder_a_recipe():
+    assert Lab("fpd", Setup(smoke=True), "hourglass-1x8").out == Path("runs/fpd")
+
+
+def test_a_finished_run_of_a_cycle_names_the_way_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Three steps; then more are wanted. Whoever goes on takes the student and the answers that there are."""
+    out = tmp_path / "out"
+    one, more = (lab(out, epochs=steps * 8 / 1200, schedule="one_cycle", flip_test=False) for steps in (3, 6))
+    trained = one.fit("baseline", one.supervised(), 0)
+    assert "measuring baseline, seed 0, on 300 test people" in capsys.readouterr().out
+    with pytest.raises(
+        ValueError, match=r"laid out for --epochs 0\.02, not 0\.04; first finish with the settings of then what lies in \S+out, or give"
+    ):
+        more.fit("baseline", more.supervised(), 0)
+    (out / "student.safetensors").write_bytes(trained.path.read_bytes())
+    (out / "labels").mkdir()
+    with pytest.raises(ValueError, match=r"with --student \S+out/student\.safetensors --out \S+out-2 --labels \S+out/labels$"):
+        more.fit("baseline", more.supervised(), 0)
+
+
+def test_ctrl_c_while_the_teacher_is_asked_says_what_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "label", interrupted)
+    one = Lab("test", Setup(out=tmp_path, smoke=True), "hourglass-1x8")
+    with pytest.raises(KeyboardInterrupt):
+        one.label(one.teacher("mini"), one.people)
+    assert f"Its answers until here stay in {tmp_path}/labels; the same command goes on from there." in capsys.readouterr().out
+
+
+def test_speeds_are_measured_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Lab, "speeds", lambda *_: {"supervised": 1.0})
+    for asked, found in ((False, {}), (True, {"supervised": 1.0})):
+        one = Lab("test", Setup(out=tmp_path, smoke=True, speeds=asked), "hourglass-1x8")
+        assert one.speeds_if_asked(one.teacher("mini"), None, one.supervised()) == found
+
+
 def folder(root: Path, count: int) -> Path:
     root.mkdir()
     for i in range(count):

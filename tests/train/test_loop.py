@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,7 +36,7 @@ from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.train import optim
 from poseling.train.log import read
-from poseling.train.loop import _Done, _State, engine, fit
+from poseling.train.loop import LaidOutError, _Done, _State, engine, fit
 from poseling.train.optim import Training
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
@@ -392,7 +393,7 @@ def test_the_moments_come_back_in_their_parameters_layout(tmp_path):
         torch.manual_seed(0)
         network = registry.build("hourglass-1x8", 3).to(memory_format=torch.channels_last)
         driver = optim.optimizer(network, Training(optimizer="adamw"))
-        return network, driver, _State(tmp_path / "state", "", "", network, None, driver)
+        return network, driver, _State(tmp_path / "state", "", "", network, None, driver, Training(), 1, False)
 
     network, driver, before = state()
     network(torch.randn(4, 3, 64, 64)).square().sum().backward()
@@ -412,7 +413,7 @@ def test_the_moments_come_back_in_their_parameters_layout(tmp_path):
 
 OTHERS = [
     {"numbers": {"learning_rate": 1e-4}},
-    {"numbers": {"epochs": 7}},
+    {"numbers": {"clip": 7.0}},
     {"augment": Augment(rotation=10)},
     {"objective": Objective(SPEC, CODEC, fpd(CODEC, "kl", 0.25), confidence=True)},
     {"objective": Objective(SPEC, CODEC, fpd(CODEC, "coordinate", 0.5), confidence=True)},
@@ -427,9 +428,34 @@ def test_a_folder_with_another_run(folder, tmp_path):
     for other in OTHERS:
         arguments = {**other, "numbers": {"epochs": 1, **other.get("numbers", {})}}
         with pytest.raises(
-            ValueError, match=r"state\.safetensors: belongs to a run with other numbers.*Then:.*Now:.*Give another --out, or remove it"
+            ValueError,
+            match=r"state\.safetensors: belongs to a run with other settings: .*, now .*\. Give another --out, or remove .*run to begin again",
         ):
             train(folder, tmp_path / "run", **arguments)
+
+
+def test_what_differs_is_named(folder, tmp_path):
+    train(folder, tmp_path / "run", numbers={"epochs": 1})
+    with pytest.raises(
+        ValueError, match=r"other settings: learning_rate [0-9.e-]+, now 0\.0001; augment rotation \S+, now 10\. Give another"
+    ) as told:
+        train(folder, tmp_path / "run", numbers={"epochs": 1, "learning_rate": 1e-4}, augment=replace(WILD, rotation=10))
+    assert len(str(told.value).replace(str(tmp_path), "")) < 250
+
+
+def test_a_finished_run_goes_on_where_its_schedule_allows(folder, tmp_path):
+    """At a constant rate it ends with the weights of a run that was as long from the start; so it does after the last drop of `step`. Others are told."""
+    for name, numbers in (("constant", {"schedule": "constant"}), ("step", {"schedule": "step", "milestones": (0.25,)})):
+        train(folder, tmp_path / name, numbers={**numbers, "epochs": 2})
+        longer = {**numbers, "epochs": 3} if name == "constant" else {**numbers, "epochs": 3, "milestones": (0.5 / 3,)}
+        extended = train(folder, tmp_path / name, numbers=longer)
+        straight = train(folder, tmp_path / f"{name}-straight", numbers=longer)
+        assert all(torch.equal(a, b) for a, b in zip(extended.network.state_dict().values(), straight.network.state_dict().values(), strict=True))
+    train(folder, tmp_path / "cycle", numbers={"schedule": "one_cycle", "epochs": 1})
+    with pytest.raises(LaidOutError, match=r"the schedule one_cycle of this finished run was laid out for --epochs 1, not 2"):
+        train(folder, tmp_path / "cycle", numbers={"schedule": "one_cycle", "epochs": 2})
+    with pytest.raises(ValueError, match=r"other settings: epochs 3\S*, now 1"):
+        train(folder, tmp_path / "constant", numbers={"schedule": "constant", "epochs": 1})
 
 
 def test_a_state_that_is_cut_short(folder, tmp_path):

@@ -215,6 +215,9 @@ def facts(found: Report, shown: Shown) -> dict[str, str]:
 def steps(found: Report, out: Path) -> dict[str, str]:
     """What to do next, each with its command."""
     track = f"poseling track PICTURE --model {shlex.quote(str(out / 'student.onnx'))} --out drawn"
+    if found.smoke:
+        without = " ".join(word for word in found.command.split() if word != "--smoke")
+        return {"This run of seconds only showed that all parts work. Train a student that knows something": without}
     todo = {"Run this student on a picture or a video of yours": track}
     if len(found.seeds) == 1 and found.differences() and "--seeds" not in found.command:
         todo["Repeat it over three seeds, to tell a gain from chance"] = f"{found.command} --seeds 3"

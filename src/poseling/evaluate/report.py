@@ -20,6 +20,7 @@ from scipy.special import stdtrit
 from poseling.evaluate.mpjpe import RATES
 from poseling.files import write_bytes
 
+SMOKE = "This was a --smoke run: its numbers mean nothing."
 SPEEDS = ("supervised", "distilled", "live_teacher")
 PACKAGES = ("poseling", "torch", "numpy", "opencv-python-headless", "onnxruntime")
 
@@ -126,7 +127,7 @@ class Report:
     Every student has one value for each of `seeds`; the teacher has one, or one for each. `baseline_longer` is the baseline with the extra epochs of a warm
     start, where the distilled student had one. A recipe without labels has no baseline, one without a teacher only that; then no share of a gap is given.
     `images_per_second` of training, by the names in SPEEDS. `curves` by arm, each a list of (epoch, value) of all seeds. `pictures` maps a caption to a file
-    beside the report. ValueError where the numbers do not belong together.
+    beside the report. A `smoke` run shows nothing, and says so. ValueError where the numbers do not belong together.
     """
 
     recipe: str
@@ -146,6 +147,7 @@ class Report:
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
     digits: int = 3
+    smoke: bool = False
 
     def __post_init__(self) -> None:
         if self.baseline is None and self.distilled is None:
@@ -225,7 +227,7 @@ class Report:
         """The same for people."""
         parts = [f"# {self.recipe} on {self.data}", _code(self.command)]
         parts.append(f"{self.metric}, {'higher' if self.higher_is_better else 'lower'} is better, {self._seeds_in_words()}.")
-        parts.append(_markdown_table(self._header(), self._lines()))
+        parts.append(_markdown_table(*self._columns()))
         parts.append("## What it shows")
         parts.append("\n".join(f"- {line}" for line in self._findings()))
         if joints := list(dict.fromkeys(j for arm in self.arms for j in arm.per_joint)):
@@ -246,11 +248,19 @@ class Report:
     def table(self) -> Table:
         """For the terminal."""
         table = Table(title=f"{self.recipe} on {self.data}", caption="\n".join(self._findings()), caption_justify="left")
-        for i, name in enumerate(self._header()):
-            table.add_column(name, justify="left" if i == 0 else "right")
-        for line in self._lines():
+        header, lines = self._columns()
+        for i, name in enumerate(header):
+            # Where the terminal is narrow names take two lines; a name that is cut or a number that is broken cannot be read.
+            table.add_column(name, justify="right" if i else "left", overflow="fold", min_width=max(len(line[i]) for line in lines) if i else None)
+        for line in lines:
             table.add_row(*line)
         return table
+
+    def _columns(self) -> tuple[list[str], list[list[str]]]:
+        """The header and the lines without columns in which nobody has anything, such as the gap where there is no teacher."""
+        header, lines = self._header(), self._lines()
+        told = [i for i in range(len(header)) if i == 0 or any(line[i] for line in lines)]
+        return [header[i] for i in told], [[line[i] for i in told] for line in lines]
 
     def _seeds_in_words(self) -> str:
         if len(self.seeds) == 1:
@@ -275,6 +285,8 @@ class Report:
         ]
 
     def _findings(self) -> list[str]:
+        if self.smoke:
+            return [SMOKE]
         return [*(d.in_words(self.digits) for d in self.differences()), self._gap_in_words()]
 
     def _gap_in_words(self) -> str:

@@ -105,7 +105,10 @@ def load_fpd(path: Path, name: str, joints: int) -> nn.Module:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, from pickle's and tarfile's to its own
-        raise ValueError(f"{path}: is cut short or no torch file of plain tensors ({type(error).__name__}: {error})") from error
+        # Torch's own words advise to load it unsafely.
+        raise ValueError(
+            f"{path}: is cut short or no torch file of plain tensors, as FPD's authors have them; an ONNX network ends in .onnx"
+        ) from error
     inner = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(inner, dict) or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in inner.items()):
         raise ValueError(f"{path}: holds a {type(inner).__name__}, no state dict")
@@ -123,6 +126,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file; ValueError that names the file if it is cut or something else."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; name the checkpoint in it, such as {path / 'student.safetensors'}")
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118  # it is no dict

@@ -22,6 +22,7 @@ from typing import Any
 
 import matplotlib
 import torch
+from rich.table import Table
 from torch import nn
 from torch.utils.data import default_collate
 
@@ -33,7 +34,7 @@ from poseling.distill.objective import Objective, Term, looks_inside, losses_of
 from poseling.distill.pupil import head_of, new_head
 from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
 from poseling.distill.response import LOSSES
-from poseling.evaluate.report import Difference
+from poseling.evaluate.report import SMOKE, Difference
 from poseling.files import write_bytes
 from poseling.recipes.lab import DEFAULT, Lab, Setup, Trained, either
 from poseling.teachers.base import Teacher
@@ -113,7 +114,7 @@ def compare(
         raise ValueError(
             f"--objectives integral reads the student's outputs as logits, and --loss {setup.loss} does not; take --loss kl, or leave it out"
         )
-    lab = Lab("compare", setup, student)
+    lab = Lab("compare", setup, student, teacher=teacher)
     if "integral" in objectives and not isinstance(lab.codec, Heatmap):
         raise ValueError(
             f"--objectives integral compares heatmaps, and {lab.student} gives {lab.codec.fields()['name']}; leave it out, or take hourglass-1x64"
@@ -121,20 +122,24 @@ def compare(
     guide = lab.teacher(teacher, epochs=teacher_epochs)
     answers = lab.label(guide, lab.people, teacher_flip)
     trained: dict[str, list[Trained]] = {"baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds]}
-    level = lab.measure.score(*lab.measure.ask(guide, lab.setup.flip_test)).mean
+    with lab.doing(f"measuring the teacher on {len(lab.measure.people)} test people"):
+        level = lab.measure.score(*lab.measure.ask(guide, lab.setup.flip_test)).mean
     for name in objectives:
         trained[name] = [_fit(lab, name, WAYS[name], guide, answers, seed, share) for seed in lab.seeds]
     found = _found(lab, guide, level, trained)
     if lab.engine.is_main_process:
-        found["cost"] = {name: _cost(lab, WAYS[name], guide, answers) for name in objectives}
-        out = lab.setup.out
+        with lab.doing(f"measuring the time of a step by {len(objectives)} objectives"):
+            found["cost"] = {name: _cost(lab, WAYS[name], guide, answers) for name in objectives}
+        out = lab.out
         write_bytes(out / "compare.json", (json.dumps(found, indent=1) + "\n").encode())
         text = markdown(found)
         write_bytes(out / "compare.md", text.encode())
         draw(found, out / "compare.png")
         if page is not None:
             insert(page, lab.people.name, text.replace(found["command"], bare_command(found["command"])))
-        lab.say(text)
+        lab.say(table(found))
+        if lab.setup.smoke:
+            lab.say(SMOKE, "yellow")
         lab.say(f"{out / 'compare.md'}, {out / 'compare.png'}")
     return found
 
@@ -237,27 +242,62 @@ def _found(lab: Lab, guide: Teacher, level: float, trained: Mapping[str, Sequenc
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The table for people, best first."""
-    base, spread = statistics.fmean(found["baseline"]), _spread(found["baseline"])
     lines = [
         f"`{found['command']}`",
         "",
-        f"{found['metric']}, {found['people']} people of {found['data']}, {found['epochs']:g} {'epoch' if found['epochs'] == 1 else 'epochs'} at {found['size'][0]}x{found['size'][1]}, "
-        f"batch {found['batch']}, {len(found['seeds'])} seeds. Teacher {found['teacher']}: {found['teacher_value']:.3f}. "
-        f"Student {found['student']} on the labels alone: {base:.3f} ± {spread:.3f}."
-        + (" A --smoke run: the numbers mean nothing." if found["smoke"] else ""),
+        _about(found),
         "",
         "| objective | kind | paper | score | gain, seed by seed | gain / its standard error | time of a step |",
         "|---|---|---|---:|---:|---:|---:|",
     ]
-    for row in sorted(found["objectives"], key=lambda row: -statistics.fmean(row["gains"])):
-        gain = Difference(row["name"], row["gains"])
-        error = (gain.spread or 0.0) / math.sqrt(len(row["gains"]))
-        sure = f"{gain.mean / error:+.1f}" if error > 0 else ""
-        lines.append(
-            f"| {row['name']} | {row['kind']} | {row['paper']} | {statistics.fmean(row['values']):.3f} | {gain.mean:+.3f} ± {gain.spread or 0.0:.3f} | {sure} "
-            f"| {found['cost'][row['name']]:.2f} x |"
-        )
+    for row in _best_first(found):
+        score, gain, sure, time_of_a_step = _figures(found, row)
+        lines.append(f"| {row['name']} | {row['kind']} | {row['paper']} | {score} | {gain} | {sure} | {time_of_a_step} |")
     return "\n".join(lines) + "\n"
+
+
+def table(found: Mapping[str, Any]) -> Table:
+    """The same for the terminal, where the papers have no room."""
+    table = Table(title=f"compare on {found['data']}", caption=_about(found), caption_justify="left")
+    rows = [(row["name"], row["kind"], *_figures(found, row)) for row in _best_first(found)]
+    header = ("objective", "kind", "score", "gain", "gain / its standard error", "time of a step")
+    for i, name in enumerate(header):
+        if any(row[i] for row in rows):
+            table.add_column(name, justify="right" if i > 1 else "left", overflow="fold", min_width=max(len(row[i]) for row in rows))
+    told = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    for row in rows:
+        table.add_row(*(row[i] for i in told))
+    return table
+
+
+def _about(found: Mapping[str, Any]) -> str:
+    seeds = "one seed, which cannot tell a gain from chance" if len(found["seeds"]) == 1 else f"{len(found['seeds'])} seeds"
+    return (
+        f"{found['metric']}, {found['people']} people of {found['data']}, {found['epochs']:g} {'epoch' if found['epochs'] == 1 else 'epochs'} at {found['size'][0]}x{found['size'][1]}, "
+        f"batch {found['batch']}, {seeds}. Teacher {found['teacher']}: {found['teacher_value']:.3f}. "
+        f"Student {found['student']} on the labels alone: {statistics.fmean(found['baseline']):.3f}{_plus_minus(found['baseline'])}."
+        + (" A --smoke run: the numbers mean nothing." if found["smoke"] else "")
+    )
+
+
+def _best_first(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return sorted(found["objectives"], key=lambda row: -statistics.fmean(row["gains"]))
+
+
+def _figures(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Of one objective: its score, its gain, that over its standard error, which one seed does not have, and the time of a step."""
+    gain = Difference(row["name"], row["gains"])
+    error = (gain.spread or 0.0) / math.sqrt(len(row["gains"]))
+    return (
+        f"{statistics.fmean(row['values']):.3f}",
+        f"{gain.mean:+.3f}{_plus_minus(row['gains'])}",
+        f"{gain.mean / error:+.1f}" if error > 0 else "",
+        f"{found['cost'][row['name']]:.2f} x",
+    )
+
+
+def _plus_minus(values: Sequence[float]) -> str:
+    return f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
 
 
 def bare_command(command: str) -> str:

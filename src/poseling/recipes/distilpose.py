@@ -49,7 +49,7 @@ def distilpose(
     teacher_epochs
         For a teacher that is trained first; as many as the student's if not given.
     """
-    lab = Lab("distilpose", setup, student)
+    lab = Lab("distilpose", setup, student, teacher=teacher)
     if lab.codec.kind != "points":
         raise ValueError(
             f"--student {lab.student}: gives {lab.codec.kind}; DistilPose's student gives points: distilpose-s or distilpose_mobile-BACKBONE"

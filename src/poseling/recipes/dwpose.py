@@ -50,7 +50,7 @@ def dwpose(
     """
     if not second > 0:
         raise ValueError(f"--second is {second}; it is the length of the second stage in parts of the first, above 0")
-    lab = Lab("dwpose", setup, student)
+    lab = Lab("dwpose", setup, student, teacher=teacher)
     guide = lab.teacher(teacher, epochs=teacher_epochs)
     answer = _logits(lab, logits)
     terms = (*lab.supervised(), Term("features", aligned_mse, features, "teacher", "features", align, fade), answer)
@@ -67,7 +67,7 @@ def dwpose(
         ],
         "first stage": first,
     }
-    return lab.finish(guide, arms, lab.speeds(guide, None, terms))
+    return lab.finish(guide, arms, lab.speeds_if_asked(guide, None, terms))
 
 
 def _logits(lab: Lab, weight: float) -> Term:

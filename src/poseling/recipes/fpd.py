@@ -66,7 +66,7 @@ def fpd(
         How many; as many as --epochs if not given.
     """
     alpha, teacher_flip = setup.chosen(alpha), setup.chosen(teacher_flip)
-    lab = Lab("fpd", setup, student)
+    lab = Lab("fpd", setup, student, teacher=teacher)
     labels, both = lab.supervised(), lab.respond(alpha, teacher_loss, labelled=not every_joint)
     if alpha == 1:
         lab.notes.append("With alpha 1 the distilled student saw no label: its teacher's answers are all that it learnt from.")
@@ -83,4 +83,4 @@ def fpd(
             "distilled": [lab.fit("warm", both, one.seed, answers, epochs=more, after=one, confidence=confidence) for one in baseline],
             "from scratch": scratch,
         }
-    return lab.finish(guide, arms, lab.speeds(guide, answers, both))
+    return lab.finish(guide, arms, lab.speeds_if_asked(guide, answers, both))

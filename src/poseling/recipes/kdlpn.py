@@ -46,7 +46,7 @@ def kdlpn(
     confidence
         Weigh each joint by the teacher's own score.
     """
-    lab = Lab("kdlpn", setup, student)
+    lab = Lab("kdlpn", setup, student, teacher=teacher)
     terms = lab.respond(alpha)
     guide = lab.teacher(teacher, teacher_adapter, teacher_epochs)
     return lab.teach(guide, terms, lab.label(guide, lab.people, teacher_flip), confidence)

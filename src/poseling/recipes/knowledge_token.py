@@ -47,7 +47,7 @@ def knowledge_token(
     teacher_epochs
         For a teacher that is trained first; as many as the student's if not given.
     """
-    lab = Lab("knowledge_token", setup, student)
+    lab = Lab("knowledge_token", setup, student, teacher=teacher)
     wanted = "a token goes from one ViTPose to another; name two of them, such as vitpose-l and vitpose-b"
     teacher = setup.chosen(teacher)
     if not lab.student.startswith("vitpose-") or (registry.is_name(teacher) and not teacher.startswith("vitpose-")):  # before anything takes time
@@ -71,7 +71,7 @@ def knowledge_token(
         "token alone": [lab.fit("token-alone", lab.supervised(), seed, epochs=lab.epochs(), network=name, prepare=give) for seed in lab.seeds],
         "heatmaps alone": [lab.fit("heatmaps", both, seed, answers) for seed in lab.seeds],
     }
-    return lab.finish(guide, arms, lab.speeds(guide, answers, both))
+    return lab.finish(guide, arms, lab.speeds_if_asked(guide, answers, both))
 
 
 def _from(teacher: ViTPose) -> Callable[[nn.Module], None]:

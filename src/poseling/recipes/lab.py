@@ -10,7 +10,8 @@ import json
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, cast
@@ -22,6 +23,7 @@ from cyclopts import Parameter
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
+from rich.text import Text
 from torch import nn
 
 from poseling.codecs import CODECS, Codec, Heatmap, LocationMap
@@ -51,9 +53,9 @@ from poseling.spec import PoseSpec
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.labels import Labels, digest, label
-from poseling.teachers.load import load
+from poseling.teachers.load import load, there
 from poseling.teachers.network import NetworkTeacher
-from poseling.train.loop import engine, fit
+from poseling.train.loop import LaidOutError, engine, fit
 from poseling.train.optim import Training
 from poseling.train.throughput import stepper, throughput
 
@@ -71,8 +73,8 @@ class Either:
     ours: Any
 
     def __str__(self) -> str:
-        ours = "" if self.ours == self.paper else f"{self.ours}; as published "
-        return f"{ours}{self.paper}; with the mini set {self.mini}"
+        paper, mini, ours = ("none" if value in (None, "") else str(value) for value in (self.paper, self.mini, self.ours))
+        return f"{'' if ours == paper else f'{ours}; as published '}{paper}; with the mini set {mini}"
 
 
 AS_PAPER: Any = object()
@@ -96,7 +98,9 @@ class Setup:
     root
         Where the data lie, one folder for all or one for each set; for lsp and lspet, the folder that holds lsp/ and lspet/. The mini set needs none.
     out
-        Where everything goes; a run that was stopped goes on from here.
+        Where everything goes, runs/RECIPE if not given; a run that was stopped goes on from here.
+    labels
+        Where the teacher's stored answers lie, or go; in --out if not given. Another run's are taken without asking again.
     size
         The input's height in pixels.
     width
@@ -165,6 +169,8 @@ class Setup:
         Decode every person's surroundings once, at 256 pixels, and keep them on the device, which then crops whole batches: for sets that fit (0.2 MB a person).
     tensorboard
         Also write TensorBoard files.
+    speeds
+        Also measure, after the last epoch, how fast the student trains without a teacher, with stored answers, and with the teacher run in every step: minutes.
     pretrained
         What the student's backbone starts from, with and without the teacher alike: imagenet, where a package ships such weights (efficientnet_lite0 to 2), or a
         file of weights named as torchvision does.
@@ -176,7 +182,8 @@ class Setup:
 
     data: tuple[str, ...] = ()
     root: tuple[Path, ...] = ()
-    out: Path = Path("runs")
+    out: Path | None = None
+    labels: Path | None = None
     as_published: bool = False
     size: int = either(256, 64, 128)
     width: int | None = None
@@ -211,12 +218,17 @@ class Setup:
     workers: int = either(0, 1)
     resident: bool = False
     tensorboard: bool = False
+    speeds: bool = False
     pretrained: str | None = None
     smoke: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.epochs, Either) and isinstance(self.budget, str) and self.budget:
+            object.__setattr__(self, "epochs", None)  # a budget that somebody gives is not undone by a default of ours
         for field in fields(self):
             object.__setattr__(self, field.name, self.chosen(getattr(self, field.name)))
+        if self.epochs is not None and not self.epochs > 0:  # a smoke run has its own, but who asks for none has made a mistake
+            raise ValueError(f"--epochs is {self.epochs:g}; it has to be above 0")
         if self.budget or self.epochs is None:
             duration(self.budget)
 
@@ -330,17 +342,31 @@ class Lab:
     `in_space` measures people by where their joints are in space; networks answer for people of the `height` from knee to neck, where one is given
     (see `codecs.location_map`).
 
-    ValueError for a student that the zoo does not have, or people without labels where no skeleton is given, before anything takes time.
+    ValueError for a student that the zoo does not have, a `teacher` (or several) that is named but not there, or people without labels where no skeleton is given, before anything takes time.
     """
 
     def __init__(
-        self, recipe: str, setup: Setup, student: str, skeleton: Skeleton | None = None, in_space: bool = False, height: float | None = None
+        self,
+        recipe: str,
+        setup: Setup,
+        student: str,
+        skeleton: Skeleton | None = None,
+        in_space: bool = False,
+        height: float | None = None,
+        teacher: str | Sequence[str] = (),
     ) -> None:
         self.setup = setup = _smoke(setup) if setup.smoke else setup
+        self.out = (
+            Path("runs") / recipe if setup.out is None else setup.out
+        )  # a folder a recipe, so that a second one does not meet the first's networks
         self.height = height
         self.student = self.network(setup.chosen(student))
         self.recipe, self.console, self.engine = recipe, Console(), engine(bf16=setup.bf16)
         self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        for name in (teacher,) if isinstance(teacher, str | Either) else teacher:
+            named = setup.chosen(name)
+            if named and not registry.is_name(named):
+                there(named)  # reading the data may take minutes
         sources = _data(setup, skeleton)
         people, val, test = sources.train, sources.val, sources.test
         assert val is not None
@@ -407,6 +433,16 @@ class Lab:
         self.notes.append(text)
         self.say(text)
 
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Says what runs in this block, so that nobody takes its minutes for a program that hangs."""
+        if self.engine.is_main_process and self.console.is_terminal:
+            with self.console.status(Text(what)):
+                yield
+        else:
+            self.say(what)
+            yield
+
     @property
     def seeds(self) -> range:
         """The seeds of the experiment."""
@@ -443,8 +479,8 @@ class Lab:
         self.measure, self.choice = (measure.adopt(teacher, self.setup.flip_test) for measure in (self.measure, self.choice))
 
     def label(self, teacher: Teacher, people: People, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Stored:
-        """The teacher's answers for `people`, each asked for once and kept in `out/labels`; a mirrored and rescaled view each, averaged, if wanted."""
-        url = str(self.setup.out / "labels")
+        """The teacher's answers for `people`, each asked for once and kept in `out/labels` or where --labels says; a mirrored and rescaled view each, averaged, if wanted."""
+        url = str(self.setup.labels or self.out / "labels")
         shard = (self.engine.process_index, self.engine.num_processes)
         # Each file is hashed once, by one of the processes, and all deal the pictures out alike.
         known = digest(people.pictures, shard, gather_object)
@@ -453,17 +489,21 @@ class Lab:
             *Progress.get_default_columns(), MofNCompleteColumn(), console=self.console, disable=shard[0] > 0 or not self.console.is_terminal
         ) as progress:
             bar = progress.add_task(f"asking {teacher.name}", total=None)
-            asked = label(
-                teacher,
-                people,
-                url,
-                flip,
-                scales,
-                shard=shard,
-                progress=lambda done, total: progress.update(bar, completed=done, total=total),
-                deal=deal,
-                digests=known,
-            )
+            try:
+                asked = label(
+                    teacher,
+                    people,
+                    url,
+                    flip,
+                    scales,
+                    shard=shard,
+                    progress=lambda done, total: progress.update(bar, completed=done, total=total),
+                    deal=deal,
+                    digests=known,
+                )
+            except KeyboardInterrupt:
+                self.say(f"Stopped while the teacher was asked. Its answers until here stay in {url}; the same command goes on from there.", "yellow")
+                raise
         self.engine.wait_for_everyone()
         mine = "" if shard[1] == 1 else " by this process"
         self.say(f"{teacher.name}: {asked.asked} answers asked for{mine}, {asked.already} already in {asked.store}")
@@ -521,21 +561,24 @@ class Lab:
         kept, keep = (spec.model, bare) if deploy is None else (deploy[0], lambda learnt: deploy[1](bare(learnt)))
         kept_spec = replace(spec, model=kept)
         learner = self.learner(built, terms, teacher, only, codec.size)
-        folder = setup.out / f"seed-{seed}" / arm
-        fitted = fit(
-            learner,
-            Objective(spec, codec, terms, confidence, teacher, answers.width if answers is not None else 1.0),
-            self.samples(people, spec, seed, answers),
-            replace(self.training(name), epochs=epochs * share, seed=seed),
-            folder,
-            self.engine,
-            evaluate=lambda net: {"value": self._value(NetworkTeacher(keep(net), kept_spec, device=self.engine.device))},
-            evaluate_every=(setup.evaluate_every or epochs / 10) * share,
-            workers=setup.workers,
-            tensorboard=setup.tensorboard,
-            title=f"{arm}, seed {seed}",
-            console=self.console if self.engine.is_main_process else None,
-        )
+        folder = self.out / f"seed-{seed}" / arm
+        try:
+            fitted = fit(
+                learner,
+                Objective(spec, codec, terms, confidence, teacher, answers.width if answers is not None else 1.0),
+                self.samples(people, spec, seed, answers),
+                replace(self.training(name), epochs=epochs * share, seed=seed),
+                folder,
+                self.engine,
+                evaluate=lambda net: {"value": self._value(NetworkTeacher(keep(net), kept_spec, device=self.engine.device))},
+                evaluate_every=(setup.evaluate_every or epochs / 10) * share,
+                workers=setup.workers,
+                tensorboard=setup.tensorboard,
+                title=f"{arm}, seed {seed}",
+                console=self.console if self.engine.is_main_process else None,
+            )
+        except LaidOutError as error:
+            raise ValueError(f"{error}; {self._new_leg()}") from error
         path = folder.with_suffix(".safetensors")
         if self.engine.is_main_process:
             checkpoint.save(path, keep(fitted.network), kept_spec)
@@ -543,9 +586,18 @@ class Lab:
         if fitted.broken:
             self.notes.append(f"{arm}, seed {seed}: {len(fitted.broken)} pictures could not be read, the first {fitted.broken[0]}")
         trained = checkpoint_teacher(path, str(self.engine.device))
-        found = self.measure.ask(trained, setup.flip_test)
+        with self.doing(f"measuring {arm}, seed {seed}, on {len(self.measure.people)} test people"):
+            found = self.measure.ask(trained, setup.flip_test)
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
         return Trained(path, trained, self.measure.score(*found), found.joints, fitted.images_per_second, curve, epochs, seed)
+
+    def _new_leg(self) -> str:
+        """How to go on from a finished experiment; the answers that are here are good for that too."""
+        student, labels = self.out / "student.safetensors", self.setup.labels or self.out / "labels"
+        if not student.is_file():
+            return f"first finish with the settings of then what lies in {self.out}, or give another --out"
+        words = ["--student", str(student), "--out", f"{self.out}-2", *(("--labels", str(labels)) if labels.is_dir() else ())]
+        return f"start a new leg from its student, with {shlex.join(words)}"
 
     def samples(self, people: People, spec: PoseSpec, seed: int, answers: Answers | None = None) -> Crops | Resident:
         """What a network of this contract trains on."""
@@ -570,7 +622,7 @@ class Lab:
         if setup.epochs is not None:
             return setup.epochs
         key = f"{setup.budget} of {name}, {setup.input[0]}x{setup.input[1]}, {len(self.people)} people, {setup.batch} a step"
-        kept = setup.out / "budget.json"
+        kept = self.out / "budget.json"
         (known,) = broadcast_object_list([json.loads(kept.read_text()) if kept.is_file() else {}])
         if key not in known:
             epochs = self._affordable(name, terms or self.supervised(name), teacher, answers)
@@ -631,7 +683,7 @@ class Lab:
         else:
             self.adopt(guide)
         arms["distilled"] = [self.fit("distilled", terms, seed, stored, confidence=confidence, teacher=live, prepare=prepare) for seed in self.seeds]
-        return self.finish(guide, arms, self.speeds(guide, stored, terms))
+        return self.finish(guide, arms, self.speeds_if_asked(guide, stored, terms))
 
     def _value(self, network: Teacher) -> float:
         # Without the flip test: on the way, half the time matters more than the last points.
@@ -649,8 +701,8 @@ class Lab:
             licences["teacher"] = answers.terms
         if self.pretrained and name == self.student:
             licences["pretrained backbone"] = self.pretrained
-        # Files travel: where things lie on this machine is nobody's business.
-        arguments = {key: value for key, value in asdict(setup).items() if key not in ("root", "out")} | dict(own or {})
+        # Files travel: where things lie on this machine is nobody's business, and a student is the same whether speeds were measured or not.
+        arguments = {key: value for key, value in asdict(setup).items() if key not in LOCAL} | dict(own or {})
         codec = self.codec_of(name)
         spec = PoseSpec(
             name,
@@ -717,6 +769,13 @@ class Lab:
             per_joint=dict(pck.rows(score, self.skeleton)),
         )
 
+    def speeds_if_asked(self, teacher: Teacher, answers: Answers | None, terms: tuple[Term, ...]) -> dict[str, float]:
+        """`speeds` with --speeds, else none: a live teacher is asked over a hundred times for them."""
+        if not self.setup.speeds:
+            return {}
+        with self.doing("measuring how fast the student trains alone, with stored answers and with the teacher live"):
+            return self.speeds(teacher, answers, terms)
+
     def speeds(self, teacher: Teacher, answers: Answers | None, terms: tuple[Term, ...]) -> dict[str, float]:
         """Images a second of training the student without a teacher, with it as it was trained (from stored answers, where there are), and with the teacher live:
         medians, measured in turn.
@@ -748,9 +807,12 @@ class Lab:
 
         `arms` by name: `distilled`, `baseline` and `baseline_longer` where there are such, and any others.
         """
-        out, students = self.setup.out, {name: self.arm(name, trained) for name, trained in arms.items()}
+        out, students = self.out, {name: self.arm(name, trained) for name, trained in arms.items()}
         named = ("baseline", "baseline_longer", "distilled")
-        answers = None if teacher is None else self.measure.ask(teacher, self.setup.flip_test)
+        answers = None
+        if teacher is not None:
+            with self.doing(f"measuring the teacher on {len(self.measure.people)} test people"):
+                answers = self.measure.ask(teacher, self.setup.flip_test)
         guide = None if teacher is None or answers is None else self.teacher_arm(teacher, answers)
         theirs = None if answers is None else answers.joints
         found = Report(
@@ -767,11 +829,12 @@ class Lab:
             digits=1 if self.measure.in_space else 3,
             images_per_second=speeds,
             command=self.command,
+            smoke=self.setup.smoke,
             versions=report.installed_versions(),
             notes=[
                 *dict.fromkeys(self.notes),
                 *([f"{self.recipe}: {UNTRAINED_IN_SHORT}"] if self.recipe in UNTRAINED else []),
-                *(["This was a --smoke run: its numbers mean nothing."] if self.setup.smoke else []),
+                *([report.SMOKE] if self.setup.smoke else []),
             ],
             curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
             pictures={f"{self.choice.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
@@ -783,21 +846,27 @@ class Lab:
             report.write(found, out)
             self.say(found.table())
             # On the way nobody was asked twice, so the level is the teacher's without the flip test as well.
-            level = None if teacher is None else self._value(teacher)
-            name = self.choice.name + (", without the flip test" if self.setup.flip_test else "")
-            curves = {arm: [t.curve for t in trained] for arm, trained in arms.items()}
-            figures.curves(curves, out / "curves.png", level, name)
-            figures.cases(self.measure.people, student.joints, theirs, self.measure.errors(student.joints), out / "cases.png")
-            page.write(found, page.Shown(self.measure, student.joints, theirs, curves, level, name, len(self.people), out))
+            with self.doing(f"drawing curves and cases into {out}"):
+                level = None if teacher is None else self._value(teacher)
+                name = self.choice.name + (", without the flip test" if self.setup.flip_test else "")
+                curves = {arm: [t.curve for t in trained] for arm, trained in arms.items()}
+                figures.curves(curves, out / "curves.png", level, name)
+                figures.cases(self.measure.people, student.joints, theirs, self.measure.errors(student.joints), out / "cases.png")
+                page.write(found, page.Shown(self.measure, student.joints, theirs, curves, level, name, len(self.people), out))
             try:
-                parity = export(out / "student.safetensors", out / "student.onnx", crops=self.crops(64))
+                with self.doing("exporting the student, and comparing the file with the checkpoint"):
+                    parity = export(out / "student.safetensors", out / "student.onnx", crops=self.crops(64))
             except ParityError as error:
                 if not self.setup.smoke:
                     raise
                 self.say(f"Not exported, since a student of seconds may know nothing that could be compared: {error}", "yellow")
                 return found
             self.say(f"{out / 'student.onnx'}: {parity}")
-            self.say(f"The report is {out / 'report.html'}. Try the student: poseling track PICTURE --model {out / 'student.onnx'} --out drawn")
+            told = f"The report is {out / 'report.html'}."
+            if self.setup.smoke:
+                self.say(f"{told} {report.SMOKE} Nor does the student know anything; the same command without --smoke trains one.", "yellow")
+            else:
+                self.say(f"{told} Try the student: poseling track PICTURE --model {out / 'student.onnx'} --out drawn")
         return found
 
     def crops(self, count: int) -> NDArray[np.uint8]:
@@ -854,6 +923,7 @@ def duration(text: str) -> float:
 
 
 SMOKE_PEOPLE = 32
+LOCAL = ("root", "out", "labels", "speeds")  # what does not make a network another one
 HIGH, LOW = 1e-3, 1.5e-4  # learning rates from random weights, and from trained ones at 32 people a step
 
 

@@ -119,7 +119,7 @@ def movnect(
     """
     if unknown := [stage for stage in stages if stage not in STAGES]:
         raise ValueError(f"--stages {unknown[0]}: there is no such stage; there are {', '.join(STAGES)}")
-    lab = Lab("movnect", setup, student, MOVNECT15, in_space=True, height=height)
+    lab = Lab("movnect", setup, student, MOVNECT15, in_space=True, height=height, teacher=teacher)
     teacher, in_picture = lab.setup.chosen(teacher), lab.setup.chosen(epochs_2d)
     for name in (lab.student, *([teacher] if registry.is_name(teacher) else [])):
         if not spatial(lab.codec_of(name)):

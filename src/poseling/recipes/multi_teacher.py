@@ -42,7 +42,7 @@ def multi_teacher(
     teacher_flip
         Average each teacher's answer over the mirrored picture.
     """
-    lab = Lab("multi_teacher", setup, student)
+    lab = Lab("multi_teacher", setup, student, teacher=teachers)
     terms = lab.respond(alpha)
     guides = [lab.load_teacher(name) for name in teachers]
     names, given = [guide.name for guide in guides], parse(weights)

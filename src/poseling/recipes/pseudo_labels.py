@@ -64,7 +64,7 @@ def pseudo_labels(
     """
     if few < 0 or (not few and any(arm.startswith("few") for arm in arms)):
         raise ValueError(f"--few {few}: is no number of people; give one above 0, or leave out the arms that need it")
-    lab = Lab("pseudo_labels", setup, student, by_name(skeleton))
+    lab = Lab("pseudo_labels", setup, student, by_name(skeleton), teacher=(teacher, *agree))
     people = lab.people
     if unknown := [name for name in clean if name not in lab.sources]:
         raise ValueError(f"--clean {unknown[0]}: is none of the sets, which are {', '.join(lab.sources)}")

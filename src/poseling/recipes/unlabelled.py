@@ -72,4 +72,4 @@ def unlabelled(
     else:
         lab.adopt(guide)
         arms = {"distilled": [lab.fit("alone", alone, seed, answers, people, confidence=confidence) for seed in lab.seeds]}
-    return lab.finish(guide, arms, lab.speeds(guide, answers, both))
+    return lab.finish(guide, arms, lab.speeds_if_asked(guide, answers, both))

@@ -35,6 +35,7 @@ def load(path: str, adapter: str | None = None, device: str = "cpu") -> Teacher:
 
     FileNotFoundError, or ValueError that says the way out, if there is no such file or no teacher in it.
     """
+    there(path)
     if is_huggingface(path):
         if adapter is not None:
             raise ValueError(f"{path}: a ViTPose says itself how to be read; leave out the adapter {adapter!r}, which is for ONNX files")
@@ -45,6 +46,14 @@ def load(path: str, adapter: str | None = None, device: str = "cpu") -> Teacher:
         made = from_onnx(zoo.path(path))
         return NetworkTeacher(made.network.requires_grad_(False), made.spec, path, digest(made.network, made.spec), device)
     file = mini.teacher() if path == "mini" else Path(path)
+    return TEACHERS[file.suffix.lower()](file, adapter, device)
+
+
+def there(path: str) -> None:
+    """FileNotFoundError, or ValueError that says the way out, if there is no such file or, by its name, no teacher in it: in no time, before data are read."""
+    if path == "mini" or is_huggingface(path) or zoo.is_name(path):
+        return
+    file = Path(path)
     if not file.exists() and registry.is_name(path):
         raise ValueError(f"{path}: is an architecture with random weights, and knows nothing; name the checkpoint of a trained one")
     if not file.suffix:
@@ -55,4 +64,3 @@ def load(path: str, adapter: str | None = None, device: str = "cpu") -> Teacher:
         )
     if not file.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
-    return TEACHERS[file.suffix.lower()](file, adapter, device)

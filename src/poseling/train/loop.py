@@ -6,12 +6,12 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -68,7 +68,7 @@ def fit(
     """Trains `network` and returns it. The same call continues where an earlier one was stopped, from the last state in `out`, and at once if it was done.
 
     Runs under `accelerate launch` and torchrun as it is; `training.batch` is divided among the processes. ValueError if `out` holds a run with other numbers,
-    or on other terms. FloatingPointError if the loss is no number any more; the state in `out` is then of before. Ctrl-C saves the state first.
+    or on other terms. A finished run goes on where only `epochs` are more and its schedule allows, else a LaidOutError. FloatingPointError if the loss is no number any more; the state in `out` is then of before. Ctrl-C saves the state first.
     """
     console = console or Console(quiet=True)
     steps = training.steps(len(crops.people))
@@ -77,7 +77,10 @@ def fit(
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     average = Average(network, training.ema) if training.ema else None
     optimizer = optim.optimizer(network, training)
-    state = _State(out / "state.safetensors", settings, _conditions(objective, crops), network, average, optimizer)
+    fading = any(term.schedule is not None for term in objective.terms)
+    state = _State(
+        out / "state.safetensors", settings, _conditions(objective, crops), network, average, optimizer, training, len(crops.people), not fading
+    )
     done = state.load() if state.path.is_file() else _Done()
     step, seconds, counted, broken = done.step, done.seconds, done.counted, set(done.broken)
     student, driver = accelerator.prepare(network, optimizer)
@@ -239,6 +242,45 @@ class _Done:
     broken: tuple[int, ...] = ()
 
 
+class LaidOutError(ValueError):
+    """A finished run was to go on for longer, but its learning rate went down to its end: who goes on needs a new leg."""
+
+
+class _OtherRunError(ValueError):
+    """The folder holds a run with other settings."""
+
+
+# What the lists in `_conditions` hold, so that a difference has a name.
+HELD = {
+    "network": ("network", "skeleton", "codec", "size", "padding", "colour", "mean", "std"),
+    "data": ("data", "augment", "seed of the crops"),
+    "teacher": ("teacher", "confidence"),
+}
+
+
+def _flat(text: str | None) -> dict[str, Any]:
+    """The settings of a run by name, from their JSON; none where it is no such thing, which is then told as a difference."""
+    try:
+        found = {} if text is None else parse_json(text)
+    except ValueError:
+        found = {}
+    flat: dict[str, Any] = {}
+    for name, value in found.items() if isinstance(found, dict) else ():
+        if name in HELD and isinstance(value, list) and len(value) == len(HELD[name]):
+            flat |= dict(zip(HELD[name], value, strict=True))
+        else:
+            flat[name] = value
+    for name in ("codec", "augment"):
+        if isinstance(inner := flat.get(name), dict):
+            del flat[name]
+            flat |= {f"{name} {key}": value for key, value in inner.items()}
+    return flat
+
+
+def _word(value: object) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
 class _State:
     """All that a run needs to go on: weights, their average, the optimiser's moments and the step, in one safetensors file.
 
@@ -246,8 +288,18 @@ class _State:
     """
 
     def __init__(
-        self, path: Path, settings: str, conditions: str, network: nn.Module, average: Average | None, optimizer: torch.optim.Optimizer
+        self,
+        path: Path,
+        settings: str,
+        conditions: str,
+        network: nn.Module,
+        average: Average | None,
+        optimizer: torch.optim.Optimizer,
+        training: Training,
+        people: int,
+        extensible: bool,
     ) -> None:
+        self.training, self.people, self.extensible = training, people, extensible  # extensible: no term's weight goes with the run's length
         self.path, self.settings, self.conditions = path, settings, conditions
         self.network, self.average, self.optimizer = network, average, optimizer
 
@@ -263,18 +315,44 @@ class _State:
     def load(self) -> _Done:
         """Puts all of the file where it belongs; ValueError that names the file if it is of another run, or damaged."""
         tensors, metadata = read_tensors(self.path)
-        for then, now in ((metadata.get("settings"), self.settings), (metadata.get("conditions"), self.conditions)):
-            if then != now:
-                raise ValueError(f"{self.path}: belongs to a run with other numbers. Then: {then}. Now: {now}. Give another --out, or remove it")
+        before, here = _flat(metadata.get("settings")) | _flat(metadata.get("conditions")), _flat(self.settings) | _flat(self.conditions)
+        if here and not before:
+            raise ValueError(f"{self.path}: is damaged (it does not say of which run it is); remove it to begin again, or give another --out")
+        differ = [name for name in dict.fromkeys((*before, *here)) if before.get(name) != here.get(name)]
+        belongs = self._belongs(differ, before, here)
+        extends = {"epochs"} <= set(differ) <= {"epochs", "milestones"}
+        if differ and not extends:
+            raise _OtherRunError(belongs)
         try:
             given = {name: parse_json(metadata[name]) for name in asdict(_Done()) if name in metadata}
             if missing := asdict(_Done()).keys() - given.keys():
                 raise ValueError(f"it lacks {', '.join(sorted(missing))}")
             done = from_fields(_Done, given)
+            if extends:
+                self._extend(done.step, before, belongs)
             self._fill(tensors)
+        except (LaidOutError, _OtherRunError):
+            raise
         except (ValueError, RuntimeError, KeyError, IndexError) as error:
             raise ValueError(f"{self.path}: is damaged ({error}); remove it to begin again, or give another --out") from error
         return done
+
+    def _belongs(self, differ: Sequence[str], before: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+        then_and_now = (f"{name} {_word(before.get(name))}, now {_word(here.get(name))}" for name in differ)
+        return f"{self.path}: belongs to a run with other settings: {'; '.join(then_and_now)}. Give another --out, or remove {self.path.parent} to begin again"
+
+    def _extend(self, step: int, before: Mapping[str, Any], belongs: str) -> None:
+        """ValueError where a run of the new length could not go on from this one's step, because its learning rate would jump; a LaidOutError if this one is finished."""
+        training = self.training
+        then = replace(training, epochs=float(before["epochs"]), milestones=tuple(map(float, before["milestones"])))
+        old, new = then.steps(self.people), training.steps(self.people)
+        if step <= new and self.extensible and training.schedule in ("step", "constant") and then.rate(step, old) == training.rate(step, new):
+            return
+        if old <= step < new:
+            raise LaidOutError(
+                f"{self.path}: the schedule {training.schedule} of this finished run was laid out for --epochs {then.epochs:g}, not {training.epochs:g}"
+            )
+        raise _OtherRunError(belongs)
 
     def _fill(self, tensors: dict[str, Tensor]) -> None:
         self.network.load_state_dict(_below(tensors, "network"))
