@@ -6,6 +6,7 @@
     python benchmarks/family.py train n --out WORK --budget 2h --start FILE   # taught by labels and by m; goes on from a trained FILE, if one is given
     python benchmarks/family.py train n-free --peers DIR --out WORK --budget 1h  # for any use: exercises (Unlicense) and synthetic people (CC0) alone
     python benchmarks/family.py proof --peers DIR --out WORK --budget 15s     # what Thunder is worth to -n; again with --seed 1 and 2
+    python benchmarks/family.py ship n --out WORK                             # the padding by the validation people; src/poseling/zoo/weights/poseling-n.onnx
     python benchmarks/family.py report --out WORK                             # results/distillation_pays.json and its plot, from the three seeds
 
 DIR holds lsp/, lspet/, jhmdb_frames/ and people/; the peers are MoveNet's and BlazePose's ONNX files. WORK can be taken to a machine with a GPU after `prepare`: its
@@ -15,6 +16,7 @@ images are small, and training needs nothing else. A stopped training goes on wh
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +26,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from poseling import zoo
 from poseling.data import images, lsp, mini
 from poseling.data.packed import pack, packed, relabel
 from poseling.data.people import People
 from poseling.evaluate import figures
+from poseling.evaluate.measure import Measure
 from poseling.evaluate.predict import predict
 from poseling.evaluate.report import Difference
+from poseling.export.onnx import export
+from poseling.export.parity import windows
 from poseling.geometry import Size, joints_box
 from poseling.models import checkpoint
 from poseling.recipes.baseline import baseline
@@ -38,6 +44,7 @@ from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
 from poseling.skeleton import BODY19
 from poseling.teachers import pseudo
 from poseling.teachers.labels import Labels, label
+from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.start import from_onnx
 from results import HERE, write
@@ -168,6 +175,27 @@ def proof(peers: Path, work: Path, budget: str, **other: Any) -> None:
     )  # fmt: skip
 
 
+PADDINGS = (1.05, 1.1, 1.15, 1.2, 1.25)
+
+
+def ship(name: str, work: Path) -> None:
+    """The trained network with the padding of the box that suits LSP's validation people best, as the zoo's file, and its SHA-256 for the zoo's row."""
+    trained = work / "runs" / name / "student.safetensors"
+    network, spec = checkpoint.load(trained)
+    val = packed(work / "packed" / "lsp" / "val").to(BODY19)
+    measure = Measure.of(val)
+    found = {}
+    for padding in PADDINGS:
+        found[padding] = measure.score(*measure.ask(NetworkTeacher(network, replace(spec, padding=padding)), flip=False)).mean
+        print(f"{name}, padding {padding:g}: {found[padding]:.4f} on {len(val)} validation people", flush=True)
+    best = max(found, key=lambda padding: found[padding])
+    chosen = work / "runs" / name / "shipped.safetensors"
+    checkpoint.save(chosen, network, replace(spec, padding=best))
+    out = Path(zoo.__file__).parent / "weights" / f"poseling-{name}.onnx"
+    print(export(chosen, out, crops=windows(val.pictures, spec.size), half=True))
+    print(f"{out}: {hashlib.sha256(out.read_bytes()).hexdigest()}")
+
+
 ARM_OF = {"baseline": "labels", "distilled": "labels_and_teacher"}
 
 
@@ -202,7 +230,7 @@ def report(work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("prepare", "start", "train", "proof", "report"))
+    parser.add_argument("stage", choices=("prepare", "start", "train", "ship", "proof", "report"))
     parser.add_argument("name", nargs="?", choices=(*NETWORKS, "n-free"))
     parser.add_argument("--root", type=Path)
     parser.add_argument("--peers", type=Path)
@@ -227,6 +255,8 @@ def main() -> None:
         train_free(flags.peers, flags.out, budget, **numbers)
     elif flags.stage == "train":
         train(flags.name, flags.out, budget, flags.start, **numbers)
+    elif flags.stage == "ship":
+        ship(flags.name, flags.out)
     elif flags.stage == "report":
         report(flags.out)
     else:

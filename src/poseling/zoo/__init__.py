@@ -69,7 +69,44 @@ class Card:
     command: str
 
 
-ENTRIES: dict[str, Entry] = {}
+_RESEARCH = {
+    "LSP 1-850": "Flickr photographs, no licence stated: research",
+    "LSPET": "Flickr photographs, no licence stated: research",
+    "Stanford 40 Actions": "web photographs, no licence stated: research",
+    "JHMDB's frames": "film and web clips: research",
+    "an exercise collection": "Unlicense (public domain), as its repository says",
+}
+_START = "MoveNet Lightning (Google, Apache-2.0)"
+_TEACHER = "poseling-m, MoveNet Thunder (Google, Apache-2.0) trained on the same pictures, and for the first 146,000 people Thunder itself"
+
+ENTRIES: dict[str, Entry] = {
+    "poseling-n": Entry(
+        "poseling-n.onnx",
+        "f09a366bae3c698feac6b917f0df8c5230ac8bc87ef006fd303bb91d6d3f13f9",
+        (128, 160),
+        "body19",
+        2_303_627,
+        "research",
+        "Apache-2.0",
+        _START,
+        _TEACHER,
+        _RESEARCH,
+        "python benchmarks/family.py: train n --budget 62m --start (proof, seed 0), ship n (docs/family.md)",
+    ),
+    "poseling-s": Entry(
+        "poseling-s.onnx",
+        "b9f1126a28bd09cf212b9b4dfb05a7abc3d49eafa48260a77a0a74f527af21d8",
+        (192, 224),
+        "body19",
+        2_303_627,
+        "research",
+        "Apache-2.0",
+        _START,
+        _TEACHER,
+        _RESEARCH,
+        "python benchmarks/family.py: train s --budget 62m --start (proof, seed 0), ship s (docs/family.md)",
+    ),
+}
 
 
 def is_name(model: Path | str) -> bool:
