@@ -28,6 +28,7 @@ from poseling.files import write_bytes
 from poseling.models import checkpoint as checkpoints
 from poseling.spec import KEY, PoseSpec
 
+ROUNDED = 0.5  # pixels that a joint may move by where weights are rounded to half floats
 LARGE = 64  # values: smaller tensors are not worth a cast
 
 
@@ -36,7 +37,7 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
 
     `raw` gives heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, 32 at least, are what parity is judged on: crops of
     people if you have them (`parity.windows` takes them from pictures); without them figures are drawn, and the result says so. `bound` in input
-    pixels. `half` stores the weights as half floats, in half the bytes; the network then has these rounded weights, and still computes in floats. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do not fit, if `checkpoint` is none, or if it
+    pixels. `half` stores the weights as half floats, in half the bytes, and still computes in floats; what that rounding moves may be half a pixel. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do not fit, if `checkpoint` is none, or if it
     is to be raw and gives no heatmaps.
     """
     if out.resolve() == checkpoint.resolve():
@@ -44,9 +45,6 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
     network, spec = checkpoints.load(checkpoint)
     if spec.codec["name"] == FEATURES:
         raise ValueError(f"{checkpoint}: gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
-    if half:
-        for parameter in network.parameters():
-            parameter.data = parameter.data.half().float()
     deployed = Deployed(network, spec, raw).eval()
     if crops is None:
         crops, source = parity.synthetic(spec.size), "synthetic"
@@ -59,7 +57,7 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
     made = graph(deployed)
     model = (halved(made) if half else made).SerializeToString()
     try:
-        result = parity.check(deployed.outputs, deployed.codec, model, crops, bound, source)
+        result = parity.check(deployed.outputs, deployed.codec, model, crops, max(bound, ROUNDED) if half else bound, source)
     except ParityError as error:
         raise ParityError(f"{checkpoint}: PyTorch and ONNX Runtime do not agree, {out} was not written: {error}") from error
     write_bytes(out, model)
