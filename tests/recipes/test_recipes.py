@@ -475,7 +475,10 @@ def test_pseudo_labels_of_several_sets_and_few_labels(tmp_path: Path):
         (("--few", "2", "--clean", "mini"), "--few 2: of 32 people 0 have labels that are not cleaned"),
         (("--clean", "lspet"), "--clean lspet: is none of the sets, which are mini"),
         (("--skeleton", "squid"), "squid"),
-        (("--data", "images", "--root", "PICTURES"), "--arms labels: nobody of images has a label to learn from; take --arms teacher_alone"),
+        (
+            ("--data", "images", "--root", "PICTURES", "--arms", "labels"),
+            "--arms labels: nobody of images has a label to learn from; take --arms teacher_alone",
+        ),
         (("--data", "images:2", "--root", "PICTURES"), "--data images:2: a share lies above 0 and up to 1"),
         (("--student", "gone.safetensors"), "gone.safetensors: there is no such checkpoint"),
     ],

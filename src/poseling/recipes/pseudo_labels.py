@@ -36,7 +36,7 @@ def pseudo_labels(
     agree: tuple[str, ...] = (),
     clean: tuple[str, ...] = (),
     few: int = 0,
-    arms: tuple[Which, ...] = ARMS,
+    arms: tuple[Which, ...] = (),
     skeleton: str = "body19",
 ) -> Report:
     """Trains students on labels, and on a teacher's answers where there are none, from equal starts.
@@ -58,7 +58,7 @@ def pseudo_labels(
     few
         Also train on so many labelled people alone, and with the teacher's answers to all pictures: arms few_labels and few_labels_and_teacher.
     arms
-        Which students to train.
+        Which students to train; if not given labels, labels_and_teacher and teacher_alone, or where nobody has a label the last alone.
     skeleton
         The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ...
     """
@@ -68,6 +68,7 @@ def pseudo_labels(
     people = lab.people
     if unknown := [name for name in clean if name not in lab.sources]:
         raise ValueError(f"--clean {unknown[0]}: is none of the sets, which are {', '.join(lab.sources)}")
+    arms = arms or (ARMS if people.labelled else ("teacher_alone",))
     if not people.labelled and (wanting := [arm for arm in arms if arm != "teacher_alone"]):
         raise ValueError(f"--arms {wanting[0]}: nobody of {people.name} has a label to learn from; take --arms teacher_alone")
     distrusted = np.isin(lab.origin, [i for i, name in enumerate(lab.sources) if name in clean])
