@@ -661,3 +661,24 @@ def test_a_set_is_packed_and_is_a_set_again(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["data", "pack", "images", "--root", str(tmp_path / "packed" / "images"), "--split", "test", "--out", str(tmp_path / "other")])
     assert "has no such people; take train" in " ".join(capsys.readouterr().err.split())
+
+
+def test_people_are_looked_for_and_their_boxes_written(tmp_path, capsys):
+    """The person that the README's picture shows, in a corner of a larger picture, and an empty one."""
+    person = cv2.resize(cv2.imread(str(Path(__file__).resolve().parents[1] / "docs/images/person.jpg")), (224, 224))
+    canvas = np.full((448, 672, 3), 128, np.uint8)
+    canvas[200:424, 400:624] = person
+    cv2.imwrite(str(tmp_path / "a.png"), canvas)
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((200, 300, 3), 128, np.uint8))
+    (tmp_path / "c.jpg").write_bytes(b"no picture")
+    main(["data", "boxes", str(tmp_path)])
+    assert "a person in 1 of 3 pictures, by poseling-n" in " ".join(capsys.readouterr().out.split())
+    listed = json.loads((tmp_path / "boxes.json").read_text())
+    assert (listed["b.png"], listed["c.jpg"]) == ([], [])
+    ((x0, y0, x1, y1),) = listed["a.png"]
+    assert 390 < x0 < x1 < 640
+    assert 190 < y0 < y1 < 440
+    assert len(images(tmp_path)) == 1
+    with pytest.raises(SystemExit):
+        main(["data", "boxes", str(tmp_path)])
+    assert "is there already" in " ".join(capsys.readouterr().err.split())

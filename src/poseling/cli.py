@@ -549,6 +549,33 @@ def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.pn
 
 
 @data.command
+def boxes(root: Path, *, model: str | None = None, adapter: str | None = None) -> None:
+    """Looks for the person in each picture of a folder and writes boxes.json beside them: for training on pictures that people do not fill.
+
+    Parameters
+    ----------
+    root
+        The folder with the pictures.
+    model
+        The network that looks: a name of `poseling models`, or an ONNX file; poseling-n if not given.
+    adapter
+        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, rtmpose, or a JSON file (docs/teachers.md).
+    """
+    from poseling import zoo
+    from poseling.runtime.boxes import write_boxes
+    from poseling.runtime.network import Network
+
+    network = Network(model or zoo.DEFAULT, adapter=adapter)
+    with Progress(console=console) as progress:
+        bar = progress.add_task("looking for people", total=None)
+        found, of = write_boxes(root, network, partial(_tell, progress, bar))
+    console.print(
+        f"{root / 'boxes.json'}: a person in {found} of {of} pictures, by {network.name}. Look: poseling data preview images --root {root}",
+        soft_wrap=True,
+    )
+
+
+@data.command
 def pack(
     name: str, *, root: Path | None = None, out: Path, split: Literal["train", "val", "test"] = "train", size: int = 256, quality: int = 80
 ) -> None:
