@@ -465,6 +465,20 @@ def test_pseudo_labels_of_several_sets_and_few_labels(tmp_path: Path):
     assert people == {"few_labels": 4, "few_labels_and_teacher": 32, "labels_and_teacher": 32}
 
 
+@pytest.mark.slow
+def test_pseudo_labels_of_pictures_alone(tmp_path: Path):
+    """Nobody has a label: one arm, on the teacher's word, measured by agreement with it."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for picture in mini("val").pictures[:40]:
+        shutil.copy(picture, pictures)
+    run(*PSEUDO, "--data", "images", "--root", pictures, "--teacher", "mini", "--student", "hourglass-1x16", "--out", tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["metric"].startswith("agreement with the teacher")
+    assert (report["baseline"], report["others"]) == (None, [])
+    assert len(report["distilled"]["values"]) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
