@@ -43,14 +43,15 @@ from poseling.data.check import check
 from poseling.data.people import LARGEST, People
 from poseling.data.pickled import read_pickle
 from poseling.files import read_picture
-from poseling.models import checkpoint, log, registry, weights
+from poseling.models import checkpoint, registry, weights
 from poseling.runtime.pipeline import track
 from poseling.skeleton import COCO17, CROWDPOSE14, SYNTH28
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.onnx import OnnxTeacher
-from poseling.teachers.store import Manifest, Rows, Store
+from poseling.teachers.store import MAPS_VERSION, Manifest, Rows, Store
 from poseling.teachers.vnect import _arrays as vnect_arrays
+from poseling.train import log
 
 MEMORY, SECONDS = 3 << 30, 20  # more than a process had before, and of time of the clock
 Bytes = dict[str, bytes]  # a small set: paths, and what is in the files
@@ -298,7 +299,7 @@ def make_torch(names: tuple[str, ...]) -> Bytes:
     return {"a.pth.tar": file.getvalue()}
 
 
-MANIFEST = Manifest("t", "d", SYNTH28, (128, 128), 1.25, (32, 32), (4.0, 4.0), False, (1.0,), {"code": "x"})
+MANIFEST = Manifest("t", "d", SYNTH28, (128, 128), 1.25, (32, 32), (4.0, 4.0), False, (1.0,), {"code": "x"}, version=MAPS_VERSION)
 
 
 def make_store(names: tuple[str, ...]) -> Bytes:

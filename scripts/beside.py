@@ -1,6 +1,6 @@
 """Networks beside each other on one picture, each with its name: what the README shows, and what the demo ends with.
 
-    python scripts/beside.py PICTURE OUT [NAME=MODEL ...]
+python scripts/beside.py PICTURE OUT [NAME=MODEL ...]
 """
 
 from __future__ import annotations

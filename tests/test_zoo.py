@@ -181,10 +181,9 @@ def test_a_network_of_the_zoo_teaches_and_learns(shared: Path, tmp_path: Path, m
     import torch
 
     from poseling.export.onnx import export
-    from poseling.models import start
+    from poseling.models import checkpoint, start
     from poseling.skeleton import BODY19, COCO17
     from poseling.teachers.start import from_onnx
-    from poseling.train import checkpoint
 
     made = from_onnx(shared / "peers" / "movenet-lightning.onnx")
     checkpoint.save(tmp_path / "made.safetensors", made.network, made.spec)

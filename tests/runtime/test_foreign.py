@@ -125,7 +125,7 @@ def test_an_adapter_is_for_onnx_files(tmp_path: Path, foreign: Path, adapter: Pa
     cv2.imwrite(str(tmp_path / "a.png"), picture())
     for command, why in (
         (["export", "a.safetensors", "--adapter", "movenet"], "leave out the adapter"),
-        (["export", str(foreign), "--raw"], "--raw and --pictures are for checkpoints"),
+        (["export", str(foreign), "--raw"], "--raw, --half and --pictures are for checkpoints"),
         (
             ["track", str(tmp_path / "a.png"), "--json", "/dev/null", "--model", str(foreign), "--adapter", "posenet"],
             "posenet: there is no such adapter",

@@ -13,7 +13,7 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.teachers.packing import pack, quantise, restored, unpack
 
 
-@given(hnp.arrays(np.float32, (2, 5, 4), elements=st.floats(-0.5, 3, width=32)))
+@given(hnp.arrays(np.float32, (2, 5, 4), elements=st.floats(-0.5, 3, width=32).map(lambda v: v if abs(v) > 1e-6 else 0.0)))
 def test_every_pixel_comes_back_to_half_a_step_and_the_brightest_stays_the_brightest(maps: np.ndarray) -> None:
     small, scale = unpack(pack(maps), maps.shape)
     np.testing.assert_array_equal(small, quantise(maps)[0])
