@@ -58,6 +58,7 @@ COMMANDS = [
     "export",
     "import",
     "track",
+    "data boxes",
     "data check",
     "data pack",
     "data preview",
