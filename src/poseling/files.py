@@ -27,6 +27,16 @@ STALE = 86400.0  # seconds without a change, after which it is taken to be of a 
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
+def shown(folder: Path) -> list[Path]:
+    """All that lies under `folder`, to the bottom, in the order of the paths; hidden files, and what lies in hidden folders, left out."""
+    return sorted(p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def pictures_of(paths: Iterable[Path]) -> list[Path]:
+    """Those of the paths that are picture files by their suffix. They are not opened."""
+    return [p for p in paths if p.suffix.lower() in PICTURES and p.is_file()]
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """`data` to `path`, atomically; OSError that names the file when the disk is full, with nothing left behind."""
     draft = Draft(path)

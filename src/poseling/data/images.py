@@ -15,7 +15,7 @@ import numpy as np
 
 from poseling import headers, video
 from poseling.data.people import Finding, People, from_joints
-from poseling.files import PICTURES, check_size, new_folder, read_picture, write_bytes
+from poseling.files import PICTURES, check_size, new_folder, pictures_of, read_picture, shown, write_bytes
 from poseling.geometry import whole_box
 from poseling.records import read_json
 from poseling.skeleton import COCO17, Skeleton
@@ -132,8 +132,8 @@ def picture_size(path: Path) -> tuple[int, int]:
 def _pictures(root: Path) -> list[Path]:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder or video")
-    inside = sorted(p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
-    if found := [p for p in inside if p.suffix.lower() in PICTURES and p.is_file()]:
+    inside = shown(root)
+    if found := pictures_of(inside):
         return found
     videos = [p for p in inside if p.suffix.lower() in VIDEOS]
     hint = f"; name one of its {len(videos)} videos itself, such as {videos[0]}" if videos else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from poseling.files import PICTURES, read_picture, write_bytes
+from poseling.files import PICTURES, pictures_of, read_picture, shown, write_bytes
 from poseling.geometry import joints_box
 from poseling.runtime.network import Network
 
@@ -26,8 +26,7 @@ def write_boxes(folder: Path, network: Network, progress: Callable[[int, int], N
     out = folder / "boxes.json"
     if out.exists():
         raise ValueError(f"{out}: is there already; remove it if the people shall be looked for anew")
-    inside = sorted(p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts))
-    pictures = [p for p in inside if p.suffix.lower() in PICTURES and p.is_file()]
+    pictures = pictures_of(shown(folder))
     if not pictures:
         raise FileNotFoundError(f"{folder}: holds no picture ({', '.join(PICTURES)})")
     found: dict[str, list[list[float]]] = {}

@@ -26,7 +26,7 @@ import numpy as np
 from poseling.data import synthetic
 from poseling.data.mini import Part
 from poseling.data.synthetic import BLOCK, Truth
-from poseling.files import PICTURES, write_bytes
+from poseling.files import PICTURES, pictures_of, shown, write_bytes
 from poseling.synth.backgrounds import Folder
 
 if TYPE_CHECKING:
@@ -114,10 +114,7 @@ def synthesize(
 
 def _places(folder: Path) -> list[Path]:
     """The pictures in a folder of backgrounds, to the bottom, hidden ones left out, in order. They are not opened: a broken one is met when it is wanted."""
-    inside = sorted(folder.rglob("*"))
-    found = [
-        p for p in inside if p.suffix.lower() in PICTURES and not any(part.startswith(".") for part in p.relative_to(folder).parts) and p.is_file()
-    ]
+    found = pictures_of(shown(folder))
     if not found:
         raise FileNotFoundError(f"{folder}: holds no picture ({', '.join(PICTURES)}); --backgrounds names a folder of pictures")
     return found
