@@ -260,7 +260,8 @@ class Store:
         groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
         if more := excess(sum(group.total_byte_size for group in groups) + 16 * sum(group.num_rows for group in groups)):
             raise ValueError(more)
-        table = parquet.read(columns=columns or list(wanted))
+        # On this thread: a thread of pyarrow's that still holds the Python file when the interpreter ends takes the process down with it.
+        table = parquet.read(columns=columns or list(wanted), use_threads=False)
         if table["key"].null_count or any(table[name].null_count for name in table.column_names if name != "maps"):
             raise ValueError("a row is empty")
         return table
