@@ -58,6 +58,7 @@ COMMANDS = [
     "export",
     "import",
     "track",
+    "live",
     "data boxes",
     "data check",
     "data pack",

@@ -28,14 +28,15 @@ TABLE = {
     "distill": "nouns codecs data models teachers.base teachers",
     "train": "nouns codecs data models teachers.base teachers distill",
     "runtime": "nouns zoo runtime.draw",
+    "live": "nouns zoo runtime.draw runtime",
     "evaluate": "nouns zoo codecs data models teachers.base teachers runtime.draw runtime",
     "export": "nouns codecs data models",
     "recipes": "nouns zoo codecs data models models.start teachers.base teachers distill train evaluate export runtime.draw runtime",
-    "cli": "nouns zoo codecs data models teachers.base teachers distill train evaluate export runtime.draw runtime synth recipes",
+    "cli": "nouns zoo codecs data models teachers.base teachers distill train evaluate export runtime.draw runtime live synth recipes",
 }
 # What pip gives without extras, and so all that these may import from outside.
 BASE = {"numpy", "cv2", "onnxruntime", "av"}
-WITHOUT_TORCH = ("nouns", "zoo", "runtime.draw", "runtime")
+WITHOUT_TORCH = ("nouns", "zoo", "runtime.draw", "runtime", "live")
 
 
 def room(module: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +88,7 @@ def track(
     fit: bool = True,
     threshold: float = LOST,
     adapter: str | None = None,
+    sinks: Sequence[Callable[[Frame], None]] = (),
 ) -> Tracked:
     """The pose in every frame of `source`, a video, a picture or a folder of pictures, by the network that `model` and `adapter` name (`Network`).
 
@@ -100,7 +101,7 @@ def track(
     Drawn to `out` (see `video.Writer`), with a view from the side where there is xyz, and written to `json`,
     a line for each frame: `Frame.as_dict` and picture (its name, null in a video). Joints are drawn from a
     score of `threshold` on, and in a video a person whose joints have that in the mean is there. `seen` is
-    called with each frame's index and pose. Both outputs appear under their names when they are finished.
+    called with each frame's index and pose, and each of `sinks` with the whole frame, as it is written. Both outputs appear under their names when they are finished.
     However it ends, Ctrl-C included, the video and the lines are whole up to there, unless they cannot be
     written: then what was there before stays. ValueError for flags that do not go together, and for an output
     that is an input; errors as of `Network`, `video.frames` and `video.Writer`.
@@ -116,7 +117,7 @@ def track(
         raise ValueError(f"--camera {' '.join(f'{v:g}' for v in camera)} is none; give FX FY CX CY in pixels, with focal lengths above 0")
     network = Network(model, threads, provider, adapter=adapter)
     deep = "xyz" in network.spec.outputs
-    if height is not None and not deep:
+    if height is not None and not deep and not sinks:
         raise ValueError(f"--height needs a network that answers in space, and {model} gives {', '.join(network.spec.outputs)}")
     smoother = Smoother(lookahead) if smooth else None
     bodies = Bodies(network.spec.skeleton, height) if deep and fit and not stills else None
@@ -147,6 +148,8 @@ def track(
             if writer is not None:
                 shown = drawn(frame, threshold)[..., ::-1]  # draw's colours are RGB
                 writer.write(frame.index, shown, frame.seconds)
+            for sink in sinks:
+                sink(frame)
             count += 1
             empty += not len(frame.pose)
             if seen is not None:

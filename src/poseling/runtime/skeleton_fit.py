@@ -221,7 +221,7 @@ class Fitter:
         if measured is not None and (np.shape(measured) != (len(BONES),) or not (np.asarray(measured) > 0).all()):
             raise ValueError(f"measured are {len(BONES)} lengths above 0, of {', '.join(BONES)}; got {measured}")
         self._joints = len(skeleton)
-        self._first, self._second, self._has = _sources(skeleton)
+        self._first, self._second, self._has = sources_of(skeleton)
         self._height, self._given = height, measured
         self.reset()
 
@@ -351,7 +351,7 @@ def _lens(camera: NDArray[np.floating] | None) -> Array | None:
     return lens
 
 
-def _sources(skeleton: Skeleton) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def sources_of(skeleton: Skeleton) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """For each joint of `MOVNECT15` the two joints of `skeleton` of which it is the middle, mostly one joint twice, and whether it has them."""
     sources = list(skeleton.to(MOVNECT15).sources)
     neck = MOVNECT15.index("neck")
