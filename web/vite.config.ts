@@ -51,6 +51,7 @@ export default defineConfig({
     outDir: "../src/poseling/live/page",
     emptyOutDir: true,
     assetsInlineLimit: 0,
+    reportCompressedSize: false,
     chunkSizeWarningLimit: 2000,
     rollupOptions: {
       input: { index: "index.html", sw: "src/sw.ts" },

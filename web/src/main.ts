@@ -73,13 +73,13 @@ ready.catch((error: unknown) => {
 async function network(file: ArrayBuffer, name: string, terms?: string): Promise<void> {
   await estimator.load(file, name);
   const { spec, provider, threads, timed } = estimator;
-  const engine = provider === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} thread${threads === 1 ? "" : "s"}`;
+  const engine = provider === "webgpu" ? "WebGPU" : `WASM, ${threads} thread${threads === 1 ? "" : "s"}`;
   $("engine").textContent = engine;
-  const measured = Object.entries(timed).map(([which, ms]) => `${which === "webgpu" ? "WebGPU" : "WebAssembly"} ${ms.toFixed(1)} ms`).join(", ");
+  const measured = Object.entries(timed).map(([which, ms]) => `${which === "webgpu" ? "WebGPU" : "WASM"} ${ms.toFixed(1)} ms`).join(", ");
   const size = spec!.size.join(" x ");
   $("network").textContent = `${name}${terms ? `, ${terms}` : ""}: ${spec!.skeleton.joints.length} joints from ${size} pixels; measured here: ${measured}.`;
   $("note").textContent = estimator.lifts
-    ? "This network sees in 2D. Depth is lifted from the picture by a body of usual proportions: it looks right more often than it is right."
+    ? "A 2D network: depth is lifted from the picture, and is a guess"
     : "";
   say(`${name} is ready on ${engine}`);
 }

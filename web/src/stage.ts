@@ -13,7 +13,9 @@ import { Retarget, places, rigOf } from "./retarget";
 
 const LENGTHS = BONES.map((bone) => SHARES[bone]!);
 const LEGS = SHARES["thigh"]! + SHARES["shin"]!;
-const SLOW = 24; // milliseconds of a picture after which there are fewer pixels
+const START: V3 = [0.45, 1.25, 4];
+const MIDDLE = 0.86;
+const SLOW = 40; // milliseconds from one picture to the next, in the mean, after which there are fewer pixels
 const COARSEST = 0.5;
 const HEIGHT = 0.9; // metres from foot to hip that a model of another unit is given
 
@@ -30,6 +32,7 @@ export class Stage {
   private readonly scene = new Scene();
   private readonly camera = new PerspectiveCamera(30, 1, 0.1, 60);
   private readonly orbit: OrbitControls;
+  private readonly key = new DirectionalLight(0xfff1dd, 2.6);
   private avatar: Dressed | null = null;
   private shown: Q[] | null = null;
   private wanted: Q[] | null = null;
@@ -53,7 +56,7 @@ export class Stage {
     this.scene.background = back;
     this.scene.fog = new Fog(back, 7, 16);
     this.scene.add(new HemisphereLight(0xdfe9ff, 0x3a3128, 1.5));
-    const key = new DirectionalLight(0xfff1dd, 2.6);
+    const { key } = this;
     key.position.set(2, 4, 3);
     key.castShadow = true;
     key.shadow.mapSize.set(1024, 1024);
@@ -63,26 +66,26 @@ export class Stage {
     const rim = new DirectionalLight(0x7fc8ff, 1.4);
     rim.position.set(-3, 2.5, -3);
     this.scene.add(key, rim, ...floor());
-    this.camera.position.set(0.5, 1.35, 4.6);
+    this.camera.position.set(...START);
     this.orbit = new OrbitControls(this.camera, canvas);
-    this.orbit.target.set(0, 0.92, 0);
+    this.orbit.target.set(0, MIDDLE, 0);
     this.orbit.enablePan = false;
     this.orbit.minDistance = 1.2;
     this.orbit.maxDistance = 9;
     this.orbit.maxPolarAngle = Math.PI / 2 - 0.02;
     this.orbit.listenToKeyEvents(canvas);
     this.orbit.addEventListener("change", () => (this.stale = true));
-    canvas.addEventListener("keydown", (event) => this.key(event));
+    canvas.addEventListener("keydown", (event) => this.walk(event));
   }
 
   /** Arrow keys walk around the avatar, + and - come nearer and go away, 0 goes back to the front. */
-  private key(event: KeyboardEvent): void {
+  private walk(event: KeyboardEvent): void {
     const turn = { ArrowLeft: -0.15, ArrowRight: 0.15 }[event.key];
     const zoom = { "+": 0.9, "=": 0.9, "-": 1.1 }[event.key];
     const offset = this.camera.position.clone().sub(this.orbit.target);
     if (turn) offset.applyAxisAngle(new Vector3(0, 1, 0), turn);
     else if (zoom) offset.multiplyScalar(zoom);
-    else if (event.key === "0") offset.set(0.5, 0.43, 4.6);
+    else if (event.key === "0") offset.set(START[0], START[1] - MIDDLE, START[2]);
     else return;
     event.preventDefault();
     this.camera.position.copy(this.orbit.target).add(offset);
@@ -150,18 +153,18 @@ export class Stage {
     this.orbit.update();
     if (!this.stale && !this.avatar?.vrm) return;
     this.avatar?.vrm?.update(lapse);
-    const start = performance.now();
     this.renderer.render(this.scene, this.camera);
     this.stale = false;
-    this.pace(performance.now() - start);
+    this.pace(1000 * lapse);
   }
 
-  /** Makes the picture coarser where it takes long, as a phone's may and a processor's does. */
+  /** Makes the picture coarser, and in the end without shadows, where pictures follow each other slowly: an old phone, or no graphics card at all. */
   private pace(milliseconds: number): void {
-    this.slow = 0.8 * this.slow + 0.2 * milliseconds;
-    if (this.slow < SLOW || this.ratio <= COARSEST) return;
-    this.ratio = Math.max(COARSEST, this.ratio * 0.7);
+    this.slow = 0.85 * this.slow + 0.15 * milliseconds;
+    if (this.slow < SLOW) return;
     this.slow = 0;
+    if (this.ratio > COARSEST) this.ratio = Math.max(COARSEST, this.ratio * 0.7);
+    else this.key.castShadow = false;
   }
 
   private wear(rotations: Q[], place: V3): void {
@@ -211,8 +214,8 @@ export class Stage {
 
 function floor(): Object3D[] {
   const ground = new Mesh(new PlaneGeometry(60, 60), new MeshStandardMaterial({ color: 0x232d3d, roughness: 0.95 }));
-  const disc = new Mesh(new CircleGeometry(1.15, 72), new MeshStandardMaterial({ color: 0x2f3d52, roughness: 0.8 }));
-  const ring = new Mesh(new RingGeometry(1.15, 1.17, 96), new MeshBasicMaterial({ color: 0x54d6c4 }));
+  const disc = new Mesh(new CircleGeometry(0.95, 72), new MeshStandardMaterial({ color: 0x2f3d52, roughness: 0.8 }));
+  const ring = new Mesh(new RingGeometry(0.95, 0.965, 96), new MeshBasicMaterial({ color: 0x54d6c4 }));
   const shade = new Mesh(new PlaneGeometry(8, 8), new ShadowMaterial({ opacity: 0.45 }));
   [ground, disc, ring, shade].forEach((mesh, i) => {
     mesh.rotation.x = -Math.PI / 2;

@@ -14,7 +14,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -102,11 +102,11 @@ class Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a frame has at most {BODY} bytes, and says how many")
             return
         body = self.rfile.read(int(length))
-        if urlsplit(self.path).path != VMC or self._site.sender is None:
+        if _named(self.path, "path") != VMC or self._site.sender is None:
             self._say(HTTPStatus.NOT_FOUND, "nothing is sent on from here; start with --vmc HOST:PORT")
             return
-        origin = self.headers.get("Origin")
-        if origin is None or urlsplit(origin).netloc != self.headers.get("Host"):
+        origin = _named(self.headers.get("Origin", ""), "netloc")
+        if not origin or origin != self.headers.get("Host"):
             self._say(HTTPStatus.FORBIDDEN, "frames come from the page alone")
             return
         try:
@@ -121,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         if not self._expected():
             return
-        path = unquote(urlsplit(self.path).path)
+        path = unquote(_named(self.path, "path"))
         if path == ABOUT:
             about = json.dumps({**self._site.about, "vmc": self._site.sender is not None}).encode()
             self._head(HTTPStatus.OK, len(about), "application/json")
@@ -146,11 +146,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _expected(self) -> bool:
         """Whether the request is for this server: a page elsewhere whose name leads here (DNS rebinding) is none of ours."""
-        host = urlsplit(f"//{self.headers.get('Host', '')}")
-        try:
-            right = not self._known or host.hostname in self._known
-        except ValueError:
-            right = False
+        right = not self._known or _named(f"//{self.headers.get('Host', '')}", "hostname") in self._known
         if not right:
             self.close_connection = True
             self._say(HTTPStatus.FORBIDDEN, f"this is served to {', '.join(self._known)} alone; --host opens it to others")
@@ -180,6 +176,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Nothing: a line for each file would hide what the command says."""
+
+
+def _named(url: str, what: Literal["hostname", "netloc", "path"]) -> str:
+    """A part of an address, "" where it is none."""
+    try:
+        return getattr(urlsplit(url), what) or ""
+    except ValueError:
+        return ""
 
 
 class Server(ThreadingHTTPServer):
