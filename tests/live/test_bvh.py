@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pybvh
 import pytest
+from tests.live.test_golden import CAMERA, seen, swinging
 
 from poseling.geometry import quaternion, rotation_matrix
 from poseling.live.bvh import bvh, euler, even
@@ -17,8 +18,7 @@ from poseling.live.turns import upright
 from poseling.pose import Pose
 from poseling.runtime.kinematics import BONES, JOINTS, SHARES, forward
 from poseling.runtime.pipeline import Frame
-from poseling.skeleton import LSP14, MOVNECT15
-from tests.live.test_golden import CAMERA, seen, swinging
+from poseling.skeleton import BODY19, LSP14, MOVNECT15
 
 LENGTHS = 1.75 * np.array([SHARES[bone] for bone in BONES])
 # The points that joints of the file sit in.
@@ -82,8 +82,6 @@ def frames(count: int = 10, people: int = 1) -> list[Frame]:
     xy, score = seen(points)
     picture = np.zeros((480, 640, 3), np.uint8)
     found = []
-    from poseling.skeleton import BODY19
-
     for t in range(count):
         here = 1 if t >= count // 2 else people
         shown = np.stack([xy[t] + 20 * k for k in range(here)])
@@ -145,9 +143,14 @@ def test_a_table_has_a_row_for_each_frame_and_person(tmp_path: Path):
 
 def test_a_table_that_ends_badly_keeps_its_rows_and_none_is_left_of_an_empty_one(tmp_path: Path):
     pose = Pose(np.zeros((1, 14, 2)), np.zeros((1, 14)), LSP14)
-    with pytest.raises(KeyboardInterrupt), Table(tmp_path / "a.csv") as table:
-        table(Frame(0, 0.0, np.zeros((2, 2, 3), np.uint8), pose))
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with Table(tmp_path / "a.csv") as table:
+            table(Frame(0, 0.0, np.zeros((2, 2, 3), np.uint8), pose))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     with Table(tmp_path / "b.csv"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.live.rigs import humanoid
 
 from poseling.geometry import Crop, project, quaternion
 from poseling.live.bvh import bvh, even
@@ -23,7 +24,6 @@ from poseling.runtime.region import region
 from poseling.runtime.skeleton_fit import Fitter
 from poseling.runtime.smoothing import OneEuro
 from poseling.skeleton import BODY19, MOVNECT15
-from tests.live.rigs import humanoid
 
 GOLDEN = Path(__file__).with_name("golden.json")
 CAMERA = np.array([640.0, 640.0, 319.5, 239.5])

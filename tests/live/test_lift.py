@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.live.test_golden import CAMERA, seen, swinging
 
 from poseling.geometry import project
 from poseling.live.turns import upright
 from poseling.runtime.kinematics import BONES, JOINTS, SHARES, TURNS, Body, stature
 from poseling.runtime.lift import Lifter
 from poseling.skeleton import BODY19, COCO17, MOVNECT15, Skeleton
-from tests.live.test_golden import CAMERA, seen, swinging
 
 LENGTHS = 1.75 * np.array([SHARES[bone] for bone in BONES])
 FACING = np.diag([1.0, -1.0, -1.0])

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.live.rigs import PLACES, glb, humanoid
 
 from poseling.geometry import quaternion, rotation_matrix
 from poseling.live.retarget import BONES, Retarget, Rig, gltf, named
 from poseling.live.turns import mirrored, multiply, part, rotate, upright, whole
 from poseling.runtime.kinematics import JOINTS
-from tests.live.rigs import PLACES, glb, humanoid
 
 REST = np.tile([1.0, 0, 0, 0], (len(JOINTS), 1))
 KINDS = [("mixamo", 0, 1), ("mixamo", 45, 2), ("vrm1", 30, None), ("vrm0", 45, 3), ("vrm0", 0, None)]

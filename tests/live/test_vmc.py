@@ -88,10 +88,16 @@ def test_nobody_has_to_listen():
 
 @pytest.mark.parametrize(
     ("rotations", "place", "seconds"),
-    [(REST[:5], np.zeros(3), 0.0), (np.full((13, 4), np.nan), np.zeros(3), 0.0), (0 * REST, np.zeros(3), 0.0), (REST, np.zeros(2), 0.0), (REST, np.zeros(3), np.inf)],
+    [
+        (REST[:5], np.zeros(3), 0.0),
+        (np.full((13, 4), np.nan), np.zeros(3), 0.0),
+        (0 * REST, np.zeros(3), 0.0),
+        (REST, np.zeros(2), 0.0),
+        (REST, np.zeros(3), np.inf),
+    ],
 )
 def test_what_is_no_frame_is_not_sent(rotations: np.ndarray, place: np.ndarray, seconds: float):
-    with pytest.raises(ValueError, match="frame has finite|length above 0"):
+    with pytest.raises(ValueError, match=r"frame has finite|length above 0"):
         packet(rotations, place, seconds)
 
 

@@ -73,13 +73,13 @@ ready.catch((error: unknown) => {
 async function network(file: ArrayBuffer, name: string, terms?: string): Promise<void> {
   await estimator.load(file, name);
   const { spec, provider, threads, timed } = estimator;
-  const engine = provider === "webgpu" ? "WebGPU" : `WASM, ${threads} thread${threads === 1 ? "" : "s"}`;
+  const engine = provider === "webgpu" ? "WebGPU" : `WASM × ${threads}`;
   $("engine").textContent = engine;
   const measured = Object.entries(timed).map(([which, ms]) => `${which === "webgpu" ? "WebGPU" : "WASM"} ${ms.toFixed(1)} ms`).join(", ");
   const size = spec!.size.join(" x ");
   $("network").textContent = `${name}${terms ? `, ${terms}` : ""}: ${spec!.skeleton.joints.length} joints from ${size} pixels; measured here: ${measured}.`;
   $("note").textContent = estimator.lifts
-    ? "A 2D network: depth is lifted from the picture, and is a guess"
+    ? "This network sees in 2D: depth is a guess"
     : "";
   say(`${name} is ready on ${engine}`);
 }
@@ -304,8 +304,7 @@ try {
   stage.dress(mannequin());
 } catch {
   stage = null;
-  $("note").textContent = "";
-  alert("There is no WebGL in this browser, so the avatar cannot be drawn. The joints in the picture and the recording of motion work without it.");
+  $("flat").textContent = "There is no WebGL in this browser, so the avatar cannot be drawn. The joints in the picture and the recording of motion work without it.";
 }
 let before = performance.now();
 function draw(now: number): void {

@@ -219,7 +219,7 @@ function floor(): Object3D[] {
   const shade = new Mesh(new PlaneGeometry(8, 8), new ShadowMaterial({ opacity: 0.45 }));
   [ground, disc, ring, shade].forEach((mesh, i) => {
     mesh.rotation.x = -Math.PI / 2;
-    mesh.position.y = -0.004 + 0.001 * i;
+    mesh.position.y = -0.012 + 0.004 * i;
   });
   shade.receiveShadow = true;
   return [ground, disc, ring, shade];
