@@ -1,7 +1,7 @@
 """The page of `poseling live` in every wheel: built here if it is not built yet and there is npm.
 
-`POSELING_PAGE=require` makes a wheel without the page an error, as `make wheel` does; `POSELING_PAGE=skip` leaves it out. Otherwise a machine
-without Node.js gets a wheel that does all else, and says so.
+`POSELING_PAGE=require` makes a wheel without the page an error, as `make wheel` does; `POSELING_PAGE=skip`
+leaves it out. Otherwise a machine without Node.js gets a wheel that does all else, and says so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class PageHook(BuildHookInterface[Any]):
         if not web.is_dir() or npm is None:
             return "there is no npm (Node.js 18 or newer)" if web.is_dir() else "its sources are not here"
         for command in ("ci", "run build"):
-            done = subprocess.run([npm, *command.split()], cwd=web, check=False, capture_output=True, text=True)
+            done = subprocess.run(
+                [npm, *command.split()], cwd=web, check=False, capture_output=True, text=True
+            )
             if done.returncode:
                 return f"npm {command} failed: {(done.stderr or done.stdout).strip()[-300:]}"
         return ""

@@ -43,7 +43,9 @@ def serving() -> Iterator[Callable[[], Server]]:
     started: list[Server] = []
 
     def start() -> Server:
-        made = server(Site(zoo.path("poseling-n"), {"name": "poseling-n", "terms": zoo.terms("poseling-n")}), port=0)
+        made = server(
+            Site(zoo.path("poseling-n"), {"name": "poseling-n", "terms": zoo.terms("poseling-n")}), port=0
+        )
         threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True).start()
         started.append(made)
         return made
@@ -56,7 +58,9 @@ def serving() -> Iterator[Callable[[], Server]]:
 
 @pytest.fixture(scope="session")
 def browser(squats: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, whose camera shows the video of squats; without a graphics card, so that it draws as it does on every machine."""
+    """Chromium, whose camera shows the video of squats; without a graphics card, so that it draws as it does
+    on every machine.
+    """
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -67,26 +71,45 @@ def browser(squats: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) 
     film = tmp_path_factory.mktemp("camera") / "squats.mjpeg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
     film.write_bytes(b"".join(cv2.imencode(".jpg", picture, quality)[1].tobytes() for picture in squats))
-    camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"]
+    camera = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    ]
     drawing = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium, args=[*camera, *drawing, "--no-sandbox", "--disable-dev-shm-usage"])
+        made = playwright.chromium.launch(
+            executable_path=chromium, args=[*camera, *drawing, "--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield made
         made.close()
 
 
 @pytest.fixture
 def opened(browser: Any, serving: Callable[[], Server]) -> Iterator[Callable[..., Any]]:
-    """Opens the page and waits for its network; whatever the console or an error says is in `page.said`, of which a test has to expect all."""
+    """Opens the page and waits for its network; whatever the console or an error says is in `page.said`, of
+    which a test has to expect all.
+    """
     contexts = []
 
-    def start(width: int = 480, height: int = 400, script: str = "", query: str = "?threads=1", made: Server | None = None, **how: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, permissions=["camera"], accept_downloads=True, **how)
+    def start(
+        width: int = 480,
+        height: int = 400,
+        script: str = "",
+        query: str = "?threads=1",
+        made: Server | None = None,
+        **how: Any,
+    ) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, permissions=["camera"], accept_downloads=True, **how
+        )
         context.set_default_timeout(SLOW)
         contexts.append(context)
         page = context.new_page()
         page.said = []
-        page.on("console", lambda message: page.said.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console", lambda message: page.said.append(message.text) if message.type == "error" else None
+        )
         page.on("pageerror", lambda error: page.said.append(str(error)))
         if script:
             page.add_init_script(script)

@@ -34,7 +34,8 @@ MIXAMO = {
 def humanoid(kind: str = "mixamo", arms: float = 0.0, seed: int | None = None) -> dict[str, Any]:
     """A glTF document of a rig: `kind` is mixamo (bones told by names), vrm1, or vrm0, which looks along -z.
 
-    `arms` is by how many degrees they hang down (an A-pose has 45), and `seed` turns the nodes' own axes at random, as exporters do.
+    `arms` is by how many degrees they hang down (an A-pose has 45), and `seed` turns the nodes' own axes at
+    random, as exporters do.
     """
     places = {}
     for bone, (parent, place) in PLACES.items():
@@ -60,9 +61,18 @@ def humanoid(kind: str = "mixamo", arms: float = 0.0, seed: int | None = None) -
         above, origin = (axes[parent], places[parent][1]) if parent else (np.eye(3), np.zeros(3))
         w, x, y, z = quaternion(above.T @ axes[bone]).tolist()
         children = [bones.index(other) for other in bones if places[other][0] == bone]
-        node = {"name": _name(bone, kind), "translation": (above.T @ (place - origin)).tolist(), "rotation": [x, y, z, w]}
+        node = {
+            "name": _name(bone, kind),
+            "translation": (above.T @ (place - origin)).tolist(),
+            "rotation": [x, y, z, w],
+        }
         nodes.append(node | ({"children": children} if children else {}))
-    document: dict[str, Any] = {"asset": {"version": "2.0"}, "scene": 0, "scenes": [{"nodes": [0]}], "nodes": nodes}
+    document: dict[str, Any] = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": nodes,
+    }
     if kind == "vrm1":
         told: Any = {bone: {"node": i} for i, bone in enumerate(bones)}
         document["extensions"] = {"VRMC_vrm": {"specVersion": "1.0", "humanoid": {"humanBones": told}}}

@@ -1,4 +1,6 @@
-"""The page in a real browser: its joints against the Python runtime's, its avatar against the body, and what it says when something is wrong."""
+"""The page in a real browser: its joints against the Python runtime's, its avatar against the body, and what
+it says when something is wrong.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +59,14 @@ def look(page: Any, picture: np.ndarray, seconds: float) -> dict[str, Any]:
 
 
 def until(page: Any, true: str, given: Any = None) -> None:
-    """Waits until a function of the page gives something true. Playwright's own way needs eval, which the page forbids."""
+    """Waits until a function of the page gives something true. Playwright's own way needs eval, which the
+    page forbids.
+    """
     end = time.monotonic() + 120
     while not page.evaluate(true, given):
-        assert time.monotonic() < end, f"{true} is not so after two minutes; the page says {page.text_content('#alert')!r}, {page.said}"
+        assert time.monotonic() < end, (
+            f"{true} is not so after two minutes; the page says {page.text_content('#alert')!r}, {page.said}"
+        )
         page.wait_for_timeout(50)
 
 
@@ -85,8 +91,12 @@ def apart(first: dict[str, float], second: dict[str, float]) -> float:
     return max(abs(first[hinge] - second[hinge]) for hinge in first)
 
 
-def test_joints_and_avatar_follow_the_python_runtime(opened: Callable[..., Any], squats: list[np.ndarray], shared: Path, record_property: Any):
-    """On the same frames: joints within 2 pixels, for the same joints the same body, and two avatars whose elbows and knees are the body's."""
+def test_joints_and_avatar_follow_the_python_runtime(
+    opened: Callable[..., Any], squats: list[np.ndarray], shared: Path, record_property: Any
+):
+    """On the same frames: joints within 2 pixels, for the same joints the same body, and two avatars whose
+    elbows and knees are the body's.
+    """
     page = opened()
     page.evaluate("poseling.estimator.smoothing = 0")
     page.evaluate("document.getElementById('mirror').click()")
@@ -117,7 +127,9 @@ def test_joints_and_avatar_follow_the_python_runtime(opened: Callable[..., Any],
             assert ("leftToes" in bones, len(bones) > 15) == (False, True)
             followed.append(apart(of_avatar(bones), body))
     record_property("max_error_px", worst)
-    print(f"joints are {worst:.2f} pixels apart at most, elbows and knees of the avatar {max(followed):.2f} degrees")
+    print(
+        f"joints are {worst:.2f} pixels apart at most, elbows and knees of the avatar {max(followed):.2f} degrees"
+    )
     assert worst < 2
     assert max(followed) < 0.5
     # She squats: the test would see nothing of somebody who stands still.
@@ -134,11 +146,12 @@ def test_the_camera_moves_the_avatar_and_a_picture_of_it_has_the_same_joints(ope
             const found = await poseling.snapshot();
             const bytes = new Uint8Array(found.picture.buffer);
             let text = "";
-            for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
-            return { ...found, picture: btoa(text) };
-        }"""
+            for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i
+            + 32768)); return { ...found, picture: btoa(text) }; }"""
     )
-    pixels = np.frombuffer(base64.b64decode(shot["picture"]), np.uint8).reshape(shot["height"], shot["width"], 4)
+    pixels = np.frombuffer(base64.b64decode(shot["picture"]), np.uint8).reshape(
+        shot["height"], shot["width"], 4
+    )
     assert pixels[..., :3].std() > 20  # a picture, and no black one
     network = Network()
     looked = scaled_box(np.array(shot["person"]["looked"]), 1 / network.spec.padding)
@@ -157,12 +170,17 @@ def test_it_has_threads_and_says_that_depth_is_a_guess(opened: Callable[..., Any
     page = opened(query="")
     assert page.evaluate("crossOriginIsolated")
     threads = page.evaluate("Math.min(4, navigator.hardwareConcurrency)")
-    assert page.evaluate("poseling.estimator.threads") == threads or page.evaluate("poseling.estimator.provider") == "webgpu"
+    assert (
+        page.evaluate("poseling.estimator.threads") == threads
+        or page.evaluate("poseling.estimator.provider") == "webgpu"
+    )
     assert "depth" in page.inner_text("#note").lower()
     assert "for research only" in page.text_content("#network")
 
 
-def test_it_works_when_the_server_is_gone(opened: Callable[..., Any], serving: Callable[[], Any], squats: list[np.ndarray]):
+def test_it_works_when_the_server_is_gone(
+    opened: Callable[..., Any], serving: Callable[[], Any], squats: list[np.ndarray]
+):
     made = serving()
     page = opened(made=made)
     page.evaluate("navigator.serviceWorker.ready")
@@ -175,19 +193,30 @@ def test_it_works_when_the_server_is_gone(opened: Callable[..., Any], serving: C
     page.evaluate("poseling.ready")
     assert page.evaluate("crossOriginIsolated")
     assert look(page, squats[0], 0)["person"]["score"]
-    assert [line for line in page.said if "ERR_CONNECTION_REFUSED" not in line and "Failed to fetch" not in line] == []
+    assert [
+        line for line in page.said if "ERR_CONNECTION_REFUSED" not in line and "Failed to fetch" not in line
+    ] == []
 
 
 def test_a_camera_that_is_refused_missing_or_unplugged_is_told(opened: Callable[..., Any]):
     page = opened()
-    for name, told in (("NotAllowedError", "was refused"), ("NotFoundError", "no camera"), ("NotReadableError", "another program")):
-        page.evaluate("(name) => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)); }", name)
+    for name, told in (
+        ("NotAllowedError", "was refused"),
+        ("NotFoundError", "no camera"),
+        ("NotReadableError", "another program"),
+    ):
+        page.evaluate(
+            "(name) => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)); }",
+            name,
+        )
         page.click("#camera")
         until(page, "(told) => document.getElementById('alert').textContent.includes(told)", told)
     page.evaluate("delete navigator.mediaDevices.getUserMedia")
     page.click("#camera")
     until(page, "() => document.body.classList.contains('running')")
-    page.evaluate("document.getElementById('video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))")
+    page.evaluate(
+        "document.getElementById('video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
+    )
     until(page, "() => document.getElementById('alert').textContent.includes('stopped')")
     assert not page.evaluate("document.body.classList.contains('running')")
     assert page.said == []
@@ -201,7 +230,9 @@ def test_without_webgl_the_joints_are_still_found(opened: Callable[..., Any], sq
     assert look(page, squats[0], 0)["body"]["rotations"]
 
 
-def test_bad_files_are_told_and_nothing_is_lost(opened: Callable[..., Any], squats: list[np.ndarray], tmp_path: Path):
+def test_bad_files_are_told_and_nothing_is_lost(
+    opened: Callable[..., Any], squats: list[np.ndarray], tmp_path: Path
+):
     onnx = pytest.importorskip("onnx")
     whole = zoo.path("poseling-n").read_bytes()
     bare = onnx.load(zoo.path("poseling-n"))
@@ -260,7 +291,9 @@ def test_what_is_recorded_can_be_read(opened: Callable[..., Any], squats: list[n
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (844, 390), (320, 568)])
-def test_it_fits_the_screen_and_can_be_used_by_keyboard(opened: Callable[..., Any], width: int, height: int, tmp_path: Path):
+def test_it_fits_the_screen_and_can_be_used_by_keyboard(
+    opened: Callable[..., Any], width: int, height: int, tmp_path: Path
+):
     page = opened(width, height)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for name in ("picture", "avatar"):

@@ -1,4 +1,6 @@
-"""BVH: read back by pybvh, an independent reader, whose joints have to lie where the body's forward kinematics put them."""
+"""BVH: read back by pybvh, an independent reader, whose joints have to lie where the body's forward
+kinematics put them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ from poseling.skeleton import BODY19, LSP14, MOVNECT15
 
 LENGTHS = 1.75 * np.array([SHARES[bone] for bone in BONES])
 # The points that joints of the file sit in.
-SEATS = {"neck": "neck", "left_shoulder": "left_shoulder", "left_elbow": "left_elbow", "right_knee": "right_knee", "right_hip": "right_hip"}
+SEATS = {
+    "neck": "neck",
+    "left_shoulder": "left_shoulder",
+    "left_elbow": "left_elbow",
+    "right_knee": "right_knee",
+    "right_hip": "right_hip",
+}
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], float]:
@@ -49,7 +57,9 @@ def test_pybvh_finds_the_joints_where_the_body_has_them(tmp_path: Path):
     assert forward(rotations[7], LENGTHS) + places[7] == pytest.approx(points[7] * [1, -1, -1], abs=1e-9)
 
 
-@pytest.mark.parametrize("vector", [(0.3, -1.2, 0.7), (np.pi / 2, 0, 0.4), (-np.pi / 2, 0, 0), (0, 3.1, 0), (0, 0, -3.1)])
+@pytest.mark.parametrize(
+    "vector", [(0.3, -1.2, 0.7), (np.pi / 2, 0, 0.4), (-np.pi / 2, 0, 0), (0, 3.1, 0), (0, 0, -3.1)]
+)
 def test_euler_angles_make_the_same_matrix(vector: tuple[float, float, float]):
     matrix = rotation_matrix(np.array(vector))
     z, x, y = np.deg2rad(euler(quaternion(matrix)))
@@ -77,7 +87,9 @@ def test_what_is_no_motion_is_refused():
 
 
 def frames(count: int = 10, people: int = 1) -> list[Frame]:
-    """Frames of a person who moves as the golden one, and of another one who is seen in the first half only."""
+    """Frames of a person who moves as the golden one, and of another one who is seen in the first half
+    only.
+    """
     points, _ = swinging(count)
     xy, score = seen(points)
     picture = np.zeros((480, 640, 3), np.uint8)
@@ -136,7 +148,11 @@ def test_a_table_has_a_row_for_each_frame_and_person(tmp_path: Path):
         table(Frame(0, 0.0, np.zeros((2, 2, 3), np.uint8), pose))
         table(Frame(1, 0.04, np.zeros((2, 2, 3), np.uint8), pose[0]))
     rows = list(csv.DictReader(path.open()))
-    assert [(row["frame"], row["id"], row["seconds"]) for row in rows] == [("0", "0", "0.000000"), ("0", "1", "0.000000"), ("1", "0", "0.040000")]
+    assert [(row["frame"], row["id"], row["seconds"]) for row in rows] == [
+        ("0", "0", "0.000000"),
+        ("0", "1", "0.000000"),
+        ("1", "0", "0.040000"),
+    ]
     assert {rows[0][f"neck_{what}"] for what in ("x", "score", "Z")} == {"1.250", "0.5000", "-0.1250"}
     assert len(rows[0]) == 3 + 14 * 6
 

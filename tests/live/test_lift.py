@@ -46,7 +46,13 @@ def angle(xyz: np.ndarray, start: str, hinge: str, end: str) -> float:
 
 def test_who_squats_before_the_camera_has_knees_in_front():
     """Thighs that look short point to the camera, and not away from it: hips bend forward."""
-    body = posed(**STANDING, left_hip=(-80, 0, 10), right_hip=(-80, 0, -10), left_knee=(90, 0, 0), right_knee=(90, 0, 0))
+    body = posed(
+        **STANDING,
+        left_hip=(-80, 0, 10),
+        right_hip=(-80, 0, -10),
+        left_knee=(90, 0, 0),
+        right_knee=(90, 0, 0),
+    )
     xyz = lifted(body)
     for side in ("left", "right"):
         assert xyz[MOVNECT15.index(f"{side}_knee"), 2] < xyz[MOVNECT15.index(f"{side}_hip"), 2] - 0.2
@@ -55,7 +61,14 @@ def test_who_squats_before_the_camera_has_knees_in_front():
 
 def test_who_squats_with_the_back_to_it_has_them_behind():
     """The same picture but for left and right: away from the camera."""
-    body = posed(np.diag([-1.0, -1.0, 1.0]), **STANDING, left_hip=(-80, 0, 10), right_hip=(-80, 0, -10), left_knee=(90, 0, 0), right_knee=(90, 0, 0))
+    body = posed(
+        np.diag([-1.0, -1.0, 1.0]),
+        **STANDING,
+        left_hip=(-80, 0, 10),
+        right_hip=(-80, 0, -10),
+        left_knee=(90, 0, 0),
+        right_knee=(90, 0, 0),
+    )
     xyz = lifted(body)
     for side in ("left", "right"):
         assert xyz[MOVNECT15.index(f"{side}_knee"), 2] > xyz[MOVNECT15.index(f"{side}_hip"), 2] + 0.2
@@ -63,8 +76,12 @@ def test_who_squats_with_the_back_to_it_has_them_behind():
 
 @pytest.mark.parametrize("degrees", [40, 80, 120])
 def test_an_elbow_that_is_bent_in_the_picture_is_bent_so(degrees: float):
-    body = posed(left_elbow=(0, -degrees, 0), left_shoulder=(-90, 0, 0))  # the upper arm's twist brings the forearm up
-    assert angle(lifted(body), "left_shoulder", "left_elbow", "left_wrist") == pytest.approx(180 - degrees, abs=12)
+    body = posed(
+        left_elbow=(0, -degrees, 0), left_shoulder=(-90, 0, 0)
+    )  # the upper arm's twist brings the forearm up
+    assert angle(lifted(body), "left_shoulder", "left_elbow", "left_wrist") == pytest.approx(
+        180 - degrees, abs=12
+    )
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -105,7 +122,13 @@ def test_a_network_without_neck_and_nose_will_do():
 
 def test_nobody_and_nonsense_give_numbers():
     lifter = Lifter(BODY19)
-    for t, (xy, score) in enumerate([(np.zeros((19, 2)), np.zeros(19)), (np.full((19, 2), np.nan), np.ones(19)), (np.ones((19, 2)), np.ones(19))]):
+    for t, (xy, score) in enumerate(
+        [
+            (np.zeros((19, 2)), np.zeros(19)),
+            (np.full((19, 2), np.nan), np.ones(19)),
+            (np.ones((19, 2)), np.ones(19)),
+        ]
+    ):
         fitted = lifter.fit(xy, score, CAMERA, t / 30)
         assert np.isfinite(fitted.xyz).all()
         assert np.isfinite(fitted.rotations).all()

@@ -1,4 +1,6 @@
-"""Turns on rigs: by where the bones end up, which is worked out from the body and from nothing of the rig's own axes."""
+"""Turns on rigs: by where the bones end up, which is worked out from the body and from nothing of the rig's
+own axes.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ def directions(rig: Rig, rotations: np.ndarray) -> dict[str, np.ndarray]:
     places, _ = rig.places(target.turns(rotations))
     found = {}
     for side in ("left", "right"):
-        for bone, end in (("UpperArm", "LowerArm"), ("LowerArm", "Hand"), ("UpperLeg", "LowerLeg"), ("LowerLeg", "Foot")):
+        for bone, end in (
+            ("UpperArm", "LowerArm"),
+            ("LowerArm", "Hand"),
+            ("UpperLeg", "LowerLeg"),
+            ("LowerLeg", "Foot"),
+        ):
             way = places[rig.bones[side + end]] - places[rig.bones[side + bone]]
             found[side + bone] = way / np.linalg.norm(way)
     return found
@@ -50,21 +57,28 @@ def test_a_body_at_rest_puts_every_rig_into_a_t(kind: str, arms: float, seed: in
 
 @pytest.mark.parametrize(("kind", "arms", "seed"), KINDS)
 def test_a_bent_elbow_and_a_raised_thigh_are_the_same_on_every_rig(kind: str, arms: float, seed: int | None):
-    # The left forearm bends 90 degrees to the front, the right thigh is raised by 60 degrees to the front, and its shin bent back by 90.
+    # The left forearm bends 90 degrees to the front, the right thigh is raised by 60 degrees to the front,
+    # and its shin bent back by 90.
     body = turned(left_elbow=(0, -90, 0), right_hip=(-60, 0, 0), right_knee=(90, 0, 0))
     found = directions(Rig.of(humanoid(kind, arms, seed)), body)
     front = np.array([-1, 1, -1]) if kind == "vrm0" else np.ones(3)
     assert found["leftUpperArm"] == pytest.approx(front * [1, 0, 0], abs=1e-9)
     assert found["leftLowerArm"] == pytest.approx(front * [0, 0, 1], abs=1e-9)
-    assert found["rightUpperLeg"] == pytest.approx(front * [0, -np.cos(np.pi / 3), np.sin(np.pi / 3)], abs=1e-9)
-    assert found["rightLowerLeg"] == pytest.approx(front * [0, -np.cos(np.pi / 6), -np.sin(np.pi / 6)], abs=1e-9)
+    assert found["rightUpperLeg"] == pytest.approx(
+        front * [0, -np.cos(np.pi / 3), np.sin(np.pi / 3)], abs=1e-9
+    )
+    assert found["rightLowerLeg"] == pytest.approx(
+        front * [0, -np.cos(np.pi / 6), -np.sin(np.pi / 6)], abs=1e-9
+    )
 
 
 def test_bones_keep_their_lengths_whatever_the_turns():
     rig = Rig.of(humanoid("mixamo", 45, 4))
     rng = np.random.default_rng(0)
     body = quaternion(rotation_matrix(rng.normal(0, 1, (len(JOINTS), 3))))
-    for before, after in zip(*(lengths(rig, turns) for turns in (rig.rotations, Retarget(rig).turns(body))), strict=True):
+    for before, after in zip(
+        *(lengths(rig, turns) for turns in (rig.rotations, Retarget(rig).turns(body))), strict=True
+    ):
         assert after == pytest.approx(before)
 
 
@@ -76,7 +90,10 @@ def lengths(rig: Rig, rotations: np.ndarray) -> list[float]:
 def test_the_spine_shares_its_turn_and_the_head_takes_all_of_it():
     rig = Rig.of(humanoid("mixamo", 0))
     _, world = rig.places(Retarget(rig).turns(turned(spine=(40, 0, 0), neck=(20, 0, 0))))
-    angles = {bone: np.rad2deg(2 * np.arccos(abs(world[rig.bones[bone]][0]))) for bone in ("hips", "spine", "chest", "neck", "head")}
+    angles = {
+        bone: np.rad2deg(2 * np.arccos(abs(world[rig.bones[bone]][0])))
+        for bone in ("hips", "spine", "chest", "neck", "head")
+    }
     assert angles == pytest.approx({"hips": 0, "spine": 20, "chest": 40, "neck": 50, "head": 60}, abs=1e-6)
 
 
@@ -89,11 +106,23 @@ def test_a_half_turn_of_the_pelvis_turns_all_of_it():
 @pytest.mark.parametrize(
     ("names", "bones"),
     [
-        ("mixamorig:Hips mixamorig:LeftUpLeg mixamorig:LeftLeg mixamorig:LeftFoot", "hips leftUpperLeg leftLowerLeg leftFoot"),
-        ("CC_Base_Hip CC_Base_L_Thigh CC_Base_L_Calf CC_Base_L_Upperarm", "hips leftUpperLeg leftLowerLeg leftUpperArm"),
-        ("pelvis thigh_l calf_l upperarm_r lowerarm_r hand_r", "hips leftUpperLeg leftLowerLeg rightUpperArm rightLowerArm rightHand"),
+        (
+            "mixamorig:Hips mixamorig:LeftUpLeg mixamorig:LeftLeg mixamorig:LeftFoot",
+            "hips leftUpperLeg leftLowerLeg leftFoot",
+        ),
+        (
+            "CC_Base_Hip CC_Base_L_Thigh CC_Base_L_Calf CC_Base_L_Upperarm",
+            "hips leftUpperLeg leftLowerLeg leftUpperArm",
+        ),
+        (
+            "pelvis thigh_l calf_l upperarm_r lowerarm_r hand_r",
+            "hips leftUpperLeg leftLowerLeg rightUpperArm rightLowerArm rightHand",
+        ),
         ("J_Bip_C_Hips J_Bip_L_UpperLeg", "leftUpperLeg"),  # C is no side, and Hips has none
-        ("Armature|thigh.L shin.L upper_arm.R forearm.R", "leftUpperLeg leftLowerLeg rightUpperArm rightLowerArm"),
+        (
+            "Armature|thigh.L shin.L upper_arm.R forearm.R",
+            "leftUpperLeg leftLowerLeg rightUpperArm rightLowerArm",
+        ),
         ("Bip01 L Thigh|Bip01 R Forearm|Bip001 Spine1", "leftUpperLeg rightLowerArm chest"),
         ("armchair legend Handle", ""),
     ],
@@ -162,7 +191,9 @@ def test_a_mirror_undoes_itself_and_swaps_the_sides():
     once = mirrored(body)
     assert mirrored(once) == pytest.approx(body)
     # The left elbow bends about -y, the right one about y.
-    assert once[JOINTS.index("right_elbow")] == pytest.approx(turned(right_elbow=(0, 70, 0))[JOINTS.index("right_elbow")])
+    assert once[JOINTS.index("right_elbow")] == pytest.approx(
+        turned(right_elbow=(0, 70, 0))[JOINTS.index("right_elbow")]
+    )
 
 
 def test_who_faces_the_camera_upright_has_the_identity():
@@ -174,7 +205,9 @@ def test_who_faces_the_camera_upright_has_the_identity():
 def test_turns_are_chained_down_the_body():
     body = turned(spine=(0, 30, 0), left_collar=(0, 20, 0), left_shoulder=(0, 10, 0))
     world = whole(body)
-    assert rotate(world[JOINTS.index("left_shoulder")], np.array([1.0, 0, 0])) == pytest.approx([0.5, 0, -np.sin(np.pi / 3)])
+    assert rotate(world[JOINTS.index("left_shoulder")], np.array([1.0, 0, 0])) == pytest.approx(
+        [0.5, 0, -np.sin(np.pi / 3)]
+    )
     third = part(world[JOINTS.index("left_shoulder")], 1 / 3)
     assert multiply(third, multiply(third, third)) == pytest.approx(world[JOINTS.index("left_shoulder")])
 

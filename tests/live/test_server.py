@@ -47,14 +47,18 @@ def heard() -> Iterator[socket.socket]:
 def port(page: Path, heard: socket.socket) -> Iterator[int]:
     """A server that runs."""
     with Sender("127.0.0.1", heard.getsockname()[1]) as sender:
-        made = server(Site(page.parent / "model.onnx", {"name": "a", "terms": "for any use"}, sender, page), port=0)
+        made = server(
+            Site(page.parent / "model.onnx", {"name": "a", "terms": "for any use"}, sender, page), port=0
+        )
         threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
         yield made.server_address[1]
         made.shutdown()
         made.server_close()
 
 
-def ask(port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
@@ -163,7 +167,9 @@ def test_a_thousand_malformed_frames(port: int, heard: socket.socket):
     kinds = [
         lambda: rng.bytes(int(rng.integers(0, 200))),
         lambda: whole[: int(rng.integers(0, len(whole) - 1))],
-        lambda: json.dumps({**FRAME, "rotations": rng.normal(0, 1, (int(rng.integers(0, 12)), 4)).tolist()}).encode(),
+        lambda: json.dumps(
+            {**FRAME, "rotations": rng.normal(0, 1, (int(rng.integers(0, 12)), 4)).tolist()}
+        ).encode(),
         lambda: json.dumps({**FRAME, "place": [None, "a", {}]}).encode(),
         lambda: json.dumps({**FRAME, "seconds": [1]}).encode(),
         lambda: whole.replace(b"1.5", b"NaN"),

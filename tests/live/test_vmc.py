@@ -102,7 +102,9 @@ def test_what_is_no_frame_is_not_sent(rotations: np.ndarray, place: np.ndarray, 
 
 
 def test_messages_are_padded_to_four_bytes():
-    assert message("/a", "bcd", 1, 0.5) == b"/a\0\0" + b",sif\0\0\0\0" + b"bcd\0" + b"\0\0\0\1" + struct.pack(">f", 0.5)
+    assert message("/a", "bcd", 1, 0.5) == b"/a\0\0" + b",sif\0\0\0\0" + b"bcd\0" + b"\0\0\0\1" + struct.pack(
+        ">f", 0.5
+    )
     assert read(bundle([message("/four", "1234")])) == [("/four", ["1234"])]
 
 

@@ -1,4 +1,6 @@
-"""BVH: a person's motion as a file that Blender, Maya and pybvh read. Centimetres, y up, and the body of `kinematics` in its T as the rest pose."""
+"""BVH: a person's motion as a file that Blender, Maya and pybvh read. Centimetres, y up, and the body of
+`kinematics` in its T as the rest pose.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +30,31 @@ _ENDS: dict[str, tuple[tuple[int, int, int], str]] = {
 _CHILDREN = {joint: [child for child in JOINTS if PARENTS[child] == joint] for joint in JOINTS}
 
 
-def bvh(rotations: NDArray[np.floating], places: NDArray[np.floating], lengths: NDArray[np.floating], fps: float) -> str:
+def bvh(
+    rotations: NDArray[np.floating], places: NDArray[np.floating], lengths: NDArray[np.floating], fps: float
+) -> str:
     """The file's text, of T frames, `fps` a second.
 
-    rotations (T, 13, 4) are upright turns (`turns.upright`) of `kinematics.JOINTS`, places (T, 3) the pelvis in metres, y up, and lengths (8,) in metres those of
-    `kinematics.BONES`. ValueError for what is not finite or has another shape, and for no frame.
+    rotations (T, 13, 4) are upright turns (`turns.upright`) of `kinematics.JOINTS`, places (T, 3) the pelvis
+    in metres, y up, and lengths (8,) in metres those of `kinematics.BONES`. ValueError for what is not
+    finite or has another shape, and for no frame.
     """
     turns, moves = np.asarray(rotations, np.float64), np.asarray(places, np.float64)
-    if turns.shape[1:] != (len(JOINTS), 4) or moves.shape != (len(turns), 3) or np.shape(lengths) != (len(BONES),) or not len(turns):
+    if (
+        turns.shape[1:] != (len(JOINTS), 4)
+        or moves.shape != (len(turns), 3)
+        or np.shape(lengths) != (len(BONES),)
+        or not len(turns)
+    ):
         raise ValueError(
             f"a BVH needs rotations (T, 13, 4), places (T, 3) and lengths (8,), got {turns.shape}, {moves.shape} and {np.shape(lengths)}"
         )
-    if not (np.isfinite(turns).all() and np.isfinite(moves).all() and np.isfinite(lengths).all() and 0 < fps < np.inf):
+    if not (
+        np.isfinite(turns).all()
+        and np.isfinite(moves).all()
+        and np.isfinite(lengths).all()
+        and 0 < fps < np.inf
+    ):
         raise ValueError("a BVH has numbers alone, and more than 0 frames a second")
     order: list[str] = []
     lines = ["HIERARCHY", *_joint("pelvis", np.asarray(lengths, np.float64), 0, order), "MOTION"]
@@ -51,7 +66,8 @@ def bvh(rotations: NDArray[np.floating], places: NDArray[np.floating], lengths: 
 
 
 def euler(turns: NDArray[np.floating]) -> Array:
-    """(..., 4) quaternions to (..., 3) degrees about z, x and y, in the order of the file's channels: the matrix is Rz Rx Ry.
+    """(..., 4) quaternions to (..., 3) degrees about z, x and y, in the order of the file's channels: the
+    matrix is Rz Rx Ry.
 
     >>> euler(np.array([np.cos(0.25), 0, 0, np.sin(0.25)])).round(4).tolist()
     [28.6479, 0.0, 0.0]
@@ -65,8 +81,12 @@ def euler(turns: NDArray[np.floating]) -> Array:
     return np.rad2deg(np.stack([z, x, y], -1)) + 0.0
 
 
-def even(times: NDArray[np.floating], rotations: NDArray[np.floating], places: NDArray[np.floating], fps: float) -> tuple[Array, Array]:
-    """Rotations (T, 13, 4) and places (T, 3) at times (T,), which grow, as they are `fps` times a second from the first time to the last."""
+def even(
+    times: NDArray[np.floating], rotations: NDArray[np.floating], places: NDArray[np.floating], fps: float
+) -> tuple[Array, Array]:
+    """Rotations (T, 13, 4) and places (T, 3) at times (T,), which grow, as they are `fps` times a second
+    from the first time to the last.
+    """
     seconds = np.asarray(times, np.float64)
     count = 1 + int((seconds[-1] - seconds[0]) * fps + 1e-6)
     turns, moves = np.empty((count, *rotations.shape[1:])), np.empty((count, 3))
@@ -86,12 +106,25 @@ def _joint(joint: str, lengths: Array, depth: int, order: list[str]) -> list[str
     """The lines of a joint and all below it; it is put into `order`."""
     order.append(joint)
     pad, channels = "  " * depth, "Zrotation Xrotation Yrotation"
-    lines = [f"{pad}{'JOINT' if depth else 'ROOT'} {joint}", pad + "{", f"{pad}  OFFSET {_offset(_OFFSETS[joint], lengths)}"]
-    lines.append(f"{pad}  CHANNELS 3 {channels}" if depth else f"{pad}  CHANNELS 6 Xposition Yposition Zposition {channels}")
+    lines = [
+        f"{pad}{'JOINT' if depth else 'ROOT'} {joint}",
+        pad + "{",
+        f"{pad}  OFFSET {_offset(_OFFSETS[joint], lengths)}",
+    ]
+    lines.append(
+        f"{pad}  CHANNELS 3 {channels}"
+        if depth
+        else f"{pad}  CHANNELS 6 Xposition Yposition Zposition {channels}"
+    )
     for child in _CHILDREN[joint]:
         lines += _joint(child, lengths, depth + 1, order)
     if joint in _ENDS:
-        lines += [f"{pad}  End Site", f"{pad}  " + "{", f"{pad}    OFFSET {_offset(_ENDS[joint], lengths)}", f"{pad}  " + "}"]
+        lines += [
+            f"{pad}  End Site",
+            f"{pad}  " + "{",
+            f"{pad}    OFFSET {_offset(_ENDS[joint], lengths)}",
+            f"{pad}  " + "}",
+        ]
     return [*lines, pad + "}"]
 
 

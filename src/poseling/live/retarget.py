@@ -1,12 +1,12 @@
 """A body's turns on somebody else's rig: which of its nodes are which bones, and how each has to be turned.
 
-Bones have VRM's names (`hips`, `leftUpperArm`, ...). A VRM file says itself which node is which, in version 0 and
-in version 1; others are told by the names of their nodes, as Mixamo, VALID, Ready Player Me, Reallusion and plain
-glTF files spell them.
+Bones have VRM's names (`hips`, `leftUpperArm`, ...). A VRM file says itself which node is which, in version
+0 and in version 1; others are told by the names of their nodes, as Mixamo, VALID, Ready Player Me,
+Reallusion and plain glTF files spell them.
 
 The body rests in a T. A rig may rest otherwise (an A, bent knees): each limb's bone is led to the body's
-direction first, by the smallest turn from where its own rest points. So a rig's own axes and rest do not matter,
-only where its nodes are.
+direction first, by the smallest turn from where its own rest points. So a rig's own axes and rest do not
+matter, only where its nodes are.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ Array = NDArray[np.float64]
 LIMBS = {
     f"{side}{bone}": f"{side}_{joint}"
     for side in ("left", "right")
-    for bone, joint in (("UpperArm", "shoulder"), ("LowerArm", "elbow"), ("UpperLeg", "hip"), ("LowerLeg", "knee"))
+    for bone, joint in (
+        ("UpperArm", "shoulder"),
+        ("LowerArm", "elbow"),
+        ("UpperLeg", "hip"),
+        ("LowerLeg", "knee"),
+    )
 }
 COLLARS = {"leftShoulder": "left_collar", "rightShoulder": "right_collar"}
 TRUNK, HEAD = ("spine", "chest", "upperChest"), ("neck", "head")
@@ -43,7 +48,8 @@ ENDS = {  # where a limb's bone points
 BONES = ("hips", *TRUNK, *HEAD, *COLLARS, *LIMBS, "leftHand", "rightHand", "leftFoot", "rightFoot")
 REQUIRED = ("hips", *LIMBS)  # without these a rig is no humanoid
 
-# The names of nodes without prefix, side and anything but letters and digits, in small letters; the first that a rig has is taken.
+# The names of nodes without prefix, side and anything but letters and digits, in small letters; the first
+# that a rig has is taken.
 _NAMES = {
     "hips": ("hips", "hip", "pelvis"),
     "spine": ("spine", "spine01", "waist", "spine0", "torso", "abdomen"),
@@ -59,15 +65,22 @@ _NAMES = {
     "LowerLeg": ("lowerleg", "leg", "calf", "shin", "knee"),
     "Foot": ("foot", "ankle"),
 }
-_PREFIX = re.compile(r"^(?:mixamorig\d*|armature|cc_base|bip0*1|bip|j_bip|def|org|rig|character\d*)[ _:|.\-]+", re.I)
-_SIDE = re.compile(r"^(?P<front>left|right|[lr](?=[ _.\-]))[ _.\-]*|(?P<end>[ _.\-](?:left|right|[lr])|left|right)(?=$|[ _.\-]\d+$)", re.I)
+_PREFIX = re.compile(
+    r"^(?:mixamorig\d*|armature|cc_base|bip0*1|bip|j_bip|def|org|rig|character\d*)[ _:|.\-]+", re.I
+)
+_SIDE = re.compile(
+    r"^(?P<front>left|right|[lr](?=[ _.\-]))[ _.\-]*|(?P<end>[ _.\-](?:left|right|[lr])|left|right)(?=$|[ _.\-]\d+$)",
+    re.I,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """The J nodes of a model, parents before children: `names`, `parents` (J,) with -1 at a root, and their rest relative to the parent.
+    """The J nodes of a model, parents before children: `names`, `parents` (J,) with -1 at a root, and their
+    rest relative to the parent.
 
-    translations (J, 3), rotations (J, 4) w x y z, scales (J, 3); `bones` says which node is which bone. ValueError that names what is missing if it is no humanoid.
+    translations (J, 3), rotations (J, 4) w x y z, scales (J, 3); `bones` says which node is which bone.
+    ValueError that names what is missing if it is no humanoid.
     """
 
     names: tuple[str, ...]
@@ -86,7 +99,9 @@ class Rig:
 
     @classmethod
     def read(cls, path: Path) -> Rig:
-        """The rig of a .glb, .vrm or .gltf file; ValueError that names the file if it is none, or no humanoid."""
+        """The rig of a .glb, .vrm or .gltf file; ValueError that names the file if it is none, or no
+        humanoid.
+        """
         try:
             return cls.of(gltf(path.read_bytes()))
         except ValueError as error:
@@ -106,14 +121,24 @@ class Rig:
             told = _told(document.get("extensions", {}))
             bones = {bone: place[node] for bone, node in told.items()} if told else named(names)
         except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(f"its nodes are damaged ({type(error).__name__}: {error}); export it again") from error
-        moves, turns, sizes = (np.array([rest[k] for rest in rests]).reshape(-1, n) for k, n in ((0, 3), (1, 4), (2, 3)))
+            raise ValueError(
+                f"its nodes are damaged ({type(error).__name__}: {error}); export it again"
+            ) from error
+        moves, turns, sizes = (
+            np.array([rest[k] for rest in rests]).reshape(-1, n) for k, n in ((0, 3), (1, 4), (2, 3))
+        )
         return cls(names, parents, moves, turns, sizes, bones)
 
     def places(self, rotations: NDArray[np.floating] | None = None) -> tuple[Array, Array]:
-        """(J, 3) where the nodes are and (J, 4) how they are turned, in the model's axes, at rest or with other rotations (J, 4) of the nodes."""
+        """(J, 3) where the nodes are and (J, 4) how they are turned, in the model's axes, at rest or with
+        other rotations (J, 4) of the nodes.
+        """
         local = self.rotations if rotations is None else np.asarray(rotations, np.float64)
-        places, turns, scales = np.zeros((len(self.names), 3)), np.zeros((len(self.names), 4)), np.ones((len(self.names), 3))
+        places, turns, scales = (
+            np.zeros((len(self.names), 3)),
+            np.zeros((len(self.names), 4)),
+            np.ones((len(self.names), 3)),
+        )
         for i, parent in enumerate(self.parents):
             if parent < 0:
                 places[i], turns[i], scales[i] = self.translations[i], local[i], self.scales[i]
@@ -144,28 +169,43 @@ class Retarget:
         self._corrections = self._corrected(at)
 
     def _corrected(self, at: Mapping[str, Array]) -> dict[str, Array]:
-        """For each limb's bone the turn that leads it from the rig's rest to the body's T, in the model's axes."""
+        """For each limb's bone the turn that leads it from the rig's rest to the body's T, in the model's
+        axes.
+        """
         found = {}
-        for upper, lower in ((f"{side}Upper{limb}", f"{side}Lower{limb}") for side in ("left", "right") for limb in ("Arm", "Leg")):
+        for upper, lower in (
+            (f"{side}Upper{limb}", f"{side}Lower{limb}")
+            for side in ("left", "right")
+            for limb in ("Arm", "Leg")
+        ):
             sign = 1.0 if upper.startswith("left") else -1.0
             way = rotate(self.axes, np.array([sign, 0, 0] if upper.endswith("Arm") else [0, -1.0, 0]))
             found[upper] = between(at[ENDS[upper]] - at[upper], way)
-            # The lower bone goes along with the upper one's correction, so that the joint between them keeps its twist.
+            # The lower bone goes along with the upper one's correction, so that the joint between them keeps
+            # its twist.
             end = at.get(ENDS[lower])
             bent = rotate(found[upper], end - at[lower]) if end is not None else way
             found[lower] = multiply(between(bent, way), found[upper])
         return found
 
     def turns(self, rotations: NDArray[np.floating]) -> Array:
-        """(J, 4) the rotations of all nodes relative to their parents, for upright turns (13, 4) of `kinematics.JOINTS`."""
+        """(J, 4) the rotations of all nodes relative to their parents, for upright turns (13, 4) of
+        `kinematics.JOINTS`.
+        """
         wanted = self._wanted(rotations)
-        nodes = {self.rig.bones[bone]: (bone, turn) for bone, turn in wanted.items() if bone in self.rig.bones}
+        nodes = {
+            self.rig.bones[bone]: (bone, turn) for bone, turn in wanted.items() if bone in self.rig.bones
+        }
         local, world = self.rig.rotations.copy(), np.zeros((len(self.rig.names), 4))
         for i, parent in enumerate(self.rig.parents):
             above = world[parent] if parent >= 0 else np.array([1.0, 0, 0, 0])
             if i in nodes:
                 bone, turn = nodes[i]
-                led = multiply(self._corrections[bone], self._rest[i]) if bone in self._corrections else self._rest[i]
+                led = (
+                    multiply(self._corrections[bone], self._rest[i])
+                    if bone in self._corrections
+                    else self._rest[i]
+                )
                 local[i] = multiply(inverse(above), multiply(turn, led))
                 local[i] /= np.linalg.norm(local[i])
             world[i] = multiply(above, local[i])
@@ -176,7 +216,10 @@ class Retarget:
         local = np.asarray(rotations, np.float64)
         world = whole(local)
         pelvis, chest = world[0], world[JOINTS.index("spine")]
-        found = {"hips": pelvis, **{bone: world[JOINTS.index(joint)] for bone, joint in {**LIMBS, **COLLARS}.items()}}
+        found = {
+            "hips": pelvis,
+            **{bone: world[JOINTS.index(joint)] for bone, joint in {**LIMBS, **COLLARS}.items()},
+        }
         for bones, start, joint in ((TRUNK, pelvis, "spine"), (HEAD, chest, "neck")):
             # One joint of the body is several bones of a rig: each takes its share.
             there = [bone for bone in bones if bone in self.rig.bones]
@@ -237,7 +280,10 @@ def _rest(node: Mapping[str, Any]) -> tuple[Array, Array, Array]:
     turn = np.array([w, x, y, z])
     if not np.linalg.norm(turn) > 0:
         raise ValueError(f"the rotation of its node {node.get('name', '')!r} is none; export it again")
-    move, size = (np.array(node.get(key, default), np.float64) for key, default in (("translation", (0, 0, 0)), ("scale", (1, 1, 1))))
+    move, size = (
+        np.array(node.get(key, default), np.float64)
+        for key, default in (("translation", (0, 0, 0)), ("scale", (1, 1, 1)))
+    )
     return move, turn / np.linalg.norm(turn), size
 
 
@@ -262,7 +308,9 @@ def gltf(data: bytes) -> dict[str, Any]:
             raise ValueError("this GLB file ends in its header; fetch it again")
         version, size, length, kind = struct.unpack("<IIII", data[4:20])
         if version != 2 or kind != 0x4E4F534A or len(data) < size or 20 + length > len(data):
-            raise ValueError("this GLB file is cut short, or of another version than 2; fetch or export it again")
+            raise ValueError(
+                "this GLB file is cut short, or of another version than 2; fetch or export it again"
+            )
         data = data[20 : 20 + length]
     try:
         document = json.loads(data)

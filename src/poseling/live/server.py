@@ -1,7 +1,7 @@
 """Serves the page to a browser: files of one folder, the network's file, and nothing else.
 
-The headers make the page cross-origin isolated, without which the browser gives a network one thread; and forbid it
-to load from or send to anywhere else.
+The headers make the page cross-origin isolated, without which the browser gives a network one thread; and
+forbid it to load from or send to anywhere else.
 """
 
 from __future__ import annotations
@@ -28,8 +28,18 @@ BODY = 16_384  # bytes that a frame for VMC has at most; 13 turns have about 1,0
 PATIENCE = 30.0  # seconds that a connection may be silent
 BLOCK = 1 << 16
 TYPES = {
-    **{".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream"},
-    **{".webmanifest": "application/manifest+json", ".glb": "model/gltf-binary", ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8"},
+    **{
+        ".js": "text/javascript",
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+        ".onnx": "application/octet-stream",
+    },
+    **{
+        ".webmanifest": "application/manifest+json",
+        ".glb": "model/gltf-binary",
+        ".svg": "image/svg+xml",
+        ".html": "text/html; charset=utf-8",
+    },
 }
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -47,7 +57,8 @@ HEADERS = {
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """What is served: the folder of the built `page`, the network's file, what is said `about` it, and where frames for VMC go, if anywhere.
+    """What is served: the folder of the built `page`, the network's file, what is said `about` it, and where
+    frames for VMC go, if anywhere.
 
     FileNotFoundError if the page is not built.
     """
@@ -77,7 +88,9 @@ class Site:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of the site's files, POST of frames for VMC. Whatever is wrong is a line of text with its status."""
+    """GET and HEAD of the site's files, POST of frames for VMC. Whatever is wrong is a line of text with its
+    status.
+    """
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "poseling", ""
@@ -99,7 +112,9 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isdigit() or int(length) > BODY or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # what follows is not read, and so no request
-            self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a frame has at most {BODY} bytes, and says how many")
+            self._say(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a frame has at most {BODY} bytes, and says how many"
+            )
             return
         body = self.rfile.read(int(length))
         if _named(self.path, "path") != VMC or self._site.sender is None:
@@ -139,17 +154,24 @@ class Handler(BaseHTTPRequestHandler):
         with opened:
             size = opened.seek(0, 2)
             opened.seek(0)
-            kind = TYPES.get(found.suffix) or mimetypes.guess_type(found.name)[0] or "application/octet-stream"
+            kind = (
+                TYPES.get(found.suffix) or mimetypes.guess_type(found.name)[0] or "application/octet-stream"
+            )
             self._head(HTTPStatus.OK, size, kind)
             while body and (block := opened.read(BLOCK)):
                 self.wfile.write(block)
 
     def _expected(self) -> bool:
-        """Whether the request is for this server: a page elsewhere whose name leads here (DNS rebinding) is none of ours."""
+        """Whether the request is for this server: a page elsewhere whose name leads here (DNS rebinding) is
+        none of ours.
+        """
         right = not self._known or _named(f"//{self.headers.get('Host', '')}", "hostname") in self._known
         if not right:
             self.close_connection = True
-            self._say(HTTPStatus.FORBIDDEN, f"this is served to {', '.join(self._known)} alone; --host opens it to others")
+            self._say(
+                HTTPStatus.FORBIDDEN,
+                f"this is served to {', '.join(self._known)} alone; --host opens it to others",
+            )
         return right
 
     def _say(self, status: HTTPStatus, text: str, body: bool = True) -> None:
@@ -195,24 +217,35 @@ class Server(ThreadingHTTPServer):
         """Nothing: the connection is closed, and others go on."""
 
 
-def server(site: Site, host: str = "127.0.0.1", port: int = 8765, certificate: Path | None = None, key: Path | None = None) -> Server:
+def server(
+    site: Site,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> Server:
     """A server of the site that is bound and does not yet serve; port 0 takes a free one.
 
-    With a `certificate` and its `key` (PEM) it speaks https, which browsers ask for before they give a page the camera, unless it is on the same
-    machine. OSError if the port is taken or there is no such host; ValueError for a certificate that cannot be used.
+    With a `certificate` and its `key` (PEM) it speaks https, which browsers ask for before they give a page
+    the camera, unless it is on the same machine. OSError if the port is taken or there is no such host;
+    ValueError for a certificate that cannot be used.
     """
     known = LOOPBACK if host in LOOPBACK else ()
     try:
         made = Server((host, port), partial(Handler, site, known))
     except OSError as error:
-        raise OSError(f"{host}:{port}: cannot be listened on ({error.strerror or error}); --port takes another") from error
+        raise OSError(
+            f"{host}:{port}: cannot be listened on ({error.strerror or error}); --port takes another"
+        ) from error
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             context.load_cert_chain(certificate, key)
         except (ssl.SSLError, OSError) as error:
             made.server_close()
-            raise ValueError(f"{certificate}: is no certificate with its key that can be used ({error})") from error
+            raise ValueError(
+                f"{certificate}: is no certificate with its key that can be used ({error})"
+            ) from error
         made.socket = context.wrap_socket(made.socket, server_side=True, do_handshake_on_connect=False)
     return made
 
@@ -221,6 +254,14 @@ def exposure(host: str, secure: bool) -> str:
     """In words what listening on `host` opens, and to whom."""
     if host in LOOPBACK:
         return "Only programs on this machine reach it."
-    who = "Everybody who reaches this machine by any of its addresses" if host in ("0.0.0.0", "::", "") else f"Everybody who reaches {host}"
-    camera = "" if secure else " Other machines' browsers give the page no camera without https: add --certificate and --key."
+    who = (
+        "Everybody who reaches this machine by any of its addresses"
+        if host in ("0.0.0.0", "::", "")
+        else f"Everybody who reaches {host}"
+    )
+    camera = (
+        ""
+        if secure
+        else " Other machines' browsers give the page no camera without https: add --certificate and --key."
+    )
     return f"{who} can load the page and the network's file; pictures stay in the browser that takes them.{camera}"

@@ -15,8 +15,8 @@ class Table:
     """Writes frames to a CSV file; used in a `with`, and called with each frame.
 
     Columns: frame, seconds (empty of a picture), id, then for each joint NAME_x and NAME_y in pixels and
-    NAME_score, and where the network gives metres NAME_X, NAME_Y and NAME_Z from the root, in camera axes. However the
-    block ends, the rows up to there are in the file, unless it ends before the first frame.
+    NAME_score, and where the network gives metres NAME_X, NAME_Y and NAME_Z from the root, in camera axes.
+    However the block ends, the rows up to there are in the file, unless it ends before the first frame.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +29,9 @@ class Table:
         pose = frame.pose
         deep = ("X", "Y", "Z") if pose.xyz is not None else ()
         if not self._begun:
-            names = [f"{joint}_{what}" for joint in pose.skeleton.joints for what in ("x", "y", "score", *deep)]
+            names = [
+                f"{joint}_{what}" for joint in pose.skeleton.joints for what in ("x", "y", "score", *deep)
+            ]
             self._write(["frame", "seconds", "id", *names])
             self._begun = True
         seconds = "" if frame.seconds is None else f"{frame.seconds:.6f}"
@@ -41,7 +43,9 @@ class Table:
                     row += [f"{value:.4f}" for value in pose.xyz[person, joint].tolist()]
             self._write([frame.index, seconds, int(pose.ids[person]), *row])
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._begun:
             self._draft.keep()
         else:

@@ -33,9 +33,11 @@ class _Person:
 
 
 class Takes:
-    """Keeps the motion of everybody in a video: what was fitted, or where the network says nothing about depth what `Lifter` makes of the picture.
+    """Keeps the motion of everybody in a video: what was fitted, or where the network says nothing about
+    depth what `Lifter` makes of the picture.
 
-    `height` is how tall they are in metres, for the latter. `lifted` is whether that was needed. ValueError for a picture: it has no motion.
+    `height` is how tall they are in metres, for the latter. `lifted` is whether that was needed. ValueError
+    for a picture: it has no motion.
     """
 
     def __init__(self, height: float | None = None) -> None:
@@ -64,7 +66,8 @@ class Takes:
             person.lengths.append(lengths)
 
     def write(self, path: Path) -> list[Path]:
-        """The files: `path` with whom most is known of, and `path` with -ID before its suffix for each other one.
+        """The files: `path` with whom most is known of, and `path` with -ID before its suffix for each other
+        one.
 
         ValueError if nobody was seen for two frames: then nothing is written.
         """
@@ -81,7 +84,9 @@ class Takes:
 
 
 def _lengths(pose: Pose) -> Array:
-    """(8,) the bones of a fitted body of one person; the usual share of the others for a bone that its skeleton does not have."""
+    """(8,) the bones of a fitted body of one person; the usual share of the others for a bone that its
+    skeleton does not have.
+    """
     how = pose.skeleton.to(MOVNECT15)
     assert pose.xyz is not None
     bones = measure(how.joints(pose.xyz[0]).astype(np.float64), how.known)
@@ -97,7 +102,9 @@ def _text(person: _Person) -> str:
     times, turns, lengths = np.array(person.times), np.array(person.turns), np.median(person.lengths, 0)
     fps = float(np.clip(round(1 / np.median(np.diff(times)), 2), 1, 240))
     places = _whole(np.array(person.places))
-    lowest = min(place[1] + forward(turn, lengths)[:, 1].min() for turn, place in zip(turns, places, strict=True))
+    lowest = min(
+        place[1] + forward(turn, lengths)[:, 1].min() for turn, place in zip(turns, places, strict=True)
+    )
     turns, places = even(times, turns, places - [places[0, 0], lowest, places[0, 2]], fps)
     return bvh(turns, places, lengths, fps)
 

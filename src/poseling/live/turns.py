@@ -12,7 +12,9 @@ Array = NDArray[np.float64]
 _PARENT = [JOINTS.index(PARENTS[joint]) if PARENTS[joint] else -1 for joint in JOINTS]
 # For each joint the one on the other side, itself where there is none.
 _SWAP = {"left_": "right_", "right_": "left_"}
-_OTHER = [JOINTS.index(_SWAP.get(j[: j.find("_") + 1], j[: j.find("_") + 1]) + j[j.find("_") + 1 :]) for j in JOINTS]
+_OTHER = [
+    JOINTS.index(_SWAP.get(j[: j.find("_") + 1], j[: j.find("_") + 1]) + j[j.find("_") + 1 :]) for j in JOINTS
+]
 
 
 def multiply(first: NDArray[np.floating], second: NDArray[np.floating]) -> Array:
@@ -24,7 +26,9 @@ def multiply(first: NDArray[np.floating], second: NDArray[np.floating]) -> Array
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     w, v, other, u = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
-    return np.concatenate([w * other - (v * u).sum(-1, keepdims=True), w * u + other * v + np.cross(v, u)], -1)
+    return np.concatenate(
+        [w * other - (v * u).sum(-1, keepdims=True), w * u + other * v + np.cross(v, u)], -1
+    )
 
 
 def inverse(turn: NDArray[np.floating]) -> Array:
@@ -44,7 +48,9 @@ def rotate(turn: NDArray[np.floating], vector: NDArray[np.floating]) -> Array:
 
 
 def between(first: NDArray[np.floating], second: NDArray[np.floating]) -> Array:
-    """(4,) the smallest turn that leads one vector's direction to the other's; half a turn about an axis across where they are opposite."""
+    """(4,) the smallest turn that leads one vector's direction to the other's; half a turn about an axis
+    across where they are opposite.
+    """
     a, b = (np.asarray(v, np.float64) / np.linalg.norm(v) for v in (first, second))
     if a @ b < -1 + 1e-9:
         across = np.cross(a, [1.0, 0, 0] if abs(a[0]) < 0.9 else [0, 1.0, 0])
@@ -69,12 +75,15 @@ def part(turn: NDArray[np.floating], share: float) -> Array:
 
 
 def upright(rotations: NDArray[np.floating]) -> Array:
-    """(13, 4) the turns of `kinematics.JOINTS` as `Fitted` has them, with the pelvis' in a world of x right of the picture, y up and z to the camera.
+    """(13, 4) the turns of `kinematics.JOINTS` as `Fitted` has them, with the pelvis' in a world of x right
+    of the picture, y up and z to the camera.
 
     Who stands upright and looks into the camera has the identity there.
     """
     turned = np.array(rotations, np.float64)
-    turned[0] = multiply(np.array([0.0, 1, 0, 0]), turned[0])  # the camera's y is down and its z away: half a turn about x
+    turned[0] = multiply(
+        np.array([0.0, 1, 0, 0]), turned[0]
+    )  # the camera's y is down and its z away: half a turn about x
     turned[0] *= -1 if turned[0, 0] < 0 else 1
     return turned
 

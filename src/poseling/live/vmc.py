@@ -1,6 +1,7 @@
 """VMC: a body's turns to VTuber programs (VSeeFace, Warudo, VMC itself), as OSC messages in UDP packets.
 
-The protocol is at protocol.vmc.info, OSC 1.0 at opensoundcontrol.stanford.edu. Axes are Unity's: as ours, but x to the right of the person.
+The protocol is at protocol.vmc.info, OSC 1.0 at opensoundcontrol.stanford.edu. Axes are Unity's: as ours,
+but x to the right of the person.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from poseling.live.turns import part
 from poseling.runtime.kinematics import JOINTS
 
 PORT = 39539  # where programs that show an avatar listen
-# Each of Unity's bones with the joint of the body and how much of its turn it takes: the body has one spine and one neck, and a rig two bones for each.
+# Each of Unity's bones with the joint of the body and how much of its turn it takes: the body has one spine
+# and one neck, and a rig two bones for each.
 BONES = {
     "Hips": ("pelvis", 1.0),
     **{"Spine": ("spine", 0.5), "Chest": ("spine", 0.5), "Neck": ("neck", 0.5), "Head": ("neck", 0.5)},
@@ -48,10 +50,18 @@ def bundle(messages: list[bytes]) -> bytes:
 
 
 def packet(rotations: NDArray[np.floating], place: NDArray[np.floating], seconds: float) -> bytes:
-    """One frame: upright turns (13, 4) of `kinematics.JOINTS`, the pelvis in metres (3,), y up, and the time. ValueError for what is not finite or of another shape."""
+    """One frame: upright turns (13, 4) of `kinematics.JOINTS`, the pelvis in metres (3,), y up, and the
+    time. ValueError for what is not finite or of another shape.
+    """
     turns, at = np.asarray(rotations, np.float64), np.asarray(place, np.float64)
-    if turns.shape != (len(JOINTS), 4) or at.shape != (3,) or not (np.isfinite(turns).all() and np.isfinite(at).all() and np.isfinite(seconds)):
-        raise ValueError(f"a frame has finite rotations (13, 4), a place (3,) and a time, got {turns.shape} and {at.shape}")
+    if (
+        turns.shape != (len(JOINTS), 4)
+        or at.shape != (3,)
+        or not (np.isfinite(turns).all() and np.isfinite(at).all() and np.isfinite(seconds))
+    ):
+        raise ValueError(
+            f"a frame has finite rotations (13, 4), a place (3,) and a time, got {turns.shape} and {at.shape}"
+        )
     sizes = np.linalg.norm(turns, axis=-1)
     if not (sizes > 1e-6).all():
         raise ValueError("a rotation is a quaternion with a length above 0")
@@ -67,7 +77,9 @@ def packet(rotations: NDArray[np.floating], place: NDArray[np.floating], seconds
 
 
 class Sender:
-    """Sends frames to `host` and `port`; used in a `with`. Nobody has to listen there. OSError if there is no such host."""
+    """Sends frames to `host` and `port`; used in a `with`. Nobody has to listen there. OSError if there is
+    no such host.
+    """
 
     def __init__(self, host: str = "127.0.0.1", port: int = PORT) -> None:
         family, kind, _, _, to = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
@@ -78,7 +90,9 @@ class Sender:
     def __enter__(self) -> Sender:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._socket.close()
 
     def send(self, rotations: NDArray[np.floating], place: NDArray[np.floating], seconds: float) -> None:
