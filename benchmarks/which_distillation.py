@@ -1,9 +1,11 @@
-"""Which way to distil is worth most: `poseling compare` at the scale of two CPU cores, on real pictures and on the mini set, three seeds.
+"""Which way to distil is worth most: `poseling compare` at the scale of two CPU cores, on real images and on
+the mini set, three seeds.
 
     python benchmarks/which_distillation.py lsp --root DIR --out DIR [--objectives NAME ...]
     python benchmarks/which_distillation.py mini --out DIR
 
-DIR holds lsp/ and lspet/. A stopped run goes on where it was. Writes the result, and the part of docs/which-distillation.md that belongs to it with its plot.
+DIR holds lsp/ and lspet/. A stopped run goes on where it was. Writes the result, and the part of
+docs/which-distillation.md that belongs to it with its plot.
 """
 
 from __future__ import annotations
@@ -17,11 +19,19 @@ from typing import Any
 import torch
 
 from poseling.recipes.compare import WAYS, compare
-from poseling.recipes.lab import Setup
+from poseling.recipes.experiment import TrainConfig
 from results import HERE, write
 
 DOCS = HERE.parent / "docs"
-NUMBERS: dict[str, Any] = {"size": 64, "batch": 16, "learning_rate": 3e-3, "loss": "kl", "sigma": 1.0, "resident": True, "workers": 0}
+NUMBERS: dict[str, Any] = {
+    "size": 64,
+    "batch": 16,
+    "learning_rate": 3e-3,
+    "loss": "kl",
+    "sigma": 1.0,
+    "resident": True,
+    "workers": 0,
+}
 # The setup, and how long the teacher, a hourglass-2x64, is trained.
 SCALES: dict[str, tuple[dict[str, Any], float]] = {
     "lsp": (
@@ -34,7 +44,9 @@ SCALES: dict[str, tuple[dict[str, Any], float]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scale", choices=SCALES)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -43,9 +55,9 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(1)
     fields, teacher_epochs = SCALES[flags.scale]
-    setup = Setup(**fields, root=(flags.root,) if flags.root else (), out=flags.out, seeds=flags.seeds)
+    config = TrainConfig(**fields, root=(flags.root,) if flags.root else (), out=flags.out, seeds=flags.seeds)
     found = compare(
-        setup,
+        config,
         teacher="hourglass-2x64",
         student="hourglass-1x32",
         objectives=tuple(flags.objectives),
@@ -61,9 +73,15 @@ def main() -> None:
     for row in found["objectives"]:
         gains = row["gains"]
         rows.append(
-            {"name": row["name"], "value": statistics.fmean(gains), "unit": f"gain in {unit}", "spread": statistics.stdev(gains), "values": gains}
+            {
+                "name": row["name"],
+                "value": statistics.fmean(gains),
+                "unit": f"gain in {unit}",
+                "spread": statistics.stdev(gains),
+                "values": gains,
+            }
         )
-    notes = f"{found['student']} at {setup.size}x{setup.size}, {setup.epochs:g} epochs of {found['people']} people, taught by {found['teacher']}"
+    notes = f"{found['student']} at {config.size}x{config.size}, {config.epochs:g} epochs of {found['people']} people, taught by {found['teacher']}"
     write("which_distillation", rows, notes=notes, block=flags.scale)
 
 

@@ -1,6 +1,7 @@
-"""Networks beside each other on one picture, each with its name: what the README shows, and what the demo ends with.
+"""Networks beside each other on one image, each with its name: what the README shows, and what the demo ends
+with.
 
-python scripts/beside.py PICTURE OUT [NAME=MODEL ...]
+python scripts/beside.py IMAGE OUT [NAME=MODEL ...]
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from poseling.files import read_picture, write_bytes
+from poseling.files import read_image, write_bytes
 from poseling.runtime import Network, draw
 
 STRIP = 28  # pixels of a caption
 
 
-def beside(picture: Path, out: Path, models: dict[str, str]) -> None:
-    """Draws what each model sees in the picture, side by side, to the JPEG `out`."""
-    image = read_picture(picture)
+def beside(image: Path, out: Path, models: dict[str, str]) -> None:
+    """Draws what each model sees in the image, side by side, to the JPEG `out`."""
+    image = read_image(image)
     tiles = []
     for name, model in models.items():
         drawn = draw(image, Network(model)(image, colour="rgb"))
@@ -31,5 +32,5 @@ def beside(picture: Path, out: Path, models: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    picture, out, *pairs = sys.argv[1:]
-    beside(Path(picture), Path(out), dict(pair.split("=", 1) for pair in pairs))
+    image, out, *pairs = sys.argv[1:]
+    beside(Path(image), Path(out), dict(pair.split("=", 1) for pair in pairs))

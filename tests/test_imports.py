@@ -1,4 +1,6 @@
-"""Imports go one way: nouns <- codecs <- data, models <- teachers <- distill <- train <- recipes; the runtime sees only the nouns."""
+"""Imports go one way: nouns <- codecs <- data, models <- teachers <- distill <- train <- recipes; the runtime
+sees only the nouns.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,24 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-NOUNS = ("skeleton", "pose", "geometry", "spec", "files", "records", "arrays", "headers", "limits", "onnx_limits", "onnx_session", "video")
+NOUNS = (
+    "skeleton",
+    "pose",
+    "geometry",
+    "spec",
+    "files",
+    "records",
+    "arrays",
+    "headers",
+    "limits",
+    "onnx_limits",
+    "onnx_session",
+    "video",
+)
 NOUNS += ("adapter", "peaks", "onnx_pose")
 
-# What each room may import besides itself. A file that more may see than the room it lies in is a room of its own.
+# What each room may import besides itself. A file that more may see than the room it lies in is a room of its
+# own.
 TABLE = {
     "nouns": "",
     "zoo": "nouns",
@@ -71,7 +87,9 @@ def wrong(name: str, text: str, known: set[str]) -> list[str]:
     """The imports that the table does not allow to the module `name`."""
     mine, complaints = room(name), []
     if mine not in TABLE:
-        return [f"{name}: the room {mine!r} is not in the table of tests/test_imports.py; say what it may import"]
+        return [
+            f"{name}: the room {mine!r} is not in the table of tests/test_imports.py; say what it may import"
+        ]
     allowed = {mine, *TABLE[mine].split()}
     for target in sorted(imported(text)):
         first, *rest = target.split(".")
@@ -79,7 +97,10 @@ def wrong(name: str, text: str, known: set[str]) -> list[str]:
             while rest and ".".join(rest) not in known:  # from a module a name, or a module
                 rest.pop()
             if rest and room(".".join(rest)) not in allowed:
-                complaints.append(f"{name} imports poseling.{'.'.join(rest)}, but {mine} may import only {', '.join(sorted(allowed))}")
+                complaints.append(
+                    f"{name} imports poseling.{'.'.join(rest)}, but {mine} may import only "
+                    f"{', '.join(sorted(allowed))}"
+                )
         elif mine in WITHOUT_TORCH and first not in BASE and first not in sys.stdlib_module_names:
             complaints.append(f"{name} imports {first}, but {mine} has only {', '.join(sorted(BASE))}")
     return complaints
@@ -102,10 +123,22 @@ def test_the_table_has_no_way_back():
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("codecs.heatmap", "from poseling.models import registry", "codecs.heatmap imports poseling.models.registry"),
+        (
+            "codecs.heatmap",
+            "from poseling.models import registry",
+            "codecs.heatmap imports poseling.models.registry",
+        ),
         ("codecs.heatmap", "from poseling import models", "codecs.heatmap imports poseling.models"),
-        ("models.registry", "def f():\n    import poseling.train.loop", "models.registry imports poseling.train.loop"),
-        ("teachers.network", "from poseling.train.loop import fit", "teachers.network imports poseling.train.loop"),
+        (
+            "models.registry",
+            "def f():\n    import poseling.train.loop",
+            "models.registry imports poseling.train.loop",
+        ),
+        (
+            "teachers.network",
+            "from poseling.train.loop import fit",
+            "teachers.network imports poseling.train.loop",
+        ),
         ("runtime.network", "import torch", "runtime.network imports torch"),
         ("pose", "from scipy import io", "pose imports scipy"),
         ("runtime.network", "from poseling.codecs import codec", "runtime.network imports poseling.codecs"),
@@ -121,16 +154,37 @@ def test_a_wrong_import_is_found(name: str, text: str, complaint: str):
 
 def test_right_imports_are_left_alone():
     known = {"", "codecs", "codecs.heatmap", "pose", "models", "models.checkpoint"}
-    assert wrong("teachers.network", "import torch\nfrom poseling.models import checkpoint\nfrom poseling.codecs import codec", known) == []
-    assert wrong("runtime.network", "import json\nimport cv2\nfrom poseling import __version__\nfrom poseling.pose import Pose", known) == []
+    assert (
+        wrong(
+            "teachers.network",
+            "import torch\nfrom poseling.models import checkpoint\nfrom poseling.codecs import codec",
+            known,
+        )
+        == []
+    )
+    assert (
+        wrong(
+            "runtime.network",
+            "import json\nimport cv2\nfrom poseling import __version__\nfrom poseling.pose import Pose",
+            known,
+        )
+        == []
+    )
 
 
 def test_onnxruntime_is_opened_in_one_place():
     """It reports home unless `onnx_session` is what imports it first."""
     others = [
-        path for folder in ("src", "benchmarks", "scripts") for path in (SOURCE.parent / folder).rglob("*.py") if path.name != "onnx_session.py"
+        path
+        for folder in ("src", "benchmarks", "scripts")
+        for path in (SOURCE.parent / folder).rglob("*.py")
+        if path.name != "onnx_session.py"
     ]
-    assert [path.name for path in others if any(name.partition(".")[0] == "onnxruntime" for name in imported(path.read_text()))] == []
+    assert [
+        path.name
+        for path in others
+        if any(name.partition(".")[0] == "onnxruntime" for name in imported(path.read_text()))
+    ] == []
 
 
 def test_the_runtime_leaves_torch_alone():

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from poseling.files import Draft
 from poseling.geometry import Size
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Tell = Callable[[str], None]
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")  # what a folder is searched for
 # FFmpeg's names of containers and of raw streams. Playlists (hls, dash, concat), devices, network formats and
-# numbered pictures are none of them.
+# numbered images are none of them.
 FORMATS = (
     "mov,mp4,m4v,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,dv,mxf,nut,ivf,obu,av1,"
     "h261,h263,h264,hevc,vvc,vc1,mjpeg,rm,wtv,dhav,gxf,swf,yuv4mpegpipe"
@@ -38,16 +38,16 @@ PATIENCE = 1000  # failures to read, one after the other, after which there is n
 # A second in what is written: a whole number of them are 1/24, 1/25, 1/30, 1/50, 1/60, 1001/30000 and
 # 1001/60000 of a second, and every millisecond.
 TICKS = 60000
-LONGEST = 3600.0  # seconds for which a picture can be shown in MPEG-4, says FFmpeg
+LONGEST = 3600.0  # seconds for which an image can be shown in MPEG-4, says FFmpeg
 
 
-def frames(path: Path, tell: Tell = lambda note: None) -> Iterator[tuple[int, float, Picture]]:
-    """Index, seconds since the first frame, and the picture (H, W, 3) BGR of every frame that can be decoded,
+def frames(path: Path, tell: Tell = lambda note: None) -> Iterator[tuple[int, float, Image]]:
+    """Index, seconds since the first frame, and the image (H, W, 3) BGR of every frame that can be decoded,
     upright and as it is shown, pixels square.
 
     Seconds always grow; where a file says none they follow from its frame rate. Damaged packets are left out.
     `tell` is given a line, with the file's name, for each thing that is not as it should be: packets that
-    were lost, a file that is cut, pixels that are not square, a picture's size that changes, times that are
+    were lost, a file that is cut, pixels that are not square, an image's size that changes, times that are
     missing. OSError that names the file if it is no video or no frame of it can be decoded.
     """
     try:
@@ -77,9 +77,11 @@ def frames(path: Path, tell: Tell = lambda note: None) -> Iterator[tuple[int, fl
             size = frame.width, frame.height
             if count and size != first:
                 changed = changed or f"from {first[0]}x{first[1]} to {size[0]}x{size[1]} at frame {count}"
-            width = _width(size, shape if size == first or not count else stream.codec_context.sample_aspect_ratio)
+            width = _width(
+                size, shape if size == first or not count else stream.codec_context.sample_aspect_ratio
+            )
             try:
-                picture = np.asarray(frame.reformat(width, size[1], "bgr24").to_ndarray(), np.uint8)
+                image = np.asarray(frame.reformat(width, size[1], "bgr24").to_ndarray(), np.uint8)
             except (av.FFmpegError, ValueError, AttributeError):
                 # Pixels that cannot be made BGR; a format without a name is None in PyAV.
                 read.lost += 1
@@ -94,13 +96,13 @@ def frames(path: Path, tell: Tell = lambda note: None) -> Iterator[tuple[int, fl
             # Not frame.time, which is None for the last frames of all, those that the decoder gives when it
             # is told of the end.
             time = None if frame.pts is None or not stream.time_base else float(frame.pts * stream.time_base)
-            yield count, clock(time), np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
+            yield count, clock(time), np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
             count += 1
     if not count:
         damaged = f"; {read.lost} are damaged" if read.lost else ""
         raise OSError(f"{path}: holds no frame that can be decoded{damaged}")
     if changed:
-        tell(f"{path}: the picture's size changes, {changed}; every picture keeps its shape")
+        tell(f"{path}: the image's size changes, {changed}; every image keeps its shape")
     if read.lost:
         tell(f"{path}: {read.lost} of {read.lost + count} frames are damaged and were left out")
     if read.cut:
@@ -112,11 +114,11 @@ def frames(path: Path, tell: Tell = lambda note: None) -> Iterator[tuple[int, fl
 
 
 class Recording:
-    """Pictures (H, W, 3) BGR at their times to an mp4 file (MPEG-4 part 2, no sound), which appears under its
+    """Images (H, W, 3) BGR at their times to an mp4 file (MPEG-4 part 2, no sound), which appears under its
     name when it is finished and has been looked at.
 
-    The first picture's size is the video's, an odd last row or column left off, since mp4 has even sides.
-    Pictures of another size are fitted into it with their shape, before black, and `tell` is told. OSError
+    The first image's size is the video's, an odd last row or column left off, since mp4 has even sides.
+    Images of another size are fitted into it with their shape, before black, and `tell` is told. OSError
     that names the file for whatever cannot be written; what was there before then stays.
     """
 
@@ -127,25 +129,27 @@ class Recording:
         self._count, self._last, self._between = 0, -1, round(TICKS * STEP)
         self._refitted, self._skipped = False, 0.0
 
-    def write(self, picture: Picture, seconds: float) -> None:
-        """The next picture, at a time that is later than the last one's."""
-        height, width = picture.shape[:2]
+    def write(self, image: Image, seconds: float) -> None:
+        """The next image, at a time that is later than the last one's."""
+        height, width = image.shape[:2]
         size = max(2, width - width % 2), max(2, height - height % 2)
         if self._draft is None:
             self._start(size)
         if size != self._size and not self._refitted:
             self._refitted = True
             has = f"has {self._size[0]}x{self._size[1]} pixels"
-            self._tell(f"{self.path}: {has}, and pictures of another size are fitted into it")
+            self._tell(f"{self.path}: {has}, and images of another size are fitted into it")
         at = max(self._last + 1, round((seconds - self._skipped) * TICKS))
         if self._last >= 0:
             if at - self._last > LONGEST * TICKS:
                 if not self._skipped:
-                    self._tell(f"{self.path}: shows a picture for {LONGEST:g} s at most, and not until {seconds:g} s")
+                    self._tell(
+                        f"{self.path}: shows an image for {LONGEST:g} s at most, and not until {seconds:g} s"
+                    )
                 at = self._last + round(LONGEST * TICKS)
                 self._skipped = seconds - at / TICKS
             self._between = at - self._last
-        frame = av.VideoFrame.from_ndarray(_fitted(picture, self._size), format="bgr24")
+        frame = av.VideoFrame.from_ndarray(_fitted(image, self._size), format="bgr24")
         frame.pts, frame.time_base, self._last = at, Fraction(1, TICKS), at
         self._count += 1
         self._put(frame)
@@ -275,27 +279,28 @@ def _packets(
 
 
 def _width(size: Size, shape: Fraction | None) -> int:
-    """How wide a frame of `size` (W, H) is shown whose pixels are `shape` times as wide as high; as wide as it is
-    where the file does not say so, or what it says cannot be."""
+    """How wide a frame of `size` (W, H) is shown whose pixels are `shape` times as wide as high; as wide as
+    it is where the file does not say so, or what it says cannot be.
+    """
     if not shape or not Fraction(1, WIDEST) <= shape <= WIDEST or size[0] * size[1] * shape > LARGEST:
         return size[0]
     return max(1, round(size[0] * shape))
 
 
-def _fitted(picture: Picture, size: Size) -> Picture:
-    """The picture in one of `size` (W, H): an odd last row or column is cut off, anything else is scaled with
+def _fitted(image: Image, size: Size) -> Image:
+    """The image in one of `size` (W, H): an odd last row or column is cut off, anything else is scaled with
     its shape into the middle of black.
     """
     width, height = size
-    if 0 <= picture.shape[1] - width <= 1 and 0 <= picture.shape[0] - height <= 1:
-        return np.ascontiguousarray(picture[:height, :width])
-    scale = min(width / picture.shape[1], height / picture.shape[0])
+    if 0 <= image.shape[1] - width <= 1 and 0 <= image.shape[0] - height <= 1:
+        return np.ascontiguousarray(image[:height, :width])
+    scale = min(width / image.shape[1], height / image.shape[0])
     inner = (
-        min(width, max(1, round(scale * picture.shape[1]))),
-        min(height, max(1, round(scale * picture.shape[0]))),
+        min(width, max(1, round(scale * image.shape[1]))),
+        min(height, max(1, round(scale * image.shape[0]))),
     )
     x, y = (width - inner[0]) // 2, (height - inner[1]) // 2
     canvas = np.zeros((height, width, 3), np.uint8)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    canvas[y : y + inner[1], x : x + inner[0]] = cv2.resize(picture, inner, interpolation=how)
+    canvas[y : y + inner[1], x : x + inner[0]] = cv2.resize(image, inner, interpolation=how)
     return canvas

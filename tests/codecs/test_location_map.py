@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from poseling.codecs import CODECS, LocationMap, codec, spatial
+from poseling.codecs import CODECS, LocationMap, codec, is_3d
 from poseling.codecs.location_map import knee_to_neck
 from poseling.skeleton import COCO17, MOVNECT15, SYNTH28
 
@@ -24,9 +24,11 @@ def encoded(codec: LocationMap, joints: Tensor, xyz: Tensor) -> tuple[Tensor, Te
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(inside, metres), min_size=1, max_size=4), st.booleans())
-def test_what_is_encoded_is_decoded(people: list[tuple[tuple[float, float], tuple[float, float, float]]], unbiased: bool):
+def test_what_is_encoded_is_decoded(
+    dataset: list[tuple[tuple[float, float], tuple[float, float, float]]], unbiased: bool
+):
     own = LocationMap(SIZE, sigma=1.5, unbiased=unbiased)
-    joints, xyz = torch.tensor([[p for p, _ in people]]), torch.tensor([[x for _, x in people]])
+    joints, xyz = torch.tensor([[p for p, _ in dataset]]), torch.tensor([[x for _, x in dataset]])
     targets, weight = encoded(own, joints, xyz)
     xy, _ = own.decode(targets[:, :, :7])
     seen = weight[..., 0] > 0
@@ -59,7 +61,8 @@ def test_targets_and_weights_by_hand():
     assert targets.shape == (1, 4, 8, 8, 8)
     assert targets[0, 1, 1:4, 3, 5].tolist() == pytest.approx([0.1, -0.2, 0.3])
     assert targets[0, 2, 4:7, 0, 0].tolist() == pytest.approx([0.4, 0.7, 0.2])  # joint minus parent
-    # Heatmap, place, bone: the third lies outside the picture, the fourth is not labelled in it, the second's place is half believed.
+    # Heatmap, place, bone: the third lies outside the image, the fourth is not labelled in it, the second's
+    # place is half believed.
     assert weight[0].tolist() == [[1, 1, 1], [1, 0.5, 0.5], [0, 0, 0], [0, 0, 0]]
     flat, flat_weight = own.encode(joints, torch.ones(1, 4))
     assert torch.equal(flat[:, :3, 0], targets[:, :3, 0])
@@ -69,7 +72,9 @@ def test_targets_and_weights_by_hand():
 def test_a_teacher_is_learnt_under_the_labels_heatmap_where_there_is_one():
     own = LocationMap((64, 64))
     ones = torch.ones(1, 2)
-    teacher, sure = own.encode_space(torch.tensor([[[20.0, 20.0], [30.0, 30.0]]]), ones, torch.zeros(1, 2, 3), ones, (0, 0))
+    teacher, sure = own.encode_space(
+        torch.tensor([[[20.0, 20.0], [30.0, 30.0]]]), ones, torch.zeros(1, 2, 3), ones, (0, 0)
+    )
     labels, weight = own.encode(torch.tensor([[[50.0, 50.0], [50.0, 50.0]]]), torch.tensor([[1.0, 0.0]]))
     under = own.under(teacher, sure, labels, weight)
     assert torch.equal(under[0, 0, 7], labels[0, 0, 0])
@@ -82,7 +87,9 @@ def test_a_networks_own_maps_are_targets():
     outputs = torch.randn(2, 3, 7, 8, 8)
     targets, weight = own.of_network(outputs, torch.full((2, 3), 0.5))
     assert torch.equal(targets[:, :, 1:7], outputs[:, :, 1:7])
-    assert targets[:, :, 0].sum((-2, -1)).allclose(torch.tensor(2 * torch.pi))  # a distribution, in Gaussians of sigma 1
+    assert (
+        targets[:, :, 0].sum((-2, -1)).allclose(torch.tensor(2 * torch.pi))
+    )  # a distribution, in Gaussians of sigma 1
     assert weight.shape == (2, 3, 3)
     assert set(weight.unique().tolist()) == {0.5}
 
@@ -97,8 +104,8 @@ def test_nan_is_no_crash():
 def test_the_spec_gives_it_back():
     own = LocationMap((64, 96), height=0.92, softmax=True)
     assert codec(own.fields()) == own
-    assert spatial(own)
-    assert not spatial(CODECS["heatmap"]((64, 64)))
+    assert is_3d(own)
+    assert not is_3d(CODECS["heatmap"]((64, 64)))
     for wrong in (0, 92):
         with pytest.raises(ValueError, match=rf"height is {wrong}; .* such as VNect's 0\.92"):
             LocationMap((64, 64), height=wrong)
@@ -108,7 +115,13 @@ def test_the_spec_gives_it_back():
 
 def test_knee_to_neck_by_hand():
     xyz = torch.zeros(2, 15, 3)
-    place = {"left_hip": (0.1, 0, 0), "right_hip": (-0.1, 0, 0), "left_knee": (0.1, 0.4, 0), "right_knee": (-0.1, 0.3, 0.4), "neck": (0, 0.3, 0.4)}
+    place = {
+        "left_hip": (0.1, 0, 0),
+        "right_hip": (-0.1, 0, 0),
+        "left_knee": (0.1, 0.4, 0),
+        "right_knee": (-0.1, 0.3, 0.4),
+        "neck": (0, 0.3, 0.4),
+    }
     for joint, at in place.items():
         xyz[:, MOVNECT15.index(joint)] = torch.tensor(at)
     known = torch.ones(2, 15)

@@ -40,7 +40,11 @@ def test_numbers_come_back(tmp_path, protocol):
 
 
 def test_an_object_in_an_npz(tmp_path):
-    np.savez(tmp_path / "a.npz", positions=np.array({"S1": {"Eating": np.ones((2, 3))}}, object), numbers=np.zeros(3))
+    np.savez(
+        tmp_path / "a.npz",
+        positions=np.array({"S1": {"Eating": np.ones((2, 3))}}, object),
+        numbers=np.zeros(3),
+    )
     assert read_object(tmp_path / "a.npz", "positions")["S1"]["Eating"].shape == (2, 3)
     with pytest.raises(ValueError, match=r"a\.npz: .*numbers is an array of float64"):
         read_object(tmp_path / "a.npz", "numbers")
@@ -66,7 +70,10 @@ class Calls:
         (Calls(os.mkdir, "made"), r"posix\.mkdir"),
         (Calls(eval, "1"), r"__builtin__\.eval"),
         (Calls(np.fromfile, "made"), r"numpy\.fromfile"),
-        (Calls(np.ndarray, (1,), np.dtype(object), b"12345678"), "TypeError"),  # would be an object at address 0x3837363534333231
+        (
+            Calls(np.ndarray, (1,), np.dtype(object), b"12345678"),
+            "TypeError",
+        ),  # would be an object at address 0x3837363534333231
         (Calls(np.dtype, [("f", "O")]), "TypeError"),
         (np.zeros(2, [("f", "f4")]), "V4"),
         (np.array(["a"]), "U1"),
@@ -75,7 +82,9 @@ class Calls:
 def test_anything_else_is_refused(tmp_path, monkeypatch, evil, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"f": evil}, protocol=2))
-    with pytest.raises(ValueError, match=rf"a\.pkl: is no whole file of numbers and numpy arrays alone .*{name}"):
+    with pytest.raises(
+        ValueError, match=rf"a\.pkl: is no whole file of numbers and numpy arrays alone .*{name}"
+    ):
         read_pickle(tmp_path / "a.pkl")
     assert not (tmp_path / "made").exists()
 
@@ -91,7 +100,11 @@ def test_broken_files_name_the_file(tmp_path, data):
 
 def doubled(depth: int) -> bytes:
     """A list that holds the list before twice, `depth` times, in protocol 4: 2**depth entries."""
-    return b"\x80\x04]\x94" + b"".join(b"(h" + bytes([i]) + b"h" + bytes([i]) + b"l\x94" for i in range(depth)) + b"."
+    return (
+        b"\x80\x04]\x94"
+        + b"".join(b"(h" + bytes([i]) + b"h" + bytes([i]) + b"l\x94" for i in range(depth))
+        + b"."
+    )
 
 
 def test_lists_may_be_shared_but_not_without_bound(tmp_path):
@@ -105,7 +118,9 @@ def test_lists_may_be_shared_but_not_without_bound(tmp_path):
 def test_the_limit_can_be_lifted(tmp_path, monkeypatch):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"R": np.zeros(1 << 17)}))
     monkeypatch.setenv("POSELING_LIMIT_MB", "1")
-    with pytest.raises(ValueError, match=r"a\.pkl: .*it claims 2 MB and may have 1; set POSELING_LIMIT_MB higher"):
+    with pytest.raises(
+        ValueError, match=r"a\.pkl: .*it claims 2 MB and may have 1; set POSELING_LIMIT_MB higher"
+    ):
         read_pickle(tmp_path / "a.pkl")
     monkeypatch.setenv("POSELING_LIMIT_MB", "2")
     assert read_pickle(tmp_path / "a.pkl")["R"].shape == (1 << 17,)
@@ -116,7 +131,12 @@ def test_the_limit_can_be_lifted(tmp_path, monkeypatch):
     [
         (b"\x80\x02]q\x00h\x00a.", "it holds itself"),
         # Tuples of tuples, doubled sixty times, as the key of a dict: its hash would take for ever.
-        (b"\x80\x04)\x94" + b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86\x94" for i in range(60)) + b"}h\x3cNs.", "key of a dict holds"),
+        (
+            b"\x80\x04)\x94"
+            + b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86\x94" for i in range(60))
+            + b"}h\x3cNs.",
+            "key of a dict holds",
+        ),
         (b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".", "cut short"),
         (b"\x80\x04\x8f.", "an object or a set"),
     ],

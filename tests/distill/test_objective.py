@@ -1,4 +1,6 @@
-"""What a student is trained for: FPD's loss by hand, with answers that are stored as maps, as points, and asked for live."""
+"""What a student is trained for: FPD's loss by hand, with answers that are stored as maps, as points, and
+asked for live.
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,21 +11,35 @@ from torch import nn
 
 from poseling.codecs import Coordinates, SimCC
 from poseling.codecs.heatmap import Heatmap
-from poseling.codecs.picture import normalise
+from poseling.codecs.normalize import normalise
 from poseling.data.augment import relight
 from poseling.distill.feature import align, aligned_mse, fade
-from poseling.distill.objective import Objective, Term, fpd, looks_inside, losses_of, simcc_logits_of, supervised, watch
-from poseling.distill.pupil import pupil
+from poseling.distill.hooks import hooked
+from poseling.distill.objective import (
+    Objective,
+    Term,
+    fpd,
+    looks_inside,
+    losses_of,
+    simcc_logits_of,
+    supervised,
+    watch,
+)
 from poseling.distill.response import LOSSES, mse, simulated_heatmap, smooth_l1
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
-from poseling.teachers.base import Answer
+from poseling.teachers.base import Prediction
 from poseling.teachers.network import NetworkTeacher
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand", "pelvis"), (0, 0, 0, 0))
 CODEC = Heatmap((64, 64))
 SPEC = PoseSpec("hourglass-1x8", BODY, CODEC.fields(), (64, 64))
-LABELS = torch.tensor([[[30.0, 12.0], [10.0, 40.0], [50.0, 44.0], [32.0, 40.0]], [[33.0, 20.0], [15.0, 50.0], [70.0, 30.0], [30.0, 41.0]]])
+LABELS = torch.tensor(
+    [
+        [[30.0, 12.0], [10.0, 40.0], [50.0, 44.0], [32.0, 40.0]],
+        [[33.0, 20.0], [15.0, 50.0], [70.0, 30.0], [30.0, 41.0]],
+    ]
+)
 SAID = LABELS + torch.tensor([2.0, -3.0])
 
 
@@ -34,7 +50,7 @@ def batch(**more):
         "image": torch.from_numpy(random.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)),
         "joints": LABELS,
         "weight": torch.tensor([[1.0, 1, 1, 1], [0, 1, 1, 1]]),
-        "light": torch.ones(2, 3),
+        "color_jitter": torch.ones(2, 3),
         "broken": torch.zeros(2, dtype=torch.int64),
         "person": torch.arange(2),
         **more,
@@ -45,10 +61,12 @@ class Student:
     """Says the same of everything, two stacks, and keeps what it was shown."""
 
     def __init__(self):
-        self.outputs = torch.rand(2, 2, 4, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        self.outputs = torch.rand(
+            2, 2, 4, 16, 16, generator=torch.Generator().manual_seed(0)
+        ).requires_grad_()
 
-    def __call__(self, pictures):
-        self.seen = pictures
+    def __call__(self, images):
+        self.seen = images
         return self.outputs
 
 
@@ -68,7 +86,9 @@ class Guest:
 
     def __post_init__(self):
         self.codec = Heatmap(self.size)
-        self.map_size, self.pixel = (self.codec.map_size, self.codec.pixel) if self.with_maps else (None, None)
+        self.map_size, self.pixel = (
+            (self.codec.map_size, self.codec.pixel) if self.with_maps else (None, None)
+        )
         self.sigma = self.codec.sigma if self.with_maps else None
 
     def __call__(self, crops):
@@ -77,7 +97,7 @@ class Guest:
         self.seen = crops
         maps, _ = self.codec.encode(self.joints, torch.ones(self.joints.shape[:2]))
         score = torch.ones(self.joints.shape[:2]) if self.score is None else self.score
-        return Answer(self.joints, score, maps if self.with_maps else None)
+        return Prediction(self.joints, score, maps if self.with_maps else None)
 
 
 def by_loops(outputs, targets, weight):
@@ -87,7 +107,13 @@ def by_loops(outputs, targets, weight):
     for s in range(outputs.shape[1]):
         for b in range(outputs.shape[0]):
             for k in range(outputs.shape[2]):
-                total += weight[b, k] * 0.5 * np.mean((outputs[b, s, k] - targets[b, k]) ** 2) / outputs.shape[0] / outputs.shape[2]
+                total += (
+                    weight[b, k]
+                    * 0.5
+                    * np.mean((outputs[b, s, k] - targets[b, k]) ** 2)
+                    / outputs.shape[0]
+                    / outputs.shape[2]
+                )
     return total
 
 
@@ -98,25 +124,35 @@ def gaussians(joints, size=16, pixel=63 / 15, sigma=2.0):
     return torch.from_numpy(np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * sigma**2)).astype(np.float32))
 
 
-LABEL_WEIGHT = torch.tensor([[1.0, 1, 1, 1], [0, 1, 0, 1]])  # 0 for the unlabelled head and the hand at x = 70 of 64
+LABEL_WEIGHT = torch.tensor(
+    [[1.0, 1, 1, 1], [0, 1, 0, 1]]
+)  # 0 for the unlabelled head and the hand at x = 70 of 64
 
 
 def test_labels_alone():
     student = Student()
     parts = Objective(SPEC, CODEC, supervised(CODEC, "mse"))(student, batch())
     assert set(parts) == {"loss", "labels"}
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT), rel=1e-5)
+    assert parts["loss"].item() == pytest.approx(
+        by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT), rel=1e-5
+    )
     torch.testing.assert_close(student.seen, normalise(batch()["image"], SPEC), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.2])
 def test_fpd_by_hand(alpha):
-    """(1 - alpha) of the labels' loss and alpha of the teacher's, whose last stack is held against both of the student's."""
+    """(1 - alpha) of the labels' loss and alpha of the teacher's, whose last stack is held against both of
+    the student's.
+    """
     student, guest = Student(), Guest(SAID)
     parts = Objective(SPEC, CODEC, fpd(CODEC, "mse", alpha), teacher=guest)(student, batch())
     labels = by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT)
     inside = torch.ones(2, 4)
-    teacher = by_loops(student.outputs, gaussians(SAID) * torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 1]])[..., None, None], inside)
+    teacher = by_loops(
+        student.outputs,
+        gaussians(SAID) * torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 1]])[..., None, None],
+        inside,
+    )
     assert parts["labels"].item() == pytest.approx(labels, rel=1e-5)
     assert parts["teacher"].item() == pytest.approx(teacher, rel=1e-5)
     assert parts["loss"].item() == pytest.approx((1 - alpha) * labels + alpha * teacher, rel=1e-5)
@@ -153,11 +189,15 @@ ALONE = (Term("teacher", mse, 1.0, "teacher"),)
 def test_stored_maps():
     student = Student()
     parts = Objective(SPEC, CODEC, ALONE)(student, stored())
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, (gaussians(SAID) * 255).round() / 255, torch.ones(2, 4)), rel=1e-5)
+    assert parts["loss"].item() == pytest.approx(
+        by_loops(student.outputs, (gaussians(SAID) * 255).round() / 255, torch.ones(2, 4)), rel=1e-5
+    )
 
 
 def test_stored_maps_have_a_scale_each():
-    """By hand: bytes of 1/255 as above, and for the second joint half as high, for the third with a byte of 20 for 0."""
+    """By hand: bytes of 1/255 as above, and for the second joint half as high, for the third with a byte of
+    20 for 0.
+    """
     student, said = Student(), stored()
     scale = torch.tensor([[1 / 255, 0], [0.5 / 255, 0], [1 / 255, 20], [1 / 255, 0]])
     parts = Objective(SPEC, CODEC, ALONE)(student, {**said, "answer_scale": scale.expand(2, 4, 2)})
@@ -194,7 +234,9 @@ def test_confidence_weighs_by_the_teachers_score(how):
         del said["answer_maps"], said["answer_matrix"]
     parts = Objective(SPEC, CODEC, ALONE, confidence=True)(student, said)
     maps = (gaussians(SAID) * 255).round() / 255 if how == "maps" else gaussians(SAID)
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, maps, said["answer_weight"]), rel=1e-5)
+    assert parts["loss"].item() == pytest.approx(
+        by_loops(student.outputs, maps, said["answer_weight"]), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("with_maps", [True, False])
@@ -216,11 +258,18 @@ def test_a_live_teacher_says_what_a_stored_one_does(with_maps):
 
 @pytest.mark.parametrize("with_maps", [True, False])
 def test_a_teacher_with_fewer_joints_in_another_order(with_maps):
-    """It knows a right and a left hand and two hips: no head, and the pelvis only as their middle, which has a point but no map."""
+    """It knows a right and a left hand and two hips: no head, and the pelvis only as their middle, which has
+    a point but no map.
+    """
     other = Skeleton("other", ("right_hand", "left_hand", "left_hip", "right_hip"), (0, 0, 0, 0))
     joints = torch.stack([SAID[:, 2], SAID[:, 1], SAID[:, 3] - 2, SAID[:, 3] + 2], 1)
-    guest, student = Guest(joints, other, with_maps=with_maps, score=torch.tensor([[0.5, 0.6, 0.7, 0.8]]).expand(2, 4)), Student()
-    expected = torch.tensor([[0, 1.0, 1, 0 if with_maps else 1], [0, 1, 1 if with_maps else 0, 0 if with_maps else 1]])
+    guest, student = (
+        Guest(joints, other, with_maps=with_maps, score=torch.tensor([[0.5, 0.6, 0.7, 0.8]]).expand(2, 4)),
+        Student(),
+    )
+    expected = torch.tensor(
+        [[0, 1.0, 1, 0 if with_maps else 1], [0, 1, 1 if with_maps else 0, 0 if with_maps else 1]]
+    )
     maps = gaussians(SAID)
     maps[1, 2] = 0
     found = Objective(SPEC, CODEC, ALONE, teacher=guest)(student, batch())["loss"].item()
@@ -232,7 +281,9 @@ def test_a_teacher_with_fewer_joints_in_another_order(with_maps):
 
 @pytest.mark.parametrize(("size", "with_maps"), [((128, 128), True), ((192, 192), True), ((96, 96), False)])
 def test_a_teacher_with_another_input_size(size, with_maps):
-    """Corners on corners: a joint at x of 64 lies at x (W - 1) / 63 of W. Its hills come in the student's width, not in its own."""
+    """Corners on corners: a joint at x of 64 lies at x (W - 1) / 63 of W. Its hills come in the student's
+    width, not in its own.
+    """
     inner = torch.tensor([[[30.0, 22], [20, 40], [40, 44], [32, 40]]]).expand(2, 4, 2)
     guest, student = Guest(inner * (size[0] - 1) / 63, size=size, with_maps=with_maps), Student()
     student.outputs = torch.zeros(2, 1, 4, 16, 16)
@@ -243,7 +294,9 @@ def test_a_teacher_with_another_input_size(size, with_maps):
     xy, _ = CODEC.decode(maps)
     torch.testing.assert_close(xy, inner, atol=0.4 if with_maps else 0.02, rtol=0)
     assert (weight == 1).all()
-    assert objective(student, batch())["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(inner), weight), rel=0.03)
+    assert objective(student, batch())["loss"].item() == pytest.approx(
+        by_loops(student.outputs, gaussians(inner), weight), rel=0.03
+    )
 
 
 def test_a_live_teacher_sees_the_resized_crop():
@@ -254,12 +307,12 @@ def test_a_live_teacher_sees_the_resized_crop():
     assert torch.equal(guest.seen[0, 5, :, 1], expected)
 
 
-def test_light_changes_the_picture_for_student_and_teacher_alike():
-    light = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
+def test_light_changes_the_image_for_student_and_teacher_alike():
+    color_jitter = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
     student, guest = Student(), Guest(SAID)
-    given = batch(light=light)
+    given = batch(color_jitter=color_jitter)
     Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=guest)(student, given)
-    lit = relight(given["image"].permute(0, 3, 1, 2) / 255, light) * 255
+    lit = relight(given["image"].permute(0, 3, 1, 2) / 255, color_jitter) * 255
     torch.testing.assert_close(student.seen, normalise(lit.permute(0, 2, 3, 1), SPEC))
     assert torch.equal(guest.seen, lit.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
     assert not torch.equal(guest.seen[0], given["image"][0])
@@ -267,7 +320,7 @@ def test_light_changes_the_picture_for_student_and_teacher_alike():
 
 
 @pytest.mark.parametrize("teacher", [None, Guest(SAID)])
-def test_nothing_is_learnt_from_a_picture_that_cannot_be_read(teacher):
+def test_nothing_is_learnt_from_a_image_that_cannot_be_read(teacher):
     student = Student()
     broken = stored(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0] * 4, [0.0] * 4]))
     Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=teacher)(student, broken)["loss"].backward()
@@ -282,12 +335,18 @@ def test_no_gradient_reaches_the_teacher():
 
 
 def test_fpds_teacher_speaks_of_labelled_joints():
-    """As the authors' JointsMSE, which weighs both terms by the label's visibility: 1/K sum_k v_k D_k, here of the first person's joints 0, 2 and 3 of 4."""
+    """As the authors' JointsMSE, which weighs both terms by the label's visibility: 1/K sum_k v_k D_k, here
+    of the first person's joints 0, 2 and 3 of 4.
+    """
     given = batch(weight=torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 0]]))
     student = Student()
-    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=Guest(SAID))(student, given)["teacher"]
+    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=Guest(SAID))(
+        student, given
+    )["teacher"]
     ours = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0), teacher=Guest(SAID))(student, given)["teacher"]
-    weight = torch.tensor([[1.0, 0, 1, 1], [1, 1, 1, 1]])  # nobody labelled the second person: all of the teacher's word counts
+    weight = torch.tensor(
+        [[1.0, 0, 1, 1], [1, 1, 1, 1]]
+    )  # nobody labelled the second person: all of the teacher's word counts
     maps = gaussians(SAID)
     maps[1, 2] = 0  # the guest draws nothing of a hand outside
     assert theirs.item() == pytest.approx(by_loops(student.outputs, maps, weight), rel=1e-4)
@@ -301,7 +360,9 @@ def test_a_softmax_codec_is_taught_by_kl():
     spec = replace(SPEC, codec=codec.fields())
     student = Student()
     student.outputs = gaussians(SAID).clamp(min=1e-20).log()[:, None].repeat(1, 2, 1, 1, 1).requires_grad_()
-    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=Guest(SAID))(student, batch())["loss"]
+    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=Guest(SAID))(
+        student, batch()
+    )["loss"]
     assert loss.item() == pytest.approx(0, abs=1e-5)
 
 
@@ -318,8 +379,8 @@ class Inner(nn.Module):
         self.features = nn.Identity()
         self.head = nn.Conv2d(channels, 2 * joints, 1)
 
-    def forward(self, pictures):
-        out = self.head(self.features(self.backbone(pictures)))
+    def forward(self, images):
+        out = self.head(self.features(self.backbone(images)))
         return out.unflatten(1, (2, -1))
 
 
@@ -330,8 +391,8 @@ class Bins(nn.Module):
         super().__init__()
         self.bins = nn.Parameter(torch.randn(2, 4, 256, generator=torch.Generator().manual_seed(seed)))
 
-    def forward(self, pictures):
-        return self.bins + pictures.mean((1, 2, 3))[:, None, None, None]
+    def forward(self, images):
+        return self.bins + images.mean((1, 2, 3))[:, None, None, None]
 
 
 def seen_by(found):
@@ -347,21 +408,32 @@ def seen_by(found):
 def taught(terms, student=None, teacher=None, spec=SPEC, codec=CODEC, **more):
     """The objective and the pupil of a student and a live teacher."""
     student, teacher = student or Inner(), teacher or NetworkTeacher(Inner(5, 1), spec, digest="t")
-    learner = pupil(student, (64, 64), watch(terms), {t.name: t.adapter for t in terms if t.adapter}, teacher.network, teacher.size)
+    learner = hooked(
+        student,
+        (64, 64),
+        watch(terms),
+        {t.name: t.adapter for t in terms if t.adapter},
+        teacher.network,
+        teacher.size,
+    )
     return Objective(spec, codec, tuple(terms), teacher=teacher, **more), learner
 
 
 def test_a_feature_term_by_hand():
-    """Labels and 2 (1 - done) times the squared distance of the features, the student's three channels brought to the teacher's five."""
+    """Labels and 2 (1 - done) times the squared distance of the features, the student's three channels
+    brought to the teacher's five.
+    """
     terms = [*supervised(CODEC, "mse"), Term("mimic", aligned_mse, 2.0, "teacher", "features", align, fade)]
     objective, learner = taught(terms)
     given = batch(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0, 1, 1, 1], [0, 0, 0, 0]]))
     parts = objective(learner, given, 0.25)
-    pictures = normalise(given["image"], SPEC)
-    mine, theirs = learner.network.backbone(pictures), objective.teacher.network.backbone(pictures)
+    images = normalise(given["image"], SPEC)
+    mine, theirs = learner.network.backbone(images), objective.teacher.network.backbone(images)
     project = learner.adapters["mimic"].project
     across = torch.einsum("oc,bchw->bohw", project.weight[:, :, 0, 0], mine) + project.bias[:, None, None]
-    expected = (across[0] - theirs[0]).square().sum().item() / 2  # the mean over two people, one of whom cannot be read
+    expected = (
+        across[0] - theirs[0]
+    ).square().sum().item() / 2  # the mean over two people, one of whom cannot be read
     assert set(parts) == {"loss", "labels", "mimic"}
     assert parts["mimic"].item() == pytest.approx(expected, rel=1e-4)
     assert parts["loss"].item() == pytest.approx(parts["labels"].item() + 2 * 0.75 * expected, rel=1e-4)
@@ -379,7 +451,11 @@ def test_a_schedule_scales_its_term_alone():
         Term("b", lambda *_: torch.tensor(1.0), 3.0, "labels", schedule=lambda done: done**2),
     )
     objective = Objective(SPEC, CODEC, terms)
-    assert [objective(Student(), batch(), done)["loss"].item() for done in (0.0, 0.5, 1.0)] == [10.0, 10.75, 13.0]
+    assert [objective(Student(), batch(), done)["loss"].item() for done in (0.0, 0.5, 1.0)] == [
+        10.0,
+        10.75,
+        13.0,
+    ]
     assert objective(Student(), batch(), 0.5)["b"].item() == 1  # as it is, without weight
 
 
@@ -390,12 +466,12 @@ def test_a_joints_term_reads_features_under_the_teachers_maps():
     parts = objective(learner, given)
     assert parts["loss"].item() == 1.5
     (mine, theirs, weight) = found[0]
-    pictures = normalise(given["image"], SPEC)
+    images = normalise(given["image"], SPEC)
     with torch.no_grad():
         teacher = objective.teacher.network
-        maps = teacher(pictures)[:, -1].clamp(min=0).numpy()
+        maps = teacher(images)[:, -1].clamp(min=0).numpy()
         for got, network in ((mine, learner.network), (theirs, teacher)):
-            feature = network.backbone(pictures).numpy()
+            feature = network.backbone(images).numpy()
             expected = np.einsum("bkhw,bchw->bkc", maps, feature) / maps.sum((-2, -1))[..., None]
             np.testing.assert_allclose(got.detach().numpy(), expected, rtol=1e-3, atol=1e-4)
     assert mine.shape == (2, 4, 3)
@@ -418,25 +494,34 @@ def test_a_logits_term_compares_outputs_as_they_are():
     torch.testing.assert_close(theirs, Bins(1).bins[1] + bright)  # the last of the teacher's stages
     assert weight.tolist() == [1, 0]
     # DWPose's loss on them: nothing where both are one network.
-    same, learner = taught([Term("logits", simcc_logits_of(codec), 1.0, "teacher", "logits")], Bins(1), NetworkTeacher(Bins(1), spec), spec, codec)
+    same, learner = taught(
+        [Term("logits", simcc_logits_of(codec), 1.0, "teacher", "logits")],
+        Bins(1),
+        NetworkTeacher(Bins(1), spec),
+        spec,
+        codec,
+    )
     learner.network.bins.data[0] = learner.network.bins.data[1]
     assert same(learner, given)["logits"].item() == pytest.approx(0, abs=1e-5)
 
 
 def test_what_a_network_learns_from_itself():
     found, inside = [], []
-    terms = [Term("outputs", seen_by(found), 1.0, "itself"), Term("tokens", seen_by(inside), 2.0, "itself", "features")]
+    terms = [
+        Term("outputs", seen_by(found), 1.0, "itself"),
+        Term("tokens", seen_by(inside), 2.0, "itself", "features"),
+    ]
     student = Inner()
-    learner = pupil(student, (64, 64), watch(terms), {})
+    learner = hooked(student, (64, 64), watch(terms), {})
     given = batch(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 0]]))
     parts = Objective(SPEC, CODEC, tuple(terms))(learner, given)  # without a teacher
     assert parts["loss"].item() == 9
-    pictures = normalise(given["image"], SPEC)
+    images = normalise(given["image"], SPEC)
     outputs, weight = found[0]
-    torch.testing.assert_close(outputs, student(pictures))
+    torch.testing.assert_close(outputs, student(images))
     assert weight.tolist() == [[1, 0, 1, 1], [0] * 4]
     feature, whole = inside[0]
-    torch.testing.assert_close(feature, student.backbone(pictures))
+    torch.testing.assert_close(feature, student.backbone(images))
     assert whole.tolist() == [1, 0]
 
 
@@ -444,7 +529,13 @@ MIMIC = Term("mimic", aligned_mse, 1.0, "teacher", "features", align)
 
 
 def test_watching_is_for_terms_that_look_inside():
-    terms = (*supervised(CODEC, "mse"), *ALONE, MIMIC, Term("pairs", mse, 1.0, "teacher", "joints"), Term("own", mse, 1.0, "itself", "visual_tokens"))
+    terms = (
+        *supervised(CODEC, "mse"),
+        *ALONE,
+        MIMIC,
+        Term("pairs", mse, 1.0, "teacher", "joints"),
+        Term("own", mse, 1.0, "itself", "visual_tokens"),
+    )
     assert watch(terms) == {"mimic": "features", "pairs": "features", "own": "visual_tokens"}
     assert watch((Term("logits", mse, 1.0, "teacher", "logits"),)) == {"logits": ""}
     assert [looks_inside(t) for t in (terms, terms[:2], terms[4:], terms[2:3])] == [True, False, False, True]
@@ -453,7 +544,10 @@ def test_watching_is_for_terms_that_look_inside():
 @pytest.mark.parametrize("at", ["features", "joints", "logits"])
 def test_answers_cannot_be_looked_into(at):
     term = replace(MIMIC, at=at)
-    with pytest.raises(ValueError, match=rf"mimic \(at {at}\): .* but stored answers cannot be looked into; take a teacher that is a checkpoint"):
+    with pytest.raises(
+        ValueError,
+        match=rf"mimic \(at {at}\): .* but stored answers cannot be looked into; take a teacher that is a checkpoint",
+    ):
         Objective(SPEC, CODEC, (*ALONE, term))
     with pytest.raises(ValueError, match="but guest cannot be looked into"):
         Objective(SPEC, CODEC, (term,), teacher=Guest(SAID))  # as an ONNX file: it answers, and that is all
@@ -470,7 +564,8 @@ def test_logits_of_different_codecs_are_refused():
     ]
     for other in others:
         with pytest.raises(
-            ValueError, match="logits can be compared where both networks have the same joints, input size and codec; the teacher wise has"
+            ValueError,
+            match="logits can be compared where both networks have the same joints, input size and codec; the teacher wise has",
         ):
             Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), other, "wise"))
     Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), SPEC, "wise"))
@@ -486,15 +581,22 @@ def test_losses_of_each_codec():
     # 64 bins of x and 128 of y: a sure target against outputs that know nothing.
     target = torch.zeros(1, 1, 192)
     target[..., 10] = target[..., 100] = 1
-    assert labels(torch.zeros(1, 1, 1, 192), target, torch.ones(1, 1)).item() == pytest.approx(np.log(64) + np.log(128), rel=1e-5)
+    assert labels(torch.zeros(1, 1, 1, 192), target, torch.ones(1, 1)).item() == pytest.approx(
+        np.log(64) + np.log(128), rel=1e-5
+    )
     outputs = torch.zeros(1, 1, 1, 192)
-    outputs[..., 10], outputs[..., 100] = np.log(63) / 10, np.log(127) / 10  # times the codec's beta of 10: half of each
+    outputs[..., 10], outputs[..., 100] = (
+        np.log(63) / 10,
+        np.log(127) / 10,
+    )  # times the codec's beta of 10: half of each
     assert labels(outputs, target, torch.ones(1, 1)).item() == pytest.approx(2 * np.log(2), rel=1e-5)
 
 
 @pytest.mark.parametrize("beta", [1.0, 10.0])
 def test_dwpose_weighs_logits_and_labels_by_one_beta(beta):
-    """Of a teacher that says of a label's own bins what the label says, the loss and its slope are the label's: what `--logits 0.1` says is what it weighs."""
+    """Of a teacher that says of a label's own bins what the label says, the loss and its slope are the
+    label's: what `--logits 0.1` says is what it weighs.
+    """
     codec = SimCC((2, 2), split=1, sigma=1.0, beta=beta)
     labels, logits = losses_of(codec)[0], simcc_logits_of(codec)
     assert logits.__name__ == "simcc_logits"
@@ -517,7 +619,11 @@ def believed():
     """Outputs (2, 1, 4, 5) of a student of coordinates: beside the truth, of many widths."""
     random = np.random.default_rng(3)
     place = (LABELS.numpy() + random.uniform(-5, 5, (2, 4, 2))) / 63
-    return torch.from_numpy(np.concatenate([place, random.uniform(1, 3, (2, 4, 2)), random.normal(size=(2, 4, 1))], -1).astype(np.float32))[:, None]
+    return torch.from_numpy(
+        np.concatenate([place, random.uniform(1, 3, (2, 4, 2)), random.normal(size=(2, 4, 1))], -1).astype(
+            np.float32
+        )
+    )[:, None]
 
 
 def drawn(outputs, maps, weight):
@@ -534,7 +640,9 @@ def drawn(outputs, maps, weight):
 
 @pytest.mark.parametrize("how", ["maps", "points", "live maps", "live points"])
 def test_a_student_of_coordinates_learns_from_hills(how):
-    """The maps as they are stored; where there are only points, the maps that a teacher would have drawn. The labels teach it places."""
+    """The maps as they are stored; where there are only points, the maps that a teacher would have drawn. The
+    labels teach it places.
+    """
     spec = replace(SPEC, codec=POINTS.fields())
     terms = (Term("labels", smooth_l1, 1.0, "labels"), Term("teacher", simulated_heatmap, 2.0, "teacher"))
     student, said = Student(), stored()
@@ -550,7 +658,8 @@ def test_a_student_of_coordinates_learns_from_hills(how):
         maps[1, 2] = 0  # nothing is drawn of a hand outside
     else:
         weight[1][2] = 0
-    # By hand: a hill more than three widths outside the map counts for nothing; the hand at x = 70 of 64 lies 1.7 pixels of the map outside.
+    # By hand: a hill more than three widths outside the map counts for nothing; the hand at x = 70 of 64 lies
+    # 1.7 pixels of the map outside.
     teacher = drawn(student.outputs.detach(), maps, weight)
     assert parts["teacher"].item() == pytest.approx(teacher, rel=1e-3)
     apart = (student.outputs.detach()[:, 0, :, :2] - LABELS / 63).abs().numpy()  # all below 1

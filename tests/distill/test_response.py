@@ -40,17 +40,19 @@ def tensors(*arrays):
 
 
 def authors(outputs, target, labelled):
-    """FPD's released loss in plain loops: for each stack and joint half the mean square over people and pixels, over joints averaged, over stacks summed."""
-    people, stacks, joints, height, width = outputs.shape
+    """FPD's released loss in plain loops: for each stack and joint half the mean square over people and
+    pixels, over joints averaged, over stacks summed.
+    """
+    dataset, stacks, joints, height, width = outputs.shape
     total = 0.0
     for s in range(stacks):
         for k in range(joints):
             squares = 0.0
-            for b in range(people):
+            for b in range(dataset):
                 for y in range(height):
                     for x in range(width):
                         squares += ((outputs[b, s, k, y, x] - target[b, k, y, x]) * labelled[b, k]) ** 2
-            total += 0.5 * squares / (people * height * width) / joints
+            total += 0.5 * squares / (dataset * height * width) / joints
     return total
 
 
@@ -58,7 +60,9 @@ def authors(outputs, target, labelled):
 def test_mse_is_the_authors(seed):
     outputs, target, weight = case(seed)
     labelled = (weight > 0).astype(float)
-    assert mse(*tensors(outputs, target, labelled)).item() == pytest.approx(authors(outputs, target, labelled), rel=1e-12)
+    assert mse(*tensors(outputs, target, labelled)).item() == pytest.approx(
+        authors(outputs, target, labelled), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -72,7 +76,9 @@ def test_a_weight_weighs_the_loss_of_its_joint(seed):
                 only = np.zeros((3, 4))
                 only[b, k] = 1
                 singles[b, k] = loss(*tensors(outputs, target, only))
-        assert loss(*tensors(outputs, target, weight)).item() == pytest.approx((singles.numpy() * weight).sum(), rel=1e-9)
+        assert loss(*tensors(outputs, target, weight)).item() == pytest.approx(
+            (singles.numpy() * weight).sum(), rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -80,21 +86,36 @@ def test_kl_is_scipys_and_torchs(seed):
     outputs, target, weight = case(seed)
     flat = target.reshape(3, 4, -1)
     soft = np.exp(outputs).reshape(3, 2, 4, -1)
-    expected = sum(weight[b, k] * entropy(flat[b, k], soft[b, s, k]) for b in range(3) for s in range(2) for k in range(4)) / 12  # it normalises both
+    expected = (
+        sum(
+            weight[b, k] * entropy(flat[b, k], soft[b, s, k])
+            for b in range(3)
+            for s in range(2)
+            for k in range(4)
+        )
+        / 12
+    )  # it normalises both
     got = kl(*tensors(outputs, target, weight)).item()
     assert got == pytest.approx(expected, rel=1e-9)
-    log, probabilities = torch.from_numpy(outputs).flatten(3).log_softmax(-1), torch.from_numpy(flat / flat.sum(-1, keepdims=True))
+    log, probabilities = (
+        torch.from_numpy(outputs).flatten(3).log_softmax(-1),
+        torch.from_numpy(flat / flat.sum(-1, keepdims=True)),
+    )
     divergence = F.kl_div(log, probabilities[:, None].expand_as(log), reduction="none").sum(-1)
     assert got == pytest.approx((divergence * torch.from_numpy(weight)[:, None]).sum().item() / 12, rel=1e-9)
 
 
 def test_kl_is_nothing_where_the_student_has_learnt():
     codec = Heatmap((256, 256), softmax=True)
-    maps, weight = codec.encode(torch.tensor([[[120.0, 133.0], [150.0, 110.0]]], dtype=torch.float64), torch.ones(1, 2))
+    maps, weight = codec.encode(
+        torch.tensor([[[120.0, 133.0], [150.0, 110.0]]], dtype=torch.float64), torch.ones(1, 2)
+    )
     logits = maps.clamp(min=1e-300).log()[:, None]
     assert kl(logits, maps, weight).item() == pytest.approx(0, abs=1e-6)
     worse = kl(logits.roll(3, -1), maps, weight).item()
-    assert worse == pytest.approx(3**2 / (2 * 2**2), rel=1e-3)  # between two Gaussians: the square of their distance over twice the variance
+    assert worse == pytest.approx(
+        3**2 / (2 * 2**2), rel=1e-3
+    )  # between two Gaussians: the square of their distance over twice the variance
 
 
 def test_coordinate_by_hand():
@@ -124,7 +145,10 @@ def test_negative_pixels_of_a_teacher_are_no_probability():
     outputs, target = torch.randn(1, 1, 1, 4, 4), torch.rand(1, 1, 4, 4)
     target[0, 0, 0, 0] = -0.5
     for name in ("kl", "coordinate"):
-        assert LOSSES[name](outputs, target, torch.ones(1, 1)).item() == LOSSES[name](outputs, target.clamp(min=0), torch.ones(1, 1)).item()
+        assert (
+            LOSSES[name](outputs, target, torch.ones(1, 1)).item()
+            == LOSSES[name](outputs, target.clamp(min=0), torch.ones(1, 1)).item()
+        )
 
 
 @given(st.integers(0, 1000), st.sampled_from(sorted(LOSSES)))
@@ -134,7 +158,9 @@ def test_stacks_are_summed_and_people_and_joints_averaged(seed, name):
     loss = LOSSES[name]
     by_stack = sum(loss(outputs[:, s : s + 1], target, weight) for s in range(2))
     by_person = sum(loss(outputs[b : b + 1], target[b : b + 1], weight[b : b + 1]) for b in range(3)) / 3
-    by_joint = sum(loss(outputs[:, :, k : k + 1], target[:, k : k + 1], weight[:, k : k + 1]) for k in range(4)) / 4
+    by_joint = (
+        sum(loss(outputs[:, :, k : k + 1], target[:, k : k + 1], weight[:, k : k + 1]) for k in range(4)) / 4
+    )
     for other in (by_stack, by_person, by_joint):
         torch.testing.assert_close(loss(outputs, target, weight), other)
 
@@ -144,7 +170,11 @@ def test_stacks_are_summed_and_people_and_joints_averaged(seed, name):
 
 def bins(seed=0, columns=6, rows=9):
     random = np.random.default_rng(seed)
-    return random.normal(size=(3, 2, 4, columns + rows)), random.uniform(0, 1, (3, 4, columns + rows)), random.choice([0.0, 0.3, 1.0], (3, 4))
+    return (
+        random.normal(size=(3, 2, 4, columns + rows)),
+        random.uniform(0, 1, (3, 4, columns + rows)),
+        random.choice([0.0, 0.3, 1.0], (3, 4)),
+    )
 
 
 @pytest.mark.parametrize("beta", [1.0, 10.0])
@@ -158,27 +188,39 @@ def test_simcc_kl_is_scipys_of_each_axis(beta):
         for s in range(2)
         for k in range(4)
     )
-    assert simcc_kl(*tensors(outputs, target, weight), columns=6, beta=beta).item() == pytest.approx(expected / 12, rel=1e-9)
+    assert simcc_kl(*tensors(outputs, target, weight), columns=6, beta=beta).item() == pytest.approx(
+        expected / 12, rel=1e-9
+    )
 
 
 def test_simcc_logits_is_torchs_of_each_axis():
-    """DWPose: for each axis the divergence, over joints summed and then divided by them, over people averaged."""
+    """DWPose: for each axis the divergence, over joints summed and then divided by them, over people
+    averaged.
+    """
     outputs, teacher, _ = tensors(*bins())
     expected = 0.0
     for axis in (slice(0, 6), slice(6, 15)):
         log = (10 * outputs[:, 0, :, axis]).reshape(12, -1).log_softmax(1)
-        expected += F.kl_div(log, (10 * teacher[..., axis]).reshape(12, -1).softmax(1), reduction="batchmean").item()
-    assert simcc_logits(outputs[:, :1], teacher, torch.ones(3, 4), columns=6, beta=10).item() == pytest.approx(expected, rel=1e-9)
+        expected += F.kl_div(
+            log, (10 * teacher[..., axis]).reshape(12, -1).softmax(1), reduction="batchmean"
+        ).item()
+    assert simcc_logits(
+        outputs[:, :1], teacher, torch.ones(3, 4), columns=6, beta=10
+    ).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_simcc_is_learnt_where_the_codec_reads_its_target():
     codec = SimCC((32, 48))
     assert codec.beta == 10
-    targets, weight = codec.encode(torch.tensor([[[12.3, 33.0], [20.0, 7.5]]], dtype=torch.float64), torch.ones(1, 2))
+    targets, weight = codec.encode(
+        torch.tensor([[[12.3, 33.0], [20.0, 7.5]]], dtype=torch.float64), torch.ones(1, 2)
+    )
     outputs = targets.clamp(min=1e-300).log()[:, None] / 10
     columns = codec.bins[0]
     assert simcc_kl(outputs, targets, weight, columns=columns, beta=10).item() == pytest.approx(0, abs=1e-9)
-    assert simcc_logits(outputs, outputs[:, 0], weight, columns=columns, beta=10).item() == pytest.approx(0, abs=1e-9)
+    assert simcc_logits(outputs, outputs[:, 0], weight, columns=columns, beta=10).item() == pytest.approx(
+        0, abs=1e-9
+    )
     outputs[..., :columns] += 5  # no softmax over an axis sees this, one over parts of both does
     assert simcc_kl(outputs, targets, weight, columns=columns, beta=10).item() == pytest.approx(0, abs=1e-9)
     assert simcc_kl(outputs, targets, weight, columns=columns - 20, beta=10).item() > 0.1
@@ -207,7 +249,11 @@ FIVE = (4, 3, 5, 6, 2)
 
 def five(seed=0):
     random = np.random.default_rng(seed)
-    return random.normal(size=(3, 2, 4, 20)), random.uniform(0, 1, (3, 4, 20)), random.choice([0.0, 0.3, 1.0], (3, 4, 2))
+    return (
+        random.normal(size=(3, 2, 4, 20)),
+        random.uniform(0, 1, (3, 4, 20)),
+        random.choice([0.0, 0.3, 1.0], (3, 4, 2)),
+    )
 
 
 def test_simcc_space_is_scipys_of_each_axis():
@@ -220,7 +266,9 @@ def test_simcc_space_is_scipys_of_each_axis():
         for s in range(2)
         for k in range(4)
     )
-    assert simcc_space(*tensors(outputs, target, weight), axes=FIVE).item() == pytest.approx(expected / 12, rel=1e-9)
+    assert simcc_space(*tensors(outputs, target, weight), axes=FIVE).item() == pytest.approx(
+        expected / 12, rel=1e-9
+    )
 
 
 def test_simcc_space_is_learnt_where_the_codec_reads_its_target():
@@ -235,7 +283,7 @@ def test_simcc_space_is_learnt_where_the_codec_reads_its_target():
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-9)
     assert outputs.grad.abs().max() < 1e-9
-    # A picture's teacher says nothing of space, whatever its joint weighs there.
+    # An image's teacher says nothing of space, whatever its joint weighs there.
     silent = codec.from_maps(codec.heatmap.encode(joints, torch.ones(1, 2))[0])
     outputs = torch.randn(1, 1, 2, sum(codec.bins), dtype=torch.float64, requires_grad=True)
     simcc_space(outputs, silent, torch.ones(1, 2, 2), axes=codec.bins).backward()
@@ -247,7 +295,9 @@ def test_a_half_precision_answer_in_space_is_reckoned_in_full():
     outputs, target, weight = (t.half() for t in tensors(*five()))
     value = simcc_space(outputs, target, weight, axes=FIVE)
     assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(simcc_space(outputs.double(), target.double(), weight.double(), axes=FIVE).item(), rel=1e-4)
+    assert value.item() == pytest.approx(
+        simcc_space(outputs.double(), target.double(), weight.double(), axes=FIVE).item(), rel=1e-4
+    )
     outputs.requires_grad_()
     nothing = simcc_space(outputs, target, torch.zeros(3, 4, 2), axes=FIVE)
     nothing.backward()
@@ -267,14 +317,28 @@ def test_space_needs_five_axes_that_take_all_bins(axes):
 def points(seed=0, h=8, w=6):
     """Outputs (3, 2, 4, 5), points (3, 4, 2), maps (3, 4, h, w) and weights."""
     random = np.random.default_rng(seed)
-    outputs = np.concatenate([random.uniform(0.1, 0.9, (3, 2, 4, 2)), random.uniform(0.5, 2, (3, 2, 4, 2)), random.normal(size=(3, 2, 4, 1))], -1)
-    return tensors(outputs, random.uniform(0, 1, (3, 4, 2)), random.uniform(0, 1, (3, 4, h, w)), random.choice([0.0, 0.3, 1.0], (3, 4)))
+    outputs = np.concatenate(
+        [
+            random.uniform(0.1, 0.9, (3, 2, 4, 2)),
+            random.uniform(0.5, 2, (3, 2, 4, 2)),
+            random.normal(size=(3, 2, 4, 1)),
+        ],
+        -1,
+    )
+    return tensors(
+        outputs,
+        random.uniform(0, 1, (3, 4, 2)),
+        random.uniform(0, 1, (3, 4, h, w)),
+        random.choice([0.0, 0.3, 1.0], (3, 4)),
+    )
 
 
 def test_smooth_l1_by_hand_on_both_sides_of_one():
     outputs = torch.tensor([[[[3.0, 0.0, 9, 9, 9]]]])
     # 3 - 1/2 along x and (1/2)^2 / 2 along y.
-    assert smooth_l1(outputs, torch.tensor([[[0.0, 0.5]]]), torch.ones(1, 1)).item() == pytest.approx((2.5 + 0.125) / 2)
+    assert smooth_l1(outputs, torch.tensor([[[0.0, 0.5]]]), torch.ones(1, 1)).item() == pytest.approx(
+        (2.5 + 0.125) / 2
+    )
     outputs, target, _, _ = points()
     assert smooth_l1(outputs[:, :1], target, torch.ones(3, 4)).item() == pytest.approx(
         F.smooth_l1_loss(outputs[:, 0, :, :2], target).item(), rel=1e-9
@@ -287,7 +351,11 @@ def test_simulated_heatmap_by_loops():
     for b, s, k in np.ndindex(3, 2, 4):
         x, y, sx, sy, _ = outputs[b, s, k].tolist()
         squares = [
-            (np.exp(-((i - 5 * x) ** 2) / (2 * sx**2) - (j - 7 * y) ** 2 / (2 * sy**2)) - maps[b, k, j, i].item()) ** 2
+            (
+                np.exp(-((i - 5 * x) ** 2) / (2 * sx**2) - (j - 7 * y) ** 2 / (2 * sy**2))
+                - maps[b, k, j, i].item()
+            )
+            ** 2
             for j in range(8)
             for i in range(6)
         ]
@@ -304,12 +372,17 @@ def test_simulated_heatmap_draws_as_the_codec_does():
     outputs = torch.cat([targets, torch.full((1, 2, 2), codec.sigma), torch.zeros(1, 2, 1)], -1)[:, None]
     assert simulated_heatmap(outputs, maps, weight).item() == pytest.approx(0, abs=1e-10)
     outputs[..., 4] = 9.21  # a sigmoid of 0.9999
-    assert score_at_prediction(outputs, maps, weight).item() < 0.04  # between its pixels the top is read a little low
+    assert (
+        score_at_prediction(outputs, maps, weight).item() < 0.04
+    )  # between its pixels the top is read a little low
     assert smooth_l1(outputs, targets, weight).item() == 0
 
 
 def test_a_gaussian_far_outside_weighs_nothing():
-    outputs = torch.tensor([[[[3.0, 0.5, 1.0, 1.0, 0.0], [1.2, 0.5, 1.0, 1.0, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]]], requires_grad=True)
+    outputs = torch.tensor(
+        [[[[3.0, 0.5, 1.0, 1.0, 0.0], [1.2, 0.5, 1.0, 1.0, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]]],
+        requires_grad=True,
+    )
     loss = simulated_heatmap(outputs, torch.ones(1, 3, 8, 6), torch.ones(1, 3))
     loss.backward()
     assert not outputs.grad[0, 0, 0].any()  # ten pixels to the right
@@ -325,7 +398,11 @@ def test_the_score_learns_the_map_between_its_pixels():
     total = 0.0
     for b, s, k in np.ndindex(3, 2, 4):
         x, y, _, _, score = outputs[b, s, k].tolist()
-        read = map_coordinates(maps[b, k].numpy(), [[7 * y], [5 * x]], order=1)[0] if 0 <= x <= 1 and 0 <= y <= 1 else 0.0
+        read = (
+            map_coordinates(maps[b, k].numpy(), [[7 * y], [5 * x]], order=1)[0]
+            if 0 <= x <= 1 and 0 <= y <= 1
+            else 0.0
+        )
         total += weight[b, k].item() * abs(1 / (1 + np.exp(-score)) - read)
     loss = score_at_prediction(outputs, maps, weight)
     assert loss.item() == pytest.approx(total / 12, rel=1e-9)
@@ -351,10 +428,18 @@ def every():
 @pytest.mark.parametrize("number", range(len(every())))
 def test_people_may_be_weighed_whole(number):
     loss, outputs, targets = every()[number]
-    people = torch.tensor([1.0, 0.0, 0.3], dtype=torch.float64)
-    assert loss(outputs, targets, people).item() == pytest.approx(loss(outputs, targets, people[:, None].expand(3, 4)).item(), rel=1e-12)
-    alone = sum(w * loss(outputs[b : b + 1], targets[b : b + 1], torch.ones(1, 4)).item() for b, w in enumerate(people.tolist())) / 3
-    assert loss(outputs, targets, people).item() == pytest.approx(alone, rel=1e-6)
+    dataset = torch.tensor([1.0, 0.0, 0.3], dtype=torch.float64)
+    assert loss(outputs, targets, dataset).item() == pytest.approx(
+        loss(outputs, targets, dataset[:, None].expand(3, 4)).item(), rel=1e-12
+    )
+    alone = (
+        sum(
+            w * loss(outputs[b : b + 1], targets[b : b + 1], torch.ones(1, 4)).item()
+            for b, w in enumerate(dataset.tolist())
+        )
+        / 3
+    )
+    assert loss(outputs, targets, dataset).item() == pytest.approx(alone, rel=1e-6)
 
 
 @pytest.mark.parametrize("number", range(len(every())))
@@ -373,4 +458,6 @@ def test_half_precision_is_reckoned_in_full(number):
     outputs, targets = outputs.half(), targets.half()
     value = loss(outputs, targets, torch.ones(3, 4))
     assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(loss(outputs.double(), targets.double(), torch.ones(3, 4)).item(), rel=1e-4)
+    assert value.item() == pytest.approx(
+        loss(outputs.double(), targets.double(), torch.ones(3, 4)).item(), rel=1e-4
+    )

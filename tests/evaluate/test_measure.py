@@ -1,4 +1,6 @@
-"""The measure follows from the data: average precision where people come with their COCO annotation, PCK beside it."""
+"""The measure follows from the data: average precision where people come with their COCO annotation, PCK
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,21 @@ import pytest
 import torch
 
 from poseling.data import coco
-from poseling.data.people import People
+from poseling.data.dataset import PoseDataset
 from poseling.evaluate import oks, pck
 from poseling.evaluate.measure import Measure, table
 from poseling.geometry import Crop
 from poseling.skeleton import COCO17, LSP14, Skeleton
-from poseling.teachers.base import Answer
+from poseling.teachers.base import Prediction
 
 
 @dataclass
 class Knows:
-    """A teacher that is asked about `people` in their order and answers with `joints`, in pixels of the pictures, as sure as `scores`."""
+    """A teacher that is asked about `people` in their order and answers with `joints`, in pixels of the
+    images, as sure as `scores`.
+    """
 
-    people: People
+    dataset: PoseDataset
     joints: np.ndarray
     scores: np.ndarray
     skeleton: Skeleton = COCO17
@@ -34,20 +38,25 @@ class Knows:
     map_size: None = None
     pixel: None = None
     sigma: None = None
-    spatial: bool = False
+    is_3d: bool = False
     licences: dict = field(default_factory=dict)
     at: int = 0
 
     def __call__(self, crops):
-        rows = [i % len(self.people) for i in range(self.at, self.at + len(crops))]
+        rows = [i % len(self.dataset) for i in range(self.at, self.at + len(crops))]
         self.at += len(crops)
-        xy = np.stack([Crop.from_box(self.people.boxes[i], self.size, self.padding).apply(self.joints[i]) for i in rows])
-        return Answer(torch.from_numpy(xy).float(), torch.from_numpy(self.scores[rows]).float())
+        xy = np.stack(
+            [
+                Crop.from_box(self.dataset.boxes[i], self.size, self.padding).apply(self.joints[i])
+                for i in rows
+            ]
+        )
+        return Prediction(torch.from_numpy(xy).float(), torch.from_numpy(self.scores[rows]).float())
 
 
 @pytest.fixture
-def people(tmp_path) -> People:
-    """Eight people, two a picture, with joints on a grid; a ninth without a joint."""
+def read_coco(tmp_path) -> PoseDataset:
+    """Eight people, two an image, with joints on a grid; a ninth without a joint."""
     rows = []
     for i in range(8):
         corner = np.array([20 + 150 * (i % 2), 30])
@@ -55,45 +64,65 @@ def people(tmp_path) -> People:
         flat = np.insert(joints, 2, 2, 1).ravel().tolist()
         box = [*(corner - 10).tolist(), 90, 130]
         rows.append(
-            {"id": i + 1, "image_id": i // 2, "category_id": 1, "bbox": box, "area": 5000.0, "iscrowd": 0, "num_keypoints": 17, "keypoints": flat}
+            {
+                "id": i + 1,
+                "image_id": i // 2,
+                "category_id": 1,
+                "bbox": box,
+                "area": 5000.0,
+                "iscrowd": 0,
+                "num_keypoints": 17,
+                "keypoints": flat,
+            }
         )
-    rows.append({**rows[0], "id": 9, "image_id": 3, "num_keypoints": 0, "keypoints": [0] * 51, "bbox": [0, 0, 5, 5]})
+    rows.append(
+        {**rows[0], "id": 9, "image_id": 3, "num_keypoints": 0, "keypoints": [0] * 51, "bbox": [0, 0, 5, 5]}
+    )
     images = [{"id": i, "file_name": f"{i}.png", "width": 320, "height": 200} for i in range(4)]
     for row in images:
         cv2.imwrite(str(tmp_path / row["file_name"]), np.zeros((200, 320, 3), np.uint8))
-    data = {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.joints)}]}
+    data = {
+        "images": images,
+        "annotations": rows,
+        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.joints)}],
+    }
     (tmp_path / "a.json").write_text(json.dumps(data))
-    return coco.people(tmp_path / "a.json", tmp_path)
+    return coco.read_coco(tmp_path / "a.json", tmp_path)
 
 
-def test_who_knows_everything_is_perfect(people):
-    measure = Measure.of(people)
+def test_who_knows_everything_is_perfect(dataset):
+    measure = Measure.of(dataset)
     assert measure.name == "OKS AP"
-    found = measure.score(*measure.ask(Knows(people, people.joints, np.full((8, 17), 0.7)), flip=False))
+    found = measure.score(*measure.ask(Knows(dataset, dataset.joints, np.full((8, 17), 0.7)), flip=False))
     assert found.mean == pytest.approx(1)
-    assert dict(found.precision) == pytest.approx({row: np.nan if row in ("APl", "ARl") else 1 for row in oks.ROWS}, nan_ok=True)
+    assert dict(found.precision) == pytest.approx(
+        {row: np.nan if row in ("APl", "ARl") else 1 for row in oks.ROWS}, nan_ok=True
+    )
     np.testing.assert_array_equal(found.joints, 1)
     rows = pck.rows(found, COCO17)
     assert [name for name, _ in rows] == [*pck.ROWS, *oks.ROWS]
 
 
-def test_an_answer_is_placed_by_its_scores(people):
-    """Half of the people are answered wrongly. If those are the surest, precision at every recall is lower than if they are the least sure."""
-    joints = people.joints.copy()
+def test_an_answer_is_placed_by_its_scores(dataset):
+    """Half of the people are answered wrongly. If those are the surest, precision at every recall is lower
+    than if they are the least sure.
+    """
+    joints = dataset.joints.copy()
     joints[::2] += 80  # into nobody
     sure = np.full((8, 17), 0.9)
     sure[::2] = 0.3
-    measure = Measure.of(people)
-    right = measure.score(*measure.ask(Knows(people, joints, sure), flip=False)).mean
-    wrong = measure.score(*measure.ask(Knows(people, joints, 1.2 - sure), flip=False)).mean
-    # Four of eight found, first: precision 1 up to recall 0.5, which are 51 of 101 points. Last: after four wrong ones, the best is 4 of 8.
+    measure = Measure.of(dataset)
+    right = measure.score(*measure.ask(Knows(dataset, joints, sure), flip=False)).mean
+    wrong = measure.score(*measure.ask(Knows(dataset, joints, 1.2 - sure), flip=False)).mean
+    # Four of eight found, first: precision 1 up to recall 0.5, which are 51 of 101 points. Last: after four
+    # wrong ones, the best is 4 of 8.
     assert right == pytest.approx(51 / 101)
     assert wrong == pytest.approx(51 / 101 * 0.5)
 
 
-def test_only_joints_that_all_know_are_measured(people):
-    lsp = Knows(people, people.to(LSP14).joints, np.full((8, 14), 0.7), LSP14)
-    measure = Measure.of(people).known_to(lsp)
+def test_only_joints_that_all_know_are_measured(dataset):
+    lsp = Knows(dataset, dataset.to(LSP14).joints, np.full((8, 14), 0.7), LSP14)
+    measure = Measure.of(dataset).known_to(lsp)
     assert measure.name == "OKS AP of 12 joints"
     joints, scores, _ = measure.ask(lsp, flip=False)
     assert np.isnan(joints[:, :5]).all()  # no face
@@ -101,41 +130,46 @@ def test_only_joints_that_all_know_are_measured(people):
     assert measure.score(joints, scores).mean == pytest.approx(1)
 
 
-def test_a_detectors_boxes_have_no_pck(people, tmp_path):
-    found = [{"image_id": i // 2, "category_id": 1, "bbox": [10 + 150 * (i % 2), 20, 90, 130], "score": 0.9} for i in range(8)]
+def test_a_detectors_boxes_have_no_pck(dataset, tmp_path):
+    found = [
+        {"image_id": i // 2, "category_id": 1, "bbox": [10 + 150 * (i % 2), 20, 90, 130], "score": 0.9}
+        for i in range(8)
+    ]
     (tmp_path / "found.json").write_text(json.dumps(found))
-    detected = coco.people(tmp_path / "a.json", tmp_path, tmp_path / "found.json")
-    score = Measure.of(detected).score(people.joints, np.ones((8, 17)))
+    detected = coco.read_coco(tmp_path / "a.json", tmp_path, tmp_path / "found.json")
+    score = Measure.of(detected).score(dataset.joints, np.ones((8, 17)))
     assert score.mean == pytest.approx(1)
     assert np.isnan(score.joints).all()
-    shown = table(Knows(detected, people.joints, np.ones((8, 17))), Measure.of(detected), people.joints).columns[0]
+    shown = table(
+        Knows(detected, dataset.joints, np.ones((8, 17))), Measure.of(detected), dataset.joints
+    ).columns[0]
     assert list(shown.cells) == [*oks.ROWS, "ms a crop (10 to 90 %)"]
 
 
-def test_the_table_tells_both(people):
-    shown = table(Knows(people, people.joints, np.ones((8, 17))), Measure.of(people), people.joints)
+def test_the_table_tells_both(dataset):
+    shown = table(Knows(dataset, dataset.joints, np.ones((8, 17))), Measure.of(dataset), dataset.joints)
     names = list(shown.columns[0].cells)
     assert names[:2] == ["Head (PCK@0.2)", "Shoulder (PCK@0.2)"]
     assert names[len(pck.ROWS) :][:10] == list(oks.ROWS)
     assert shown.columns[0].header == "OKS AP"
 
 
-def test_a_part_of_the_people_is_measured_alone(people):
+def test_a_part_of_the_people_is_measured_alone(dataset):
     """What --smoke does: nobody else is counted as missed."""
-    some = people[:4]
+    some = dataset[:4]
     assert Measure.of(some).score(some.joints).mean == pytest.approx(1)
     assert Measure.of(some).score(some.joints).precision["AR"] == pytest.approx(1)
 
 
-def test_agreement_is_not_average_precision(people):
-    teacher = Knows(people, people.joints, np.full((8, 17), 0.7))
-    measure = Measure.of(people.without_labels()).adopt(teacher, flip=False)
+def test_agreement_is_not_average_precision(dataset):
+    teacher = Knows(dataset, dataset.joints, np.full((8, 17), 0.7))
+    measure = Measure.of(dataset.without_labels()).adopt(teacher, flip=False)
     assert measure.name == "agreement with the teacher, PCK@0.2"
-    measure = Measure.of(people).adopt(teacher, flip=False)
+    measure = Measure.of(dataset).adopt(teacher, flip=False)
     assert measure.name == "agreement with the teacher, PCK@0.2"
-    assert measure.score(people.joints).mean == 1
+    assert measure.score(dataset.joints).mean == 1
 
 
-def test_another_skeleton_is_measured_by_pck(people):
-    assert Measure.of(people.to(LSP14)).name == "PCK@0.2"
-    assert Measure.of(replace(people, instances=None)).name == "PCK@0.2"
+def test_another_skeleton_is_measured_by_pck(dataset):
+    assert Measure.of(dataset.to(LSP14)).name == "PCK@0.2"
+    assert Measure.of(replace(dataset, instances=None)).name == "PCK@0.2"

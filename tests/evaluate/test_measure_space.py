@@ -1,4 +1,6 @@
-"""People measured where their joints are in space: millimetres by hand, by action, and of networks that answer in one stature."""
+"""People measured where their joints are in space: millimetres by hand, by action, and of networks that
+answer in one stature.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from poseling.codecs import LocationMap
-from poseling.data.people import People
+from poseling.data.dataset import PoseDataset
 from poseling.evaluate.measure import Measure, by_action, table
 from poseling.skeleton import COCO17, MOVNECT15
 from poseling.spec import PoseSpec
-from poseling.teachers.base import Answer
+from poseling.teachers.base import Prediction
 from poseling.teachers.network import NetworkTeacher
 
 ROOT = MOVNECT15.index("pelvis")
@@ -26,41 +28,61 @@ ROOT = MOVNECT15.index("pelvis")
 class Knows:
     """A teacher in MOVNECT15 that is asked about everyone in their order."""
 
-    name, digest, size, padding, map_size, pixel, sigma, spatial, skeleton = "knows", "", (48, 48), 1.25, None, None, None, True, MOVNECT15
+    name, digest, size, padding, map_size, pixel, sigma, is_3d, skeleton = (
+        "knows",
+        "",
+        (48, 48),
+        1.25,
+        None,
+        None,
+        None,
+        True,
+        MOVNECT15,
+    )
 
     def __init__(self, xyz: np.ndarray) -> None:
         self.xyz, self.at, self.licences = torch.from_numpy(xyz).float(), 0, {"code": "none"}
 
-    def __call__(self, crops: Tensor) -> Answer:
+    def __call__(self, crops: Tensor) -> Prediction:
         rows = torch.arange(self.at, self.at + len(crops)) % len(self.xyz)
         self.at += len(crops)
-        return Answer(torch.full((len(crops), 15, 2), 20.0), torch.ones(len(crops), 15), xyz=self.xyz[rows])
+        return Prediction(
+            torch.full((len(crops), 15, 2), 20.0), torch.ones(len(crops), 15), xyz=self.xyz[rows]
+        )
 
 
 class Flat(Knows):
-    spatial = False
+    is_3d = False
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> People:
+def dataset(tmp_path: Path) -> PoseDataset:
     """Four people, the pelvis four metres away."""
     xyz = np.random.default_rng(0).normal(0, 0.3, (4, 15, 3)).astype(np.float32) + np.float32([0, 0, 4])
     paths = tuple(tmp_path / f"{i}.png" for i in range(4))
     for path in paths:
         cv2.imwrite(str(path), np.zeros((60, 60, 3), np.uint8))
     boxes = np.tile(np.float32([5, 5, 50, 50]), (4, 1))
-    return People("four", MOVNECT15, paths, boxes, np.full((4, 15, 2), 20, np.float32), np.full((4, 15), 2, np.uint8), xyz=xyz)
+    return PoseDataset(
+        "four",
+        MOVNECT15,
+        paths,
+        boxes,
+        np.full((4, 15, 2), 20, np.float32),
+        np.full((4, 15), 2, np.uint8),
+        xyz=xyz,
+    )
 
 
-def from_root(people: People) -> np.ndarray:
-    assert people.xyz is not None
-    return people.xyz - people.xyz[:, [ROOT]]
+def from_root(dataset: PoseDataset) -> np.ndarray:
+    assert dataset.xyz is not None
+    return dataset.xyz - dataset.xyz[:, [ROOT]]
 
 
-def test_ten_centimetres_are_a_hundred_millimetres(people: People):
-    said = from_root(people)
+def test_ten_centimetres_are_a_hundred_millimetres(dataset: PoseDataset):
+    said = from_root(dataset)
     said[:, MOVNECT15.index("left_wrist")] += [0.06, 0, 0.08]
-    measure = Measure.of(people, in_space=True)
+    measure = Measure.of(dataset, is_3d=True)
     score = measure.score(*measure.ask(Knows(said), flip=False))
     assert (measure.name, measure.higher_is_better) == ("MPJPE in mm", False)
     assert score.mean == pytest.approx(100 / 15, rel=1e-4)
@@ -69,11 +91,11 @@ def test_ten_centimetres_are_a_hundred_millimetres(people: People):
     assert 0 < score.precision["PA-MPJPE"] < 100
 
 
-def test_joints_that_nobody_knows_or_that_are_not_compared_do_not_count(people: People):
-    said, some = from_root(people), people.xyz.copy()
+def test_joints_that_nobody_knows_or_that_are_not_compared_do_not_count(dataset: PoseDataset):
+    said, some = from_root(dataset), dataset.xyz.copy()
     said[:, MOVNECT15.index("neck"), 0] += 1
     some[:2, MOVNECT15.index("left_knee")] = 0
-    measure = Measure.of(replace(people, xyz=some), in_space=True)
+    measure = Measure.of(replace(dataset, xyz=some), is_3d=True)
 
     class Coco(Knows):
         skeleton = COCO17
@@ -84,55 +106,69 @@ def test_joints_that_nobody_knows_or_that_are_not_compared_do_not_count(people: 
     assert without_neck.name == "MPJPE in mm of 13 joints"
 
 
-def test_the_table_has_millimetres_and_actions(people: People):
-    said = from_root(people)
+def test_the_table_has_millimetres_and_actions(dataset: PoseDataset):
+    said = from_root(dataset)
     said[0, :, 0] += np.where(np.arange(15) == ROOT, 0, 0.015)
-    measure = Measure.of(people, in_space=True)
+    measure = Measure.of(dataset, is_3d=True)
     found = measure.ask(Knows(said), flip=False)
     console = Console(width=120, record=True)
     console.print(table(Knows(said), measure, *found))
     console.print(by_action(measure, found, ["Eating", "Sitting", "Eating", "Sitting"]))
     text = console.export_text()
-    rows = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in text.splitlines() if line.startswith("│")}
+    rows = {
+        line.split("│")[1].strip(): line.split("│")[2:-1]
+        for line in text.splitlines()
+        if line.startswith("│")
+    }
     assert rows["MPJPE"][0].strip() == "3.5"  # 14 mm of one person in four: 15 mm in 14 of 15 joints
     assert rows["Eating"][0].strip() == "7.0"
     assert rows["Sitting"][0].strip() == "0.0"
     assert rows["Mean over actions"][0].strip() == "3.5"
 
 
-def test_a_network_of_one_stature_is_given_the_true_one(people: People):
-    """It says of everybody that they are 0.46 m from knee to neck, half of what is drawn here; every joint lies 0.1 m to the right of the root."""
+def test_a_network_of_one_stature_is_given_the_true_one(dataset: PoseDataset):
+    """It says of everybody that they are 0.46 m from knee to neck, half of what is drawn here; every joint
+    lies 0.1 m to the right of the root.
+    """
 
     class Says(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.factor = nn.Parameter(torch.tensor(0.1))
 
-        def forward(self, pictures: Tensor) -> Tensor:
-            maps = torch.zeros(len(pictures), 1, 15, 7, 6, 6)
+        def forward(self, images: Tensor) -> Tensor:
+            maps = torch.zeros(len(images), 1, 15, 7, 6, 6)
             maps[:, :, :, 0, 3, 3] = 1
             maps[:, :, :, 1] = self.factor
             return maps
 
     xyz = np.zeros((4, 15, 3), np.float32)
-    place = {"left_hip": (0.1, 0, 0), "right_hip": (-0.1, 0, 0), "left_knee": (0.1, 0.4, 0), "right_knee": (-0.1, 0.4, 0), "neck": (0, -0.52, 0)}
+    place = {
+        "left_hip": (0.1, 0, 0),
+        "right_hip": (-0.1, 0, 0),
+        "left_knee": (0.1, 0.4, 0),
+        "right_knee": (-0.1, 0.4, 0),
+        "neck": (0, -0.52, 0),
+    }
     for joint, at in place.items():
         xyz[:, MOVNECT15.index(joint)] = at
-    tall = replace(people, xyz=xyz + np.float32([0, 0, 4]))
+    tall = replace(dataset, xyz=xyz + np.float32([0, 0, 4]))
     spec = PoseSpec("movnect-tiny", MOVNECT15, LocationMap((48, 48), height=0.46).fields(), (48, 48))
-    found = Measure.of(tall, in_space=True).ask(NetworkTeacher(Says(), spec), flip=False)
+    found = Measure.of(tall, is_3d=True).ask(NetworkTeacher(Says(), spec), flip=False)
     assert found.xyz is not None
     np.testing.assert_allclose(found.xyz[..., 0], 0.2, rtol=1e-5)
 
 
-def test_what_cannot_be_measured_is_refused(people: People):
-    flat = replace(people, xyz=None)
+def test_what_cannot_be_measured_is_refused(dataset: PoseDataset):
+    flat = replace(dataset, xyz=None)
     with pytest.raises(ValueError, match="four: nobody's joints are known in space"):
-        Measure.of(flat, in_space=True)
-    measure = Measure.of(people, in_space=True)
+        Measure.of(flat, is_3d=True)
+    measure = Measure.of(dataset, is_3d=True)
     with pytest.raises(ValueError, match="the network knows no depth"):
-        measure.score(people.joints)
+        measure.score(dataset.joints)
     with pytest.raises(ValueError, match="there is no xyz"):
-        by_action(measure, measure.ask(Knows(from_root(people)), flip=False)._replace(xyz=None), ["Eating"] * 4)
+        by_action(
+            measure, measure.ask(Knows(from_root(dataset)), flip=False)._replace(xyz=None), ["Eating"] * 4
+        )
     with pytest.raises(ValueError, match="knows: knows no depth, and four is to be measured in space"):
-        measure.known_to(Flat(from_root(people)))
+        measure.known_to(Flat(from_root(dataset)))

@@ -17,10 +17,18 @@ from poseling.spec import PoseSpec
 
 W = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32)
 CONV = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
-SPEC = PoseSpec("graph", Skeleton("none", (), ()), {"name": "features"}, (8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
+SPEC = PoseSpec(
+    "graph", Skeleton("none", (), ()), {"name": "features"}, (8, 8), mean=(0.0,) * 3, std=(1.0,) * 3
+)
 
 
-def model(nodes: list[Any], shape: Any = ("N", 3, 8, 8), kind: int = onnx.TensorProto.FLOAT, stored: dict[str, Any] | None = None, y="y") -> Any:
+def model(
+    nodes: list[Any],
+    shape: Any = ("N", 3, 8, 8),
+    kind: int = onnx.TensorProto.FLOAT,
+    stored: dict[str, Any] | None = None,
+    y="y",
+) -> Any:
     stored = {"w": W} | (stored or {})
     return helper.make_model(
         helper.make_graph(
@@ -49,7 +57,11 @@ def test_a_tensorflow_start_becomes_the_contract():
         helper.make_node("Cast", ["half"], ["w"], to=1),
         CONV,
     ]
-    stored = {"part": np.float32(1 / 127.5), "one": np.ones((1, 1, 1, 3), np.float32), "half": W.astype(np.float16)}
+    stored = {
+        "part": np.float32(1 / 127.5),
+        "one": np.ones((1, 1, 1, 3), np.float32),
+        "half": W.astype(np.float16),
+    }
     net = model(nodes, (1, 8, 8, 3), onnx.TensorProto.INT32, stored)
     del net.graph.initializer[0]  # w itself
     found = read(Path("net.onnx"), "y", None, net)
@@ -71,7 +83,11 @@ def test_colours_that_are_turned_and_scaled_one_by_one():
         helper.make_node("Neg", ["d"], ["n"]),
         helper.make_node("Conv", ["n", "w"], ["y"]),
     ]
-    stored = {"bgr": np.array([2, 1, 0]), "mean": np.float32([[[1]], [[2]], [[3]]]), "std": np.float32([[[4]], [[5]], [[8]]])}
+    stored = {
+        "bgr": np.array([2, 1, 0]),
+        "mean": np.float32([[[1]], [[2]], [[3]]]),
+        "std": np.float32([[[4]], [[5]], [[8]]]),
+    }
     found = taken(nodes, stored=stored)
     assert found.flipped
     assert [o.kind for o in found.network.graph.operations] == ["Neg", "Conv"]
@@ -96,11 +112,14 @@ def test_constants_that_are_made_of_constants_are_folded():
         helper.make_node("Reshape", ["f", "shape"], ["y"]),
     ]
     found = taken(nodes, stored={"rest": np.array([-1])})
-    assert [(o.kind, o.attributes.get("shape")) for o in found.network.graph.operations] == [("Conv", None), ("Reshape", [0, 5, 8, -1])]
+    assert [(o.kind, o.attributes.get("shape")) for o in found.network.graph.operations] == [
+        ("Conv", None),
+        ("Reshape", [0, 5, 8, -1]),
+    ]
 
 
 def test_a_fixed_batch_is_freed():
-    """(1, 5, 64) and back again, fixed to one picture; two give what each gives alone."""
+    """(1, 5, 64) and back again, fixed to one image; two give what each gives alone."""
     nodes = [
         helper.make_node("Relu", ["in"], ["x"]),
         CONV,
@@ -108,7 +127,9 @@ def test_a_fixed_batch_is_freed():
         helper.make_node("Softmax", ["f"], ["s"]),
         helper.make_node("Reshape", ["s", "maps"], ["z"]),
     ]
-    net = model(nodes, (1, 3, 8, 8), stored={"flat": np.array([1, 5, 64]), "maps": np.array([1, 5, 8, 8])}, y="z")
+    net = model(
+        nodes, (1, 3, 8, 8), stored={"flat": np.array([1, 5, 64]), "maps": np.array([1, 5, 8, 8])}, y="z"
+    )
     found = read(Path("net.onnx"), "z", None, net)
     x = torch.randn(3, 3, 8, 8)
     torch.testing.assert_close(found.network(x), torch.cat([found.network(p[None]) for p in x]))
@@ -118,7 +139,9 @@ def test_a_fixed_batch_is_freed():
 def test_a_map_with_a_fixed_size_is_resized_by_a_factor():
     nodes = [CONV, helper.make_node("Resize", ["y", "", "", "to"], ["z"], mode="linear")]
     nodes[0] = helper.make_node("Conv", ["in", "w"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1])
-    found = read(Path("net.onnx"), "z", None, model(nodes, (1, 3, 8, 8), stored={"to": np.array([1, 5, 8, 8])}, y="z"))
+    found = read(
+        Path("net.onnx"), "z", None, model(nodes, (1, 3, 8, 8), stored={"to": np.array([1, 5, 8, 8])}, y="z")
+    )
     assert found.network(torch.zeros(1, 3, 16, 24)).shape == (1, 1, 5, 16, 24)
 
 
@@ -137,7 +160,11 @@ def test_equal_norms_that_are_stored_once_learn_apart_and_shared_convolutions_to
 
 
 def test_names_are_those_of_the_file():
-    names = {"net/block_1/Conv2D_weights:0": "net_block_1", "backbone.stem.0.weight": "backbone_stem_0", "onnx::Conv_71": "out"}
+    names = {
+        "net/block_1/Conv2D_weights:0": "net_block_1",
+        "backbone.stem.0.weight": "backbone_stem_0",
+        "onnx::Conv_71": "out",
+    }
     for stored, layer in names.items():
         node = helper.make_node("Conv", ["in", stored], ["out"])
         found = read(Path("net.onnx"), "out", None, model([node], stored={stored: W}, y="out"))
@@ -166,21 +193,35 @@ def test_candidates_are_the_last_convolutions():
         helper.make_node("Conv", ["a", "k"], ["more"]),
         helper.make_node("Sigmoid", ["maps"], ["y"]),
     ]
-    assert candidates(model(nodes, stored={"k": np.ones((2, 5, 1, 1), np.float32)})) == ["maps ['N', 2, 6, 6]", "more ['N', 2, 6, 6]"]
+    assert candidates(model(nodes, stored={"k": np.ones((2, 5, 1, 1), np.float32)})) == [
+        "maps ['N', 2, 6, 6]",
+        "more ['N', 2, 6, 6]",
+    ]
 
 
 def constant(value: Any) -> Any:
     return numpy_helper.from_array(np.asarray(value))
 
 
-BRANCH = helper.make_graph([helper.make_node("Constant", [], ["o"], value=constant(np.float32(1)))], "b", [], [onnx.ValueInfoProto(name="o")])
+BRANCH = helper.make_graph(
+    [helper.make_node("Constant", [], ["o"], value=constant(np.float32(1)))],
+    "b",
+    [],
+    [onnx.ValueInfoProto(name="o")],
+)
 
 
 @pytest.mark.parametrize(
     ("nodes", "said"),
     [
-        ([helper.make_node("NonZero", ["in"], ["y"])], r"operator NonZero \(y\) is unknown; name an earlier tensor with --until"),
-        ([helper.make_node("FusedConv", ["in", "w"], ["y"], domain="com.microsoft")], r"operator FusedConv of com.microsoft \(y\) is unknown"),
+        (
+            [helper.make_node("NonZero", ["in"], ["y"])],
+            r"operator NonZero \(y\) is unknown; name an earlier tensor with --until",
+        ),
+        (
+            [helper.make_node("FusedConv", ["in", "w"], ["y"], domain="com.microsoft")],
+            r"operator FusedConv of com.microsoft \(y\) is unknown",
+        ),
         (
             [
                 helper.make_node("ReduceSum", ["in"], ["s"], keepdims=0),
@@ -189,16 +230,39 @@ BRANCH = helper.make_graph([helper.make_node("Constant", [], ["o"], value=consta
             ],
             r"operator If \(y\) is control flow",
         ),
-        ([helper.make_node("ReduceMean", ["in", "zero"], ["m"]), helper.make_node("Add", ["m", "in"], ["y"])], "Add y mixes the pictures of a batch"),
-        ([helper.make_node("Conv", ["in", "in"], ["y"])], r"Conv \(y\) computes its weights in from the picture"),
-        ([helper.make_node("Relu", ["w"], ["y"])], "y does not depend on the picture"),
-        ([helper.make_node("Sub", ["in", "one"], ["y"])], "y is only the picture itself"),
-        ([helper.make_node("Relu", ["in"], ["r"]), helper.make_node("Add", ["r", "w"], ["y"])], "Add y cannot run on"),
         (
-            [helper.make_node("Resize", ["in", "", "s"], ["y"], coordinate_transformation_mode="tf_crop_and_resize", mode="linear")],
+            [
+                helper.make_node("ReduceMean", ["in", "zero"], ["m"]),
+                helper.make_node("Add", ["m", "in"], ["y"]),
+            ],
+            "Add y mixes the images of a batch",
+        ),
+        (
+            [helper.make_node("Conv", ["in", "in"], ["y"])],
+            r"Conv \(y\) computes its weights in from the image",
+        ),
+        ([helper.make_node("Relu", ["w"], ["y"])], "y does not depend on the image"),
+        ([helper.make_node("Sub", ["in", "one"], ["y"])], "y is only the image itself"),
+        (
+            [helper.make_node("Relu", ["in"], ["r"]), helper.make_node("Add", ["r", "w"], ["y"])],
+            "Add y cannot run on",
+        ),
+        (
+            [
+                helper.make_node(
+                    "Resize",
+                    ["in", "", "s"],
+                    ["y"],
+                    coordinate_transformation_mode="tf_crop_and_resize",
+                    mode="linear",
+                )
+            ],
             "a Resize with tf_crop_and_resize is not known",
         ),
-        ([helper.make_node("Resize", ["in", "", "s"], ["y"], antialias=1, mode="linear")], "with antialias 1 is unknown; export it again without"),
+        (
+            [helper.make_node("Resize", ["in", "", "s"], ["y"], antialias=1, mode="linear")],
+            "with antialias 1 is unknown; export it again without",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(nodes: list[Any], said: str):
@@ -208,16 +272,16 @@ def test_what_cannot_be_read_is_refused_in_one_line(nodes: list[Any], said: str)
     assert "\n" not in str(error.value)
 
 
-def test_inputs_that_are_no_pictures_are_refused():
-    with pytest.raises(ValueError, match="has 3 axes, a batch of pictures has four"):
+def test_inputs_that_are_no_images_are_refused():
+    with pytest.raises(ValueError, match="has 3 axes, a batch of images has four"):
         taken([helper.make_node("Relu", ["in"], ["y"])], shape=(1, 3, 8))
     with pytest.raises(ValueError, match="which has no axis of three colours"):
         taken([helper.make_node("Relu", ["in"], ["y"])], shape=(1, 4, 8, 8))
-    with pytest.raises(ValueError, match="leaves the size of its pictures free; say which with --size W H"):
+    with pytest.raises(ValueError, match="leaves the size of its images free; say which with --size W H"):
         taken([helper.make_node("Relu", ["in"], ["y"])], shape=(1, 3, "H", "W"))
     two = model([helper.make_node("Add", ["in", "other"], ["y"])])
     two.graph.input.append(helper.make_tensor_value_info("other", 1, (1, 3, 8, 8)))
-    with pytest.raises(ValueError, match=r"has 2 inputs \(in, other\), a network takes one picture"):
+    with pytest.raises(ValueError, match=r"has 2 inputs \(in, other\), a network takes one image"):
         read(Path("net.onnx"), "y", None, two)
 
 
@@ -234,7 +298,13 @@ def test_files_that_are_none(tmp_path: Path):
 
 def test_weights_that_are_not_there(tmp_path: Path):
     path = tmp_path / "net.onnx"
-    onnx.save(model([helper.make_node("Relu", ["in"], ["x"]), CONV]), path, save_as_external_data=True, location="net.bin", size_threshold=0)
+    onnx.save(
+        model([helper.make_node("Relu", ["in"], ["x"]), CONV]),
+        path,
+        save_as_external_data=True,
+        location="net.bin",
+        size_threshold=0,
+    )
     assert read(path, "y").network(torch.zeros(1, 3, 8, 8)).shape == (1, 1, 5, 8, 8)
     (tmp_path / "net.bin").write_bytes(b"cut")
     with pytest.raises(ValueError, match=r"net\.onnx: its weights in net\.bin cannot be read"):
@@ -245,11 +315,19 @@ def test_weights_that_are_not_there(tmp_path: Path):
 
 
 def test_the_first_tensor_that_differs_is_named():
-    nodes = [helper.make_node("Relu", ["in"], ["x"]), CONV, helper.make_node("Relu", ["y"], ["z"]), helper.make_node("Sigmoid", ["z"], ["s"])]
+    nodes = [
+        helper.make_node("Relu", ["in"], ["x"]),
+        CONV,
+        helper.make_node("Relu", ["y"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["s"]),
+    ]
     found = read(Path("net.onnx"), "s", None, model(nodes, y="s"))
     crops = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
     assert difference(found, SPEC, crops) < 1e-6
     with torch.no_grad():
         next(found.network.parameters()).mul_(1.1)
-    with pytest.raises(ValueError, match=r"^net\.onnx: torch and ONNX Runtime differ by .*; the first tensor that differs is y\."):
+    with pytest.raises(
+        ValueError,
+        match=r"^net\.onnx: torch and ONNX Runtime differ by .*; the first tensor that differs is y\.",
+    ):
         difference(found, SPEC, crops)

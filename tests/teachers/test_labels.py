@@ -1,7 +1,8 @@
-"""The store: what it gives back, what it survives (kill -9, several writers, a full disk), and what it refuses.
+"""The store: what it gives back, what it survives (kill -9, several writers, a full disk), and what it
+refuses.
 
-The teachers here are fakes that know a person by the picture's colour, so that their answers can be worked out by hand. Run as a script, this file is a
-writer in a process of its own.
+The teachers here are fakes that know a person by the image's colour, so that their answers can be worked out
+by hand. Run as a script, this file is a writer in a process of its own.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ import torch
 from torch import Tensor
 
 from poseling.codecs.heatmap import Heatmap
-from poseling.data.people import People
-from poseling.files import read_picture
+from poseling.data.dataset import PoseDataset
+from poseling.files import read_image
 from poseling.geometry import Crop
 from poseling.skeleton import COCO17, LSP14, MOVNECT15, MPII16, Skeleton
-from poseling.teachers.base import Answer
+from poseling.teachers.base import Prediction
 from poseling.teachers.labels import Labelled, Labels, digest, keys, label, metres
 from poseling.teachers.packing import quantise
 from poseling.teachers.shards import deal_of_environment, shard_of_environment, share
@@ -45,7 +46,9 @@ CODEC = Heatmap((32, 32), sigma=1.0)
 
 @dataclass
 class Colours:
-    """A teacher that answers by the colour of a crop's middle: the same joints for the same colour, whatever the view."""
+    """A teacher that answers by the colour of a crop's middle: the same joints for the same colour, whatever
+    the view.
+    """
 
     name: str = "colours"
     digest: str = "c0ffee"
@@ -55,7 +58,7 @@ class Colours:
     map_size: tuple[int, int] | None = (8, 8)
     pixel: tuple[float, float] | None = CODEC.pixel
     sigma: float | None = CODEC.sigma
-    spatial: bool = False
+    is_3d: bool = False
     licences: dict[str, str] = field(default_factory=lambda: {"weights": "CC0"})
     log: Path | None = None
     delay: float = 0.0
@@ -63,9 +66,11 @@ class Colours:
 
     def said(self, colour: int) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng(colour)
-        return random.uniform(2, 29, (len(self.skeleton), 2)).astype(np.float32), random.uniform(0.2, 1, len(self.skeleton)).astype(np.float32)
+        return random.uniform(2, 29, (len(self.skeleton), 2)).astype(np.float32), random.uniform(
+            0.2, 1, len(self.skeleton)
+        ).astype(np.float32)
 
-    def __call__(self, crops: Tensor) -> Answer:
+    def __call__(self, crops: Tensor) -> Prediction:
         colours = crops[:, 16, 16, 0].tolist()
         self.asked += colours
         time.sleep(self.delay)
@@ -73,8 +78,17 @@ class Colours:
             with self.log.open("a") as file:
                 file.write("".join(f"{c}\n" for c in colours))
         xy, score = (torch.from_numpy(np.stack(part)) for part in zip(*map(self.said, colours), strict=True))
-        maps = None if self.map_size is None else CODEC.encode(xy, torch.ones_like(score))[0] * score[..., None, None]
-        return Answer(xy, score, maps, torch.from_numpy(np.stack([self.places(c) for c in colours])) if self.spatial else None)
+        maps = (
+            None
+            if self.map_size is None
+            else CODEC.encode(xy, torch.ones_like(score))[0] * score[..., None, None]
+        )
+        return Prediction(
+            xy,
+            score,
+            maps,
+            torch.from_numpy(np.stack([self.places(c) for c in colours])) if self.is_3d else None,
+        )
 
     def places(self, colour: int) -> np.ndarray:
         return np.random.default_rng(100 + colour).normal(size=(len(self.skeleton), 3)).astype(np.float32)
@@ -84,35 +98,43 @@ def points_only(**fields: object) -> Colours:
     return replace(Colours(map_size=None, pixel=None), **fields)
 
 
-def crowd(folder: Path, count: int, first: int = 1) -> People:
-    """People alone in pictures of one colour each, their number."""
+def crowd(folder: Path, count: int, first: int = 1) -> PoseDataset:
+    """People alone in images of one colour each, their number."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = tuple(folder / f"{i:03d}.png" for i in range(first, first + count))
     for i, path in enumerate(paths, first):
         if not path.exists():
             cv2.imwrite(str(path), np.full((40, 50, 3), i, np.uint8))
     boxes = np.tile(np.array([5, 4, 44, 33], np.float32), (count, 1))
-    return People("crowd", LSP14, paths, boxes, np.zeros((count, 14, 2), np.float32), np.zeros((count, 14), np.uint8))
+    return PoseDataset(
+        "crowd", LSP14, paths, boxes, np.zeros((count, 14, 2), np.float32), np.zeros((count, 14), np.uint8)
+    )
 
 
 def same(a: Labels, b: Labels) -> bool:
     fields = ("xy", "score", "maps", "map_score", "matrix", "xyz", "scale")
-    return len(a) == len(b) and all(np.array_equal(getattr(a[i], f), getattr(b[i], f)) for i in range(len(a)) for f in fields)
+    return len(a) == len(b) and all(
+        np.array_equal(getattr(a[i], f), getattr(b[i], f)) for i in range(len(a)) for f in fields
+    )
 
 
 @pytest.fixture(params=["folder", "file://", "memory://"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     fsspec.filesystem("memory").store.clear()
-    return {"folder": str(tmp_path / "a [b]" / "labels"), "file://": f"file://{tmp_path}/labels", "memory://": "memory://some/labels"}[request.param]
+    return {
+        "folder": str(tmp_path / "a [b]" / "labels"),
+        "file://": f"file://{tmp_path}/labels",
+        "memory://": "memory://some/labels",
+    }[request.param]
 
 
 def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
-    people, teacher, heard = crowd(tmp_path / "pictures", 7), Colours(), []
-    done = label(teacher, people, url, batch=3, part=4, progress=lambda *counts: heard.append(counts))
+    dataset, teacher, heard = crowd(tmp_path / "images", 7), Colours(), []
+    done = label(teacher, dataset, url, batch=3, part=4, progress=lambda *counts: heard.append(counts))
     assert done == Labelled(done.store, asked=7, already=0, skipped=())
     assert done.store.startswith(f"{url}/colours-")
     assert heard == [(3, 7), (6, 7), (7, 7)]
-    labels = Labels.open(url, people, COCO17, teacher)
+    labels = Labels.open(url, dataset, COCO17, teacher)
     assert len(labels) == 7
     assert labels.left_out == ()
     assert labels.manifest == Manifest.of(teacher, False, (1.0,))
@@ -120,14 +142,20 @@ def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
         answer, (xy, score) = labels[i], teacher.said(range(1, 8)[i])
         np.testing.assert_array_equal(answer.xy, xy)
         np.testing.assert_allclose(answer.score, score, atol=0.5 / 255 + 1e-6)
-        maps = CODEC.encode(torch.from_numpy(xy)[None], torch.ones(1, 17))[0][0].numpy() * score[:, None, None]
+        maps = (
+            CODEC.encode(torch.from_numpy(xy)[None], torch.ones(1, 17))[0][0].numpy() * score[:, None, None]
+        )
         small, scale = quantise(maps)
         np.testing.assert_array_equal(answer.maps, small)
         np.testing.assert_array_equal(answer.scale, scale)
         assert (np.abs(answer.heatmaps - maps).max((1, 2)) <= 1.5 * scale[:, 0] + 1e-7).all()
         np.testing.assert_array_equal(answer.map_score, answer.score)
-        # 39 x 29 pixels of picture about (24.5, 18.5) fill the 31 of the crop: scale 31 / 39.
-        np.testing.assert_allclose(answer.matrix, 31 / 39 * np.array([[1, 0, -24.5], [0, 1, -18.5]]) + [[0, 0, 15.5], [0, 0, 15.5]], atol=1e-6)
+        # 39 x 29 pixels of image about (24.5, 18.5) fill the 31 of the crop: scale 31 / 39.
+        np.testing.assert_allclose(
+            answer.matrix,
+            31 / 39 * np.array([[1, 0, -24.5], [0, 1, -18.5]]) + [[0, 0, 15.5], [0, 0, 15.5]],
+            atol=1e-6,
+        )
         assert answer.pixel == (31 / 7, 31 / 7)
     assert same(pickle.loads(pickle.dumps(labels)), labels)
     with pytest.raises(IndexError):
@@ -136,10 +164,10 @@ def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("maps", [True, False])
 def test_metres_come_back_in_the_students_skeleton(url: str, tmp_path: Path, maps: bool) -> None:
-    teacher = Colours(spatial=True) if maps else points_only(spatial=True)
-    people = crowd(tmp_path / "p", 5)
-    label(teacher, people[:4], url, batch=3, part=3)
-    labels = Labels.open(url, people, MOVNECT15, teacher)
+    teacher = Colours(is_3d=True) if maps else points_only(is_3d=True)
+    dataset = crowd(tmp_path / "p", 5)
+    label(teacher, dataset[:4], url, batch=3, part=3)
+    labels = Labels.open(url, dataset, MOVNECT15, teacher)
     assert labels.manifest == Manifest.of(teacher, False, (1.0,))
     for i in range(4):
         xyz, got = teacher.places(i + 1), labels[i].xyz
@@ -147,55 +175,85 @@ def test_metres_come_back_in_the_students_skeleton(url: str, tmp_path: Path, map
         assert got.dtype == np.float32
         np.testing.assert_array_equal(got[MOVNECT15.index("left_wrist")], xyz[COCO17.index("left_wrist")])
         # The pelvis is the middle of the hips, and COCO has neither neck nor head top.
-        np.testing.assert_allclose(got[MOVNECT15.index("pelvis")], (xyz[COCO17.index("left_hip")] + xyz[COCO17.index("right_hip")]) / 2, atol=1e-6)
+        np.testing.assert_allclose(
+            got[MOVNECT15.index("pelvis")],
+            (xyz[COCO17.index("left_hip")] + xyz[COCO17.index("right_hip")]) / 2,
+            atol=1e-6,
+        )
         assert not got[[MOVNECT15.index("neck"), MOVNECT15.index("head_top")]].any()
     assert labels[4].xyz is not None
     assert not labels[4].xyz.any()
     assert same(pickle.loads(pickle.dumps(labels)), labels)
-    flat = replace(teacher, spatial=False)
-    label(flat, people, url)
-    assert Labels.open(f"{url}/{Manifest.of(flat, False, (1.0,)).folder}", people, MOVNECT15)[0].xyz is None
+    flat = replace(teacher, is_3d=False)
+    label(flat, dataset, url)
+    assert Labels.open(f"{url}/{Manifest.of(flat, False, (1.0,)).folder}", dataset, MOVNECT15)[0].xyz is None
 
 
 def test_a_flip_and_a_zoom_of_metres_by_hand(tmp_path: Path) -> None:
-    people, teacher = crowd(tmp_path / "p", 1), points_only(spatial=True)
-    done = label(teacher, people, str(tmp_path / "s"), flip=True, scales=(1.0, 0.5))
-    answer, (_, score), xyz = Labels.open(done.store, people, COCO17)[0], teacher.said(1), teacher.places(1)
+    dataset, teacher = crowd(tmp_path / "p", 1), points_only(is_3d=True)
+    done = label(teacher, dataset, str(tmp_path / "s"), flip=True, scales=(1.0, 0.5))
+    answer, (_, score), xyz = Labels.open(done.store, dataset, COCO17)[0], teacher.said(1), teacher.places(1)
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
     assert answer.xyz is not None
-    # A picture of one colour looks the same in the mirror and at any zoom; of the right wrist at x in the mirror it says that the left one is at -x.
+    # An image of one colour looks the same in the mirror and at any zoom; of the right wrist at x in the
+    # mirror it says that the left one is at -x.
     wanted = (score[left] * xyz[left] + score[right] * xyz[right] * [-1, 1, 1]) / (score[left] + score[right])
     np.testing.assert_allclose(answer.xyz[left], wanted, rtol=1e-5)
 
 
 def test_people_in_metres_by_hand(tmp_path: Path) -> None:
-    people, teacher = crowd(tmp_path / "p", 3), points_only(spatial=True)
-    label(teacher, people[:2], str(tmp_path / "s"))
-    labels, wrist, knee = Labels.open(str(tmp_path / "s"), people, MOVNECT15), LSP14.index("left_wrist"), LSP14.index("right_knee")
+    dataset, teacher = crowd(tmp_path / "p", 3), points_only(is_3d=True)
+    label(teacher, dataset[:2], str(tmp_path / "s"))
+    labels, wrist, knee = (
+        Labels.open(str(tmp_path / "s"), dataset, MOVNECT15),
+        LSP14.index("left_wrist"),
+        LSP14.index("right_knee"),
+    )
     xy, score = teacher.said(1)
-    # The crop shows the picture 31 / 39 as large, (24.5, 18.5) in its middle, (15.5, 15.5). The box is 39 by 29 pixels.
+    # The crop shows the image 31 / 39 as large, (24.5, 18.5) in its middle, (15.5, 15.5). The box is 39 by 29
+    # pixels.
     places = (xy - 15.5) * 39 / 31 + [24.5, 18.5]
-    people.joints[0, wrist], people.visible[0, wrist] = places[COCO17.index("left_wrist")] + [3.0, -4.0], 2
-    people.joints[0, knee], people.visible[0, knee] = places[COCO17.index("right_knee")], 1
-    found = metres(labels, people, tau=0.2)
+    dataset.joints[0, wrist], dataset.visible[0, wrist] = places[COCO17.index("left_wrist")] + [3.0, -4.0], 2
+    dataset.joints[0, knee], dataset.visible[0, knee] = places[COCO17.index("right_knee")], 1
+    found = metres(labels, dataset, tau=0.2)
     assert found.skeleton == MOVNECT15
     assert found.camera is None
     assert found.xyz is not None
-    assert found.trust is not None
+    assert found.confidence_3d is not None
     xyz = teacher.places(1)
     hips = (xyz[COCO17.index("left_hip")] + xyz[COCO17.index("right_hip")]) / 2
-    np.testing.assert_allclose(found.xyz[0, MOVNECT15.index("left_wrist")], xyz[COCO17.index("left_wrist")] - hips + [0, 0, 5], atol=1e-5)
+    np.testing.assert_allclose(
+        found.xyz[0, MOVNECT15.index("left_wrist")],
+        xyz[COCO17.index("left_wrist")] - hips + [0, 0, 5],
+        atol=1e-5,
+    )
     np.testing.assert_allclose(found.xyz[0, MOVNECT15.index("pelvis")], [0, 0, 5], atol=1e-6)
-    trust = {name: found.trust[0, MOVNECT15.index(name)] for name in ("left_wrist", "right_knee", "left_knee")}
-    assert trust["left_wrist"] == pytest.approx(score[COCO17.index("left_wrist")] * np.exp(-25 / (2 * 0.04 * 39 * 29)), abs=0.003)
-    assert trust["right_knee"] == pytest.approx(score[COCO17.index("right_knee")], abs=0.003)  # where its label is
-    assert trust["left_knee"] == pytest.approx(score[COCO17.index("left_knee")], abs=0.003)  # without a label
+    confidence_3d = {
+        name: found.confidence_3d[0, MOVNECT15.index(name)]
+        for name in ("left_wrist", "right_knee", "left_knee")
+    }
+    assert confidence_3d["left_wrist"] == pytest.approx(
+        score[COCO17.index("left_wrist")] * np.exp(-25 / (2 * 0.04 * 39 * 29)), abs=0.003
+    )
+    assert confidence_3d["right_knee"] == pytest.approx(
+        score[COCO17.index("right_knee")], abs=0.003
+    )  # where its label is
+    assert confidence_3d["left_knee"] == pytest.approx(
+        score[COCO17.index("left_knee")], abs=0.003
+    )  # without a label
     unknown = [MOVNECT15.index("neck"), MOVNECT15.index("head_top")]
-    for nothing in (found.xyz[:, unknown], found.trust[:, unknown], found.xyz[2], found.trust[2]):
+    for nothing in (
+        found.xyz[:, unknown],
+        found.confidence_3d[:, unknown],
+        found.xyz[2],
+        found.confidence_3d[2],
+    ):
         assert not nothing.any()
     assert (found.xyz[:2].any(-1).sum(-1) == 13).all()
-    np.testing.assert_array_equal(found.joints[0], people.to(MOVNECT15).joints[0])  # who has labels keeps them
-    # Of the second nobody says where a joint is in the picture: the teacher does, where it is sure.
+    np.testing.assert_array_equal(
+        found.joints[0], dataset.to(MOVNECT15).joints[0]
+    )  # who has labels keeps them
+    # Of the second nobody says where a joint is in the image: the teacher does, where it is sure.
     said, sure = teacher.said(2)
     believed = COCO17.to(MOVNECT15).weights(np.float32(sure)) >= 0.3
     assert 0 < believed.sum() < 13
@@ -207,18 +265,21 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
 
 
 def test_metres_that_nobody_said_are_refused(tmp_path: Path) -> None:
-    people = crowd(tmp_path / "p", 2)
-    flat, deep = (label(teacher, people, str(tmp_path / "s")).store for teacher in (points_only(), points_only(spatial=True)))
-    with pytest.raises(ValueError, match="the teacher colours answers in the picture only"):
-        metres(Labels.open(flat, people, COCO17), people)
-    labels = Labels.open(deep, people, COCO17)
+    dataset = crowd(tmp_path / "p", 2)
+    flat, deep = (
+        label(teacher, dataset, str(tmp_path / "s")).store
+        for teacher in (points_only(), points_only(is_3d=True))
+    )
+    with pytest.raises(ValueError, match="the teacher colours answers in the image only"):
+        metres(Labels.open(flat, dataset, COCO17), dataset)
+    labels = Labels.open(deep, dataset, COCO17)
     with pytest.raises(ValueError, match="opened for other people than those of crowd"):
-        metres(labels, people[:1])
+        metres(labels, dataset[:1])
     with pytest.raises(ValueError, match="tau is 0"):
-        metres(labels, people, tau=0)
+        metres(labels, dataset, tau=0)
     faces = Skeleton("face", ("nose", "left_eye", "right_eye"), (0, 0, 0))
     with pytest.raises(ValueError, match="face has neither a pelvis nor two hips"):
-        metres(Labels.open(deep, people, faces), replace(people.to(COCO17), skeleton=COCO17).to(faces))
+        metres(Labels.open(deep, dataset, faces), replace(dataset.to(COCO17), skeleton=COCO17).to(faces))
 
 
 def test_nobody_is_asked_twice(url: str, tmp_path: Path) -> None:
@@ -226,7 +287,9 @@ def test_nobody_is_asked_twice(url: str, tmp_path: Path) -> None:
     label(teacher, crowd(tmp_path, 4), url)
     more = crowd(tmp_path, 6)
     twice = more[[0, 1, 2, 3, 4, 5, 5]]
-    assert label(teacher, twice, url) == Labelled(f"{url}/{Manifest.of(teacher, False, (1.0,)).folder}", asked=2, already=5)
+    assert label(teacher, twice, url) == Labelled(
+        f"{url}/{Manifest.of(teacher, False, (1.0,)).folder}", asked=2, already=5
+    )
     assert sorted(teacher.asked) == [1, 2, 3, 4, 5, 6]
     np.testing.assert_array_equal(Labels.open(url, twice, COCO17)[6].xy, teacher.said(6)[0])
 
@@ -235,7 +298,10 @@ def test_a_person_is_known_by_content(tmp_path: Path) -> None:
     here, there = crowd(tmp_path / "here", 2), crowd(tmp_path / "there", 2)
     assert keys(here) == keys(there)
     assert len(set(keys(here))) == 2
-    nudged, moved = replace(here, boxes=here.boxes + np.float32(1e-3)), replace(here, boxes=here.boxes + np.float32(0.2))
+    nudged, moved = (
+        replace(here, boxes=here.boxes + np.float32(1e-3)),
+        replace(here, boxes=here.boxes + np.float32(0.2)),
+    )
     assert keys(nudged) == keys(here)
     assert not set(keys(moved)) & set(keys(here))
     with pytest.raises(ValueError, match=r"person 1 in .*002\.png is not finite"):
@@ -243,13 +309,15 @@ def test_a_person_is_known_by_content(tmp_path: Path) -> None:
 
 
 def test_joints_are_converted_by_name(tmp_path: Path) -> None:
-    people, teacher = crowd(tmp_path / "p", 1), Colours()
-    label(teacher, people, str(tmp_path / "s"))
-    answer, (xy, score) = Labels.open(str(tmp_path / "s"), people, MPII16)[0], teacher.said(1)
+    dataset, teacher = crowd(tmp_path / "p", 1), Colours()
+    label(teacher, dataset, str(tmp_path / "s"))
+    answer, (xy, score) = Labels.open(str(tmp_path / "s"), dataset, MPII16)[0], teacher.said(1)
     right_ankle, left_hip, right_hip = (COCO17.index(j) for j in ("right_ankle", "left_hip", "right_hip"))
     assert answer.maps is not None
     np.testing.assert_array_equal(answer.xy[0], xy[right_ankle])
-    assert answer.heatmaps[0].max() == pytest.approx(quantised_peak(xy[right_ankle], score[right_ankle]), rel=1e-5)
+    assert answer.heatmaps[0].max() == pytest.approx(
+        quantised_peak(xy[right_ankle], score[right_ankle]), rel=1e-5
+    )
     # The pelvis is the middle of the hips: a point as sure as the less sure hip, and no map.
     np.testing.assert_allclose(answer.xy[6], (xy[left_hip] + xy[right_hip]) / 2, rtol=1e-6)
     assert answer.score[6] == pytest.approx(min(score[left_hip], score[right_hip]), abs=0.5 / 255)
@@ -267,13 +335,14 @@ def quantised_peak(xy: np.ndarray, score: float) -> float:
 
 
 def test_a_teacher_of_points_has_no_maps_and_its_flip_is_a_weighted_mean(tmp_path: Path) -> None:
-    people, teacher = crowd(tmp_path / "p", 1), points_only()
-    label(teacher, people, str(tmp_path / "s"), flip=True)
-    answer, (xy, score) = Labels.open(str(tmp_path / "s"), people, COCO17)[0], teacher.said(1)
+    dataset, teacher = crowd(tmp_path / "p", 1), points_only()
+    label(teacher, dataset, str(tmp_path / "s"), flip=True)
+    answer, (xy, score) = Labels.open(str(tmp_path / "s"), dataset, COCO17)[0], teacher.said(1)
     assert answer.maps is None
     assert answer.pixel is None
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
-    # A picture of one colour looks the same in the mirror, so what it said of the right wrist at x it says again of the left one at 31 - x.
+    # An image of one colour looks the same in the mirror, so what it said of the right wrist at x it says
+    # again of the left one at 31 - x.
     mirrored = np.array([31 - xy[right, 0], xy[right, 1]])
     wanted = (score[left] * xy[left] + score[right] * mirrored) / (score[left] + score[right])
     np.testing.assert_allclose(answer.xy[left], wanted, rtol=1e-5)
@@ -281,9 +350,12 @@ def test_a_teacher_of_points_has_no_maps_and_its_flip_is_a_weighted_mean(tmp_pat
 
 
 def test_the_flip_of_maps_mirrors_swaps_and_averages(tmp_path: Path) -> None:
-    people, teacher = crowd(tmp_path / "p", 1), Colours()
-    label(teacher, people, str(tmp_path / "s"), flip=True)
-    answer, maps = Labels.open(str(tmp_path / "s"), people, COCO17)[0], teacher(torch.full((1, 32, 32, 3), 1)).maps
+    dataset, teacher = crowd(tmp_path / "p", 1), Colours()
+    label(teacher, dataset, str(tmp_path / "s"), flip=True)
+    answer, maps = (
+        Labels.open(str(tmp_path / "s"), dataset, COCO17)[0],
+        teacher(torch.full((1, 32, 32, 3), 1)).maps,
+    )
     assert answer.maps is not None
     assert maps is not None
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
@@ -293,7 +365,7 @@ def test_the_flip_of_maps_mirrors_swaps_and_averages(tmp_path: Path) -> None:
 
 @dataclass
 class Blob(Colours):
-    """A teacher that sees: its one heatmap is the picture's red, read at the heatmap's pixels."""
+    """A teacher that sees: its one heatmap is the image's red, read at the heatmap's pixels."""
 
     name: str = "blob"
     skeleton: Skeleton = field(default_factory=lambda: Skeleton("spot", ("nose",), (0,)))
@@ -302,22 +374,33 @@ class Blob(Colours):
     pixel: tuple[float, float] | None = (1.0, 1.0)
     sigma: float | None = 2.0
 
-    def __call__(self, crops: Tensor) -> Answer:
+    def __call__(self, crops: Tensor) -> Prediction:
         maps = crops[..., 0].float()[:, None] / 255
         xy, score = Heatmap((64, 64), stride=1).decode(maps)
-        return Answer(xy, score, maps)
+        return Prediction(xy, score, maps)
 
 
 @pytest.mark.parametrize(("flip", "scales"), [(False, (1.0, 0.75, 1.2)), (True, (1.0,)), (True, (0.8,))])
-def test_views_are_averaged_where_the_canonical_crop_has_them(tmp_path: Path, flip: bool, scales: tuple[float, ...]) -> None:
+def test_views_are_averaged_where_the_canonical_crop_has_them(
+    tmp_path: Path, flip: bool, scales: tuple[float, ...]
+) -> None:
     spot = np.array([61.0, 40.0])
     ys, xs = np.mgrid[:96, :128]
-    picture = np.rint(255 * np.exp(-((xs - spot[0]) ** 2 + (ys - spot[1]) ** 2) / (2 * 4.0**2))).astype(np.uint8)
-    cv2.imwrite(str(tmp_path / "spot.png"), cv2.merge([np.zeros_like(picture)] * 2 + [picture]))
+    image = np.rint(255 * np.exp(-((xs - spot[0]) ** 2 + (ys - spot[1]) ** 2) / (2 * 4.0**2))).astype(
+        np.uint8
+    )
+    cv2.imwrite(str(tmp_path / "spot.png"), cv2.merge([np.zeros_like(image)] * 2 + [image]))
     boxes = np.array([[30, 10, 100, 80]], np.float32)
-    people = People("spot", LSP14, (tmp_path / "spot.png",), boxes, np.zeros((1, 14, 2), np.float32), np.zeros((1, 14), np.uint8))
-    done = label(Blob(), people, str(tmp_path / "s"), flip=flip, scales=scales)
-    answer = Labels.open(done.store, people, Blob().skeleton)[0]
+    dataset = PoseDataset(
+        "spot",
+        LSP14,
+        (tmp_path / "spot.png",),
+        boxes,
+        np.zeros((1, 14, 2), np.float32),
+        np.zeros((1, 14), np.uint8),
+    )
+    done = label(Blob(), dataset, str(tmp_path / "s"), flip=flip, scales=scales)
+    answer = Labels.open(done.store, dataset, Blob().skeleton)[0]
     wanted = Crop.from_box(boxes[0], (64, 64), 1.0).apply(spot)
     np.testing.assert_allclose(answer.xy[0], wanted, atol=0.05)
     assert answer.maps is not None
@@ -325,18 +408,24 @@ def test_views_are_averaged_where_the_canonical_crop_has_them(tmp_path: Path, fl
     assert answer.score[0] > 0.9
 
 
-def test_unreadable_pictures_are_skipped_named_and_weigh_nothing(tmp_path: Path) -> None:
-    people = crowd(tmp_path / "p", 5)
-    people.pictures[1].write_bytes(people.pictures[1].read_bytes()[:20])
-    people.pictures[3].unlink()
+def test_unreadable_images_are_skipped_named_and_weigh_nothing(tmp_path: Path) -> None:
+    dataset = crowd(tmp_path / "p", 5)
+    dataset.images[1].write_bytes(dataset.images[1].read_bytes()[:20])
+    dataset.images[3].unlink()
     teacher = Colours()
     for asked, already in ((3, 0), (0, 3)):
-        done = label(teacher, people, str(tmp_path / "s"), batch=2)
+        done = label(teacher, dataset, str(tmp_path / "s"), batch=2)
         assert (done.asked, done.already, len(done.skipped)) == (asked, already, 2)
-        assert sorted(line[: line.index(".png") + 4] for line in done.skipped) == [str(people.pictures[1]), str(people.pictures[3])]
-    labels = Labels.open(str(tmp_path / "s"), people, COCO17, teacher)
+        assert sorted(line[: line.index(".png") + 4] for line in done.skipped) == [
+            str(dataset.images[1]),
+            str(dataset.images[3]),
+        ]
+    labels = Labels.open(str(tmp_path / "s"), dataset, COCO17, teacher)
     assert labels.answered.tolist() == [True, False, True, False, True]
-    assert labels.left_out == (f"2 of 5 people have no answer in {labels.url} and weigh nothing, the first is in {people.pictures[1]}",)
+    assert labels.left_out == (
+        f"2 of 5 people have no answer in {labels.url} and weigh nothing, the first is in "
+        f"{dataset.images[1]}",
+    )
     assert not labels[1].score.any()
     assert not labels[1].map_score.any()
     assert labels[1].maps is not None
@@ -345,17 +434,19 @@ def test_unreadable_pictures_are_skipped_named_and_weigh_nothing(tmp_path: Path)
 
 
 def test_another_teachers_store_is_refused_with_both_names(tmp_path: Path) -> None:
-    people, url = crowd(tmp_path / "p", 2), str(tmp_path / "s")
-    done = label(Colours(), people, url)
+    dataset, url = crowd(tmp_path / "p", 2), str(tmp_path / "s")
+    done = label(Colours(), dataset, url)
     other = Colours(name="greys", digest="0ddba11")
     for place in (url, done.store):
-        with pytest.raises(ValueError, match=r"made with the teacher colours \(c0ffee\), not with greys \(0ddba11\)"):
-            Labels.open(place, people, COCO17, other)
-    label(other, people, url)
+        with pytest.raises(
+            ValueError, match=r"made with the teacher colours \(c0ffee\), not with greys \(0ddba11\)"
+        ):
+            Labels.open(place, dataset, COCO17, other)
+    label(other, dataset, url)
     with pytest.raises(ValueError, match=r"2 stores; name one of .*/colours-.*/greys-"):
-        Labels.open(url, people, COCO17)
-    assert Labels.open(url, people, COCO17, other).manifest.teacher == "greys"
-    assert Labels.open(done.store, people, COCO17).manifest.teacher == "colours"
+        Labels.open(url, dataset, COCO17)
+    assert Labels.open(url, dataset, COCO17, other).manifest.teacher == "greys"
+    assert Labels.open(done.store, dataset, COCO17).manifest.teacher == "colours"
 
 
 def test_other_views_and_other_crops_go_to_other_stores() -> None:
@@ -366,7 +457,7 @@ def test_other_views_and_other_crops_go_to_other_stores() -> None:
         Manifest.of(teacher, False, (1.0, 0.8)),
         Manifest.of(replace(teacher, digest="beef"), False, (1.0,)),
         Manifest.of(replace(teacher, padding=1.25), False, (1.0,)),
-        Manifest.of(replace(teacher, spatial=True), False, (1.0,)),
+        Manifest.of(replace(teacher, is_3d=True), False, (1.0,)),
     ]
     assert len({m.folder for m in stores}) == len(stores)
     assert all(Manifest.from_json(m.to_json()) == m for m in stores)
@@ -374,11 +465,26 @@ def test_other_views_and_other_crops_go_to_other_stores() -> None:
 
 
 def test_stores_of_answers_in_the_plane_keep_their_names_and_manifests() -> None:
-    """As they were made before there were others: the text of such a manifest, and the digest of its fields in their order."""
+    """As they were made before there were others: the text of such a manifest, and the digest of its fields
+    in their order.
+    """
     manifest = Manifest.of(points_only(), True, (1.0, 0.5))
     skeleton = {"name": "coco17", "joints": COCO17.joints, "parents": COCO17.parents, "sigmas": COCO17.sigmas}
-    fields = {"teacher": "colours", "digest": "c0ffee", "skeleton": skeleton, "size": (32, 32), "padding": 1.0, "map_size": None}
-    fields |= {"pixel": None, "flip": True, "scales": (1.0, 0.5), "licences": {"weights": "CC0"}, "version": 1}
+    fields = {
+        "teacher": "colours",
+        "digest": "c0ffee",
+        "skeleton": skeleton,
+        "size": (32, 32),
+        "padding": 1.0,
+        "map_size": None,
+    }
+    fields |= {
+        "pixel": None,
+        "flip": True,
+        "scales": (1.0, 0.5),
+        "licences": {"weights": "CC0"},
+        "version": 1,
+    }
     assert manifest.to_json() == json.dumps(fields, indent=1)
     assert Manifest.from_json(json.dumps(fields)) == manifest
     del fields["teacher"], fields["licences"]
@@ -386,10 +492,13 @@ def test_stores_of_answers_in_the_plane_keep_their_names_and_manifests() -> None
 
 
 def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path) -> None:
-    people = crowd(tmp_path / "p", 1)
-    label(Colours(), people, str(tmp_path / "s"))
-    with pytest.raises(ValueError, match=r"the teacher colours cannot teach this student: skeletons coco17 .* and hand .* no joint in common"):
-        Labels.open(str(tmp_path / "s"), people, Skeleton("hand", ("thumb", "palm"), (1, 1)))
+    dataset = crowd(tmp_path / "p", 1)
+    label(Colours(), dataset, str(tmp_path / "s"))
+    with pytest.raises(
+        ValueError,
+        match=r"the teacher colours cannot teach this student: skeletons coco17 .* and hand .* no joint in common",
+    ):
+        Labels.open(str(tmp_path / "s"), dataset, Skeleton("hand", ("thumb", "palm"), (1, 1)))
 
 
 def test_a_store_of_other_people_or_none_at_all_is_refused(tmp_path: Path) -> None:
@@ -401,47 +510,64 @@ def test_a_store_of_other_people_or_none_at_all_is_refused(tmp_path: Path) -> No
 
 
 def test_foreign_and_damaged_files_are_named(tmp_path: Path) -> None:
-    people = crowd(tmp_path / "p", 2)
-    done = label(Colours(), people, str(tmp_path / "s"))
+    dataset = crowd(tmp_path / "p", 2)
+    done = label(Colours(), dataset, str(tmp_path / "s"))
     part = next(Path(done.store).glob("part-*.parquet"))
     part.write_bytes(part.read_bytes()[:-40])
     with pytest.raises(ValueError, match=rf"{part.name}: is no part of a store, or cut short"):
-        Labels.open(done.store, people, COCO17)
+        Labels.open(done.store, dataset, COCO17)
     (Path(done.store) / "manifest.json").write_text('{"teacher": "colours"}')
     with pytest.raises(ValueError, match=r"manifest\.json: this is not a store's manifest"):
-        Labels.open(done.store, people, COCO17)
-    (Path(done.store) / "manifest.json").write_text(replace(Manifest.of(Colours(), False, (1.0,)), version=99).to_json())
+        Labels.open(done.store, dataset, COCO17)
+    (Path(done.store) / "manifest.json").write_text(
+        replace(Manifest.of(Colours(), False, (1.0,)), version=99).to_json()
+    )
     with pytest.raises(ValueError, match="version 99"):
-        Labels.open(done.store, people, COCO17)
-    (Path(done.store) / "manifest.json").write_text(replace(Manifest.of(Colours(), False, (1.0,)), version=1).to_json())
-    with pytest.raises(ValueError, match=r"manifest\.json: the store is of version 1, whose heatmaps were cut below 0\.03 and above 1; delete it"):
-        Labels.open(done.store, people, COCO17)
+        Labels.open(done.store, dataset, COCO17)
+    (Path(done.store) / "manifest.json").write_text(
+        replace(Manifest.of(Colours(), False, (1.0,)), version=1).to_json()
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"manifest\.json: the store is of version 1, whose heatmaps were cut below 0\.03 and above 1; delete it",
+    ):
+        Labels.open(done.store, dataset, COCO17)
 
 
 @pytest.mark.parametrize("answer", ["xy", "score", "maps", "nan", "xyz", "deep"])
 def test_a_teacher_that_breaks_its_promise_is_named(tmp_path: Path, answer: str) -> None:
     class Broken(Colours):
-        def __call__(self, crops: Tensor) -> Answer:
+        def __call__(self, crops: Tensor) -> Prediction:
             said = super().__call__(crops)
-            wrong = {"xy": said.xy[:, 1:], "score": said.score[:1], "maps": None, "nan": said.score * torch.nan, "xyz": None}
+            wrong = {
+                "xy": said.xy[:, 1:],
+                "score": said.score[:1],
+                "maps": None,
+                "nan": said.score * torch.nan,
+                "xyz": None,
+            }
             wrong["deep"] = torch.full((2, 17, 3), torch.inf)
             return replace(said, **{{"nan": "score", "deep": "xyz"}.get(answer, answer): wrong[answer]})
 
     with pytest.raises(ValueError, match=r"teacher colours answers \w+ (of shape|with NaN)"):
-        label(Broken(spatial=answer in ("xyz", "deep")), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
+        label(Broken(is_3d=answer in ("xyz", "deep")), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
 
 
-@pytest.mark.parametrize("arguments", [{"shard": (2, 2)}, {"scales": ()}, {"scales": (0.0,)}, {"batch": 0}, {"part": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{"shard": (2, 2)}, {"scales": ()}, {"scales": (0.0,)}, {"batch": 0}, {"part": 0}]
+)
 def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="label needs a shard"):
         label(Colours(), crowd(tmp_path / "p", 1), str(tmp_path / "s"), **arguments)
 
 
 @pytest.mark.parametrize("place", ["folder", "memory://"])
-def test_a_full_disk_loses_nothing_that_was_stored(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_nothing_that_was_stored(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fsspec.filesystem("memory").store.clear()
     url = str(tmp_path / "s") if place == "folder" else "memory://full/labels"
-    people, teacher, writes = crowd(tmp_path / "p", 9), Colours(), []
+    dataset, teacher, writes = crowd(tmp_path / "p", 9), Colours(), []
 
     def third_fails(*_: object) -> None:
         writes.append(1)
@@ -453,21 +579,28 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path: Path, place: str, m
     with monkeypatch.context() as full:
         full.setattr(os, "fsync", third_fails)
         full.setattr(memory, "pipe_file", lambda *arguments: (third_fails(), pipe(*arguments)))
-        with pytest.raises(OSError, match=rf"{url}/colours-.* could not be written \(No space left on device\); .* are kept: make room") as failure:
-            label(teacher, people, url, batch=3, part=3)
+        with pytest.raises(
+            OSError,
+            match=rf"{url}/colours-.* could not be written \(No space left on device\); .* are kept: make room",
+        ) as failure:
+            label(teacher, dataset, url, batch=3, part=3)
     assert failure.value.errno == errno.ENOSPC
     assert len(writes) == 4
     assert len(Store.under(url)[0].keys()) == 6
     if place == "folder":
         assert not [p for p in tmp_path.glob("s/*/*") if p.name.startswith(".")]
-    done = label(teacher, people, url, batch=3, part=3)
+    done = label(teacher, dataset, url, batch=3, part=3)
     assert (done.asked, done.already) == (3, 6)
-    assert np.array_equal(Labels.open(url, people, COCO17)[8].xy, teacher.said(9)[0])
+    assert np.array_equal(Labels.open(url, dataset, COCO17)[8].xy, teacher.said(9)[0])
 
 
-def writer(url: Path, pictures: Path, log: Path, delay: float, count: int, shard: tuple[int, int]) -> subprocess.Popen[bytes]:
-    """Another process that labels `count` people, told by its environment which it is; it touches `ready`, then waits for `go`, both beside its log."""
-    arguments = [str(a) for a in (url, pictures, log, delay, count)]
+def writer(
+    url: Path, images: Path, log: Path, delay: float, count: int, shard: tuple[int, int]
+) -> subprocess.Popen[bytes]:
+    """Another process that labels `count` people, told by its environment which it is; it touches `ready`,
+    then waits for `go`, both beside its log.
+    """
+    arguments = [str(a) for a in (url, images, log, delay, count)]
     told = {"OMP_NUM_THREADS": "1", "RANK": str(shard[0]), "WORLD_SIZE": str(shard[1])}
     return subprocess.Popen([sys.executable, __file__, *arguments], env={**os.environ, **told})
 
@@ -485,9 +618,9 @@ def lines(log: Path) -> list[int]:
 
 
 def test_killed_and_started_again_it_goes_on(tmp_path: Path) -> None:
-    pictures, log, url = tmp_path / "p", tmp_path / "log", tmp_path / "s"
-    people = crowd(pictures, 24)
-    process = writer(url, pictures, log, delay=0.1, count=24, shard=(0, 1))
+    images, log, url = tmp_path / "p", tmp_path / "log", tmp_path / "s"
+    dataset = crowd(images, 24)
+    process = writer(url, images, log, delay=0.1, count=24, shard=(0, 1))
     (tmp_path / "go").touch()
     wait_for(lambda: len(lines(log)) >= 16, process)  # in batches of 2 and parts of 6: two parts are there
     process.send_signal(signal.SIGKILL)
@@ -497,50 +630,54 @@ def test_killed_and_started_again_it_goes_on(tmp_path: Path) -> None:
     store = Store.under(str(url))[0]
     stored = store.keys()
     assert len(stored) >= 12
-    (Path(store.url) / ".part-0123.parquet.tmp").write_bytes(b"PAR1 what a writer leaves when it is killed in the middle of a file")
+    (Path(store.url) / ".part-0123.parquet.tmp").write_bytes(
+        b"PAR1 what a writer leaves when it is killed in the middle of a file"
+    )
     teacher = Colours(log=log)
-    done = label(teacher, people, str(url), batch=2, part=6)
+    done = label(teacher, dataset, str(url), batch=2, part=6)
     assert (done.asked, done.already) == (24 - len(stored), len(stored))
-    finished = {color for color, key in enumerate(keys(people), 1) if key in stored}
+    finished = {color for color, key in enumerate(keys(dataset), 1) if key in stored}
     assert not finished & set(teacher.asked)
     asked = Counter(lines(log))
     assert set(asked) == set(range(1, 25))
     assert max(asked.values()) <= 2
     assert sum(n == 2 for n in asked.values()) <= 6  # no more than the unfinished part
-    label(Colours(), people, str(tmp_path / "whole"))
-    assert same(Labels.open(str(url), people, COCO17), Labels.open(str(tmp_path / "whole"), people, COCO17))
+    label(Colours(), dataset, str(tmp_path / "whole"))
+    assert same(Labels.open(str(url), dataset, COCO17), Labels.open(str(tmp_path / "whole"), dataset, COCO17))
 
 
 @pytest.mark.slow
 def test_several_writers_make_one_store_even_of_the_same_people(tmp_path: Path) -> None:
-    pictures, url, people = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 20)
+    images, url, dataset = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 20)
     shards = [(0, 2), (1, 2), (0, 2)]
-    writers = [writer(url, pictures, tmp_path / f"log{i}", 0.02, 20, shard) for i, shard in enumerate(shards)]
+    writers = [writer(url, images, tmp_path / f"log{i}", 0.02, 20, shard) for i, shard in enumerate(shards)]
     for i, process in enumerate(writers):
         wait_for((tmp_path / f"log{i}.ready").exists, process)
     (tmp_path / "go").touch()
     assert [process.wait(120) for process in writers] == [0, 0, 0]
-    first, second = ((share(people.pictures, (i, 2)) + 1).tolist() for i in range(2))
+    first, second = ((share(dataset.images, (i, 2)) + 1).tolist() for i in range(2))
     assert sorted(first + second) == list(range(1, 21))
     assert sorted(lines(tmp_path / "log1")) == second
     assert set(lines(tmp_path / "log0")) | set(lines(tmp_path / "log2")) == set(first)
-    label(Colours(), people, str(tmp_path / "whole"))
-    assert same(Labels.open(str(url), people, COCO17), Labels.open(str(tmp_path / "whole"), people, COCO17))
+    label(Colours(), dataset, str(tmp_path / "whole"))
+    assert same(Labels.open(str(url), dataset, COCO17), Labels.open(str(tmp_path / "whole"), dataset, COCO17))
     teacher = Colours()
-    assert label(teacher, people, str(url)).already == 20
+    assert label(teacher, dataset, str(url)).already == 20
     assert not teacher.asked
 
 
 @pytest.mark.slow
 def test_a_lost_process_loses_no_answer_and_any_number_does_the_rest(tmp_path: Path) -> None:
-    pictures, url, people = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 60)
-    mine = [set((share(people.pictures, (i, 2)) + 1).tolist()) for i in range(2)]
+    images, url, dataset = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 60)
+    mine = [set((share(dataset.images, (i, 2)) + 1).tolist()) for i in range(2)]
     assert min(map(len, mine)) > 20
-    writers = [writer(url, pictures, tmp_path / f"log{i}", 0.1, 60, (i, 2)) for i in range(2)]
+    writers = [writer(url, images, tmp_path / f"log{i}", 0.1, 60, (i, 2)) for i in range(2)]
     for i, process in enumerate(writers):
         wait_for((tmp_path / f"log{i}.ready").exists, process)
     (tmp_path / "go").touch()
-    wait_for(lambda: len(lines(tmp_path / "log1")) >= 10, writers[1])  # in batches of 2 and parts of 6: one part is there
+    wait_for(
+        lambda: len(lines(tmp_path / "log1")) >= 10, writers[1]
+    )  # in batches of 2 and parts of 6: one part is there
     writers[1].send_signal(signal.SIGKILL)
     assert [process.wait(120) for process in writers] == [0, -signal.SIGKILL]
     asked = [lines(tmp_path / f"log{i}") for i in range(2)]
@@ -548,72 +685,105 @@ def test_a_lost_process_loses_no_answer_and_any_number_does_the_rest(tmp_path: P
     assert set(asked[1]) < mine[1]
     assert not Counter(asked[0] + asked[1]).most_common(1)[0][1] > 1
     stored = Store.under(str(url))[0].keys()
-    colours = {colour for colour, key in enumerate(keys(people), 1) if key in stored}
+    colours = {colour for colour, key in enumerate(keys(dataset), 1) if key in stored}
     assert mine[0] <= colours
     lost = set(asked[1]) - colours
     assert len(lost) <= 6 + 2  # a part, and the batch that fills it
-    # Of what is left, three processes with a deal of their own take about a third each, whoever had it before, and ask about no other.
+    # Of what is left, three processes with a deal of their own take about a third each, whoever had it
+    # before, and ask about no other.
     left, again = set(range(1, 61)) - colours, []
     for i in range(3):
         teacher = Colours()
-        label(teacher, people, str(url), shard=(i, 3), deal="the next launch")
+        label(teacher, dataset, str(url), shard=(i, 3), deal="the next launch")
         again.append(teacher.asked)
     assert sorted(colour for part in again for colour in part) == sorted(left)
     assert min(map(len, again)) > 0
-    every = [key for part in Path(Store.under(str(url))[0].url).glob("part-*") for key in pq.read_table(part)["key"].to_pylist()]
+    every = [
+        key
+        for part in Path(Store.under(str(url))[0].url).glob("part-*")
+        for key in pq.read_table(part)["key"].to_pylist()
+    ]
     assert len(every) == len(set(every)) == 60
-    assert label(Colours(), people, str(url)) == Labelled(Store.under(str(url))[0].url, asked=0, already=60)
-    label(Colours(), people, str(tmp_path / "whole"))
-    assert same(Labels.open(str(url), people, COCO17), Labels.open(str(tmp_path / "whole"), people, COCO17))
+    assert label(Colours(), dataset, str(url)) == Labelled(Store.under(str(url))[0].url, asked=0, already=60)
+    label(Colours(), dataset, str(tmp_path / "whole"))
+    assert same(Labels.open(str(url), dataset, COCO17), Labels.open(str(tmp_path / "whole"), dataset, COCO17))
 
 
-def several_each(folder: Path, pictures: int, each: int) -> People:
-    """`each` people in each picture, one picture's people apart from one another in the list."""
-    alone = crowd(folder, pictures)
-    boxes = np.repeat(np.array([[5, 4, 44 - i, 33] for i in range(each)], np.float32), pictures, 0)
-    count = pictures * each
-    return People("pairs", LSP14, alone.pictures * each, boxes, np.zeros((count, 14, 2), np.float32), np.zeros((count, 14), np.uint8))
+def several_each(folder: Path, images: int, each: int) -> PoseDataset:
+    """`each` people in each image, one image's people apart from one another in the list."""
+    alone = crowd(folder, images)
+    boxes = np.repeat(np.array([[5, 4, 44 - i, 33] for i in range(each)], np.float32), images, 0)
+    count = images * each
+    return PoseDataset(
+        "pairs",
+        LSP14,
+        alone.images * each,
+        boxes,
+        np.zeros((count, 14, 2), np.float32),
+        np.zeros((count, 14), np.uint8),
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 100])
-def test_a_picture_is_decoded_once_for_all_of_its_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    people, read = several_each(tmp_path / "p", 5, 3), []
-    monkeypatch.setattr("poseling.teachers.labels.read_picture", lambda path: (read.append(path), read_picture(path))[1])
-    people.pictures[3].write_bytes(b"no picture")
+def test_a_image_is_decoded_once_for_all_of_its_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    dataset, read = several_each(tmp_path / "p", 5, 3), []
+    monkeypatch.setattr(
+        "poseling.teachers.labels.read_image", lambda path: (read.append(path), read_image(path))[1]
+    )
+    dataset.images[3].write_bytes(b"no image")
     done, heard = [], []
     for i in range(2):
-        done.append(label(Colours(), people, str(tmp_path / "s"), batch=batch, shard=(i, 2), progress=lambda *counts: heard.append(counts)))
-    assert sorted(read) == sorted(set(people.pictures))
+        done.append(
+            label(
+                Colours(),
+                dataset,
+                str(tmp_path / "s"),
+                batch=batch,
+                shard=(i, 2),
+                progress=lambda *counts: heard.append(counts),
+            )
+        )
+    assert sorted(read) == sorted(set(dataset.images))
     assert sum(d.asked for d in done) == 12
     assert sum(len(d.skipped) for d in done) == 3
     assert all(d.already == 0 for d in done)
     assert all(done <= of for done, of in heard)
-    labels = Labels.open(str(tmp_path / "s"), people, COCO17)
+    labels = Labels.open(str(tmp_path / "s"), dataset, COCO17)
     assert labels.answered.tolist() == [True, True, True, False, True] * 3
     for i in np.flatnonzero(labels.answered):
         np.testing.assert_array_equal(labels[i].xy, Colours().said(i % 5 + 1)[0])
 
 
-def test_known_digests_spare_reading_the_pictures(tmp_path: Path) -> None:
-    people = several_each(tmp_path / "p", 6, 2)
-    people.pictures[2].unlink()
+def test_known_digests_spare_reading_the_images(tmp_path: Path) -> None:
+    dataset = several_each(tmp_path / "p", 6, 2)
+    dataset.images[2].unlink()
     # Two processes read every other file each, and give the other what they found.
     parts: list[list[tuple[int, bytes | None]]] = []
     for i in range(2):
-        digest(people.pictures, (i, 2), lambda mine: (parts.append(mine), mine)[1])
+        digest(dataset.images, (i, 2), lambda mine: (parts.append(mine), mine)[1])
     assert [[i for i, _ in part] for part in parts] == [[0, 2, 4], [1, 3, 5]]
-    known = digest(people.pictures, (1, 2), lambda mine: parts[0] + parts[1])
-    assert known == digest(people.pictures)
-    assert keys(people, known) == keys(people)
-    label(Colours(), people, str(tmp_path / "s"))
-    for path in set(people.pictures) - {people.pictures[2]}:
+    known = digest(dataset.images, (1, 2), lambda mine: parts[0] + parts[1])
+    assert known == digest(dataset.images)
+    assert keys(dataset, known) == keys(dataset)
+    label(Colours(), dataset, str(tmp_path / "s"))
+    for path in set(dataset.images) - {dataset.images[2]}:
         path.unlink()
-    assert Labels.open(str(tmp_path / "s"), people, COCO17, digests=known).answered.sum() == 10
-    assert label(Colours(), people, str(tmp_path / "s"), shard=(0, 1), digests=known).already == 10
-    assert sum(label(Colours(), people, str(tmp_path / "s"), shard=(i, 3), digests=known).already for i in range(3)) == 10
+    assert Labels.open(str(tmp_path / "s"), dataset, COCO17, digests=known).answered.sum() == 10
+    assert label(Colours(), dataset, str(tmp_path / "s"), shard=(0, 1), digests=known).already == 10
+    assert (
+        sum(
+            label(Colours(), dataset, str(tmp_path / "s"), shard=(i, 3), digests=known).already
+            for i in range(3)
+        )
+        == 10
+    )
 
 
-def test_on_object_storage_parts_are_large_and_knowing_who_is_there_costs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_object_storage_parts_are_large_and_knowing_who_is_there_costs_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memory = fsspec.filesystem("memory")
     memory.store.clear()
     manifest = Manifest.of(Colours(), False, (1.0,))
@@ -623,36 +793,53 @@ def test_on_object_storage_parts_are_large_and_knowing_who_is_there_costs_little
     for store in (far, near):
         for part in range(3):
             names = [bytes([part]) + random.bytes(15) for _ in range(1000)]
-            store.write(Rows(names, np.zeros((1000, 17, 2), np.float32), np.zeros((1000, 17), np.uint8), [random.bytes(1600) for _ in names]))
+            store.write(
+                Rows(
+                    names,
+                    np.zeros((1000, 17, 2), np.float32),
+                    np.zeros((1000, 17), np.uint8),
+                    [random.bytes(1600) for _ in names],
+                )
+            )
     got: list[int] = []
     file = type(memory.open(f"{memory.ls('/b/labels')[0]['name']}/manifest.json"))
     whole = file.read
-    monkeypatch.setattr(file, "read", lambda self, *size: (data := whole(self, *size), got.append(len(data)))[0])
+    monkeypatch.setattr(
+        file, "read", lambda self, *size: (data := whole(self, *size), got.append(len(data)))[0]
+    )
     assert len(far.keys()) == len(near.keys()) == 3000
     assert 3000 * 16 < sum(got) < far.size() / 10  # the footers and the keys
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    url_, pictures_, log_, delay_, count_ = sys.argv[1:]
+    url_, images_, log_, delay_, count_ = sys.argv[1:]
     Path(f"{log_}.ready").touch()
     while not (Path(log_).parent / "go").exists():
         time.sleep(0.002)
     slow = Colours(log=Path(log_), delay=float(delay_))
-    label(slow, crowd(Path(pictures_), int(count_)), url_, batch=2, part=6, shard=shard_of_environment(), deal=deal_of_environment())
+    label(
+        slow,
+        crowd(Path(images_), int(count_)),
+        url_,
+        batch=2,
+        part=6,
+        shard=shard_of_environment(),
+        deal=deal_of_environment(),
+    )
 
 
 def test_a_single_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
-    people = crowd(tmp_path / "p", 6)
-    done = label(Colours(), people, str(tmp_path / "s"))
-    whole, part = Labels.open(done.store, people, COCO17), next(Path(done.store).glob("part-*.parquet"))
+    dataset = crowd(tmp_path / "p", 6)
+    done = label(Colours(), dataset, str(tmp_path / "s"))
+    whole, part = Labels.open(done.store, dataset, COCO17), next(Path(done.store).glob("part-*.parquet"))
     data, refused = part.read_bytes(), 0
     for bit in np.random.default_rng(0).choice(8 * len(data), 150, replace=False).tolist():
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         part.write_bytes(damaged)
         try:
-            assert same(Labels.open(done.store, people, COCO17), whole), bit
+            assert same(Labels.open(done.store, dataset, COCO17), whole), bit
         except ValueError as error:
             assert part.name in str(error)  # noqa: PT017
             refused += 1
@@ -660,11 +847,13 @@ def test_a_single_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> N
 
 
 def test_stores_from_before_there_were_checksums_are_read(tmp_path: Path) -> None:
-    people = crowd(tmp_path / "p", 3)
-    done = label(Colours(), people, str(tmp_path / "s"))
-    whole, part = Labels.open(done.store, people, COCO17), next(Path(done.store).glob("part-*.parquet"))
-    pq.write_table(pq.read_table(part), part, compression="zstd", use_dictionary=False, write_statistics=False)
-    assert same(Labels.open(done.store, people, COCO17), whole)
+    dataset = crowd(tmp_path / "p", 3)
+    done = label(Colours(), dataset, str(tmp_path / "s"))
+    whole, part = Labels.open(done.store, dataset, COCO17), next(Path(done.store).glob("part-*.parquet"))
+    pq.write_table(
+        pq.read_table(part), part, compression="zstd", use_dictionary=False, write_statistics=False
+    )
+    assert same(Labels.open(done.store, dataset, COCO17), whole)
 
 
 @pytest.mark.parametrize(
@@ -691,54 +880,61 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, change: dict[str, object], 
 
 
 def test_a_part_of_other_columns_is_named(tmp_path: Path) -> None:
-    people = crowd(tmp_path / "p", 3)
-    done = label(Colours(), people, str(tmp_path / "s"))
+    dataset = crowd(tmp_path / "p", 3)
+    done = label(Colours(), dataset, str(tmp_path / "s"))
     part = next(Path(done.store).glob("part-*.parquet"))
     table = pq.read_table(part)
-    for column, other in (("maps", table["maps"].cast("binary").to_pylist()), ("xy", [[1.0]] * 3), ("key", ["a"] * 3), ("score", [None] * 3)):
+    for column, other in (
+        ("maps", table["maps"].cast("binary").to_pylist()),
+        ("xy", [[1.0]] * 3),
+        ("key", ["a"] * 3),
+        ("score", [None] * 3),
+    ):
         at = table.column_names.index(column)
         pq.write_table(table.set_column(at, column, [other]), part)
-        with pytest.raises(ValueError, match=rf"{part.name}: is no part of a store, or cut short \(its column {column} is"):
-            Labels.open(done.store, people, COCO17)
+        with pytest.raises(
+            ValueError, match=rf"{part.name}: is no part of a store, or cut short \(its column {column} is"
+        ):
+            Labels.open(done.store, dataset, COCO17)
         with pytest.raises(ValueError, match=rf"{part.name}: is no part of a store"):
-            label(Colours(), people, str(tmp_path / "s")) if column == "key" else Store.open(done.store).keys() and Labels.open(
-                done.store, people, COCO17
-            )
+            label(Colours(), dataset, str(tmp_path / "s")) if column == "key" else Store.open(
+                done.store
+            ).keys() and Labels.open(done.store, dataset, COCO17)
 
 
 def test_two_labellers_at_once_ask_about_nobody_twice(tmp_path: Path) -> None:
-    people, url = crowd(tmp_path / "p", 60), str(tmp_path / "s")
+    dataset, url = crowd(tmp_path / "p", 60), str(tmp_path / "s")
     teachers = [Colours(delay=0.02), Colours(delay=0.02)]
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda teacher: label(teacher, people, url, batch=4, part=8), teachers))
+        done = list(pool.map(lambda teacher: label(teacher, dataset, url, batch=4, part=8), teachers))
     assert sorted(teachers[0].asked + teachers[1].asked) == list(range(1, 61))
     assert [d.asked + d.already for d in done] == [60, 60]
     assert min(d.asked for d in done) > 0  # both have worked
-    assert Labels.open(url, people, COCO17).answered.all()
+    assert Labels.open(url, dataset, COCO17).answered.all()
 
 
 def test_those_who_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    people, url = crowd(tmp_path / "p", 12), str(tmp_path / "s")
+    dataset, url = crowd(tmp_path / "p", 12), str(tmp_path / "s")
     second = Barrier(2, timeout=30)  # each asks only once the other does
 
     class Meets(Colours):
-        def __call__(self, crops: Tensor) -> Answer:
+        def __call__(self, crops: Tensor) -> Prediction:
             if not self.asked:
                 second.wait()
             return super().__call__(crops)
 
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda i: label(Meets(), people, url, batch=64, shard=(i, 2)), range(2)))
+        done = list(pool.map(lambda i: label(Meets(), dataset, url, batch=64, shard=(i, 2)), range(2)))
     assert sum(d.asked for d in done) == 12
-    assert Labels.open(url, people, COCO17).answered.all()
+    assert Labels.open(url, dataset, COCO17).answered.all()
 
 
 def test_a_labeller_that_failed_claims_nothing_any_more(tmp_path: Path) -> None:
     class Fails(Colours):
-        def __call__(self, crops: Tensor) -> Answer:
+        def __call__(self, crops: Tensor) -> Prediction:
             raise RuntimeError("no memory")
 
-    people, url = crowd(tmp_path / "p", 6), str(tmp_path / "s")
+    dataset, url = crowd(tmp_path / "p", 6), str(tmp_path / "s")
     with pytest.raises(RuntimeError, match="no memory"):
-        label(Fails(), people, url)
-    assert label(Colours(), people, url).asked == 6
+        label(Fails(), dataset, url)
+    assert label(Colours(), dataset, url).asked == 6

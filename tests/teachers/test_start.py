@@ -26,7 +26,9 @@ SIZE = (64, 64)
 
 
 def trained(name: str) -> torch.nn.Module:
-    """A network with random weights whose norms have seen something: else all of them are equal, which no trained network's are."""
+    """A network with random weights whose norms have seen something: else all of them are equal, which no
+    trained network's are.
+    """
     torch.manual_seed(0)
     network = registry.build(name, 14, SIZE)
     for module in network.modules():
@@ -69,17 +71,29 @@ def test_our_own_exports_come_back(tmp_path: Path, name: str, raw: bool, fields:
 
 
 def test_what_an_export_decodes_is_the_last_stage():
-    """Also of a network that takes the last of its stages once itself, and whose answer is no stage that was put in as it is (okdhp)."""
+    """Also of a network that takes the last of its stages once itself, and whose answer is no stage that was
+    put in as it is (okdhp).
+    """
 
     def node(kind: str, inputs: str, output: str, **a: int) -> object:
         return helper.make_node(kind, inputs.split(), [output], **a)
 
-    stages = [node("Unsqueeze", "a one", "a5"), node("Unsqueeze", "b one", "b5"), node("Concat", "a5 b5", "stack", axis=1)]
+    stages = [
+        node("Unsqueeze", "a one", "a5"),
+        node("Unsqueeze", "b one", "b5"),
+        node("Concat", "a5 b5", "stack", axis=1),
+    ]
     first = [node("Gather", "stack last", "picked", axis=1), node("Gather", "picked one", "channel", axis=1)]
-    more = [node("ReduceSum", "stack one", "sum"), node("Concat", "stack sum", "more", axis=1), node("Gather", "more last", "answer", axis=1)]
+    more = [
+        node("ReduceSum", "stack one", "sum"),
+        node("Concat", "stack sum", "more", axis=1),
+        node("Gather", "more last", "answer", axis=1),
+    ]
     numbers = [numpy_helper.from_array(np.array([1]), "one"), numpy_helper.from_array(np.array(-1), "last")]
     for nodes, expected in ((stages + first, "b"), (stages + first + more, "answer")):
-        assert _before_decoding(helper.make_model(helper.make_graph(nodes, "net", [], [], numbers))) == expected
+        assert (
+            _before_decoding(helper.make_model(helper.make_graph(nodes, "net", [], [], numbers))) == expected
+        )
 
 
 @pytest.mark.slow
@@ -103,7 +117,10 @@ def test_an_export_of_an_import_says_the_same(tmp_path: Path):
 def foreign(path: Path, kind: int = onnx.TensorProto.FLOAT) -> None:
     """A file that nobody knows: one convolution of stride 4 to 14 maps."""
     w = np.random.default_rng(0).normal(size=(14, 3, 4, 4)).astype(np.float32)
-    nodes = [helper.make_node("Cast", ["in"], ["x"], to=1), helper.make_node("Conv", ["x", "w"], ["maps"], strides=[4, 4])]
+    nodes = [
+        helper.make_node("Cast", ["in"], ["x"], to=1),
+        helper.make_node("Conv", ["x", "w"], ["maps"], strides=[4, 4]),
+    ]
     nodes += [helper.make_node("Sigmoid", ["maps"], ["y"])]
     net = helper.make_graph(
         nodes,
@@ -118,9 +135,14 @@ def foreign(path: Path, kind: int = onnx.TensorProto.FLOAT) -> None:
 def test_a_file_nobody_knows_has_to_be_told_about(tmp_path: Path):
     path = tmp_path / "net.onnx"
     foreign(path)
-    with pytest.raises(ValueError, match=r"net\.onnx: name the heatmaps, .*--until; candidates are maps \['N', 14, 16, 8\]"):
+    with pytest.raises(
+        ValueError, match=r"net\.onnx: name the heatmaps, .*--until; candidates are maps \['N', 14, 16, 8\]"
+    ):
         from_onnx(path)
-    with pytest.raises(ValueError, match=r"net\.onnx: takes floats and does not say how pixels become those; give --mean and --std"):
+    with pytest.raises(
+        ValueError,
+        match=r"net\.onnx: takes floats and does not say how pixels become those; give --mean and --std",
+    ):
         from_onnx(path, "maps")
     with pytest.raises(ValueError, match=r"net\.onnx: maps has 14 channels, skeleton coco17 has 17 joints"):
         from_onnx(path, "maps", skeleton=COCO17, mean=(0, 0, 0))
@@ -140,11 +162,17 @@ def test_a_trunk_is_saved_but_answers_nothing_until_it_has_a_head(tmp_path: Path
     trunk = tmp_path / "trunk.safetensors"
     checkpoint.save(trunk, start.network, start.spec)
     for use in (checkpoint_teacher, lambda path: export(path, tmp_path / "out.onnx")):
-        with pytest.raises(ValueError, match=r"trunk\.safetensors: gives features and no joints.*put a head on it"):
+        with pytest.raises(
+            ValueError, match=r"trunk\.safetensors: gives features and no joints.*put a head on it"
+        ):
             use(trunk)
     network, spec = checkpoint.load(trunk)
     codec = Heatmap(spec.size, softmax=True)
-    checkpoint.save(trunk, network.with_head(codec, 14), replace(spec, skeleton=LSP14, codec=codec.fields(), outputs=("xy", "score")))
+    checkpoint.save(
+        trunk,
+        network.with_head(codec, 14),
+        replace(spec, skeleton=LSP14, codec=codec.fields(), outputs=("xy", "score")),
+    )
     assert checkpoint_teacher(trunk)(torch.zeros(2, 64, 32, 3, dtype=torch.uint8)).xy.shape == (2, 14, 2)
 
 
@@ -160,8 +188,8 @@ PUBLIC = {
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_networks(shared: Path, name: str):
     file, parameters, skeleton, size, mean, padding = PUBLIC[name]
-    pictures = images(shared / "data" / "people" / "exercises").pictures[:8]
-    start = from_onnx(shared / "peers" / f"{file}.onnx", crops=lambda s: windows(pictures, s, 8))
+    some = images(shared / "data" / "people" / "exercises").images[:8]
+    start = from_onnx(shared / "peers" / f"{file}.onnx", crops=lambda s: windows(some, s, 8))
     assert start.difference < 1e-5
     assert sum(p.numel() for p in start.network.parameters()) == parameters
     assert (start.spec.skeleton, start.spec.size, start.spec.padding) == (skeleton, size, padding)
@@ -173,12 +201,16 @@ def test_public_networks(shared: Path, name: str):
 
 @pytest.mark.shared
 def test_movenets_own_joints_come_out_of_its_heatmaps(shared: Path):
-    """On whole pictures of one person its heatmaps and its own decoding agree, joint for joint: median within a heatmap pixel."""
+    """On whole images of one person its heatmaps and its own decoding agree, joint for joint: median within a
+    heatmap pixel.
+    """
     from poseling.teachers.network import NetworkTeacher
     from poseling.teachers.onnx import OnnxTeacher
 
     file = shared / "peers" / "movenet-lightning.onnx"
-    crops = torch.from_numpy(windows(images(shared / "data" / "people" / "exercises").pictures[:16], (192, 192), 16))
+    crops = torch.from_numpy(
+        windows(images(shared / "data" / "people" / "exercises").images[:16], (192, 192), 16)
+    )
     start = from_onnx(file)
     ours, theirs = NetworkTeacher(start.network, start.spec)(crops), OnnxTeacher(file)(crops)
     apart = (ours.xy - theirs.xy).norm(dim=-1)[theirs.score > 0.3]
@@ -190,7 +222,13 @@ def test_movenets_own_joints_come_out_of_its_heatmaps(shared: Path):
 def test_movenets_trunk_at_another_size(shared: Path):
     start = from_onnx(shared / "peers" / "movenet-lightning.onnx", "re_lu_2", (256, 192))
     assert start.spec.codec == {"name": "features", "size": [256, 192], "stride": 4, "channels": 24}
-    assert start.network.with_head(Heatmap((256, 192)), 14)(torch.zeros(1, 3, 192, 256)).shape == (1, 1, 14, 48, 64)
+    assert start.network.with_head(Heatmap((256, 192)), 14)(torch.zeros(1, 3, 192, 256)).shape == (
+        1,
+        1,
+        14,
+        48,
+        64,
+    )
 
 
 @pytest.mark.shared

@@ -1,4 +1,6 @@
-"""How joints become a network's targets, and its outputs joints again: frozen dataclasses with `encode` and `decode`."""
+"""How joints become a network's targets, and its outputs joints again: frozen dataclasses with `encode` and
+`decode`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,20 @@ from poseling.geometry import Size
 from poseling.records import from_fields
 from poseling.spec import FEATURES
 
-__all__ = ["CODECS", "FEATURES", "Codec", "Coordinates", "Heatmap", "LocationMap", "SimCC", "SimCC3D", "SpatialCodec", "codec", "read", "spatial"]
+__all__ = [
+    "CODECS",
+    "FEATURES",
+    "Codec",
+    "Coordinates",
+    "Heatmap",
+    "LocationMap",
+    "SimCC",
+    "SimCC3D",
+    "SpatialCodec",
+    "codec",
+    "read",
+    "spatial",
+]
 
 
 class Codec(Protocol):
@@ -24,7 +39,9 @@ class Codec(Protocol):
 
     @property
     def kind(self) -> Literal["maps", "bins", "points"]:
-        """What a network's outputs are: maps (B, K, h, w), bins (B, K, X + Y, or more) along axes, or points (B, K, D)."""
+        """What a network's outputs are: maps (B, K, h, w), bins (B, K, X + Y, or more) along axes, or points
+        (B, K, D).
+        """
         ...
 
     @property
@@ -34,7 +51,9 @@ class Codec(Protocol):
 
     @property
     def heatmap(self) -> Heatmap:
-        """The Gaussians that `from_maps` takes, and that `maps` gives where it gives any: their size, pixel and sigma, and how they are decoded."""
+        """The Gaussians that `from_maps` takes, and that `maps` gives where it gives any: their size, pixel
+        and sigma, and how they are decoded.
+        """
         ...
 
     def fields(self) -> dict[str, Any]:
@@ -42,11 +61,15 @@ class Codec(Protocol):
         ...
 
     def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels and weights (B, K) to targets (B, K, ...) and weights (B, K), 0 for joints outside the input."""
+        """Joints (B, K, 2) in input pixels and weights (B, K) to targets (B, K, ...) and weights (B, K), 0
+        for joints outside the input.
+        """
         ...
 
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """A network's outputs (B, K, ...) to joints (B, K, 2) in input pixels and scores (B, K) in 0..1, NaN for a joint whose outputs hold NaN."""
+        """A network's outputs (B, K, ...) to joints (B, K, 2) in input pixels and scores (B, K) in 0..1, NaN
+        for a joint whose outputs hold NaN.
+        """
         ...
 
     def maps(self, outputs: Tensor) -> Tensor | None:
@@ -54,16 +77,23 @@ class Codec(Protocol):
         ...
 
     def from_maps(self, maps: Tensor) -> Tensor:
-        """A teacher's heatmaps (B, K, h, w), laid out as `heatmap` says, to what this codec's networks learn from them (B, K, ...)."""
+        """A teacher's heatmaps (B, K, h, w), laid out as `heatmap` says, to what this codec's networks learn
+        from them (B, K, ...).
+        """
         ...
 
 
 class SpatialCodec(Codec, Protocol):
-    """A codec that also says where joints are in space: X, Y, Z of each in metres from the root, in camera axes (x right, y down, z away)."""
+    """A codec that also says where joints are in space: X, Y, Z of each in metres from the root, in camera
+    axes (x right, y down, z away).
+    """
 
-    def encode_space(self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, parents: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels with weights (B, K), and xyz (B, K, 3) with weights (B, K), 0 where unknown, of joints with these `parents` (K), to
-        targets (B, K, ...) and weights (B, K, 2): in the picture, and in space.
+    def encode_space(
+        self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, parents: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Joints (B, K, 2) in input pixels with weights (B, K), and xyz (B, K, 3) with weights (B, K), 0
+        where unknown, of joints with these `parents` (K), to targets (B, K, ...) and weights (B, K, 2): in
+        the image, and in space.
         """
         ...
 
@@ -72,15 +102,17 @@ class SpatialCodec(Codec, Protocol):
         ...
 
 
-def spatial(codec: Codec) -> TypeGuard[SpatialCodec]:
+def is_3d(codec: Codec) -> TypeGuard[SpatialCodec]:
     """Whether a codec is one for space."""
     return hasattr(codec, "space")
 
 
 def read(codec: Codec, outputs: Tensor) -> tuple[Tensor, ...]:
-    """All that a codec reads in a network's outputs (B, K, ...): joints (B, K, 2) in input pixels, scores (B, K), and of a codec for space xyz (B, K, 3)."""
+    """All that a codec reads in a network's outputs (B, K, ...): joints (B, K, 2) in input pixels, scores (B,
+    K), and of a codec for space xyz (B, K, 3).
+    """
     found = codec.decode(outputs)
-    return (*found, codec.space(outputs)) if spatial(codec) else found
+    return (*found, codec.space(outputs)) if is_3d(codec) else found
 
 
 CODECS: dict[str, Callable[..., Codec]] = {
@@ -93,13 +125,16 @@ CODECS: dict[str, Callable[..., Codec]] = {
 
 
 def codec(fields: dict[str, Any]) -> Codec:
-    """The codec that a PoseSpec records; KeyError if its name is unknown, ValueError if a field is, or if it is `FEATURES`: of a network that gives a map and no
-    joints.
+    """The codec that a PoseSpec records; KeyError if its name is unknown, ValueError if a field is, or if it
+    is `FEATURES`: of a network that gives a map and no joints.
     """
     fields = dict(fields)
     name = fields.pop("name", None)
     if name == FEATURES:
-        raise ValueError("the network gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
+        raise ValueError(
+            "the network gives features and no joints; put a head on it first (GraphNetwork.with_head), as "
+            "docs/models.md shows"
+        )
     if name not in CODECS:
         raise KeyError(f"codec {name!r} is unknown; there is {', '.join(CODECS)}")
     for field in ("stride", "split", "sigma", "cell", "beta"):  # what others are divided by

@@ -1,4 +1,6 @@
-"""Joints as numbers: the network says where each joint is, how wide it is unsure, and how much it believes itself (DistilPose, Ye et al., CVPR 2023)."""
+"""Joints as numbers: the network says where each joint is, how wide it is unsure, and how much it believes
+itself (DistilPose, Ye et al., CVPR 2023).
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from poseling.geometry import Size
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Points for an input of `size` (W, H). A network's outputs (B, K, 5) are x and y in parts of the input, pixel / (size - 1), then the widths sigma_x and
-    sigma_y in pixels of a heatmap of `stride`, then the score's logit.
+    """Points for an input of `size` (W, H). A network's outputs (B, K, 5) are x and y in parts of the input,
+    pixel / (size - 1), then the widths sigma_x and sigma_y in pixels of a heatmap of `stride`, then the
+    score's logit.
 
-    Targets (B, K, 2) are x and y alone. A heatmap teacher's maps are learnt from as they are, by losses that draw the student's answer as a Gaussian or read
-    the map where it points; `stride` and `sigma` say which maps those are.
+    Targets (B, K, 2) are x and y alone. A heatmap teacher's maps are learnt from as they are, by losses that
+    draw the student's answer as a Gaussian or read the map where it points; `stride` and `sigma` say which
+    maps those are.
 
     >>> codec = Coordinates((193, 257))
     >>> targets, weight = codec.encode(torch.tensor([[[48.0, 192.0], [300.0, 5.0]]]), torch.ones(1, 2))
@@ -42,14 +46,18 @@ class Coordinates:
         return {"name": "coordinates", **asdict(self), "size": list(self.size)}
 
     def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels and their weights (B, K) to targets (B, K, 2) and weights (B, K), 0 for joints outside the input."""
+        """Joints (B, K, 2) in input pixels and their weights (B, K) to targets (B, K, 2) and weights (B, K),
+        0 for joints outside the input.
+        """
         inside = ((joints > -0.5) & (joints < joints.new_tensor(self.size) - 0.5)).all(-1) & (weight > 0)
         return torch.where(inside[..., None], joints / self._last(joints), 0.0), weight * inside
 
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """A network's outputs (B, K, 5) to joints (B, K, 2) in input pixels and scores (B, K) in 0..1, NaN where one of the five is NaN.
+        """A network's outputs (B, K, 5) to joints (B, K, 2) in input pixels and scores (B, K) in 0..1, NaN
+        where one of the five is NaN.
 
-        The widths are not read: the score has its own output, which a distilled student learnt from the teacher's map.
+        The widths are not read: the score has its own output, which a distilled student learnt from the
+        teacher's map.
         """
         score = torch.where(outputs.isnan().any(-1), torch.nan, outputs[..., 4].sigmoid())
         return outputs[..., :2] * self._last(outputs), score

@@ -4,8 +4,9 @@
 - `quarter`: a quarter of a pixel towards the brighter neighbour (Newell et al., ECCV 2016).
 - `dark`: the top of the Gaussian through a second-order expansion of its logarithm (Zhang et al., CVPR 2020).
 
-Two geometries relate an input pixel x to a heatmap pixel: `unbiased` x (w - 1) / (W - 1) (UDP, Huang et al., CVPR 2020), under which flipping a picture and
-flipping its heatmaps is the same; otherwise x / stride, as FPD and most hourglass code has it, with the Gaussian's centre rounded to a pixel.
+Two geometries relate an input pixel x to a heatmap pixel: `unbiased` x (w - 1) / (W - 1) (UDP, Huang et al.,
+CVPR 2020), under which flipping an image and flipping its heatmaps is the same; otherwise x / stride, as FPD
+and most hourglass code has it, with the Gaussian's centre rounded to a pixel.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from poseling.geometry import Size
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Heatmaps (B, K, H / stride, W / stride) for an input of `size` (W, H); Gaussians of `sigma` heatmap pixels with a peak of 1.
+    """Heatmaps (B, K, H / stride, W / stride) for an input of `size` (W, H); Gaussians of `sigma` heatmap
+    pixels with a peak of 1.
 
-    `softmax` says that the network's outputs are logits whose softmax over pixels is the normalised Gaussian (trained by `distill.response.kl`);
-    without it the outputs are the Gaussians themselves.
+    `softmax` says that the network's outputs are logits whose softmax over pixels is the normalised Gaussian
+    (trained by `distill.response.kl`); without it the outputs are the Gaussians themselves.
 
     >>> codec = Heatmap((256, 256), decoding="dark")
     >>> targets, weight = codec.encode(torch.tensor([[[100.3, 50.7]]]), torch.ones(1, 1))
@@ -45,7 +47,9 @@ class Heatmap:
 
     def __post_init__(self) -> None:
         if any(s % self.stride for s in self.size):
-            raise ValueError(f"input size {self.size} is not a multiple of the heatmap's stride {self.stride}")
+            raise ValueError(
+                f"input size {self.size} is not a multiple of the heatmap's stride {self.stride}"
+            )
         if self.decoding not in ("plain", "quarter", "dark"):
             raise ValueError(f"decoding {self.decoding!r} is unknown; use plain, quarter or dark")
 
@@ -64,7 +68,9 @@ class Heatmap:
 
     @property
     def heatmap(self) -> Heatmap:
-        """What `maps` gives and `from_maps` takes: the same heatmaps as Gaussians, whatever the network's outputs are."""
+        """What `maps` gives and `from_maps` takes: the same heatmaps as Gaussians, whatever the network's
+        outputs are.
+        """
         return replace(self, softmax=False)
 
     def fields(self) -> dict[str, Any]:
@@ -72,7 +78,9 @@ class Heatmap:
         return {"name": "heatmap", **asdict(self), "size": list(self.size)}  # as JSON gives it back
 
     def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels and their weights (B, K) to heatmaps (B, K, h, w) and weights (B, K), 0 for joints outside the input."""
+        """Joints (B, K, 2) in input pixels and their weights (B, K) to heatmaps (B, K, h, w) and weights (B,
+        K), 0 for joints outside the input.
+        """
         w, h = self.map_size
         centre = joints / joints.new_tensor(self.pixel)
         inside = ((centre > -0.5) & (centre < centre.new_tensor([w - 0.5, h - 0.5]))).all(-1) & (weight > 0)
@@ -99,14 +107,17 @@ class Heatmap:
         return maps
 
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """A network's outputs (B, K, h, w) to joints (B, K, 2) in input pixels and scores (B, K), the height of the peak in 0..1.
+        """A network's outputs (B, K, h, w) to joints (B, K, 2) in input pixels and scores (B, K), the height
+        of the peak in 0..1.
 
-        A map without a hill gives a finite place and its own height as score: 0 where all pixels are 0. A map that holds NaN has the score NaN.
+        A map without a hill gives a finite place and its own height as score: 0 where all pixels are 0. A map
+        that holds NaN has the score NaN.
         """
         w = outputs.shape[-1]
         flat = outputs.flatten(2)
         top, peak = flat.max(-1)
-        # In floats, half a pixel away from where a division could be rounded to the wrong row: an exported graph is mostly many small steps, and this takes few.
+        # In floats, half a pixel away from where a division could be rounded to the wrong row: an exported
+        # graph is mostly many small steps, and this takes few.
         y = ((peak + 0.5) / w).floor()
         x = peak - w * y
         score = top
@@ -120,16 +131,22 @@ class Heatmap:
         return at * at.new_tensor(self.pixel), score.clamp(0, 1)
 
     def _newton(self, outputs: Tensor, x: Tensor, y: Tensor, top: Tensor, score: Tensor) -> Tensor:
-        """DARK's step (B, K, 2) in heatmap pixels from the peak x, y: its modulation, a Gaussian blur of the heatmap's own sigma, which leaves one top, the logarithm,
-        and one Newton step to the top, at most one pixel along each axis. Of the maps only what lies around the peak is looked at.
+        """DARK's step (B, K, 2) in heatmap pixels from the peak x, y: its modulation, a Gaussian blur of the
+        heatmap's own sigma, which leaves one top, the logarithm, and one Newton step to the top, at most one
+        pixel along each axis. Of the maps only what lies around the peak is looked at.
 
-        The step's pixel must have two neighbours on each side; nearer to the border it is taken at the nearest pixel that does, and counted from there.
+        The step's pixel must have two neighbours on each side; nearer to the border it is taken at the
+        nearest pixel that does, and counted from there.
         """
         h, w = outputs.shape[-2:]
         reach = round(2.5 * self.sigma)
         side, wide = 2 * reach + 3, w + 2 * reach + 2
-        line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=outputs.device, dtype=outputs.dtype) / self.sigma) ** 2)
-        # (3, side): the blur before the middle, there and behind it; (side * side, 9): the same over rows and columns.
+        line = torch.exp(
+            -0.5
+            * (torch.arange(-reach, reach + 1, device=outputs.device, dtype=outputs.dtype) / self.sigma) ** 2
+        )
+        # (3, side): the blur before the middle, there and behind it; (side * side, 9): the same over rows and
+        # columns.
         blur = torch.stack([F.pad(line / line.sum(), (i, 2 - i)) for i in range(3)])
         both = torch.einsum("ja,ib->abji", blur, blur).reshape(side * side, 9)
         cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
@@ -139,11 +156,15 @@ class Heatmap:
         patch = padded.gather(2, (cy * wide + cx).long()[..., None] + around)
         if self.softmax:
             patch = (patch - top[..., None]).exp() * score[..., None]
-        dx, dy, dxx, dyy, dxy = ((patch @ both).clamp(min=1e-10).log() @ outputs.new_tensor(_DERIVATIVES).T).unbind(-1)
+        dx, dy, dxx, dyy, dxy = (
+            (patch @ both).clamp(min=1e-10).log() @ outputs.new_tensor(_DERIVATIVES).T
+        ).unbind(-1)
         determinant = dxx * dyy - dxy**2
         hill = (determinant > 1e-12) & (dxx < 0)  # not a saddle or a plain
         down = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], -1)
-        step = (down / torch.where(hill, determinant, 1.0)[..., None]).clamp(-1, 1) + torch.stack([cx - x, cy - y], -1)
+        step = (down / torch.where(hill, determinant, 1.0)[..., None]).clamp(-1, 1) + torch.stack(
+            [cx - x, cy - y], -1
+        )
         return torch.where(hill[..., None], step, 0.0).clamp(-1, 1)
 
 
@@ -158,7 +179,9 @@ _DERIVATIVES = (
 
 
 def soft_argmax(probabilities: Tensor) -> Tensor:
-    """(..., h, w) that sum to 1 over pixels, to the mean position (..., 2) in heatmap pixels (integral pose, Sun et al., ECCV 2018)."""
+    """(..., h, w) that sum to 1 over pixels, to the mean position (..., 2) in heatmap pixels (integral pose,
+    Sun et al., ECCV 2018).
+    """
     h, w = probabilities.shape[-2:]
     x = (probabilities.sum(-2) * torch.arange(w, device=probabilities.device)).sum(-1)
     y = (probabilities.sum(-1) * torch.arange(h, device=probabilities.device)).sum(-1)

@@ -1,9 +1,10 @@
 """SimCC with three axes more: X, Y and Z in metres from the root are classifications into bins of their own.
 
-Two ideas, mixed by us. RTMW3D (Jiang et al., arXiv 2407.08634) has depth as a third SimCC axis, 576 bins of 7.5 mm with a Gaussian of 6 bins, and takes X and Y
-from the picture, so that they are metres only for who knows the camera and the distance. MeTRAbs (Sarandi et al., arXiv 2007.07227) has all three axes in metres,
-in a volume of 2.2 m around the root, so that the answer needs no camera. Here the axes are MeTRAbs', each read as an axis of SimCC, and x and y in the picture stay
-beside them.
+Two ideas, mixed by us. RTMW3D (Jiang et al., arXiv 2407.08634) has depth as a third SimCC axis, 576 bins of
+7.5 mm with a Gaussian of 6 bins, and takes X and Y from the image, so that they are metres only for who knows
+the camera and the distance. MeTRAbs (Sarandi et al., arXiv 2007.07227) has all three axes in metres, in a
+volume of 2.2 m around the root, so that the answer needs no camera. Here the axes are MeTRAbs', each read as
+an axis of SimCC, and x and y in the image stay beside them.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from poseling.geometry import Size
 
 @dataclass(frozen=True)
 class SimCC3D:
-    """Bins (B, K, split W + split H + 3 D) for an input of `size` (W, H): those along x and y in the picture, then along X, Y and Z in space.
+    """Bins (B, K, split W + split H + 3 D) for an input of `size` (W, H): those along x and y in the image,
+    then along X, Y and Z in space.
 
-    The picture's are SimCC's of the same `split`, `sigma` and `decoding`. In space there are D = 2 reach / cell bins of `cell` metres from -`reach` to `reach`,
-    bin i at (i + 1/2) cell - reach, with a Gaussian of `spread` metres: RTMW3D's is 45 mm wide.
+    The image's are SimCC's of the same `split`, `sigma` and `decoding`. In space there are D = 2 reach / cell
+    bins of `cell` metres from -`reach` to `reach`, bin i at (i + 1/2) cell - reach, with a Gaussian of
+    `spread` metres: RTMW3D's is 45 mm wide.
 
     >>> codec = SimCC3D((192, 256))
     >>> codec.bins
@@ -48,58 +51,68 @@ class SimCC3D:
 
     def __post_init__(self) -> None:
         if not min(self.reach, self.cell, self.spread) > 0:
-            raise ValueError(f"reach {self.reach}, cell {self.cell} and spread {self.spread} are metres, above 0")
+            raise ValueError(
+                f"reach {self.reach}, cell {self.cell} and spread {self.spread} are metres, above 0"
+            )
         count = 2 * self.reach / self.cell
         if round(count) < 3 or abs(count - round(count)) > 1e-6:
             raise ValueError(
-                f"cells of {self.cell} m do not fill -{self.reach} to {self.reach} m; choose a cell that goes into {2 * self.reach:g} m at least 3 times"
+                f"cells of {self.cell} m do not fill -{self.reach} to {self.reach} m; choose a cell that "
+                f"goes into {2 * self.reach:g} m at least 3 times"
             )
-        object.__setattr__(self, "sigma", self.picture.sigmas)  # as numbers, as in SimCC
+        object.__setattr__(self, "sigma", self.image.sigmas)  # as numbers, as in SimCC
 
     @property
-    def picture(self) -> SimCC:
-        """The codec of x and y in the picture."""
+    def image(self) -> SimCC:
+        """The codec of x and y in the image."""
         return SimCC(self.size, self.split, self.sigma, self.decoding, beta=1.0)
 
     @property
     def bins(self) -> tuple[int, int, int, int, int]:
         """How many along x, y, X, Y and Z."""
-        x, y = self.picture.bins
+        x, y = self.image.bins
         count = round(2 * self.reach / self.cell)
         return x, y, count, count, count
 
     @property
     def heatmap(self) -> Heatmap:
         """The maps that `from_maps` takes. ValueError if the size is no multiple of 4."""
-        return self.picture.heatmap
+        return self.image.heatmap
 
     def fields(self) -> dict[str, Any]:
         """What a PoseSpec records."""
-        return {"name": "simcc3d", **asdict(self), "size": list(self.size), "sigma": list(self.picture.sigmas)}
+        return {"name": "simcc3d", **asdict(self), "size": list(self.size), "sigma": list(self.image.sigmas)}
 
     def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels, of which nobody knows where they are in space, to targets and weights as `encode_space` gives them."""
+        """Joints (B, K, 2) in input pixels, of which nobody knows where they are in space, to targets and
+        weights as `encode_space` gives them.
+        """
         nothing = joints.new_zeros(*joints.shape[:2], 3)
         return self.encode_space(joints, weight, nothing, torch.zeros_like(weight), range(joints.shape[1]))
 
-    def encode_space(self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, parents: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels with weights (B, K), and xyz (B, K, 3) in metres from the root with weights (B, K), to targets (B, K, X + Y + 3 D) and
-        weights (B, K, 2): in the picture, 0 outside the input, and in space, 0 beyond `reach`.
+    def encode_space(
+        self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, parents: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Joints (B, K, 2) in input pixels with weights (B, K), and xyz (B, K, 3) in metres from the root
+        with weights (B, K), to targets (B, K, X + Y + 3 D) and weights (B, K, 2): in the image, 0 outside the
+        input, and in space, 0 beyond `reach`.
 
-        A joint outside the input keeps its place in space: the axes are not tied to the picture (MeTRAbs). `parents` are not needed.
+        A joint outside the input keeps its place in space: the axes are not tied to the image (MeTRAbs).
+        `parents` are not needed.
         """
-        picture, weight = self.picture.encode(joints, weight)
+        image, weight = self.image.encode(joints, weight)
         inside = (xyz.abs() <= self.reach).all(-1) & (xyz_weight > 0)
         at = (torch.where(inside[..., None], xyz, 0.0) + self.reach) / self.cell - 0.5
         space = gaussian(at, self.bins[2], self.spread / self.cell) * inside[..., None, None]
-        return torch.cat([picture, space.flatten(2)], -1), torch.stack([weight, xyz_weight * inside], -1)
+        return torch.cat([image, space.flatten(2)], -1), torch.stack([weight, xyz_weight * inside], -1)
 
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """A network's outputs (B, K, X + Y + 3 D), logits, to joints (B, K, 2) in input pixels and scores (B, K) in 0..1, NaN for a joint whose bins hold NaN.
+        """A network's outputs (B, K, X + Y + 3 D), logits, to joints (B, K, 2) in input pixels and scores (B,
+        K) in 0..1, NaN for a joint whose bins hold NaN.
 
-        The score is SimCC's, of the picture alone.
+        The score is SimCC's, of the image alone.
         """
-        xy, score = self.picture.decode(outputs[..., : sum(self.bins[:2])])
+        xy, score = self.image.decode(outputs[..., : sum(self.bins[:2])])
         return xy, torch.where(outputs.isnan().any(-1), torch.nan, score)
 
     def space(self, outputs: Tensor) -> Tensor:
@@ -113,9 +126,10 @@ class SimCC3D:
         """There are none, as of SimCC."""
 
     def from_maps(self, maps: Tensor) -> Tensor:
-        """Heatmaps (B, K, h, w) as `heatmap` lays them out, to targets (B, K, X + Y + 3 D) that are 0 in space; ValueError for maps of another size.
+        """Heatmaps (B, K, h, w) as `heatmap` lays them out, to targets (B, K, X + Y + 3 D) that are 0 in
+        space; ValueError for maps of another size.
 
         An axis without mass weighs nothing in `distill.response.simcc_space`.
         """
-        picture = self.picture.from_maps(maps)
-        return torch.cat([picture, picture.new_zeros(*picture.shape[:-1], sum(self.bins[2:]))], -1)
+        image = self.image.from_maps(maps)
+        return torch.cat([image, image.new_zeros(*image.shape[:-1], sum(self.bins[2:]))], -1)

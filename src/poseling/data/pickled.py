@@ -1,12 +1,14 @@
 """Pickles of numbers, read without doing what they say.
 
-A pickle is a program, and unpickling a foreign one may run anything. Some data sets come as such files all the same. This reader takes dicts, lists, tuples,
-strings, numbers and numpy arrays of them, which is all that those files hold; any other name in the file is refused before it is looked up. numpy's own
-classes are not let in either, as `numpy.ndarray` makes an array of objects from any bytes, and a process that reads them is lost: what a pickled array says of
-itself is kept apart and made an array here.
+A pickle is a program, and unpickling a foreign one may run anything. Some data sets come as such files all
+the same. This reader takes dicts, lists, tuples, strings, numbers and numpy arrays of them, which is all that
+those files hold; any other name in the file is refused before it is looked up. numpy's own classes are not
+let in either, as `numpy.ndarray` makes an array of objects from any bytes, and a process that reads them is
+lost: what a pickled array says of itself is kept apart and made an array here.
 
-Nor may a pickle of some bytes grow without bound: lists that hold each other twice and twice again are counted as long as they would be written out, keys of
-dicts are words, numbers and flat tuples of them, and the reader is Python's own in Python, which makes no room for a number of an entry that is not there.
+Nor may a pickle of some bytes grow without bound: lists that hold each other twice and twice again are
+counted as long as they would be written out, keys of dicts are words, numbers and flat tuples of them, and
+the reader is Python's own in Python, which makes no room for a number of an entry that is not there.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from poseling.limits import excess
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle of dicts, numbers and arrays holds. ValueError that names the file if it is none or holds anything else."""
+    """What a pickle of dicts, numbers and arrays holds. ValueError that names the file if it is none or holds
+    anything else.
+    """
     try:
         return _read(path.read_bytes())
     except FileNotFoundError:
@@ -36,8 +40,9 @@ def read_pickle(path: Path) -> Any:
 
 
 def read_object(path: Path, name: str) -> Any:
-    """The one object that the array `name` of an npz file holds, which numpy reads only by unpickling whatever it says. ValueError that names the file if it is
-    not of this shape, holds anything but dicts, numbers and arrays, or claims more than `limits.limit`.
+    """The one object that the array `name` of an npz file holds, which numpy reads only by unpickling
+    whatever it says. ValueError that names the file if it is not of this shape, holds anything but dicts,
+    numbers and arrays, or claims more than `limits.limit`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -45,7 +50,11 @@ def read_object(path: Path, name: str) -> Any:
             if more := excess(member.file_size):
                 raise ValueError(more)
             file = io.BytesIO(archive.read(member))
-        header = np.lib.format.read_array_header_1_0 if np.lib.format.read_magic(file) == (1, 0) else np.lib.format.read_array_header_2_0
+        header = (
+            np.lib.format.read_array_header_1_0
+            if np.lib.format.read_magic(file) == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
         _, _, kind = header(file)
         if kind != np.dtype(object):
             raise ValueError(f"{name} is an array of {kind}")
@@ -66,11 +75,15 @@ def _read(data: bytes) -> Any:
 
 
 def _refusal(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path}: is no whole file of numbers and numpy arrays alone ({type(error).__name__}: {error})")
+    return ValueError(
+        f"{path}: is no whole file of numbers and numpy arrays alone ({type(error).__name__}: {error})"
+    )
 
 
 class _Kind:
-    """What stands for `numpy.dtype`: kinds of numbers, and objects. Its state is a tuple whose second entry is the order of bytes."""
+    """What stands for `numpy.dtype`: kinds of numbers, and objects. Its state is a tuple whose second entry
+    is the order of bytes.
+    """
 
     def __init__(self, text: str, *_: object) -> None:
         if not re.fullmatch(r"[<>|=]?[biufcO]\d{0,2}", text):
@@ -83,7 +96,9 @@ class _Kind:
 
 
 class _Array:
-    """What stands for `numpy.ndarray`. Its state is a version, the shape, the kind, whether it lies in Fortran's order, and its bytes or list of objects."""
+    """What stands for `numpy.ndarray`. Its state is a version, the shape, the kind, whether it lies in
+    Fortran's order, and its bytes or list of objects.
+    """
 
     def __init__(self, *_: object) -> None:
         self.array: NDArray[Any] = np.zeros(0)
@@ -161,7 +176,9 @@ class _Numbers(pickle._Unpickler):
 
     def load_setitems(self) -> None:
         items = self.pop_mark()
-        _dict(self.stack[-1]).update({_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)})
+        _dict(self.stack[-1]).update(
+            {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+        )
 
 
 _OWN: dict[int, Callable[[Any], None]] = {
@@ -171,7 +188,16 @@ _OWN: dict[int, Callable[[Any], None]] = {
     pickle.SETITEMS[0]: _Numbers.load_setitems,
 }
 _NEVER = (
-    *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID),
+    *(
+        pickle.EMPTY_SET,
+        pickle.ADDITEMS,
+        pickle.FROZENSET,
+        pickle.EXT1,
+        pickle.EXT2,
+        pickle.EXT4,
+        pickle.PERSID,
+        pickle.BINPERSID,
+    ),
     *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
 )
 
@@ -198,7 +224,9 @@ def _key(value: Any) -> Any:
 
 
 def _written_out(value: Any, known: dict[int, float]) -> float:
-    """How many bytes `value` takes, about, if what is in it several times is there each time; infinite if it is within itself."""
+    """How many bytes `value` takes, about, if what is in it several times is there each time; infinite if it
+    is within itself.
+    """
     match value:
         case _Array() if value.array.dtype == object:
             inner: Any = value.array.ravel()

@@ -1,7 +1,9 @@
-"""Losses on how things stand to each other: people of a batch, or joints of a person. The features themselves may be of any size and need no adapter.
+"""Losses on how things stand to each other: people of a batch, or joints of a person. The features themselves
+may be of any size and need no adapter.
 
-Over the people of a batch, with features (B, C) or (B, C, h, w), which are averaged over pixels, and weights (B,): `rkd_distance`, `rkd_angle` and, on the whole
-feature, `similarity_preserving`. A pair weighs the product of its two. Over the joints of each person: `joint_structure`, on what `joint_embeddings` gives.
+Over the people of a batch, with features (B, C) or (B, C, h, w), which are averaged over pixels, and weights
+(B,): `rkd_distance`, `rkd_angle` and, on the whole feature, `similarity_preserving`. A pair weighs the
+product of its two. Over the joints of each person: `joint_structure`, on what `joint_embeddings` gives.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from poseling.distill.response import full
 
 
 def rkd_distance(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """Smooth L1 between the distances of all pairs of people, each network's in parts of its own mean distance (RKD-D, Park et al., CVPR 2019).
+    """Smooth L1 between the distances of all pairs of people, each network's in parts of its own mean
+    distance (RKD-D, Park et al., CVPR 2019).
 
-    Averaged over all B^2 pairs, those with themselves too, as the authors' code does. Its factor is 1 where they learn metrics.
+    Averaged over all B^2 pairs, those with themselves too, as the authors' code does. Its factor is 1 where
+    they learn metrics.
 
     >>> student, teacher = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [2.0], [4.0]])  # 1 2 3 in parts of 2, 2 2 4 in parts of 8/3
     >>> round(rkd_distance(student, teacher, torch.ones(3)).item(), 4)  # two of each: (1/4)^2 / 2, (1/4)^2 / 2 and 0, of 9
@@ -28,9 +32,11 @@ def rkd_distance(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
 
 
 def rkd_angle(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """Smooth L1 between the cosines of the angles at each person between the ways to every two others (RKD-A, Park et al., CVPR 2019).
+    """Smooth L1 between the cosines of the angles at each person between the ways to every two others (RKD-A,
+    Park et al., CVPR 2019).
 
-    Averaged over all B^3 triples, as the authors' code does. Its factor is 2 where they learn metrics. Takes B^3 numbers of memory.
+    Averaged over all B^3 triples, as the authors' code does. Its factor is 2 where they learn metrics. Takes
+    B^3 numbers of memory.
     """
     triples = weight[:, None, None] * weight[:, None] * weight
     ours, theirs = (_products(_unit(_ways(feature))) for feature in (student, teacher))
@@ -38,7 +44,8 @@ def rkd_angle(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """1 / B^2 times ||G_t - G_s||^2, G the matrix of the people's inner products, each row of length 1 (SP, Tung and Mori, ICCV 2019).
+    """1 / B^2 times ||G_t - G_s||^2, G the matrix of the people's inner products, each row of length 1 (SP,
+    Tung and Mori, ICCV 2019).
 
     Features (B, ...) are taken whole.
 
@@ -47,15 +54,18 @@ def similarity_preserving(student: Tensor, teacher: Tensor, weight: Tensor) -> T
     0.3
     """
     pairs = weight[:, None] * weight
-    ours, theirs = (_unit(_products(full(feature).flatten(1)) * (pairs > 0)) for feature in (student, teacher))
+    ours, theirs = (
+        _unit(_products(full(feature).flatten(1)) * (pairs > 0)) for feature in (student, teacher)
+    )
     return ((ours - theirs).square() * pairs).mean()
 
 
 def joint_structure(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """Mean over all K^2 pairs of a person's joints of (cos(s_k, s_l) - cos(t_k, t_l))^2, for embeddings (B, K, C) and (B, K, C') and weights (B, K) or (B,).
+    """Mean over all K^2 pairs of a person's joints of (cos(s_k, s_l) - cos(t_k, t_l))^2, for embeddings (B,
+    K, C) and (B, K, C') and weights (B, K) or (B,).
 
-    The pair-wise loss of structured distillation (Liu et al., CVPR 2019) with joints in place of pixels. PKD (ICIP 2022) also distils a map of the joints'
-    structure; its formula is not public, so this is not it.
+    The pair-wise loss of structured distillation (Liu et al., CVPR 2019) with joints in place of pixels. PKD
+    (ICIP 2022) also distils a map of the joints' structure; its formula is not public, so this is not it.
 
     >>> student, teacher = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), torch.tensor([[[1.0], [5.0]]])  # cosines 0 and 1
     >>> joint_structure(student, teacher, torch.ones(1, 2)).item()  # two of four pairs differ by 1
@@ -68,9 +78,11 @@ def joint_structure(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
 
 
 def joint_embeddings(features: Tensor, maps: Tensor) -> Tensor:
-    """A feature (B, C, h, w) averaged under each joint's heatmap (B, K, h', w'): (B, K, C), 0 for a map without mass.
+    """A feature (B, C, h, w) averaged under each joint's heatmap (B, K, h', w'): (B, K, C), 0 for a map
+    without mass.
 
-    The feature counts as brought to the heatmaps' size, bilinearly. Maps are what a codec calls maps, with a peak, not logits.
+    The feature counts as brought to the heatmaps' size, bilinearly. Maps are what a codec calls maps, with a
+    peak, not logits.
 
     >>> features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     >>> joint_embeddings(features, torch.tensor([[[[0.5, 0.0], [0.0, 0.5]], [[0.0, 0.0], [0.0, 0.0]]]])).flatten().tolist()
@@ -80,7 +92,9 @@ def joint_embeddings(features: Tensor, maps: Tensor) -> Tensor:
     mass = maps.sum((-2, -1), keepdim=True)
     maps = maps / mass.clamp(min=1e-6) * (mass > 1e-3)
     # Shrinking the maps by the transpose of the resize is the same as enlarging the feature, and far smaller.
-    down, across = (_resize(ours, theirs, maps) for ours, theirs in zip(features.shape[-2:], maps.shape[-2:], strict=True))
+    down, across = (
+        _resize(ours, theirs, maps) for ours, theirs in zip(features.shape[-2:], maps.shape[-2:], strict=True)
+    )
     with torch.autocast(features.device.type, enabled=False):
         shares = down.mT @ maps @ across
         return shares.flatten(2) @ features.flatten(2).to(shares.dtype).mT
@@ -88,7 +102,9 @@ def joint_embeddings(features: Tensor, maps: Tensor) -> Tensor:
 
 def _resize(ours: int, theirs: int, like: Tensor) -> Tensor:
     """(theirs, ours): how a line of `ours` pixels is resized to one of `theirs`, of the kind of `like`."""
-    return F.interpolate(torch.eye(ours, dtype=like.dtype, device=like.device)[None], theirs, mode="linear", align_corners=True)[0].mT
+    return F.interpolate(
+        torch.eye(ours, dtype=like.dtype, device=like.device)[None], theirs, mode="linear", align_corners=True
+    )[0].mT
 
 
 def _ways(features: Tensor) -> Tensor:
@@ -106,7 +122,9 @@ def _relative(features: Tensor, pairs: Tensor) -> Tensor:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    """Vectors (..., C) of length 1; those without a length stay 0, and have no slope (that of F.normalize is a million millions there)."""
+    """Vectors (..., C) of length 1; those without a length stay 0, and have no slope (that of F.normalize is
+    a million millions there).
+    """
     length = vectors.norm(dim=-1, keepdim=True)
     return torch.where(length > 1e-12, vectors / torch.where(length > 1e-12, length, 1.0), 0.0)
 

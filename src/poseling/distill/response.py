@@ -1,4 +1,5 @@
-"""Losses on what a network answers. Each takes outputs of S stages, targets and weights (B, K), or (B,) for whole people, 0 for what is not to count.
+"""Losses on what a network answers. Each takes outputs of S stages, targets and weights (B, K), or (B,) for
+whole people, 0 for what is not to count.
 
 - heatmaps, outputs (B, S, K, h, w), targets (B, K, h, w) with a peak of 1: `mse`, `kl`, `coordinate`
 - SimCC, outputs (B, S, K, x + y) logits, first those of the columns: `simcc_kl` and `simcc_logits`, to be told by `functools.partial` where x ends
@@ -6,8 +7,9 @@
 - coordinates, outputs (B, S, K, 5) as DistilPose has them: x and y in 0..1 of the input, the widths sigma_x and sigma_y in heatmap pixels, the score's logit:
   `smooth_l1`, `simulated_heatmap`, `score_at_prediction`
 
-Every stage is held against the same target and the stages are summed, as FPD does (Zhang et al., CVPR 2019, section 3.2); people and joints are averaged.
-All is computed in float32 at least, whatever the network ran in.
+Every stage is held against the same target and the stages are summed, as FPD does (Zhang et al., CVPR 2019,
+section 3.2); people and joints are averaged. All is computed in float32 at least, whatever the network ran
+in.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def mse(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """FPD's equations 1 and 2: 1/K sum_k ||m_k - t_k||^2, divided by 2 h w as the authors' code does, so that their learning rates carry over.
+    """FPD's equations 1 and 2: 1/K sum_k ||m_k - t_k||^2, divided by 2 h w as the authors' code does, so that
+    their learning rates carry over.
 
     >>> mse(torch.zeros(1, 2, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.ones(1, 1)).item()  # 0.5 in each of two stacks
     1.0
@@ -33,7 +36,8 @@ def mse(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
 
 
 def kl(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """KL(target || softmax of the outputs over pixels), the target normalised to sum to 1; a target without mass weighs nothing.
+    """KL(target || softmax of the outputs over pixels), the target normalised to sum to 1; a target without
+    mass weighs nothing.
 
     >>> kl(torch.zeros(1, 1, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.ones(1, 1)).item()  # both uniform
     0.0
@@ -43,7 +47,9 @@ def kl(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
 
 
 def coordinate(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """L1 between the mean positions of the softmax of the outputs and of the normalised target, in parts of the map's size (integral pose, ECCV 2018)."""
+    """L1 between the mean positions of the softmax of the outputs and of the normalised target, in parts of
+    the map's size (integral pose, ECCV 2018).
+    """
     h, w = outputs.shape[-2:]
     target, mass = _distribution(targets)
     there = soft_argmax(target.view(targets.shape))
@@ -56,10 +62,11 @@ integral = coordinate  # what papers on distillation call it
 
 
 def simcc_kl(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, beta: float) -> Tensor:
-    """KL(target || softmax of beta times the logits) over the `columns` bins of x and over those of y, added (SimCC, Li et al., ECCV 2022).
+    """KL(target || softmax of beta times the logits) over the `columns` bins of x and over those of y, added
+    (SimCC, Li et al., ECCV 2022).
 
-    Targets (B, K, x + y) need not sum to 1: each axis is normalised, and one without mass weighs nothing. `beta` is the codec's, with which the network is read:
-    RTMPose has 10, SimCC 1.
+    Targets (B, K, x + y) need not sum to 1: each axis is normalised, and one without mass weighs nothing.
+    `beta` is the codec's, with which the network is read: RTMPose has 10, SimCC 1.
 
     >>> both = torch.tensor([[[1.0, 1, 3, 1]]])  # x: 1/2, 1/2; y: 3/4, 1/4
     >>> round(simcc_kl(torch.zeros(1, 1, 1, 4), both, torch.ones(1, 1), columns=2, beta=1).item(), 4)  # of x nothing, of y 3/4 ln 3/2 + 1/4 ln 1/2
@@ -73,9 +80,11 @@ def simcc_kl(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, 
 
 
 def simcc_logits(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, beta: float) -> Tensor:
-    """KL(softmax of beta times the teacher's logits || softmax of beta times the student's), x and y added (DWPose, Yang et al., ICCV workshops 2023).
+    """KL(softmax of beta times the teacher's logits || softmax of beta times the student's), x and y added
+    (DWPose, Yang et al., ICCV workshops 2023).
 
-    `beta` is the codec's, as in `simcc_kl`: DWPose has 10 for both. Targets (B, K, x + y) are the teacher's logits. DWPose weighs every joint alike, seen or not: give it a weight of ones.
+    `beta` is the codec's, as in `simcc_kl`: DWPose has 10 for both. Targets (B, K, x + y) are the teacher's
+    logits. DWPose weighs every joint alike, seen or not: give it a weight of ones.
 
     >>> outputs, teacher = torch.zeros(1, 1, 1, 4), torch.tensor([[[0.0, 0, 3, 0]]]).log1p() / 10
     >>> round(simcc_logits(outputs, teacher, torch.ones(1, 1), columns=2, beta=10).item(), 4)  # y: 4/5 and 1/5, against 1/2 and 1/2
@@ -88,22 +97,29 @@ def simcc_logits(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: i
 
 
 def simcc_space(outputs: Tensor, targets: Tensor, weight: Tensor, *, axes: Sequence[int]) -> Tensor:
-    """KL(target || softmax of the logits) along each of five axes, added: x and y in the picture, then X, Y and Z in space, with `axes` bins each (SimCC-3D, ours).
+    """KL(target || softmax of the logits) along each of five axes, added: x and y in the image, then X, Y and
+    Z in space, with `axes` bins each (SimCC-3D, ours).
 
-    Weights (B, K, 2) are those of the picture and of space. Targets (B, K, n) need not sum to 1: each axis is normalised, and one without mass weighs nothing.
-    ValueError if `axes` are not five that take all bins.
+    Weights (B, K, 2) are those of the image and of space. Targets (B, K, n) need not sum to 1: each axis is
+    normalised, and one without mass weighs nothing. ValueError if `axes` are not five that take all bins.
 
     >>> outputs, target = torch.zeros(1, 1, 1, 10), torch.tensor([[[1.0, 1, 3, 1, 1, 0, 0, 1, 1, 1]]])
-    >>> picture, space = (simcc_space(outputs, target, torch.tensor([[w]]), axes=(2, 2, 2, 2, 2)) for w in ([1.0, 0], [0, 1.0]))
-    >>> round(picture.item(), 4), round(space.item(), 4)  # 3/4 ln 3/2 + 1/4 ln 1/2, and twice ln 2: those of X and Y
+    >>> image, space = (simcc_space(outputs, target, torch.tensor([[w]]), axes=(2, 2, 2, 2, 2)) for w in ([1.0, 0], [0, 1.0]))
+    >>> round(image.item(), 4), round(space.item(), 4)  # 3/4 ln 3/2 + 1/4 ln 1/2, and twice ln 2: those of X and Y
     (0.1308, 1.3863)
     """
     if len(axes) != 5 or min(axes) < 1 or sum(axes) != outputs.shape[-1]:
         raise ValueError(
-            f"axes are {tuple(axes)}, but they are the bins of x, y, X, Y and Z, and there are {outputs.shape[-1]} in all: give the codec's `bins`"
+            f"axes are {tuple(axes)}, but they are the bins of x, y, X, Y and Z, and there are "
+            f"{outputs.shape[-1]} in all: give the codec's `bins`"
         )
     total = outputs.new_zeros(())
-    lines = zip(torch.split(full(outputs), list(axes), -1), torch.split(targets, list(axes), -1), (0, 0, 1, 1, 1), strict=True)
+    lines = zip(
+        torch.split(full(outputs), list(axes), -1),
+        torch.split(targets, list(axes), -1),
+        (0, 0, 1, 1, 1),
+        strict=True,
+    )
     for logits, target, where in lines:
         distribution, mass = _distribution(target)
         total = total + reduced(_divergence(distribution, logits), weight[..., where] * mass)
@@ -111,20 +127,24 @@ def simcc_space(outputs: Tensor, targets: Tensor, weight: Tensor, *, axes: Seque
 
 
 def smooth_l1(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """Mean over x and y of d^2 / 2 below 1 and |d| - 1/2 above, for outputs (B, S, K, 2 or more) and targets (B, K, 2), both in 0..1 of the input (DistilPose).
+    """Mean over x and y of d^2 / 2 below 1 and |d| - 1/2 above, for outputs (B, S, K, 2 or more) and targets
+    (B, K, 2), both in 0..1 of the input (DistilPose).
 
     >>> round(smooth_l1(torch.tensor([[[[0.5, 0.5]]]]), torch.tensor([[[0.1, 0.5]]]), torch.ones(1, 1)).item(), 4)  # (0.4^2 / 2 + 0) / 2
     0.04
     """
     points = full(outputs[..., :2])
-    return reduced(F.smooth_l1_loss(points, full(targets)[:, None].expand_as(points), reduction="none").mean(-1), weight)
+    return reduced(
+        F.smooth_l1_loss(points, full(targets)[:, None].expand_as(points), reduction="none").mean(-1), weight
+    )
 
 
 def simulated_heatmap(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """Mean square between the teacher's heatmap and a Gaussian with a peak of 1 at the predicted place, of the predicted widths (DistilPose, Ye et al., CVPR 2023).
+    """Mean square between the teacher's heatmap and a Gaussian with a peak of 1 at the predicted place, of
+    the predicted widths (DistilPose, Ye et al., CVPR 2023).
 
-    Outputs (B, S, K, 5), targets (B, K, h, w). A Gaussian that lies more than three widths outside the map weighs nothing, as in the authors' code: there is no
-    slope that would bring it back, `smooth_l1` has to.
+    Outputs (B, S, K, 5), targets (B, K, h, w). A Gaussian that lies more than three widths outside the map
+    weighs nothing, as in the authors' code: there is no slope that would bring it back, `smooth_l1` has to.
 
     >>> outputs = torch.tensor([[[[0.0, 0.0, 1.0, 1.0, 0.0]]]])
     >>> round(simulated_heatmap(outputs, torch.zeros(1, 1, 1, 2), torch.ones(1, 1)).item(), 4)  # (1 + exp(-1/2)^2) / 2
@@ -136,16 +156,21 @@ def simulated_heatmap(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tenso
     x = torch.arange(w, device=outputs.device) - mean[..., :1]
     y = torch.arange(h, device=outputs.device) - mean[..., 1:]
     gain = -0.5 / (sigma.square() + 1e-6)  # a width of 0 is a point
-    maps = torch.exp(gain[..., 1:] * y.square())[..., :, None] * torch.exp(gain[..., :1] * x.square())[..., None, :]
+    maps = (
+        torch.exp(gain[..., 1:] * y.square())[..., :, None]
+        * torch.exp(gain[..., :1] * x.square())[..., None, :]
+    )
     reach = 3 * sigma.detach().abs()
     seen = ((mean + reach > -1) & (mean - reach < mean.new_tensor([w, h]))).all(-1)
     return reduced((maps - full(targets)[:, None]).square().mean((-2, -1)) * seen, weight)
 
 
 def score_at_prediction(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """L1 between the sigmoid of the score's logit and the teacher's heatmap at the predicted place (DistilPose's score loss): 0 there if outside the input.
+    """L1 between the sigmoid of the score's logit and the teacher's heatmap at the predicted place
+    (DistilPose's score loss): 0 there if outside the input.
 
-    Outputs (B, S, K, 5), targets (B, K, h, w). The place is taken as it is: only the score learns. The map is read between its pixels; the authors take the nearest.
+    Outputs (B, S, K, 5), targets (B, K, h, w). The place is taken as it is: only the score learns. The map is
+    read between its pixels; the authors take the nearest.
 
     >>> outputs = torch.tensor([[[[0.5, 0.0, 1.0, 1.0, 0.0]]]])  # halfway between two pixels, score 1/2
     >>> round(score_at_prediction(outputs, torch.tensor([[[[0.6, 1.0]]]]), torch.ones(1, 1)).item(), 4)
@@ -155,7 +180,9 @@ def score_at_prediction(outputs: Tensor, targets: Tensor, weight: Tensor) -> Ten
     maps = full(targets)
     place = full(outputs[..., :2]).detach()
     inside = ((place >= 0) & (place <= 1)).all(-1)
-    grid = (2 * place.clamp(0, 1) - 1).to(maps.dtype).transpose(1, 2).reshape(-1, stages, 1, 2)  # one picture a joint, one row a stage
+    grid = (
+        (2 * place.clamp(0, 1) - 1).to(maps.dtype).transpose(1, 2).reshape(-1, stages, 1, 2)
+    )  # one image a joint, one row a stage
     there = F.grid_sample(maps.flatten(0, 1)[:, None], grid, align_corners=True, padding_mode="border")
     there = there.view(len(maps), joints, stages).transpose(1, 2) * inside
     return reduced((full(outputs[..., 4]).sigmoid() - there).abs(), weight)
@@ -186,14 +213,19 @@ def reduced(losses: Tensor, weight: Tensor) -> Tensor:
 
 
 def _divergence(target: Tensor, logits: Tensor) -> Tensor:
-    """KL(target || softmax of the logits) (B, S, K) of targets (B, K, n) that sum to 1 and logits (B, S, K, n)."""
+    """KL(target || softmax of the logits) (B, S, K) of targets (B, K, n) that sum to 1 and logits (B, S, K,
+    n).
+    """
     return (torch.xlogy(target, target)[:, None] - target[:, None] * logits.log_softmax(-1)).sum(-1)
 
 
 def _axes(bins: Tensor, columns: int) -> tuple[Tensor, Tensor]:
     """Bins (..., x + y) as those of x and those of y. ValueError if nothing is left for one of them."""
     if not 0 < columns < bins.shape[-1]:
-        raise ValueError(f"columns is {columns}, but of the {bins.shape[-1]} bins some must be left for y: give the number of bins along x")
+        raise ValueError(
+            f"columns is {columns}, but of the {bins.shape[-1]} bins some must be left for y: give the "
+            f"number of bins along x"
+        )
     return full(bins[..., :columns]), full(bins[..., columns:])
 
 

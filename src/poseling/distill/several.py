@@ -1,13 +1,15 @@
 """Several teachers at once: one answer for each joint, as sure as they are and as they agree.
 
-Teacher t says of a joint that it is at x_t, with the confidence s_t in 0..1, and somebody gave its word on that joint the weight a_t. With w_t = a_t s_t:
+Teacher t says of a joint that it is at x_t, with the confidence s_t in 0..1, and somebody gave its word on
+that joint the weight a_t. With w_t = a_t s_t:
 
-    x = sum w_t x_t / sum w_t                                    where it is
-    d^2 = sum w_t |x_t - x|^2 / sum w_t                          how far apart they are, RMS
-    c = (sum w_t / sum a_t) exp(-d^2 / (2 (tau size)^2))         how sure they are together; size is the square root of the area of the person's box
+    x = sum w_t x_t / sum w_t                                    where it is d^2 = sum w_t |x_t - x|^2 / sum
+    w_t                          how far apart they are, RMS c = (sum w_t / sum a_t) exp(-d^2 / (2 (tau
+    size)^2))         how sure they are together; size is the square root of the area of the person's box
 
-The sums are over the teachers that answer for the joint, those with w_t > 0. One alone is right as far as it knows: d is 0. Two of equal weight that are D
-apart have d = D / 2; at a tau of 0.1 their confidence falls to 0.88 when D is a tenth of the size, to 0.61 at two tenths, and to 0.14 at four.
+The sums are over the teachers that answer for the joint, those with w_t > 0. One alone is right as far as it
+knows: d is 0. Two of equal weight that are D apart have d = D / 2; at a tau of 0.1 their confidence falls to
+0.88 when D is a tenth of the size, to 0.61 at two tenths, and to 0.14 at four.
 """
 
 from __future__ import annotations
@@ -29,19 +31,27 @@ from poseling.distill.stored import Stored
 from poseling.distill.warp import joints_in
 from poseling.geometry import Crop, Size, person_size
 from poseling.skeleton import Skeleton
-from poseling.teachers.base import Answer, Teacher
+from poseling.teachers.base import Prediction, Teacher
 
-Weights = Mapping[str, float | Mapping[str, float]]  # by teacher's name: one number, or one a joint by the joint's name
+Weights = Mapping[
+    str, float | Mapping[str, float]
+]  # by teacher's name: one number, or one a joint by the joint's name
 TAU = 0.1  # parts of the person's size
 
 
 def combine(
-    xy: NDArray[np.floating], score: NDArray[np.floating], weights: NDArray[np.floating], size: float | NDArray[np.floating], tau: float = TAU
+    xy: NDArray[np.floating],
+    score: NDArray[np.floating],
+    weights: NDArray[np.floating],
+    size: float | NDArray[np.floating],
+    tau: float = TAU,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The joints xy (T, ..., K, 2) of T teachers with scores (T, ..., K) and weights (T, K) as one: joints (..., K, 2) and confidence (..., K), as above.
+    """The joints xy (T, ..., K, 2) of T teachers with scores (T, ..., K) and weights (T, K) as one: joints
+    (..., K, 2) and confidence (..., K), as above.
 
-    `size` (...) of each person, in the units of xy. A score of 0 says nothing, and its joint may be NaN. Where nobody says anything the joint is NaN and the
-    confidence 0. ValueError for a size or tau that is not above 0, and for joints that are not finite but weigh something.
+    `size` (...) of each person, in the units of xy. A score of 0 says nothing, and its joint may be NaN.
+    Where nobody says anything the joint is NaN and the confidence 0. ValueError for a size or tau that is not
+    above 0, and for joints that are not finite but weigh something.
 
     >>> xy, confidence = combine(np.array([[[0.0, 0.0]], [[4.0, 0.0]]]), np.array([[0.9], [0.3]]), np.ones((2, 1)), size=10.0)
     >>> xy.tolist(), [round(float(c), 4) for c in confidence]  # d^2 = (0.9 * 1 + 0.3 * 9) / 1.2 = 3, and 0.6 exp(-1.5)
@@ -49,7 +59,10 @@ def combine(
     """
     size = np.asarray(size, np.float64)[..., None]
     if not (size > 0).all() or not tau > 0:
-        raise ValueError(f"people have a size above 0, and tau is above 0; got sizes from {size.min():g} on and tau {tau:g}")
+        raise ValueError(
+            f"people have a size above 0, and tau is above 0; got sizes from {size.min():g} on and tau "
+            f"{tau:g}"
+        )
     given = np.broadcast_to(np.expand_dims(weights, tuple(range(1, score.ndim - 1))), score.shape)
     weight = (given * score).astype(np.float64)
     says = weight > 0
@@ -63,17 +76,23 @@ def combine(
     return middle.astype(np.float32), np.nan_to_num(confidence).astype(np.float32)
 
 
-def joint_weights(names: Sequence[str], skeleton: Skeleton, weights: Weights | None = None) -> NDArray[np.float32]:
-    """What each of T teachers' word is worth, (T, K) for the joints of `skeleton`: 1 where `weights` says nothing.
+def joint_weights(
+    names: Sequence[str], skeleton: Skeleton, weights: Weights | None = None
+) -> NDArray[np.float32]:
+    """What each of T teachers' word is worth, (T, K) for the joints of `skeleton`: 1 where `weights` says
+    nothing.
 
-    ValueError for names that two teachers share, teachers or joints that there are not, and weights that are negative, not finite, or 0 for everything.
+    ValueError for names that two teachers share, teachers or joints that there are not, and weights that are
+    negative, not finite, or 0 for everything.
 
     >>> joint_weights(("big", "small"), Skeleton("arm", ("elbow", "wrist"), (0, 0)), {"big": {"wrist": 2.0}, "small": 0.5}).tolist()
     [[1.0, 2.0], [0.5, 0.5]]
     """
     weights = weights or {}
     if len(set(names)) < len(names):
-        raise ValueError(f"the teachers' names {', '.join(names)} are not all different; weights are given by name")
+        raise ValueError(
+            f"the teachers' names {', '.join(names)} are not all different; weights are given by name"
+        )
     if unknown := [name for name in weights if name not in names]:
         raise ValueError(f"there is no teacher {unknown[0]!r} to weigh; there are {', '.join(names)}")
     out = np.ones((len(names), len(skeleton)), np.float32)
@@ -81,9 +100,14 @@ def joint_weights(names: Sequence[str], skeleton: Skeleton, weights: Weights | N
         given = weights.get(name, 1.0)
         for joint, weight in given.items() if isinstance(given, Mapping) else ((None, given),):
             if joint is not None and joint not in skeleton.joints:
-                raise ValueError(f"weights of {name}: skeleton {skeleton.name} has no joint {joint!r}; it has {', '.join(skeleton.joints)}")
+                raise ValueError(
+                    f"weights of {name}: skeleton {skeleton.name} has no joint {joint!r}; it has "
+                    f"{', '.join(skeleton.joints)}"
+                )
             if not (np.isfinite(weight) and weight >= 0):
-                raise ValueError(f"weights of {name}: {weight} for {joint or 'all joints'} is no weight; give 0 or more")
+                raise ValueError(
+                    f"weights of {name}: {weight} for {joint or 'all joints'} is no weight; give 0 or more"
+                )
             row[slice(None) if joint is None else skeleton.index(joint)] = weight
     if not out.any():
         raise ValueError(f"the weights of {', '.join(names)} are all 0; somebody has to have a say")
@@ -92,10 +116,12 @@ def joint_weights(names: Sequence[str], skeleton: Skeleton, weights: Weights | N
 
 @dataclass(frozen=True, eq=False)
 class Several:
-    """The stored answers of T teachers for the same people, combined where a student's crop shows them (see `data.loader.Answers`).
+    """The stored answers of T teachers for the same people, combined where a student's crop shows them (see
+    `data.loader.Answers`).
 
-    `names` are what `weights` calls them. Points only: heatmaps are drawn from them, as wide as the student's labels. Train with the confidence as weight,
-    or agreement counts for nothing. ValueError where the teachers' answers are to other people or in another skeleton, and as `joint_weights` and `combine` say.
+    `names` are what `weights` calls them. Points only: heatmaps are drawn from them, as wide as the student's
+    labels. Train with the confidence as weight, or agreement counts for nothing. ValueError where the
+    teachers' answers are to other people or in another skeleton, and as `joint_weights` and `combine` say.
     """
 
     stored: Sequence[Stored]
@@ -105,21 +131,36 @@ class Several:
 
     def __post_init__(self) -> None:
         if not self.stored or len(self.stored) != len(self.names):
-            raise ValueError(f"{len(self.stored)} teachers with {len(self.names)} names; give each one of its own")
+            raise ValueError(
+                f"{len(self.stored)} teachers with {len(self.names)} names; give each one of its own"
+            )
         if not self.tau > 0:
-            raise ValueError(f"tau is {self.tau}; it is how far apart teachers may be, in parts of the person's size, above 0")
+            raise ValueError(
+                f"tau is {self.tau}; it is how far apart teachers may be, in parts of the person's size, "
+                f"above 0"
+            )
         first = self.stored[0].labels
         for name, one in zip(self.names, self.stored, strict=True):
             if one.labels.conversion.target != first.conversion.target:
                 wanted, got = first.conversion.target.name, one.labels.conversion.target.name
                 raise ValueError(
-                    f"the answers of {name} are opened in skeleton {got}, those of {self.names[0]} in {wanted}; open all in the student's"
+                    f"the answers of {name} are opened in skeleton {got}, those of {self.names[0]} in "
+                    f"{wanted}; open all in the student's"
                 )
             if not np.array_equal(one.labels.boxes, first.boxes):
-                raise ValueError(f"the answers of {name} are to other people than those of {self.names[0]}; open all of them for the same people")
+                raise ValueError(
+                    f"the answers of {name} are to other people than those of {self.names[0]}; open all of "
+                    f"them for the same people"
+                )
         if not self.known.any():
-            joints = "; ".join(f"{name}: {', '.join(one.labels.manifest.skeleton.joints)}" for name, one in zip(self.names, self.stored, strict=True))
-            raise ValueError(f"no joint that a teacher of the student's {self.skeleton.name} knows has a weight above 0 ({joints})")
+            joints = "; ".join(
+                f"{name}: {', '.join(one.labels.manifest.skeleton.joints)}"
+                for name, one in zip(self.names, self.stored, strict=True)
+            )
+            raise ValueError(
+                f"no joint that a teacher of the student's {self.skeleton.name} knows has a weight above 0 "
+                f"({joints})"
+            )
 
     @property
     def skeleton(self) -> Skeleton:
@@ -144,9 +185,9 @@ class Several:
         return f"{' + '.join(one.source for one in self.stored)}, combined {how}"
 
     @property
-    def terms(self) -> str:
+    def licence(self) -> str:
         """Under which terms the teachers are, in words."""
-        return "; ".join(dict.fromkeys(one.terms for one in self.stored))
+        return "; ".join(dict.fromkeys(one.licence for one in self.stored))
 
     @property
     def width(self) -> float:
@@ -154,11 +195,19 @@ class Several:
         return 1.0
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
-        """answer_xy (K, 2) in the crop's pixels and answer_weight (K,), the confidence; 0 where nobody answers. Left and right are swapped where it mirrors."""
+        """answer_xy (K, 2) in the crop's pixels and answer_weight (K,), the confidence; 0 where nobody
+        answers. Left and right are swapped where it mirrors.
+        """
         answers = [one.labels[person] for one in self.stored]
-        size = float(person_size(self.stored[0].labels.boxes[person])) * float(np.sqrt(abs(np.linalg.det(crop.matrix[:, :2]))))
+        size = float(person_size(self.stored[0].labels.boxes[person])) * float(
+            np.sqrt(abs(np.linalg.det(crop.matrix[:, :2])))
+        )
         xy, confidence = combine(
-            np.stack([joints_in(answer, crop) for answer in answers]), np.stack([answer.score for answer in answers]), self.table, size, self.tau
+            np.stack([joints_in(answer, crop) for answer in answers]),
+            np.stack([answer.score for answer in answers]),
+            self.table,
+            size,
+            self.tau,
         )
         order = self.skeleton.flip if crop.flipped else slice(None)
         return {"answer_xy": np.nan_to_num(xy)[order], "answer_weight": confidence[order]}
@@ -166,10 +215,12 @@ class Several:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Several teachers as one (see `teachers.base.Teacher`), with points in `skeleton`: for the line of the report, and to be asked live.
+    """Several teachers as one (see `teachers.base.Teacher`), with points in `skeleton`: for the line of the
+    report, and to be asked live.
 
-    Its crop is the widest of theirs, out of which each is shown its own. ValueError for a teacher whose input is not square, since then the part of its crop that
-    is the person's box depends on the person, and for one who knows no joint of `skeleton`. Joints that nobody knows are at 0, with a confidence of 0.
+    Its crop is the widest of theirs, out of which each is shown its own. ValueError for a teacher whose input
+    is not square, since then the part of its crop that is the person's box depends on the person, and for one
+    who knows no joint of `skeleton`. Joints that nobody knows are at 0, with a confidence of 0.
     """
 
     teachers: Sequence[Teacher]
@@ -179,7 +230,7 @@ class Ensemble:
     map_size: None = None
     pixel: None = None
     sigma: None = None
-    spatial: bool = False
+    is_3d: bool = False
 
     def __post_init__(self) -> None:
         if not self.teachers:
@@ -187,7 +238,8 @@ class Ensemble:
         for teacher in self.teachers:
             if teacher.size[0] != teacher.size[1]:
                 raise ValueError(
-                    f"{teacher.name} takes crops of {teacher.size[0]}x{teacher.size[1]}; together with others only square ones can be asked"
+                    f"{teacher.name} takes crops of {teacher.size[0]}x{teacher.size[1]}; together with "
+                    f"others only square ones can be asked"
                 )
             teacher.skeleton.to(self.skeleton)  # ValueError for one who knows none of the joints
         joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
@@ -201,7 +253,10 @@ class Ensemble:
     def digest(self) -> str:
         """Of all of them, and of how they are combined."""
         table = joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
-        return blake2b(" ".join([*(t.digest for t in self.teachers), str(self.tau)]).encode() + table.tobytes(), digest_size=16).hexdigest()
+        return blake2b(
+            " ".join([*(t.digest for t in self.teachers), str(self.tau)]).encode() + table.tobytes(),
+            digest_size=16,
+        ).hexdigest()
 
     @property
     def padding(self) -> float:
@@ -218,15 +273,22 @@ class Ensemble:
     def licences(self) -> dict[str, str]:
         """Of all of them."""
         kinds = dict.fromkeys(kind for t in self.teachers for kind in t.licences)
-        return {kind: "; ".join(dict.fromkeys(f"{t.name} {t.licences.get(kind, 'unknown')}" for t in self.teachers)) for kind in kinds}
+        return {
+            kind: "; ".join(
+                dict.fromkeys(f"{t.name} {t.licences.get(kind, 'unknown')}" for t in self.teachers)
+            )
+            for kind in kinds
+        }
 
-    def __call__(self, crops: Tensor) -> Answer:
+    def __call__(self, crops: Tensor) -> Prediction:
         """Crops (B, H, W, 3), uint8 RGB, to the combined points."""
         side = self.size[0]
         xy, score = [], []
         for teacher in self.teachers:
             own = teacher.size[0]
-            zoom = (side - 1) / self.padding / ((own - 1) / teacher.padding)  # pixels of this crop in one of the teacher's, both about the middle
+            zoom = (
+                (side - 1) / self.padding / ((own - 1) / teacher.padding)
+            )  # pixels of this crop in one of the teacher's, both about the middle
             shift = (side - 1) / 2 - zoom * (own - 1) / 2
             matrix = torch.tensor([[zoom, 0, shift], [0, zoom, shift]]).expand(len(crops), 2, 3)
             seen = warp_maps(crops.permute(0, 3, 1, 2).float(), matrix.to(crops.device), teacher.size)
@@ -236,4 +298,4 @@ class Ensemble:
             score.append(how.weights(answer.score.float().cpu().numpy()))
         table = joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
         points, confidence = combine(np.stack(xy), np.stack(score), table, side / self.padding, self.tau)
-        return Answer(torch.from_numpy(np.nan_to_num(points)), torch.from_numpy(confidence))
+        return Prediction(torch.from_numpy(np.nan_to_num(points)), torch.from_numpy(confidence))

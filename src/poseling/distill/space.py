@@ -1,16 +1,21 @@
-"""Losses of joints in space, for networks with location maps (VNect, Mehta et al., SIGGRAPH 2017; MoVNect, Hwang et al., WACV 2020).
+"""Losses of joints in space, for networks with location maps (VNect, Mehta et al., SIGGRAPH 2017; MoVNect,
+Hwang et al., WACV 2020).
 
-Outputs (B, S, K, 7, h, w) and targets (B, K, 8, h, w) as `codecs.location_map` lays them out: heatmap, X, Y, Z from the root, dX, dY, dZ from the parent, and in the
-targets the heatmap H under which the six are learnt; weights (B, K, 3) of heatmap, place and bone. Sums over stages and axes, means over people and joints.
+Outputs (B, S, K, 7, h, w) and targets (B, K, 8, h, w) as `codecs.location_map` lays them out: heatmap, X, Y,
+Z from the root, dX, dY, dZ from the parent, and in the targets the heatmap H under which the six are learnt;
+weights (B, K, 3) of heatmap, place and bone. Sums over stages and axes, means over people and joints.
 
-MoVNect's loss is, with the teacher's share 1 - a, an a of 1/2, L each of X, Y, Z in decimetres, and |.| the norm over pixels, not squared:
+MoVNect's loss is, with the teacher's share 1 - a, an a of 1/2, L each of X, Y, Z in decimetres, and |.| the
+norm over pixels, not squared:
 
     L_HM = 1/J sum_j [ a |H_j - H_j^GT| + (1 - a) |H_j - H_j^T| ]
     L_LM = 1/J sum_j [ a |H_j^GT (L_j - L_j^GT)| + (1 - a) |H_j^GT (L_j - L_j^T)| ]
 
-So a place that is 10 cm off along one axis counts as much as a heatmap that is empty. Networks say metres all the same; decimetres are the loss's.
+So a place that is 10 cm off along one axis counts as much as a heatmap that is empty. Networks say metres all
+the same; decimetres are the loss's.
 
-The teacher's term stands against the teacher, but under the labels' heatmap; where there is no label, under the teacher's own.
+The teacher's term stands against the teacher, but under the labels' heatmap; where there is no label, under
+the teacher's own.
 """
 
 from __future__ import annotations
@@ -27,7 +32,8 @@ DECIMETRES = 10.0  # in a metre
 
 
 def norm(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """MoVNect's L_HM for one teacher: |H - H^GT| over the pixels of heatmaps, outputs (B, S, K, h, w), targets (B, K, h, w), weight (B, K).
+    """MoVNect's L_HM for one teacher: |H - H^GT| over the pixels of heatmaps, outputs (B, S, K, h, w),
+    targets (B, K, h, w), weight (B, K).
 
     >>> import torch
     >>> norm(torch.zeros(1, 1, 1, 1, 2), torch.tensor([[[[3.0, 4.0]]]]), torch.ones(1, 1)).item()
@@ -36,8 +42,11 @@ def norm(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     return reduced(vector_norm(full(outputs) - full(targets)[:, None], dim=(-2, -1)), weight)
 
 
-def location(outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1) -> Tensor:
-    """VNect's |H (L - L^GT)| over pixels, with L in decimetres, summed over the axes (MoVNect's L_LM). Beside `norm` it weighs as in the papers.
+def location(
+    outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1
+) -> Tensor:
+    """VNect's |H (L - L^GT)| over pixels, with L in decimetres, summed over the axes (MoVNect's L_LM). Beside
+    `norm` it weighs as in the papers.
 
     >>> import torch
     >>> outputs, targets = torch.zeros(1, 1, 1, 7, 1, 2), torch.ones(1, 1, 8, 1, 2)
@@ -49,8 +58,11 @@ def location(outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = 
     return reduced(vector_norm(DECIMETRES * under * away, dim=(-2, -1)).sum(-1), weight[..., which])
 
 
-def location_l1(outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1) -> Tensor:
-    """|L - L^GT| averaged under H, in metres, summed over the axes: what a joint is off by where it is read. Not in the papers; it learns faster in short runs.
+def location_l1(
+    outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1
+) -> Tensor:
+    """|L - L^GT| averaged under H, in metres, summed over the axes: what a joint is off by where it is read.
+    Not in the papers; it learns faster in short runs.
 
     >>> import torch
     >>> outputs, targets = torch.zeros(1, 1, 1, 7, 1, 2), torch.ones(1, 1, 8, 1, 2)
@@ -72,7 +84,8 @@ def on_heatmaps(loss: Loss) -> Loss:
     return named(heatmaps, f"heatmaps_{loss.__name__}")
 
 
-# By the name of the heatmaps' loss: how heatmaps are learnt, and places. `mse` is the papers', whose norm over a map falls where its mean square does.
+# By the name of the heatmaps' loss: how heatmaps are learnt, and places. `mse` is the papers', whose norm
+# over a map falls where its mean square does.
 PLACES: dict[str, tuple[Loss, Callable[..., Tensor]]] = {"mse": (norm, location), "kl": (kl, location_l1)}
 
 
@@ -93,6 +106,8 @@ def bones_of(place: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _under(outputs: Tensor, targets: Tensor, maps: slice) -> tuple[Tensor, Tensor]:
-    """How far the maps are off (B, S, K, 3, h, w), and the heatmap under which that counts (B, 1, K, 1, h, w)."""
+    """How far the maps are off (B, S, K, 3, h, w), and the heatmap under which that counts (B, 1, K, 1, h,
+    w).
+    """
     away = full(outputs[:, :, :, maps]) - full(targets[:, :, maps])[:, None]
     return away, full(targets[:, :, 7])[:, None, :, None]

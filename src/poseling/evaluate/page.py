@@ -1,4 +1,6 @@
-"""What a run found, for people who see it for the first time: one page that needs no other file, `report.html`, and the same as one picture, `report.png`."""
+"""What a run found, for people who see it for the first time: one page that needs no other file,
+`report.html`, and the same as one image, `report.png`.
+"""
 
 from __future__ import annotations
 
@@ -36,16 +38,19 @@ METRICS = {
 }
 READ_ON = (
     "Where make installed it, poseling is .venv/bin/poseling; `. .venv/bin/activate` puts it on the path. "
-    "To read on: docs/own.md (your own teacher, your own pictures), docs/synthetic.md (people that the program makes itself)."
+    "To read on: docs/own.md (your own teacher, your own images), docs/synthetic.md (people that the program "
+    "makes itself)."
 )
 
 
 @dataclass(frozen=True)
 class View:
-    """One picture (H, W, 3) of a test person with somebody's pose, and how far off that is in parts of the person's box, None for the truth."""
+    """One image (H, W, 3) of a test person with somebody's pose, and how far off that is in parts of the
+    person's box, None for the truth.
+    """
 
     who: str
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     off: float | None
 
     @property
@@ -58,8 +63,9 @@ class View:
 class Shown:
     """What a page shows besides the numbers of a report.
 
-    `measure` holds the test people; `student` (N, K, 2) are the joints of the first seed's student on them, `teacher` (N, K, 2) the teacher's, None where there
-    is none. `curves` by arm, one run a seed, with the teacher at `level` in `curves_metric`. `trained_on` counts people, `out` is the run's folder.
+    `measure` holds the test people; `student` (N, K, 2) are the joints of the first seed's student on them,
+    `teacher` (N, K, 2) the teacher's, None where there is none. `curves` by arm, one run a seed, with the
+    teacher at `level` in `curves_metric`. `trained_on` counts people, `out` is the run's folder.
     """
 
     measure: Measure
@@ -73,28 +79,38 @@ class Shown:
 
     @cached_property
     def examples(self) -> list[tuple[str, list[View]]]:
-        """Test people from the easiest to the hardest for the student (see `figures.across`): the picture's name, and its views, the same for everyone."""
-        people, errors = self.measure.people, self.measure.errors(self.student)
+        """Test people from the easiest to the hardest for the student (see `figures.across`): the image's
+        name, and its views, the same for everyone.
+        """
+        dataset, errors = self.measure.dataset, self.measure.errors(self.student)
         poses = {"student": (self.student, errors)}
         # Where the labels are the teacher's own answers, it would be shown twice.
         if self.teacher is not None and not self.measure.agreement:
             poses["teacher"] = self.teacher, self.measure.errors(self.teacher)
-        truth = np.where(self.measure.visible[..., None], people.joints, np.nan)
+        truth = np.where(self.measure.visible[..., None], dataset.joints, np.nan)
         found = []
         for i in figures.across(errors, EXAMPLES).tolist():
-            views = [View(who, figures.view(people, i, xy[i]), float(off[i])) for who, (xy, off) in poses.items()]
-            views.append(View("teacher" if self.measure.agreement else "truth", figures.view(people, i, truth[i]), None))
-            found.append((people.pictures[i].stem, views))
+            views = [
+                View(who, figures.view(dataset, i, xy[i]), float(off[i])) for who, (xy, off) in poses.items()
+            ]
+            views.append(
+                View(
+                    "teacher" if self.measure.agreement else "truth", figures.view(dataset, i, truth[i]), None
+                )
+            )
+            found.append((dataset.images[i].stem, views))
         return found
 
     @property
     def chosen(self) -> str:
         """How the examples were chosen, and what is drawn."""
-        people, count = len(self.measure.people), len(self.examples)
+        dataset, count = len(self.measure.dataset), len(self.examples)
         truth = "teacher's answer" if self.measure.agreement else "truth"
         return (
-            f"Not picked by hand: the {people} test people were sorted by the student's error and cut into {count} equal groups; these are the middle ones of each, "
-            f"the easiest first. Off: the mean distance from the {truth} in the picture, in parts of the person's box. Blue is the person's own left, orange the right."
+            f"Not picked by hand: the {dataset} test people were sorted by the student's error and cut into "
+            f"{count} equal groups; these are the middle ones of each, "
+            f"the easiest first. Off: the mean distance from the {truth} in the image, in parts of the "
+            f"person's box. Blue is the person's own left, orange the right."
         )
 
 
@@ -104,25 +120,33 @@ def write(found: Report, shown: Shown) -> None:
     write_bytes(shown.out / "report.png", figures.encode(to_figure(found, shown)))
 
 
-# What is said: in the page and in the picture alike.
+# What is said: in the page and in the image alike.
 
 
 def verdict(found: Report) -> tuple[str, str]:
     """A few words, and one sentence with the numbers; they claim no more than the seeds show."""
     if found.distilled is None:
-        return "No teacher", f"The network {_learnt(found, found.baseline)} on the labels alone; it had no teacher."
+        return (
+            "No teacher",
+            f"The network {_learnt(found, found.baseline)} on the labels alone; it had no teacher.",
+        )
     control = found.baseline_longer or found.baseline
     if control is None:
         return (
             "No control",
-            f"The student reached {_values(found, found.distilled)} with its teacher; none was trained without it, so this does not say what the teacher was worth.",
+            f"The student reached {_values(found, found.distilled)} with its teacher; none was trained "
+            f"without it, so this does not say what the teacher was worth.",
         )
     difference, seeds, gap = found.differences()[-1], len(found.seeds), found.gap_closed
     without = "without" if found.baseline_longer is None else "without, trained for as long"
     start = f"The student {_learnt(found, found.distilled)} with its teacher and {_values(found, control)} {without}: "
     better = (difference.mean > 0) == found.higher_is_better
     if difference.interval is None:
-        by = f"{_number(found, abs(difference.mean))} {'better' if better else 'worse'}" if difference.mean else "no difference"
+        by = (
+            f"{_number(found, abs(difference.mean))} {'better' if better else 'worse'}"
+            if difference.mean
+            else "no difference"
+        )
         return "One seed only", f"{start}{by}, but one seed cannot tell a gain from chance."
     low, high = (_signed(found, end) for end in difference.interval)
     interval = f"the 95 % interval of the difference over {seeds} seeds is {low} to {high}"
@@ -130,7 +154,11 @@ def verdict(found: Report) -> tuple[str, str]:
         return "No difference shown", f"{start}{interval} and holds 0, so neither is shown to be better."
     if not better:
         return "Worse with the teacher", f"{start}worse; {interval}."
-    share = f"; {_percent(gap.mean)} of the gap to the teacher closed" if gap is not None and gap.mean is not None and gap.mean > 0 else ""
+    share = (
+        f"; {_percent(gap.mean)} of the gap to the teacher closed"
+        if gap is not None and gap.mean is not None and gap.mean > 0
+        else ""
+    )
     return "The teacher helped", f"{start}better; {interval}{share}."
 
 
@@ -143,36 +171,68 @@ def story(found: Report) -> list[str]:
             done.append("One network, the teacher, taught another, the student.")
         else:
             big, small = ("big ", "a small one") if ratio < 1 else ("", "another")
-            done.append(f"A {big}network, the teacher, taught {small}, the student, which has {_percent(ratio)} of its parameters.")
+            done.append(
+                f"A {big}network, the teacher, taught {small}, the student, which has {_percent(ratio)} of "
+                f"its parameters."
+            )
         if found.baseline is not None:
             done.append(
-                "The same student was also trained without it, on the same labelled pictures and from the same seeds: any difference is the teacher's doing."
+                "The same student was also trained without it, on the same labelled images and from the same "
+                "seeds: any difference is the teacher's doing."
             )
     meaning = "".join(f"{words}; " for name, words in METRICS.items() if name in found.metric)
-    measured = [f"{found.metric[:1].upper()}{found.metric[1:]}: {meaning}{'higher' if found.higher_is_better else 'lower'} is better."]
+    measured = [
+        f"{found.metric[:1].upper()}{found.metric[1:]}: "
+        f"{meaning}{'higher' if found.higher_is_better else 'lower'} is better."
+    ]
     if len(found.seeds) > 1:
         measured.append(f"± is the standard deviation over {len(found.seeds)} seeds.")
     return [" ".join(words) for words in (done, measured) if words]
 
 
 def findings(found: Report) -> list[str]:
-    """What the seeds show of each difference, in the report's words; and that there is no gap, where the teacher is not better than the student alone."""
+    """What the seeds show of each difference, in the report's words; and that there is no gap, where the
+    teacher is not better than the student alone.
+    """
     said = [difference.in_words(found.digits) for difference in found.differences()]
-    if found.teacher is not None and found.baseline is not None and found.gap_closed is not None and found.gap_closed.mean is None:
+    if (
+        found.teacher is not None
+        and found.baseline is not None
+        and found.gap_closed is not None
+        and found.gap_closed.mean is None
+    ):
         levels = f"The teacher ({_values(found, found.teacher)}) does not beat the student alone ({_values(found, found.baseline)})"
-        said.append(f"{levels}{'' if len(found.seeds) == 1 else ' in each of the seeds'}: no share of a gap between them is given.")
+        said.append(
+            f"{levels}{'' if len(found.seeds) == 1 else ' in each of the seeds'}: no share of a gap between "
+            f"them is given."
+        )
     return said
 
 
 def curves_in_words(found: Report) -> str:
     """How to read the curves."""
-    lines = "Line: mean over seeds; band: from the worst to the best of them. " if len(found.seeds) > 1 else ""
-    return f"On the test people, while training went on. {lines}" + ("" if found.teacher is None else "Dashes: the teacher.")
+    lines = (
+        "Line: mean over seeds; band: from the worst to the best of them. " if len(found.seeds) > 1 else ""
+    )
+    return f"On the test people, while training went on. {lines}" + (
+        "" if found.teacher is None else "Dashes: the teacher."
+    )
 
 
 def table(found: Report) -> tuple[list[str], list[list[str]]]:
-    """The header, and a line for each of the report's arms. What is not known, or has no meaning, is a dash; a column of nothing else is left out."""
-    header = ["network", found.metric, "gap closed", "parameters", "of the teacher", "GMAC", "epochs", "pictures/s"]
+    """The header, and a line for each of the report's arms. What is not known, or has no meaning, is a dash;
+    a column of nothing else is left out.
+    """
+    header = [
+        "network",
+        found.metric,
+        "gap closed",
+        "parameters",
+        "of the teacher",
+        "GMAC",
+        "epochs",
+        "images/s",
+    ]
     lines = []
     for arm in found.arms:
         gap, ratio = None if arm in (found.teacher, found.baseline) else found.gap(arm), _size(found, arm)
@@ -181,7 +241,9 @@ def table(found: Report) -> tuple[list[str], list[list[str]]]:
             [
                 _name(found, arm),
                 _values(found, arm),
-                share if gap is None or gap.spread is None else f"{100 * (gap.mean or 0):.0f} ± {100 * gap.spread:.0f} %",
+                share
+                if gap is None or gap.spread is None
+                else f"{100 * (gap.mean or 0):.0f} ± {100 * gap.spread:.0f} %",
                 UNKNOWN if arm.params is None else f"{arm.params / 1e6:.2f} M",
                 UNKNOWN if ratio is None else _percent(ratio),
                 gmac_in_words(arm.gmac) or UNKNOWN,
@@ -195,18 +257,31 @@ def table(found: Report) -> tuple[list[str], list[list[str]]]:
 
 def facts(found: Report, shown: Shown) -> dict[str, str]:
     """How it was made."""
-    people = f"{found.data}: {shown.trained_on} people to train on, {len(shown.measure.people)} others to test on"
-    made = {"Data": people, "Seeds": ", ".join(map(str, found.seeds))}
-    seconds = [shown.trained_on * arm.epochs / arm.images_per_second for arm in found.arms if arm.epochs and arm.images_per_second]
+    dataset = (
+        f"{found.data}: {shown.trained_on} people to train on, {len(shown.measure.dataset)} others to test on"
+    )
+    made = {"Data": dataset, "Seeds": ", ".join(map(str, found.seeds))}
+    seconds = [
+        shown.trained_on * arm.epochs / arm.images_per_second
+        for arm in found.arms
+        if arm.epochs and arm.images_per_second
+    ]
     if seconds:
         runs = len(seconds) * len(found.seeds)
         made["Time"] = (
-            f"about {_duration(sum(seconds) * len(found.seeds))} of training for {runs} student{'s' if runs > 1 else ''}, evaluation not counted"
+            f"about {_duration(sum(seconds) * len(found.seeds))} of training for {runs} "
+            f"student{'s' if runs > 1 else ''}, evaluation not counted"
         )
-    words = {"supervised": "on labels alone", "distilled": "with the teacher's stored answers", "live_teacher": "with the teacher run in every step"}
-    speeds = [f"{speed:.0f} {words[name]}" for name, speed in found.images_per_second.items() if speed is not None]
+    words = {
+        "supervised": "on labels alone",
+        "distilled": "with the teacher's stored answers",
+        "live_teacher": "with the teacher run in every step",
+    }
+    speeds = [
+        f"{speed:.0f} {words[name]}" for name, speed in found.images_per_second.items() if speed is not None
+    ]
     if speeds:
-        made["Speed"] = f"pictures a second in training: {', '.join(speeds)}"
+        made["Speed"] = f"images a second in training: {', '.join(speeds)}"
     if found.versions:
         made["Versions"] = ", ".join(f"{name} {number}" for name, number in found.versions.items())
     return made
@@ -214,16 +289,20 @@ def facts(found: Report, shown: Shown) -> dict[str, str]:
 
 def steps(found: Report, out: Path) -> dict[str, str]:
     """What to do next, each with its command."""
-    track = f"poseling track PICTURE --model {shlex.quote(str(out / 'student.onnx'))} --out drawn"
+    track = f"poseling track IMAGE --model {shlex.quote(str(out / 'student.onnx'))} --out drawn"
     if found.smoke:
         without = " ".join(word for word in found.command.split() if word != "--smoke")
-        return {"This run of seconds only showed that all parts work. Train a student that knows something": without}
-    todo = {"Run this student on a picture or a video of yours": track}
+        return {
+            "This run of seconds only showed that all parts work. Train a student that knows something": without
+        }
+    todo = {"Run this student on an image or a video of yours": track}
     if len(found.seeds) == 1 and found.differences() and "--seeds" not in found.command:
         todo["Repeat it over three seeds, to tell a gain from chance"] = f"{found.command} --seeds 3"
     own = "poseling distill unlabelled --teacher movenet-thunder.onnx"
-    todo["Teach one with a teacher of your own, on pictures of your own that need no labels"] = f"{own} --root some/folder --out runs/mine"
-    todo["The same where pictures have labels: with a control that shows what the teacher is worth"] = (
+    todo["Teach one with a teacher of your own, on images of your own that need no labels"] = (
+        f"{own} --root some/folder --out runs/mine"
+    )
+    todo["The same where images have labels: with a control that shows what the teacher is worth"] = (
         f"{own} --data lsp --root DIR --seeds 3 --out runs/labelled"
     )
     return todo
@@ -263,7 +342,11 @@ def _signed(found: Report, value: float) -> str:
 def _values(found: Report, arm: Arm | None) -> str:
     if arm is None:
         return UNKNOWN
-    return _number(found, arm.mean) if arm.spread is None else f"{arm.mean:.{found.digits}f} ± {_number(found, arm.spread)}"
+    return (
+        _number(found, arm.mean)
+        if arm.spread is None
+        else f"{arm.mean:.{found.digits}f} ± {_number(found, arm.spread)}"
+    )
 
 
 def _learnt(found: Report, arm: Arm | None) -> str:
@@ -374,8 +457,14 @@ def to_html(found: Report, shown: Shown) -> str:
     tone, sentence = verdict(found)
     shows = "".join(f'<p class="soft">{_marked(words)}</p>' for words in findings(found))
     notes = "".join(f"<li>{_marked(note)}</li>" for note in found.notes)
-    made = "".join(f"<dt>{html.escape(what)}</dt><dd>{_escaped(words)}</dd>" for what, words in facts(found, shown).items())
-    todo = "".join(f"<li>{html.escape(what)}:<pre>{html.escape(command)}</pre></li>" for what, command in steps(found, shown.out).items())
+    made = "".join(
+        f"<dt>{html.escape(what)}</dt><dd>{_escaped(words)}</dd>"
+        for what, words in facts(found, shown).items()
+    )
+    todo = "".join(
+        f"<li>{html.escape(what)}:<pre>{html.escape(command)}</pre></li>"
+        for what, command in steps(found, shown.out).items()
+    )
     title = html.escape(f"{found.recipe} on {found.data}")
     return f"""<!doctype html>
 <html lang="en">
@@ -465,12 +554,12 @@ def _html_person(name: str, views: Sequence[View]) -> str:
     for view in views:
         alt = html.escape(f"{name} with the pose of: {view.who}")
         words = html.escape(view.distance) or "&nbsp;"
-        cells += f'<div><img src="{_jpeg(view.picture)}" alt="{alt}">{html.escape(view.who)}<span>{words}</span></div>'
+        cells += f'<div><img src="{_jpeg(view.image)}" alt="{alt}">{html.escape(view.who)}<span>{words}</span></div>'
     return f'<figure class="card">{cells}</figure>'
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> str:
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+def _jpeg(image: NDArray[np.uint8]) -> str:
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
     return _data(data.tobytes(), "image/jpeg")
 
 
@@ -488,7 +577,7 @@ def _marked(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", _escaped(text))
 
 
-# The picture. Its lengths are inches from the upper left corner.
+# The image. Its lengths are inches from the upper left corner.
 
 WIDTH, MARGIN = 12.0, 0.5
 INK, SOFT, LINE = "#1c1d20", "#5c5f66", "#d9d9d2"
@@ -496,7 +585,7 @@ TONE_COLOURS = {"good": "#00684b", "bad": "#a83a00", "": "#50545c"}
 
 
 def to_figure(found: Report, shown: Shown) -> Figure:
-    """The page as one picture, WIDTH wide and as high as it takes."""
+    """The page as one image, WIDTH wide and as high as it takes."""
     figure = Figure(facecolor="white")
     sheet = figure.add_axes((0, 0, 1, 1))
     tone, sentence = verdict(found)
@@ -566,7 +655,9 @@ def _drawn_people(sheet: Axes, y: float, shown: Shown) -> float:
     for column, (_, views) in enumerate(shown.examples):
         for row, view in enumerate(views):
             x, top = start + column * (side + gap), y + row * (side + 0.26)
-            sheet.imshow(view.picture, extent=(x, x + side, top + side, top), aspect="auto", interpolation="lanczos")
+            sheet.imshow(
+                view.image, extent=(x, x + side, top + side, top), aspect="auto", interpolation="lanczos"
+            )
             _put(sheet, x + side / 2, top + side + 0.11, view.distance, 8, SOFT, centre=True)
             if column == 0:
                 _put(sheet, MARGIN, top + side / 2, view.who, 10, bold=True)
@@ -585,7 +676,9 @@ def _text(
     family: str = "sans-serif",
 ) -> float:
     """Words broken into lines `width` long, with their upper edge at y; gives their lower edge."""
-    letter = size / 72 * (0.63 if bold else 0.605 if family == "monospace" else 0.535)  # of matplotlib's own font, a little more than the mean
+    letter = (
+        size / 72 * (0.63 if bold else 0.605 if family == "monospace" else 0.535)
+    )  # of matplotlib's own font, a little more than the mean
     lines = textwrap.wrap(words, int(width / letter), break_on_hyphens=False)
     for line in lines:
         _put(sheet, x, y + 0.7 * size / 72, line, size, colour, bold, family=family)

@@ -1,4 +1,6 @@
-"""Somebody else's ONNX network with its contract: the same graph, which then runs, teaches and is evaluated without being told how it is read."""
+"""Somebody else's ONNX network with its contract: the same graph, which then runs, teaches and is evaluated
+without being told how it is read.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ from poseling.spec import KEY, PoseSpec
 
 
 def with_contract(path: Path, out: Path, adapter: Adapter | str | None = None) -> PoseSpec:
-    """Writes the network in `path` to `out` with its contract in the metadata, and gives that; weights in files beside it come inside.
+    """Writes the network in `path` to `out` with its contract in the metadata, and gives that; weights in
+    files beside it come inside.
 
-    `adapter` is an Adapter, the name of a built-in one, or a JSON file; None where the network is known by its inputs and outputs. FileNotFoundError; ValueError
-    that names the file if it does not fit the adapter, carries a contract already, or would be replaced.
+    `adapter` is an Adapter, the name of a built-in one, or a JSON file; None where the network is known by
+    its inputs and outputs. FileNotFoundError; ValueError that names the file if it does not fit the adapter,
+    carries a contract already, or would be replaced.
     """
     keep_apart({"--out": out}, {"the network itself": [path]})
     session = open_session(path, log=3)

@@ -1,4 +1,6 @@
-"""The networks by name: `hourglass-4x128` is four stacks of 128 channels. A dict you can see. Those that ship, trained, are in `poseling.zoo`."""
+"""The networks by name: `hourglass-4x128` is four stacks of 128 channels. A dict you can see. Those that
+ship, trained, are in `poseling.zoo`.
+"""
 
 from __future__ import annotations
 
@@ -95,10 +97,11 @@ CODEC_OF = {
 
 
 def build(name: str, joints: int, size: Size = (256, 256)) -> nn.Module:
-    """The network called `name` for pictures of `size` (W, H), with random weights; ValueError if there is none of that name.
+    """The network called `name` for images of `size` (W, H), with random weights; ValueError if there is none
+    of that name.
 
-    Every network takes pictures (B, 3, H, W) and gives one tensor (B, S, K, ...), the last of the S being its answer: heatmaps (B, S, K, H/4, W/4) but where
-    `CODEC_OF` names another codec.
+    Every network takes images (B, 3, H, W) and gives one tensor (B, S, K, ...), the last of the S being its
+    answer: heatmaps (B, S, K, H/4, W/4) but where `CODEC_OF` names another codec.
     """
     family, _, variant = name.partition("-")
     if family not in MODELS:

@@ -1,13 +1,16 @@
-"""ViTPose's knowledge token: what a large ViTPose has learnt is put into one token, which a small one then gets with its input.
+"""ViTPose's knowledge token: what a large ViTPose has learnt is put into one token, which a small one then
+gets with its input.
 
-Paper: Xu et al., ViTPose, NeurIPS 2022, section on transferability. Stage 1: the teacher is frozen and a token behind its visual tokens learns from the labels.
-Stage 2: the token is frozen and goes into the student, which learns from the labels and, as the paper's best row does, from the teacher's heatmaps.
+Paper: Xu et al., ViTPose, NeurIPS 2022, section on transferability. Stage 1: the teacher is frozen and a
+token behind its visual tokens learns from the labels. Stage 2: the token is frozen and goes into the student,
+which learns from the labels and, as the paper's best row does, from the teacher's heatmaps.
 
     poseling distill knowledge_token --data coco --root DIR --teacher vitpose-l.safetensors --student vitpose-b
     poseling distill knowledge_token          # the mini set
 
-Where we differ: the paper does not say what happens where the two widths differ; a linear layer that learns leads from one to the other. The teacher has to be
-one of our checkpoints, or a network of the zoo, which is then trained first.
+Where we differ: the paper does not say what happens where the two widths differ; a linear layer that learns
+leads from one to the other. The teacher has to be one of our checkpoints, or a network of the zoo, which is
+then trained first.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ from torch import Tensor, nn
 from poseling.evaluate.report import Report
 from poseling.models import registry
 from poseling.models.vitpose import ViTPose
-from poseling.recipes.lab import VITPOSE_DEFAULT, Lab, ViTPoseSetup, either
+from poseling.recipes.experiment import VITPOSE_DEFAULT, Experiment, ViTPoseConfig, either
 from poseling.teachers.network import NetworkTeacher
 
 
 def knowledge_token(
-    setup: ViTPoseSetup = VITPOSE_DEFAULT,
+    config: ViTPoseConfig = VITPOSE_DEFAULT,
     *,
     teacher: str = either("vitpose-l", "vitpose-t-simple"),
     student: str = either("vitpose-b", "vitpose-t-simple"),
@@ -32,7 +35,8 @@ def knowledge_token(
     token_epochs: float | None = None,
     teacher_epochs: float | None = None,
 ) -> Report:
-    """Trains a ViTPose on the labels alone, with the teacher's token, and with the token and the teacher's heatmaps.
+    """Trains a ViTPose on the labels alone, with the teacher's token, and with the token and the teacher's
+    heatmaps.
 
     Parameters
     ----------
@@ -47,31 +51,54 @@ def knowledge_token(
     teacher_epochs
         For a teacher that is trained first; as many as the student's if not given.
     """
-    lab = Lab("knowledge_token", setup, student, teacher=teacher)
+    experiment = Experiment("knowledge_token", config, student, teacher=teacher)
     wanted = "a token goes from one ViTPose to another; name two of them, such as vitpose-l and vitpose-b"
-    teacher = setup.chosen(teacher)
-    if not lab.student.startswith("vitpose-") or (registry.is_name(teacher) and not teacher.startswith("vitpose-")):  # before anything takes time
-        raise ValueError(f"--teacher {teacher}, --student {lab.student}: {wanted}")
-    guide = lab.teacher(teacher, epochs=teacher_epochs)
+    teacher = config.chosen(teacher)
+    if not experiment.student.startswith("vitpose-") or (
+        registry.is_name(teacher) and not teacher.startswith("vitpose-")
+    ):  # before anything takes time
+        raise ValueError(f"--teacher {teacher}, --student {experiment.student}: {wanted}")
+    guide = experiment.teacher(teacher, epochs=teacher_epochs)
     if not isinstance(guide, NetworkTeacher) or not isinstance(guide.network, ViTPose):
         raise ValueError(f"--teacher {guide.name}: {wanted}")
     frozen, taught = guide.network, guide.spec.model
-    epochs = lab.epochs() / 10 if token_epochs is None else token_epochs
-    with_token = lab.fit(
-        "token", lab.supervised(taught), lab.setup.seed, epochs=epochs, network=f"{taught}-token", prepare=_from(frozen), only="token"
+    epochs = experiment.epochs() / 10 if token_epochs is None else token_epochs
+    with_token = experiment.fit(
+        "token",
+        experiment.supervised(taught),
+        experiment.config.seed,
+        epochs=epochs,
+        network=f"{taught}-token",
+        prepare=_from(frozen),
+        only="token",
     )
     inner = with_token.network.network
     assert isinstance(inner, ViTPose)
     assert inner.token is not None
-    name, give = f"{lab.student}-token{inner.token.shape[2]}", _gives(inner.token)
-    answers, both = lab.label(guide, lab.people), lab.respond(alpha)
+    name, give = f"{experiment.student}-token{inner.token.shape[2]}", _gives(inner.token)
+    answers, both = experiment.label(guide, experiment.dataset), experiment.respond(alpha)
     arms = {
-        "baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds],
-        "distilled": [lab.fit("distilled", both, seed, answers, epochs=lab.epochs(), network=name, prepare=give) for seed in lab.seeds],
-        "token alone": [lab.fit("token-alone", lab.supervised(), seed, epochs=lab.epochs(), network=name, prepare=give) for seed in lab.seeds],
-        "heatmaps alone": [lab.fit("heatmaps", both, seed, answers) for seed in lab.seeds],
+        "baseline": [experiment.fit("baseline", experiment.supervised(), seed) for seed in experiment.seeds],
+        "distilled": [
+            experiment.fit(
+                "distilled", both, seed, answers, epochs=experiment.epochs(), network=name, prepare=give
+            )
+            for seed in experiment.seeds
+        ],
+        "token alone": [
+            experiment.fit(
+                "token-alone",
+                experiment.supervised(),
+                seed,
+                epochs=experiment.epochs(),
+                network=name,
+                prepare=give,
+            )
+            for seed in experiment.seeds
+        ],
+        "heatmaps alone": [experiment.fit("heatmaps", both, seed, answers) for seed in experiment.seeds],
     }
-    return lab.finish(guide, arms, lab.speeds_if_asked(guide, answers, both))
+    return experiment.finish(guide, arms, experiment.speeds_if_asked(guide, answers, both))
 
 
 def _from(teacher: ViTPose) -> Callable[[nn.Module], None]:

@@ -1,12 +1,15 @@
-"""Several teachers at once: each is asked once, their points are averaged joint by joint, and where they disagree they count for less.
+"""Several teachers at once: each is asked once, their points are averaged joint by joint, and where they
+disagree they count for less.
 
-Each teacher's word weighs its own confidence times the weight that it is given, by joint if wanted; the confidence of the whole falls with the distance between
-them (distill/several.py has the formula). Teachers may know different joints.
+Each teacher's word weighs its own confidence times the weight that it is given, by joint if wanted; the
+confidence of the whole falls with the distance between them (distill/several.py has the formula). Teachers
+may know different joints.
 
     poseling distill multi_teacher --data lsp lspet --root DIR --teachers movenet-thunder.onnx blazepose-heavy.onnx --weights movenet-thunder=3
     poseling distill multi_teacher --data lsp lspet --root DIR --teachers a.onnx b.onnx --weights a=1 b=0.5 b:left_wrist=2 b:right_wrist=2
 
-With equal weights a mean can be worse than its best teacher (benchmarks/RESULTS.md, several_agreement), so weigh them. The control is the student on labels.
+With equal weights a mean can be worse than its best teacher (benchmarks/RESULTS.md, several_agreement), so
+weigh them. The control is the student on labels.
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ from dataclasses import replace
 
 from poseling.distill.several import Ensemble, Several, Weights
 from poseling.evaluate.report import Report
-from poseling.recipes.lab import DEFAULT, Lab, Setup, either
+from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, either
 
 
 def multi_teacher(
-    setup: Setup = DEFAULT,
+    config: TrainConfig = DEFAULT,
     *,
     teachers: tuple[str, ...],
     student: str = either("hourglass-4x128", "hourglass-1x32"),
@@ -27,7 +30,8 @@ def multi_teacher(
     alpha: float = 0.5,
     teacher_flip: bool = False,
 ) -> Report:
-    """Trains a student twice, with equal seed, data and epochs: on the labels alone, and on the labels and several teachers' common answer.
+    """Trains a student twice, with equal seed, data and epochs: on the labels alone, and on the labels and
+    several teachers' common answer.
 
     Parameters
     ----------
@@ -36,25 +40,32 @@ def multi_teacher(
     student
         A network of the zoo.
     weights
-        What each teacher's word is worth: NAME=WEIGHT, or NAME:JOINT=WEIGHT for one joint, NAME being the file's without its suffix; 1 if not given.
+        What each teacher's word is worth: NAME=WEIGHT, or NAME:JOINT=WEIGHT for one joint, NAME being the
+        file's without its suffix; 1 if not given.
     alpha
         The teachers' share of the loss.
     teacher_flip
-        Average each teacher's answer over the mirrored picture.
+        Average each teacher's answer over the mirrored image.
     """
-    lab = Lab("multi_teacher", setup, student, teacher=teachers)
-    terms = lab.respond(alpha)
-    guides = [lab.load_teacher(name) for name in teachers]
+    experiment = Experiment("multi_teacher", config, student, teacher=teachers)
+    terms = experiment.respond(alpha)
+    guides = [experiment.load_teacher(name) for name in teachers]
     names, given = [guide.name for guide in guides], parse(weights)
-    together = Ensemble(guides, lab.skeleton, given)
-    answers = Several([lab.label(guide, lab.people, teacher_flip) for guide in guides], names, given)
+    together = Ensemble(guides, experiment.skeleton, given)
+    answers = Several(
+        [experiment.label(guide, experiment.dataset, teacher_flip) for guide in guides], names, given
+    )
     # The ensemble has the data's skeleton, whoever is in it.
-    lab.measure, lab.choice = (replace(measure, joints=measure.joints & answers.known) for measure in (lab.measure, lab.choice))
-    return lab.teach(together, terms, answers, confidence=True)
+    experiment.measure, experiment.choice = (
+        replace(measure, joints=measure.joints & answers.known)
+        for measure in (experiment.measure, experiment.choice)
+    )
+    return experiment.teach(together, terms, answers, confidence=True)
 
 
 def parse(words: tuple[str, ...]) -> Weights:
-    """NAME=WEIGHT and NAME:JOINT=WEIGHT as `distill.several` takes them; ValueError for a word of another form.
+    """NAME=WEIGHT and NAME:JOINT=WEIGHT as `distill.several` takes them; ValueError for a word of another
+    form.
 
     >>> parse(("a=2", "b:left_wrist=0.5"))
     {'a': 2.0, 'b': {'left_wrist': 0.5}}
@@ -70,7 +81,9 @@ def parse(words: tuple[str, ...]) -> Weights:
         known = out.get(name)
         again = known is not None and not (colon and isinstance(known, dict) and joint not in known)
         if not equals or not name or number != number or (colon and not joint) or again:
-            raise ValueError(f"--weights {word}: is not NAME=WEIGHT or NAME:JOINT=WEIGHT, or says something a second time")
+            raise ValueError(
+                f"--weights {word}: is not NAME=WEIGHT or NAME:JOINT=WEIGHT, or says something a second time"
+            )
         if colon:
             out.setdefault(name, {})[joint] = number  # type: ignore[index]  # a dict, as was made sure above
         else:

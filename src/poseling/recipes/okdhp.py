@@ -1,12 +1,15 @@
-"""OKDHP: three hourglasses on one stem learn from their own ensemble while they learn from the labels; one of them is kept. There is no teacher.
+"""OKDHP: three hourglasses on one stem learn from their own ensemble while they learn from the labels; one of
+them is kept. There is no teacher.
 
 Paper: Li et al., Online Knowledge Distillation for Efficient Pose Estimation, ICCV 2021, arXiv 2108.02092.
-Loss: the labels' for each branch and for the ensemble, and 2 w(t) times the divergence of each branch from the ensemble, w rising to 1.
+Loss: the labels' for each branch and for the ensemble, and 2 w(t) times the divergence of each branch from
+the ensemble, w rising to 1.
 
     poseling distill okdhp --data mpii --root DIR --student hourglass-2x128
     poseling distill okdhp                          # the mini set
 
-The control is the same hourglass alone. Training costs about three times as much; what is kept costs the same.
+The control is the same hourglass alone. Training costs about three times as much; what is kept costs the
+same.
 """
 
 from __future__ import annotations
@@ -20,10 +23,15 @@ from poseling.distill.online import okdhp as ensemble
 from poseling.distill.online import ramp_up
 from poseling.evaluate.report import Report
 from poseling.models.okdhp import OKDHP, single
-from poseling.recipes.lab import DEFAULT, Lab, Setup, either
+from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, either
 
 
-def okdhp(setup: Setup = DEFAULT, *, student: str = either("hourglass-2x128", "hourglass-1x32"), weight: float = 2.0) -> Report:
+def okdhp(
+    config: TrainConfig = DEFAULT,
+    *,
+    student: str = either("hourglass-2x128", "hourglass-1x32"),
+    weight: float = 2.0,
+) -> Report:
     """Trains an hourglass alone, and as one of three branches that learn from their ensemble.
 
     Parameters
@@ -33,17 +41,30 @@ def okdhp(setup: Setup = DEFAULT, *, student: str = either("hourglass-2x128", "h
     weight
         Of the divergence from the ensemble.
     """
-    lab = Lab("okdhp", setup, student)
-    family, _, variant = lab.student.partition("-")
+    experiment = Experiment("okdhp", config, student)
+    family, _, variant = experiment.student.partition("-")
     if family != "hourglass":
-        raise ValueError(f"--student {lab.student}: OKDHP's branches are hourglasses; take hourglass-STACKSxCHANNELS")
-    terms = (*lab.supervised(), Term("ensemble", ensemble, weight, "itself", schedule=ramp_up))
-    deploy = (lab.student, _first)
+        raise ValueError(
+            f"--student {experiment.student}: OKDHP's branches are hourglasses; take "
+            f"hourglass-STACKSxCHANNELS"
+        )
+    terms = (*experiment.supervised(), Term("ensemble", ensemble, weight, "itself", schedule=ramp_up))
+    deploy = (experiment.student, _first)
     arms = {
-        "baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds],
-        "distilled": [lab.fit("distilled", terms, seed, epochs=lab.epochs(), network=f"okdhp-{variant}", deploy=deploy) for seed in lab.seeds],
+        "baseline": [experiment.fit("baseline", experiment.supervised(), seed) for seed in experiment.seeds],
+        "distilled": [
+            experiment.fit(
+                "distilled",
+                terms,
+                seed,
+                epochs=experiment.epochs(),
+                network=f"okdhp-{variant}",
+                deploy=deploy,
+            )
+            for seed in experiment.seeds
+        ],
     }
-    return lab.finish(None, arms, {})
+    return experiment.finish(None, arms, {})
 
 
 def _first(network: nn.Module) -> nn.Module:

@@ -3,7 +3,7 @@
 import cv2
 from poseling.runtime import Network
 
-pose = Network("student.onnx")(cv2.imread("picture.jpg"))
+pose = Network("student.onnx")(cv2.imread("image.jpg"))
 """
 
 from poseling.pose import Pose

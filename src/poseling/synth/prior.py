@@ -1,10 +1,14 @@
 """Postures that people take: drawn from a mixture fitted to motion capture, then widened to what sport shows.
 
-A posture is (20, 3) rotation vectors in radians, one for each of `JOINTS` relative to its parent, in the body's axes: x to the person's left, y up, z to the front. Zero is
-the T-pose: arms straight out to the sides, palms down, legs straight down, feet forward. The pelvis holds lean and tilt only: where a person faces is the picture's to choose.
+A posture is (20, 3) rotation vectors in radians, one for each of `JOINTS` relative to its parent, in the
+body's axes: x to the person's left, y up, z to the front. Zero is the T-pose: arms straight out to the sides,
+palms down, legs straight down, feet forward. The pelvis holds lean and tilt only: where a person faces is the
+image's to choose.
 
-In these axes elbows flex about y (left -, right +: the forearm comes forward), knees about +x (the calf goes back), hips about -x (the thigh comes forward),
-the trunk and neck about +x (forward). `prior.npz` holds numbers that `scripts/fit_pose_prior.py` made of 61 clips of the CMU motion capture database, none of their frames.
+In these axes elbows flex about y (left -, right +: the forearm comes forward), knees about +x (the calf goes
+back), hips about -x (the thigh comes forward), the trunk and neck about +x (forward). `prior.npz` holds
+numbers that `scripts/fit_pose_prior.py` made of 61 clips of the CMU motion capture database, none of their
+frames.
 """
 
 from __future__ import annotations
@@ -33,7 +37,9 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """A Gaussian mixture of postures: shares (C,), means (C, 60) and lower factors (C, 60, 60) of the covariances, and the clips it was fitted to."""
+    """A Gaussian mixture of postures: shares (C,), means (C, 60) and lower factors (C, 60, 60) of the
+    covariances, and the clips it was fitted to.
+    """
 
     shares: Array
     means: Array
@@ -56,16 +62,22 @@ class Prior:
     @classmethod
     def load(cls) -> Prior:
         """The one that ships with the package."""
-        with resources.files("poseling.synth").joinpath("prior.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with (
+            resources.files("poseling.synth").joinpath("prior.npz").open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             return cls({name: _mixture(arrays, name) for name in SPLITS})
 
     def sample(self, random: np.random.Generator, split: str) -> tuple[Array, str]:
-        """A posture (20, 3) of a split and the name of its motion, such as `train-017`; all its joints are within their limits and no limb is in another.
+        """A posture (20, 3) of a split and the name of its motion, such as `train-017`; all its joints are
+        within their limits and no limb is in another.
 
         ValueError for a split that is not one of `SPLITS`.
         """
         if split not in self.mixtures:
-            raise ValueError(f"there is no split {split!r} of the postures; choose one of {', '.join(self.mixtures)}")
+            raise ValueError(
+                f"there is no split {split!r} of the postures; choose one of {', '.join(self.mixtures)}"
+            )
         mixture = self.mixtures[split]
         for _ in range(TRIES):
             rotations, component = mixture.draw(random)
@@ -78,17 +90,23 @@ class Prior:
 
 def _mixture(arrays: Mapping[str, NDArray[np.generic]], name: str) -> Mixture:
     """One split's arrays: `factors` (C, 1830) are the lower halves, row by row."""
-    shares, means, halves = (np.asarray(arrays[f"{name}_{part}"], np.float64) for part in ("shares", "means", "factors"))
+    shares, means, halves = (
+        np.asarray(arrays[f"{name}_{part}"], np.float64) for part in ("shares", "means", "factors")
+    )
     factors = np.zeros((*means.shape, means.shape[1]))
     factors[:, *np.tril_indices(means.shape[1])] = halves
-    return Mixture(shares / shares.sum(), means, factors, tuple(str(clip) for clip in arrays[f"{name}_clips"]))
+    return Mixture(
+        shares / shares.sum(), means, factors, tuple(str(clip) for clip in arrays[f"{name}_clips"])
+    )
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How far a joint turns about x, y and z, from least to most in degrees: about its `bone` as a twist, about the other two as a swing of the bone.
+    """How far a joint turns about x, y and z, from least to most in degrees: about its `bone` as a twist,
+    about the other two as a swing of the bone.
 
-    Between its two axes a swing's limits are quarters of ellipses about `centre`, a turn away from the T-pose. A twist counts from the T-pose.
+    Between its two axes a swing's limits are quarters of ellipses about `centre`, a turn away from the
+    T-pose. A twist counts from the T-pose.
     """
 
     bone: str
@@ -98,11 +116,13 @@ class Limit:
     centre: tuple[float, float, float] = (0, 0, 0)
 
 
-# Ranges of motion after Greene & Heckman (eds.), "The Clinical Measurement of Joint Motion", American Academy of Orthopaedic Surgeons, 1994: shoulder flexion and
-# abduction 180, extension 60, turn 70 in, 90 out; elbow 150, pronation and supination 80; wrist flexion 80, extension 70, to the thumb 20, away 30; hip flexion 120, extension 30,
-# abduction 45, adduction 30, turn 45; knee 135; ankle up 20, down 50, inversion 35, eversion 15; neck 45 each way, turn 60; trunk forward 80, back 25, to a side 35, turn 45.
-# Athletes and dancers go further, the clips' ones too, so most have 10 to 30 degrees more. Trunk and neck share theirs among their joints, and all of the forearm's
-# turn is the wrist's. Left side; the right one mirrors it.
+# Ranges of motion after Greene & Heckman (eds.), "The Clinical Measurement of Joint Motion", American Academy
+# of Orthopaedic Surgeons, 1994: shoulder flexion and abduction 180, extension 60, turn 70 in, 90 out; elbow
+# 150, pronation and supination 80; wrist flexion 80, extension 70, to the thumb 20, away 30; hip flexion 120,
+# extension 30, abduction 45, adduction 30, turn 45; knee 135; ankle up 20, down 50, inversion 35, eversion
+# 15; neck 45 each way, turn 60; trunk forward 80, back 25, to a side 35, turn 45. Athletes and dancers go
+# further, the clips' ones too, so most have 10 to 30 degrees more. Trunk and neck share theirs among their
+# joints, and all of the forearm's turn is the wrist's. Left side; the right one mirrors it.
 LIMITS = {
     "pelvis": Limit("y", (-178, 178), (0, 0), (-178, 178)),
     "waist": Limit("y", (-15, 40), (-15, 15), (-15, 15)),
@@ -125,7 +145,9 @@ _BONE = np.array([[limit.bone == axis for axis in "xyz"] for limit in _JOINT_LIM
 _MIRROR = np.array([1.0, -1.0, -1.0])
 _SIDE = np.array([_MIRROR if joint.startswith("right_") else np.ones(3) for joint in JOINTS])
 _OPPOSITE = {"left": "right", "right": "left"}
-_SWAP = np.array([JOINTS.index("_".join(_OPPOSITE.get(word, word) for word in joint.split("_"))) for joint in JOINTS])
+_SWAP = np.array(
+    [JOINTS.index("_".join(_OPPOSITE.get(word, word) for word in joint.split("_"))) for joint in JOINTS]
+)
 
 
 def mirrored(rotations: Array) -> Array:
@@ -134,7 +156,9 @@ def mirrored(rotations: Array) -> Array:
 
 
 def turns(rotations: Array) -> Array:
-    """(..., 20, 3) how far each joint turns, as its `Limit` counts it, in radians; right joints as if they were left ones."""
+    """(..., 20, 3) how far each joint turns, as its `Limit` counts it, in radians; right joints as if they
+    were left ones.
+    """
     # R = swing * twist: the twist comes first and leaves the bone where it is.
     whole = _quaternion(rotations * _SIDE)
     along = np.sum(whole[..., 1:] * _BONE, -1)
@@ -152,7 +176,9 @@ def _rotations(turned: Array) -> Array:
 
 
 def clamp(rotations: Array) -> Array:
-    """(..., 20, 3) the posture with what goes beyond the joints' limits cut off, swing and twist each by itself; within them it stays as it is."""
+    """(..., 20, 3) the posture with what goes beyond the joints' limits cut off, swing and twist each by
+    itself; within them it stays as it is.
+    """
     return _rotations(_cut(turns(rotations)))
 
 
@@ -190,7 +216,9 @@ def _between(start: Array, end: Array) -> Array:
     """(..., 4) the smallest turn from one unit vector to another; between opposite ones, some half turn."""
     half = np.concatenate([1 + np.sum(start * end, -1, keepdims=True), np.cross(start, end)], -1)
     size = np.linalg.norm(half, axis=-1, keepdims=True)
-    across = np.concatenate([np.zeros_like(half[..., :1]), np.broadcast_to(np.roll(start, 1, -1), half[..., 1:].shape)], -1)
+    across = np.concatenate(
+        [np.zeros_like(half[..., :1]), np.broadcast_to(np.roll(start, 1, -1), half[..., 1:].shape)], -1
+    )
     return np.where(size > 1e-9, half / np.maximum(size, 1e-9), across)
 
 
@@ -208,7 +236,8 @@ def _rotate(quaternion: Array, points: Array) -> Array:
 _CENTRE = _quaternion(np.deg2rad([limit.centre for limit in _JOINT_LIMITS]))
 
 
-# How a drawn posture is changed, and how often: the clips walk, dance, climb and play, and hardly ever sit, throw, kick or turn upside down.
+# How a drawn posture is changed, and how often: the clips walk, dance, climb and play, and hardly ever sit,
+# throw, kick or turn upside down.
 WAYS = {
     "as_drawn": 0.44,
     "arms_anywhere": 0.14,
@@ -226,12 +255,16 @@ NOISE = 0.04  # spread of each turn, by its range
 TRIES = 30
 
 _INDEX = {joint: i for i, joint in enumerate(JOINTS)}
-_ARMS, _LEGS = ([[_INDEX[f"{side}_{joint}"] for joint in limb] for side in ("left", "right")] for limb in (_ARM, _LEG))
+_ARMS, _LEGS = (
+    [[_INDEX[f"{side}_{joint}"] for joint in limb] for side in ("left", "right")] for limb in (_ARM, _LEG)
+)
 _LIMBS = (*_ARMS, *_LEGS, _ARMS[0] + _ARMS[1], _LEGS[0] + _LEGS[1])
 
 
 def _widened(turned: Array, other: Array, random: np.random.Generator) -> Array:
-    """(20, 3) turns of a posture, changed towards what sport shows; they may be beyond the limits. `other` is a second draw."""
+    """(20, 3) turns of a posture, changed towards what sport shows; they may be beyond the limits. `other` is
+    a second draw.
+    """
     turned = turned.copy()
     if random.random() < MIX:
         limb = _LIMBS[random.integers(len(_LIMBS))]
@@ -245,9 +278,16 @@ def _widened(turned: Array, other: Array, random: np.random.Generator) -> Array:
 
 
 def _change(turned: Array, way: str, random: np.random.Generator) -> None:
-    """Draw the turns of the joints that make a way. Everything is in degrees and counts as for the left side: hips flex to -x, abduct to +z; knees flex to +x; arms rise to +z."""
+    """Draw the turns of the joints that make a way. Everything is in degrees and counts as for the left side:
+    hips flex to -x, abduct to +z; knees flex to +x; arms rise to +z.
+    """
 
-    def put(joint: str, x: tuple[float, float] | None = None, y: tuple[float, float] | None = None, z: tuple[float, float] | None = None) -> None:
+    def put(
+        joint: str,
+        x: tuple[float, float] | None = None,
+        y: tuple[float, float] | None = None,
+        z: tuple[float, float] | None = None,
+    ) -> None:
         for axis, between in enumerate((x, y, z)):
             if between is not None:
                 turned[_INDEX[joint], axis] = np.deg2rad(random.uniform(*between))
@@ -259,7 +299,10 @@ def _change(turned: Array, way: str, random: np.random.Generator) -> None:
             shoulder = _INDEX[f"{side}_shoulder"]
             direction, far = random.uniform(0, 2 * np.pi), np.sqrt(random.random())
             y, z = far * np.cos(direction), far * np.sin(direction)
-            turned[shoulder, 1:] = [y * (_HIGH if y > 0 else -_LOW)[shoulder, 1], z * (_HIGH if z > 0 else -_LOW)[shoulder, 2]]
+            turned[shoulder, 1:] = [
+                y * (_HIGH if y > 0 else -_LOW)[shoulder, 1],
+                z * (_HIGH if z > 0 else -_LOW)[shoulder, 2],
+            ]
             put(f"{side}_shoulder", x=(-70, 60))
             turned[_INDEX[f"{side}_elbow"], 1] = np.deg2rad(-140) * random.random() ** 1.5
     elif way == "arms_overhead" or (way == "tumble" and random.random() < 0.7):
@@ -315,11 +358,21 @@ def _change(turned: Array, way: str, random: np.random.Generator) -> None:
                 put(f"{side}_ankle", x=(10, 50))
 
 
-# A stick figure of 1.75 m in the T-pose: where each joint is from its parent, in metres, and the ends of head, hands and feet.
+# A stick figure of 1.75 m in the T-pose: where each joint is from its parent, in metres, and the ends of
+# head, hands and feet.
 OFFSETS = np.array(
     [
         *[(0, 0, 0), (0, 0.09, 0), (0, 0.10, 0), (0, 0.12, 0), (0, 0.22, -0.01), (0, 0.09, 0.01)],
-        *[(0.03, 0.17, 0), (0.15, 0.01, 0), (0.29, 0, 0), (0.26, 0, 0), (-0.03, 0.17, 0), (-0.15, 0.01, 0), (-0.29, 0, 0), (-0.26, 0, 0)],
+        *[
+            (0.03, 0.17, 0),
+            (0.15, 0.01, 0),
+            (0.29, 0, 0),
+            (0.26, 0, 0),
+            (-0.03, 0.17, 0),
+            (-0.15, 0.01, 0),
+            (-0.29, 0, 0),
+            (-0.26, 0, 0),
+        ],
         *[(0.09, -0.03, 0), (0, -0.43, 0), (0, -0.43, 0), (-0.09, -0.03, 0), (0, -0.43, 0), (0, -0.43, 0)],
     ]
 )
@@ -340,10 +393,13 @@ def figure(rotations: Array) -> tuple[Array, Array]:
         turned[joint] = local[joint] if parent < 0 else turned[parent] @ local[joint]
         if parent >= 0:
             places[joint] = places[parent] + turned[parent] @ OFFSETS[joint]
-    return places, np.array([places[_INDEX[joint]] + turned[_INDEX[joint]] @ end for joint, end in ENDS.items()])
+    return places, np.array(
+        [places[_INDEX[joint]] + turned[_INDEX[joint]] @ end for joint, end in ENDS.items()]
+    )
 
 
-# The radius in metres of the balls that each part is made of; small enough that people who stand, walk, dance and climb (the clips) hardly ever collide.
+# The radius in metres of the balls that each part is made of; small enough that people who stand, walk, dance
+# and climb (the clips) hardly ever collide.
 _BALLS = (
     ("trunk", 0.085),
     ("head", 0.10),
@@ -362,7 +418,10 @@ def collides(rotations: Array) -> bool:
     top, left_hand, right_hand = ends[:3]
     across = 0.05 * (at["left_hip"] - at["right_hip"]) / np.linalg.norm(at["left_hip"] - at["right_hip"])
     middle = _along(at["pelvis"], at["chest"] + 0.5 * (at["neck"] - at["chest"]))
-    parts = {"trunk": np.concatenate([middle - across, middle, middle + across]), "head": _along(at["head"], top)[1:5]}
+    parts = {
+        "trunk": np.concatenate([middle - across, middle, middle + across]),
+        "head": _along(at["head"], top)[1:5],
+    }
     for side, hand in (("left", left_hand), ("right", right_hand)):
         parts[f"{side}_upper"] = _along(at[f"{side}_shoulder"], at[f"{side}_elbow"])
         parts[f"{side}_fore"] = _along(at[f"{side}_elbow"], at[f"{side}_wrist"])

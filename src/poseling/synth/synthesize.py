@@ -1,4 +1,5 @@
-"""Makes a set of synthetic people, by several processes at once, so that an interrupted run goes on and the same seed gives the same bytes whoever makes them.
+"""Makes a set of synthetic people, by several processes at once, so that an interrupted run goes on and the
+same seed gives the same bytes whoever makes them.
 
 Without torch: only the workers import the studio.
 """
@@ -26,26 +27,26 @@ import numpy as np
 from poseling.data import synthetic
 from poseling.data.mini import Part
 from poseling.data.synthetic import BLOCK, Truth
-from poseling.files import PICTURES, pictures_of, shown, write_bytes
+from poseling.files import IMAGES, images_of, shown, write_bytes
 from poseling.synth.backgrounds import Folder
 
 if TYPE_CHECKING:
     from poseling.synth.studio import Shot
 
-PIECE = 25  # pictures that a worker is given at a time
+PIECE = 25  # images that a worker is given at a time
 # The workers share the cores already; llvmpipe and OpenMP would start as many threads again in each of them.
 ONE_THREAD = {"LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class Maker(Protocol):
-    """What makes the pictures: a `Studio`."""
+    """What makes the images: a `Studio`."""
 
     @property
     def background(self) -> object:
         """A `Folder` where there is one."""
 
     def shoot(self, seed: int, index: int) -> Shot:
-        """The picture `index` of the set `seed`."""
+        """The image `index` of the set `seed`."""
 
 
 Make = Callable[[int, str, Sequence[Path]], Maker]
@@ -60,7 +61,9 @@ def studio(size: int, split: str, backgrounds: Sequence[Path]) -> Maker:
 
 @dataclass(frozen=True)
 class Synthesized:
-    """What a run did: pictures made, pictures that were there already, seconds it took, and background pictures that could not be read."""
+    """What a run did: images made, images that were there already, seconds it took, and background images
+    that could not be read.
+    """
 
     folder: Path
     made: int
@@ -69,7 +72,7 @@ class Synthesized:
     skipped: tuple[Path, ...] = ()
 
     @property
-    def pictures_per_second(self) -> float:
+    def images_per_second(self) -> float:
         """With all their truth, on disk, the start of the workers included."""
         return self.made / self.seconds
 
@@ -86,37 +89,63 @@ def synthesize(
     make: Make = studio,
     progress: Callable[[int, int], None] | None = None,
 ) -> Synthesized:
-    """Fills `out` with `count` pictures and their truth, as data/synthetic.py lays them out, but for those that are there already.
+    """Fills `out` with `count` images and their truth, as data/synthetic.py lays them out, but for those that
+    are there already.
 
-    A picture depends on size, seed, split, quality, the background pictures and its index, on versions and the renderer, and on nothing else. `workers` processes,
-    one a core by default. A block counts when its truth is written; what was made of others when the run ended is made again.
+    An image depends on size, seed, split, quality, the background images and its index, on versions and the
+    renderer, and on nothing else. `workers` processes, one a core by default. A block counts when its truth
+    is written; what was made of others when the run ended is made again.
 
-    ValueError if `out` holds something else, or something damaged; FileNotFoundError if `backgrounds` has no picture; ImportError without the extra `synth`; OSError
-    if the disk is full, OpenGL cannot be started, or a worker was killed.
+    ValueError if `out` holds something else, or something damaged; FileNotFoundError if `backgrounds` has no
+    image; ImportError without the extra `synth`; OSError if the disk is full, OpenGL cannot be started, or a
+    worker was killed.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    for name, value, least in (("count", count, 1), ("size", size, 32), ("seed", seed, 0), ("workers", workers, 1), ("quality", quality, 1)):
+    for name, value, least in (
+        ("count", count, 1),
+        ("size", size, 32),
+        ("seed", seed, 0),
+        ("workers", workers, 1),
+        ("quality", quality, 1),
+    ):
         if value < least:
             raise ValueError(f"{name} is {value}; it must be {least} or more")
     if split not in get_args(Part):
         raise ValueError(f"there is no split {split!r}; there are {', '.join(get_args(Part))}")
     places = _places(backgrounds) if backgrounds is not None else []
-    about = {"version": synthetic.VERSION, "seed": seed, "size": size, "split": split, "quality": quality, "backgrounds": len(places)}
+    about = {
+        "version": synthetic.VERSION,
+        "seed": seed,
+        "size": size,
+        "split": split,
+        "quality": quality,
+        "backgrounds": len(places),
+    }
     try:
         synthetic.claim(out, about)
-        return _synthesize(count, _Order(out, seed, size, split, quality, tuple(places), make), workers, progress)
+        return _synthesize(
+            count, _Order(out, seed, size, split, quality, tuple(places), make), workers, progress
+        )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         whole = len(synthetic.truth_paths(out))
-        raise OSError(error.errno, f"{out}: the disk is full; whole blocks ({whole} so far) stay. Make room, and the same command goes on") from error
+        raise OSError(
+            error.errno,
+            f"{out}: the disk is full; whole blocks ({whole} so far) stay. Make room, and the same command "
+            f"goes on",
+        ) from error
 
 
 def _places(folder: Path) -> list[Path]:
-    """The pictures in a folder of backgrounds, to the bottom, hidden ones left out, in order. They are not opened: a broken one is met when it is wanted."""
-    found = pictures_of(shown(folder))
+    """The images in a folder of backgrounds, to the bottom, hidden ones left out, in order. They are not
+    opened: a broken one is met when it is wanted.
+    """
+    found = images_of(shown(folder))
     if not found:
-        raise FileNotFoundError(f"{folder}: holds no picture ({', '.join(PICTURES)}); --backgrounds names a folder of pictures")
+        raise FileNotFoundError(
+            f"{folder}: holds no image ({', '.join(IMAGES)}); --backgrounds names a folder of images"
+        )
     return found
 
 
@@ -133,13 +162,19 @@ class _Order:
     make: Make
 
 
-def _synthesize(count: int, order: _Order, workers: int, progress: Callable[[int, int], None] | None) -> Synthesized:
+def _synthesize(
+    count: int, order: _Order, workers: int, progress: Callable[[int, int], None] | None
+) -> Synthesized:
     start, out = time.perf_counter(), order.out
     whole, ends = _there(out)
     missing = {
         first: wanted
         for first in range(0, count, BLOCK)
-        if (wanted := [i for i in range(first, max(min(first + BLOCK, count), ends.get(first, 0))) if i not in whole])
+        if (
+            wanted := [
+                i for i in range(first, max(min(first + BLOCK, count), ends.get(first, 0))) if i not in whole
+            ]
+        )
     }
     pieces = [wanted[i : i + PIECE] for wanted in missing.values() for i in range(0, len(wanted), PIECE)]
     already, made, skipped = len(whole), 0, dict[Path, None]()
@@ -162,23 +197,30 @@ def _synthesize(count: int, order: _Order, workers: int, progress: Callable[[int
 
 
 def _there(out: Path) -> tuple[dict[int, Truth], dict[int, int]]:
-    """The truth of the pictures that are there by their index, and where each block that has been whole ends."""
-    pictures, rows, ends = synthetic.picture_paths(out), dict[int, Truth](), dict[int, int]()
+    """The truth of the images that are there by their index, and where each block that has been whole ends."""
+    images, rows, ends = synthetic.image_paths(out), dict[int, Truth](), dict[int, int]()
     for first, path in synthetic.truth_paths(out).items():
         block = synthetic.read_truth(path)
         ends[first] = first + len(block["motion"])
-        rows |= {i: {name: values[i - first] for name, values in block.items()} for i in range(first, ends[first]) if i in pictures}
+        rows |= {
+            i: {name: values[i - first] for name, values in block.items()}
+            for i in range(first, ends[first])
+            if i in images
+        }
     return rows, ends
 
 
-# What a worker answers for a piece: the truth by index, and the background pictures that it could not read so far.
+# What a worker answers for a piece: the truth by index, and the background images that it could not read so
+# far.
 _Answer = tuple[dict[int, Truth], tuple[Path, ...]]
 
 
 def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_Answer, None, None]:
-    """Deals the pieces to as many processes, and gives their answers as they come. When it is left, they end after the picture that each is at."""
-    # Not fork: neither OpenGL nor torch's threads live through it. Not the standard library's pools: one waits for ever for a worker that was killed, the other
-    # cannot be stopped before its pieces are done.
+    """Deals the pieces to as many processes, and gives their answers as they come. When it is left, they end
+    after the image that each is at.
+    """
+    # Not fork: neither OpenGL nor torch's threads live through it. Not the standard library's pools: one
+    # waits for ever for a worker that was killed, the other cannot be stopped before its pieces are done.
     context, waiting = multiprocessing.get_context("spawn"), iter(pieces)
     team: dict[connection.Connection, SpawnProcess] = {}
     try:
@@ -217,7 +259,9 @@ def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_
 
 @contextmanager
 def _for_workers() -> Iterator[None]:
-    """While it lasts, processes start with one thread each, and deaf to Ctrl-C: that is for the one that gives the orders, which then tells them."""
+    """While it lasts, processes start with one thread each, and deaf to Ctrl-C: that is for the one that
+    gives the orders, which then tells them.
+    """
     environment = {name: os.environ.get(name) for name in ONE_THREAD}
     resource_tracker.ensure_running()  # here, since it lets SIGINT through when it has started
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -238,11 +282,16 @@ def _died(out: Path, worker: SpawnProcess) -> OSError:
     worker.join(5)
     code = worker.exitcode or 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return ChildProcessError(f"{out}: a worker {how}; if memory ran out, take fewer with --workers. Whole blocks stay, and the same command goes on")
+    return ChildProcessError(
+        f"{out}: a worker {how}; if memory ran out, take fewer with --workers. Whole blocks stay, and the "
+        f"same command goes on"
+    )
 
 
 def _work(link: connection.Connection, order: _Order) -> None:
-    """A worker's life: it says None when it is ready, then answers pieces, until the other side of the link is closed; an error is its last word."""
+    """A worker's life: it says None when it is ready, then answers pieces, until the other side of the link
+    is closed; an error is its last word.
+    """
     try:
         maker = order.make(order.size, order.split, order.backgrounds)
         link.send(None)
@@ -262,15 +311,17 @@ def _work(link: connection.Connection, order: _Order) -> None:
 
 
 def _shoot(order: _Order, maker: Maker, index: int) -> Truth:
-    """Makes a picture and writes it; gives its truth."""
+    """Makes an image and writes it; gives its truth."""
     shot = maker.shoot(order.seed, index)
-    data = cv2.imencode(".jpg", shot.picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, order.quality])[1]
-    write_bytes(synthetic.picture_path(order.out, index), data.tobytes())
+    data = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, order.quality])[1]
+    write_bytes(synthetic.image_path(order.out, index), data.tobytes())
     return {name: np.asarray(getattr(shot, name)) for name in synthetic.SHAPES}
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note, or if it cannot be sent to another process, one that says the same."""
+    """The error with its traceback as a note, or if it cannot be sent to another process, one that says the
+    same.
+    """
     text = "".join(traceback.format_exception(error))
     error.add_note(text)
     try:

@@ -13,11 +13,12 @@ from poseling.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What a teacher says of B crops, in its own skeleton.
 
-    xy (B, K, 2) in pixels of the teacher's input; score (B, K) in 0..1; maps (B, K, h, w) Gaussians whose peak is 1 where the teacher is sure, or None if it
-    only gives points; xyz (B, K, 3) metres from the root in the crop's camera axes (x right, y down, z away), or None if it knows no depth; space (B, K, C, h, w)
+    xy (B, K, 2) in pixels of the teacher's input; score (B, K) in 0..1; maps (B, K, h, w) Gaussians whose
+    peak is 1 where the teacher is sure, or None if it only gives points; xyz (B, K, 3) metres from the root
+    in the crop's camera axes (x right, y down, z away), or None if it knows no depth; space (B, K, C, h, w)
     the outputs of one of our own networks with a codec for space, as they are.
     """
 
@@ -27,9 +28,12 @@ class Answer:
     xyz: Tensor | None = None
     space: Tensor | None = None
 
-    def to(self, device: torch.device) -> Answer:
+    def to(self, device: torch.device) -> Prediction:
         """The same on another device."""
-        return Answer(*(None if part is None else part.to(device) for part in (self.xy, self.score, self.maps, self.xyz, self.space)))  # type: ignore[arg-type]
+        maps, xyz, space = (
+            None if part is None else part.to(device) for part in (self.maps, self.xyz, self.space)
+        )
+        return Prediction(self.xy.to(device), self.score.to(device), maps, xyz, space)
 
 
 class Teacher(Protocol):
@@ -39,7 +43,9 @@ class Teacher(Protocol):
     def name(self) -> str: ...
     @property
     def digest(self) -> str:
-        """Of its weights and of how they are read: two teachers that may answer differently have different digests."""
+        """Of its weights and of how they are read: two teachers that may answer differently have different
+        digests.
+        """
         ...
 
     @property
@@ -70,13 +76,13 @@ class Teacher(Protocol):
         ...
 
     @property
-    def spatial(self) -> bool:
+    def is_3d(self) -> bool:
         """Whether its answers have `xyz`."""
         ...
 
     @property
     def licences(self) -> dict[str, str]: ...
 
-    def __call__(self, crops: Tensor) -> Answer:
+    def __call__(self, crops: Tensor) -> Prediction:
         """Crops (B, H, W, 3), uint8 RGB, to answers; no gradient flows."""
         ...

@@ -16,15 +16,16 @@ from poseling.teachers.network import NetworkTeacher
 
 
 def checkpoint_teacher(path: Path, device: str = "cpu") -> NetworkTeacher:
-    """The network in `path` as it was trained: its crop, its normalisation, its codec. Its digest is of the weights and of what decides how they are used, not
-    of where and how they were trained.
+    """The network in `path` as it was trained: its crop, its normalisation, its codec. Its digest is of the
+    weights and of what decides how they are used, not of where and how they were trained.
 
     FileNotFoundError, or ValueError that names the file if it is cut, foreign or does not fit.
     """
     network, spec = checkpoints.load(path)
     if spec.codec["name"] == FEATURES:
         raise ValueError(
-            f"{path}: gives features and no joints, so it cannot answer; put a head on it first (GraphNetwork.with_head), as docs/models.md shows"
+            f"{path}: gives features and no joints, so it cannot answer; put a head on it first "
+            f"(GraphNetwork.with_head), as docs/models.md shows"
         )
     network.requires_grad_(False)
     try:

@@ -15,11 +15,13 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-BLOCKS = 64  # what is claimed at once, in parts of everybody: by the content of the picture's file, and so the same for all labellers
+# what is claimed at once, in parts of everybody: by the content of the image's file, and so the same for all
+# labellers
+BLOCKS = 64
 
 
 def block(digest: bytes) -> int:
-    """Of the picture whose file has this digest."""
+    """Of the image whose file has this digest."""
     return digest[0] % BLOCKS
 
 
@@ -38,7 +40,9 @@ class Claims:
             return True
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.folder / f"{block:02d}", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+            file = os.open(
+                self.folder / f"{block:02d}", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666
+            )
         except OSError:
             return True  # whether the store can be written to is told when it is written to
         try:

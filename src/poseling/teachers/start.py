@@ -1,6 +1,8 @@
-"""Any ONNX network as a start for training: `from_onnx` makes a trainable network of it, with its contract, checked against ONNX Runtime.
+"""Any ONNX network as a start for training: `from_onnx` makes a trainable network of it, with its contract,
+checked against ONNX Runtime.
 
-MoveNet, BlazePose and our own exports are known; of other files one says which tensor the heatmaps are, whose joints, and how pixels are fed.
+MoveNet, BlazePose and our own exports are known; of other files one says which tensor the heatmaps are, whose
+joints, and how pixels are fed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,13 @@ LOGITS = {
     "movenet": "StatefulPartitionedCall/kpt_heatmap_0/conv2d_5/BiasAdd:0",
     "blazepose": "StatefulPartitionedCall/model/output_heatmap/BiasAdd:0",
 }
-TYPES = {1: "tensor(float)", 2: "tensor(uint8)", 6: "tensor(int32)", 7: "tensor(int64)", 10: "tensor(float16)"}
+TYPES = {
+    1: "tensor(float)",
+    2: "tensor(uint8)",
+    6: "tensor(int32)",
+    7: "tensor(int64)",
+    10: "tensor(float16)",
+}
 TRUNK = Skeleton("none", (), ())  # of a network that gives features and no joints
 NONE = {"code": "unknown", "weights": "unknown", "data": "unknown"}
 CROPS = 8
@@ -38,7 +46,9 @@ CROPS = 8
 
 @dataclass(frozen=True)
 class Start:
-    """A network made of an ONNX file, in eval mode, its contract, and its mean `difference` from ONNX Runtime as a part of the output's range."""
+    """A network made of an ONNX file, in eval mode, its contract, and its mean `difference` from ONNX Runtime
+    as a part of the output's range.
+    """
 
     network: GraphNetwork
     spec: PoseSpec
@@ -46,10 +56,15 @@ class Start:
 
 
 def drawn(size: Size, count: int = CROPS, seed: int = 0) -> NDArray[np.uint8]:
-    """`count` pictures (N, H, W, 3) of soft colours with noise, that show nothing."""
+    """`count` images (N, H, W, 3) of soft colours with noise, that show nothing."""
     random = np.random.default_rng(seed)
-    soft = [cv2.resize(random.integers(0, 256, (8, 8, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC) for _ in range(count)]
-    return np.clip(np.stack(soft) + random.normal(0, 16, (count, size[1], size[0], 3)), 0, 255).astype(np.uint8)
+    soft = [
+        cv2.resize(random.integers(0, 256, (8, 8, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC)
+        for _ in range(count)
+    ]
+    return np.clip(np.stack(soft) + random.normal(0, 16, (count, size[1], size[0], 3)), 0, 255).astype(
+        np.uint8
+    )
 
 
 def from_onnx(
@@ -63,24 +78,29 @@ def from_onnx(
     colour: str | None = None,
     crops: Callable[[Size], NDArray[np.uint8]] = drawn,
 ) -> Start:
-    """The network in `path` up to the tensor `until`: heatmaps, before a sigmoid or softmax, or a feature map, for a head to be put on (`with_head`).
+    """The network in `path` up to the tensor `until`: heatmaps, before a sigmoid or softmax, or a feature
+    map, for a head to be put on (`with_head`).
 
-    `until` may be part of a name; known files have a default. `size` (W, H), the file's own if not given. `skeleton` whose joints the heatmaps are, in their
-    order. `mean` and `std` of 0..1 values and `colour` are what the file wants of pixels from outside, where it does not say so itself. `crops` makes
-    (N, H, W, 3) uint8 RGB of a size (W, H), to compare with ONNX Runtime on.
-    FileNotFoundError; ValueError that names the file, what in it does not work, and the way out.
+    `until` may be part of a name; known files have a default. `size` (W, H), the file's own if not given.
+    `skeleton` whose joints the heatmaps are, in their order. `mean` and `std` of 0..1 values and `colour` are
+    what the file wants of pixels from outside, where it does not say so itself. `crops` makes (N, H, W, 3)
+    uint8 RGB of a size (W, H), to compare with ONNX Runtime on. FileNotFoundError; ValueError that names the
+    file, what in it does not work, and the way out.
     """
     path = Path(path)
     model = reader.load(path)
     own, name = _own(path, model), _known(model)
     adapter = ADAPTERS[name] if name else None
-    if own is not None and own.codec.get("name") == NAME:  # somebody else's network, whose contract is an adapter
+    if (
+        own is not None and own.codec.get("name") == NAME
+    ):  # somebody else's network, whose contract is an adapter
         adapter, own = Adapter.from_spec(own), None
     default = _before_decoding(model) if own else LOGITS.get(name)
     if until is None:
         if default is None:
             raise ValueError(
-                f"{path}: name the heatmaps, or a feature map, with --until; candidates are {'; '.join(reader.candidates(model)) or 'none'}"
+                f"{path}: name the heatmaps, or a feature map, with --until; candidates are "
+                f"{'; '.join(reader.candidates(model)) or 'none'}"
             )
         until = default
     found = reader.read(path, until, size, model)
@@ -97,7 +117,16 @@ def from_onnx(
     try:
         network.at(size)
         spec = replace(
-            spec, size=size, **_reading(network, spec, own if whole else None, skeleton or (spec.skeleton if whole else None), size, found)
+            spec,
+            size=size,
+            **_reading(
+                network,
+                spec,
+                own if whole else None,
+                skeleton or (spec.skeleton if whole else None),
+                size,
+                found,
+            ),
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -132,7 +161,9 @@ def _known(model: Any) -> str:
 
 
 def _before_decoding(model: Any) -> str | None:
-    """In our own exports what the network gave, of which `Deployed` takes the last stage with [:, -1]: the last Gather of -1 along axis 1, or what it is of."""
+    """In our own exports what the network gave, of which `Deployed` takes the last stage with [:, -1]: the
+    last Gather of -1 along axis 1, or what it is of.
+    """
     made = {o: n for n in model.graph.node for o in n.output}
     stored = {t.name: t for t in model.graph.initializer}
 
@@ -176,7 +207,8 @@ def _spec(
         white, outside_mean, outside_std = 255.0 if np.abs(gain).max() < 0.1 else 1.0, (0.0,) * 3, (1.0,) * 3
     else:
         raise ValueError(
-            f"{found.path}: takes floats and does not say how pixels become those; give --mean and --std of 0..1 values, 0 0 0 and 1 1 1 if they are all it wants"
+            f"{found.path}: takes floats and does not say how pixels become those; give --mean and --std of "
+            f"0..1 values, 0 0 0 and 1 1 1 if they are all it wants"
         )
     outside = np.array(outside_mean), np.array(outside_std)
     if found.flipped:
@@ -185,7 +217,11 @@ def _spec(
     scale = gain * white / outside[1]
     means, stds = _round(outside[0] - offset / scale), _round(1 / scale)
     base = own or PoseSpec(
-        MODEL, adapter.skeleton if adapter else TRUNK, {"name": FEATURES}, size, licences=dict(adapter.licences if adapter else NONE)
+        MODEL,
+        adapter.skeleton if adapter else TRUNK,
+        {"name": FEATURES},
+        size,
+        licences=dict(adapter.licences if adapter else NONE),
     )
     return replace(
         base, model=MODEL, size=size, padding=base.padding if own or not adapter else adapter.padding, colour=fed, mean=means, std=stds,
@@ -193,7 +229,14 @@ def _spec(
     )  # fmt: skip
 
 
-def _reading(network: GraphNetwork, spec: PoseSpec, own: PoseSpec | None, skeleton: Skeleton | None, size: Size, found: Read) -> dict[str, Any]:
+def _reading(
+    network: GraphNetwork,
+    spec: PoseSpec,
+    own: PoseSpec | None,
+    skeleton: Skeleton | None,
+    size: Size,
+    found: Read,
+) -> dict[str, Any]:
     """The fields of the contract that say what the network gives."""
     shape = network.shapes(size)[network.graph.output]
     if own is not None:
@@ -202,17 +245,34 @@ def _reading(network: GraphNetwork, spec: PoseSpec, own: PoseSpec | None, skelet
             fields |= {"softmax": found.softmax}
         outputs = ("xy", "score", "xyz") if "xyz" in own.outputs else ("xy", "score")
         return {"skeleton": own.skeleton, "codec": fields, "outputs": outputs}
-    if len(shape) != 4 or size[0] % shape[3] or size[1] % shape[2] or size[0] // shape[3] != size[1] // shape[2]:
-        raise ValueError(f"{network.graph.output} is {shape}, no map of a {size[0]}x{size[1]} picture; name one that is with --until")
+    if (
+        len(shape) != 4
+        or size[0] % shape[3]
+        or size[1] % shape[2]
+        or size[0] // shape[3] != size[1] // shape[2]
+    ):
+        raise ValueError(
+            f"{network.graph.output} is {shape}, no map of a {size[0]}x{size[1]} image; name one that is "
+            f"with --until"
+        )
     stride = size[0] // shape[3]
     if skeleton is None:
-        return {"skeleton": TRUNK, "codec": {"name": FEATURES, "size": size, "stride": stride, "channels": shape[1]}, "outputs": (FEATURES,)}
+        return {
+            "skeleton": TRUNK,
+            "codec": {"name": FEATURES, "size": size, "stride": stride, "channels": shape[1]},
+            "outputs": (FEATURES,),
+        }
     if shape[1] != len(skeleton):
         raise ValueError(
-            f"{network.graph.output} has {shape[1]} channels, skeleton {skeleton.name} has {len(skeleton)} joints; name the one whose joints they are"
+            f"{network.graph.output} has {shape[1]} channels, skeleton {skeleton.name} has {len(skeleton)} "
+            f"joints; name the one whose joints they are"
         )
     sigma = 2.0 if stride == 4 and 192 <= max(size) <= 256 else 1.5
-    return {"skeleton": skeleton, "codec": Heatmap(size, stride, sigma, softmax=True).fields(), "outputs": ("xy", "score")}
+    return {
+        "skeleton": skeleton,
+        "codec": Heatmap(size, stride, sigma, softmax=True).fields(),
+        "outputs": ("xy", "score"),
+    }
 
 
 def _round(values: NDArray[np.float64]) -> tuple[float, ...]:

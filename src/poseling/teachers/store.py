@@ -1,11 +1,14 @@
-"""A store on disk or on object storage: a manifest, and part files that are written once, whole, and never changed. docs/labels.md says why Parquet.
+"""A store on disk or on object storage: a manifest, and part files that are written once, whole, and never
+changed. docs/labels.md says why Parquet.
 
     URL/<teacher>-<digest>/manifest.json           whose answers these are, and to what views
-                           part-<unique>.parquet   key (16 bytes), xy (2 K floats), score (K bytes), maps (bytes of packing.pack, or null);
+                           part-<unique>.parquet   key (16 bytes), xy (2 K floats), score (K bytes), maps
+                           (bytes of packing.pack, or null);
                                                    of a teacher who knows depth also xyz (3 K floats)
 
-Every writer adds parts of its own, so writers cannot get in each other's way. A part is there whole or not at all, so one that is killed leaves at most a
-temporary file that nobody reads. A store is the union of its parts; a person that two writers asked about counts once.
+Every writer adds parts of its own, so writers cannot get in each other's way. A part is there whole or not at
+all, so one that is killed leaves at most a temporary file that nobody reads. A store is the union of its
+parts; a person that two writers asked about counts once.
 """
 
 from __future__ import annotations
@@ -38,14 +41,19 @@ from poseling.spec import SIDE
 from poseling.teachers.base import Teacher
 
 MANIFEST = "manifest.json"
-VERSION, MAPS_VERSION = 1, 2  # of stores of points, and of heatmaps: those of version 1 were cut below 0.03 and above 1
+VERSION, MAPS_VERSION = (
+    1,
+    2,
+)  # of stores of points, and of heatmaps: those of version 1 were cut below 0.03 and above 1
 READERS = 8  # parts that are asked for at once: on object storage it is the waiting that takes the time
 Key = bytes  # 16 bytes that name a person by content: see labels.keys
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Whose answers a store holds: the teacher as it describes itself, and the views its answers are the mean of."""
+    """Whose answers a store holds: the teacher as it describes itself, and the views its answers are the mean
+    of.
+    """
 
     teacher: str
     digest: str
@@ -58,15 +66,24 @@ class Manifest:
     scales: tuple[float, ...]
     licences: dict[str, str]
     version: int = VERSION
-    spatial: bool = False
+    is_3d: bool = False
 
     def __post_init__(self) -> None:
         for name, pair in (("size", self.size), ("map_size", self.map_size)):
             if pair is not None and not all(1 <= side <= SIDE for side in pair):
                 raise ValueError(f"{name} is {pair}; it is (width, height) in pixels, 1 to {SIDE}")
-        if not self.padding > 0 or not self.scales or not min(self.scales) > 0 or (self.pixel is not None and not min(self.pixel) > 0):
-            raise ValueError(f"padding {self.padding}, scales {self.scales} and pixel {self.pixel} are above 0")
-        if self.map_size is not None and (more := excess(len(self.skeleton) * self.map_size[0] * self.map_size[1])):
+        if (
+            not self.padding > 0
+            or not self.scales
+            or not min(self.scales) > 0
+            or (self.pixel is not None and not min(self.pixel) > 0)
+        ):
+            raise ValueError(
+                f"padding {self.padding}, scales {self.scales} and pixel {self.pixel} are above 0"
+            )
+        if self.map_size is not None and (
+            more := excess(len(self.skeleton) * self.map_size[0] * self.map_size[1])
+        ):
             raise ValueError(f"map_size is {self.map_size}; of one person {more}")
         if (self.map_size is None) != (self.pixel is None):
             raise ValueError(f"map_size is {self.map_size} and pixel {self.pixel}; there are both or neither")
@@ -77,13 +94,15 @@ class Manifest:
         t, views = teacher, tuple(float(s) for s in scales)
         return cls(
             t.name, t.digest, t.skeleton, t.size, float(t.padding), t.map_size, t.pixel, flip, views, dict(t.licences),
-            VERSION if t.map_size is None else MAPS_VERSION, t.spatial,
+            VERSION if t.map_size is None else MAPS_VERSION, t.is_3d,
         )  # fmt: skip
 
     @property
     def folder(self) -> str:
         """The store's name: the teacher's, and a digest of everything that its answers depend on."""
-        fields = {name: value for name, value in self._fields().items() if name not in ("teacher", "licences")}
+        fields = {
+            name: value for name, value in self._fields().items() if name not in ("teacher", "licences")
+        }
         return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', self.teacher)}-{hashlib.blake2b(json.dumps(fields).encode(), digest_size=6).hexdigest()}"
 
     def to_json(self) -> str:
@@ -91,10 +110,12 @@ class Manifest:
         return json.dumps(self._fields(), indent=1)
 
     def _fields(self) -> dict[str, Any]:
-        """Without `spatial` where it is false: stores of answers in the plane keep the names and the bytes that they had before there were others."""
+        """Without `spatial` where it is false: stores of answers in the plane keep the names and the bytes
+        that they had before there were others.
+        """
         fields = asdict(self)
-        if not self.spatial:
-            del fields["spatial"]
+        if not self.is_3d:
+            del fields["is_3d"]
         return fields
 
     @classmethod
@@ -107,20 +128,23 @@ class Manifest:
         current = VERSION if manifest.map_size is None else MAPS_VERSION
         if manifest.version < current:
             raise ValueError(
-                f"the store is of version {manifest.version}, whose heatmaps were cut below 0.03 and above 1; delete it and ask the teacher again, "
+                f"the store is of version {manifest.version}, whose heatmaps were cut below 0.03 and above "
+                f"1; delete it and ask the teacher again, "
                 "or name another folder"
             )
         if manifest.version > current:
             raise ValueError(
-                f"the store is of version {manifest.version}, this poseling reads version {current}; update poseling, or ask the teacher again"
+                f"the store is of version {manifest.version}, this poseling reads version {current}; update "
+                f"poseling, or ask the teacher again"
             )
         return manifest
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The answers of R people. keys (R); xy (R, K, 2) in pixels of the teacher's input; score (R, K), 255 is 1; maps (R) packed, or None; xyz (R, K, 3) metres
-    from the root, or None."""
+    """The answers of R people. keys (R); xy (R, K, 2) in pixels of the teacher's input; score (R, K), 255 is
+    1; maps (R) packed, or None; xyz (R, K, 3) metres from the root, or None.
+    """
 
     keys: list[Key]
     xy: NDArray[np.float32]
@@ -151,13 +175,16 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """The store whose folder is `url`; FileNotFoundError if there is none, ValueError if its manifest is foreign."""
+        """The store whose folder is `url`; FileNotFoundError if there is none, ValueError if its manifest is
+        foreign.
+        """
         files, root = fsspec.core.url_to_fs(url.rstrip("/"))
         try:
             text = files.cat_file(f"{root}/{MANIFEST}")
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"{url}: there is no store of a teacher's answers ({MANIFEST} is missing); make one with `poseling label`"
+                f"{url}: there is no store of a teacher's answers ({MANIFEST} is missing); make one with "
+                f"`poseling label`"
             ) from None
         try:
             return cls(url, Manifest.from_json(text))
@@ -166,34 +193,49 @@ class Store:
 
     @classmethod
     def under(cls, url: str) -> list[Store]:
-        """The stores in the folder `url`: itself, if it is one, or those directly below; FileNotFoundError if there is none."""
+        """The stores in the folder `url`: itself, if it is one, or those directly below; FileNotFoundError if
+        there is none.
+        """
         files, root = fsspec.core.url_to_fs(url.rstrip("/"))
         files.invalidate_cache()
         if files.exists(f"{root}/{MANIFEST}"):
             return [cls.open(url)]
-        names = sorted(path.rsplit("/", 2)[-2] for path in files.find(root, maxdepth=2) if path.endswith(f"/{MANIFEST}"))
+        names = sorted(
+            path.rsplit("/", 2)[-2] for path in files.find(root, maxdepth=2) if path.endswith(f"/{MANIFEST}")
+        )
         return [cls.open(f"{url.rstrip('/')}/{name}") for name in names] or [cls.open(url)]
 
     def write(self, rows: Rows) -> None:
-        """Adds a part; OSError that names the store if it cannot be written, which leaves the other parts as they are."""
+        """Adds a part; OSError that names the store if it cannot be written, which leaves the other parts as
+        they are.
+        """
         count = len(self.manifest.skeleton)
         columns = {
             "key": pa.array(rows.keys, pa.binary(16)),
             "xy": pa.FixedSizeListArray.from_arrays(pa.array(rows.xy.reshape(-1)), 2 * count),
             "score": pa.FixedSizeListArray.from_arrays(pa.array(rows.score.reshape(-1)), count),
-            "maps": pa.nulls(len(rows.keys), pa.large_binary()) if rows.maps is None else pa.array(rows.maps, pa.large_binary()),
+            "maps": pa.nulls(len(rows.keys), pa.large_binary())
+            if rows.maps is None
+            else pa.array(rows.maps, pa.large_binary()),
         }
         if rows.xyz is not None:
             columns["xyz"] = pa.FixedSizeListArray.from_arrays(pa.array(rows.xyz.reshape(-1)), 3 * count)
         buffer = BytesIO()
         # With a checksum a page: of 300 single flipped bits 241 went unnoticed without.
         table = pa.table(columns)
-        pq.write_table(table, buffer, compression="zstd", use_dictionary=False, write_statistics=False, write_page_checksum=True)
+        pq.write_table(
+            table,
+            buffer,
+            compression="zstd",
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+        )
         self._write(f"part-{uuid.uuid4().hex}.parquet", buffer.getvalue())
 
     def keys(self, seen: set[str] | None = None) -> set[Key]:
-        """Who has been asked about. Of each part only the keys are read: of a store of heatmaps, a byte in a hundred. Parts in `seen` are left out, and the others
-        put into it.
+        """Who has been asked about. Of each part only the keys are read: of a store of heatmaps, a byte in a
+        hundred. Parts in `seen` are left out, and the others put into it.
         """
         parts = [part for part in self._parts() if seen is None or part not in seen]
         with ThreadPoolExecutor(READERS) as pool:
@@ -208,7 +250,9 @@ class Store:
         return None if self.remote else Path(self._root) / "claims"
 
     def read(self, wanted: set[Key]) -> Iterator[tuple[list[Key], pa.Table]]:
-        """The rows of the wanted people, each once, part by part: keys, and a table of xy, score, maps and, if the store has it, xyz."""
+        """The rows of the wanted people, each once, part by part: keys, and a table of xy, score, maps and,
+        if the store has it, xyz.
+        """
         missing = set(wanted)
         for part in self._parts():
             table = self._read(part)
@@ -232,25 +276,44 @@ class Store:
                 return list(self._table(file, ["key"])["key"].to_pylist())
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, ValueError, OSError):  # a damaged part, or the way to it: another look tells which
+        except (
+            pa.ArrowException,
+            ValueError,
+            OSError,
+        ):  # a damaged part, or the way to it: another look tells which
             return list(self._read(part)["key"].to_pylist())
 
     def _parts(self) -> list[str]:
         self._files.invalidate_cache()
-        return sorted(path for path in self._files.find(self._root, maxdepth=1) if re.search(r"/part-[0-9a-f]+\.parquet$", path))
+        return sorted(
+            path
+            for path in self._files.find(self._root, maxdepth=1)
+            if re.search(r"/part-[0-9a-f]+\.parquet$", path)
+        )
 
     def _read(self, part: str) -> Any:
         data = self._files.cat_file(part)
         try:
             return self._table(BytesIO(data), None)
-        except (pa.ArrowException, ValueError, OSError) as error:  # the last is what pyarrow calls a checksum that is wrong
+        except (
+            pa.ArrowException,
+            ValueError,
+            OSError,
+        ) as error:  # the last is what pyarrow calls a checksum that is wrong
             raise _damaged(part, error) from error
 
     def _table(self, file: Any, columns: list[str] | None) -> Any:
-        """The `columns` of a part, all if None; ValueError if it is not as this store's manifest says, or claims too much."""
+        """The `columns` of a part, all if None; ValueError if it is not as this store's manifest says, or
+        claims too much.
+        """
         parquet, count = pq.ParquetFile(file, page_checksum_verification=True), len(self.manifest.skeleton)
-        wanted = {"key": pa.binary(16), "xy": pa.list_(pa.float32(), 2 * count), "score": pa.list_(pa.uint8(), count), "maps": pa.large_binary()}
-        if self.manifest.spatial:
+        wanted = {
+            "key": pa.binary(16),
+            "xy": pa.list_(pa.float32(), 2 * count),
+            "score": pa.list_(pa.uint8(), count),
+            "maps": pa.large_binary(),
+        }
+        if self.manifest.is_3d:
             wanted["xyz"] = pa.list_(pa.float32(), 3 * count)
         schema = parquet.schema_arrow
         for name, kind in wanted.items():
@@ -258,11 +321,16 @@ class Store:
                 there = schema.field(name).type if name in schema.names else "not there"
                 raise ValueError(f"its column {name} is {there}, expected {kind}")
         groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
-        if more := excess(sum(group.total_byte_size for group in groups) + 16 * sum(group.num_rows for group in groups)):
+        if more := excess(
+            sum(group.total_byte_size for group in groups) + 16 * sum(group.num_rows for group in groups)
+        ):
             raise ValueError(more)
-        # On this thread: a thread of pyarrow's that still holds the Python file when the interpreter ends takes the process down with it.
+        # On this thread: a thread of pyarrow's that still holds the Python file when the interpreter ends
+        # takes the process down with it.
         table = parquet.read(columns=columns or list(wanted), use_threads=False)
-        if table["key"].null_count or any(table[name].null_count for name in table.column_names if name != "maps"):
+        if table["key"].null_count or any(
+            table[name].null_count for name in table.column_names if name != "maps"
+        ):
             raise ValueError("a row is empty")
         return table
 
@@ -276,8 +344,15 @@ class Store:
                 self._files.pipe_file(f"{self._root}/{name}", data)
         except OSError as error:
             reason = f"{self.url}: {name} could not be written ({os.strerror(error.errno) if error.errno else error})"
-            raise OSError(error.errno, f"{reason}; the answers stored before are kept: make room and run the same command again to go on") from error
+            raise OSError(
+                error.errno,
+                f"{reason}; the answers stored before are kept: make room and run the same command again to "
+                f"go on",
+            ) from error
 
 
 def _damaged(part: str, error: Exception) -> ValueError:
-    return ValueError(f"{part}: is no part of a store, or cut short ({error}); delete it and ask the teacher again for who was in it")
+    return ValueError(
+        f"{part}: is no part of a store, or cut short ({error}); delete it and ask the teacher again for who "
+        f"was in it"
+    )

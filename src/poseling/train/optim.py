@@ -1,4 +1,6 @@
-"""How a network is trained: the numbers of one run, the optimiser, and the learning rate as a function of the step."""
+"""How a network is trained: the numbers of one run, the optimiser, and the learning rate as a function of the
+step.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ from torch import nn
 class Training:
     """The numbers of one run.
 
-    epochs over the people; batch: people a step over all processes; learning_rate at its highest; schedule: `step` (a tenth after each of `milestones`, parts
-    of the run), `one_cycle` (cosine up and down), `cosine`, or `constant`; warmup: steps over which the rate rises in a line, not for `one_cycle`; layer_decay: the rate of each `depth` of a network over
-    that of the next deeper one, where it has depths (`optimizer`); clip: the largest gradient norm,
-    0 for none; ema: the decay of the averaged weights that are evaluated and saved, 0 for none; save_every: steps between checkpoints of the run.
+    epochs over the people; batch: people a step over all processes; learning_rate at its highest; schedule:
+    `step` (a tenth after each of `milestones`, parts of the run), `one_cycle` (cosine up and down), `cosine`,
+    or `constant`; warmup: steps over which the rate rises in a line, not for `one_cycle`; layer_decay: the
+    rate of each `depth` of a network over that of the next deeper one, where it has depths (`optimizer`);
+    clip: the largest gradient norm, 0 for none; ema: the decay of the averaged weights that are evaluated and
+    saved, 0 for none; save_every: steps between checkpoints of the run.
     """
 
     epochs: float = 140
@@ -62,21 +66,28 @@ class Training:
         ramp = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         if self.schedule == "step":
             return self.learning_rate * ramp * float(f"1e-{sum(done >= m - 1e-9 for m in self.milestones)}")
-        return self.learning_rate * ramp * (0.5 * (1 + math.cos(math.pi * done)) if self.schedule == "cosine" else 1.0)
+        return (
+            self.learning_rate
+            * ramp
+            * (0.5 * (1 + math.cos(math.pi * done)) if self.schedule == "cosine" else 1.0)
+        )
 
 
 def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The optimiser; weight decay only on weights of two dimensions and more, since decaying norms and biases does harm.
+    """The optimiser; weight decay only on weights of two dimensions and more, since decaying norms and biases
+    does harm.
 
-    A group's `scale` is what the loop multiplies its rate by: with a layer decay d, d^(D - i) for parameters that the network's `depth` says lie at i of 0..D,
-    the head at D (as ViTPose, after BEiT: Bao et al., ICLR 2022). ValueError if it has no such method.
+    A group's `scale` is what the loop multiplies its rate by: with a layer decay d, d^(D - i) for parameters
+    that the network's `depth` says lie at i of 0..D, the head at D (as ViTPose, after BEiT: Bao et al., ICLR
+    2022). ValueError if it has no such method.
     """
     scales = {name: 1.0 for name, _ in network.named_parameters()}
     if training.layer_decay != 1:
         depth = getattr(network, "depth", None)
         if depth is None:
             raise ValueError(
-                f"layer_decay {training.layer_decay:g} is for networks that know how deep their layers lie, vision transformers; set it to 1"
+                f"layer_decay {training.layer_decay:g} is for networks that know how deep their layers lie, "
+                f"vision transformers; set it to 1"
             )
         depths = {name: depth(name) for name in scales}
         scales = {name: training.layer_decay ** (max(depths.values()) - at) for name, at in depths.items()}
@@ -84,14 +95,18 @@ def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
     rows = []
     for scale in sorted(set(scales.values()), reverse=True):
         here = [parameter for name, parameter in named if scales[name] == scale]
-        for decay, parameters in ((training.weight_decay, [p for p in here if p.ndim > 1]), (0.0, [p for p in here if p.ndim <= 1])):
+        for decay, parameters in (
+            (training.weight_decay, [p for p in here if p.ndim > 1]),
+            (0.0, [p for p in here if p.ndim <= 1]),
+        ):
             rows.append({"params": parameters, "weight_decay": decay, "scale": scale})
     return OPTIMIZERS[training.optimizer](rows, lr=training.learning_rate)
 
 
 class Average:
-    """The averaged weights of a network: after step t they have moved towards its own by 1 - d, d the smaller of `decay` and (1 + t) / (10 + t), so that a short run
-    does not end near its start. Numbers that are counted rather than learnt, such as batch norm's, are copied.
+    """The averaged weights of a network: after step t they have moved towards its own by 1 - d, d the smaller
+    of `decay` and (1 + t) / (10 + t), so that a short run does not end near its start. Numbers that are
+    counted rather than learnt, such as batch norm's, are copied.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

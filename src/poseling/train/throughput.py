@@ -1,4 +1,6 @@
-"""How fast training is: images a second of several ways to train the same network, in turn, so that a busy machine disturbs all alike."""
+"""How fast training is: images a second of several ways to train the same network, in turn, so that a busy
+machine disturbs all alike.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,22 @@ from poseling.train.optim import Training
 ENDLESS = 1 << 40  # steps that nobody reaches
 
 
-def stepper(network: nn.Module, objective: Objective, crops: Crops | Resident, training: Training, accelerator: Accelerator) -> Callable[[], None]:
-    """A function that does one whole training step of a copy of `network`; loading counts where it is done in the step, that is without `workers`."""
+def stepper(
+    network: nn.Module,
+    objective: Objective,
+    crops: Crops | Resident,
+    training: Training,
+    accelerator: Accelerator,
+) -> Callable[[], None]:
+    """A function that does one whole training step of a copy of `network`; loading counts where it is done in
+    the step, that is without `workers`.
+    """
     student = copy.deepcopy(network).to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     student, optimizer = accelerator.prepare(student, optim.optimizer(student, training))
     student.train()
-    batches = iter(stream(crops, 0, ENDLESS, training.batch, accelerator))  # no workers: they would load ahead while the others are timed
+    batches = iter(
+        stream(crops, 0, ENDLESS, training.batch, accelerator)
+    )  # no workers: they would load ahead while the others are timed
 
     def step() -> None:
         accelerator.backward(objective(student, next(batches))["loss"])
@@ -38,9 +50,13 @@ def stepper(network: nn.Module, objective: Objective, crops: Crops | Resident, t
 
 
 def throughput(
-    steps: Mapping[str, Callable[[], object]], images: int, rounds: int = 5, clock: Callable[[], float] = time.perf_counter
+    steps: Mapping[str, Callable[[], object]],
+    images: int,
+    rounds: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Images a second of each function of `steps`, which handles `images` a call: one call of each in turn, `rounds` times, after a round that is not counted.
+    """Images a second of each function of `steps`, which handles `images` a call: one call of each in turn,
+    `rounds` times, after a round that is not counted.
 
     >>> ticks = iter([0.0, 1.0, 1.0, 5.0, 5.0, 7.0, 7.0, 11.0])
     >>> throughput({"a": lambda: None, "b": lambda: None}, 8, rounds=1, clock=lambda: next(ticks))

@@ -1,7 +1,9 @@
-"""The bench that every recipe works on: it holds one experiment's data, network contract and folder, and does its few acts.
+"""The bench that every recipe works on: it holds one experiment's data, network contract and folder, and does
+its few acts.
 
-A recipe says which networks are trained on what; the lab makes sure that all of them see the same people, epochs and seeds, and are evaluated alike.
-Everything it finishes is kept in `out`, so that the same command goes on where it was stopped.
+A recipe says which networks are trained on what; the lab makes sure that all of them see the same people,
+epochs and seeds, and are evaluated alike. Everything it finishes is kept in `out`, so that the same command
+goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ from torch import nn
 from poseling.codecs import CODECS, Codec, Heatmap, LocationMap
 from poseling.data import sets
 from poseling.data.augment import Augment
+from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Answers, Crops
-from poseling.data.people import People
 from poseling.data.resident import Images, Resident
+from poseling.distill.hooks import bare, hooked
 from poseling.distill.objective import Objective, Term, fpd, looks_inside, supervised, watch
-from poseling.distill.pupil import bare, pupil
 from poseling.distill.stored import Stored
 from poseling.evaluate import figures, page, pck, report
 from poseling.evaluate.cost import cost
@@ -42,7 +44,7 @@ from poseling.evaluate.predict import Predicted
 from poseling.evaluate.report import Arm, Report
 from poseling.export.onnx import export
 from poseling.export.parity import ParityError, windows
-from poseling.files import read_picture, write_bytes
+from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop, Size
 from poseling.models import checkpoint, registry, start
 from poseling.models.vitpose import drop_paths
@@ -64,8 +66,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Either:
-    """A default in three: `paper` with --as-published; `mini` on the mini set, where a run takes a minute on two cores; `ours` else, what learns soonest on the hardware
-    at hand. --help prints them.
+    """A default in three: `paper` with --as-published; `mini` on the mini set, where a run takes a minute on
+    two cores; `ours` else, what learns soonest on the hardware at hand. --help prints them.
     """
 
     paper: Any
@@ -73,7 +75,9 @@ class Either:
     ours: Any
 
     def __str__(self) -> str:
-        paper, mini, ours = ("none" if value in (None, "") else str(value) for value in (self.paper, self.mini, self.ours))
+        paper, mini, ours = (
+            "none" if value in (None, "") else str(value) for value in (self.paper, self.mini, self.ours)
+        )
         return f"{'' if ours == paper else f'{ours}; as published '}{paper}; with the mini set {mini}"
 
 
@@ -81,34 +85,41 @@ AS_PAPER: Any = object()
 
 
 def either(paper: T, mini: T, ours: T = AS_PAPER) -> T:
-    """An `Either` that has the type of the value that `Setup` or its `chosen` makes of it; `ours` is the paper's if not given."""
+    """An `Either` that has the type of the value that `TrainConfig` or its `chosen` makes of it; `ours` is
+    the paper's if not given.
+    """
     return cast(T, Either(paper, mini, paper if ours is AS_PAPER else ours))
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class TrainConfig:
     """What is the same for every network of an experiment; its fields are the flags that all recipes share.
 
     Parameters
     ----------
     data
-        The data sets: lsp, lspet, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, synthetic, packed, images, or mini, the synthetic people that come with the program and
-        that are taken if neither this nor --root is given. Several are mixed, by size or by shares: lsp:0.4 images:0.6.
+        The data sets: lsp, lspet, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, synthetic, packed, images, or
+        mini, the synthetic people that come with the program and that are taken if neither this nor --root is
+        given. Several are mixed, by size or by shares: lsp:0.4 images:0.6.
     root
-        Where the data lie, one folder for all or one for each set; for lsp and lspet, the folder that holds lsp/ and lspet/. The mini set needs none.
+        Where the data lie, one folder for all or one for each set; for lsp and lspet, the folder that holds
+        lsp/ and lspet/. The mini set needs none.
     out
         Where everything goes, runs/RECIPE if not given; a run that was stopped goes on from here.
     labels
-        Where the teacher's stored answers lie, or go; in --out if not given. Another run's are taken without asking again.
+        Where the teacher's stored answers lie, or go; in --out if not given. Another run's are taken without
+        asking again.
     size
         The input's height in pixels.
     width
-        The input's width; as its height if not given, or three quarters of it in the recipes of papers on COCO (kdlpn and later).
+        The input's width; as its height if not given, or three quarters of it in the recipes of papers on
+        COCO (kdlpn and later).
     as_published
         Take the paper's own numbers, made for a GPU, instead of those that learn soonest on what is at hand.
     epochs
-        Passes over the training people, for the baseline and the distilled student alike; as many as the budget allows if not given.
+        Passes over the training people, for the baseline and the distilled student alike; as many as the
+        budget allows if not given.
     budget
         How long one training may take, such as 90s, 20m or 2h: its measured speed decides the epochs.
     batch
@@ -126,7 +137,8 @@ class Setup:
     ema
         The decay of the averaged weights that are kept, such as 0.999; 0 for none.
     warmup
-        Steps over which the learning rate rises to its highest (not with one_cycle, which has a rise of its own).
+        Steps over which the learning rate rises to its highest (not with one_cycle, which has a rise of its
+        own).
     milestones
         Parts of the run after which the schedule `step` takes a tenth of the rate.
     layer_decay
@@ -138,7 +150,8 @@ class Setup:
     sigma
         Of the Gaussians, in heatmap pixels.
     decoding
-        How a joint is read from its heatmap: the highest pixel, a quarter pixel towards its higher neighbour, or DARK.
+        How a joint is read from its heatmap: the highest pixel, a quarter pixel towards its higher neighbour,
+        or DARK.
     padding
         How much larger than the person's box the crop is.
     rotation
@@ -147,14 +160,14 @@ class Setup:
         Augmentation: standard deviation, and bound, of the zoom.
     shift
         Augmentation: bound of the move, in parts of the crop's sides.
-    light
+    color_jitter
         Augmentation: bound of the relative change of brightness, contrast and saturation.
     half_body
         Augmentation: how often only half of the person is shown.
     occlusion
         Augmentation: how often a joint is covered.
     flip_test
-        Average the mirrored picture when evaluating.
+        Average the mirrored image when evaluating.
     seeds
         How many times the experiment is repeated.
     seed
@@ -164,16 +177,18 @@ class Setup:
     bf16
         Mixed precision.
     workers
-        Processes that load pictures.
+        Processes that load images.
     resident
-        Decode every person's surroundings once, at 256 pixels, and keep them on the device, which then crops whole batches: for sets that fit (0.2 MB a person).
+        Decode every person's surroundings once, at 256 pixels, and keep them on the device, which then crops
+        whole batches: for sets that fit (0.2 MB a person).
     tensorboard
         Also write TensorBoard files.
     speeds
-        Also measure, after the last epoch, how fast the student trains without a teacher, with stored answers, and with the teacher run in every step: minutes.
+        Also measure, after the last epoch, how fast the student trains without a teacher, with stored
+        answers, and with the teacher run in every step: minutes.
     pretrained
-        What the student's backbone starts from, with and without the teacher alike: imagenet, where a package ships such weights (efficientnet_lite0 to 2), or a
-        file of weights named as torchvision does.
+        What the student's backbone starts from, with and without the teacher alike: imagenet, where a package
+        ships such weights (efficientnet_lite0 to 2), or a file of weights named as torchvision does.
     smoke
         A run of seconds that proves that all parts work; its numbers mean nothing.
     """
@@ -207,7 +222,7 @@ class Setup:
     rotation: float = either(30.0, 12.0)
     scale: float = either(0.25, 0.12)
     shift: float = 0.0
-    light: float = 0.2
+    color_jitter: float = 0.2
     half_body: float = 0.0
     occlusion: float = 0.0
     flip_test: bool = True
@@ -224,10 +239,14 @@ class Setup:
 
     def __post_init__(self) -> None:
         if isinstance(self.epochs, Either) and isinstance(self.budget, str) and self.budget:
-            object.__setattr__(self, "epochs", None)  # a budget that somebody gives is not undone by a default of ours
+            object.__setattr__(
+                self, "epochs", None
+            )  # a budget that somebody gives is not undone by a default of ours
         for field in fields(self):
             object.__setattr__(self, field.name, self.chosen(getattr(self, field.name)))
-        if self.epochs is not None and not self.epochs > 0:  # a smoke run has its own, but who asks for none has made a mistake
+        if (
+            self.epochs is not None and not self.epochs > 0
+        ):  # a smoke run has its own, but who asks for none has made a mistake
             raise ValueError(f"--epochs is {self.epochs:g}; it has to be above 0")
         if self.budget or self.epochs is None:
             duration(self.budget)
@@ -250,12 +269,14 @@ class Setup:
         return cast(T, value.paper if self.as_published else value.mini if self.on_mini else value.ours)
 
 
-DEFAULT = Setup()
+DEFAULT = TrainConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
-class CocoSetup(Setup):
-    """The same for the papers on COCO: inputs a third taller than wide, and the numbers of SimpleBaseline's and HRNet's family."""
+class CocoConfig(TrainConfig):
+    """The same for the papers on COCO: inputs a third taller than wide, and the numbers of SimpleBaseline's
+    and HRNet's family.
+    """
 
     ASPECT: ClassVar[float] = 0.75
 
@@ -265,12 +286,14 @@ class CocoSetup(Setup):
     scale: float = either(0.3, 0.12)
 
 
-COCO_DEFAULT = CocoSetup()
+COCO_DEFAULT = CocoConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTPoseSetup(CocoSetup):
-    """ViTPose's numbers (its configuration for ViTPose-B on COCO; the start from MAE's weights is --teacher's own affair)."""
+class ViTPoseConfig(CocoConfig):
+    """ViTPose's numbers (its configuration for ViTPose-B on COCO; the start from MAE's weights is --teacher's
+    own affair).
+    """
 
     epochs: float | None = either(210, 10, None)
     batch: int = either(512, 16, 32)
@@ -286,11 +309,11 @@ class ViTPoseSetup(CocoSetup):
     half_body: float = either(0.3, 0.0, 0.0)
 
 
-VITPOSE_DEFAULT = ViTPoseSetup()
+VITPOSE_DEFAULT = ViTPoseConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenPoseSetup(CocoSetup):
+class TokenPoseConfig(CocoConfig):
     """TokenPose's numbers (its configurations on COCO)."""
 
     epochs: float | None = either(300, 10, None)
@@ -300,11 +323,11 @@ class TokenPoseSetup(CocoSetup):
     half_body: float = either(0.3, 0.0, 0.0)
 
 
-TOKENPOSE_DEFAULT = TokenPoseSetup()
+TOKENPOSE_DEFAULT = TokenPoseConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
-class RTMPoseSetup(CocoSetup):
+class RTMPoseConfig(CocoConfig):
     """RTMPose's and DWPose's numbers (their configurations for bodies)."""
 
     epochs: float | None = either(420, 10, None)
@@ -318,13 +341,13 @@ class RTMPoseSetup(CocoSetup):
     half_body: float = either(0.3, 0.0, 0.0)
 
 
-RTMPOSE_DEFAULT = RTMPoseSetup()
+RTMPOSE_DEFAULT = RTMPoseConfig()
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A network that the lab trained: its file, itself as one that answers, its score and its joints (N, K, 2) on the test people, how fast it learnt, and
-    (epoch, value) on the way there.
+    """A network that the lab trained: its file, itself as one that answers, its score and its joints (N, K,
+    2) on the test people, how fast it learnt, and (epoch, value) on the way there.
     """
 
     path: Path
@@ -337,66 +360,74 @@ class Trained:
     seed: int
 
 
-class Lab:
-    """One experiment: `setup` on one data set, for the zoo's network `student`; in `skeleton` where one is given (pictures without labels have none of their own).
-    `in_space` measures people by where their joints are in space; networks answer for people of the `height` from knee to neck, where one is given
-    (see `codecs.location_map`).
+class Experiment:
+    """One experiment: `config` on one data set, for the zoo's network `student`; in `skeleton` where one is
+    given (images without labels have none of their own). `is_3d` measures people by where their joints are in
+    space; networks answer for people of the `height` from knee to neck, where one is given (see
+    `codecs.location_map`).
 
-    ValueError for a student that the zoo does not have, a `teacher` (or several) that is named but not there, or people without labels where no skeleton is given, before anything takes time.
+    ValueError for a student that the zoo does not have, a `teacher` (or several) that is named but not there,
+    or people without labels where no skeleton is given, before anything takes time.
     """
 
     def __init__(
         self,
         recipe: str,
-        setup: Setup,
+        config: TrainConfig,
         student: str,
         skeleton: Skeleton | None = None,
-        in_space: bool = False,
+        is_3d: bool = False,
         height: float | None = None,
         teacher: str | Sequence[str] = (),
     ) -> None:
-        self.setup = setup = _smoke(setup) if setup.smoke else setup
+        self.config = config = _smoke(config) if config.smoke else config
         self.out = (
-            Path("runs") / recipe if setup.out is None else setup.out
+            Path("runs") / recipe if config.out is None else config.out
         )  # a folder a recipe, so that a second one does not meet the first's networks
         self.height = height
-        self.student = self.network(setup.chosen(student))
-        self.recipe, self.console, self.engine = recipe, Console(), engine(bf16=setup.bf16)
+        self.student = self.network(config.chosen(student))
+        self.recipe, self.console, self.engine = recipe, Console(), engine(bf16=config.bf16)
         self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         for name in (teacher,) if isinstance(teacher, str | Either) else teacher:
-            named = setup.chosen(name)
+            named = config.chosen(name)
             if named and not registry.is_name(named):
                 there(named)  # reading the data may take minutes
-        sources = _data(setup, skeleton)
-        people, val, test = sources.train, sources.val, sources.test
+        sources = _data(config, skeleton)
+        dataset, val, test = sources.train, sources.val, sources.test
         assert val is not None
         assert test is not None
-        if skeleton is None and not (people.labelled and test.labelled):
+        if skeleton is None and not (dataset.labelled and test.labelled):
             raise ValueError(
-                f"--data {' '.join(setup.data)}: the people have no labels, and {recipe} learns from labels; `poseling distill unlabelled` needs none"
+                f"--data {' '.join(config.data)}: the people have no labels, and {recipe} learns from "
+                f"labels; `poseling distill unlabelled` needs none"
             )
-        if setup.smoke:
-            people, val, test = people[:SMOKE_PEOPLE], val[: SMOKE_PEOPLE // 2], test[: SMOKE_PEOPLE // 2]
-        self.people, self.origin, self.sources = people, sources.origin[: len(people)], sources.names
-        self.notes = [*dict.fromkeys((*people.left_out, *val.left_out, *test.left_out))]
-        self.measure, self.choice = Measure.of(test, in_space), Measure.of(val, in_space)
+        if config.smoke:
+            dataset, val, test = dataset[:SMOKE_PEOPLE], val[: SMOKE_PEOPLE // 2], test[: SMOKE_PEOPLE // 2]
+        self.dataset, self.origin, self.sources = dataset, sources.origin[: len(dataset)], sources.names
+        self.notes = [*dict.fromkeys((*dataset.left_out, *val.left_out, *test.left_out))]
+        self.measure, self.choice = Measure.of(test, is_3d), Measure.of(val, is_3d)
         self.codec = self.codec_of(self.student)
         self.pretrained = ""
-        if setup.pretrained is not None and not setup.smoke:  # before anything takes time
-            self.pretrained = load_backbone(self.build(self.student), setup.pretrained)
+        if config.pretrained is not None and not config.smoke:  # before anything takes time
+            self.pretrained = load_backbone(self.build(self.student), config.pretrained)
         for note in self.notes:
             self.say(note, "yellow")
         self.say(
-            f"{recipe}: {len(self.people)} people of {people.name} to train on, {len(val)} for the curves, {len(test)} to test on, on {self.engine.device}"
+            f"{recipe}: {len(self.dataset)} people of {dataset.name} to train on, {len(val)} for the curves, "
+            f"{len(test)} to test on, on {self.engine.device}"
         )
         self._images: dict[int, Images] = {}
 
     @classmethod
-    def for_teacher(cls, recipe: str, setup: Setup, student: str, teacher: str, adapter: str | None = None) -> Lab:
-        """The bench for a recipe that can do without labels: pictures that have none get the teacher's skeleton."""
-        named = setup.chosen(teacher)
-        bare = setup.data == ("images",) and not registry.is_name(named)
-        return cls(recipe, setup, student, load(named, adapter).skeleton if bare else None)
+    def for_teacher(
+        cls, recipe: str, config: TrainConfig, student: str, teacher: str, adapter: str | None = None
+    ) -> Experiment:
+        """The bench for a recipe that can do without labels: images that have none get the teacher's
+        skeleton.
+        """
+        named = config.chosen(teacher)
+        bare = config.data == ("images",) and not registry.is_name(named)
+        return cls(recipe, config, student, load(named, adapter).skeleton if bare else None)
 
     def network(self, name: str) -> str:
         """Checked, before anything takes time; in a run of seconds the smallest of its family."""
@@ -404,8 +435,8 @@ class Lab:
             start.codec_of(name)
             return name
         with torch.device("meta"):
-            registry.build(name, 1, self.setup.input)
-        return registry.smallest(name) if self.setup.smoke else name
+            registry.build(name, 1, self.config.input)
+        return registry.smallest(name) if self.config.smoke else name
 
     def build(self, name: str) -> nn.Module:
         """The network of this name, or of this file to start from, for the experiment's joints and input."""
@@ -413,20 +444,28 @@ class Lab:
 
     def codec_of(self, name: str) -> Codec:
         """What reads the outputs of the zoo's network of this name."""
-        setup, size = self.setup, self.setup.input
+        config, size = self.config, self.config.input
         kind = CODECS[start.codec_of(name)]
         if kind is LocationMap:
-            return LocationMap(size, sigma=setup.sigma, decoding=setup.decoding, softmax=setup.loss == "kl", height=self.height)
+            return LocationMap(
+                size,
+                sigma=config.sigma,
+                decoding=config.decoding,
+                softmax=config.loss == "kl",
+                height=self.height,
+            )
         if kind is not Heatmap:
             return kind(size)
         spec = start.contract(name)
         stride = Heatmap.stride if spec is None else int(spec.codec.get("stride", Heatmap.stride))
-        return Heatmap(size, stride, setup.sigma, setup.decoding, softmax=setup.loss == "kl")
+        return Heatmap(size, stride, config.sigma, config.decoding, softmax=config.loss == "kl")
 
     def say(self, text: object, style: str | None = None) -> None:
         """To the console, once for all processes."""
         if self.engine.is_main_process:
-            self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=isinstance(text, str))
+            self.console.print(
+                text, style=style, markup=False, highlight=False, soft_wrap=isinstance(text, str)
+            )
 
     def note(self, text: str) -> None:
         """To the console, and to the report."""
@@ -446,23 +485,29 @@ class Lab:
     @property
     def seeds(self) -> range:
         """The seeds of the experiment."""
-        return range(self.setup.seed, self.setup.seed + self.setup.seeds)
+        return range(self.config.seed, self.config.seed + self.config.seeds)
 
     @property
     def skeleton(self) -> Skeleton:
         """Of the data, and so of every student."""
-        return self.people.skeleton
+        return self.dataset.skeleton
 
     def teacher(self, name: str, adapter: str | None = None, epochs: float | None = None) -> Teacher:
-        """The teacher in a file, read by `adapter` where it is foreign, `mini` for the mini set's own, or the zoo's network of that name, trained here first on the
-        labels with the experiment's own numbers.
+        """The teacher in a file, read by `adapter` where it is foreign, `mini` for the mini set's own, or the
+        zoo's network of that name, trained here first on the labels with the experiment's own numbers.
 
         From here on only the joints that it knows are measured, for everyone alike.
         """
-        name = self.setup.chosen(name)
+        name = self.config.chosen(name)
         teacher: Teacher
         if registry.is_name(name):
-            trained = self.fit("teacher", self.supervised(self.network(name)), self.setup.seed, epochs=epochs, network=self.network(name))
+            trained = self.fit(
+                "teacher",
+                self.supervised(self.network(name)),
+                self.config.seed,
+                epochs=epochs,
+                network=self.network(name),
+            )
             teacher = trained.network
         else:
             teacher = self.load_teacher(name, adapter)
@@ -471,28 +516,38 @@ class Lab:
 
     def load_teacher(self, name: str, adapter: str | None = None) -> Teacher:
         """The teacher in a file, a folder or on the hub, on the device of the experiment."""
-        # ONNX Runtime comes for the CPU unless somebody chose otherwise; a teacher is asked once, so that is no loss.
+        # ONNX Runtime comes for the CPU unless somebody chose otherwise; a teacher is asked once, so that is
+        # no loss.
         return load(name, adapter, device="cpu" if name.endswith(".onnx") else str(self.engine.device))
 
     def adopt(self, teacher: Teacher) -> None:
-        """Measures students by their agreement with the teacher, where the test pictures have no labels."""
-        self.measure, self.choice = (measure.adopt(teacher, self.setup.flip_test) for measure in (self.measure, self.choice))
+        """Measures students by their agreement with the teacher, where the test images have no labels."""
+        self.measure, self.choice = (
+            measure.adopt(teacher, self.config.flip_test) for measure in (self.measure, self.choice)
+        )
 
-    def label(self, teacher: Teacher, people: People, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Stored:
-        """The teacher's answers for `people`, each asked for once and kept in `out/labels` or where --labels says; a mirrored and rescaled view each, averaged, if wanted."""
-        url = str(self.setup.labels or self.out / "labels")
+    def label(
+        self, teacher: Teacher, dataset: PoseDataset, flip: bool = False, scales: tuple[float, ...] = (1.0,)
+    ) -> Stored:
+        """The teacher's answers for `people`, each asked for once and kept in `out/labels` or where --labels
+        says; a mirrored and rescaled view each, averaged, if wanted.
+        """
+        url = str(self.config.labels or self.out / "labels")
         shard = (self.engine.process_index, self.engine.num_processes)
-        # Each file is hashed once, by one of the processes, and all deal the pictures out alike.
-        known = digest(people.pictures, shard, gather_object)
+        # Each file is hashed once, by one of the processes, and all deal the images out alike.
+        known = digest(dataset.images, shard, gather_object)
         (deal,) = broadcast_object_list([secrets.token_hex(8)])
         with Progress(
-            *Progress.get_default_columns(), MofNCompleteColumn(), console=self.console, disable=shard[0] > 0 or not self.console.is_terminal
+            *Progress.get_default_columns(),
+            MofNCompleteColumn(),
+            console=self.console,
+            disable=shard[0] > 0 or not self.console.is_terminal,
         ) as progress:
             bar = progress.add_task(f"asking {teacher.name}", total=None)
             try:
                 asked = label(
                     teacher,
-                    people,
+                    dataset,
                     url,
                     flip,
                     scales,
@@ -502,12 +557,18 @@ class Lab:
                     digests=known,
                 )
             except KeyboardInterrupt:
-                self.say(f"Stopped while the teacher was asked. Its answers until here stay in {url}; the same command goes on from there.", "yellow")
+                self.say(
+                    f"Stopped while the teacher was asked. Its answers until here stay in {url}; the same "
+                    f"command goes on from there.",
+                    "yellow",
+                )
                 raise
         self.engine.wait_for_everyone()
         mine = "" if shard[1] == 1 else " by this process"
-        self.say(f"{teacher.name}: {asked.asked} answers asked for{mine}, {asked.already} already in {asked.store}")
-        labels = Labels.open(asked.store, people, self.skeleton, teacher, known)
+        self.say(
+            f"{teacher.name}: {asked.asked} answers asked for{mine}, {asked.already} already in {asked.store}"
+        )
+        labels = Labels.open(asked.store, dataset, self.skeleton, teacher, known)
         self.notes += [note for note in labels.left_out if note not in self.notes]
         return Stored(labels, self.codec, teacher.sigma)
 
@@ -517,7 +578,7 @@ class Lab:
         terms: tuple[Term, ...],
         seed: int,
         answers: Answers | None = None,
-        people: People | None = None,
+        dataset: PoseDataset | None = None,
         epochs: float | None = None,
         after: Trained | None = None,
         confidence: bool = False,
@@ -527,53 +588,70 @@ class Lab:
         prepare: Callable[[nn.Module], object] | None = None,
         deploy: tuple[str, Callable[[nn.Module], nn.Module]] | None = None,
     ) -> Trained:
-        """Trains the student, or another `network` of the zoo, on `terms`, evaluates it, and saves it as `out/seed-S/ARM.safetensors`.
+        """Trains the student, or another `network` of the zoo, on `terms`, evaluates it, and saves it as
+        `out/seed-S/ARM.safetensors`.
 
-        `epochs` are counted in the experiment's own people, so that training on more `people` takes as many steps. `after` lends its weights, `prepare` may then
-        change them. The teacher's word comes from stored `answers`, or from a `teacher` that is there in every step. Only the submodule `only` learns, where one
-        is named. `deploy` is the zoo's name of, and the way to, the network that is kept, where it is another than the one that learns.
+        `epochs` are counted in the experiment's own people, so that training on more `people` takes as many
+        steps. `after` lends its weights, `prepare` may then change them. The teacher's word comes from stored
+        `answers`, or from a `teacher` that is there in every step. Only the submodule `only` learns, where
+        one is named. `deploy` is the zoo's name of, and the way to, the network that is kept, where it is
+        another than the one that learns.
         """
-        setup = self.setup
-        people = self.people if people is None else people
-        share = len(self.people) / len(people)
+        config = self.config
+        dataset = self.dataset if dataset is None else dataset
+        share = len(self.dataset) / len(dataset)
         name = network or self.student
-        if epochs is None or setup.smoke:
+        if epochs is None or config.smoke:
             epochs = self.epochs(name, terms, teacher, answers)
         codec = self.codec_of(name)
         torch.manual_seed(seed)
         built = self.build(name)
-        if setup.pretrained is not None and name == self.student and not setup.smoke:
-            load_backbone(built, setup.pretrained)
+        if config.pretrained is not None and name == self.student and not config.smoke:
+            load_backbone(built, config.pretrained)
         if after is not None:
             built.load_state_dict(after.network.network.state_dict())
-        if setup.drop_path:
-            drop_paths(built, setup.drop_path)
+        if config.drop_path:
+            drop_paths(built, config.drop_path)
         if prepare is not None:
             prepare(built)
         own = {
             "seed": seed,
             "epochs": epochs,
-            "terms": [[term.name, getattr(term.loss, "__name__", ""), term.weight, *(["labelled"] if term.labelled else [])] for term in terms],
+            "terms": [
+                [
+                    term.name,
+                    getattr(term.loss, "__name__", ""),
+                    term.weight,
+                    *(["labelled"] if term.labelled else []),
+                ]
+                for term in terms
+            ],
             "confidence": confidence,
             "start": "" if after is None else after.network.spec.recipe,
         }
-        spec = self.spec(name, arm, answers, own, people)
-        kept, keep = (spec.model, bare) if deploy is None else (deploy[0], lambda learnt: deploy[1](bare(learnt)))
+        spec = self.spec(name, arm, answers, own, dataset)
+        kept, keep = (
+            (spec.model, bare) if deploy is None else (deploy[0], lambda learnt: deploy[1](bare(learnt)))
+        )
         kept_spec = replace(spec, model=kept)
         learner = self.learner(built, terms, teacher, only, codec.size)
         folder = self.out / f"seed-{seed}" / arm
         try:
             fitted = fit(
                 learner,
-                Objective(spec, codec, terms, confidence, teacher, answers.width if answers is not None else 1.0),
-                self.samples(people, spec, seed, answers),
+                Objective(
+                    spec, codec, terms, confidence, teacher, answers.width if answers is not None else 1.0
+                ),
+                self.samples(dataset, spec, seed, answers),
                 replace(self.training(name), epochs=epochs * share, seed=seed),
                 folder,
                 self.engine,
-                evaluate=lambda net: {"value": self._value(NetworkTeacher(keep(net), kept_spec, device=self.engine.device))},
-                evaluate_every=(setup.evaluate_every or epochs / 10) * share,
-                workers=setup.workers,
-                tensorboard=setup.tensorboard,
+                evaluate=lambda net: {
+                    "value": self._value(NetworkTeacher(keep(net), kept_spec, device=self.engine.device))
+                },
+                evaluate_every=(config.evaluate_every or epochs / 10) * share,
+                workers=config.workers,
+                tensorboard=config.tensorboard,
                 title=f"{arm}, seed {seed}",
                 console=self.console if self.engine.is_main_process else None,
             )
@@ -584,44 +662,68 @@ class Lab:
             checkpoint.save(path, keep(fitted.network), kept_spec)
         self.engine.wait_for_everyone()
         if fitted.broken:
-            self.notes.append(f"{arm}, seed {seed}: {len(fitted.broken)} pictures could not be read, the first {fitted.broken[0]}")
+            self.notes.append(
+                f"{arm}, seed {seed}: {len(fitted.broken)} images could not be read, the first "
+                f"{fitted.broken[0]}"
+            )
         trained = checkpoint_teacher(path, str(self.engine.device))
-        with self.doing(f"measuring {arm}, seed {seed}, on {len(self.measure.people)} test people"):
-            found = self.measure.ask(trained, setup.flip_test)
+        with self.doing(f"measuring {arm}, seed {seed}, on {len(self.measure.dataset)} test people"):
+            found = self.measure.ask(trained, config.flip_test)
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
-        return Trained(path, trained, self.measure.score(*found), found.joints, fitted.images_per_second, curve, epochs, seed)
+        return Trained(
+            path,
+            trained,
+            self.measure.score(*found),
+            found.joints,
+            fitted.images_per_second,
+            curve,
+            epochs,
+            seed,
+        )
 
     def _new_leg(self) -> str:
         """How to go on from a finished experiment; the answers that are here are good for that too."""
-        student, labels = self.out / "student.safetensors", self.setup.labels or self.out / "labels"
+        student, labels = self.out / "student.safetensors", self.config.labels or self.out / "labels"
         if not student.is_file():
             return f"first finish with the settings of then what lies in {self.out}, or give another --out"
-        words = ["--student", str(student), "--out", f"{self.out}-2", *(("--labels", str(labels)) if labels.is_dir() else ())]
+        words = [
+            "--student",
+            str(student),
+            "--out",
+            f"{self.out}-2",
+            *(("--labels", str(labels)) if labels.is_dir() else ()),
+        ]
         return f"start a new leg from its student, with {shlex.join(words)}"
 
-    def samples(self, people: People, spec: PoseSpec, seed: int, answers: Answers | None = None) -> Crops | Resident:
+    def samples(
+        self, dataset: PoseDataset, spec: PoseSpec, seed: int, answers: Answers | None = None
+    ) -> Crops | Resident:
         """What a network of this contract trains on."""
-        if not self.setup.resident:
-            return Crops(people, spec.size, spec.padding, self.augment, seed, answers)
-        key = hash((people.pictures, people.boxes.tobytes()))
+        if not self.config.resident:
+            return Crops(dataset, spec.size, spec.padding, self.augment, seed, answers)
+        key = hash((dataset.images, dataset.boxes.tobytes()))
         if key not in self._images:
-            self.say(f"reading {len(people)} images")
-            self._images[key] = Images(people, self.engine.device)
-        return Resident(people, self._images[key], spec.size, spec.padding, self.augment, seed, answers)
+            self.say(f"reading {len(dataset)} images")
+            self._images[key] = Images(dataset, self.engine.device)
+        return Resident(dataset, self._images[key], spec.size, spec.padding, self.augment, seed, answers)
 
     def epochs(
-        self, name: str | None = None, terms: tuple[Term, ...] | None = None, teacher: Teacher | None = None, answers: Answers | None = None
+        self,
+        name: str | None = None,
+        terms: tuple[Term, ...] | None = None,
+        teacher: Teacher | None = None,
+        answers: Answers | None = None,
     ) -> float:
-        """How many epochs a training of the student has, or of the zoo's network `name`: as --epochs says, or as many as the --budget buys on `terms`, the labels if
-        not given.
+        """How many epochs a training of the student has, or of the zoo's network `name`: as --epochs says, or
+        as many as the --budget buys on `terms`, the labels if not given.
 
-        That is measured once a network, over some steps, so that all its trainings are equally long, and kept in `out`, so that a run can go on. ValueError where it
-        is less than one.
+        That is measured once a network, over some steps, so that all its trainings are equally long, and kept
+        in `out`, so that a run can go on. ValueError where it is less than one.
         """
-        setup, name = self.setup, name or self.student
-        if setup.epochs is not None:
-            return setup.epochs
-        key = f"{setup.budget} of {name}, {setup.input[0]}x{setup.input[1]}, {len(self.people)} people, {setup.batch} a step"
+        config, name = self.config, name or self.student
+        if config.epochs is not None:
+            return config.epochs
+        key = f"{config.budget} of {name}, {config.input[0]}x{config.input[1]}, {len(self.dataset)} people, {config.batch} a step"
         kept = self.out / "budget.json"
         (known,) = broadcast_object_list([json.loads(kept.read_text()) if kept.is_file() else {}])
         if key not in known:
@@ -632,35 +734,64 @@ class Lab:
             self.engine.wait_for_everyone()
         return float(known[key])
 
-    def _affordable(self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: Answers | None) -> float:
-        setup, spec, codec = self.setup, self.spec(name, "speed", answers), self.codec_of(name)
+    def _affordable(
+        self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: Answers | None
+    ) -> float:
+        config, spec, codec = self.config, self.spec(name, "speed", answers), self.codec_of(name)
         learner = self.learner(self.build(name), terms, teacher, "", codec.size)
         objective = Objective(spec, codec, terms, False, teacher, 1.0 if answers is None else answers.width)
-        step = stepper(learner, objective, self.samples(self.people, spec, 0, answers), self.training(name), self.engine)
-        (rates,) = throughput({"": step}, setup.batch, rounds=5).values()
+        step = stepper(
+            learner, objective, self.samples(self.dataset, spec, 0, answers), self.training(name), self.engine
+        )
+        (rates,) = throughput({"": step}, config.batch, rounds=5).values()
         (speed,) = broadcast_object_list([float(np.median(rates))])  # the processes must agree
-        epochs = 0.95 * duration(setup.budget) * speed / len(self.people)  # the rest is for evaluation
+        epochs = 0.95 * duration(config.budget) * speed / len(self.dataset)  # the rest is for evaluation
         if epochs < 1:
             raise ValueError(
-                f"--budget {setup.budget}: {speed:.0f} people a second here, so one pass over {len(self.people)} people takes "
-                f"{len(self.people) / speed / 60:.0f} minutes; give more time, a smaller --size or fewer people, or set --epochs"
+                f"--budget {config.budget}: {speed:.0f} people a second here, so one pass over "
+                f"{len(self.dataset)} people takes "
+                f"{len(self.dataset) / speed / 60:.0f} minutes; give more time, a smaller --size or fewer "
+                f"people, or set --epochs"
             )
-        self.say(f"{speed:.0f} people a second, so --budget {setup.budget} is {epochs:.1f} epochs a training")
+        self.say(
+            f"{speed:.0f} people a second, so --budget {config.budget} is {epochs:.1f} epochs a training"
+        )
         return float(epochs)
 
-    def learner(self, network: nn.Module, terms: tuple[Term, ...], teacher: Teacher | None, only: str = "", size: Size | None = None) -> nn.Module:
-        """`network` as it learns by `terms` from `teacher`, with all that has to be watched and adapted for them; it takes inputs of `size`, the student's if None."""
+    def learner(
+        self,
+        network: nn.Module,
+        terms: tuple[Term, ...],
+        teacher: Teacher | None,
+        only: str = "",
+        size: Size | None = None,
+    ) -> nn.Module:
+        """`network` as it learns by `terms` from `teacher`, with all that has to be watched and adapted for
+        them; it takes inputs of `size`, the student's if None.
+        """
         inner = teacher.network if isinstance(teacher, NetworkTeacher) else None
         adapters = {term.name: term.adapter for term in terms if term.adapter}
-        return pupil(network, size or self.codec.size, watch(terms), adapters, inner, None if teacher is None else teacher.size, only)
+        return hooked(
+            network,
+            size or self.codec.size,
+            watch(terms),
+            adapters,
+            inner,
+            None if teacher is None else teacher.size,
+            only,
+        )
 
     def supervised(self, name: str | None = None) -> tuple[Term, ...]:
         """The labels alone, for the student or another network of the zoo."""
-        return supervised(self.codec_of(name or self.student), self.setup.loss)
+        return supervised(self.codec_of(name or self.student), self.config.loss)
 
-    def respond(self, alpha: float, teacher_loss: str | None = None, labelled: bool = False) -> tuple[Term, ...]:
-        """(1 - alpha) times the labels and alpha times the teacher's answers, by the losses of the student's codec (see `objective.fpd`)."""
-        return fpd(self.codec, self.setup.loss, alpha, teacher_loss, labelled)
+    def respond(
+        self, alpha: float, teacher_loss: str | None = None, labelled: bool = False
+    ) -> tuple[Term, ...]:
+        """(1 - alpha) times the labels and alpha times the teacher's answers, by the losses of the student's
+        codec (see `objective.fpd`).
+        """
+        return fpd(self.codec, self.config.loss, alpha, teacher_loss, labelled)
 
     def teach(
         self,
@@ -670,19 +801,26 @@ class Lab:
         confidence: bool = False,
         prepare: Callable[[nn.Module], object] | None = None,
     ) -> Report:
-        """The proof of what `guide` is worth: for each seed a student on the labels alone, where there are any, and one on `terms`; the report of both.
+        """The proof of what `guide` is worth: for each seed a student on the labels alone, where there are
+        any, and one on `terms`; the report of both.
 
-        The teacher is asked beforehand, or in every step where the terms look inside it. `prepare` is done to both students before they learn.
+        The teacher is asked beforehand, or in every step where the terms look inside it. `prepare` is done to
+        both students before they learn.
         """
         live = guide if looks_inside(terms) else None
-        stored = None if live is not None else answers or self.label(guide, self.people)
+        stored = None if live is not None else answers or self.label(guide, self.dataset)
         self.epochs(self.student, terms, live, stored)  # both get what the slower one can afford
         arms = {}
-        if self.people.labelled:
-            arms["baseline"] = [self.fit("baseline", self.supervised(), seed, prepare=prepare) for seed in self.seeds]
+        if self.dataset.labelled:
+            arms["baseline"] = [
+                self.fit("baseline", self.supervised(), seed, prepare=prepare) for seed in self.seeds
+            ]
         else:
             self.adopt(guide)
-        arms["distilled"] = [self.fit("distilled", terms, seed, stored, confidence=confidence, teacher=live, prepare=prepare) for seed in self.seeds]
+        arms["distilled"] = [
+            self.fit("distilled", terms, seed, stored, confidence=confidence, teacher=live, prepare=prepare)
+            for seed in self.seeds
+        ]
         return self.finish(guide, arms, self.speeds_if_asked(guide, stored, terms))
 
     def _value(self, network: Teacher) -> float:
@@ -690,26 +828,34 @@ class Lab:
         return self.choice.score(*self.choice.ask(network, flip=False)).mean
 
     def spec(
-        self, name: str, arm: str, answers: Answers | None = None, own: Mapping[str, Any] | None = None, people: People | None = None
+        self,
+        name: str,
+        arm: str,
+        answers: Answers | None = None,
+        own: Mapping[str, Any] | None = None,
+        dataset: PoseDataset | None = None,
     ) -> PoseSpec:
-        """The contract of a network that this experiment trains, on whose `answers` and on which `people`, the experiment's own if None; `own` is what this
-        training does otherwise than the setup says.
+        """The contract of a network that this experiment trains, on whose `answers` and on which `people`,
+        the experiment's own if None; `own` is what this training does otherwise than the setup says.
         """
-        setup, terms = self.setup, (people or self.people).terms
-        licences = {"code": "Apache-2.0", "weights": f"as the data: {terms}", "data": terms}
+        config, licence = self.config, (dataset or self.dataset).licence
+        licences = {"code": "Apache-2.0", "weights": f"as the data: {licence}", "data": licence}
         if answers is not None:
-            licences["teacher"] = answers.terms
+            licences["teacher"] = answers.licence
         if self.pretrained and name == self.student:
             licences["pretrained backbone"] = self.pretrained
-        # Files travel: where things lie on this machine is nobody's business, and a student is the same whether speeds were measured or not.
-        arguments = {key: value for key, value in asdict(setup).items() if key not in LOCAL} | dict(own or {})
+        # Files travel: where things lie on this machine is nobody's business, and a student is the same
+        # whether speeds were measured or not.
+        arguments = {key: value for key, value in asdict(config).items() if key not in LOCAL} | dict(
+            own or {}
+        )
         codec = self.codec_of(name)
         spec = PoseSpec(
             name,
             self.skeleton,
             codec.fields(),
             codec.size,
-            setup.padding,
+            config.padding,
             licences=licences,
             recipe=f"{self.recipe}/{arm}",
             arguments=arguments,
@@ -722,25 +868,34 @@ class Lab:
 
     @property
     def augment(self) -> Augment:
-        """How training pictures are changed."""
-        setup = self.setup
-        return Augment(setup.scale, setup.rotation, half_body=setup.half_body, occlusion=setup.occlusion, light=setup.light, shift=setup.shift)
+        """How training images are changed."""
+        config = self.config
+        return Augment(
+            config.scale,
+            config.rotation,
+            half_body=config.half_body,
+            occlusion=config.occlusion,
+            color_jitter=config.color_jitter,
+            shift=config.shift,
+        )
 
     def training(self, name: str) -> Training:
-        """The numbers of every run of the network `name`, but for its epochs. What starts from trained weights starts low, or they are destroyed first."""
-        setup = self.setup
+        """The numbers of every run of the network `name`, but for its epochs. What starts from trained
+        weights starts low, or they are destroyed first.
+        """
+        config = self.config
         return Training(
             save_every=1000 if self.engine.device.type == "cuda" else 200,
-            batch=setup.batch,
-            learning_rate=setup.learning_rate or (LOW if start.is_file(name) else HIGH),
-            warmup=setup.warmup,
-            milestones=setup.milestones,
-            layer_decay=setup.layer_decay,
-            optimizer=setup.optimizer,
-            schedule=setup.schedule,
-            weight_decay=setup.weight_decay,
-            clip=setup.clip,
-            ema=setup.ema,
+            batch=config.batch,
+            learning_rate=config.learning_rate or (LOW if start.is_file(name) else HIGH),
+            warmup=config.warmup,
+            milestones=config.milestones,
+            layer_decay=config.layer_decay,
+            optimizer=config.optimizer,
+            schedule=config.schedule,
+            weight_decay=config.weight_decay,
+            clip=config.clip,
+            ema=config.ema,
         )
 
     def arm(self, name: str, trained: Sequence[Trained]) -> Arm:
@@ -758,7 +913,9 @@ class Lab:
         )
 
     def teacher_arm(self, teacher: Teacher, answers: Predicted) -> Arm:
-        """The teacher's line of the report from its answers on the test people, measured as the students' are."""
+        """The teacher's line of the report from its answers on the test people, measured as the students'
+        are.
+        """
         score = self.measure.score(*answers)
         price = cost(teacher.network, teacher.size) if isinstance(teacher, NetworkTeacher) else None
         return Arm(
@@ -769,31 +926,39 @@ class Lab:
             per_joint=dict(pck.rows(score, self.skeleton)),
         )
 
-    def speeds_if_asked(self, teacher: Teacher, answers: Answers | None, terms: tuple[Term, ...]) -> dict[str, float]:
+    def speeds_if_asked(
+        self, teacher: Teacher, answers: Answers | None, terms: tuple[Term, ...]
+    ) -> dict[str, float]:
         """`speeds` with --speeds, else none: a live teacher is asked over a hundred times for them."""
-        if not self.setup.speeds:
+        if not self.config.speeds:
             return {}
-        with self.doing("measuring how fast the student trains alone, with stored answers and with the teacher live"):
+        with self.doing(
+            "measuring how fast the student trains alone, with stored answers and with the teacher live"
+        ):
             return self.speeds(teacher, answers, terms)
 
     def speeds(self, teacher: Teacher, answers: Answers | None, terms: tuple[Term, ...]) -> dict[str, float]:
-        """Images a second of training the student without a teacher, with it as it was trained (from stored answers, where there are), and with the teacher live:
-        medians, measured in turn.
+        """Images a second of training the student without a teacher, with it as it was trained (from stored
+        answers, where there are), and with the teacher live: medians, measured in turn.
         """
-        spec, people, codec = self.spec(self.student, "speed"), self.people, self.codec
-        plain = self.samples(people, spec, 0)
+        spec, dataset, codec = self.spec(self.student, "speed"), self.dataset, self.codec
+        plain = self.samples(dataset, spec, 0)
         built, learner = self.build(self.student), self.learner(self.build(self.student), terms, teacher)
         runs = {
             "supervised": (built, Objective(spec, codec, self.supervised()), plain),
             "live_teacher": (learner, Objective(spec, codec, terms, teacher=teacher), plain),
         }
         if answers is not None and not looks_inside(terms):
-            stored = self.samples(people, spec, 0, answers)
+            stored = self.samples(dataset, spec, 0, answers)
             runs["distilled"] = (learner, Objective(spec, codec, terms, width=answers.width), stored)
         steps = {
-            run: stepper(network, objective, crops, self.training(self.student), self.engine) for run, (network, objective, crops) in runs.items()
+            run: stepper(network, objective, crops, self.training(self.student), self.engine)
+            for run, (network, objective, crops) in runs.items()
         }
-        speeds = {run: float(np.median(rates)) for run, rates in throughput(steps, self.setup.batch, rounds=3).items()}
+        speeds = {
+            run: float(np.median(rates))
+            for run, rates in throughput(steps, self.config.batch, rounds=3).items()
+        }
         return {"distilled": speeds["live_teacher"], **speeds}
 
     def finish(
@@ -802,8 +967,8 @@ class Lab:
         arms: Mapping[str, Sequence[Trained]],
         speeds: Mapping[str, float | None],
     ) -> Report:
-        """Writes what the experiment found: report.json, report.md, report.html, report.png, curves.png, cases.png, and the first seed's distilled student as
-        checkpoint and ONNX.
+        """Writes what the experiment found: report.json, report.md, report.html, report.png, curves.png,
+        cases.png, and the first seed's distilled student as checkpoint and ONNX.
 
         `arms` by name: `distilled`, `baseline` and `baseline_longer` where there are such, and any others.
         """
@@ -811,13 +976,13 @@ class Lab:
         named = ("baseline", "baseline_longer", "distilled")
         answers = None
         if teacher is not None:
-            with self.doing(f"measuring the teacher on {len(self.measure.people)} test people"):
-                answers = self.measure.ask(teacher, self.setup.flip_test)
+            with self.doing(f"measuring the teacher on {len(self.measure.dataset)} test people"):
+                answers = self.measure.ask(teacher, self.config.flip_test)
         guide = None if teacher is None or answers is None else self.teacher_arm(teacher, answers)
         theirs = None if answers is None else answers.joints
         found = Report(
             recipe=self.recipe,
-            data=self.people.name,
+            data=self.dataset.name,
             metric=self.measure.name,
             seeds=list(self.seeds),
             teacher=guide,
@@ -826,21 +991,25 @@ class Lab:
             distilled=students.get("distilled"),
             others=[arm for name, arm in students.items() if name not in named],
             higher_is_better=self.measure.higher_is_better,
-            digits=1 if self.measure.in_space else 3,
+            digits=1 if self.measure.is_3d else 3,
             images_per_second=speeds,
             command=self.command,
-            smoke=self.setup.smoke,
+            smoke=self.config.smoke,
             versions=report.installed_versions(),
             notes=[
                 *dict.fromkeys(self.notes),
                 *([f"{self.recipe}: {UNTRAINED_IN_SHORT}"] if self.recipe in UNTRAINED else []),
-                *([report.SMOKE] if self.setup.smoke else []),
+                *([report.SMOKE] if self.config.smoke else []),
             ],
             curves={name: [point for t in trained for point in t.curve] for name, trained in arms.items()},
-            pictures={f"{self.choice.name} over epochs": "curves.png", "Worst, median and best test cases": "cases.png"},
+            images={
+                f"{self.choice.name} over epochs": "curves.png",
+                "Worst, median and best test cases": "cases.png",
+            },
         )
         if self.engine.is_main_process:
-            # First what took hours, then what can go wrong: a test picture that is gone by now, a file whose parity fails.
+            # First what took hours, then what can go wrong: a test image that is gone by now, a file whose
+            # parity fails.
             student = (arms.get("distilled") or arms.get("baseline") or next(iter(arms.values())))[0]
             write_bytes(out / "student.safetensors", student.path.read_bytes())
             report.write(found, out)
@@ -848,51 +1017,83 @@ class Lab:
             # On the way nobody was asked twice, so the level is the teacher's without the flip test as well.
             with self.doing(f"drawing curves and cases into {out}"):
                 level = None if teacher is None else self._value(teacher)
-                name = self.choice.name + (", without the flip test" if self.setup.flip_test else "")
+                name = self.choice.name + (", without the flip test" if self.config.flip_test else "")
                 curves = {arm: [t.curve for t in trained] for arm, trained in arms.items()}
                 figures.curves(curves, out / "curves.png", level, name)
-                figures.cases(self.measure.people, student.joints, theirs, self.measure.errors(student.joints), out / "cases.png")
-                page.write(found, page.Shown(self.measure, student.joints, theirs, curves, level, name, len(self.people), out))
+                figures.cases(
+                    self.measure.dataset,
+                    student.joints,
+                    theirs,
+                    self.measure.errors(student.joints),
+                    out / "cases.png",
+                )
+                page.write(
+                    found,
+                    page.Shown(
+                        self.measure, student.joints, theirs, curves, level, name, len(self.dataset), out
+                    ),
+                )
             try:
                 with self.doing("exporting the student, and comparing the file with the checkpoint"):
                     parity = export(out / "student.safetensors", out / "student.onnx", crops=self.crops(64))
             except ParityError as error:
-                if not self.setup.smoke:
+                if not self.config.smoke:
                     raise
-                self.say(f"Not exported, since a student of seconds may know nothing that could be compared: {error}", "yellow")
+                self.say(
+                    f"Not exported, since a student of seconds may know nothing that could be compared: "
+                    f"{error}",
+                    "yellow",
+                )
                 return found
             self.say(f"{out / 'student.onnx'}: {parity}")
             told = f"The report is {out / 'report.html'}."
-            if self.setup.smoke:
-                self.say(f"{told} {report.SMOKE} Nor does the student know anything; the same command without --smoke trains one.", "yellow")
+            if self.config.smoke:
+                self.say(
+                    f"{told} {report.SMOKE} Nor does the student know anything; the same command without "
+                    f"--smoke trains one.",
+                    "yellow",
+                )
             else:
-                self.say(f"{told} Try the student: poseling track PICTURE --model {out / 'student.onnx'} --out drawn")
+                self.say(
+                    f"{told} Try the student: poseling track IMAGE --model {out / 'student.onnx'} --out drawn"
+                )
         return found
 
     def crops(self, count: int) -> NDArray[np.uint8]:
-        """(count, H, W, 3) canonical crops of test people; where they are too few, other windows of their pictures as well."""
-        people, size = self.measure.people, self.codec.size
-        rows = np.unique(np.linspace(0, len(people) - 1, count).astype(int))
-        crops = [Crop.from_box(people.boxes[i], size, self.setup.padding).warp(read_picture(people.pictures[i])) for i in rows]
+        """(count, H, W, 3) canonical crops of test people; where they are too few, other windows of their
+        images as well.
+        """
+        dataset, size = self.measure.dataset, self.codec.size
+        rows = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
+        crops = [
+            Crop.from_box(dataset.boxes[i], size, self.config.padding).warp(read_image(dataset.images[i]))
+            for i in rows
+        ]
         if len(crops) < count:
-            crops += list(windows(people.pictures, size, count - len(crops)))
+            crops += list(windows(dataset.images, size, count - len(crops)))
         return np.stack(crops)
 
 
-def _data(setup: Setup, skeleton: Skeleton | None) -> sets.Sources:
+def _data(config: TrainConfig, skeleton: Skeleton | None) -> sets.Sources:
     """People to train on, to choose by and to test on, in `skeleton` where one is given.
 
-    Of a set without test people every tenth picture is kept apart for that, and of one without people to choose by another tenth.
+    Of a set without test people every tenth image is kept apart for that, and of one without people to choose
+    by another tenth.
     """
-    if setup.root and not setup.data:
-        raise ValueError(f"--root {setup.root[0]} needs --data, which says what lies there: {', '.join(sets.SETS)}")
-    found = sets.load_all(setup.data or ("mini",), setup.root, skeleton)
+    if config.root and not config.data:
+        raise ValueError(
+            f"--root {config.root[0]} needs --data, which says what lies there: {', '.join(sets.SETS)}"
+        )
+    found = sets.load_all(config.data or ("mini",), config.root, skeleton)
     if found.test is not None and found.val is not None:
         return found
-    place = {picture: i for i, picture in enumerate(dict.fromkeys(found.train.pictures))}
+    place = {image: i for i, image in enumerate(dict.fromkeys(found.train.images))}
     if len(place) < 2:
-        raise ValueError(f"{found.train.pictures[0]}: is the only picture, but some have to be kept apart for testing; give more")
-    tenth = np.array([place[picture] % 10 for picture in found.train.pictures])
+        raise ValueError(
+            f"{found.train.images[0]}: is the only image, but some have to be kept apart for testing; give "
+            f"more"
+        )
+    tenth = np.array([place[image] % 10 for image in found.train.images])
     test, val = (tenth == 1) & (found.test is None), (tenth == 6) & (found.val is None)
     if not val.any() and found.val is None:
         val = test if test.any() else tenth == 0  # too few to keep more apart
@@ -927,8 +1128,8 @@ LOCAL = ("root", "out", "labels", "speeds")  # what does not make a network anot
 HIGH, LOW = 1e-3, 1.5e-4  # learning rates from random weights, and from trained ones at 32 people a step
 
 
-def _smoke(setup: Setup) -> Setup:
-    return replace(setup, size=64, width=None, epochs=2, batch=8, bf16=False, workers=0)
+def _smoke(config: TrainConfig) -> TrainConfig:
+    return replace(config, size=64, width=None, epochs=2, batch=8, bf16=False, workers=0)
 
 
 def _mean_rows(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from poseling.data.resident import Resident
-from poseling.files import read_picture
-from poseling.recipes import lab as bench
-from poseling.recipes.lab import Lab, Setup, duration
+from poseling.files import read_image
+from poseling.recipes import experiment as bench
+from poseling.recipes.experiment import Experiment, TrainConfig, duration
 from poseling.skeleton import COCO17
 
 
@@ -30,7 +30,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("2h", 7200), ("1.5h", 5400), ("1e2s", 100)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("20m", 1200), ("2h", 7200), ("1.5h", 5400), ("1e2s", 100)]
+)
 def test_durations(text: str, seconds: float):
     assert duration(text) == seconds
 
@@ -38,15 +40,15 @@ def test_durations(text: str, seconds: float):
 @pytest.mark.parametrize("text", ["soon", "90", "0s", "-5m", "nans", "infh", "m", "2d", "1h30m"])
 def test_durations_that_are_none(text: str):
     with pytest.raises(ValueError, match=f"--budget {text}: is no time; give a number with s, m or h"):
-        Setup(budget=text)
+        TrainConfig(budget=text)
 
 
 def test_no_budget_is_no_error():
-    assert Setup(budget="").budget == ""
+    assert TrainConfig(budget="").budget == ""
 
 
-def lab(out: Path, **more: Any) -> Lab:
-    return Lab("test", Setup(out=out, size=64, batch=8, workers=0, **more), "hourglass-1x8")
+def experiment(out: Path, **more: Any) -> Experiment:
+    return Experiment("test", TrainConfig(out=out, size=64, batch=8, workers=0, **more), "hourglass-1x8")
 
 
 def at_speed(monkeypatch: pytest.MonkeyPatch, *speeds: float) -> list[float]:
@@ -57,20 +59,22 @@ def at_speed(monkeypatch: pytest.MonkeyPatch, *speeds: float) -> list[float]:
 
 
 def test_a_budget_buys_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """100 people a second for 60 s, of which 0.95 to train: 5700 people, 4.75 passes over 1200. Measured once for all trainings, and for the same command again."""
+    """100 people a second for 60 s, of which 0.95 to train: 5700 people, 4.75 passes over 1200. Measured once
+    for all trainings, and for the same command again.
+    """
     at_speed(monkeypatch, 100.0)
-    first = lab(tmp_path, budget="60s")
+    first = experiment(tmp_path, budget="60s")
     assert first.epochs() == pytest.approx(4.75)
     assert first.epochs(terms=first.respond(0.5)) == first.epochs()
-    assert lab(tmp_path, budget="60s").epochs() == first.epochs()
+    assert experiment(tmp_path, budget="60s").epochs() == first.epochs()
     assert list(json.loads((tmp_path / "budget.json").read_text()).values()) == [pytest.approx(4.75)]
 
 
 def test_another_network_or_another_budget_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     left = at_speed(monkeypatch, 100.0, 50.0, 200.0)
-    one = lab(tmp_path, budget="60s")
+    one = experiment(tmp_path, budget="60s")
     assert (one.epochs(), one.epochs("hourglass-1x16")) == (pytest.approx(4.75), pytest.approx(4.75 / 2))
-    assert lab(tmp_path, budget="2m").epochs() == pytest.approx(4 * 4.75)
+    assert experiment(tmp_path, budget="2m").epochs() == pytest.approx(4 * 4.75)
     assert one.epochs("hourglass-1x16") == pytest.approx(4.75 / 2)
     assert left == []
 
@@ -79,28 +83,39 @@ def test_a_budget_of_less_than_a_pass_is_told(tmp_path: Path, monkeypatch: pytes
     at_speed(monkeypatch, 10.0)
     wanted = r"--budget 90s: 10 people a second here, so one pass over 1200 people takes 2 minutes; give more time, a smaller --size or fewer people, or set --epochs"
     with pytest.raises(ValueError, match=wanted):
-        lab(tmp_path, budget="90s").epochs()
+        experiment(tmp_path, budget="90s").epochs()
     assert not (tmp_path / "budget.json").exists()
 
 
 def test_the_speed_is_measured(tmp_path: Path):
-    """For real: some steps, and a positive number. Without a budget nothing is measured, in a smoke run neither."""
-    assert lab(tmp_path, budget="10h").epochs() > 1
-    assert lab(tmp_path / "other", epochs=3.5).epochs() == 3.5
+    """For real: some steps, and a positive number. Without a budget nothing is measured, in a smoke run
+    neither.
+    """
+    assert experiment(tmp_path, budget="10h").epochs() > 1
+    assert experiment(tmp_path / "other", epochs=3.5).epochs() == 3.5
     assert not (tmp_path / "other").exists()
-    assert Lab("test", Setup(out=tmp_path / "other", smoke=True, budget="1s"), "hourglass-1x8").epochs() == 2
+    assert (
+        Experiment(
+            "test", TrainConfig(out=tmp_path / "other", smoke=True, budget="1s"), "hourglass-1x8"
+        ).epochs()
+        == 2
+    )
 
 
 @pytest.mark.parametrize("resident", [False, True])
-def test_curves_are_of_people_to_choose_by_and_test_people_wait(resident: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    found = Lab("test", Setup(out=tmp_path, smoke=True, evaluate_every=0.5, resident=resident), "hourglass-1x8")
+def test_curves_are_of_people_to_choose_by_and_test_people_wait(
+    resident: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = Experiment(
+        "test", TrainConfig(out=tmp_path, smoke=True, evaluate_every=0.5, resident=resident), "hourglass-1x8"
+    )
     asked: list[tuple[str, Path]] = []
     phase = "before"
 
     def read(part: str) -> Callable[[Path], NDArray[np.uint8]]:
         def reader(path: Path) -> NDArray[np.uint8]:
             asked.append((f"{part} {phase}", path))
-            return read_picture(path)
+            return read_image(path)
 
         return reader
 
@@ -113,54 +128,67 @@ def test_curves_are_of_people_to_choose_by_and_test_people_wait(resident: bool, 
 
     loop = bench.fit
     monkeypatch.setattr(bench, "fit", fit)
-    val, test = set(found.choice.people.pictures), set(found.measure.people.pictures)
+    val, test = set(found.choice.dataset.images), set(found.measure.dataset.images)
     assert not val & test
-    assert not (val | test) & set(found.people.pictures)
-    found.choice, found.measure = replace(found.choice, read=read("val")), replace(found.measure, read=read("test"))
+    assert not (val | test) & set(found.dataset.images)
+    found.choice, found.measure = (
+        replace(found.choice, read=read("val")),
+        replace(found.measure, read=read("test")),
+    )
     trained = found.fit("baseline", found.supervised(), 0)
     assert {path for when, path in asked if when == "val while"} == val
     assert {path for when, path in asked if when == "test after"} == test
     assert {when for when, _ in asked} == {"val while", "test after"}
     assert len(trained.curve) == 4  # two epochs, every half
-    assert trained.joints.shape[0] == len(found.measure.people)
+    assert trained.joints.shape[0] == len(found.measure.dataset)
     assert trained.score.mean == found.measure.score(trained.joints).mean
 
 
 def test_a_folder_a_recipe():
-    assert Lab("fpd", Setup(smoke=True), "hourglass-1x8").out == Path("runs/fpd")
+    assert Experiment("fpd", TrainConfig(smoke=True), "hourglass-1x8").out == Path("runs/fpd")
 
 
 def test_a_finished_run_of_a_cycle_names_the_way_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Three steps; then more are wanted. Whoever goes on takes the student and the answers that there are."""
     out = tmp_path / "out"
-    one, more = (lab(out, epochs=steps * 8 / 1200, schedule="one_cycle", flip_test=False) for steps in (3, 6))
+    one, more = (
+        experiment(out, epochs=steps * 8 / 1200, schedule="one_cycle", flip_test=False) for steps in (3, 6)
+    )
     trained = one.fit("baseline", one.supervised(), 0)
     assert "measuring baseline, seed 0, on 300 test people" in capsys.readouterr().out
     with pytest.raises(
-        ValueError, match=r"laid out for --epochs 0\.02, not 0\.04; first finish with the settings of then what lies in \S+out, or give"
+        ValueError,
+        match=r"laid out for --epochs 0\.02, not 0\.04; first finish with the settings of then what lies in \S+out, or give",
     ):
         more.fit("baseline", more.supervised(), 0)
     (out / "student.safetensors").write_bytes(trained.path.read_bytes())
     (out / "labels").mkdir()
-    with pytest.raises(ValueError, match=r"with --student \S+out/student\.safetensors --out \S+out-2 --labels \S+out/labels$"):
+    with pytest.raises(
+        ValueError, match=r"with --student \S+out/student\.safetensors --out \S+out-2 --labels \S+out/labels$"
+    ):
         more.fit("baseline", more.supervised(), 0)
 
 
-def test_ctrl_c_while_the_teacher_is_asked_says_what_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_ctrl_c_while_the_teacher_is_asked_says_what_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "label", interrupted)
-    one = Lab("test", Setup(out=tmp_path, smoke=True), "hourglass-1x8")
+    one = Experiment("test", TrainConfig(out=tmp_path, smoke=True), "hourglass-1x8")
     with pytest.raises(KeyboardInterrupt):
-        one.label(one.teacher("mini"), one.people)
-    assert f"Its answers until here stay in {tmp_path}/labels; the same command goes on from there." in capsys.readouterr().out
+        one.label(one.teacher("mini"), one.dataset)
+    assert (
+        f"Its answers until here stay in {tmp_path}/labels; the same command goes on from there."
+        in capsys.readouterr().out
+    )
 
 
 def test_speeds_are_measured_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Lab, "speeds", lambda *_: {"supervised": 1.0})
+    monkeypatch.setattr(Experiment, "speeds", lambda *_: {"supervised": 1.0})
     for asked, found in ((False, {}), (True, {"supervised": 1.0})):
-        one = Lab("test", Setup(out=tmp_path, smoke=True, speeds=asked), "hourglass-1x8")
+        one = Experiment("test", TrainConfig(out=tmp_path, smoke=True, speeds=asked), "hourglass-1x8")
         assert one.speeds_if_asked(one.teacher("mini"), None, one.supervised()) == found
 
 
@@ -172,45 +200,57 @@ def folder(root: Path, count: int) -> Path:
 
 
 def test_who_is_kept_apart(tmp_path: Path):
-    """Of pictures without parts every tenth is for testing, from the second on, and another tenth to choose by, from the seventh on."""
-    setup = Setup(data=("images",), root=(folder(tmp_path / "a", 25),), out=tmp_path / "out", size=64)
-    found = Lab("test", setup, "hourglass-1x8", COCO17)
+    """Of images without parts every tenth is for testing, from the second on, and another tenth to choose by,
+    from the seventh on.
+    """
+    config = TrainConfig(data=("images",), root=(folder(tmp_path / "a", 25),), out=tmp_path / "out", size=64)
+    found = Experiment("test", config, "hourglass-1x8", COCO17)
     parts = {
-        name: [int(p.stem) for p in people.pictures]
-        for name, people in (("train", found.people), ("val", found.choice.people), ("test", found.measure.people))
+        name: [int(p.stem) for p in dataset.images]
+        for name, dataset in (
+            ("train", found.dataset),
+            ("val", found.choice.dataset),
+            ("test", found.measure.dataset),
+        )
     }
     assert parts["test"] == [1, 11, 21]
     assert parts["val"] == [6, 16]
     assert parts["train"] == [i for i in range(25) if i % 10 not in (1, 6)]
     assert found.origin.tolist() == [0] * len(parts["train"])
-    few = Lab("test", replace(setup, root=(folder(tmp_path / "b", 4),)), "hourglass-1x8", COCO17)
-    assert [p.stem for p in few.choice.people.pictures] == [p.stem for p in few.measure.people.pictures] == ["001"]
-    with pytest.raises(ValueError, match="is the only picture, but some have to be kept apart for testing"):
-        Lab("test", replace(setup, root=(folder(tmp_path / "c", 1),)), "hourglass-1x8", COCO17)
+    few = Experiment("test", replace(config, root=(folder(tmp_path / "b", 4),)), "hourglass-1x8", COCO17)
+    assert (
+        [p.stem for p in few.choice.dataset.images] == [p.stem for p in few.measure.dataset.images] == ["001"]
+    )
+    with pytest.raises(ValueError, match="is the only image, but some have to be kept apart for testing"):
+        Experiment("test", replace(config, root=(folder(tmp_path / "c", 1),)), "hourglass-1x8", COCO17)
 
 
 def test_a_set_with_parts_keeps_them_beside_one_without(tmp_path: Path):
-    pictures = folder(tmp_path / "a", 20)
-    setup = Setup(data=("mini:0.5", "images:0.5"), root=(tmp_path / "mini", pictures), out=tmp_path / "out", size=64)
-    found = Lab("test", setup, "hourglass-1x8", COCO17)
-    assert (len(found.people), len(found.choice.people), len(found.measure.people)) == (1220, 150, 300)
+    images = folder(tmp_path / "a", 20)
+    config = TrainConfig(
+        data=("mini:0.5", "images:0.5"), root=(tmp_path / "mini", images), out=tmp_path / "out", size=64
+    )
+    found = Experiment("test", config, "hourglass-1x8", COCO17)
+    assert (len(found.dataset), len(found.choice.dataset), len(found.measure.dataset)) == (1220, 150, 300)
     assert np.bincount(found.origin).tolist() == [1200, 20]
-    assert found.people.draws is not None
-    assert found.people.draws[:1200].sum() == pytest.approx(0.5)
+    assert found.dataset.draws is not None
+    assert found.dataset.draws[:1200].sum() == pytest.approx(0.5)
     assert found.sources == ("mini", "images")
 
 
 def test_resident_images_are_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    found = Lab("test", Setup(out=tmp_path, smoke=True, resident=True), "hourglass-1x8")
+    found = Experiment("test", TrainConfig(out=tmp_path, smoke=True, resident=True), "hourglass-1x8")
     spec = found.spec("hourglass-1x8", "arm")
-    one, other = found.samples(found.people, spec, 0), found.samples(found.people, spec, 1)
+    one, other = found.samples(found.dataset, spec, 0), found.samples(found.dataset, spec, 1)
     assert isinstance(one, Resident)
     assert isinstance(other, Resident)
     assert one.images is other.images
     assert capsys.readouterr().out.count("reading 32 images") == 1
     guide = found.teacher("mini")
-    answers = found.label(guide, found.people)
-    taught = found.samples(found.people, spec, 0, answers)
+    answers = found.label(guide, found.dataset)
+    taught = found.samples(found.dataset, spec, 0, answers)
     plain, with_answers = next(iter(one.batches(0, 1, 4))), next(iter(taught.batches(0, 1, 4)))  # type: ignore[union-attr]
-    assert all(torch.equal(plain[name], with_answers[name]) for name in plain)  # the control sees the same crops
+    assert all(
+        torch.equal(plain[name], with_answers[name]) for name in plain
+    )  # the control sees the same crops
     assert "answer_xy" in with_answers

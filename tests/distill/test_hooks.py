@@ -1,4 +1,6 @@
-"""A student while it learns: what is seen inside it, what of it learns, and that nothing of the lessons is left in it."""
+"""A student while it learns: what is seen inside it, what of it learns, and that nothing of the lessons is
+left in it.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +11,23 @@ import torch
 from torch import nn
 
 from poseling.distill.feature import Align, align, generate
-from poseling.distill.pupil import Pupil, bare, head_of, new_head, pupil, watched
+from poseling.distill.hooks import HookedStudent, bare, head_of, hooked, new_head, watched
 from poseling.models import registry
 
 
 class Small(nn.Module):
-    """Pictures (B, 3, H, W) to maps (B, 1, K, H, W), by parts that are named as in the zoo."""
+    """Images (B, 3, H, W) to maps (B, 1, K, H, W), by parts that are named as in the zoo."""
 
     def __init__(self, channels: int = 4, joints: int = 2, pool: int = 1) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, channels, 1), nn.BatchNorm2d(channels), nn.AvgPool2d(pool))
         self.features = nn.Identity()
-        self.head = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.Conv2d(channels, joints, 1))
+        self.head = nn.Sequential(
+            nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.Conv2d(channels, joints, 1)
+        )
 
-    def forward(self, pictures):
-        return self.head(self.features(self.backbone(pictures)))[:, None]
+    def forward(self, images):
+        return self.head(self.features(self.backbone(images)))[:, None]
 
 
 def hooks(network):
@@ -31,7 +35,11 @@ def hooks(network):
 
 
 def state(network, *parts):
-    return {name: value.clone() for name, value in network.state_dict().items() if not parts or name.startswith(parts)}
+    return {
+        name: value.clone()
+        for name, value in network.state_dict().items()
+        if not parts or name.startswith(parts)
+    }
 
 
 def changed(before, after):
@@ -39,17 +47,17 @@ def changed(before, after):
 
 
 def test_what_is_watched_is_what_the_parts_give():
-    network, pictures = Small().eval(), torch.randn(2, 3, 8, 6)
+    network, images = Small().eval(), torch.randn(2, 3, 8, 6)
     with watched(network, ["features", "backbone.0", ""]) as seen:
-        outputs = network(pictures)
+        outputs = network(images)
         assert hooks(network) == 3
     assert list(seen) == ["backbone.0", "features", ""]  # as they are reached
-    assert torch.equal(seen["backbone.0"], network.backbone[0](pictures))
-    assert torch.equal(seen["features"], network.backbone(pictures))
+    assert torch.equal(seen["backbone.0"], network.backbone[0](images))
+    assert torch.equal(seen["features"], network.backbone(images))
     assert seen[""] is outputs
     assert hooks(network) == 0
     before = dict(seen)
-    network(pictures + 1)
+    network(images + 1)
     assert all(seen[name] is before[name] for name in seen)  # nobody looks any more
 
 
@@ -59,7 +67,9 @@ def test_hooks_are_gone_after_an_error():
         network(torch.zeros(1, 7, 8, 8))  # seven colours
     assert hooks(network) == 0
     with (
-        pytest.raises(ValueError, match="Small has no 'visual_tokens' to learn from; it has backbone, features, head"),
+        pytest.raises(
+            ValueError, match="Small has no 'visual_tokens' to learn from; it has backbone, features, head"
+        ),
         watched(network, ["features", "visual_tokens"]),
     ):
         pass  # pragma: no cover
@@ -68,19 +78,19 @@ def test_hooks_are_gone_after_an_error():
 
 def test_nothing_to_watch_is_the_network_itself():
     network = Small()
-    assert pupil(network, (8, 8), {}, {}) is network
+    assert hooked(network, (8, 8), {}, {}) is network
     assert bare(network) is network
-    assert bare(pupil(network, (8, 8), {"a": "features"}, {})) is network
+    assert bare(hooked(network, (8, 8), {"a": "features"}, {})) is network
 
 
 def test_a_pupil_gives_outputs_and_what_each_term_looks_at():
-    network, pictures = Small().eval(), torch.randn(2, 3, 8, 6)
-    learner = pupil(network, (6, 8), {"one": "features", "two": "features", "all": ""}, {})
-    outputs, seen = learner(pictures)
-    assert torch.equal(outputs, network(pictures))
+    network, images = Small().eval(), torch.randn(2, 3, 8, 6)
+    learner = hooked(network, (6, 8), {"one": "features", "two": "features", "all": ""}, {})
+    outputs, seen = learner(images)
+    assert torch.equal(outputs, network(images))
     assert set(seen) == {"one", "two", "all"}
     assert seen["one"] is seen["two"]
-    assert torch.equal(seen["one"], network.backbone(pictures))
+    assert torch.equal(seen["one"], network.backbone(images))
     assert seen["all"] is outputs
     assert hooks(network) == 0
 
@@ -90,17 +100,28 @@ def test_adapters_lie_between_the_two_shapes():
     student, teacher = Small(4), Small(6, pool=2)
     student.train()
     before, theirs = state(student), state(teacher)
-    learner = pupil(student, (12, 16), {"a": "features", "b": "features", "c": "features"}, {"a": align, "b": generate}, teacher, (48, 64))
-    assert not changed(before, state(student))  # a look at one picture moved no statistic
+    learner = hooked(
+        student,
+        (12, 16),
+        {"a": "features", "b": "features", "c": "features"},
+        {"a": align, "b": generate},
+        teacher,
+        (48, 64),
+    )
+    assert not changed(before, state(student))  # a look at one image moved no statistic
     assert not changed(theirs, state(teacher))
     assert student.training
-    assert isinstance(learner, Pupil)
+    assert isinstance(learner, HookedStudent)
     adapter = learner.adapters["a"]
     assert isinstance(adapter, Align)
     assert (adapter.project.in_channels, adapter.project.out_channels, adapter.size) == (4, 6, (24, 32))
     outputs, seen = learner(torch.randn(3, 3, 16, 12))
     assert outputs.shape == (3, 1, 2, 16, 12)
-    assert {name: tuple(value.shape) for name, value in seen.items()} == {"a": (3, 6, 32, 24), "b": (3, 6, 32, 24), "c": (3, 4, 16, 12)}
+    assert {name: tuple(value.shape) for name, value in seen.items()} == {
+        "a": (3, 6, 32, 24),
+        "b": (3, 6, 32, 24),
+        "c": (3, 4, 16, 12),
+    }
     seen["a"].sum().backward()
     assert adapter.project.weight.grad.any()
     assert student.backbone[0].weight.grad is not None
@@ -111,17 +132,26 @@ def test_adapters_lie_between_the_two_shapes():
 
 
 def test_adapters_need_a_teacher_who_can_be_seen():
-    with pytest.raises(ValueError, match="mimic: lies between a student's features and a teacher's, and there is no teacher"):
-        pupil(Small(), (8, 8), {"mimic": "features"}, {"mimic": align})
+    with pytest.raises(
+        ValueError, match="mimic: lies between a student's features and a teacher's, and there is no teacher"
+    ):
+        hooked(Small(), (8, 8), {"mimic": "features"}, {"mimic": align})
     with pytest.raises(ValueError, match="Sequential has no 'features' to learn from; it has 0"):
-        pupil(Small(), (8, 8), {"mimic": "features"}, {"mimic": align}, nn.Sequential(nn.Conv2d(3, 1, 1)), (8, 8))
+        hooked(
+            Small(),
+            (8, 8),
+            {"mimic": "features"},
+            {"mimic": align},
+            nn.Sequential(nn.Conv2d(3, 1, 1)),
+            (8, 8),
+        )
 
 
 def test_only_the_head_learns():
     torch.manual_seed(0)
     network = Small()
-    learner = pupil(network, (8, 8), {}, {}, only="head")
-    assert isinstance(learner, Pupil)
+    learner = hooked(network, (8, 8), {}, {}, only="head")
+    assert isinstance(learner, HookedStudent)
     learner.train()
     assert not network.backbone[1].training
     assert network.head[1].training
@@ -136,13 +166,15 @@ def test_only_the_head_learns():
                 p -= 0.1 * p.grad + 0.01
         learner.eval().train()  # as an evaluation on the way
     moved = changed(before, state(network))
-    assert moved == {name for name in before if name.startswith("head.")}  # its weights, its norm's statistics and count
+    assert moved == {
+        name for name in before if name.startswith("head.")
+    }  # its weights, its norm's statistics and count
     learner.eval()
     assert not network.head[1].training
 
 
 def test_all_learns_unless_said():
-    learner = pupil(Small(), (8, 8), {"a": "features"}, {})
+    learner = hooked(Small(), (8, 8), {"a": "features"}, {})
     learner.train()
     assert bare(learner).backbone[1].training
     assert all(p.requires_grad for p in learner.parameters())

@@ -1,7 +1,8 @@
-"""A student while it learns: the network, what is watched inside it, and modules that only its lessons need and that are thrown away afterwards.
+"""A student while it learns: the network, what is watched inside it, and modules that only its lessons need
+and that are thrown away afterwards.
 
-Features are read by forward hooks at submodules that every network of the zoo names alike: `features` (the map that the head reads), `visual_tokens`,
-`keypoint_tokens`, and "" for the network's own outputs.
+Features are read by forward hooks at submodules that every network of the zoo names alike: `features` (the
+map that the head reads), `visual_tokens`, `keypoint_tokens`, and "" for the network's own outputs.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from torch import Tensor, nn
 
 from poseling.geometry import Size
 
-Adapter = Callable[[Tensor, Tensor], nn.Module]  # from a student's feature and a teacher's, of one picture each, to a module between the two
+Adapter = Callable[
+    [Tensor, Tensor], nn.Module
+]  # from a student's feature and a teacher's, of one image each, to a module between the two
 
 
 @contextmanager
 def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """What the submodules `names` of `network` give while the block runs, by name. ValueError for a name that the network does not have.
+    """What the submodules `names` of `network` give while the block runs, by name. ValueError for a name that
+    the network does not have.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     >>> with watched(net, ["0"]) as seen:
@@ -36,7 +40,9 @@ def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tens
                 module = network.get_submodule(name)
             except AttributeError:
                 there = [own for own, _ in network.named_children()]
-                raise ValueError(f"{type(network).__name__} has no {name!r} to learn from; it has {', '.join(there)}") from None
+                raise ValueError(
+                    f"{type(network).__name__} has no {name!r} to learn from; it has {', '.join(there)}"
+                ) from None
 
             def keep(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
                 seen[name] = output
@@ -48,26 +54,37 @@ def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tens
             hook.remove()
 
 
-class Pupil(nn.Module):
-    """Pictures (B, 3, H, W) to the network's outputs and, for each entry of `watch` (a term's name to a submodule), what was seen there, adapted where
-    `adapters` has a module for that term.
+class HookedStudent(nn.Module):
+    """Images (B, 3, H, W) to the network's outputs and, for each entry of `watch` (a term's name to a
+    submodule), what was seen there, adapted where `adapters` has a module for that term.
 
-    Only the submodule or parameter `only` learns, where one is named; the rest then stays as it is, its batch norms too.
+    Only the submodule or parameter `only` learns, where one is named; the rest then stays as it is, its batch
+    norms too.
     """
 
-    def __init__(self, network: nn.Module, watch: Mapping[str, str], adapters: Mapping[str, nn.Module], only: str = "") -> None:
+    def __init__(
+        self, network: nn.Module, watch: Mapping[str, str], adapters: Mapping[str, nn.Module], only: str = ""
+    ) -> None:
         super().__init__()
-        self.network, self.adapters, self.watch, self.only = network, nn.ModuleDict(adapters), dict(watch), only
+        self.network, self.adapters, self.watch, self.only = (
+            network,
+            nn.ModuleDict(adapters),
+            dict(watch),
+            only,
+        )
         if only:
             for name, parameter in network.named_parameters():
                 parameter.requires_grad_(name == only or name.startswith(f"{only}."))
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with watched(self.network, sorted(set(self.watch.values()))) as seen:
-            outputs = self.network(pictures)
-        return outputs, {term: self.adapters[term](seen[at]) if term in self.adapters else seen[at] for term, at in self.watch.items()}
+            outputs = self.network(images)
+        return outputs, {
+            term: self.adapters[term](seen[at]) if term in self.adapters else seen[at]
+            for term, at in self.watch.items()
+        }
 
-    def train(self, mode: bool = True) -> Pupil:
+    def train(self, mode: bool = True) -> HookedStudent:
         super().train(mode)
         if self.only and mode:
             self.network.eval()
@@ -76,7 +93,7 @@ class Pupil(nn.Module):
         return self
 
 
-def pupil(
+def hooked(
     network: nn.Module,
     size: Size,
     watch: Mapping[str, str],
@@ -85,8 +102,9 @@ def pupil(
     teacher_size: Size | None = None,
     only: str = "",
 ) -> nn.Module:
-    """`network` ready to learn at `size` (W, H): itself where nothing is watched and all of it learns, else a `Pupil` with the adapters built to its features
-    and the `teacher`'s. ValueError if one of the two lacks a submodule that is watched, or for adapters without a teacher.
+    """`network` ready to learn at `size` (W, H): itself where nothing is watched and all of it learns, else a
+    `HookedStudent` with the adapters built to its features and the `teacher`'s. ValueError if one of the two
+    lacks a submodule that is watched, or for adapters without a teacher.
     """
     if not watch and not only:
         return network
@@ -94,16 +112,19 @@ def pupil(
     if adapters:
         if teacher is None or teacher_size is None:
             raise ValueError(
-                f"{', '.join(adapters)}: lies between a student's features and a teacher's, and there is no teacher whose features can be seen"
+                f"{', '.join(adapters)}: lies between a student's features and a teacher's, and there is no "
+                f"teacher whose features can be seen"
             )
         names = {term: watch[term] for term in adapters}
         mine, theirs = _probe(network, size, names.values()), _probe(teacher, teacher_size, names.values())
         built = {term: make(mine[names[term]], theirs[names[term]]) for term, make in adapters.items()}
-    return Pupil(network, watch, built, only)
+    return HookedStudent(network, watch, built, only)
 
 
 def head_of(network: nn.Module) -> str:
-    """The submodule that reads the last features: `head`, or an hourglass's last `score`; ValueError if there is neither."""
+    """The submodule that reads the last features: `head`, or an hourglass's last `score`; ValueError if there
+    is neither.
+    """
     names = [name for name, _ in network.named_modules() if name == "head" or name.endswith(".score")]
     if not names:
         raise ValueError(f"{type(network).__name__} has no head to train again")
@@ -119,12 +140,12 @@ def new_head(network: nn.Module) -> None:
 
 def bare(network: nn.Module) -> nn.Module:
     """The network of a pupil, as it is evaluated and saved."""
-    return network.network if isinstance(network, Pupil) else network
+    return network.network if isinstance(network, HookedStudent) else network
 
 
 @torch.no_grad()
 def _probe(network: nn.Module, size: Size, names: Any) -> dict[str, Tensor]:
-    """What the submodules give for one black picture; the network is left as it was."""
+    """What the submodules give for one black image; the network is left as it was."""
     training = network.training
     like = next(network.parameters())
     with watched(network.eval(), sorted(set(names))) as seen:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from poseling.codecs.picture import normalise
+from poseling.codecs.normalize import normalise
 from poseling.skeleton import LSP14
 from poseling.spec import PoseSpec
 
@@ -25,7 +25,9 @@ def test_normalise_is_the_formula():
 def test_bgr_turns_the_channels_before_the_mean():
     spec = replace(SPEC, colour="bgr", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 4.0))
     expected = (crops()[..., ::-1] / 255 - np.array([0.1, 0.2, 0.3])) / np.array([1, 2, 4])
-    np.testing.assert_allclose(normalise(torch.from_numpy(crops()), spec).numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6)
+    np.testing.assert_allclose(
+        normalise(torch.from_numpy(crops()), spec).numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6
+    )
 
 
 def test_floats_are_bytes_too():
