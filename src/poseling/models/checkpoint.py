@@ -40,9 +40,10 @@ def save(path: Path, network: nn.Module, spec: PoseSpec) -> None:
     write_tensors(path, network.state_dict(), metadata)
 
 
-def load(path: Path) -> tuple[nn.Module, PoseSpec]:
-    """The network, in eval mode on the CPU, and its contract. ValueError that names the file if it is cut,
-    foreign or does not fit.
+def load(path: Path, network: nn.Module | None = None) -> tuple[nn.Module, PoseSpec]:
+    """The network, in eval mode on the CPU, and its contract. A file of a module of one's own says only what the
+    module is called: give it as `network`, and the weights are put into it. ValueError that names the file if it
+    is cut, foreign or does not fit.
     """
     tensors, metadata = read_tensors(path)
     if KEY not in metadata:
@@ -53,7 +54,7 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
     try:
         spec = PoseSpec.from_json(metadata[KEY])
         with at_most(SLACK + 2 * sum(tensor.numel() for tensor in tensors.values())):
-            network = _built(spec, metadata)
+            network = _built(spec, metadata) if network is None else network
     except TooManyError as error:
         raise ValueError(
             f"{path}: the weights do not fit {spec.model} with {len(spec.skeleton)} joints: {error}"
