@@ -31,7 +31,7 @@ from poseling.evaluate.report import Gap, gap_closed
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
-from poseling.recipes.movnect import STAGES, SpaceSetup, movnect
+from poseling.recipes.movnect import STAGES, SpatialConfig, VNectTeacher, movnect
 from poseling.runtime.draw import draw, draw_space
 from poseling.skeleton import BLAZEPOSE33, MOVNECT15
 from poseling.teachers.base import Teacher
@@ -51,17 +51,18 @@ TILE = 220  # pixels
 def train(flags: argparse.Namespace) -> None:
     """The recipe with the numbers above."""
     torch.set_num_threads(1)
-    config = SpaceSetup(**NUMBERS, root=(flags.dataset,), out=flags.out, seeds=flags.seeds, seed=flags.seed)
+    config = SpatialConfig(
+        **NUMBERS, root=(flags.dataset,), out=flags.out, seeds=flags.seeds, seed=flags.seed
+    )
     movnect(
         config,
-        teacher=flags.teacher,
+        teacher=VNectTeacher(train_teacher=flags.train_teacher, teacher_epochs=1.75),
         student=flags.student,
         teacher_pretrained="imagenet",
         images=("lsp", "lspet"),
         images_root=flags.root,
         metres=flags.metres,
         epochs_2d=1,
-        teacher_epochs=1.75,
         bones=0.3,
         stages=tuple(flags.stages),
     )
@@ -274,7 +275,7 @@ def main() -> None:
     training.add_argument("--people", type=Path, required=True)
     training.add_argument("--root", type=Path, required=True)
     training.add_argument("--metres")
-    training.add_argument("--teacher", default="vnect-efficientnet_lite2")
+    training.add_argument("--train-teacher", default="vnect-efficientnet_lite2")
     training.add_argument("--student", default="movnect-efficientnet_lite0")
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--seeds", type=int, default=1)

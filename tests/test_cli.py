@@ -25,7 +25,9 @@ from poseling.data.download import Done
 from poseling.data.images import images
 from poseling.data.packed import packed
 from poseling.pose import Pose
-from poseling.recipes.experiment import TrainConfig
+from poseling.recipes import RECIPES
+from poseling.recipes.config import ResponseConfig, TrainConfig
+from poseling.recipes.fpd import FPDTeacher
 from poseling.runtime.pipeline import Tracked
 from poseling.skeleton import COCO17, Skeleton
 from poseling.spec import KEY, PoseSpec
@@ -33,22 +35,6 @@ from poseling.synth.synthesize import Synthesized
 from poseling.teachers.labels import Labelled
 from poseling.teachers.shards import share
 
-RECIPES = [
-    "baseline",
-    "fpd",
-    "unlabelled",
-    "kdlpn",
-    "vitpose_mobile",
-    "tokenpose_mobile",
-    "dwpose",
-    "okdhp",
-    "distilpose",
-    "sdpose",
-    "knowledge_token",
-    "multi_teacher",
-    "pseudo_labels",
-    "movnect",
-]
 COMMANDS = [
     *(f"distill {recipe}" for recipe in RECIPES),
     "compare",
@@ -119,8 +105,9 @@ def test_help_explains_every_parameter(capsys, command):
     for name in command.split():
         one = one[name]
     named = []
-    for name in inspect.signature(one.default_command).parameters:
-        named += [field.name for field in dataclasses.fields(TrainConfig)] if name == "setup" else [name]
+    for name, parameter in inspect.signature(one.default_command).parameters.items():
+        shared = dataclasses.is_dataclass(parameter.default)  # its fields are flags
+        named += [field.name for field in dataclasses.fields(parameter.default)] if shared else [name]
     rows = [line.strip("│ *").strip() for line in out.splitlines() if line.startswith("│")]
     for name in named:
         flag = f"--{name.replace('_', '-')}"
@@ -142,10 +129,8 @@ def test_recipes_are_listed_with_what_their_files_say(capsys):
     assert "arXiv 1811.05419" in said(capsys, "distill fpd --help")
 
 
-def test_recipes_that_nobody_trained_are_said_to_be_so(capsys, monkeypatch):
-    """Wherever they are listed: the help, the index of the docs, their own pages. Others are not: they have
-    results.
-    """
+def test_recipes_without_figures_of_ours_say_so(capsys, monkeypatch):
+    """In all lists: the help, the index of the docs, their own pages. The others have results."""
     monkeypatch.setenv("COLUMNS", "500")
     main(["distill", "--help"])
     lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if len(line.split()) > 2}
@@ -156,7 +141,7 @@ def test_recipes_that_nobody_trained_are_said_to_be_so(capsys, monkeypatch):
         if line.startswith("- [")
     }
     for recipe in RECIPES:
-        untrained = recipe in ("dwpose", "distilpose", "sdpose", "okdhp", "knowledge_token", "multi_teacher")
+        untrained = not RECIPES[recipe]
         assert ("Not yet trained at length" in lines[recipe]) == untrained
         page = "vitpose.md" if recipe == "knowledge_token" else f"{recipe}.md"
         if untrained:
@@ -185,9 +170,8 @@ def test_flags_reach_the_recipe():
     )
     assert function.__name__ == "fpd"
     assert bound.arguments == {
-        "setup": TrainConfig(data=("lsp",), root=(Path("x"),), flip_test=False, schedule="one_cycle"),
-        "teacher_scales": (0.9, 1.1),
-        "alpha": 0.7,
+        "config": TrainConfig(data=("lsp",), root=(Path("x"),), flip_test=False, schedule="one_cycle"),
+        "teacher": FPDTeacher(teacher_scales=(0.9, 1.1), alpha=0.7),
     }
 
 
@@ -202,7 +186,6 @@ def test_flags_reach_the_recipe():
         ),
         ("distill fpd --optimizer sgd", '"sgd"', '"adam", "adamw", "rmsprop"'),
         ("distill fpd lsp", "lsp", "See `poseling distill fpd --help`."),
-        ("distill unlabelled", "--teacher", "See `poseling distill unlabelled --help`."),
         ("distill dfp", 'Unknown command "dfp"', "baseline, fpd, unlabelled"),
         ("teach", 'Unknown command "teach"', "See `poseling --help`."),
         ("track image.png --model m.onnx --box 1 2 3", "--box", "requires 4"),
@@ -328,17 +311,21 @@ def test_without_anny_the_line_says_what_to_install(capsys, tmp_path, monkeypatc
 def test_every_shared_flag_has_its_group():
     named = [name for names in GROUPS.values() for name in names]
     assert len(named) == len(set(named))
-    assert set(named) == {field.name for field in dataclasses.fields(TrainConfig)} | {
-        "teacher",
-        "teachers",
-        "student",
-    }
+    shared = (*dataclasses.fields(TrainConfig), *dataclasses.fields(ResponseConfig))
+    assert set(named) == {field.name for field in shared} | {"teachers", "student"}
 
 
-def test_the_flags_that_everybody_needs_come_first(capsys):
+def test_the_main_flags_come_first(capsys):
     out = said(capsys, "distill fpd --help")
     titles = [f"─ {title} ─" for title in GROUPS]
-    flags = ["--data STR", "--alpha FLOAT", "--batch INT", "--color-jitter FLOAT", "--smoke --no-smoke"]
+    flags = [
+        "--data STR",
+        "--alpha FLOAT",
+        "--warm-start --no-warm-start",
+        "--batch INT",
+        "--color-jitter FLOAT",
+        "--smoke --no-smoke",
+    ]
     places = [out.index(word) for pair in zip(titles, flags, strict=True) for word in pair]
     assert places == sorted(places)
     assert out.index("--seeds INT") < out.index(titles[1])
@@ -430,7 +417,7 @@ def test_synthesize_stopped_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     ("boxes", "people"),
     [("", 12), ("--boxes ground-truth", 12), ("--boxes detections", 118), ("--boxes {0}/near.json", 12)],
 )
-def test_average_precision_in_boxes_of_ones_choice(capsys, tmp_path, shared, boxes, dataset):
+def test_average_precision_in_boxes_of_ones_choice(capsys, tmp_path, shared, boxes, people):
     """Four images of COCO val2017, laid out as COCO is; near.json are the annotated boxes, as if a detector
     had been perfect. COCO's own file has 118 people.
     """
@@ -451,7 +438,7 @@ def test_average_precision_in_boxes_of_ones_choice(capsys, tmp_path, shared, box
     out = said(
         capsys, f"evaluate {model} --data coco --root {tmp_path} --no-flip-test {boxes.format(tmp_path)}"
     )
-    assert f"on coco, {dataset} people" in out
+    assert f"on coco, {people} people" in out
     assert "OKS AP" in out
     rows = {
         row[0]: row[-1]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-from cyclopts import Parameter
 from torch import nn
 
 from poseling.codecs import LocationMap, SimCC, SimCC3D
@@ -21,10 +20,10 @@ from poseling.spec import PoseSpec
 # What a recipe takes as a student: an architecture's name (hourglass-4x128), a trained network to start from (a
 # .safetensors file, or a name of `poseling models`), or from Python a module, which starts from the weights that
 # it has, or a function of the number of joints and the input's (W, H) that builds one, anew for each seed.
-StudentLike: TypeAlias = Annotated[
-    str | nn.Module | Callable[[int, Size], nn.Module],
-    Parameter(n_tokens=1, accepts_keys=False, converter=lambda _, tokens: tokens[0].value),
-]
+if TYPE_CHECKING:
+    StudentLike: TypeAlias = str | nn.Module | Callable[[int, Size], nn.Module]
+else:
+    StudentLike = str  # of a flag
 
 
 @dataclass(frozen=True, eq=False)
