@@ -140,16 +140,16 @@ def soft_argmax(probabilities: Tensor) -> Tensor:
     return torch.stack([x, y], -1)
 
 
-def bilinear(maps: Tensor, at: Tensor) -> Tensor:
-    """Maps (B, K, C, h, w) of at least 2x2 pixels, read between their pixels at the places `at` (B, K, 2):
-    (B, K, C). A place outside is moved to the border, NaN to pixel 0.
+def bilinear(maps: Tensor, xy: Tensor, pixel: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """Maps (B, K, C, h, w) of at least 2x2 pixels, each `pixel` wide and high, read between their pixels at the
+    positions xy (B, K, 2): (B, K, C). A position outside is moved to the border, NaN to pixel 0.
 
     >>> bilinear(torch.tensor([[[[[1.0, 2.0], [3.0, 5.0]]]]]), torch.tensor([[[0.25, 0.5]]])).item()
     2.375
     """
     h, w = maps.shape[-2:]
-    last = at.new_tensor([w - 1, h - 1])
-    at = torch.nan_to_num(at).clamp(min=0).minimum(last)
+    last = xy.new_tensor([w - 1, h - 1])
+    at = torch.nan_to_num(xy / xy.new_tensor(pixel)).clamp(min=0).minimum(last)
     low = at.floor().minimum(last - 1)  # so that there is a pixel above
     part = (at - low)[:, :, None, :]
     column, row = low.long().unbind(-1)
