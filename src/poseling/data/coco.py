@@ -105,7 +105,7 @@ def read_coco(
     images are missing.
     """
     truth, category, ids = _read(annotations, skeleton)
-    found = list(truth.found)
+    found = list(truth.findings)
     if boxes is None:
         chosen = (truth.count > 0) & (truth.visible > 0).any(1) & ~truth.crowd & (truth.area > 0)
         if not chosen.any():
@@ -148,10 +148,10 @@ def read_coco(
         sizes=np.array([truth.images[i][1:] for i in rows]).reshape(-1, 2),
     )
     # An image that is not there is not measured; one whose only box was useless is, as a miss.
-    missing = {f.image for f in got.found if f.kind == "missing image"}
+    missing = {f.image for f in got.findings if f.kind == "missing image"}
     measured = np.array([i for i in sorted(paths) if paths[i] not in missing], np.int64)
     assert got.instances is not None
-    return replace(got, found=(*found, *got.found), instances=replace(got.instances, measured=measured))
+    return replace(got, findings=(*found, *got.findings), instances=replace(got.instances, measured=measured))
 
 
 def read(path: Path, skeleton: Skeleton | None = None) -> Truth:
@@ -203,7 +203,7 @@ def _read(path: Path, skeleton: Skeleton | None) -> tuple[Truth, Id, dict[Id, in
     rows = [row for row in data["annotations"] if _id(row.get("category_id", category)) == category]
     columns, found = _columns(path, rows, named, ids)
     return (
-        Truth(path, named, images, *columns, crowding=_crowding(path, data["images"], ids), found=found),
+        Truth(path, named, images, *columns, crowding=_crowding(path, data["images"], ids), findings=found),
         category,
         ids,
     )
