@@ -281,7 +281,7 @@ def make_synthetic(names: tuple[str, ...]) -> Bytes:
         "motion": np.array(["walking"] * count),
     }
     files = {"synthetic.json": text({"synthetic": {"backgrounds": 0}}), "truth/000000.npz": npz(**truth)}
-    return {**files, **{f"images/000/{i:06d}.jpg": image() for i in range(count)}}
+    return {**files, **{f"pictures/000/{i:06d}.jpg": image() for i in range(count)}}
 
 
 def bvh() -> bytes:

@@ -222,7 +222,7 @@ def test_another_skeleton_can_be_given(lay):
     path, images = lay(dataset(person(1, 10, 6), joints=own.joints))
     with pytest.raises(
         ValueError,
-        match=r"its 6 joints \(a, b, c, d, ...\) are those of no known skeleton.*coco17 \(17\), crowdpose14 \(14\); give yours",
+        match=r"its 6 joints \(a, b, c, d, ...\) are those of no known skeleton.*coco17 \(17\), crowdpose14 \(14\); read it with its own: --data coco_json --annotations .*a\.json",
     ):
         read_coco(path, images)
     assert read_coco(path, images, skeleton=own).skeleton == own
@@ -241,7 +241,7 @@ def broken(change) -> dict:
     [
         (
             lambda d: [r.pop("keypoints") for r in d["annotations"]],
-            "annotation 1 has no keypoints, and nobody else has; the people's joints are in person_",
+            "annotation 1 has no keypoints, nor has any other; COCO's are in person_",
         ),
         (
             lambda d: d["annotations"][1].update(keypoints=[2**70] * 51),
@@ -255,7 +255,7 @@ def broken(change) -> dict:
         (lambda d: d["annotations"][1].update(area="large"), "annotation 7 is not as COCO has it"),
         (
             lambda d: d["annotations"][1].update(id=[1]),
-            r"an annotation needs an id, a number or a word, and one has \['area'",
+            r"an annotation needs an id, a number or a string, and one has \['area'",
         ),
         (lambda d: d["annotations"].append(3), "an annotation is 3, expected fields by name"),
         (
@@ -302,7 +302,7 @@ def broken(change) -> dict:
             lambda d: d.update(categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]),
             "none of its 2 categories is person",
         ),
-        (lambda d: d.pop("images"), r"is no COCO annotation; expected \{images"),
+        (lambda d: d.pop("images"), r"is not a COCO annotation file; expected \{images"),
         (lambda d: d.update(annotations=[]), "none of its 0 annotations has a labelled joint"),
     ],
 )
@@ -347,7 +347,7 @@ def test_files_that_are_others(lay, tmp_path):
         ),
         (
             [{"image_id": 10, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 1}],
-            r"holds no person, which in .*a\.json is category_id 1",
+            r"has no box of category_id 1, which .*a\.json annotates",
         ),
         (
             [{"image_id": 2**70, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}],
@@ -367,7 +367,7 @@ def test_files_that_are_others(lay, tmp_path):
             "each entry needs|is not a number of 0 or more",
         ),
         ([3], "an entry is 3"),
-        ({"images": []}, "is no detector's result"),
+        ({"images": []}, "is not a detector's result"),
     ],
 )
 def test_bad_detections(lay, tmp_path, rows, message):

@@ -91,7 +91,7 @@ def test_what_is_made(tmp_path: Path, fake: ModuleType, run):
     assert done.images_per_second == pytest.approx(20 / done.seconds)
     assert told == [(n, 20) for n in (0, 3, 6, 8, 11, 14, 16, 19, 20)]
     names = (
-        [f"images/000/{i:06d}.jpg" for i in range(20)]
+        [f"pictures/000/{i:06d}.jpg" for i in range(20)]
         + [f"truth/{i:06d}.npz" for i in (0, 8, 16)]
         + ["synthetic.json"]
     )
@@ -216,7 +216,7 @@ def test_images_that_are_missing_are_made_again(tmp_path: Path, run, whole, coun
     made = {20: 3, 5: 2}[count]  # of the blocks that hold what is asked for
     assert (done.already, done.made) == (17, made)
     assert {name for name in whole if name not in files(tmp_path / "set")} == (
-        {"images/000/000017.jpg"} if count == 5 else set()
+        {"pictures/000/000017.jpg"} if count == 5 else set()
     )
     run(tmp_path / "set")
     assert files(tmp_path / "set") == whole
