@@ -158,10 +158,10 @@ class Codec3D(Codec, Protocol):
         xyz: Tensor,
         xyz_weight: Tensor,
         skeleton: Skeleton,
-        maps: Tensor | None = None,
+        maps: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `encode_3d`, from a teacher's joints, and its heatmaps (B, K, h, w) where it has them, laid out
-        as `heatmap` says.
+        """As `encode_3d`, from a teacher's joints, and where it has them from its `maps`: heatmaps (B, K, h, w)
+        laid out as `heatmap` says, and their weights (B, K).
         """
         ...
 

@@ -167,16 +167,16 @@ class LocationMap:
         xyz: Tensor,
         xyz_weight: Tensor,
         skeleton: Skeleton,
-        maps: Tensor | None = None,
+        maps: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `encode_3d`, with the teacher's heatmaps (B, K, h, w), laid out as `heatmap` says, in place of
-        Gaussians at its joints where it has them.
+        """As `encode_3d`; where the teacher has `maps`, heatmaps (B, K, h, w) laid out as `heatmap` says with
+        weights (B, K), those take the place of Gaussians at its joints.
         """
-        targets, weights = self.encode_3d(joints, weight, xyz, xyz_weight, skeleton)
-        if maps is not None:
-            own = self.from_maps(maps)
-            targets = torch.cat([own[:, :, :1], targets[:, :, 1:7], own[:, :, 7:]], 2)
-        return targets, weights
+        if maps is None:
+            return self.encode_3d(joints, weight, xyz, xyz_weight, skeleton)
+        own, sure = self.from_maps(maps[0]), maps[1]
+        targets, weights = self.encode_3d(joints, sure, xyz, xyz_weight, skeleton)
+        return torch.cat([own[:, :, :1], targets[:, :, 1:7], own[:, :, 7:]], 2), weights
 
     def from_outputs(self, theirs: object, outputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor] | None:
         """The outputs (B, K, 7, h, w) of another network, whose codec is `theirs`, as targets (B, K, 8, h, w),

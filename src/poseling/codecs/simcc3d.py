@@ -167,7 +167,7 @@ class SimCC3D:
         xyz: Tensor,
         xyz_weight: Tensor,
         skeleton: Skeleton,
-        maps: Tensor | None = None,
+        maps: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `encode_3d`; the teacher's `maps` are not used, its joints are as exact."""
         return self.encode_3d(joints, weight, xyz, xyz_weight, skeleton)

@@ -28,16 +28,17 @@ Target = tuple[Tensor, Tensor]  # targets (B, K, ...) as the codec encodes them,
 class InCrop(NamedTuple):
     """A teacher's prediction in the student's skeleton and crop.
 
-    xy (B, K, 2) in input pixels with weights (B, K); maps (B, K, h, w), Gaussians as the student's
-    `codec.heatmap` lays them out, with weights (B, K), which then count in place of those of xy; xyz (B, K, 3)
-    metres from the root with weights (B, K).
+    xy (B, K, 2) in input pixels; maps (B, K, h, w), Gaussians as the student's `codec.heatmap` lays them out;
+    xyz (B, K, 3) metres from the root; each with weights (B, K). A joint that is the middle of two has a point
+    but no map.
     """
 
     xy: Tensor
     weight: Tensor
-    maps: Tensor | None = None
-    xyz: Tensor | None = None
-    xyz_weight: Tensor | None = None
+    maps: Tensor | None
+    map_weight: Tensor
+    xyz: Tensor | None
+    xyz_weight: Tensor
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,17 @@ class Targets:
 
     def _encoded(self, found: InCrop) -> Target:
         if is_3d(self.codec):
-            unknown = found.xyz is None or found.xyz_weight is None
-            xyz = found.xy.new_zeros(*found.xy.shape[:2], 3) if found.xyz is None else found.xyz
-            sure = torch.zeros_like(found.weight) if unknown else found.xyz_weight
-            assert sure is not None
-            return self.codec.from_teacher(found.xy, found.weight, xyz, sure, self.spec.skeleton, found.maps)
+            xyz, xyz_weight = found.xyz, found.xyz_weight
+            if xyz is None:
+                xyz = found.xy.new_zeros(*found.xy.shape[:2], 3)
+                xyz_weight = torch.zeros_like(xyz_weight)
+            skeleton, drawn = (
+                self.spec.skeleton,
+                None if found.maps is None else (found.maps, found.map_weight),
+            )
+            return self.codec.from_teacher(found.xy, found.weight, xyz, xyz_weight, skeleton, drawn)
         if found.maps is not None:
-            return self.codec.from_maps(found.maps), found.weight
+            return self.codec.from_maps(found.maps), found.map_weight
         return self.codec.from_points(found.xy, found.weight)
 
     def _stored(self, batch: Batch) -> InCrop:
@@ -96,7 +101,7 @@ class Targets:
             maps = (batch["answer_maps"].float() - zero) * step  # as packing.restored
             maps = warp_maps(maps, batch["answer_matrix"], self.codec.heatmap.map_size, self.width)
         xyz_weight = self._sure(batch.get("answer_xyz_weight", batch["answer_weight"]))
-        return InCrop(batch["answer_xy"], weight, maps, batch.get("answer_xyz"), xyz_weight)
+        return InCrop(batch["answer_xy"], weight, maps, weight, batch.get("answer_xyz"), xyz_weight)
 
     def _live(self, prediction: Prediction) -> InCrop:
         assert self.teacher is not None
@@ -109,12 +114,12 @@ class Targets:
         xyz = None if prediction.xyz is None else matrix @ prediction.xyz
         sure = torch.minimum(score[:, how.first], score[:, how.second]) * how.known
         weight = sure if self.confidence else how.known.expand_as(sure)
+        single = score[:, how.first] * how.single
+        map_weight = single if self.confidence else how.single.expand_as(single)
         maps = None
         if prediction.maps is not None and teacher.pixel is not None:
-            single = score[:, how.first] * how.single
-            weight = single if self.confidence else how.single.expand_as(single)
             maps = self._maps(teacher, prediction.maps[:, how.first])
-        return InCrop(xy, weight, maps, xyz, self._sure(sure))
+        return InCrop(xy, weight, maps, map_weight, xyz, self._sure(sure))
 
     def _maps(self, teacher: Teacher, maps: Tensor) -> Tensor:
         """A live teacher's maps, laid out as the student's."""
