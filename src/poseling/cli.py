@@ -32,7 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "layer_decay", "drop_path", "loss", "sigma", "pretrained", "seed",
     ),
     "Augmentation": ("padding", "rotation", "scale", "shift", "color_jitter", "half_body", "occlusion"),
-    "The rest": ("smoke", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
+    "The rest": ("smoke", "annotations", "category", "sides", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
 }  # fmt: skip
 
 

@@ -70,13 +70,13 @@ def dataset(tmp_path: Path) -> PoseDataset:
         boxes,
         np.full((4, 15, 2), 20, np.float32),
         np.full((4, 15), 2, np.uint8),
-        xyz=xyz,
+        joints_3d=xyz,
     )
 
 
 def from_root(dataset: PoseDataset) -> np.ndarray:
-    assert dataset.xyz is not None
-    return dataset.xyz - dataset.xyz[:, [ROOT]]
+    assert dataset.joints_3d is not None
+    return dataset.joints_3d - dataset.joints_3d[:, [ROOT]]
 
 
 def test_ten_centimetres_are_a_hundred_millimetres(dataset: PoseDataset):
@@ -92,10 +92,10 @@ def test_ten_centimetres_are_a_hundred_millimetres(dataset: PoseDataset):
 
 
 def test_joints_that_nobody_knows_or_that_are_not_compared_do_not_count(dataset: PoseDataset):
-    said, some = from_root(dataset), dataset.xyz.copy()
+    said, some = from_root(dataset), dataset.joints_3d.copy()
     said[:, MOVNECT15.index("neck"), 0] += 1
     some[:2, MOVNECT15.index("left_knee")] = 0
-    measure = Measure.of(replace(dataset, xyz=some), is_3d=True)
+    measure = Measure.of(replace(dataset, joints_3d=some), is_3d=True)
 
     class Coco(Knows):
         skeleton = COCO17
@@ -152,7 +152,7 @@ def test_a_network_of_one_stature_is_given_the_true_one(dataset: PoseDataset):
     }
     for joint, at in place.items():
         xyz[:, MOVNECT15.index(joint)] = at
-    tall = replace(dataset, xyz=xyz + np.float32([0, 0, 4]))
+    tall = replace(dataset, joints_3d=xyz + np.float32([0, 0, 4]))
     spec = PoseSpec("movnect-tiny", MOVNECT15, LocationMap((48, 48), height=0.46).fields(), (48, 48))
     found = Measure.of(tall, is_3d=True).ask(NetworkTeacher(Says(), spec), flip=False)
     assert found.xyz is not None
@@ -160,7 +160,7 @@ def test_a_network_of_one_stature_is_given_the_true_one(dataset: PoseDataset):
 
 
 def test_what_cannot_be_measured_is_refused(dataset: PoseDataset):
-    flat = replace(dataset, xyz=None)
+    flat = replace(dataset, joints_3d=None)
     with pytest.raises(ValueError, match="four: nobody's joints are known in space"):
         Measure.of(flat, is_3d=True)
     measure = Measure.of(dataset, is_3d=True)

@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from poseling.codecs import LocationMap
-from poseling.codecs.location_map import knee_to_neck
+from poseling.codecs import is_3d
 from poseling.data.dataset import PoseDataset
 from poseling.evaluate import mpjpe, oks, pck
 from poseling.evaluate.cost import cost
@@ -114,7 +113,7 @@ class Measure:
     @property
     def by_head(self) -> bool:
         """Whether errors are measured in head sizes."""
-        return self.dataset.head is not None and not self.agreement
+        return self.dataset.head_size is not None and not self.agreement
 
     @property
     def visible(self) -> NDArray[np.bool_]:
@@ -125,8 +124,8 @@ class Measure:
     def lengths(self) -> NDArray[np.floating]:
         """(N,) pixels that errors are measured in."""
         dataset = self.dataset
-        if self.by_head and dataset.head is not None:
-            return dataset.head
+        if self.by_head and dataset.head_size is not None:
+            return dataset.head_size
         if {"left_shoulder", "right_hip"} <= set(dataset.skeleton.joints):
             return pck.torso_length(dataset.joints, dataset.visible, dataset.skeleton)
         return pck.box_length(dataset.boxes)
@@ -142,13 +141,16 @@ class Measure:
         in metres alone; ValueError without them.
         """
         if self.is_3d:
-            if xyz is None or self.dataset.xyz is None:
+            if xyz is None or self.dataset.joints_3d is None:
                 raise ValueError(
                     f"{self.dataset.name} is measured in space, but the network knows no depth; take one "
                     f"that answers with xyz"
                 )
             found = mpjpe.score(
-                xyz, self.dataset.xyz, (self.dataset.xyz != 0).any(-1) & self.joints, self.dataset.skeleton
+                xyz,
+                self.dataset.joints_3d,
+                (self.dataset.joints_3d != 0).any(-1) & self.joints,
+                self.dataset.skeleton,
             )
             rates = dict(zip(mpjpe.RATES, (found.pck, found.auc), strict=True))
             table = {"MPJPE": found.mpjpe, "PA-MPJPE": found.pa_mpjpe, "N-MPJPE": found.n_mpjpe, **rates}
@@ -189,17 +191,17 @@ class Measure:
         found = in_skeleton(
             teacher, self.dataset.skeleton, predict(teacher, self.dataset, flip, read=self.read)
         )
-        own = teacher.codec if isinstance(teacher, NetworkTeacher) else None
         if (
             found.xyz is None
-            or self.dataset.xyz is None
-            or not isinstance(own, LocationMap)
-            or own.height is None
+            or self.dataset.joints_3d is None
+            or not isinstance(teacher, NetworkTeacher)
+            or not is_3d(teacher.codec)
         ):
             return found
-        truth = torch.from_numpy(self.dataset.xyz)
-        height = knee_to_neck(truth, (truth != 0).any(-1).float(), self.dataset.skeleton).numpy()
-        return found._replace(xyz=(found.xyz * (height / own.height)[:, None, None]).astype(np.float32))
+        truth = torch.from_numpy(self.dataset.joints_3d)
+        known = (truth != 0).any(-1).float()
+        xyz = teacher.codec.true_size(torch.from_numpy(found.xyz), truth, known, self.dataset.skeleton)
+        return found._replace(xyz=xyz.numpy().astype(np.float32))
 
 
 def table(
@@ -247,13 +249,13 @@ def by_action(measure: Measure, found: Predicted, actions: Sequence[str]) -> Tab
     Human3.6M's tables have them. ValueError without xyz.
     """
     dataset = measure.dataset
-    if found.xyz is None or dataset.xyz is None:
+    if found.xyz is None or dataset.joints_3d is None:
         raise ValueError(
             f"{dataset.name}: actions are told apart in space, but there is no xyz; take a network that "
             f"answers in metres"
         )
-    predicted, truth = (mpjpe.root_relative(xyz, dataset.skeleton) for xyz in (found.xyz, dataset.xyz))
-    known = (dataset.xyz != 0).any(-1) & measure.joints
+    predicted, truth = (mpjpe.root_relative(xyz, dataset.skeleton) for xyz in (found.xyz, dataset.joints_3d))
+    known = (dataset.joints_3d != 0).any(-1) & measure.joints
     parts = {
         "MPJPE": mpjpe.per_action(mpjpe.distances(predicted, truth, known), np.array(actions)),
         "PA-MPJPE": mpjpe.per_action(mpjpe.pa_distances(predicted, truth, known), np.array(actions)),

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, cast
 
 from cyclopts import Parameter
 
-from poseling.data import sets
+from poseling.data import coco_json, sets
 from poseling.geometry import Size
 from poseling.models import registry
 
@@ -60,6 +60,13 @@ class TrainConfig:
     root
         Where the data are: one folder for all sets, or one for each; for lsp and lspet, the folder that holds
         lsp/ and lspet/. The mini set needs none.
+    annotations
+        For coco_json: the file with the labels; or one to train on and one to test on, or one each to train,
+        validate and test on.
+    category
+        For coco_json: the category to read, where the file has several with different joints.
+    sides
+        For coco_json: which joints are left and right: by their names, none, or a JSON file of pairs.
     out
         Folder of the results, runs/RECIPE if not given. A run that was stopped continues from here.
     labels
@@ -154,12 +161,15 @@ class TrainConfig:
     data: Annotated[
         tuple[str, ...],
         Parameter(
-            help=f"The data sets: {', '.join(sets.SETS)}. The mini set, synthetic people that come with the "
+            help=f"The data sets: {sets.names('train')}. The mini set, synthetic people that come with the "
             "program, is the default if neither this nor --root is given. Several are mixed, by size or by "
             "shares: lsp:0.4 images:0.6."
         ),
     ] = ()
     root: tuple[Path, ...] = ()
+    annotations: tuple[Path, ...] = ()
+    category: str | None = None
+    sides: str = coco_json.NAMES
     out: Path | None = None
     labels: Path | None = None
     as_published: bool = False

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from poseling.codecs import Coordinates
+from poseling.codecs.losses import score_at_prediction, simulated_heatmap
 from poseling.distill.feature import align
 from poseling.distill.objective import Term
-from poseling.distill.response import score_at_prediction, simulated_heatmap
 from poseling.distill.token import token_mse
 from poseling.evaluate.report import Report
 from poseling.recipes import results
@@ -58,10 +59,10 @@ def distilpose(
         Weight of the score's distance.
     """
     experiment = Experiment.of("distilpose", config, student, teacher=teacher)
-    if experiment.codec.kind != "points":
+    if experiment.codec.name != Coordinates.name:
         raise ValueError(
-            f"--student {experiment.student.name}: gives {experiment.codec.kind}; DistilPose's student gives "
-            f"points: distilpose-s or distilpose_mobile-BACKBONE"
+            f"--student {experiment.student.name}: its outputs are {experiment.codec.name}; DistilPose's "
+            f"student has {Coordinates.name}: take distilpose-s or distilpose_mobile-BACKBONE"
         )
     experiment, guide = experiment.with_teacher(teacher)
     terms = (

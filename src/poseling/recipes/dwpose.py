@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from poseling.codecs import SimCC
 from poseling.distill.feature import align, aligned_mse, fade
 from poseling.distill.hooks import head_of, new_head
-from poseling.distill.objective import Term, losses_of, simcc_logits_of
+from poseling.distill.objective import Term
 from poseling.evaluate.report import Report
 from poseling.recipes import results
 from poseling.recipes.config import RTMPoseConfig, TeacherConfig, default, recipe
@@ -96,7 +95,8 @@ def dwpose(
 
 def _logits(experiment: Experiment, weight: float) -> Term:
     """The second term of stage 1: over SimCC's logits, or a heatmap student's own loss."""
-    codec = experiment.codec
-    if isinstance(codec, SimCC):
-        return Term("logits", simcc_logits_of(codec), weight, "teacher", "logits", schedule=fade)
-    return Term("heatmaps", losses_of(codec, experiment.config.loss)[1], weight, "teacher", schedule=fade)
+    loss = experiment.codec.logits_loss()
+    if loss is not None:
+        return Term("logits", loss, weight, "teacher", "logits", schedule=fade)
+    _, loss = experiment.codec.losses(experiment.config.loss)
+    return Term("heatmaps", loss, weight, "teacher", schedule=fade)

@@ -27,7 +27,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from rich.text import Text
 from torch import nn
 
-from poseling.codecs import CODECS, Codec, Heatmap, LocationMap
+from poseling.codecs import CODECS, Codec
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Answers, Crops
@@ -57,7 +57,8 @@ from poseling.train.optim import Training
 from poseling.train.throughput import stepper, throughput
 
 Terms = tuple[Term, ...]
-LOCAL = ("root", "out", "labels", "speeds")  # flags that do not change a network
+# Flags that files do not record: paths of this machine, and what does not change a network.
+LOCAL = ("root", "annotations", "category", "sides", "out", "labels", "speeds")
 HIGH, LOW = 1e-3, 1.5e-4  # learning rates from random weights, and from trained ones, at 32 samples a step
 
 
@@ -551,7 +552,6 @@ class Experiment:
             licences["teacher"] = answers.licence
         if self.pretrained and student.name == self.student.name:
             licences["pretrained backbone"] = self.pretrained
-        # A file travels: paths of this machine do not belong into it, and measuring speeds changes no network.
         arguments = {key: value for key, value in asdict(config).items() if key not in LOCAL}
         codec = self.codec_of(student)
         spec = PoseSpec(
@@ -626,16 +626,9 @@ class Experiment:
 
 
 def _codec(student: Student, config: TrainConfig, height: float | None) -> Codec:
-    kind = CODECS[student.codec]
-    softmax = config.loss == "kl"
-    if kind is LocationMap:
-        return LocationMap(
-            config.input, sigma=config.sigma, decoding=config.decoding, softmax=softmax, height=height
-        )
-    if kind is not Heatmap:
-        return kind(config.input)
-    stride = student.stride or Heatmap.stride
-    return Heatmap(config.input, stride, config.sigma, config.decoding, softmax=softmax)
+    return CODECS[student.codec].configured(
+        config.input, config.loss, config.sigma, config.decoding, stride=student.stride, height=height
+    )
 
 
 def _described(term: Term) -> list[object]:

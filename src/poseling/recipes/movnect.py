@@ -208,7 +208,7 @@ def _samples(
             raise ValueError(
                 f"--metres {metres} gives the samples of --images 3D joints; name such a set, such as lsp"
             )
-        return replace(spatial, xyz=None, confidence_3d=None), spatial, None
+        return replace(spatial, joints_3d=None, confidence_3d=None), spatial, None
     found = sets.load_all(images, () if images_root is None else (images_root,), MOVNECT15)
     flat = found.train[: len(spatial)] if experiment.config.smoke else found.train
     if metres is None:
@@ -221,7 +221,7 @@ def _samples(
     network = experiment.load_teacher(metres, metres_adapter)
     told = placed(experiment.label(network, flat).labels, flat)
     if not flat.labelled:
-        flat = replace(told, xyz=None, confidence_3d=None)
+        flat = replace(told, joints_3d=None, confidence_3d=None)
     return flat, join(spatial, replace(told, name=f"{flat.name} placed by {network.name}")), found.test
 
 

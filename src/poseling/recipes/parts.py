@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.data import sets
+from poseling.data.coco_json import Annotations
 from poseling.data.dataset import PoseDataset
 from poseling.recipes.config import TrainConfig
 from poseling.skeleton import Skeleton
@@ -26,9 +27,10 @@ def parts(
     """
     if config.root and not config.data:
         raise ValueError(
-            f"--root {config.root[0]} needs --data, which says what lies there: {', '.join(sets.SETS)}"
+            f"--root {config.root[0]} needs --data, which names the sets in it: {sets.names('train')}"
         )
-    found = _split(sets.load_all(config.data or ("mini",), config.root, skeleton))
+    annotations = Annotations(config.annotations, config.category, config.sides)
+    found = _split(sets.load_all(config.data or ("mini",), config.root, skeleton, annotations))
     train, val, test = found.train, found.val, found.test
     assert val is not None
     assert test is not None

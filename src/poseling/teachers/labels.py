@@ -400,7 +400,9 @@ def metres(labels: Labels, dataset: PoseDataset, tau: float = 0.1) -> PoseDatase
         away = np.linalg.norm(xy - dataset.joints[i], axis=-1)
         agreement = np.exp(-(away**2) / (2 * (tau * sizes[i]) ** 2))
         confidence_3d[i] = answer.score * np.where(dataset.visible[i] > 0, agreement, 1)
-    return replace(dataset, joints=joints, visible=visible, xyz=xyz, confidence_3d=confidence_3d, camera=None)
+    return replace(
+        dataset, joints=joints, visible=visible, joints_3d=xyz, confidence_3d=confidence_3d, camera=None
+    )
 
 
 def _digest(image: Path) -> bytes | None:
