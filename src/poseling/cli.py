@@ -430,10 +430,11 @@ def import_(
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
     from poseling.files import keep_apart
-    from poseling.models.checkpoint import load_fpd, save
+    from poseling.models.checkpoint import save
+    from poseling.models.importers.fpd import load_fpd
+    from poseling.models.importers.vnect import load_vnect
     from poseling.skeleton import MPII16, VNECT21
     from poseling.spec import PoseSpec
-    from poseling.teachers.vnect import load_vnect
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
     keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
@@ -493,8 +494,8 @@ def _import_onnx(
     from poseling.evaluate.cost import cost
     from poseling.export.parity import synthetic, windows
     from poseling.models.checkpoint import save
+    from poseling.models.importers.onnx import from_onnx
     from poseling.skeleton import SKELETONS
-    from poseling.teachers.start import from_onnx
 
     if skeleton is not None and skeleton not in SKELETONS:
         raise ValueError(f"skeleton {skeleton!r} is unknown; there is {', '.join(SKELETONS)}")

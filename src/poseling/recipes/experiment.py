@@ -48,8 +48,8 @@ from poseling.export.parity import ParityError, windows
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop, Size
 from poseling.models import checkpoint, registry, start
+from poseling.models.importers.imagenet import load_backbone
 from poseling.models.vitpose import drop_paths
-from poseling.models.weights import load_backbone
 from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
