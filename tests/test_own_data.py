@@ -1,4 +1,4 @@
-"""Data of the user's own: a file of animals through every command, and a set that a row adds from outside."""
+"""What a user adds: a file of animals through every command; a data set and a student by a row from outside."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 from poseling.cli import main
 from poseling.data import sets
 from poseling.data.dataset import PoseDataset, from_joints
+from poseling.models import registry
 from poseling.models.checkpoint import load
+from poseling.models.family import Family
 from poseling.skeleton import Skeleton
 
 DOG = ("nose", "L_Eye", "R_Eye", "tail", "L_Paw", "R_Paw")
@@ -78,8 +81,19 @@ def test_animals_in_every_command(tmp_path, capsys):
     assert "--data coco_json needs --annotations" in " ".join(capsys.readouterr().err.split())
 
 
+class Tiny(nn.Module):
+    """Heatmaps (B, 1, K, H/4, W/4) by two convolutions."""
+
+    def __init__(self, joints: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, joints, 3, 2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(self.first(images).relu())[:, None]
+
+
 @pytest.mark.slow
-def test_a_set_from_outside_the_package_is_a_reader_and_a_row(tmp_path, monkeypatch):
+def test_a_set_and_a_student_from_outside_the_package_are_a_row_each(tmp_path, monkeypatch):
     skeleton = Skeleton("dots", ("a", "b", "c", "d", "e", "f"), (0,) * 6)
 
     def read(root: Path) -> PoseDataset:
@@ -89,20 +103,11 @@ def test_a_set_from_outside_the_package_is_a_reader_and_a_row(tmp_path, monkeypa
 
     row = sets.Row(lambda root: sets.Split(read(root)), help="my own images", licence="mine")
     monkeypatch.setitem(sets.SETS, "mine", row)
-    main(
-        [
-            "distill",
-            "baseline",
-            "--data",
-            "mine",
-            "--root",
-            str(tmp_path),
-            "--out",
-            str(tmp_path / "run"),
-            *SMOKE,
-        ]
-    )
+    family = Family("tiny", lambda variant, joints, size: Tiny(joints), "tiny-1", "tiny-1")
+    monkeypatch.setitem(registry.FAMILIES, "tiny", family)
+    words = f"distill baseline --data mine --root {tmp_path} --student tiny-1 --out {tmp_path}/run --smoke"
+    main(words.split())
     _, spec = load(tmp_path / "run" / "student.safetensors")
-    assert spec.skeleton == skeleton
+    assert (spec.model, spec.skeleton) == ("tiny-1", skeleton)
     assert spec.licences["data"] == "mine"
     assert "mine" in sets.names("train")
