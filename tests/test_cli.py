@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 
 from poseling.cli import GROUPS, _install, app, main
 from poseling.data import coco
+from poseling.data.coco_files import CocoFiles
 from poseling.data.download import Done
 from poseling.data.images import images
 from poseling.data.packed import packed
@@ -98,17 +99,22 @@ def test_the_commands_there_are(capsys):
     assert all(command.split()[0] in out for command in COMMANDS)
 
 
+def flags(name: str, default: object) -> list[str]:
+    """The flags of a parameter: itself, or the fields of a dataclass of flags."""
+    if not isinstance(default, TrainConfig | TeacherConfig | CocoFiles):
+        return [name]
+    fields = dataclasses.fields(default)
+    return [flag for field in fields for flag in flags(field.name, getattr(default, field.name))]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_explains_every_parameter(capsys, command):
     out = said(capsys, f"{command} --help")
     one = app
     for name in command.split():
         one = one[name]
-    named = []
-    for name, parameter in inspect.signature(one.default_command).parameters.items():
-        config = parameter.default
-        shared = isinstance(config, TrainConfig | TeacherConfig)  # its fields are flags
-        named += [field.name for field in dataclasses.fields(config)] if shared else [name]
+    parameters = inspect.signature(one.default_command).parameters
+    named = [flag for name, parameter in parameters.items() for flag in flags(name, parameter.default)]
     rows = [line.strip("│ *").strip() for line in out.splitlines() if line.startswith("│")]
     for name in named:
         flag = f"--{name.replace('_', '-')}"
@@ -312,8 +318,8 @@ def test_without_anny_the_line_says_what_to_install(capsys, tmp_path, monkeypatc
 def test_every_shared_flag_has_its_group():
     named = [name for names in GROUPS.values() for name in names]
     assert len(named) == len(set(named))
-    shared = (*dataclasses.fields(TrainConfig), *dataclasses.fields(ResponseConfig))
-    assert set(named) == {field.name for field in shared} | {"teachers", "student"}
+    shared = {*flags("", TrainConfig()), *flags("", ResponseConfig())}
+    assert set(named) == shared | {"teachers", "student"}
 
 
 def test_the_main_flags_come_first(capsys):

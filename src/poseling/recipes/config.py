@@ -12,11 +12,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, cast
 
 from cyclopts import Parameter
 
-from poseling.data import coco_json, sets
+from poseling.data.coco_files import NO_FILES, CocoFiles
 from poseling.geometry import Size
 from poseling.models import registry
 
@@ -57,16 +57,14 @@ class TrainConfig:
 
     Parameters
     ----------
+    data
+        The data sets: {sets with train}. If neither this nor --root is given: mini, the synthetic people that
+        come with the program. Several are mixed, by size or by shares: lsp:0.4 images:0.6.
     root
         Where the data are: one folder for all sets, or one for each; for lsp and lspet, the folder that holds
         lsp/ and lspet/. The mini set needs none.
-    annotations
-        For coco_json: the file with the labels; or one to train on and one to test on, or one each to train,
-        validate and test on.
-    category
-        For coco_json: the category to read, where the file has several with different joints.
-    sides
-        For coco_json: which joints are left and right: by their names, none, or a JSON file of pairs.
+    files
+        For coco_json.
     out
         Folder of the results, runs/RECIPE if not given. A run that was stopped continues from here.
     labels
@@ -158,18 +156,9 @@ class TrainConfig:
 
     ASPECT: ClassVar[float] = 1.0  # of width to height, where no width is given
 
-    data: Annotated[
-        tuple[str, ...],
-        Parameter(
-            help=f"The data sets: {sets.names('train')}. The mini set, synthetic people that come with the "
-            "program, is the default if neither this nor --root is given. Several are mixed, by size or by "
-            "shares: lsp:0.4 images:0.6."
-        ),
-    ] = ()
+    data: tuple[str, ...] = ()
     root: tuple[Path, ...] = ()
-    annotations: tuple[Path, ...] = ()
-    category: str | None = None
-    sides: str = coco_json.NAMES
+    files: CocoFiles = NO_FILES
     out: Path | None = None
     labels: Path | None = None
     as_published: bool = False
@@ -349,7 +338,7 @@ class TeacherConfig:
         if self.train_teacher and not registry.is_name(self.train_teacher):
             raise ValueError(
                 f"--train-teacher {self.train_teacher}: is no architecture, of which there is "
-                f"{', '.join(registry.EXAMPLES.values())}; weights that exist go to --teacher"
+                f"{', '.join(family.example for family in registry.FAMILIES.values())}; weights that exist go to --teacher"
             )
 
     @property

@@ -39,8 +39,8 @@ from poseling.evaluate import pck
 from poseling.evaluate.measure import Measure
 from poseling.files import write_bytes
 from poseling.models import checkpoint
+from poseling.models.importers.imagenet import load_backbone
 from poseling.models.vitpose import drop_paths
-from poseling.models.weights import load_backbone
 from poseling.recipes import config as configs
 from poseling.recipes.config import ResponseConfig, StoredTeacherConfig, TeacherConfig, TrainConfig, duration
 from poseling.recipes.parts import parts
@@ -58,7 +58,7 @@ from poseling.train.throughput import stepper, throughput
 
 Terms = tuple[Term, ...]
 # Flags that files do not record: paths of this machine, and what does not change a network.
-LOCAL = ("root", "annotations", "category", "sides", "out", "labels", "speeds")
+LOCAL = ("root", "files", "out", "labels", "speeds")
 HIGH, LOW = 1e-3, 1.5e-4  # learning rates from random weights, and from trained ones, at 32 samples a step
 
 

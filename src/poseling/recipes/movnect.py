@@ -26,7 +26,7 @@ from poseling.data.dataset import PoseDataset, join
 from poseling.distill.objective import spatial_terms
 from poseling.evaluate.measure import Measure
 from poseling.evaluate.report import Report
-from poseling.models.weights import load_backbone
+from poseling.models.importers.imagenet import load_backbone
 from poseling.recipes import results
 from poseling.recipes.config import ResponseConfig, TrainConfig, default, recipe
 from poseling.recipes.experiment import Experiment, Terms, Trained

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.data import sets
-from poseling.data.coco_json import Annotations
 from poseling.data.dataset import PoseDataset
 from poseling.recipes.config import TrainConfig
 from poseling.skeleton import Skeleton
@@ -29,8 +28,7 @@ def parts(
         raise ValueError(
             f"--root {config.root[0]} needs --data, which names the sets in it: {sets.names('train')}"
         )
-    annotations = Annotations(config.annotations, config.category, config.sides)
-    found = _split(sets.load_all(config.data or ("mini",), config.root, skeleton, annotations))
+    found = _split(sets.load_all(config.data or ("mini",), config.root, skeleton, config.files))
     train, val, test = found.train, found.val, found.test
     assert val is not None
     assert test is not None
