@@ -76,7 +76,12 @@ def load(path: Path, network: nn.Module | None = None) -> tuple[nn.Module, PoseS
 def _built(spec: PoseSpec, metadata: Mapping[str, str]) -> nn.Module:
     """The network that the contract names, with random weights."""
     if spec.model != MODEL:
-        return registry.build(spec.model, len(spec.skeleton), spec.size)
+        try:
+            return registry.build(spec.model, len(spec.skeleton), spec.size)
+        except ValueError as error:
+            if registry.is_name(spec.model):
+                raise
+            raise ValueError(f"{error}; a module of one's own: checkpoint.load(path, network)") from error
     if GRAPH not in metadata:
         raise ValueError(
             "its network is a graph, and the operations are missing; take an earlier checkpoint or import it "
