@@ -275,9 +275,9 @@ class Experiment:
         """The codec of a network's outputs."""
         return _codec(student, self.config, self.height)
 
-    def student_of(self, name: str) -> Student:
-        """Another network by name; in a run of seconds the smallest of its family."""
-        return Student.of(name, self.config.input, self.config.smoke)
+    def student_of(self, name: str, exact: bool = False) -> Student:
+        """Another network by name; in a run of seconds the smallest of its family, unless it is to be `exact`."""
+        return Student.of(name, self.config.input, self.config.smoke and not exact)
 
     def supervised(self, student: Student | None = None) -> Terms:
         """The labels alone, for the student or another network."""

@@ -65,15 +65,15 @@ def knowledge_token(
     labels, both = experiment.supervised(), experiment.respond(teacher.alpha)
     epochs = experiment.epochs() / 10 if token_epochs is None else token_epochs
     taught = guide.spec.model
-    begun = experiment.learner(experiment.config.seed, experiment.student_of(f"{taught}-token"))
+    begun = experiment.learner(experiment.config.seed, experiment.student_of(f"{taught}-token", exact=True))
     _take_weights(begun.module, guide.network)
     begun = replace(begun, only="token")
     inner = experiment.fit(
-        "token", begun, experiment.supervised(experiment.student_of(taught)), epochs=epochs
+        "token", begun, experiment.supervised(experiment.student_of(taught, exact=True)), epochs=epochs
     )
     token = _vitpose(inner.network.network).token
     assert token is not None
-    with_token = experiment.student_of(f"{name}-token{token.shape[2]}")
+    with_token = experiment.student_of(f"{name}-token{token.shape[2]}", exact=True)
 
     def given(seed: int) -> Learner:
         learner = experiment.learner(seed, with_token)

@@ -53,7 +53,7 @@ def okdhp(
         raise ValueError(
             f"--student {name}: OKDHP's branches are hourglasses; take hourglass-STACKSxCHANNELS"
         )
-    labels, branches = experiment.supervised(), experiment.student_of(f"okdhp-{variant}")
+    labels, branches = experiment.supervised(), experiment.student_of(f"okdhp-{variant}", exact=True)
     terms = (*labels, Term("ensemble", ensemble, weight, "itself", schedule=ramp_up))
 
     def distilled(seed: int) -> Trained:
