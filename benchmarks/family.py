@@ -32,7 +32,7 @@ from poseling.data import images, lsp, mini
 from poseling.data.dataset import PoseDataset
 from poseling.data.packed import pack, packed, relabel
 from poseling.evaluate import figures
-from poseling.evaluate.measure import Measure
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.predict import predict
 from poseling.evaluate.report import Difference
 from poseling.export.onnx import export
@@ -44,7 +44,7 @@ from poseling.recipes.experiment import TrainConfig
 from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
 from poseling.skeleton import BODY19
 from poseling.teachers import pseudo
-from poseling.teachers.labels import Labels, label
+from poseling.teachers.cache import PseudoLabels, label
 from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.start import from_onnx
@@ -101,7 +101,7 @@ def prepare(root: Path, peers: Path, work: Path) -> None:
         out = work / "fused" / name / ("train" if name == "lsp" else "")
         if not out.exists():
             first, *others = (
-                Labels.open(str(work / "labels" / teacher), dataset, BODY19) for teacher in TEACHERS
+                PseudoLabels.open(str(work / "labels" / teacher), dataset, BODY19) for teacher in TEACHERS
             )
             fused, found = pseudo.pseudo_labels(
                 dataset, first, others, np.full(len(dataset), name == "lspet")
@@ -121,12 +121,12 @@ def _packed(dataset: PoseDataset, out: Path, quality: int) -> None:
 def _in_frames(frames: PoseDataset, peers: Path) -> PoseDataset:
     """The people in whole frames: a box around what Lightning is sure of, where that are six joints."""
     found = predict(OnnxTeacher(peers / "movenet-lightning.onnx", threads=1), frames)
-    sure = found.scores > 0.3
+    sure = found.score > 0.3
     boxes = np.stack(
-        [joints_box(joints, which) for joints, which in zip(found.joints, sure, strict=True)]
+        [joints_box(joints, which) for joints, which in zip(found.xy, sure, strict=True)]
     ) + np.array([-4, -4, 4, 4])
     return replace(
-        frames, name="jhmdb", terms="frames of JHMDB's clips: research", boxes=boxes.astype(np.float32)
+        frames, name="jhmdb", licence="frames of JHMDB's clips: research", boxes=boxes.astype(np.float32)
     )[np.flatnonzero(sure.sum(1) >= 6)]
 
 
@@ -224,12 +224,11 @@ def ship(name: str, work: Path) -> None:
     trained = work / "runs" / name / "student.safetensors"
     network, spec = checkpoint.load(trained)
     val = packed(work / "packed" / "lsp" / "val").to(BODY19)
-    measure = Measure.of(val)
+    measure = Evaluator.of(val)
     found = {}
     for padding in PADDINGS:
-        found[padding] = measure.score(
-            *measure.ask(NetworkTeacher(network, replace(spec, padding=padding)), flip=False)
-        ).mean
+        padded = NetworkTeacher(network, replace(spec, padding=padding))
+        found[padding] = measure.score(measure.predict(padded, flip=False)).mean
         print(
             f"{name}, padding {padding:g}: {found[padding]:.4f} on {len(val)} validation people", flush=True
         )

@@ -130,7 +130,7 @@ def work(teacher: Path, root: Path, count: int, url: str) -> None:
     import torch
 
     from poseling.data import lsp
-    from poseling.teachers.labels import label
+    from poseling.teachers.cache import label
     from poseling.teachers.onnx import OnnxTeacher
 
     torch.set_num_threads(1)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from poseling.data.dataset import from_joints
-from poseling.evaluate.measure import Measure
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.page import Shown, facts, findings, steps, story, table, to_html, verdict, write
 from poseling.evaluate.report import Arm, Report
 from poseling.files import read_image
+from poseling.pose import Pose
 from poseling.skeleton import LSP14
 
 TEACHER = Arm("teacher (hourglass-4x128)", [0.90], 3_200_000, 3.9)
@@ -66,9 +67,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     off = np.zeros((16, 14, 2))
     off[..., 0] = np.arange(1, 17)[:, None]
     curves = {"baseline": [[(1, 0.2), (2, 0.8)]], "distilled": [[(1, 0.3), (2, 0.84)]]}
-    return Shown(
-        Measure.of(dataset), joints + off, joints + off / 2, curves, 0.9, "PCK@0.2", 1000, folder / "out"
-    )
+    student, teacher = (Pose(joints + part * off, np.ones((16, 14)), LSP14) for part in (1, 0.5))
+    evaluator = Evaluator.of(dataset)
+    return Shown(evaluator, student, teacher, curves, 0.9, "PCK@0.2", 1000, folder / "out")
 
 
 class Tags(HTMLParser):
@@ -233,7 +234,7 @@ def test_examples_are_the_middles_of_eighths(shown: Shown):
     assert not np.array_equal(views[-1][0].image, views[-1][2].image)
     assert [view.who for view in replace(shown, teacher=None).examples[0][1]] == ["student", "truth"]
     # where the teacher's answers are the labels, it is shown once, as what it is
-    adopted = replace(shown, measure=replace(shown.measure, agreement=True))
+    adopted = replace(shown, evaluator=replace(shown.evaluator, agreement=True))
     assert [view.who for view in adopted.examples[0][1]] == ["student", "teacher"]
     assert "teacher's answer" in adopted.chosen
 
@@ -243,7 +244,7 @@ def test_the_page_says_it_all_and_needs_nothing_else(report: Report, shown: Show
     mine = replace(
         shown,
         teacher=None if report.teacher is None else shown.teacher,
-        measure=replace(shown.measure, agreement=report is NO_LABELS),
+        evaluator=replace(shown.evaluator, agreement=report is NO_LABELS),
     )
     page = to_html(report, mine)
     tags, text = Tags(page), words(page)

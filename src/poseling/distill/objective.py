@@ -336,12 +336,14 @@ class Objective:
         parents = self.spec.skeleton.parents
         if answer is None:
             maps, weight = (
-                self._stored(batch) if "answer_maps" in batch else (None, self._sure(batch["answer_weight"]))
+                self._stored(batch)
+                if "teacher_maps" in batch
+                else (None, self._sure(batch["teacher_weight"]))
             )
             xy, xyz, sure = (
-                batch["answer_xy"],
-                batch.get("answer_xyz"),
-                self._sure(batch.get("answer_xyz_weight", batch["answer_weight"])),
+                batch["teacher_xy"],
+                batch.get("teacher_xyz"),
+                self._sure(batch.get("teacher_xyz_weight", batch["teacher_weight"])),
             )
         else:
             assert self.teacher is not None
@@ -396,13 +398,13 @@ class Objective:
         return teacher.spec.skeleton.joints == self.spec.skeleton.joints and theirs == mine
 
     def _stored(self, batch: Batch) -> Target:
-        weight = self._sure(batch["answer_weight"])
-        if "answer_maps" not in batch:
-            return self._points(batch["answer_xy"], weight)
-        step, zero = batch["answer_scale"][..., None, None].unbind(2)
-        maps = (batch["answer_maps"].float() - zero) * step  # as packing.restored has it
+        weight = self._sure(batch["teacher_weight"])
+        if "teacher_maps" not in batch:
+            return self._points(batch["teacher_xy"], weight)
+        step, zero = batch["teacher_scale"][..., None, None].unbind(2)
+        maps = (batch["teacher_maps"].float() - zero) * step  # as packing.restored has it
         return self.codec.from_maps(
-            warp_maps(maps, batch["answer_matrix"], self.codec.heatmap.map_size, self.width)
+            warp_maps(maps, batch["teacher_matrix"], self.codec.heatmap.map_size, self.width)
         ), weight
 
     def _live(self, answer: Prediction) -> Target:

@@ -23,9 +23,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from poseling.evaluate import figures
-from poseling.evaluate.measure import Measure
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.report import Arm, Report, gmac_in_words
 from poseling.files import write_bytes
+from poseling.pose import Pose
 
 EXAMPLES = 8
 UNKNOWN = "–"
@@ -68,9 +69,9 @@ class Shown:
     teacher at `level` in `curves_metric`. `trained_on` counts people, `out` is the run's folder.
     """
 
-    measure: Measure
-    student: NDArray[np.floating]
-    teacher: NDArray[np.floating] | None
+    evaluator: Evaluator
+    student: Pose
+    teacher: Pose | None
     curves: Mapping[str, Sequence[figures.Run]]
     level: float | None
     curves_metric: str
@@ -82,20 +83,23 @@ class Shown:
         """Test people from the easiest to the hardest for the student (see `figures.across`): the image's
         name, and its views, the same for everyone.
         """
-        dataset, errors = self.measure.dataset, self.measure.errors(self.student)
+        dataset, errors = self.evaluator.dataset, self.evaluator.errors(self.student)
         poses = {"student": (self.student, errors)}
         # Where the labels are the teacher's own answers, it would be shown twice.
-        if self.teacher is not None and not self.measure.agreement:
-            poses["teacher"] = self.teacher, self.measure.errors(self.teacher)
-        truth = np.where(self.measure.visible[..., None], dataset.joints, np.nan)
+        if self.teacher is not None and not self.evaluator.agreement:
+            poses["teacher"] = self.teacher, self.evaluator.errors(self.teacher)
+        truth = np.where(self.evaluator.visible[..., None], dataset.joints, np.nan)
         found = []
         for i in figures.across(errors, EXAMPLES).tolist():
             views = [
-                View(who, figures.view(dataset, i, xy[i]), float(off[i])) for who, (xy, off) in poses.items()
+                View(who, figures.view(dataset, i, pose.xy[i]), float(off[i]))
+                for who, (pose, off) in poses.items()
             ]
             views.append(
                 View(
-                    "teacher" if self.measure.agreement else "truth", figures.view(dataset, i, truth[i]), None
+                    "teacher" if self.evaluator.agreement else "truth",
+                    figures.view(dataset, i, truth[i]),
+                    None,
                 )
             )
             found.append((dataset.images[i].stem, views))
@@ -104,8 +108,8 @@ class Shown:
     @property
     def chosen(self) -> str:
         """How the examples were chosen, and what is drawn."""
-        dataset, count = len(self.measure.dataset), len(self.examples)
-        truth = "teacher's answer" if self.measure.agreement else "truth"
+        dataset, count = len(self.evaluator.dataset), len(self.examples)
+        truth = "teacher's answer" if self.evaluator.agreement else "truth"
         return (
             f"Not picked by hand: the {dataset} test people were sorted by the student's error and cut into "
             f"{count} equal groups; these are the middle ones of each, "
@@ -257,9 +261,7 @@ def table(found: Report) -> tuple[list[str], list[list[str]]]:
 
 def facts(found: Report, shown: Shown) -> dict[str, str]:
     """How it was made."""
-    dataset = (
-        f"{found.data}: {shown.trained_on} people to train on, {len(shown.measure.dataset)} others to test on"
-    )
+    dataset = f"{found.data}: {shown.trained_on} people to train on, {len(shown.evaluator.dataset)} others to test on"
     made = {"Data": dataset, "Seeds": ", ".join(map(str, found.seeds))}
     seconds = [
         shown.trained_on * arm.epochs / arm.images_per_second

@@ -30,7 +30,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from poseling.codecs import Heatmap
-from poseling.data.loader import Answers, Crops
+from poseling.data.loader import Crops, Targets
 from poseling.data.resident import Resident
 from poseling.distill.feature import (
     align,
@@ -154,7 +154,7 @@ def compare(
         "baseline": [experiment.fit("baseline", experiment.supervised(), seed) for seed in experiment.seeds]
     }
     with experiment.doing(f"measuring the teacher on {len(experiment.measure.dataset)} test people"):
-        level = experiment.measure.score(*experiment.measure.ask(guide, experiment.config.flip_test)).mean
+        level = experiment.measure.score(experiment.measure.predict(guide, experiment.config.flip_test)).mean
     for name in objectives:
         trained[name] = [
             _fit(experiment, name, WAYS[name], guide, answers, seed, share) for seed in experiment.seeds
@@ -185,7 +185,7 @@ def _terms(experiment: Experiment, way: Way) -> tuple[Term, ...]:
 
 
 def _fit(
-    experiment: Experiment, name: str, way: Way, guide: Teacher, answers: Answers, seed: int, share: float
+    experiment: Experiment, name: str, way: Way, guide: Teacher, answers: Targets, seed: int, share: float
 ) -> Trained:
     """One training. What is distilled into itself starts from four fifths of its epochs on labels, and ends
     with a new head on its own answers.
@@ -215,7 +215,7 @@ def _scaled(
     experiment: Experiment,
     terms: tuple[Term, ...],
     guide: Teacher,
-    answers: Answers,
+    answers: Targets,
     live: Teacher | None,
     seed: int,
     share: float,
@@ -246,7 +246,7 @@ def _learner(
     experiment: Experiment,
     terms: tuple[Term, ...],
     guide: Teacher,
-    answers: Answers,
+    answers: Targets,
     live: Teacher | None,
     seed: int,
 ) -> tuple[Objective, nn.Module]:
@@ -271,7 +271,7 @@ def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict
     return {name: value.to(experiment.engine.device) for name, value in batch.items()}
 
 
-def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: Answers) -> float:
+def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: Targets) -> float:
     """Time of a training step over that of the labels alone, measured in turn; the median of five rounds."""
     if way.again:
         return 1.0  # as many steps, and cheaper ones at the end

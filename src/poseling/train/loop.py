@@ -312,7 +312,7 @@ def _conditions(objective: Objective, crops: Crops | Resident) -> str:
             for term in objective.terms
         ],
         "teacher": [
-            teacher or (crops.answers.source if crops.answers is not None else None),
+            teacher or (crops.targets.source if crops.targets is not None else None),
             objective.confidence,
         ],
     }
