@@ -282,7 +282,7 @@ def make_synthetic(names: tuple[str, ...]) -> Bytes:
         "motion": np.array(["walking"] * count),
     }
     files = {"synthetic.json": text({"synthetic": {"backgrounds": 0}}), "truth/000000.npz": npz(**truth)}
-    return {**files, **{f"images/000/{i:06d}.jpg": image() for i in range(count)}}
+    return {**files, **{f"pictures/000/{i:06d}.jpg": image() for i in range(count)}}
 
 
 def bvh() -> bytes:
@@ -701,7 +701,7 @@ def odd(found: object) -> str:
         dataset = found
         if not len(dataset):
             return "nobody"
-        for name in ("boxes", "joints", "xyz", "camera"):
+        for name in ("boxes", "joints", "joints_3d", "camera"):
             values = getattr(dataset, name)
             if values is not None and not (np.abs(values) <= LARGEST).all():
                 return f"{name} that are no numbers"
@@ -714,7 +714,7 @@ def odd(found: object) -> str:
             return "a truth that is no numbers"
         if truth is not None and not (truth.area[truth.count > 0] > 0).all():
             return "an area of 0"
-        if dataset.head is not None and np.isinf(dataset.head).any():
+        if dataset.head_size is not None and np.isinf(dataset.head_size).any():
             return "an infinite head"
         check(dataset)
     if (

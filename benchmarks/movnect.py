@@ -120,10 +120,12 @@ def _against_truth(
         for name, each in {"teacher": [vnect], **students}.items()
     }
     rows = [_row(name, [s["MPJPE"] for s in each]) for name, each in scores.items()]
-    assert train.xyz is not None
-    assert test.xyz is not None
+    assert train.joints_3d is not None
+    assert test.joints_3d is not None
     # The error of always predicting the median pose.
-    median = np.broadcast_to(np.median(mpjpe.root_relative(train.xyz, MOVNECT15), 0), test.xyz.shape)
+    median = np.broadcast_to(
+        np.median(mpjpe.root_relative(train.joints_3d, MOVNECT15), 0), test.joints_3d.shape
+    )
     pose = Pose(test.joints, np.ones(test.joints.shape[:2]), MOVNECT15, median)
     rows.append(_row("median_posture", [judge.score(pose).mean]))
     gap = Gap(
@@ -173,8 +175,8 @@ def _pairs(
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.bool_]]:
     found, dataset = judge.predict(network, True).xyz, judge.dataset
     assert found is not None
-    assert dataset.xyz is not None
-    return found, dataset.xyz, (dataset.xyz != 0).any(-1) & shared
+    assert dataset.joints_3d is not None
+    return found, dataset.joints_3d, (dataset.joints_3d != 0).any(-1) & shared
 
 
 def _on_images(
@@ -236,9 +238,11 @@ def show(flags: argparse.Namespace) -> None:
             pose = Pose(np.nan_to_num(crop.apply(one.xy[i]))[None], known[None].astype(np.float32), MOVNECT15)
             tiles.append(draw(image, pose))
             tiles += [_beside(one.xyz, i, known, yaw) for yaw in (0, 90)]
-        if test.xyz is not None:
-            known = (test.xyz[i] != 0).any(-1)
-            tiles += [_beside(mpjpe.root_relative(test.xyz, MOVNECT15), i, known, yaw) for yaw in (0, 90)]
+        if test.joints_3d is not None:
+            known = (test.joints_3d[i] != 0).any(-1)
+            tiles += [
+                _beside(mpjpe.root_relative(test.joints_3d, MOVNECT15), i, known, yaw) for yaw in (0, 90)
+            ]
         rows.append(np.concatenate(tiles, 1))
     write_bytes(flags.out, cv2.imencode(flags.out.suffix, np.concatenate(rows)[..., ::-1])[1].tobytes())
 

@@ -101,7 +101,7 @@ def test_boxes_and_joints(tmp_path):
 
 def test_what_the_reader_left_out_comes_first(tmp_path):
     note = Finding("missing image", tmp_path / "gone.jpg", 77, "it is not there")
-    assert check(replace(sound(tmp_path), found=(note,))) == [note]
+    assert check(replace(sound(tmp_path), findings=(note,))) == [note]
 
 
 def test_swapped_hips_against_shoulders(tmp_path):

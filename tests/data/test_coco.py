@@ -65,8 +65,8 @@ def test_people(lay):
     assert got.visible[0].tolist() == [1] + [2] * 12 + [0] * 4
     assert got.joints[0, 13:].tolist() == [[0, 0]] * 4
     assert "CC BY 4.0" in got.licence
-    assert [f.kind for f in got.found] == ["crowd", "no joints"]
-    assert "1 of 4 annotations" in got.found[0].message
+    assert [f.kind for f in got.findings] == ["crowd", "no joints"]
+    assert "1 of 4 annotations" in got.findings[0].message
 
 
 def test_the_truth_keeps_everybody(lay):
@@ -112,7 +112,7 @@ def test_detected_boxes(lay, tmp_path):
     assert got.instances.image.tolist() == [20, 30]
     assert got.instances.score.tolist() == [0.75, 0.25]
     assert got.instances.measured.tolist() == [10, 20, 30]  # in 10 somebody was missed
-    assert [f.kind for f in got.found] == ["empty box"]
+    assert [f.kind for f in got.findings] == ["empty box"]
 
 
 def test_a_image_that_is_not_there_is_not_measured(lay):
@@ -121,7 +121,7 @@ def test_a_image_that_is_not_there_is_not_measured(lay):
     got = read_coco(path, images)
     assert got.instances.image.tolist() == [20]
     assert got.instances.measured.tolist() == [20, 30]
-    assert [f.kind for f in got.found] == ["missing image"]
+    assert [f.kind for f in got.findings] == ["missing image"]
 
 
 def test_crowdpose_is_known_by_its_joints(lay):
@@ -153,7 +153,7 @@ def test_an_area_that_is_none_is_053_of_the_box(lay, area):
     got = read_coco(*lay(dataset(person(1, 20), person(4, 30, area=area))))
     assert got.instances.truth.area.tolist() == [900.5, pytest.approx(0.53 * 30 * 60)]
     assert [p.name for p in got.images] == ["2.jpg", "3.jpg"]  # nobody vanishes
-    assert [(f.kind, f.message.split(":")[0]) for f in got.found] == [
+    assert [(f.kind, f.message.split(":")[0]) for f in got.findings] == [
         ("no area", "1 of 2 annotations, the first is 4")
     ]
 
@@ -167,7 +167,7 @@ def test_a_joint_that_is_no_number_is_unlabelled_for_people_and_truth_alike(lay,
     assert got.visible[0, 5] == truth.visible[0, 5] == 0
     assert got.joints[0, 5].tolist() == truth.joints[0, 5].tolist() == [0, 0]
     assert truth.count.tolist() == [12, 13]
-    assert [f.kind for f in got.found] == ["joint is NaN"]
+    assert [f.kind for f in got.findings] == ["joint is NaN"]
     # Perfect answers are perfect.
     assert measure(got, got.joints + 0.0, np.ones(got.visible.shape))["AP"] == pytest.approx(1)
 
@@ -177,7 +177,7 @@ def test_a_box_that_is_none_is_the_one_around_the_joints(lay, bbox):
     got = read_coco(*lay(dataset(person(1, 20, bbox=bbox, area=None), person(2, 10))))
     np.testing.assert_array_equal(got.boxes[0], [10, 20, 22, 44])  # joints 0 to 12 at (10 + k, 20 + 2 k)
     assert got.instances.truth.area[0] == pytest.approx(0.53 * 13 * 25)
-    assert {f.kind for f in got.found} == {"no box", "no area"}
+    assert {f.kind for f in got.findings} == {"no box", "no area"}
 
 
 def test_ids_of_any_size_words_and_numbers_as_words(lay, tmp_path):
@@ -206,7 +206,7 @@ def test_a_person_without_keypoints_is_no_reason_to_refuse_a_file(lay, keypoints
     got = read_coco(*lay(dataset(person(1, 20), row)))
     assert [p.name for p in got.images] == ["2.jpg"]
     assert got.instances.truth.count.tolist() == [13, 0]
-    assert [f.kind for f in got.found] == ["no joints"]
+    assert [f.kind for f in got.findings] == ["no joints"]
 
 
 def test_names_with_backslashes(lay):
@@ -222,7 +222,7 @@ def test_another_skeleton_can_be_given(lay):
     path, images = lay(dataset(person(1, 10, 6), joints=own.joints))
     with pytest.raises(
         ValueError,
-        match=r"its 6 joints \(a, b, c, d, ...\) are those of no known skeleton.*coco17 \(17\), crowdpose14 \(14\); give yours",
+        match=r"its 6 joints \(a, b, c, d, ...\) are those of no known skeleton.*coco17 \(17\), crowdpose14 \(14\); read it with its own: --data coco_json --annotations .*a\.json",
     ):
         read_coco(path, images)
     assert read_coco(path, images, skeleton=own).skeleton == own
@@ -241,7 +241,7 @@ def broken(change) -> dict:
     [
         (
             lambda d: [r.pop("keypoints") for r in d["annotations"]],
-            "annotation 1 has no keypoints, and nobody else has; the people's joints are in person_",
+            "annotation 1 has no keypoints, nor has any other; COCO's are in person_",
         ),
         (
             lambda d: d["annotations"][1].update(keypoints=[2**70] * 51),
@@ -255,7 +255,7 @@ def broken(change) -> dict:
         (lambda d: d["annotations"][1].update(area="large"), "annotation 7 is not as COCO has it"),
         (
             lambda d: d["annotations"][1].update(id=[1]),
-            r"an annotation needs an id, a number or a word, and one has \['area'",
+            r"an annotation needs an id, a number or a string, and one has \['area'",
         ),
         (lambda d: d["annotations"].append(3), "an annotation is 3, expected fields by name"),
         (
@@ -302,7 +302,7 @@ def broken(change) -> dict:
             lambda d: d.update(categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]),
             "none of its 2 categories is person",
         ),
-        (lambda d: d.pop("images"), r"is no COCO annotation; expected \{images"),
+        (lambda d: d.pop("images"), r"is not a COCO annotation file; expected \{images"),
         (lambda d: d.update(annotations=[]), "none of its 0 annotations has a labelled joint"),
     ],
 )
@@ -325,7 +325,7 @@ def test_files_that_are_others(lay, tmp_path):
     path, images = lay(broken(lambda d: d["categories"][0].pop("keypoints")), "instances_val2017.json")
     with pytest.raises(ValueError, match=r"has no keypoints; person_keypoints_val2017\.json has them"):
         read_coco(path, images)
-    with pytest.raises(FileNotFoundError, match="none of the 1 images is there"):
+    with pytest.raises(FileNotFoundError, match="none of its 1 images was found"):
         read_coco(lay(dataset(person(1, 10)))[0], tmp_path / "elsewhere")
 
 
@@ -347,7 +347,7 @@ def test_files_that_are_others(lay, tmp_path):
         ),
         (
             [{"image_id": 10, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 1}],
-            r"holds no person, which in .*a\.json is category_id 1",
+            r"has no box of category_id 1, which .*a\.json annotates",
         ),
         (
             [{"image_id": 2**70, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}],
@@ -367,7 +367,7 @@ def test_files_that_are_others(lay, tmp_path):
             "each entry needs|is not a number of 0 or more",
         ),
         ([3], "an entry is 3"),
-        ({"images": []}, "is no detector's result"),
+        ({"images": []}, "is not a detector's result"),
     ],
 )
 def test_bad_detections(lay, tmp_path, rows, message):
@@ -424,10 +424,10 @@ def test_people_to_test_in_their_boxes_or_a_detectors(root):
         match="--boxes detections is for --data coco, crowdpose, ochuman with --root; mini has boxes of its own",
     ):
         sets.people_to_test("mini", None, "detections")
-    (root / "images").mkdir()
-    (root / "images" / "a.png").write_bytes(b"")
+    (root / "folder").mkdir()
+    (root / "folder" / "a.png").write_bytes(b"")
     with pytest.raises(FileNotFoundError):
-        sets.people_to_test("images", root / "images")
+        sets.people_to_test("images", root / "folder")
 
 
 @pytest.mark.parametrize(

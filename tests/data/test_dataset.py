@@ -13,7 +13,7 @@ from poseling.files import read_image
 from poseling.skeleton import COCO17, LSP14, MPII16
 
 
-def dataset(skeleton=LSP14, count=3, name="set", head=None, **more):
+def dataset(skeleton=LSP14, count=3, name="set", head_size=None, **more):
     joints = np.arange(count * len(skeleton) * 2, dtype=np.float32).reshape(count, -1, 2)
     boxes = np.tile(np.array([0, 0, 9, 19], np.float32), (count, 1))
     return PoseDataset(
@@ -23,7 +23,7 @@ def dataset(skeleton=LSP14, count=3, name="set", head=None, **more):
         boxes,
         joints,
         np.full((count, len(skeleton)), 2, np.uint8),
-        head,
+        head_size,
         **more,
     )
 
@@ -31,7 +31,7 @@ def dataset(skeleton=LSP14, count=3, name="set", head=None, **more):
 def space(count=3, skeleton=LSP14):
     """xyz and camera, all numbers different."""
     xyz = 1 + np.arange(count * len(skeleton) * 3, dtype=np.float32).reshape(count, -1, 3)
-    return {"xyz": xyz, "camera": 1000 + np.arange(count * 4, dtype=np.float32).reshape(count, 4)}
+    return {"joints_3d": xyz, "camera": 1000 + np.arange(count * 4, dtype=np.float32).reshape(count, 4)}
 
 
 def measurable(images, measured, skeleton=LSP14):
@@ -48,15 +48,15 @@ def measurable(images, measured, skeleton=LSP14):
     ("which", "rows"), [(slice(1, None), [1, 2]), ([2, 0], [2, 0]), (np.array([True, False, True]), [0, 2])]
 )
 def test_choosing(which, rows):
-    everyone = dataset(head=np.array([5, 6, 7], np.float32), **space())
+    everyone = dataset(head_size=np.array([5, 6, 7], np.float32), **space())
     some = everyone[which]
     assert [p.name for p in some.images] == [f"set{i}.jpg" for i in rows]
     np.testing.assert_array_equal(some.joints, everyone.joints[rows])
-    np.testing.assert_array_equal(some.head, everyone.head[rows])
-    np.testing.assert_array_equal(some.xyz, everyone.xyz[rows])
+    np.testing.assert_array_equal(some.head_size, everyone.head_size[rows])
+    np.testing.assert_array_equal(some.joints_3d, everyone.joints_3d[rows])
     np.testing.assert_array_equal(some.camera, everyone.camera[rows])
     flat = dataset()[which]
-    assert (flat.xyz, flat.camera) == (None, None)
+    assert (flat.joints_3d, flat.camera) == (None, None)
 
 
 def test_shapes_are_checked():
@@ -64,38 +64,42 @@ def test_shapes_are_checked():
         PoseDataset(
             "set", COCO17, (Path("a"),), np.zeros((1, 4)), np.zeros((1, 17, 2)), np.zeros((1, 14), np.uint8)
         )
-    with pytest.raises(ValueError, match=r"set: xyz has shape \(3, 14, 2\), expected \(3, 14, 3\)"):
-        dataset(xyz=np.zeros((3, 14, 2), np.float32))
+    with pytest.raises(ValueError, match=r"set: joints_3d has shape \(3, 14, 2\), expected \(3, 14, 3\)"):
+        dataset(joints_3d=np.zeros((3, 14, 2), np.float32))
     with pytest.raises(ValueError, match=r"set: camera has shape \(4,\), expected \(3, 4\)"):
         dataset(camera=np.zeros(4, np.float32))
 
 
-@pytest.mark.parametrize("field", ["xyz", "camera"])
+@pytest.mark.parametrize("field", ["joints_3d", "camera"])
 def test_either_of_joints_in_space_and_camera_may_be_known_alone(field):
     one = dataset(**{field: space()[field]})
     for some in (one[:2], one.to(COCO17)[:2], join(one[:1], one[1:2])):
         assert getattr(some, field) is not None
-        assert {"xyz": some.camera, "camera": some.xyz}[field] is None
+        assert {"joints_3d": some.camera, "camera": some.joints_3d}[field] is None
 
 
 def test_joints_in_space_are_converted_as_those_in_the_image_but_do_not_have_to_be_in_it():
-    xyz = space(1, COCO17)["xyz"]
-    coco = dataset(COCO17, 1, xyz=xyz, camera=np.array([[9, 8, 7, 6]], np.float32))
+    xyz = space(1, COCO17)["joints_3d"]
+    coco = dataset(COCO17, 1, joints_3d=xyz, camera=np.array([[9, 8, 7, 6]], np.float32))
     coco.visible[0, COCO17.index("left_knee")] = 0
     mpii = coco.to(MPII16)
     for joint in ("left_wrist", "left_knee"):
-        assert mpii.xyz[0, MPII16.index(joint)].tolist() == xyz[0, COCO17.index(joint)].tolist()
+        assert mpii.joints_3d[0, MPII16.index(joint)].tolist() == xyz[0, COCO17.index(joint)].tolist()
     hips = [xyz[0, COCO17.index(f"{side}_hip")] for side in ("left", "right")]
-    assert mpii.xyz[0, MPII16.index("pelvis")].tolist() == ((hips[0] + hips[1]) / 2).tolist()
-    assert mpii.xyz[0, MPII16.index("head_top")].tolist() == [0, 0, 0]
+    assert mpii.joints_3d[0, MPII16.index("pelvis")].tolist() == ((hips[0] + hips[1]) / 2).tolist()
+    assert mpii.joints_3d[0, MPII16.index("head_top")].tolist() == [0, 0, 0]
     assert mpii.camera.tolist() == [[9, 8, 7, 6]]
-    assert mpii.xyz.dtype == np.float32
+    assert mpii.joints_3d.dtype == np.float32
 
 
 def test_the_middle_of_a_joint_in_space_and_an_unknown_one_is_unknown():
-    xyz = space(1, COCO17)["xyz"]
+    xyz = space(1, COCO17)["joints_3d"]
     xyz[0, COCO17.index("left_hip")] = 0
-    assert dataset(COCO17, 1, xyz=xyz).to(MPII16).xyz[0, MPII16.index("pelvis")].tolist() == [0, 0, 0]
+    assert dataset(COCO17, 1, joints_3d=xyz).to(MPII16).joints_3d[0, MPII16.index("pelvis")].tolist() == [
+        0,
+        0,
+        0,
+    ]
 
 
 def test_converting_leaves_unknown_joints_unlabelled():
@@ -110,28 +114,28 @@ def test_joining_takes_the_first_skeleton_and_keeps_what_was_found():
     note = Finding("missing image", Path("x.jpg"), 4, "gone")
     both = join(
         dataset(LSP14, 2, "a", licence="one"),
-        dataset(MPII16, 1, "b", licence="two", found=(note,), head=np.ones(1, np.float32)),
+        dataset(MPII16, 1, "b", licence="two", findings=(note,), head_size=np.ones(1, np.float32)),
     )
     assert both.name == "a+b"
     assert both.skeleton == LSP14
     assert len(both) == 3
-    assert both.head is None  # a has none
+    assert both.head_size is None  # a has none
     assert both.licence == "a: one; b: two"
-    assert both.found == (note,)
+    assert both.findings == (note,)
     assert both.visible[2].tolist() == [2] * 14
 
 
 def test_joining_keeps_what_all_have():
     one, other = dataset(count=2, **space(2)), dataset(MPII16, 1, **space(1, MPII16))
     both = join(one, other)
-    np.testing.assert_array_equal(both.xyz, np.concatenate([one.xyz, other.to(LSP14).xyz]))
+    np.testing.assert_array_equal(both.joints_3d, np.concatenate([one.joints_3d, other.to(LSP14).joints_3d]))
     np.testing.assert_array_equal(both.camera, np.concatenate([one.camera, other.camera]))
     flat = dataset()
     for mixed, place in ((join(one, flat), slice(2, None)), (join(flat, one), slice(0, len(flat)))):
         assert mixed.camera is None
-        assert (mixed.xyz[place] == 0).all()  # unknown, beside those who are known
+        assert (mixed.joints_3d[place] == 0).all()  # unknown, beside those who are known
         assert mixed.is_3d
-    assert join(flat, flat).xyz is None
+    assert join(flat, flat).joints_3d is None
 
 
 def test_weights_and_draws_go_where_their_people_go():
@@ -167,7 +171,9 @@ def test_a_share_of_all_draws():
     assert both.draws.dtype == np.float32
     assert join(dataset().drawn(0.5), dataset()).draws is None  # of sets that do not all say how often
     for share in (0, -0.1, 1.01, float("nan")):
-        with pytest.raises(ValueError, match=r"set: has a share of .* a share lies above 0 and up to 1"):
+        with pytest.raises(
+            ValueError, match=r"set: its share of the training is .*; a share is above 0 and at most 1"
+        ):
             dataset().drawn(share)
 
 
@@ -178,11 +184,11 @@ def test_joining_weighs_joints_that_nobody_weighed_as_one():
 
 
 def test_without_labels():
-    bare = dataset(head=np.ones(3, np.float32), **space()).without_labels()
-    assert bare.xyz is None  # a label too
+    bare = dataset(head_size=np.ones(3, np.float32), **space()).without_labels()
+    assert bare.joints_3d is None  # a label too
     assert bare.camera is not None
     assert not bare.labelled
-    assert bare.head is None
+    assert bare.head_size is None
     assert bare.boxes[0].tolist() == [0, 0, 9, 19]
 
 
@@ -192,13 +198,13 @@ def test_given_boxes_are_kept_and_bad_ones_left_out(tmp_path):
     boxes = np.array([[0, 0, 5, 5], [4, 4, 4, 8], [0, 0, np.nan, 1], [-3, 2, 7, 9]])
     got = from_joints("set", LSP14, [image] * 4, np.zeros((4, 14, 2)), np.zeros((4, 14), int), boxes=boxes)
     np.testing.assert_array_equal(got.boxes, boxes[[0, 3]])
-    assert [(f.kind, f.person) for f in got.found] == [("empty box", 1), ("empty box", 2)]
-    assert "4, 4, 4, 8" in got.found[0].message
+    assert [(f.kind, f.person) for f in got.findings] == [("empty box", 1), ("empty box", 2)]
+    assert "4, 4, 4, 8" in got.findings[0].message
     more = space(4)
     kept = from_joints(
         "set", LSP14, [image] * 4, np.zeros((4, 14, 2)), np.zeros((4, 14), int), boxes=boxes, **more
     )
-    np.testing.assert_array_equal(kept.xyz, more["xyz"][[0, 3]])
+    np.testing.assert_array_equal(kept.joints_3d, more["joints_3d"][[0, 3]])
     np.testing.assert_array_equal(kept.camera, more["camera"][[0, 3]])
 
 
@@ -211,7 +217,7 @@ def test_a_person_with_one_joint_has_no_box(tmp_path):
     joints[1, 0] = 8, 9
     got = from_joints("set", LSP14, [image] * 2, joints, visible)
     assert got.boxes.tolist() == [[1, 1, 8, 9]]
-    assert [(f.kind, f.person) for f in got.found] == [("empty box", 0)]
+    assert [(f.kind, f.person) for f in got.findings] == [("empty box", 0)]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39, 1e8])
@@ -228,25 +234,25 @@ def test_numbers_are_looked_at_once_they_are_float32(tmp_path, value):
     )
     boxes[0, 2], joints[1, 3, 0], xyz[1, 4, 1], camera[2, 0], head[3] = (value,) * 5
     got = from_joints(
-        "set", LSP14, [image] * 4, joints, visible, head=head, boxes=boxes, xyz=xyz, camera=camera
+        "set", LSP14, [image] * 4, joints, visible, head_size=head, boxes=boxes, joints_3d=xyz, camera=camera
     )
     assert len(got) == 2  # without the first's box and the third's camera
-    kinds = {(f.kind, f.person) for f in got.found}
+    kinds = {(f.kind, f.person) for f in got.findings}
     told = set() if np.isnan(value) else {("no head size", 3)}  # NaN says that it is unknown
     assert kinds == {
         ("empty box", 0),
         ("joint is NaN", 1),
-        ("joint in space is NaN", 1),
+        ("3D joint is NaN", 1),
         ("no camera", 2),
         *told,
     }
     assert got.visible[0].tolist() == [2] * 3 + [0] + [2] * 10
     assert got.joints[0, 3].tolist() == [0, 0]
-    assert got.xyz[0, 4].tolist() == [0, 0, 0]
-    assert got.xyz[0, 3].tolist() == [1, 1, 1]
-    assert got.head[0] == 3
-    assert np.isnan(got.head[1])
-    for values in (got.boxes, got.joints, got.xyz, got.camera):
+    assert got.joints_3d[0, 4].tolist() == [0, 0, 0]
+    assert got.joints_3d[0, 3].tolist() == [1, 1, 1]
+    assert got.head_size[0] == 3
+    assert np.isnan(got.head_size[1])
+    for values in (got.boxes, got.joints, got.joints_3d, got.camera):
         assert np.isfinite(values).all()
 
 
@@ -276,7 +282,7 @@ def test_a_name_that_no_file_can_have_is_a_missing_image(tmp_path):
         "set", LSP14, paths, np.zeros((3, 14, 2)), np.zeros((3, 14), int), boxes=np.tile([0, 0, 9, 9], (3, 1))
     )
     assert got.images == (image,)
-    assert [f.kind for f in got.found] == ["missing image"] * 2
+    assert [f.kind for f in got.findings] == ["missing image"] * 2
 
 
 @pytest.fixture
@@ -325,7 +331,7 @@ def test_average_precision_needs_the_files_own_skeleton_and_labels():
     assert everyone.to(LSP14).instances is everyone.instances
     assert everyone.to(COCO17).instances is None
     assert everyone.without_labels().instances is None
-    with pytest.raises(ValueError, match="instances are those of 2 people, expected 3"):
+    with pytest.raises(ValueError, match="instances has 2 entries, expected 3"):
         dataset(instances=measurable([5, 5], [5]))
 
 

@@ -74,10 +74,10 @@ def test_labels_of_mmpose(tmp_path):
     write(tmp_path, [name(), name(frame=6)])
     write(tmp_path, [name("S9", "WalkDog")], "test")
     dataset = h36m(tmp_path, "train")
-    assert (len(dataset), dataset.skeleton, dataset.found) == (2, H36M17, ())
-    np.testing.assert_allclose(dataset.xyz[1], XYZ, rtol=1e-6)
+    assert (len(dataset), dataset.skeleton, dataset.findings) == (2, H36M17, ())
+    np.testing.assert_allclose(dataset.joints_3d[1], XYZ, rtol=1e-6)
     np.testing.assert_allclose(dataset.camera, np.broadcast_to(LENS, (2, 4)))
-    np.testing.assert_allclose(project(dataset.xyz[0], dataset.camera[0]), dataset.joints[0], atol=1e-3)
+    np.testing.assert_allclose(project(dataset.joints_3d[0], dataset.camera[0]), dataset.joints[0], atol=1e-3)
     assert (dataset.visible == 2).all()
     np.testing.assert_allclose(dataset.boxes[0], [*dataset.joints[0].min(0), *dataset.joints[0].max(0)])
     split = load("h36m", tmp_path)
@@ -102,7 +102,7 @@ def test_a_file_alone_is_split_by_its_subjects(tmp_path):
 def test_what_is_from_the_root_is_no_place(tmp_path):
     write(tmp_path, [name()], xyz=XYZ - XYZ[:1])
     dataset = h36m(tmp_path)
-    assert dataset.xyz is None
+    assert dataset.joints_3d is None
     assert "from the root and not from the camera" in dataset.left_out[0]
 
 
@@ -111,7 +111,7 @@ def test_without_cameras_it_says_so(tmp_path):
     (tmp_path / "annotation_body3d/cameras.pkl").unlink()
     dataset = h36m(tmp_path)
     assert dataset.camera is None
-    assert dataset.xyz is not None
+    assert dataset.joints_3d is not None
     assert "no cameras.pkl" in dataset.left_out[0]
 
 
@@ -167,14 +167,14 @@ def test_joints_in_the_room_of_videopose3d(tmp_path):
     assert actions(dataset) == ("Photo", "Walking")
     # The camera stands at (0, -5, 2): seven metres away, one to the right, one above its axis.
     rest = np.arange(17) != H36M17.index("head_top")
-    np.testing.assert_allclose(dataset.xyz[1, rest], np.broadcast_to([1, -1, 7], (16, 3)), atol=1e-6)
-    np.testing.assert_allclose(dataset.xyz[0, rest], np.broadcast_to([0, 2, 5], (16, 3)), atol=1e-6)
-    np.testing.assert_allclose(dataset.xyz[0, ~rest], [[0.1, 1, 5]], atol=1e-6)
+    np.testing.assert_allclose(dataset.joints_3d[1, rest], np.broadcast_to([1, -1, 7], (16, 3)), atol=1e-6)
+    np.testing.assert_allclose(dataset.joints_3d[0, rest], np.broadcast_to([0, 2, 5], (16, 3)), atol=1e-6)
+    np.testing.assert_allclose(dataset.joints_3d[0, ~rest], [[0.1, 1, 5]], atol=1e-6)
     # x = 1/7, y = -1/7, r^2 = 2/49; the scale is 1 + 0.4 * 2/49 + 0.01 y + 0.02 x.
     scale = 1 + 0.8 / 49 + 0.01 / 7
     by_hand = [500 + 1000 * (scale / 7 + 0.02 * 2 / 49), 510 + 1100 * (-scale / 7 + 0.01 * 2 / 49)]
     np.testing.assert_allclose(dataset.joints[1, rest], np.broadcast_to(by_hand, (16, 2)), rtol=1e-6)
-    assert [(f.image.name, f.message) for f in dataset.found if f.kind == "no joints"] == [
+    assert [(f.image.name, f.message) for f in dataset.findings if f.kind == "no joints"] == [
         ("S1_Eating.54138969_000001.jpg", "data_3d_h36m.npz: no such clip; left out"),
         ("S1_Walking_1.54138969_000004.jpg", "data_3d_h36m.npz: the clip has 3 frames; left out"),
     ]
@@ -243,7 +243,7 @@ def test_real_people(shared):
 
     folder = shared / "data/fixtures/h36m"
     dataset = h36m(folder / "test_h36m_body3d.npz")
-    assert dataset.found == ()
+    assert dataset.findings == ()
     assert actions(dataset) == ("Directions", "SittingDown", "Greeting", "WalkDog")
     known = read_cameras(folder / "cameras.pkl")
     assert len(known) == 44
@@ -257,7 +257,7 @@ def test_real_people(shared):
         assert away[2] > 4
         assert np.abs(away[:2]).max() < 0.5 * away[2]
     for image, xyz, own, joints in zip(
-        dataset.images, dataset.xyz, dataset.camera, dataset.joints, strict=True
+        dataset.images, dataset.joints_3d, dataset.camera, dataset.joints, strict=True
     ):
         subject, _, rest = image.stem.partition("_")
         camera = known[subject, rest.split(".")[1].split("_")[0]]
@@ -265,7 +265,7 @@ def test_real_people(shared):
             project_distorted(xyz, lens(camera), camera["k"], camera["p"]), joints, atol=2e-4
         )
         assert np.linalg.norm(project(xyz, own) - joints, axis=-1).max() < 4
-    assert (np.linalg.norm(dataset.xyz[:, 2] - dataset.xyz[:, 1], axis=-1) > 0.4).all()  # thighs
+    assert (np.linalg.norm(dataset.joints_3d[:, 2] - dataset.joints_3d[:, 1], axis=-1) > 0.4).all()  # thighs
 
 
 @pytest.mark.shared
@@ -281,12 +281,12 @@ def test_real_people_from_the_room(shared, tmp_path):
     one = dataset.images[2]  # S7, whose frame is 396
     camera = known["S7", "55011271"]
     room = np.zeros((400, 32, 3))
-    room[395, MOVING] = dataset.xyz[2] @ camera["R"].reshape(3, 3).T + camera["T"]
+    room[395, MOVING] = dataset.joints_3d[2] @ camera["R"].reshape(3, 3).T + camera["T"]
     assert 0.7 < room[395, 0, 2] < 1.1  # a pelvis stands a metre above the floor
     assert 0 <= room[395, [3, 8], 2].min() < 0.2  # and feet on it
     write_positions(tmp_path, {"S7": {"Greeting": room}})
     (tmp_path / "cameras.pkl").write_bytes((folder / "cameras.pkl").read_bytes())
     image(tmp_path / "images" / one.name)
     again = h36m(tmp_path)
-    np.testing.assert_allclose(again.xyz[0], dataset.xyz[2], atol=1e-5)
+    np.testing.assert_allclose(again.joints_3d[0], dataset.joints_3d[2], atol=1e-5)
     np.testing.assert_allclose(again.joints[0], dataset.joints[2], atol=2e-3)

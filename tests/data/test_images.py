@@ -52,7 +52,7 @@ def test_broken_images_are_left_out_and_named(tmp_path):
     (tmp_path / "none.png").write_bytes(b"no image")
     dataset = images(tmp_path)
     assert [p.name for p in dataset.images] == ["good.jpg"]
-    assert [(f.kind, f.image.name) for f in dataset.found] == [
+    assert [(f.kind, f.image.name) for f in dataset.findings] == [
         ("unreadable image", "cut.jpg"),
         ("unreadable image", "none.png"),
     ]
@@ -70,7 +70,7 @@ def test_boxes_give_several_people_a_image(tmp_path):
     assert [p.name for p in dataset.images] == ["a.jpg", "a.jpg"]
     # The second reaches beyond the image, which ends at 39: that is allowed. The third begins at 40.
     assert dataset.boxes.tolist() == [[1, 2, 11, 22], [20, 5, 60, 25]]
-    assert sorted((f.kind, f.image.name) for f in dataset.found) == [
+    assert sorted((f.kind, f.image.name) for f in dataset.findings) == [
         ("box outside", "a.jpg"),
         ("empty box", "a.jpg"),
         ("missing image", "gone.jpg"),
@@ -237,7 +237,7 @@ def test_what_is_odd_with_a_video_is_told_every_time(tmp_path):
         ]
         assert dataset.boxes[0].tolist() == pytest.approx([12.7, 4.7, 114.3, 42.3])
         told = "its pixels are 2 times as wide as high, so its 64x48 are taken as shown, 128x48; 2 of 20 frames are damaged and were left out"
-        assert [(f.kind, f.image, f.message) for f in dataset.found] == [("odd video", video, told)]
+        assert [(f.kind, f.image, f.message) for f in dataset.findings] == [("odd video", video, told)]
 
 
 @pytest.mark.shared

@@ -270,7 +270,7 @@ def is_3d(dataset):
     xyz = np.tile(
         np.array([[0.1, 0.2, 3.0], [0.4, 0.3, 3.2], [-0.2, 0.1, 2.9]], np.float32), (len(dataset), 1, 1)
     )
-    return replace(dataset, skeleton=skeleton, xyz=xyz)
+    return replace(dataset, skeleton=skeleton, joints_3d=xyz)
 
 
 def test_places_are_told_from_the_root_as_the_crop_shows_them(dataset):
@@ -291,11 +291,13 @@ def test_places_are_told_from_the_root_as_the_crop_shows_them(dataset):
 
 def test_who_has_no_place_weighs_nothing(dataset):
     found = is_3d(dataset)
-    some = found.xyz.copy()
+    some = found.joints_3d.copy()
     some[0, 1] = 0  # a hand unknown
     some[1, 0] = 0  # the root unknown
     confidence_3d = np.full((len(dataset), 3), 0.5, np.float32)
-    crops = Crops(replace(found, xyz=some, confidence_3d=confidence_3d), (64, 64), 1.25, AUGMENT.none(), 0)
+    crops = Crops(
+        replace(found, joints_3d=some, confidence_3d=confidence_3d), (64, 64), 1.25, AUGMENT.none(), 0
+    )
     by_person = {sample["person"]: sample for sample in (crops[i] for i in range(len(dataset)))}
     assert by_person[0]["xyz_weight"].tolist() == [0.5, 0, 0.5]
     assert by_person[1]["xyz_weight"].tolist() == [0, 0, 0]
@@ -313,7 +315,7 @@ def test_sets_with_and_without_places_are_one_set(dataset):
     n = len(dataset)
     assert both.is_3d
     assert not dataset.is_3d
-    assert (both.xyz[n : 2 * n] == 0).all()
-    assert (both.xyz[2 * n :] == found.xyz).all()
+    assert (both.joints_3d[n : 2 * n] == 0).all()
+    assert (both.joints_3d[2 * n :] == found.joints_3d).all()
     assert both.confidence_3d[[0, n, 2 * n], 0].tolist() == [1, 1, 0.25]
-    assert join(dataset, dataset).xyz is None
+    assert join(dataset, dataset).joints_3d is None

@@ -96,18 +96,18 @@ def test_missing_images_and_nan_joints_are_told_one_by_one(tmp_path):
     dataset = lsp(root)
     assert [p.name for p in dataset.images] == ["im0001.jpg", "im0003.jpg"]
     assert dataset.visible[0].tolist() == [2] * 13 + [0]
-    assert [(f.kind, f.image.name, f.person) for f in dataset.found] == [
+    assert [(f.kind, f.image.name, f.person) for f in dataset.findings] == [
         ("joint is NaN", "im0001.jpg", 0),
         ("missing image", "im0002.jpg", 1),
         ("missing image", "im0004.jpg", 3),
     ]
-    assert "head_top" in dataset.found[0].message
+    assert "head_top" in dataset.findings[0].message
     assert dataset.left_out[1].startswith("lsp: 2 x missing image, the first in ")
 
 
 def test_no_image_at_all_is_an_error(tmp_path):
     savemat(tmp_path / "joints.mat", {"joints": np.ones((3, 14, 2))})
-    with pytest.raises(FileNotFoundError, match=r"none of the 2 images.*im0001\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"none of its 2 images.*im0001\.jpg"):
         lsp(tmp_path)
 
 

@@ -140,10 +140,10 @@ def test_the_truth_in_2d_is_the_truth_in_3d_projected(folder: Path, split: mini.
     dataset = mini.mini(split, folder)
     assert dataset.skeleton == SYNTH28
     assert len(dataset) >= least
-    assert dataset.xyz is not None
+    assert dataset.joints_3d is not None
     assert dataset.camera is not None
     focal, centre = dataset.camera[:, None, :2], dataset.camera[:, None, 2:]
-    projected = focal * dataset.xyz[..., :2] / dataset.xyz[..., 2:] + centre
+    projected = focal * dataset.joints_3d[..., :2] / dataset.joints_3d[..., 2:] + centre
     known = dataset.visible > 0
     assert known.mean() > 0.8
     assert np.abs(projected - dataset.joints)[known].max() < 0.01

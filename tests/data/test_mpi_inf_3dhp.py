@@ -46,10 +46,12 @@ def test_two_parts(tmp_path):
     split = load("mpi_inf_3dhp", tmp_path)
     assert [(part, len(p)) for part, p in split.parts] == [("train", 2), ("test", 1)]
     for _, dataset in split.parts:
-        assert (dataset.skeleton, dataset.found) == (MPI3DHP17, ())
-        np.testing.assert_allclose(dataset.xyz[0], XYZ, rtol=1e-6)
+        assert (dataset.skeleton, dataset.findings) == (MPI3DHP17, ())
+        np.testing.assert_allclose(dataset.joints_3d[0], XYZ, rtol=1e-6)
         np.testing.assert_allclose(dataset.camera[0], LENS)
-        np.testing.assert_allclose(project(dataset.xyz[0], dataset.camera[0]), dataset.joints[0], atol=1e-3)
+        np.testing.assert_allclose(
+            project(dataset.joints_3d[0], dataset.camera[0]), dataset.joints[0], atol=1e-3
+        )
 
 
 def test_joints_outside_the_image_are_unlabelled_but_in_space(tmp_path):
@@ -62,7 +64,7 @@ def test_joints_outside_the_image_are_unlabelled_but_in_space(tmp_path):
     assert np.flatnonzero(train.visible[0] == 0).tolist() == [5]
     assert np.flatnonzero(test.visible[0] == 0).tolist() == [3, 5]
     assert test.joints[0, 3].tolist() == [0, 0]
-    assert test.xyz[0, 3].tolist() == [0, 2, 5]
+    assert test.joints_3d[0, 3].tolist() == [0, 2, 5]
     np.testing.assert_allclose(
         test.boxes[0], [-200, project(xyz, LENS)[:, 1].min(), project(xyz, LENS)[:, 0].max(), 1100], rtol=1e-6
     )
@@ -96,7 +98,7 @@ def test_what_is_not_there_is_told(tmp_path):
         S=np.concatenate([XYZ - XYZ[14], np.ones((17, 1))], -1)[None],
     )
     dataset = mpi_inf_3dhp(tmp_path, "test")
-    assert dataset.xyz is None
+    assert dataset.joints_3d is None
     assert "from the root" in dataset.left_out[0]
     (tmp_path / "annotations/cameras_test.pkl").write_bytes(
         pickle.dumps({"TS2": {"f": np.ones(2), "c": np.ones(2)}})
@@ -135,15 +137,16 @@ def test_real_people(shared):
     both = [mpi_inf_3dhp(folder / f"test_3dhp_{part}.npz", part) for part in ("train", "test")]
     assert [len(dataset) for dataset in both] == [2, 2]
     for dataset in both:
-        assert dataset.found == ()
+        assert dataset.findings == ()
         for xyz, camera, joints, visible in zip(
-            dataset.xyz, dataset.camera, dataset.joints, dataset.visible, strict=True
+            dataset.joints_3d, dataset.camera, dataset.joints, dataset.visible, strict=True
         ):
             apart = np.linalg.norm(project(xyz, camera) - joints, axis=-1)[visible > 0]
             assert apart.max() < 2.5  # of 2048
             assert apart.mean() < 0.6
         thigh = np.linalg.norm(
-            dataset.xyz[:, MPI3DHP17.index("left_knee")] - dataset.xyz[:, MPI3DHP17.index("left_hip")],
+            dataset.joints_3d[:, MPI3DHP17.index("left_knee")]
+            - dataset.joints_3d[:, MPI3DHP17.index("left_hip")],
             axis=-1,
         )
         assert ((thigh > 0.3) & (thigh < 0.6)).all()
@@ -178,6 +181,6 @@ def test_places_beyond_float32_are_unknown(tmp_path):
     fields["S"][0, 4, :3] = 1e300
     np.savez(file, **fields)
     dataset = mpi_inf_3dhp(tmp_path, "test")
-    assert dataset.xyz[0, 4].tolist() == [0, 0, 0]
-    np.testing.assert_allclose(dataset.xyz[0, 5], XYZ[5], rtol=1e-6)
-    assert [f.kind for f in dataset.found] == ["joint in space is NaN"]
+    assert dataset.joints_3d[0, 4].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(dataset.joints_3d[0, 5], XYZ[5], rtol=1e-6)
+    assert [f.kind for f in dataset.findings] == ["3D joint is NaN"]

@@ -49,7 +49,7 @@ def test_json_counts_from_one_and_minus_one_is_unlabelled(root):
     assert dataset.joints[0, 0].tolist() == [9, 19]
     assert dataset.visible[1].tolist() == [2, 2, 2, 0] + [2] * 12
     assert dataset.joints[1, 3].tolist() == [0, 0]
-    assert dataset.head is None
+    assert dataset.head_size is None
 
 
 def test_box_is_the_square_of_200_scales_moved_down_by_15(root):
@@ -74,7 +74,7 @@ def ground_truth(root, joints):
 
 def test_head_is_six_tenths_of_the_diagonal(root):
     ground_truth(root, np.array(row("", 5)["joints"])[..., None])
-    assert mpii(root, "valid").head.tolist() == [30]
+    assert mpii(root, "valid").head_size.tolist() == [30]
 
 
 def test_head_boxes_of_other_people_are_refused(root):
@@ -123,7 +123,7 @@ def test_nan_joints_and_missing_images_are_counted(root):
     dataset = mpii(root, "train")
     assert len(dataset) == 1
     assert dataset.visible[0, 2] == 0
-    assert [(f.kind, f.image.name) for f in dataset.found] == [
+    assert [(f.kind, f.image.name) for f in dataset.findings] == [
         ("joint is NaN", "a.jpg"),
         ("missing image", "gone.jpg"),
     ]
@@ -192,9 +192,9 @@ def test_official_struct_with_its_traps(tmp_path):
     }
     assert np.flatnonzero(dataset.visible[1]).tolist() == [9]
     assert dataset.joints[1, 9].tolist() == [2, 3]
-    np.testing.assert_allclose(dataset.head, [6, 6])
+    np.testing.assert_allclose(dataset.head_size, [6, 6])
     assert dataset.boxes[0].tolist() == [50, 7.5, 150, 107.5]
-    assert [(f.kind, f.image.name) for f in dataset.found] == [
+    assert [(f.kind, f.image.name) for f in dataset.findings] == [
         ("no joints", "many.jpg"),
         ("no joints", "bare.jpg"),
     ]
@@ -203,7 +203,7 @@ def test_official_struct_with_its_traps(tmp_path):
     assert [p.name for p in held_back.images] == ["test.jpg"]
     assert not held_back.labelled
     assert held_back.boxes[0].tolist() == [50, 7.5, 150, 107.5]
-    assert np.isnan(held_back.head).all()
+    assert np.isnan(held_back.head_size).all()
 
     with pytest.raises(
         FileNotFoundError, match="does not know the train and valid parts: take the split trainval"
@@ -270,8 +270,8 @@ def test_head_boxes_that_are_no_numbers_are_refused(root):
         root / "annot/gt_valid.mat", {"headboxes_src": np.ones((2, 2, 1)), "pos_gt_src": joints}
     )  # a point
     dataset = mpii(root, "valid")
-    assert np.isnan(dataset.head[0])
-    assert [f.kind for f in dataset.found] == ["no head size"]
+    assert np.isnan(dataset.head_size[0])
+    assert [f.kind for f in dataset.findings] == ["no head size"]
 
 
 def test_a_joint_of_the_json_beyond_all_images_is_unlabelled(root):
@@ -281,4 +281,4 @@ def test_a_joint_of_the_json_beyond_all_images_is_unlabelled(root):
     dataset = mpii(root, "train")
     assert dataset.visible[0, 10] == 0
     assert dataset.joints[0, 10].tolist() == [0, 0]
-    assert [f.kind for f in dataset.found] == ["joint is NaN"]
+    assert [f.kind for f in dataset.findings] == ["joint is NaN"]

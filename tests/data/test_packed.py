@@ -93,7 +93,7 @@ def test_who_lost_the_image_is_left_out_with_the_weight(dataset: PoseDataset, tm
     found = packed(tmp_path / "out")
     assert [p.stem for p in found.images] == ["000000", "000002"]
     np.testing.assert_array_equal(found.weight, first.weight[[0, 2]])
-    assert [finding.kind for finding in found.found] == ["missing image"]
+    assert [finding.kind for finding in found.findings] == ["missing image"]
 
 
 def test_a_set_by_name(dataset: PoseDataset, tmp_path: Path):

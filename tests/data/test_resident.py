@@ -187,7 +187,7 @@ def test_places_and_answers_come_as_with_crops(dataset: PoseDataset):
     random = np.random.default_rng(0)
     is_3d = replace(
         dataset,
-        xyz=random.normal(size=(5, 3, 3)).astype(np.float32),
+        joints_3d=random.normal(size=(5, 3, 3)).astype(np.float32),
         confidence_3d=random.random((5, 3)).astype(np.float32),
     )
     found = resident(is_3d, replace(STILL, flip=1.0), targets=Said()).batch(np.arange(5), random)

@@ -13,28 +13,24 @@ from poseling.data import sets
 from poseling.data.synthetic import SHAPES, claim, image_path, truth_path, write_truth
 from poseling.skeleton import COCO17, MOVNECT15, SYNTH28
 
-NAMES = [
-    "lsp",
-    "lspet",
-    "mpii",
-    "coco",
-    "crowdpose",
-    "ochuman",
-    "h36m",
-    "mpi_inf_3dhp",
-    "images",
-    "packed",
-    "synthetic",
-    "mini",
-]
-
 
 def test_names():
-    assert list(sets.SETS) == NAMES
+    assert sets.names() == ", ".join(sets.SETS)
+    assert sets.names(boxes=True) == "coco, crowdpose, ochuman"
+    assert sets.names(is_3d=True) == "h36m, mpi_inf_3dhp, synthetic, mini"
+    assert "ochuman" not in sets.names("train")
+    assert {"lspet", "images"}.isdisjoint(sets.names("test").split(", "))
+
+
+def test_rows_say_what_they_are():
+    for name, row in sets.SETS.items():
+        assert row.help, name
+        assert row.licence, name
+        assert set(row.splits) <= {"train", "val", "test"}, name
 
 
 def test_errors_say_the_way_out(tmp_path):
-    with pytest.raises(ValueError, match=f"no data set 'cocoa'; there are {', '.join(NAMES)}"):
+    with pytest.raises(ValueError, match=f"no data set 'cocoa'; there are {sets.names()}"):
         sets.load("cocoa", tmp_path)
     with pytest.raises(FileNotFoundError, match="--root names the folder that holds lsp"):
         sets.load("lsp", tmp_path / "gone")
@@ -163,11 +159,11 @@ def test_one_root_for_all_and_people_to_choose_by_from_who_has_them(tmp_path):
             2,
             r"--root names 2 folders for 3 sets \(--data images images images\)",
         ),
-        (("images:much",), 1, "--data images:much: 'much' is no share; give a number above 0"),
-        (("images:0",), 1, "--data images:0: a share lies above 0 and up to 1; leave the set out"),
-        (("images:-0.2",), 1, "--data images:-0.2: a share lies above 0"),
-        (("images:nan",), 1, "--data images:nan: a share lies above 0"),
-        (("images:1.5",), 1, "--data images:1.5: a share lies above 0"),
+        (("images:much",), 1, "--data images:much: 'much' is not a share; give a number above 0"),
+        (("images:0",), 1, "--data images:0: a share is above 0 and at most 1; leave out a set"),
+        (("images:-0.2",), 1, "--data images:-0.2: a share is above 0"),
+        (("images:nan",), 1, "--data images:nan: a share is above 0"),
+        (("images:1.5",), 1, "--data images:1.5: a share is above 0"),
         (("images:0.7", "images:0.7"), 1, r"the shares sum to 1\.4; they are parts of 1"),
         (("images:0.2", "images:0.3"), 1, r"the shares sum to 0\.5; they are parts of 1"),
         (("images:0.2",), 1, r"the shares sum to 0\.2"),

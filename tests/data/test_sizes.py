@@ -100,12 +100,12 @@ def test_a_camera_and_a_head_move_too(tmp_path):
     everyone = write(tmp_path, (50, 40))
     more = PoseDataset(
         *(getattr(everyone, name) for name in ("name", "skeleton", "images", "boxes", "joints", "visible")),
-        head=np.array([8, 8], np.float32),
+        head_size=np.array([8, 8], np.float32),
         camera=np.tile(np.array([120, 100, 49.5, 39.5], np.float32), (2, 1)),
         sizes=everyone.sizes,
     )
     moved = rescaled(more)
-    assert moved.head.tolist() == [4, 8]
+    assert moved.head_size.tolist() == [4, 8]
     assert moved.camera.tolist() == [[60, 50, 24.5, 19.5], [120, 100, 49.5, 39.5]]
 
 

@@ -69,7 +69,7 @@ def test_people_are_read_in_the_order_of_their_images(tmp_path: Path):
     names = ["000/000000", "000/000001", "000/000002", "000/000250", "000/000251", "001/001000", "001/001001"]
     assert dataset.images == tuple(tmp_path / "pictures" / f"{name}.jpg" for name in names)
     for name, got in (
-        ("xyz", dataset.xyz),
+        ("xyz", dataset.joints_3d),
         ("camera", dataset.camera),
         ("box", dataset.boxes),
         ("joints", dataset.joints),
@@ -90,7 +90,7 @@ def test_joints_outside_the_image_are_unlabelled_but_known_in_space(tmp_path: Pa
     dataset = synthetic(lay(tmp_path, {0: block}))
     assert len(dataset) == 2
     assert np.flatnonzero(dataset.joints[1].any(-1)).tolist() == [5]
-    np.testing.assert_array_equal(dataset.xyz, block["xyz"])
+    np.testing.assert_array_equal(dataset.joints_3d, block["xyz"])
     assert dataset.boxes[1].tolist() == [3, 4, 50, 60]
 
 
@@ -113,8 +113,8 @@ def test_webp_is_read_too(tmp_path: Path):
 def test_what_another_program_left_is_no_part_of_the_set(tmp_path: Path):
     lay(tmp_path, {0: truth(1)})
     for name in (
-        "images/000/.000001.jpg.0123",
-        "images/000/notes.txt",
+        "pictures/000/.000001.jpg.0123",
+        "pictures/000/notes.txt",
         "truth/.000250.npz.0123",
         "truth/old.npz",
     ):
@@ -126,14 +126,16 @@ def test_what_another_program_left_is_no_part_of_the_set(tmp_path: Path):
 def test_missing_images_are_left_out_and_told(tmp_path: Path):
     block = truth(4)
     lay(tmp_path, {0: block})
-    (tmp_path / "images/000/000002.jpg").unlink()
+    (tmp_path / "pictures/000/000002.jpg").unlink()
     dataset = synthetic(tmp_path)
-    np.testing.assert_array_equal(dataset.xyz, block["xyz"][[0, 1, 3]])
+    np.testing.assert_array_equal(dataset.joints_3d, block["xyz"][[0, 1, 3]])
     np.testing.assert_array_equal(dataset.camera, block["camera"][[0, 1, 3]])
-    assert [(f.kind, f.image.name, f.person) for f in dataset.found] == [("missing image", "000002.jpg", 2)]
-    for path in (tmp_path / "images/000").iterdir():
+    assert [(f.kind, f.image.name, f.person) for f in dataset.findings] == [
+        ("missing image", "000002.jpg", 2)
+    ]
+    for path in (tmp_path / "pictures/000").iterdir():
         path.unlink()
-    with pytest.raises(FileNotFoundError, match="none of the 4 images is there"):
+    with pytest.raises(FileNotFoundError, match="none of its 4 images was found"):
         synthetic(tmp_path)
 
 

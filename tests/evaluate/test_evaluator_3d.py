@@ -69,13 +69,13 @@ def dataset(tmp_path: Path) -> PoseDataset:
         boxes,
         np.full((4, 15, 2), 20, np.float32),
         np.full((4, 15), 2, np.uint8),
-        xyz=xyz,
+        joints_3d=xyz,
     )
 
 
 def from_root(dataset: PoseDataset) -> np.ndarray:
-    assert dataset.xyz is not None
-    return dataset.xyz - dataset.xyz[:, [ROOT]]
+    assert dataset.joints_3d is not None
+    return dataset.joints_3d - dataset.joints_3d[:, [ROOT]]
 
 
 def test_ten_centimetres_are_a_hundred_millimetres(dataset: PoseDataset):
@@ -91,10 +91,10 @@ def test_ten_centimetres_are_a_hundred_millimetres(dataset: PoseDataset):
 
 
 def test_unknown_joints_and_joints_that_a_network_lacks_do_not_count(dataset: PoseDataset):
-    said, some = from_root(dataset), dataset.xyz.copy()
+    said, some = from_root(dataset), dataset.joints_3d.copy()
     said[:, MOVNECT15.index("neck"), 0] += 1
     some[:2, MOVNECT15.index("left_knee")] = 0
-    evaluator = Evaluator.of(replace(dataset, xyz=some), is_3d=True)
+    evaluator = Evaluator.of(replace(dataset, joints_3d=some), is_3d=True)
 
     class Coco(Knows):
         skeleton = COCO17
@@ -153,7 +153,7 @@ def test_a_network_of_one_height_is_scaled_to_the_true_height(dataset: PoseDatas
     }
     for joint, at in place.items():
         xyz[:, MOVNECT15.index(joint)] = at
-    tall = replace(dataset, xyz=xyz + np.float32([0, 0, 4]))
+    tall = replace(dataset, joints_3d=xyz + np.float32([0, 0, 4]))
     spec = PoseSpec("movnect-tiny", MOVNECT15, LocationMap((48, 48), height=0.46).fields(), (48, 48))
     found = Evaluator.of(tall, is_3d=True).predict(NetworkTeacher(Says(), spec), flip=False)
     assert found.xyz is not None
@@ -161,7 +161,7 @@ def test_a_network_of_one_height_is_scaled_to_the_true_height(dataset: PoseDatas
 
 
 def test_what_cannot_be_evaluated_in_3d_is_refused(dataset: PoseDataset):
-    flat = replace(dataset, xyz=None)
+    flat = replace(dataset, joints_3d=None)
     with pytest.raises(ValueError, match="four: has no 3D joints, so there is no distance to measure"):
         Evaluator.of(flat, is_3d=True)
     evaluator = Evaluator.of(dataset, is_3d=True)

@@ -699,7 +699,7 @@ def test_pseudo_labels_of_images_alone(tmp_path: Path):
             ("--data", "images", "--root", "IMAGES", "--arms", "labels"),
             "--arms labels: nobody of images has a label to learn from; take --arms teacher_alone",
         ),
-        (("--data", "images:2", "--root", "IMAGES"), "--data images:2: a share lies above 0 and up to 1"),
+        (("--data", "images:2", "--root", "IMAGES"), "--data images:2: a share is above 0 and at most 1"),
         (("--student", "gone.safetensors"), "gone.safetensors: there is no such checkpoint"),
     ],
 )

@@ -91,7 +91,7 @@ def test_what_is_made(tmp_path: Path, fake: ModuleType, run):
     assert done.images_per_second == pytest.approx(20 / done.seconds)
     assert told == [(n, 20) for n in (0, 3, 6, 8, 11, 14, 16, 19, 20)]
     names = (
-        [f"images/000/{i:06d}.jpg" for i in range(20)]
+        [f"pictures/000/{i:06d}.jpg" for i in range(20)]
         + [f"truth/{i:06d}.npz" for i in (0, 8, 16)]
         + ["synthetic.json"]
     )
@@ -101,7 +101,7 @@ def test_what_is_made(tmp_path: Path, fake: ModuleType, run):
     for i, path in enumerate(dataset.images):
         shot = studio.shoot(7, i)
         assert path.name == f"{i:06d}.jpg"
-        np.testing.assert_array_equal(dataset.xyz[i], shot.xyz)
+        np.testing.assert_array_equal(dataset.joints_3d[i], shot.xyz)
         np.testing.assert_array_equal(dataset.visible[i], shot.visible)
         same, other = (
             np.abs(read_image(path).astype(int) - studio.shoot(7, j).image).mean() for j in (i, i + 1)
@@ -216,7 +216,7 @@ def test_images_that_are_missing_are_made_again(tmp_path: Path, run, whole, coun
     made = {20: 3, 5: 2}[count]  # of the blocks that hold what is asked for
     assert (done.already, done.made) == (17, made)
     assert {name for name in whole if name not in files(tmp_path / "set")} == (
-        {"images/000/000017.jpg"} if count == 5 else set()
+        {"pictures/000/000017.jpg"} if count == 5 else set()
     )
     run(tmp_path / "set")
     assert files(tmp_path / "set") == whole
@@ -384,7 +384,7 @@ def test_the_real_studio(tmp_path: Path):
     done = synthesize(tmp_path / "set", 3, size=64, seed=2, split="test", workers=2)
     assert (done.made, done.skipped) == (3, ())
     dataset, shot = synthetic.synthetic(tmp_path / "set"), studio.Studio(64, "test").shoot(2, 1)
-    np.testing.assert_array_equal(dataset.xyz[1], shot.xyz)
+    np.testing.assert_array_equal(dataset.joints_3d[1], shot.xyz)
     np.testing.assert_array_equal(dataset.visible[1], shot.visible)
     data = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
     assert dataset.images[1].read_bytes() == data

@@ -226,16 +226,16 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
     found = pseudo_labels_3d(labels, dataset, tau=0.2)
     assert found.skeleton == MOVNECT15
     assert found.camera is None
-    assert found.xyz is not None
+    assert found.joints_3d is not None
     assert found.confidence_3d is not None
     xyz = teacher.places(1)
     hips = (xyz[COCO17.index("left_hip")] + xyz[COCO17.index("right_hip")]) / 2
     np.testing.assert_allclose(
-        found.xyz[0, MOVNECT15.index("left_wrist")],
+        found.joints_3d[0, MOVNECT15.index("left_wrist")],
         xyz[COCO17.index("left_wrist")] - hips + [0, 0, 5],
         atol=1e-5,
     )
-    np.testing.assert_allclose(found.xyz[0, MOVNECT15.index("pelvis")], [0, 0, 5], atol=1e-6)
+    np.testing.assert_allclose(found.joints_3d[0, MOVNECT15.index("pelvis")], [0, 0, 5], atol=1e-6)
     confidence_3d = {
         name: found.confidence_3d[0, MOVNECT15.index(name)]
         for name in ("left_wrist", "right_knee", "left_knee")
@@ -251,13 +251,13 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
     )  # without a label
     unknown = [MOVNECT15.index("neck"), MOVNECT15.index("head_top")]
     for nothing in (
-        found.xyz[:, unknown],
+        found.joints_3d[:, unknown],
         found.confidence_3d[:, unknown],
-        found.xyz[2],
+        found.joints_3d[2],
         found.confidence_3d[2],
     ):
         assert not nothing.any()
-    assert (found.xyz[:2].any(-1).sum(-1) == 13).all()
+    assert (found.joints_3d[:2].any(-1).sum(-1) == 13).all()
     np.testing.assert_array_equal(
         found.joints[0], dataset.to(MOVNECT15).joints[0]
     )  # who has labels keeps them

@@ -29,7 +29,7 @@ def check(
     `margin` times the image's longer side), `joint is NaN`, `swapped sides`, `odd bone`. What a teacher can
     tell besides is in `swapped_against`. Every image is decoded once; `progress` is told (done, all).
     """
-    found = list(dataset.found)
+    found = list(dataset.findings)
     found += _images(dataset, progress, margin)
     found += swapped(dataset)
     return found + odd_bones(dataset)

@@ -1,4 +1,4 @@
-"""People in images: what every reader of a data set gives, and what everything else takes. Without torch."""
+"""`PoseDataset`: what every reader of a data set returns and everything else takes. Without torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from poseling.geometry import joints_box
 from poseling.skeleton import Skeleton
 
-LARGEST = (
-    1e7  # pixels, or metres: no image and no place is as large, and float32 still tells one from the next
-)
+LARGEST = 1e7  # pixels or metres: larger than any image or scene, and float32 still resolves single pixels
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong with a data set: what kind, in which image, the person's place in the data set as it
-    comes (None for the image itself).
+    """A problem in a data set: its kind, the image, and the index of the person as the reader found it (None
+    for the image itself).
     """
 
     kind: str
@@ -31,14 +29,14 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """All that is annotated in the images of a COCO-like file, as average precision needs it: crowds and
-    people without a labelled joint too, which nobody is asked about but which an answer may be meant for.
+    """All annotations of a COCO-like file, as average precision needs them: also crowd regions and people
+    without a labelled joint, which are not samples but which a prediction may match.
 
-    `images` are all of the file by their ids: file name, width and height (infinite where the file does not
-    say). M annotations: image (M,) the id of the image, boxes (M, 4) x, y, width, height as in the file, area
-    (M,) square pixels, joints (M, K, 2) and visible (M, K) as in PoseDataset, count (M,) the file's
+    `images` has all of the file's images by id: file name, width and height (infinite where the file does not
+    give them). M annotations: image (M,) the image's id, boxes (M, 4) x, y, width, height as in the file,
+    area (M,) square pixels, joints (M, K, 2) and visible (M, K) as in PoseDataset, count (M,) the file's
     `num_keypoints`, crowd (M,) whether it is a crowd region. `crowding` is CrowdPose's crowd index by image,
-    `found` what had to be mended.
+    `findings` what had to be corrected.
     """
 
     path: Path
@@ -52,14 +50,14 @@ class Truth:
     count: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     crowding: Mapping[int, float] | None = None
-    found: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """What makes N people measurable by average precision: the `truth`, image (N,) the id of each person's
-    image there, score (N,) how sure the detector was of the box (1 for an annotated one), and measured (P,)
-    the ids of the images in question, also of those where no box was found.
+    """What average precision needs of N samples: the `truth`, image (N,) the id of each sample's image there,
+    score (N,) the detector's confidence in the box (1 for an annotated one), and measured (P,) the ids of the
+    images that are evaluated, also of those without a detected box.
     """
 
     truth: Truth
@@ -68,7 +66,7 @@ class Instances:
     measured: NDArray[np.int64]
 
     def __getitem__(self, rows: NDArray[np.integer]) -> Instances:
-        """The chosen people; images that lose all of theirs are no longer in question."""
+        """The chosen samples; images that lose all of theirs are no longer evaluated."""
         image = self.image[rows]
         lost = np.setdiff1d(self.image, image)
         return replace(self, image=image, score=self.score[rows], measured=np.setdiff1d(self.measured, lost))
@@ -76,20 +74,27 @@ class Instances:
 
 @dataclass(frozen=True, eq=False)
 class PoseDataset:
-    """N people, each in one image.
+    """N samples, each one person in one image.
 
-    images (N) paths; boxes (N, 4) x0, y0, x1, y1 in pixels; joints (N, K, 2) in pixels, 0 where unknown;
-    visible (N, K): 0 not labelled, 1 labelled but occluded, 2 labelled and seen (COCO's flags); head (N,) the
-    length in pixels that PCKh measures by (0.6 of the head box's diagonal, NaN where unknown), None where the
-    data set has no head boxes; `licence` is the data's licence in words; `found` is what the reader had to
-    leave out or to mend, one entry each; xyz (N, K, 3) the joints in metres in camera axes (x right, y down,
-    z away), 0 where unknown, also of joints outside the image; camera (N, 4) fx, fy, cx, cy in pixels of the
-    image; each None where the data set does not have it; trust (N, K) in 0..1 how much xyz can be believed,
-    where a network gave it, else None; instances what average precision needs, None where the data set is
-    measured otherwise, or the skeleton is no longer the file's; weight (N, K) in 0..1 how much each joint
-    counts in training, None where all that are labelled count alike; draws (N,) how often each person is
-    drawn in training, relative to the others, None where all are drawn alike; sizes (N, 2) width and height
-    that the annotation says of each one's image, infinite where it says nothing, None where it never does.
+    - images (N): paths
+    - boxes (N, 4): x0, y0, x1, y1 in pixels
+    - joints (N, K, 2): pixels, 0 where unknown
+    - visible (N, K): 0 not labelled, 1 labelled but occluded, 2 labelled and visible (COCO's flags)
+    - head_size (N,): the length in pixels by which PCKh normalises, 0.6 of the head box's diagonal, NaN where
+      unknown; None where the data set has no head boxes
+    - licence: the data's licence in words
+    - findings: what the reader left out or corrected, one entry each
+    - joints_3d (N, K, 3): metres in camera axes (x right, y down, z away), 0 where unknown, also of joints
+      outside the image; None where the data set has none
+    - camera (N, 4): fx, fy, cx, cy in pixels of the image; None where unknown
+    - instances: what average precision needs; None where the data set uses another metric, or the skeleton is
+      no longer the file's
+    - confidence_3d (N, K): 0..1, of joints_3d where a network predicted them, else None
+    - weight (N, K): 0..1, of each joint in training; None where all labelled joints count the same
+    - draws (N,): how often each sample is drawn in training, relative to the others; None where all are drawn
+      equally often
+    - sizes (N, 2): width and height of the image by the annotation, infinite where it does not give them;
+      None where it never does
     """
 
     name: str
@@ -98,10 +103,10 @@ class PoseDataset:
     boxes: NDArray[np.float32]
     joints: NDArray[np.float32]
     visible: NDArray[np.uint8]
-    head: NDArray[np.float32] | None = None
+    head_size: NDArray[np.float32] | None = None
     licence: str = "unknown"
-    found: tuple[Finding, ...] = ()
-    xyz: NDArray[np.float32] | None = None
+    findings: tuple[Finding, ...] = ()
+    joints_3d: NDArray[np.float32] | None = None
     camera: NDArray[np.float32] | None = None
     instances: Instances | None = None
     confidence_3d: NDArray[np.float32] | None = None
@@ -115,8 +120,8 @@ class PoseDataset:
             "boxes": (samples, 4),
             "joints": (samples, joints, 2),
             "visible": (samples, joints),
-            "head": (samples,),
-            "xyz": (samples, joints, 3),
+            "head_size": (samples,),
+            "joints_3d": (samples, joints, 3),
             "camera": (samples, 4),
             "confidence_3d": (samples, joints),
             "weight": (samples, joints),
@@ -127,7 +132,7 @@ class PoseDataset:
             values = getattr(self, field)
             if values is not None and values.shape != shape:
                 raise ValueError(
-                    f"{self.name}: {field} has shape {values.shape}, expected {shape} for {samples} people "
+                    f"{self.name}: {field} has shape {values.shape}, expected {shape} for {samples} samples "
                     f"of skeleton {self.skeleton.name}"
                 )
         if self.instances is not None and (self.instances.image.shape, self.instances.score.shape) != (
@@ -135,7 +140,7 @@ class PoseDataset:
             (samples,),
         ):
             raise ValueError(
-                f"{self.name}: instances are those of {len(self.instances.image)} people, expected {samples}"
+                f"{self.name}: instances has {len(self.instances.image)} entries, expected {samples}"
             )
 
     def __len__(self) -> int:
@@ -143,11 +148,11 @@ class PoseDataset:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What the reader left out or mended, in words: one line for each kind, with the count and the first."""
+        """What the reader left out or corrected: one line for each kind, with the count and the first."""
         first: dict[str, Finding] = {}
-        for finding in self.found:
+        for finding in self.findings:
             first.setdefault(finding.kind, finding)
-        counts = {kind: sum(f.kind == kind for f in self.found) for kind in first}
+        counts = {kind: sum(f.kind == kind for f in self.findings) for kind in first}
         return tuple(
             f"{self.name}: {counts[kind]} x {kind}, the first in {f.image}: {f.message}"
             for kind, f in first.items()
@@ -159,7 +164,7 @@ class PoseDataset:
         return bool((self.visible > 0).any())
 
     def __getitem__(self, which: slice | Sequence[int] | NDArray[np.generic]) -> PoseDataset:
-        """The chosen people: a slice, indices, or a mask."""
+        """The chosen samples: a slice, indices, or a mask."""
         rows = np.arange(len(self))[which]
         return replace(
             self,
@@ -167,8 +172,8 @@ class PoseDataset:
             boxes=self.boxes[rows],
             joints=self.joints[rows],
             visible=self.visible[rows],
-            head=None if self.head is None else self.head[rows],
-            xyz=None if self.xyz is None else self.xyz[rows],
+            head_size=None if self.head_size is None else self.head_size[rows],
+            joints_3d=None if self.joints_3d is None else self.joints_3d[rows],
             camera=None if self.camera is None else self.camera[rows],
             instances=None if self.instances is None else self.instances[rows],
             confidence_3d=None if self.confidence_3d is None else self.confidence_3d[rows],
@@ -179,20 +184,21 @@ class PoseDataset:
 
     @property
     def is_3d(self) -> bool:
-        """Whether anyone's joints are known in space."""
-        return self.xyz is not None and bool(self.xyz.any())
+        """Whether any sample has 3D joints."""
+        return self.joints_3d is not None and bool(self.joints_3d.any())
 
     def to(self, skeleton: Skeleton) -> PoseDataset:
-        """The same people in another skeleton; joints that this one does not have are unlabelled."""
+        """The same samples in another skeleton; joints that this one does not have are unlabelled."""
         if skeleton == self.skeleton:
             return self
         how = self.skeleton.to(skeleton)
         visible = how.weights(self.visible)
         # The middle of a known joint and an unknown one is unknown.
-        xyz = (
+        joints_3d = (
             None
-            if self.xyz is None
-            else how.joints(self.xyz) * how.weights((self.xyz != 0).any(-1).astype(np.uint8))[..., None]
+            if self.joints_3d is None
+            else how.joints(self.joints_3d)
+            * how.weights((self.joints_3d != 0).any(-1).astype(np.uint8))[..., None]
         )
         joints = how.joints(self.joints) * (visible > 0)[..., None]
         confidence_3d = None if self.confidence_3d is None else how.weights(self.confidence_3d)
@@ -202,33 +208,33 @@ class PoseDataset:
             skeleton=skeleton,
             joints=joints,
             visible=visible,
-            xyz=xyz,
+            joints_3d=joints_3d,
             instances=None,
             confidence_3d=confidence_3d,
             weight=weight,
         )
 
     def drawn(self, share: float) -> PoseDataset:
-        """The same people, drawn so often that they have this `share` of all draws, beside sets whose shares
-        sum to 1 with it. ValueError if it is not above 0.
+        """The same samples with this `share` of all draws, beside sets whose shares sum to 1 with it.
+        ValueError if it is not above 0.
         """
         if not 0 < share <= 1:
             raise ValueError(
-                f"{self.name}: has a share of {share:g} of the training; a share lies above 0 and up to 1, "
-                f"and a set without one is left out"
+                f"{self.name}: its share of the training is {share:g}; a share is above 0 and at most 1 "
+                f"(leave out a set of which nothing is wanted)"
             )
         return replace(self, draws=np.full(len(self), share / len(self), np.float32))
 
     def without_labels(self) -> PoseDataset:
-        """The same images and boxes as if nobody had labelled a joint."""
+        """The same images and boxes without any labels."""
         nothing = np.zeros_like(self.visible)
         return replace(
             self,
             name=f"{self.name}-unlabelled",
             joints=np.zeros_like(self.joints),
             visible=nothing,
-            head=None,
-            xyz=None,
+            head_size=None,
+            joints_3d=None,
             instances=None,
             confidence_3d=None,
             weight=None,
@@ -236,9 +242,7 @@ class PoseDataset:
 
 
 def join(*sets: PoseDataset) -> PoseDataset:
-    """Several sets as one, in the first one's skeleton. Who has no place in space stays without one beside
-    those who have.
-    """
+    """Several sets as one, in the first one's skeleton. Samples without 3D joints keep zeros there."""
     first, skeleton = sets[0], sets[0].skeleton
     sets = tuple(s.to(skeleton) for s in sets)
     return PoseDataset(
@@ -248,12 +252,12 @@ def join(*sets: PoseDataset) -> PoseDataset:
         np.concatenate([s.boxes for s in sets]),
         np.concatenate([s.joints for s in sets]),
         np.concatenate([s.visible for s in sets]),
-        _all([s.head for s in sets]),
+        _all([s.head_size for s in sets]),
         first.licence
         if len({s.licence for s in sets}) == 1
         else "; ".join(f"{s.name}: {s.licence}" for s in sets),
-        tuple(finding for s in sets for finding in s.found),
-        _some([(s.xyz, np.zeros((*s.joints.shape[:2], 3), np.float32)) for s in sets]),
+        tuple(finding for s in sets for finding in s.findings),
+        _some([(s.joints_3d, np.zeros((*s.joints.shape[:2], 3), np.float32)) for s in sets]),
         _all([s.camera for s in sets]),
         _instances([s.instances for s in sets]),
         _some([(s.confidence_3d, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),
@@ -264,7 +268,7 @@ def join(*sets: PoseDataset) -> PoseDataset:
 
 
 def _instances(parts: Sequence[Instances | None]) -> Instances | None:
-    """Of people of one truth; None where one has none or the truths differ."""
+    """The instances of all parts; None where a part has none or their annotation files differ."""
     there = [part for part in parts if part is not None]
     if len(there) < len(parts) or any(part.truth is not there[0].truth for part in there):
         return None
@@ -275,7 +279,7 @@ def _instances(parts: Sequence[Instances | None]) -> Instances | None:
 
 
 def _all(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
-    """What all of them have, one after the other; None if one has none."""
+    """All parts concatenated; None if one of them is None."""
     there = [part for part in parts if part is not None]
     return np.concatenate(there) if len(there) == len(parts) else None
 
@@ -283,16 +287,14 @@ def _all(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | N
 def _some(
     parts: Sequence[tuple[NDArray[np.float32] | None, NDArray[np.float32]]],
 ) -> NDArray[np.float32] | None:
-    """What some of them have, and a substitute for those who do not; None if nobody has it."""
+    """All parts concatenated, with the substitute for a part that is None; None if all are."""
     if all(part is None for part, _ in parts):
         return None
     return np.concatenate([substitute if part is None else part for part, substitute in parts])
 
 
 def usable(values: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Values (..., D) as they are kept, and which points (...) are usable: finite and at most LARGEST, also
-    once they are float32.
-    """
+    """Values (..., D) as float32, and which points (...) are usable: finite and at most LARGEST."""
     with np.errstate(over="ignore", invalid="ignore"):
         kept = values.astype(np.float32)
         return kept, np.asarray((np.abs(kept) <= LARGEST).all(-1), bool)
@@ -305,21 +307,21 @@ def from_joints(
     joints: NDArray[np.floating],
     visible: NDArray[np.integer],
     licence: str = "unknown",
-    head: NDArray[np.floating] | None = None,
+    head_size: NDArray[np.floating] | None = None,
     boxes: NDArray[np.floating] | None = None,
-    xyz: NDArray[np.floating] | None = None,
+    joints_3d: NDArray[np.floating] | None = None,
     camera: NDArray[np.floating] | None = None,
     instances: Instances | None = None,
     path: Path | None = None,
     sizes: NDArray[np.floating] | None = None,
 ) -> PoseDataset:
-    """People with the given boxes (N, 4), or with those around their labelled joints. `path` is the
-    annotation, for errors, and sizes (N, 2) what it says of the images.
+    """Samples with the given boxes (N, 4), or with the boxes around their labelled joints. `path` is the
+    annotation file, for errors, and sizes (N, 2) the image sizes that it gives.
 
-    Left out, and told one by one in `found`: people whose image is missing, whose box or camera is empty or
-    no number, and, where no boxes are given, who have no two labelled joints apart. Joints that are no number
-    count as unlabelled, in space as unknown, and such a head size as unknown; a number is one that float32
-    has, up to LARGEST. FileNotFoundError if every image is missing; ValueError if nobody is left.
+    Left out, one entry each in `findings`: samples whose image is missing, whose box or camera is empty or
+    not a number, and, where no boxes are given, those without two labelled joints apart. Joints that are not
+    a number count as unlabelled, 3D joints and head sizes as unknown; a number is finite in float32 and at
+    most LARGEST. FileNotFoundError if every image is missing; ValueError if no sample is left.
     """
     joints, finite = usable(joints)
     seen = np.where(finite, visible, 0).astype(np.uint8)
@@ -336,14 +338,14 @@ def from_joints(
     exists = {p: _is_file(p) for p in dict.fromkeys(images)}
     if exists and not any(exists.values()):
         raise FileNotFoundError(
-            f"{name}: none of the {len(exists)} images is there; the first would be {images[0]}"
+            f"{name}: none of its {len(exists)} images was found; the first would be {images[0]}"
         )
     found: list[Finding] = []
     camera, lens = (None, np.ones(len(images), bool)) if camera is None else usable(camera)
     if camera is not None:
         lens &= np.asarray((camera[:, :2] > 0).all(-1), bool)
-    head = None if head is None else _head_sizes(head, images, found)
-    xyz = None if xyz is None else _in_space(xyz, images, skeleton, found)
+    head_size = None if head_size is None else _head_sizes(head_size, images, found)
+    joints_3d = None if joints_3d is None else _known_in_3d(joints_3d, images, skeleton, found)
     for i, image in enumerate(images):
         if not exists[image]:
             found.append(
@@ -351,7 +353,7 @@ def from_joints(
                     "missing image",
                     image,
                     i,
-                    "the annotation names it but it is not there; the person is left out",
+                    "named by the annotation but not found; the person is left out",
                 )
             )
         elif not sized[i]:
@@ -364,7 +366,10 @@ def from_joints(
         elif not lens[i]:
             found.append(
                 Finding(
-                    "no camera", image, i, "its camera has an entry that is no number; the person is left out"
+                    "no camera",
+                    image,
+                    i,
+                    "its camera has an entry that is not a number; the person is left out",
                 )
             )
         elif len(broken := np.flatnonzero(~finite[i] & (visible[i] > 0))):
@@ -387,10 +392,10 @@ def from_joints(
         boxes,
         joints,
         seen,
-        head,
+        head_size,
         licence,
         tuple(found),
-        xyz,
+        joints_3d,
         camera,
         instances,
         sizes=sizes,
@@ -398,7 +403,7 @@ def from_joints(
 
 
 def image_path(folder: Path, name: str) -> Path:
-    """Where the image is that an annotation calls `name`; one that Windows wrote has backslashes for slashes."""
+    """The path of the image that an annotation calls `name`; files from Windows have backslashes."""
     return folder / name if "\\" not in name or _is_file(folder / name) else folder / name.replace("\\", "/")
 
 
@@ -410,28 +415,24 @@ def _is_file(path: Path) -> bool:
 
 
 def _head_sizes(
-    head: NDArray[np.floating], images: Sequence[Path], found: list[Finding]
+    head_size: NDArray[np.floating], images: Sequence[Path], found: list[Finding]
 ) -> NDArray[np.float32]:
-    """Head sizes (N,) as they are kept, NaN where unknown; one that is no length counts as unknown, and is
-    told.
-    """
-    sizes, sane = usable(head[:, None])
+    """Head sizes (N,), NaN where unknown; one that is not a length becomes NaN and a finding."""
+    sizes, sane = usable(head_size[:, None])
     sizes, sane = sizes[:, 0], sane & (sizes[:, 0] > 0)
     for i in np.flatnonzero(~sane & ~np.isnan(sizes)).tolist():
         found.append(Finding("no head size", images[i], i, f"it is {sizes[i]:g}, counts as unknown"))
     return np.where(sane, sizes, np.float32(np.nan))
 
 
-def _in_space(
-    xyz: NDArray[np.floating], images: Sequence[Path], skeleton: Skeleton, found: list[Finding]
+def _known_in_3d(
+    joints_3d: NDArray[np.floating], images: Sequence[Path], skeleton: Skeleton, found: list[Finding]
 ) -> NDArray[np.float32]:
-    """Joints in space (N, K, 3) as they are kept, 0 where unknown; one that is no place counts as unknown,
-    and is told.
-    """
-    kept, known = usable(xyz)
+    """3D joints (N, K, 3), 0 where unknown; one that is not a number becomes 0 and a finding."""
+    kept, known = usable(joints_3d)
     for i in np.flatnonzero(~known.all(-1)).tolist():
         names = ", ".join(skeleton.joints[j] for j in np.flatnonzero(~known[i]))
         found.append(
-            Finding("joint in space is NaN", images[i], i, f"{names}: not a finite number, counts as unknown")
+            Finding("3D joint is NaN", images[i], i, f"{names}: not a finite number, counts as unknown")
         )
     return np.where(known[..., None], kept, 0)

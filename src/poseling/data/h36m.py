@@ -101,11 +101,11 @@ def from_labels(path: Path, split: str) -> PoseDataset:
         visible,
         LICENCE,
         boxes=labels.boxes,
-        xyz=xyz,
+        joints_3d=xyz,
         camera=camera,
         path=path,
     )
-    return replace(dataset, found=(*found, *dataset.found))
+    return replace(dataset, findings=(*found, *dataset.findings))
 
 
 def from_positions(path: Path, split: str) -> PoseDataset:
@@ -158,11 +158,11 @@ def from_positions(path: Path, split: str) -> PoseDataset:
         visible,
         LICENCE,
         boxes=boxes,
-        xyz=np.stack(xyz),
+        joints_3d=np.stack(xyz),
         camera=np.stack(lenses),
         path=path,
     )
-    return replace(dataset, found=(*found, *dataset.found))
+    return replace(dataset, findings=(*found, *dataset.findings))
 
 
 def actions(dataset: PoseDataset) -> tuple[str, ...]:

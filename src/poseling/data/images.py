@@ -109,7 +109,7 @@ def images(
         dataset.visible,
         None,
         LICENCE,
-        (*found, *dataset.found),
+        (*found, *dataset.findings),
     )
 
 

@@ -134,7 +134,7 @@ class Crops(Dataset[dict[str, Any]]):
             "person": person,
             "broken": broken,
         }
-        if dataset.xyz is not None:
+        if dataset.joints_3d is not None:
             sample |= places(dataset, person, crop, bool(broken))
         if self.targets is not None:
             sample |= self.targets.sample(person, crop)
@@ -142,9 +142,9 @@ class Crops(Dataset[dict[str, Any]]):
 
 
 def places(dataset: PoseDataset, person: int, crop: Crop, broken: bool) -> dict[str, NDArray[np.float32]]:
-    """The xyz and xyz_weight of a sample; people.xyz is there."""
-    assert dataset.xyz is not None
-    xyz, known = _from_root(dataset.xyz[person], dataset.skeleton.root)
+    """The xyz and xyz_weight of a sample; dataset.joints_3d is there."""
+    assert dataset.joints_3d is not None
+    xyz, known = _from_root(dataset.joints_3d[person], dataset.skeleton.root)
     confidence_3d = known if dataset.confidence_3d is None else known * dataset.confidence_3d[person]
     order = dataset.skeleton.flip if crop.flipped else slice(None)
     return {

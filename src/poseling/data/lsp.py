@@ -75,7 +75,7 @@ def _numbered(dataset: PoseDataset, first: int, last: int) -> PoseDataset:
         return first <= int(image.stem.removeprefix("im")) <= last
 
     chosen = dataset[np.array([inside(p) for p in dataset.images], bool)]
-    return replace(chosen, found=tuple(f for f in dataset.found if inside(f.image)))
+    return replace(chosen, findings=tuple(f for f in dataset.findings if inside(f.image)))
 
 
 def _joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -80,8 +80,8 @@ def mpi_inf_3dhp(root: Path, split: str = "train") -> PoseDataset:
         visible,
         LICENCE,
         boxes=labels.boxes,
-        xyz=xyz,
+        joints_3d=xyz,
         camera=camera,
         path=path,
     )
-    return replace(dataset, found=(*found, *dataset.found))
+    return replace(dataset, findings=(*found, *dataset.findings))

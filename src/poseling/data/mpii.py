@@ -164,7 +164,7 @@ def from_mat(path: Path, split: str = "trainval") -> PoseDataset:
         Finding("no joints", everyone.images[i], None, "a person without any point; left out")
         for i in np.flatnonzero(none)
     ]
-    return replace(everyone[~none], found=(*everyone.found, *found))
+    return replace(everyone[~none], findings=(*everyone.findings, *found))
 
 
 def _people(

@@ -142,13 +142,15 @@ class Resident:
             "broken": torch.from_numpy(self.images.broken[rows].astype(np.int64)).to(device),
         }
         if (
-            dataset.xyz is not None or self.targets is not None
+            dataset.joints_3d is not None or self.targets is not None
         ):  # small and on the CPU, one by one, as `Crops` does it
             more = []
             for row, affine, mirrored in zip(rows.tolist(), matrices, flipped.tolist(), strict=True):
                 crop = Crop(affine, self.size, mirrored)
                 sample = (
-                    {} if dataset.xyz is None else places(dataset, row, crop, bool(self.images.broken[row]))
+                    {}
+                    if dataset.joints_3d is None
+                    else places(dataset, row, crop, bool(self.images.broken[row]))
                 )
                 more.append(sample if self.targets is None else sample | self.targets.sample(row, crop))
             batch |= {name: value.to(device) for name, value in default_collate(more).items()}

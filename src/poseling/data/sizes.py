@@ -71,7 +71,11 @@ def rescaled(dataset: PoseDataset) -> PoseDataset:
             factor[i] = np.array(actual[path]) / dataset.sizes[i]
     boxes = _moved(dataset.boxes.reshape(-1, 2, 2), factor).reshape(-1, 4)
     joints = np.where(dataset.visible[..., None] > 0, _moved(dataset.joints, factor), 0)
-    head = None if dataset.head is None else (dataset.head * np.sqrt(factor.prod(1))).astype(np.float32)
+    head = (
+        None
+        if dataset.head_size is None
+        else (dataset.head_size * np.sqrt(factor.prod(1))).astype(np.float32)
+    )
     camera = dataset.camera
     if camera is not None:
         camera = np.concatenate(
@@ -82,7 +86,7 @@ def rescaled(dataset: PoseDataset) -> PoseDataset:
         dataset,
         boxes=boxes.astype(np.float32),
         joints=joints.astype(np.float32),
-        head=head,
+        head_size=head,
         camera=camera,
         sizes=sizes,
     )

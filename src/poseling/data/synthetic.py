@@ -65,7 +65,7 @@ def synthetic(root: Path) -> PoseDataset:
         truth["visible"].astype(np.uint8),
         LICENCE + ("; backgrounds: as those images" if about["backgrounds"] else ""),
         boxes=truth["box"].astype(np.float32),
-        xyz=truth["xyz"].astype(np.float32),
+        joints_3d=truth["xyz"].astype(np.float32),
         camera=truth["camera"].astype(np.float32),
         path=root,
     )

@@ -113,7 +113,7 @@ class Evaluator:
     @property
     def by_head(self) -> bool:
         """Whether errors are in head sizes."""
-        return self.dataset.head is not None and not self.agreement
+        return self.dataset.head_size is not None and not self.agreement
 
     @property
     def visible(self) -> NDArray[np.bool_]:
@@ -124,8 +124,8 @@ class Evaluator:
     def lengths(self) -> NDArray[np.floating]:
         """(N,) the length in pixels by which each sample's errors are divided."""
         dataset = self.dataset
-        if self.by_head and dataset.head is not None:
-            return dataset.head
+        if self.by_head and dataset.head_size is not None:
+            return dataset.head_size
         if {"left_shoulder", "right_hip"} <= set(dataset.skeleton.joints):
             return pck.torso_length(dataset.joints, dataset.visible, dataset.skeleton)
         return pck.box_length(dataset.boxes)
@@ -136,12 +136,12 @@ class Evaluator:
         the scores of the boxes and of the joints. ValueError in 3D for a pose without `xyz`.
         """
         if self.is_3d:
-            if pose.xyz is None or self.dataset.xyz is None:
+            if pose.xyz is None or self.dataset.joints_3d is None:
                 raise ValueError(
                     f"{self.dataset.name} is evaluated in 3D, but the network predicts 2D joints only; take a "
                     f"3D network, such as movnect-medium"
                 )
-            truth = self.dataset.xyz
+            truth = self.dataset.joints_3d
             found = mpjpe.score(pose.xyz, truth, (truth != 0).any(-1) & self.joints, self.dataset.skeleton)
             rates = dict(zip(mpjpe.RATES, (found.pck, found.auc), strict=True))
             table = {"MPJPE": found.mpjpe, "PA-MPJPE": found.pa_mpjpe, "N-MPJPE": found.n_mpjpe, **rates}
@@ -178,12 +178,12 @@ class Evaluator:
         own = network.codec if isinstance(network, NetworkTeacher) else None
         if (
             found.xyz is None
-            or self.dataset.xyz is None
+            or self.dataset.joints_3d is None
             or not isinstance(own, LocationMap)
             or own.height is None
         ):
             return found
-        truth = torch.from_numpy(self.dataset.xyz)
+        truth = torch.from_numpy(self.dataset.joints_3d)
         height = knee_to_neck(truth, (truth != 0).any(-1).float(), self.dataset.skeleton).numpy()
         return replace(found, xyz=(found.xyz * (height / own.height)[:, None, None]).astype(np.float32))
 
@@ -230,13 +230,13 @@ def by_action(evaluator: Evaluator, pose: Pose, actions: Sequence[str]) -> Table
     Human3.6M's tables. ValueError without 3D joints.
     """
     dataset = evaluator.dataset
-    if pose.xyz is None or dataset.xyz is None:
+    if pose.xyz is None or dataset.joints_3d is None:
         raise ValueError(
             f"{dataset.name}: errors by action need 3D joints, but these are 2D only; take a 3D network and "
             f"a data set with 3D joints"
         )
-    predicted, truth = (mpjpe.root_relative(xyz, dataset.skeleton) for xyz in (pose.xyz, dataset.xyz))
-    known = (dataset.xyz != 0).any(-1) & evaluator.joints
+    predicted, truth = (mpjpe.root_relative(xyz, dataset.skeleton) for xyz in (pose.xyz, dataset.joints_3d))
+    known = (dataset.joints_3d != 0).any(-1) & evaluator.joints
     parts = {
         "MPJPE": mpjpe.per_action(mpjpe.distances(predicted, truth, known), np.array(actions)),
         "PA-MPJPE": mpjpe.per_action(mpjpe.pa_distances(predicted, truth, known), np.array(actions)),

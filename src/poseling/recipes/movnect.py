@@ -142,7 +142,11 @@ def movnect(
     terms = spatial_terms(
         experiment.codec, experiment.config.loss, alpha, locations, bones
     )  # a wrong share is told before anything takes time
-    space, flat, judged = experiment.dataset, replace(experiment.dataset, xyz=None, confidence_3d=None), None
+    space, flat, judged = (
+        experiment.dataset,
+        replace(experiment.dataset, joints_3d=None, confidence_3d=None),
+        None,
+    )
     if images:
         found = sets.load_all(images, () if images_root is None else (images_root,), MOVNECT15)
         flat, judged = found.train[: len(space)] if experiment.config.smoke else found.train, found.test
@@ -159,7 +163,7 @@ def movnect(
         guest = experiment.load_teacher(metres, metres_adapter)
         told = pseudo_labels_3d(experiment.label(guest, flat), flat)
         if not flat.labelled:
-            flat = replace(told, xyz=None, confidence_3d=None)
+            flat = replace(told, joints_3d=None, confidence_3d=None)
         experiment.dataset = join(space, replace(told, name=f"{flat.name} placed by {guest.name}"))
     elif images:
         experiment.dataset = join(space, flat)

@@ -62,6 +62,22 @@ class Shot:
     ids: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One rendered person without a background, with its truth as in `Shot`. `shadows` holds (x, y, radius)
+    in pixels for each foot on the ground.
+    """
+
+    rendered: Rendered
+    joints: NDArray[np.float32]
+    visible: NDArray[np.uint8]
+    xyz: NDArray[np.float32]
+    camera: NDArray[np.float32]
+    box: NDArray[np.float32]
+    motion: str
+    shadows: list[tuple[float, float, float]]
+
+
 class Studio:
     """Makes the images of one set: `size` pixels wide and high, postures of one split's motions, before
     images of one's own or drawn backgrounds.
@@ -80,9 +96,13 @@ class Studio:
         self.background = Folder(backgrounds) if backgrounds else procedural
 
     def shoot(self, seed: int, index: int) -> Shot:
-        """The image `index` of the set `seed`: the same bytes whenever it is made by the same versions and
+        """The image `index` of the set `seed`: the same bytes every time, on the same library versions and
         the same renderer.
         """
+        return self.compose(*self.stage(seed, index))
+
+    def stage(self, seed: int, index: int) -> tuple[Scene, np.random.Generator]:
+        """The rendered person of the image `index`, and the generator as the background finds it."""
         random = np.random.default_rng((seed, SPLITS.index(self.split), index))
         body = self.bodies.sample(random)
         outfit = self.wardrobe.outfit(body.female, random)
@@ -98,21 +118,34 @@ class Studio:
         light = self._light(rotation, random)
         things = [*self._things(xyz, random), *self._passer_by(xyz, rotation, random)]
         rendered = self.renderer.draw([*layers, *things], camera, *light)
-        background = self.background(self.size, random)
         feet = [
             SYNTH28.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("heel", "foot_index")
         ]
         lowest = float(posed.joints[:, 1].min())
-        # A shadow under the feet that stand on something, if the person is seen from above.
+        # A foot on the ground casts a shadow if the camera is above it.
         shadows = [
             (float(joints[i, 0]), float(joints[i, 1]), float(0.14 * camera[0] / xyz[i, 2]))
             for i in feet
             if posed.joints[i, 1] < lowest + 0.12 and rotation[2, 1] < -0.1
         ]
-        whole = blend(rendered.colour, rendered.alpha, background, random, shadows)
         visible = self.visible(joints, xyz, rendered)
+        return Scene(rendered, joints, visible, xyz, camera, box, motion, shadows), random
+
+    def compose(self, scene: Scene, random: np.random.Generator) -> Shot:
+        """The scene in front of a background, as a camera and a file would give it."""
+        background = self.background(self.size, random)
+        rendered = scene.rendered
+        whole = blend(rendered.colour, rendered.alpha, background, random, scene.shadows)
         return Shot(
-            finish(whole, random), joints, visible, xyz, camera, box, motion, rendered.depth, rendered.ids
+            finish(whole, random),
+            scene.joints,
+            scene.visible,
+            scene.xyz,
+            scene.camera,
+            scene.box,
+            scene.motion,
+            rendered.depth,
+            rendered.ids,
         )
 
     def visible(

@@ -98,7 +98,7 @@ def pseudo_labels(
 
 
 def pseudo_labels_3d(labels: PseudoLabels, dataset: PoseDataset, tau: float = 0.1) -> PoseDataset:
-    """The same samples, in the skeleton of the `labels`, with `xyz` from the teacher and `confidence_3d` for
+    """The same samples, in the skeleton of the `labels`, with `joints_3d` from the teacher and `confidence_3d` for
     each joint.
 
     A teacher predicts joints from the root; the root is put at (0, 0, 5) metres. That distance is assumed:
@@ -142,7 +142,9 @@ def pseudo_labels_3d(labels: PseudoLabels, dataset: PoseDataset, tau: float = 0.
         away = np.linalg.norm(xy - dataset.joints[i], axis=-1)
         agreement = np.exp(-(away**2) / (2 * (tau * sizes[i]) ** 2))
         confidence_3d[i] = found.score * np.where(dataset.visible[i] > 0, agreement, 1)
-    return replace(dataset, joints=joints, visible=visible, xyz=xyz, confidence_3d=confidence_3d, camera=None)
+    return replace(
+        dataset, joints=joints, visible=visible, joints_3d=xyz, confidence_3d=confidence_3d, camera=None
+    )
 
 
 def _licensed(labels: PseudoLabels) -> str:
