@@ -21,7 +21,7 @@ cv2.setNumThreads(
 )  # the loader's workers are the parallelism; OpenCV's own threads would fight with torch's
 
 
-class Targets(Protocol):
+class TeacherLabels(Protocol):
     """A teacher's pseudo-labels for the samples of a data set, in the student's skeleton
     (`teachers.cache.PseudoLabels`, or those of several teachers, `teachers.ensemble.EnsembleLabels`).
     """
@@ -94,19 +94,19 @@ class Crops(Dataset[dict[str, Any]]):
         padding: float,
         augment: Augment,
         seed: int,
-        targets: Targets | None = None,
+        pseudo_labels: TeacherLabels | None = None,
         read: Callable[[Path], NDArray[np.uint8]] = read_image,
     ) -> None:
         if not len(dataset):
             raise ValueError(f"{dataset.name}: there is nobody to train on")
         self.read = read
-        self.dataset, self.size, self.padding, self.augment, self.seed, self.targets = (
+        self.dataset, self.size, self.padding, self.augment, self.seed, self.pseudo_labels = (
             dataset,
             size,
             padding,
             augment,
             seed,
-            targets,
+            pseudo_labels,
         )
         self.person = Order(len(dataset), seed, dataset.draws)
 
@@ -136,8 +136,8 @@ class Crops(Dataset[dict[str, Any]]):
         }
         if dataset.joints_3d is not None:
             sample |= places(dataset, person, crop, bool(broken))
-        if self.targets is not None:
-            sample |= self.targets.sample(person, crop)
+        if self.pseudo_labels is not None:
+            sample |= self.pseudo_labels.sample(person, crop)
         return sample
 
 

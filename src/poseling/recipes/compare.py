@@ -29,8 +29,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import default_collate
 
-from poseling.codecs import Heatmap
-from poseling.data.loader import Crops, Targets
+from poseling.data.loader import Crops, TeacherLabels
 from poseling.data.resident import Resident
 from poseling.distill.feature import (
     align,
@@ -42,9 +41,8 @@ from poseling.distill.feature import (
     masked_generation,
 )
 from poseling.distill.hooks import head_of, new_head
-from poseling.distill.objective import Objective, Term, looks_inside, losses_of
+from poseling.distill.objective import Objective, Term, looks_inside
 from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
-from poseling.distill.response import LOSSES
 from poseling.evaluate.report import SMOKE, Difference
 from poseling.files import write_bytes
 from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, Trained, either
@@ -72,7 +70,7 @@ def _inside(loss: Callable[..., torch.Tensor], **more: Any) -> Callable[[Experim
 
 
 def _answers(experiment: Experiment) -> Sequence[Term]:
-    return [Term("extra", losses_of(experiment.codec, experiment.config.loss)[1], 1.0, "teacher")]
+    return [Term("extra", experiment.codec.losses(experiment.config.loss)[1], 1.0, "teacher")]
 
 
 WAYS: dict[str, Way] = {
@@ -81,7 +79,9 @@ WAYS: dict[str, Way] = {
     "integral": Way(
         "response",
         "integral KD, SPL 2020",
-        lambda experiment: [Term("extra", LOSSES["coordinate"], 1.0, "teacher")],
+        lambda experiment: [
+            Term("extra", experiment.codec.losses(experiment.config.loss, "coordinate")[1], 1.0, "teacher")
+        ],
     ),
     "aligned features": Way(
         "feature",
@@ -143,10 +143,10 @@ def compare(
             f"not; take --loss kl, or leave it out"
         )
     experiment = Experiment("compare", config, student, teacher=teacher)
-    if "integral" in objectives and not isinstance(experiment.codec, Heatmap):
+    if "integral" in objectives and "coordinate" not in experiment.codec.teacher_losses:
         raise ValueError(
             f"--objectives integral compares heatmaps, and {experiment.student} gives "
-            f"{experiment.codec.fields()['name']}; leave it out, or take hourglass-1x64"
+            f"{experiment.codec.name}; leave it out, or take hourglass-1x64"
         )
     guide = experiment.teacher(teacher, epochs=teacher_epochs)
     answers = experiment.label(guide, experiment.dataset, teacher_flip)
@@ -185,7 +185,13 @@ def _terms(experiment: Experiment, way: Way) -> tuple[Term, ...]:
 
 
 def _fit(
-    experiment: Experiment, name: str, way: Way, guide: Teacher, answers: Targets, seed: int, share: float
+    experiment: Experiment,
+    name: str,
+    way: Way,
+    guide: Teacher,
+    answers: TeacherLabels,
+    seed: int,
+    share: float,
 ) -> Trained:
     """One training. What is distilled into itself starts from four fifths of its epochs on labels, and ends
     with a new head on its own answers.
@@ -215,7 +221,7 @@ def _scaled(
     experiment: Experiment,
     terms: tuple[Term, ...],
     guide: Teacher,
-    answers: Targets,
+    answers: TeacherLabels,
     live: Teacher | None,
     seed: int,
     share: float,
@@ -246,7 +252,7 @@ def _learner(
     experiment: Experiment,
     terms: tuple[Term, ...],
     guide: Teacher,
-    answers: Targets,
+    answers: TeacherLabels,
     live: Teacher | None,
     seed: int,
 ) -> tuple[Objective, nn.Module]:
@@ -271,7 +277,7 @@ def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict
     return {name: value.to(experiment.engine.device) for name, value in batch.items()}
 
 
-def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: Targets) -> float:
+def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: TeacherLabels) -> float:
     """Time of a training step over that of the labels alone, measured in turn; the median of five rounds."""
     if way.again:
         return 1.0  # as many steps, and cheaper ones at the end

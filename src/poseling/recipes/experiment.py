@@ -28,11 +28,11 @@ from rich.progress import MofNCompleteColumn, Progress
 from rich.text import Text
 from torch import nn
 
-from poseling.codecs import CODECS, Codec, Heatmap, LocationMap
+from poseling.codecs import CODECS, Codec
 from poseling.data import sets
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
-from poseling.data.loader import Crops, Targets
+from poseling.data.loader import Crops, TeacherLabels
 from poseling.data.resident import Images, Resident
 from poseling.distill.hooks import bare, hooked
 from poseling.distill.objective import Objective, Term, fpd, looks_inside, supervised, watch
@@ -443,21 +443,15 @@ class Experiment:
 
     def codec_of(self, name: str) -> Codec:
         """What reads the outputs of the zoo's network of this name."""
-        config, size = self.config, self.config.input
-        kind = CODECS[start.codec_of(name)]
-        if kind is LocationMap:
-            return LocationMap(
-                size,
-                sigma=config.sigma,
-                decoding=config.decoding,
-                softmax=config.loss == "kl",
-                height=self.height,
-            )
-        if kind is not Heatmap:
-            return kind(size)
-        spec = start.contract(name)
-        stride = Heatmap.stride if spec is None else int(spec.codec.get("stride", Heatmap.stride))
-        return Heatmap(size, stride, config.sigma, config.decoding, softmax=config.loss == "kl")
+        config, spec = self.config, start.contract(name)
+        return CODECS[start.codec_of(name)].configured(
+            config.input,
+            config.loss,
+            config.sigma,
+            config.decoding,
+            stride=None if spec is None else spec.codec.get("stride"),
+            height=self.height,
+        )
 
     def say(self, text: object, style: str | None = None) -> None:
         """To the console, once for all processes."""
@@ -576,7 +570,7 @@ class Experiment:
         arm: str,
         terms: tuple[Term, ...],
         seed: int,
-        answers: Targets | None = None,
+        answers: TeacherLabels | None = None,
         dataset: PoseDataset | None = None,
         epochs: float | None = None,
         after: Trained | None = None,
@@ -695,7 +689,7 @@ class Experiment:
         return f"start a new leg from its student, with {shlex.join(words)}"
 
     def samples(
-        self, dataset: PoseDataset, spec: PoseSpec, seed: int, answers: Targets | None = None
+        self, dataset: PoseDataset, spec: PoseSpec, seed: int, answers: TeacherLabels | None = None
     ) -> Crops | Resident:
         """What a network of this contract trains on."""
         if not self.config.resident:
@@ -711,7 +705,7 @@ class Experiment:
         name: str | None = None,
         terms: tuple[Term, ...] | None = None,
         teacher: Teacher | None = None,
-        answers: Targets | None = None,
+        answers: TeacherLabels | None = None,
     ) -> float:
         """How many epochs a training of the student has, or of the zoo's network `name`: as --epochs says, or
         as many as the --budget buys on `terms`, the labels if not given.
@@ -734,7 +728,7 @@ class Experiment:
         return float(known[key])
 
     def _affordable(
-        self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: Targets | None
+        self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: TeacherLabels | None
     ) -> float:
         config, spec, codec = self.config, self.spec(name, "speed", answers), self.codec_of(name)
         learner = self.learner(self.build(name), terms, teacher, "", codec.size)
@@ -796,7 +790,7 @@ class Experiment:
         self,
         guide: Teacher,
         terms: tuple[Term, ...],
-        answers: Targets | None = None,
+        answers: TeacherLabels | None = None,
         confidence: bool = False,
         prepare: Callable[[nn.Module], object] | None = None,
     ) -> Report:
@@ -830,7 +824,7 @@ class Experiment:
         self,
         name: str,
         arm: str,
-        answers: Targets | None = None,
+        answers: TeacherLabels | None = None,
         own: Mapping[str, Any] | None = None,
         dataset: PoseDataset | None = None,
     ) -> PoseSpec:
@@ -926,7 +920,7 @@ class Experiment:
         )
 
     def speeds_if_asked(
-        self, teacher: Teacher, answers: Targets | None, terms: tuple[Term, ...]
+        self, teacher: Teacher, answers: TeacherLabels | None, terms: tuple[Term, ...]
     ) -> dict[str, float]:
         """`speeds` with --speeds, else none: a live teacher is asked over a hundred times for them."""
         if not self.config.speeds:
@@ -936,7 +930,9 @@ class Experiment:
         ):
             return self.speeds(teacher, answers, terms)
 
-    def speeds(self, teacher: Teacher, answers: Targets | None, terms: tuple[Term, ...]) -> dict[str, float]:
+    def speeds(
+        self, teacher: Teacher, answers: TeacherLabels | None, terms: tuple[Term, ...]
+    ) -> dict[str, float]:
         """Images a second of training the student without a teacher, with it as it was trained (from stored
         answers, where there are), and with the teacher live: medians, measured in turn.
         """

@@ -238,7 +238,7 @@ def label(
 
 class PseudoLabels:
     """A store's pseudo-labels for the N samples of a data set, in a student's skeleton: `labels[i]` is a
-    PseudoLabel (see also `data.loader.Targets`). In memory they are as small as in the store, and they can be
+    PseudoLabel (see also `data.loader.TeacherLabels`). In memory they are as small as in the store, and they can be
     pickled.
 
     `boxes` (N, 4) are the samples'; `heatmap` are the student's heatmaps, into which `sample` leads, and

@@ -117,7 +117,7 @@ def joint_weights(
 @dataclass(frozen=True, eq=False)
 class EnsembleLabels:
     """The pseudo-labels of T teachers for the same samples, combined in the student's crop (see
-    `data.loader.Targets`).
+    `data.loader.TeacherLabels`).
 
     `names` are the teachers' names in `weights`. Points only: heatmaps are drawn from them, as wide as the
     student's labels. Train with the confidence as weight, or disagreement has no effect. ValueError where the

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 
 from poseling.data.loader import Crops, Stream
 from poseling.data.resident import Resident
-from poseling.distill.objective import Batch, Objective
+from poseling.distill.objective import Objective
+from poseling.distill.targets import Batch
 from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.records import from_fields, parse_json
 from poseling.train import optim
@@ -312,7 +313,7 @@ def _conditions(objective: Objective, crops: Crops | Resident) -> str:
             for term in objective.terms
         ],
         "teacher": [
-            teacher or (crops.targets.source if crops.targets is not None else None),
+            teacher or (crops.pseudo_labels.source if crops.pseudo_labels is not None else None),
             objective.confidence,
         ],
     }
