@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from poseling.data import lsp, synthetic
 from poseling.data.dataset import join
 from poseling.evaluate.evaluator import Evaluator
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import images_of, shown, write_bytes
 from poseling.geometry import joints_box
 from poseling.recipes.baseline import baseline
@@ -70,12 +71,13 @@ def main() -> None:
     rows = [
         {
             "name": arm,
-            "value": float(np.mean(found)),
+            "value": mean,
             "unit": measure.name,
-            "spread": float(np.std(found, ddof=1)) if len(found) > 1 else None,
+            "spread": spread,
             "values": found,
         }
         for arm, found in values.items()
+        for mean, spread in [mean_and_spread(found)]
     ]
     notes = (
         f"{STUDENT} at 64x64 on {flags.count} synthetic people of {SIZE}x{SIZE} pixels, {flags.epochs:g} epochs, "

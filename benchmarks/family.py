@@ -21,7 +21,6 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from poseling.evaluate import figures
 from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.predict import predict
 from poseling.evaluate.report import Difference
+from poseling.evaluate.spread import mean_and_spread
 from poseling.export.onnx import export
 from poseling.export.parity import windows
 from poseling.geometry import Size, joints_box
@@ -260,8 +260,9 @@ def report(work: Path) -> None:
     teacher = found[0]["teacher"]["value"]
     rows: list[dict[str, Any]] = [{"name": "thunder", "value": teacher, "unit": "PCK@0.2"}]
     rows += [
-        {"name": name, "value": fmean(values), "unit": "PCK@0.2", "spread": stdev(values), "values": values}
+        {"name": name, "value": mean, "unit": "PCK@0.2", "spread": spread, "values": values}
         for name, values in arms.items()
+        for mean, spread in [mean_and_spread(values)]
     ]
     for arm, control in (
         ("labels_and_teacher", "labels"),
@@ -272,12 +273,13 @@ def report(work: Path) -> None:
         gain = Difference(
             f"{arm} - {control}", [a - b for a, b in zip(arms[arm], arms[control], strict=True)]
         )
+        mean, spread = mean_and_spread(gaps)
         rows.append(
             {
                 "name": f"gap_closed_{arm}",
-                "value": fmean(gaps),
+                "value": mean,
                 "unit": "share",
-                "spread": stdev(gaps),
+                "spread": spread,
                 "values": gaps,
             }
         )

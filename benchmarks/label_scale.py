@@ -25,6 +25,7 @@ from typing import Any
 import cyclopts
 import numpy as np
 
+from poseling.evaluate.spread import mean_and_spread
 from results import ratio, write
 
 
@@ -66,12 +67,11 @@ def main(
 
 def row(name: str, values: list[float]) -> dict[str, Any]:
     """Median and standard deviation of people a second."""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return {
         "name": name,
         "value": statistics.median(values),
         "unit": "people/s",
-        "spread": spread,
+        "spread": mean_and_spread(values)[1] or 0.0,
         "values": values,
     }
 

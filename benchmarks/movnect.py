@@ -13,7 +13,6 @@ stages.
 from __future__ import annotations
 
 import argparse
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from poseling.evaluate import figures, mpjpe
 from poseling.evaluate.cost import cost
 from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.report import Gap, gap_closed
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
@@ -261,9 +261,8 @@ def _row(name: str, values: list[float]) -> dict[str, Any]:
 
 
 def _numbers(values: list[float]) -> dict[str, Any]:
-    return {"value": statistics.mean(values)} | (
-        {"spread": statistics.stdev(values), "values": values} if len(values) > 1 else {}
-    )
+    mean, spread = mean_and_spread(values)
+    return {"value": mean} | ({} if spread is None else {"spread": spread, "values": values})
 
 
 def main() -> None:

@@ -44,6 +44,7 @@ from poseling.distill.hooks import head_of, new_head
 from poseling.distill.objective import Objective, Term, looks_inside
 from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
 from poseling.evaluate.report import SMOKE, Difference
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import write_bytes
 from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, Trained, either
 from poseling.teachers.base import Teacher
@@ -403,7 +404,8 @@ def _figures(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str
 
 
 def _plus_minus(values: Sequence[float]) -> str:
-    return f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    _, spread = mean_and_spread(values)
+    return "" if spread is None else f" ± {spread:.3f}"
 
 
 def bare_command(command: str) -> str:
@@ -469,4 +471,4 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
 
 
 def _spread(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+    return mean_and_spread(values)[1] or 0.0
