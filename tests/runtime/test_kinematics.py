@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.is_3d.transform import Rotation
+from scipy.spatial.transform import Rotation
 from scipy.optimize import least_squares
 
 from poseling.geometry import project, quaternion, quaternion_matrix, rotation_matrix
