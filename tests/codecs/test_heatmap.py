@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 
 from poseling.codecs import codec
-from poseling.codecs.heatmap import Heatmap, soft_argmax
+from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.subpixel import soft_argmax
 
 SIZE = (128, 192)
 PARTS = arrays(np.float64, (6, 2), elements=st.floats(0, 1))  # joints in parts of the map

@@ -11,8 +11,9 @@ from torch import nn
 
 from poseling.codecs import Coordinates, SimCC
 from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.losses import LOSSES, mse, simulated_heatmap, smooth_l1
 from poseling.codecs.normalize import normalise
-from poseling.data.augment import relight
+from poseling.data.augment import color_jitter
 from poseling.distill.feature import align, aligned_mse, fade
 from poseling.distill.hooks import hooked
 from poseling.distill.objective import (
@@ -20,12 +21,10 @@ from poseling.distill.objective import (
     Term,
     fpd,
     looks_inside,
-    losses_of,
-    simcc_logits_of,
     supervised,
     watch,
 )
-from poseling.distill.response import LOSSES, mse, simulated_heatmap, smooth_l1
+from poseling.distill.targets import ask
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Prediction
@@ -288,8 +287,8 @@ def test_a_teacher_with_another_input_size(size, with_maps):
     guest, student = Guest(inner * (size[0] - 1) / 63, size=size, with_maps=with_maps), Student()
     student.outputs = torch.zeros(2, 1, 4, 16, 16)
     objective = Objective(SPEC, CODEC, ALONE, teacher=guest)
-    answer, _ = objective._ask(batch()["image"])
-    maps, weight = objective._target("teacher", batch(), answer, torch.ones(2))
+    prediction, _ = ask(guest, batch()["image"])
+    maps, weight = objective.targets.teaching(batch(), prediction)
     torch.testing.assert_close(maps, gaussians(inner), atol=0.06 if with_maps else 1e-5, rtol=0)
     xy, _ = CODEC.decode(maps)
     torch.testing.assert_close(xy, inner, atol=0.4 if with_maps else 0.02, rtol=0)
@@ -308,11 +307,11 @@ def test_a_live_teacher_sees_the_resized_crop():
 
 
 def test_light_changes_the_image_for_student_and_teacher_alike():
-    color_jitter = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
+    factors = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
     student, guest = Student(), Guest(SAID)
-    given = batch(color_jitter=color_jitter)
+    given = batch(color_jitter=factors)
     Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=guest)(student, given)
-    lit = relight(given["image"].permute(0, 3, 1, 2) / 255, color_jitter) * 255
+    lit = color_jitter(given["image"].permute(0, 3, 1, 2), factors)
     torch.testing.assert_close(student.seen, normalise(lit.permute(0, 2, 3, 1), SPEC))
     assert torch.equal(guest.seen, lit.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
     assert not torch.equal(guest.seen[0], given["image"][0])
@@ -495,7 +494,7 @@ def test_a_logits_term_compares_outputs_as_they_are():
     assert weight.tolist() == [1, 0]
     # DWPose's loss on them: nothing where both are one network.
     same, learner = taught(
-        [Term("logits", simcc_logits_of(codec), 1.0, "teacher", "logits")],
+        [Term("logits", codec.logits_loss(), 1.0, "teacher", "logits")],
         Bins(1),
         NetworkTeacher(Bins(1), spec),
         spec,
@@ -546,7 +545,7 @@ def test_answers_cannot_be_looked_into(at):
     term = replace(MIMIC, at=at)
     with pytest.raises(
         ValueError,
-        match=rf"mimic \(at {at}\): .* but stored answers cannot be looked into; take a teacher that is a checkpoint",
+        match=rf"mimic \(at {at}\): .* but stored predictions cannot be looked into; take a teacher that is a checkpoint",
     ):
         Objective(SPEC, CODEC, (*ALONE, term))
     with pytest.raises(ValueError, match="but guest cannot be looked into"):
@@ -572,10 +571,10 @@ def test_logits_of_different_codecs_are_refused():
 
 
 def test_losses_of_each_codec():
-    assert losses_of(CODEC) == (LOSSES["mse"], LOSSES["mse"])
-    assert losses_of(CODEC, "kl") == (LOSSES["kl"], LOSSES["kl"])
-    assert losses_of(Coordinates((64, 64)), "kl") == (smooth_l1, simulated_heatmap)
-    labels, teacher = losses_of(SimCC((32, 64)), "mse")
+    assert CODEC.losses() == (LOSSES["mse"], LOSSES["mse"])
+    assert CODEC.losses("kl") == (LOSSES["kl"], LOSSES["kl"])
+    assert Coordinates((64, 64)).losses("kl") == (smooth_l1, simulated_heatmap)
+    labels, teacher = SimCC((32, 64)).losses("mse")
     assert labels is teacher
     assert labels.__name__ == "simcc_kl"
     # 64 bins of x and 128 of y: a sure target against outputs that know nothing.
@@ -598,7 +597,7 @@ def test_dwpose_weighs_logits_and_labels_by_one_beta(beta):
     label's: what `--logits 0.1` says is what it weighs.
     """
     codec = SimCC((2, 2), split=1, sigma=1.0, beta=beta)
-    labels, logits = losses_of(codec)[0], simcc_logits_of(codec)
+    labels, logits = codec.losses()[0], codec.logits_loss()
     assert logits.__name__ == "simcc_logits"
     outputs = torch.zeros(1, 1, 1, 4, requires_grad=True)
     target = torch.tensor([[[0.75, 0.25, 0.75, 0.25]]])

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from poseling.codecs import Heatmap, LocationMap, SimCC3D
+from poseling.codecs.location_losses import bones_of, location, location_l1, location_maps, norm, on_heatmaps
+from poseling.codecs.losses import LOSSES
 from poseling.distill.objective import Objective, spatial_terms, supervised
-from poseling.distill.response import LOSSES
-from poseling.distill.space import bones_of, location, location_l1, location_maps, norm, on_heatmaps
 from poseling.skeleton import MOVNECT15, Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Prediction
@@ -89,7 +89,7 @@ def test_ten_centimetres_count_as_an_empty_heatmap():
     one axis, and twice that for 2 dm: no squares.
     """
     known, nowhere = torch.ones(1, 3), torch.zeros(1, 3, 3)
-    targets, weight = CODEC.encode_space(JOINTS[:1], known, nowhere, known, (0, 0, 0))
+    targets, weight = CODEC.encode_3d(JOINTS[:1], known, nowhere, known, ARM)
     away = targets[:, None, :, :7].clone()
     away[:, :, :, 0] = 0
     empty = on_heatmaps(norm)(away, targets, weight).item()
@@ -218,7 +218,7 @@ def test_a_live_guest_teaches_by_its_points():
         def __call__(self, crops: Tensor) -> Prediction:
             return Prediction(JOINTS, torch.ones(2, 3), xyz=XYZ)
 
-    exact = CODEC.encode_space(JOINTS, torch.ones(2, 3), XYZ, torch.ones(2, 3), ARM.parents)[0]
+    exact = CODEC.encode_3d(JOINTS, torch.ones(2, 3), XYZ, torch.ones(2, 3), ARM)[0]
     student = Says(exact[:, None, :, :7])
     loss = Objective(SPEC, CODEC, spatial_terms(CODEC, "mse", 1.0), teacher=Guest())(student, batch())
     assert loss["loss"].item() == pytest.approx(0, abs=1e-9)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.warp import warp_maps
-from poseling.distill.warp import joints_in, map_affine
+from poseling.distill.stored import joints_in, map_affine
 from poseling.geometry import Crop
 from poseling.skeleton import LSP14
 from poseling.teachers.labels import StoredAnswer

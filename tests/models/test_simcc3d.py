@@ -16,7 +16,7 @@ def test_five_axes_of_bins_as_the_codec_reads_them(backbone, size):
     outputs = network(torch.zeros(2, 3, size[1], size[0], device="meta"))
     assert outputs.shape == (2, 1, 15, 2 * size[0] + 2 * size[1] + 3 * 150)
     assert outputs.shape[-1] == sum(reads.bins)
-    assert reads.space(outputs[:, -1]).shape == (2, 15, 3)
+    assert reads.decode_3d(outputs[:, -1]).shape == (2, 15, 3)
 
 
 def test_the_head_by_hand():

@@ -42,7 +42,7 @@ class Means(nn.Module):
 
 
 def teacher(codec: Codec) -> NetworkTeacher:
-    network: nn.Module = Bins() if codec.kind == "bins" else Means()
+    network: nn.Module = Bins() if codec.name == "simcc" else Means()
     return NetworkTeacher(
         network, PoseSpec("by-hand", HANDS, codec.fields(), SIZE, mean=(0, 0, 0), std=(1, 1, 1))
     )

@@ -27,11 +27,11 @@ from rich.console import Console
 from torch import nn
 
 from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.losses import mse
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Crops
 from poseling.distill.objective import Objective, Term, fpd
-from poseling.distill.response import mse
 from poseling.models import registry
 from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.skeleton import Skeleton

@@ -7,13 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from kornia.enhance import adjust_brightness, adjust_contrast, adjust_saturation_with_gray_subtraction
 from numpy.typing import NDArray
 from torch import Tensor
 
 from poseling.geometry import Crop, Size, joints_box
 from poseling.skeleton import Skeleton
 
+GREY = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 LOWER = ("pelvis", "hip", "knee", "ankle", "heel", "foot")  # what half-body augmentation calls the lower half
 
 
@@ -24,7 +24,7 @@ class Augment:
 
     scale: standard deviation, and bound, of the zoom about 1; rotation: standard deviation in degrees,
     bounded at twice that, in 60 % of samples; flip, half_body, occlusion: probabilities; light: bound of the
-    change of brightness, contrast and saturation (see `relight`), 0 for none; shift: bound of how far the
+    change of brightness, contrast and saturation (see `color_jitter`), 0 for none; shift: bound of how far the
     person is moved, in parts of the crop's sides.
     """
 
@@ -102,20 +102,27 @@ class Augment:
         crop[y0:y1, x0:x1] = colour
 
     def factors(self, random: np.random.Generator) -> NDArray[np.float32]:
-        """(3,) factors of brightness, contrast and saturation for `relight`; 1 changes nothing."""
+        """(3,) factors of brightness, contrast and saturation for `color_jitter`; 1 changes nothing."""
         return random.uniform(1 - self.color_jitter, 1 + self.color_jitter, 3).astype(np.float32)
 
 
-def relight(images: Tensor, factors: Tensor) -> Tensor:
-    """(B, 3, H, W) RGB in 0..1 with the brightness, contrast and saturation of each changed by its factors
-    (B, 3).
+def color_jitter(images: Tensor, factors: Tensor) -> Tensor:
+    """(B, 3, H, W) RGB of 0..255, uint8 or float, as floats, with the brightness, contrast and saturation of
+    each changed by its factors (B, 3).
 
-    As kornia has them, each clipped to 0..1: a brightness of b adds b - 1, a contrast of c multiplies by c, a
-    saturation of s gives s x + (1 - s) grey.
+    As kornia has them, each clipped to 0..255: a brightness of b adds 255 (b - 1), a contrast of c multiplies
+    by c, a saturation of s gives s x + (1 - s) grey.
+
+    >>> import torch
+    >>> image = torch.tensor([100.0, 50.0, 0.0]).view(1, 3, 1, 1)
+    >>> color_jitter(image, torch.tensor([[1.5, 0.5, 1.0]])).flatten().tolist()  # (x + 127.5) / 2
+    [113.75, 88.75, 63.75]
     """
-    brightness, contrast, saturation = factors.unbind(1)
-    images = adjust_brightness(images, brightness - 1)
-    return adjust_saturation_with_gray_subtraction(adjust_contrast(images, contrast), saturation)
+    brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
+    images = (images + 255 * (brightness - 1)).clamp(0, 255)
+    images = (images * contrast).clamp(0, 255)
+    grey = (images * images.new_tensor(GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (saturation * images + (1 - saturation) * grey).clamp(0, 255)
 
 
 def _half(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseling.distill.response import full
+from poseling.codecs.losses import full
 from poseling.geometry import Size
 
 

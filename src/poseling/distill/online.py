@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor
 
-from poseling.distill.response import full, joints_weight
+from poseling.codecs.losses import full, joints_weight
 
 
 def okdhp(outputs: Tensor, weight: Tensor, *, temperature: float = 1.0, detach: bool = False) -> Tensor:

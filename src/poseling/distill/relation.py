@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poseling.distill.response import full
+from poseling.codecs.losses import full
 
 
 def rkd_distance(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:

@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poseling.codecs.warp import warp_maps
-from poseling.distill.stored import Stored
-from poseling.distill.warp import joints_in
+from poseling.distill.stored import Stored, joints_in
 from poseling.geometry import Crop, Size, person_size
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Prediction, Teacher

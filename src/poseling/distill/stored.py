@@ -1,4 +1,11 @@
-"""The teacher's stored answers as a part of each training sample."""
+"""A teacher's stored predictions as a part of each training sample.
+
+The student's crop is another affine of the same image, so a stored prediction need not be made again: it is
+warped. A pixel goes from the student's map to its input, to the image, to the teacher's input, to the
+teacher's map. `map_affine` composes these in NumPy, for each sample where the data is loaded;
+`codecs.warp.warp_maps` follows it on the device, for the batch. Where the crop mirrors, joints change sides:
+maps, points and scores are indexed with `skeleton.flip`.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.codecs import Codec
-from poseling.distill.warp import joints_in, map_affine
-from poseling.geometry import Crop
-from poseling.teachers.labels import Labels
+from poseling.geometry import Crop, compose
+from poseling.teachers.labels import Labels, StoredAnswer
+
+
+def map_affine(answer: StoredAnswer, crop: Crop, pixel: tuple[float, float]) -> NDArray[np.float64]:
+    """(2, 3) from pixels of the student's map, each `pixel` input pixels wide and high, to pixels of the
+    stored maps. ValueError if there are none.
+    """
+    if answer.pixel is None:
+        raise ValueError(
+            "this teacher only gives points: there is no map to warp; use joints_in, and draw heatmaps from "
+            "the points if you need them"
+        )
+    image = crop.inverse * np.array([*pixel, 1.0])
+    return compose(answer.matrix, image) / np.array(answer.pixel)[:, None]
+
+
+def joints_in(answer: StoredAnswer, crop: Crop) -> NDArray[np.float32]:
+    """The stored joints (K, 2) in pixels of the student's input."""
+    there = Crop(answer.matrix, crop.size)
+    return crop.apply(there.invert(answer.xy)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """`labels` for the people that a student with this `codec` trains on (see `data.loader.Answers`)."""
+    """`labels` for the samples that a student with this `codec` trains on (see `data.loader.Answers`)."""
 
     labels: Labels
     codec: Codec
@@ -24,12 +49,12 @@ class Stored:
 
     @property
     def source(self) -> str:
-        """The store's name, which tells one teacher from another, and its views."""
+        """The store's name, which differs by teacher and by test-time augmentation."""
         return self.labels.manifest.folder
 
     @property
     def licence(self) -> str:
-        """Under which terms the teacher is, in words."""
+        """The teacher's licences, in words."""
         manifest = self.labels.manifest
         return (
             f"{manifest.teacher}: {', '.join(f'{what} {words}' for what, words in manifest.licences.items())}"
@@ -44,9 +69,9 @@ class Stored:
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
         """answer_xy (K, 2) in the crop's pixels, answer_weight (K,) the teacher's confidence, and where it
         gave heatmaps: answer_maps (K, h, w) uint8 with answer_scale (K, 2) as `teachers.packing.quantise` has
-        them, and answer_matrix (2, 3) from the student's heatmap pixels to theirs. Where it knows depth also
-        answer_xyz (K, 3), metres from the root as the crop shows the person, with answer_xyz_weight (K,).
-        Left and right are swapped where the crop mirrors.
+        them, and answer_matrix (2, 3) from the student's heatmap pixels to theirs. Of a 3D teacher also
+        answer_xyz (K, 3), metres from the root, turned as the crop is, with answer_xyz_weight (K,). Left and
+        right are swapped where the crop mirrors.
         """
         answer = self.labels[person]
         order = self.labels.conversion.target.flip if crop.flipped else slice(None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from poseling.distill.response import full
+from poseling.codecs.losses import full
 
 
 def token_mse(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from poseling.codecs import LocationMap
-from poseling.codecs.location_map import knee_to_neck
+from poseling.codecs import is_3d
 from poseling.data.dataset import PoseDataset
 from poseling.evaluate import mpjpe, oks, pck
 from poseling.evaluate.cost import cost
@@ -192,17 +191,17 @@ class Measure:
         found = in_skeleton(
             teacher, self.dataset.skeleton, predict(teacher, self.dataset, flip, read=self.read)
         )
-        own = teacher.codec if isinstance(teacher, NetworkTeacher) else None
         if (
             found.xyz is None
             or self.dataset.joints_3d is None
-            or not isinstance(own, LocationMap)
-            or own.height is None
+            or not isinstance(teacher, NetworkTeacher)
+            or not is_3d(teacher.codec)
         ):
             return found
         truth = torch.from_numpy(self.dataset.joints_3d)
-        height = knee_to_neck(truth, (truth != 0).any(-1).float(), self.dataset.skeleton).numpy()
-        return found._replace(xyz=(found.xyz * (height / own.height)[:, None, None]).astype(np.float32))
+        known = (truth != 0).any(-1).float()
+        xyz = teacher.codec.true_size(torch.from_numpy(found.xyz), truth, known, self.dataset.skeleton)
+        return found._replace(xyz=xyz.numpy().astype(np.float32))
 
 
 def table(

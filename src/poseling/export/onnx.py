@@ -97,7 +97,7 @@ class Deployed(nn.Module):
     def __init__(self, network: nn.Module, spec: PoseSpec, raw: bool = False) -> None:
         super().__init__()
         self.network, self.raw, self.codec = network, raw, codec(spec.codec)
-        if raw and self.codec.kind != "maps":
+        if raw and not self.codec.has_maps:
             raise ValueError(
                 f"{spec.model}: --raw gives heatmaps, but a network with the codec {spec.codec['name']} has "
                 f"none; export it without --raw"

@@ -189,8 +189,8 @@ def _noise_explains(
     """(N, K) whether PyTorch's decoder gives `answer`, joints (N, K, 2) and in space (N, K, 3), for outputs
     (N, K, ...) with a little noise on them.
     """
-    if codec.kind == "points":
-        return np.zeros_like(far)  # nothing is chosen between, so nothing can jump
+    if not codec.has_peaks:
+        return np.zeros_like(far)
     rows = far.any(1)
     chosen, wanted = outputs[torch.from_numpy(rows)], [torch.from_numpy(part[rows]) for part in answer]
     beside = tuple(range(2, chosen.ndim))

@@ -29,7 +29,6 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import default_collate
 
-from poseling.codecs import Heatmap
 from poseling.data.loader import Answers, Crops
 from poseling.data.resident import Resident
 from poseling.distill.feature import (
@@ -42,9 +41,8 @@ from poseling.distill.feature import (
     masked_generation,
 )
 from poseling.distill.hooks import head_of, new_head
-from poseling.distill.objective import Objective, Term, looks_inside, losses_of
+from poseling.distill.objective import Objective, Term, looks_inside
 from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
-from poseling.distill.response import LOSSES
 from poseling.evaluate.report import SMOKE, Difference
 from poseling.files import write_bytes
 from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, Trained, either
@@ -72,7 +70,7 @@ def _inside(loss: Callable[..., torch.Tensor], **more: Any) -> Callable[[Experim
 
 
 def _answers(experiment: Experiment) -> Sequence[Term]:
-    return [Term("extra", losses_of(experiment.codec, experiment.config.loss)[1], 1.0, "teacher")]
+    return [Term("extra", experiment.codec.losses(experiment.config.loss)[1], 1.0, "teacher")]
 
 
 WAYS: dict[str, Way] = {
@@ -81,7 +79,9 @@ WAYS: dict[str, Way] = {
     "integral": Way(
         "response",
         "integral KD, SPL 2020",
-        lambda experiment: [Term("extra", LOSSES["coordinate"], 1.0, "teacher")],
+        lambda experiment: [
+            Term("extra", experiment.codec.losses(experiment.config.loss, "coordinate")[1], 1.0, "teacher")
+        ],
     ),
     "aligned features": Way(
         "feature",
@@ -143,10 +143,10 @@ def compare(
             f"not; take --loss kl, or leave it out"
         )
     experiment = Experiment("compare", config, student, teacher=teacher)
-    if "integral" in objectives and not isinstance(experiment.codec, Heatmap):
+    if "integral" in objectives and "coordinate" not in experiment.codec.teacher_losses:
         raise ValueError(
             f"--objectives integral compares heatmaps, and {experiment.student} gives "
-            f"{experiment.codec.fields()['name']}; leave it out, or take hourglass-1x64"
+            f"{experiment.codec.name}; leave it out, or take hourglass-1x64"
         )
     guide = experiment.teacher(teacher, epochs=teacher_epochs)
     answers = experiment.label(guide, experiment.dataset, teacher_flip)

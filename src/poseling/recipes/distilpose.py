@@ -14,9 +14,10 @@ those differ; a teacher without tokens, an ONNX file too, gives its heatmaps alo
 
 from __future__ import annotations
 
+from poseling.codecs import Coordinates
+from poseling.codecs.losses import score_at_prediction, simulated_heatmap
 from poseling.distill.feature import align
 from poseling.distill.objective import Term
-from poseling.distill.response import score_at_prediction, simulated_heatmap
 from poseling.distill.token import token_mse
 from poseling.evaluate.report import Report
 from poseling.recipes.experiment import TOKENPOSE_DEFAULT, Experiment, TokenPoseConfig, either
@@ -54,10 +55,10 @@ def distilpose(
         For a teacher that is trained first; as many as the student's if not given.
     """
     experiment = Experiment("distilpose", config, student, teacher=teacher)
-    if experiment.codec.kind != "points":
+    if experiment.codec.name != Coordinates.name:
         raise ValueError(
-            f"--student {experiment.student}: gives {experiment.codec.kind}; DistilPose's student gives "
-            f"points: distilpose-s or distilpose_mobile-BACKBONE"
+            f"--student {experiment.student}: its outputs are {experiment.codec.name}; DistilPose's student "
+            f"has {Coordinates.name}: take distilpose-s or distilpose_mobile-BACKBONE"
         )
     guide = experiment.teacher(teacher, teacher_adapter, teacher_epochs)
     terms: tuple[Term, ...] = (

@@ -16,10 +16,9 @@ student on labels for the epochs of stage 1, and a second one for those of both 
 
 from __future__ import annotations
 
-from poseling.codecs import SimCC
 from poseling.distill.feature import align, aligned_mse, fade
 from poseling.distill.hooks import head_of, new_head
-from poseling.distill.objective import Term, losses_of, simcc_logits_of
+from poseling.distill.objective import Term
 from poseling.evaluate.report import Report
 from poseling.recipes.experiment import RTMPOSE_DEFAULT, Experiment, RTMPoseConfig, either
 
@@ -95,7 +94,8 @@ def dwpose(
 
 def _logits(experiment: Experiment, weight: float) -> Term:
     """The second term of stage 1: over SimCC's logits, or a heatmap student's own loss."""
-    codec = experiment.codec
-    if isinstance(codec, SimCC):
-        return Term("logits", simcc_logits_of(codec), weight, "teacher", "logits", schedule=fade)
-    return Term("heatmaps", losses_of(codec, experiment.config.loss)[1], weight, "teacher", schedule=fade)
+    loss = experiment.codec.logits_loss()
+    if loss is not None:
+        return Term("logits", loss, weight, "teacher", "logits", schedule=fade)
+    _, loss = experiment.codec.losses(experiment.config.loss)
+    return Term("heatmaps", loss, weight, "teacher", schedule=fade)

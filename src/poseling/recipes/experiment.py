@@ -28,7 +28,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from rich.text import Text
 from torch import nn
 
-from poseling.codecs import CODECS, Codec, Heatmap, LocationMap
+from poseling.codecs import CODECS, Codec
 from poseling.data import sets
 from poseling.data.augment import Augment
 from poseling.data.coco_files import NO_FILES, CocoFiles
@@ -447,21 +447,15 @@ class Experiment:
 
     def codec_of(self, name: str) -> Codec:
         """What reads the outputs of the zoo's network of this name."""
-        config, size = self.config, self.config.input
-        kind = CODECS[start.codec_of(name)]
-        if kind is LocationMap:
-            return LocationMap(
-                size,
-                sigma=config.sigma,
-                decoding=config.decoding,
-                softmax=config.loss == "kl",
-                height=self.height,
-            )
-        if kind is not Heatmap:
-            return kind(size)
-        spec = start.contract(name)
-        stride = Heatmap.stride if spec is None else int(spec.codec.get("stride", Heatmap.stride))
-        return Heatmap(size, stride, config.sigma, config.decoding, softmax=config.loss == "kl")
+        config, spec = self.config, start.contract(name)
+        return CODECS[start.codec_of(name)].configured(
+            config.input,
+            config.loss,
+            config.sigma,
+            config.decoding,
+            stride=None if spec is None else spec.codec.get("stride"),
+            height=self.height,
+        )
 
     def say(self, text: object, style: str | None = None) -> None:
         """To the console, once for all processes."""

@@ -31,7 +31,7 @@ class NetworkTeacher:
             spec.padding,
             spec.licences,
         )
-        heatmap = self.codec.heatmap if self.codec.kind == "maps" else None  # others only give points
+        heatmap = self.codec.heatmap if self.codec.has_maps else None  # others only give points
         self.map_size = None if heatmap is None else heatmap.map_size
         self.pixel = None if heatmap is None else heatmap.pixel
         self.sigma = None if heatmap is None else heatmap.sigma
@@ -43,7 +43,7 @@ class NetworkTeacher:
         xy, score = self.codec.decode(outputs)
         maps = self.codec.maps(outputs)
         return (
-            Prediction(xy, score, maps, self.codec.space(outputs), outputs)
+            Prediction(xy, score, maps, self.codec.decode_3d(outputs), outputs)
             if is_3d(self.codec)
             else Prediction(xy, score, maps)
         )

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 
 from poseling.data.loader import Crops, Stream
 from poseling.data.resident import Resident
-from poseling.distill.objective import Batch, Objective
+from poseling.distill.objective import Objective
+from poseling.distill.targets import Batch
 from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.records import from_fields, parse_json
 from poseling.train import optim

@@ -13,9 +13,7 @@ from torch.nn import functional as F
 
 from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
-from poseling.codecs.simcc import SimCC
-from poseling.codecs.simcc3d import SimCC3D
-from poseling.distill.response import (
+from poseling.codecs.losses import (
     LOSSES,
     coordinate,
     kl,
@@ -27,6 +25,9 @@ from poseling.distill.response import (
     simulated_heatmap,
     smooth_l1,
 )
+from poseling.codecs.simcc import SimCC
+from poseling.codecs.simcc3d import SimCC3D
+from poseling.skeleton import Skeleton
 
 
 def case(seed, b=3, s=2, k=4, h=5, w=6):
@@ -277,7 +278,9 @@ def test_simcc_space_is_learnt_where_the_codec_reads_its_target():
         torch.tensor([[[12.3, 33.0], [20.0, 7.5]]], dtype=torch.float64),
         torch.tensor([[[0.13, -0.5, 0.2], [0, 0, 0]]], dtype=torch.float64),
     )
-    targets, weight = codec.encode_space(joints, torch.ones(1, 2), xyz, torch.tensor([[1.0, 0]]), (1, 1))
+    targets, weight = codec.encode_3d(
+        joints, torch.ones(1, 2), xyz, torch.tensor([[1.0, 0]]), Skeleton("two", ("head", "pelvis"), (1, 1))
+    )
     outputs = targets.clamp(min=1e-300).log()[:, None].requires_grad_()
     loss = simcc_space(outputs, targets, weight, axes=codec.bins)
     loss.backward()

@@ -1,9 +1,8 @@
-"""Losses of joints in space, for networks with location maps (VNect, Mehta et al., SIGGRAPH 2017; MoVNect,
-Hwang et al., WACV 2020).
+"""The losses of location maps (VNect, Mehta et al., SIGGRAPH 2017; MoVNect, Hwang et al., WACV 2020).
 
 Outputs (B, S, K, 7, h, w) and targets (B, K, 8, h, w) as `codecs.location_map` lays them out: heatmap, X, Y,
 Z from the root, dX, dY, dZ from the parent, and in the targets the heatmap H under which the six are learnt;
-weights (B, K, 3) of heatmap, place and bone. Sums over stages and axes, means over people and joints.
+weights (B, K, 3) of heatmap, location and bone. Sums over stages and axes, means over samples and joints.
 
 MoVNect's loss is, with the teacher's share 1 - a, an a of 1/2, L each of X, Y, Z in decimetres, and |.| the
 norm over pixels, not squared:
@@ -11,11 +10,11 @@ norm over pixels, not squared:
     L_HM = 1/J sum_j [ a |H_j - H_j^GT| + (1 - a) |H_j - H_j^T| ]
     L_LM = 1/J sum_j [ a |H_j^GT (L_j - L_j^GT)| + (1 - a) |H_j^GT (L_j - L_j^T)| ]
 
-So a place that is 10 cm off along one axis counts as much as a heatmap that is empty. Networks say metres all
-the same; decimetres are the loss's.
+So a location 10 cm off along one axis counts as much as an empty heatmap. Outputs are metres; decimetres are
+the loss's.
 
-The teacher's term stands against the teacher, but under the labels' heatmap; where there is no label, under
-the teacher's own.
+The teacher's term compares with the teacher's location maps, but under the labels' heatmap; where there is no
+label, under the teacher's own.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from functools import partial
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from poseling.distill.response import Loss, full, kl, named, reduced
+from poseling.codecs.losses import Loss, full, kl, named, reduced
 
-DECIMETRES = 10.0  # in a metre
+DECIMETRES = 10.0  # in one metre
 
 
 def norm(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
@@ -50,7 +49,7 @@ def location(
 
     >>> import torch
     >>> outputs, targets = torch.zeros(1, 1, 1, 7, 1, 2), torch.ones(1, 1, 8, 1, 2)
-    >>> targets[..., 7, 0, 1] = 0.75  # H is 1 and 3/4, and each of three axes 1 m off: 3 * 10 * sqrt(1 + 9/16)
+    >>> targets[..., 7, 0, 1] = 0.75  # H is 1 and 3/4, each of three axes 1 m off: 3 * 10 * sqrt(1 + 9/16)
     >>> location(outputs, targets, torch.ones(1, 1, 3)).item()
     37.5
     """
@@ -61,8 +60,8 @@ def location(
 def location_l1(
     outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1
 ) -> Tensor:
-    """|L - L^GT| averaged under H, in metres, summed over the axes: what a joint is off by where it is read.
-    Not in the papers; it learns faster in short runs.
+    """|L - L^GT| averaged under H, in metres, summed over the axes: the error of a joint where it is read. Not
+    in the papers; it learns faster in short runs.
 
     >>> import torch
     >>> outputs, targets = torch.zeros(1, 1, 1, 7, 1, 2), torch.ones(1, 1, 8, 1, 2)
@@ -84,13 +83,13 @@ def on_heatmaps(loss: Loss) -> Loss:
     return named(heatmaps, f"heatmaps_{loss.__name__}")
 
 
-# By the name of the heatmaps' loss: how heatmaps are learnt, and places. `mse` is the papers', whose norm
+# By the name of the heatmaps' loss: the losses of heatmaps and of locations. `mse` is the papers', whose norm
 # over a map falls where its mean square does.
 PLACES: dict[str, tuple[Loss, Callable[..., Tensor]]] = {"mse": (norm, location), "kl": (kl, location_l1)}
 
 
 def location_maps(loss: str) -> Loss:
-    """Heatmaps, places and bones in one, each of weight 1, by `loss`, mse as in the papers or kl."""
+    """Heatmaps, locations and bones in one, each of weight 1, by `loss`: mse as in the papers, or kl."""
     heatmap, place = PLACES[loss]
     parts = (on_heatmaps(heatmap), place, bones_of(place))
 
