@@ -28,7 +28,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import default_collate
 
-from poseling.data.loader import Answers, Crops
+from poseling.data.loader import Crops, TeacherLabels
 from poseling.data.resident import Resident
 from poseling.distill.feature import (
     align,
@@ -43,6 +43,7 @@ from poseling.distill.hooks import head_of, new_head
 from poseling.distill.objective import Objective, Term, looks_inside
 from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
 from poseling.evaluate.report import SMOKE, Difference
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import write_bytes
 from poseling.recipes.config import StoredTeacherConfig, TrainConfig, default, recipe
 from poseling.recipes.experiment import Experiment, TeacherSignal, Terms, Trained
@@ -156,7 +157,7 @@ def compare(
         "baseline": [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds]
     }
     with experiment.doing(f"measuring the teacher on {len(experiment.measure.dataset)} test samples"):
-        level = experiment.measure.score(*experiment.measure.ask(guide, experiment.config.flip_test)).mean
+        level = experiment.measure.score(experiment.measure.predict(guide, experiment.config.flip_test)).mean
     for name in objectives:
         trained[name] = [
             _fit(experiment, name, WAYS[name], guide, answers, seed, share) for seed in experiment.seeds
@@ -187,7 +188,13 @@ def _terms(experiment: Experiment, way: Way) -> Terms:
 
 
 def _fit(
-    experiment: Experiment, name: str, way: Way, guide: Teacher, answers: Answers, seed: int, share: float
+    experiment: Experiment,
+    name: str,
+    way: Way,
+    guide: Teacher,
+    answers: TeacherLabels,
+    seed: int,
+    share: float,
 ) -> Trained:
     """One training. Self-distillation starts from four fifths of its epochs on labels, and ends with a new head
     trained on its own predictions.
@@ -212,13 +219,13 @@ def _fit(
     return experiment.fit(arm, experiment.learner(seed), terms, signal)
 
 
-def _signal(terms: Terms, guide: Teacher, answers: Answers) -> TeacherSignal:
+def _signal(terms: Terms, guide: Teacher, answers: TeacherLabels) -> TeacherSignal:
     """Stored predictions, or the live teacher where the terms look inside it."""
     return TeacherSignal(live=guide) if looks_inside(terms) else TeacherSignal(answers)
 
 
 def _scaled(
-    experiment: Experiment, terms: Terms, guide: Teacher, answers: Answers, seed: int, share: float
+    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int, share: float
 ) -> Terms:
     """The last term's weight such that it is `share` of the first's loss, over the first batches of the run,
     at the student's random start.
@@ -243,7 +250,7 @@ def _scaled(
 
 
 def _learner(
-    experiment: Experiment, terms: Terms, guide: Teacher, answers: Answers, seed: int
+    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int
 ) -> tuple[Objective, nn.Module]:
     torch.manual_seed(seed)
     student, codec = experiment.student, experiment.codec
@@ -263,7 +270,7 @@ def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict
     return {name: value.to(experiment.engine.device) for name, value in batch.items()}
 
 
-def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: Answers) -> float:
+def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: TeacherLabels) -> float:
     """Time of a training step over that of the labels alone, measured in turn; the median of five rounds."""
     if way.again:
         return 1.0  # as many steps, and cheaper ones at the end
@@ -386,7 +393,8 @@ def _figures(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str
 
 
 def _plus_minus(values: Sequence[float]) -> str:
-    return f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    _, spread = mean_and_spread(values)
+    return "" if spread is None else f" ± {spread:.3f}"
 
 
 def bare_command(command: str) -> str:
@@ -452,4 +460,4 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
 
 
 def _spread(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+    return mean_and_spread(values)[1] or 0.0

@@ -30,17 +30,17 @@ from torch import nn
 from poseling.codecs import CODECS, Codec
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
-from poseling.data.loader import Answers, Crops
+from poseling.data.loader import Crops, TeacherLabels
 from poseling.data.resident import Images, Resident
 from poseling.distill.hooks import bare, hooked
 from poseling.distill.objective import Objective, Term, fpd, looks_inside, supervised, watch
-from poseling.distill.stored import Stored
 from poseling.evaluate import pck
-from poseling.evaluate.measure import Measure
+from poseling.evaluate.evaluator import Evaluator
 from poseling.files import write_bytes
 from poseling.models import checkpoint
 from poseling.models.importers.imagenet import load_backbone
 from poseling.models.vitpose import drop_paths
+from poseling.pose import Pose
 from poseling.recipes import config as configs
 from poseling.recipes.config import ResponseConfig, StoredTeacherConfig, TeacherConfig, TrainConfig, duration
 from poseling.recipes.parts import parts
@@ -48,8 +48,8 @@ from poseling.recipes.students import Student, StudentLike, own_module
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Teacher
+from poseling.teachers.cache import PseudoLabels, digest, label
 from poseling.teachers.checkpoint import checkpoint_teacher
-from poseling.teachers.labels import Labels, digest, label
 from poseling.teachers.load import load, there
 from poseling.teachers.network import NetworkTeacher
 from poseling.train.loop import LaidOutError, engine, fit
@@ -69,7 +69,7 @@ class TeacherSignal:
     there is no teacher.
     """
 
-    stored: Answers | None = None
+    stored: TeacherLabels | None = None
     live: Teacher | None = None
     confidence: bool = False
 
@@ -102,14 +102,14 @@ class Learner:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A network that an experiment trained: its file, its predictions' score and joints (N, K, 2) on the test
-    samples, images per second of its training, and (epoch, value) on the way.
+    """A network that an experiment trained: its file, its predictions on the test samples and their score,
+    images per second of its training, and (epoch, value) during it.
     """
 
     path: Path
     network: NetworkTeacher
     score: pck.Score
-    joints: NDArray[np.float32]
+    pose: Pose
     images_per_second: float
     curve: list[tuple[float, float]]
     epochs: float
@@ -133,8 +133,8 @@ class Experiment:
     dataset: PoseDataset
     origin: NDArray[np.int64]
     sources: tuple[str, ...]
-    choice: Measure
-    measure: Measure
+    choice: Evaluator
+    measure: Evaluator
     height: float | None
     pretrained: str
     engine: Accelerator
@@ -196,8 +196,8 @@ class Experiment:
             train,
             sources.origin[: len(train)],
             sources.names,
-            Measure.of(val, is_3d),
-            Measure.of(test, is_3d),
+            Evaluator.of(val, is_3d),
+            Evaluator.of(test, is_3d),
             height,
             pretrained,
             engine(bf16=config.bf16),
@@ -233,7 +233,9 @@ class Experiment:
         """The same, measured by the agreement with the teacher, for test images without labels."""
         flip = self.config.flip_test
         return replace(
-            self, measure=self.measure.adopt(teacher, flip), choice=self.choice.adopt(teacher, flip)
+            self,
+            measure=self.measure.with_labels_of(teacher, flip),
+            choice=self.choice.with_labels_of(teacher, flip),
         )
 
     def with_teacher(self, teacher: TeacherConfig) -> tuple[Experiment, Teacher]:
@@ -320,7 +322,7 @@ class Experiment:
 
     def label(
         self, teacher: Teacher, dataset: PoseDataset, flip: bool = False, scales: tuple[float, ...] = (1.0,)
-    ) -> Stored:
+    ) -> PseudoLabels:
         """The teacher's pseudo-labels for `dataset`, each predicted once and kept in `out/labels` or where
         --labels says; averaged over the mirrored image and over scales, if wanted.
         """
@@ -360,9 +362,9 @@ class Experiment:
         self.say(
             f"{teacher.name}: {asked.asked} predictions made{mine}, {asked.already} already in {asked.store}"
         )
-        labels = Labels.open(asked.store, dataset, self.skeleton, teacher, known)
+        labels = PseudoLabels.open(asked.store, dataset, self.skeleton, teacher, known, self.codec.heatmap)
         self.notes.extend(note for note in labels.left_out if note not in self.notes)
-        return Stored(labels, self.codec, teacher.sigma)
+        return labels
 
     def fit(
         self,
@@ -428,13 +430,13 @@ class Experiment:
         own_network = module if own_module(kept_spec) else None
         trained = checkpoint_teacher(path, str(self.engine.device), own_network)
         with self.doing(f"measuring {arm}, seed {seed}, on {len(self.measure.dataset)} test samples"):
-            found = self.measure.ask(trained, config.flip_test)
+            pose = self.measure.predict(trained, config.flip_test)
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
         return Trained(
             path,
             trained,
-            self.measure.score(*found),
-            found.joints,
+            self.measure.score(pose),
+            pose,
             fitted.images_per_second,
             curve,
             epochs,
@@ -456,7 +458,7 @@ class Experiment:
         return f"start a new run from its student, with {shlex.join(words)}"
 
     def samples(
-        self, dataset: PoseDataset, spec: PoseSpec, seed: int, answers: Answers | None = None
+        self, dataset: PoseDataset, spec: PoseSpec, seed: int, answers: TeacherLabels | None = None
     ) -> Crops | Resident:
         """What a network of this contract trains on."""
         if not self.config.resident:
@@ -533,13 +535,13 @@ class Experiment:
         """A point of a curve: the score on the samples to choose by, without the flip test, which would double
         its time.
         """
-        return self.choice.score(*self.choice.ask(network, flip=False)).mean
+        return self.choice.score(self.choice.predict(network, flip=False)).mean
 
     def spec(
         self,
         student: Student,
         arm: str,
-        answers: Answers | None = None,
+        answers: TeacherLabels | None = None,
         own: Mapping[str, Any] | None = None,
         dataset: PoseDataset | None = None,
     ) -> PoseSpec:

@@ -2,7 +2,7 @@
 disagree they weigh less.
 
 Each teacher's prediction weighs its own confidence times the weight that it is given, by joint if wanted; the
-confidence of the average falls with the distance between them (distill/several.py has the formula). Teachers
+confidence of the average falls with the distance between them (teachers/ensemble.py has the formula). Teachers
 may have different joints.
 
     poseling distill multi_teacher --data lsp lspet --root DIR --teachers movenet-thunder.onnx blazepose-heavy.onnx --weights movenet-thunder=3
@@ -14,12 +14,12 @@ weigh them. The control is the student on labels.
 
 from __future__ import annotations
 
-from poseling.distill.several import Ensemble, Several, Weights
 from poseling.evaluate.report import Report
 from poseling.recipes import results
 from poseling.recipes.config import TrainConfig, default, recipe
 from poseling.recipes.experiment import Experiment, TeacherSignal
 from poseling.recipes.students import StudentLike
+from poseling.teachers.ensemble import Ensemble, EnsembleLabels, Weights
 
 
 @recipe
@@ -55,14 +55,14 @@ def multi_teacher(
     names, given = [guide.name for guide in guides], parse(weights)
     together = Ensemble(guides, experiment.skeleton, given)
     labels = [experiment.label(guide, experiment.dataset, teacher_flip) for guide in guides]
-    answers = Several(labels, names, given)
+    answers = EnsembleLabels(labels, names, given)
     # The ensemble has all joints of the data; those that no teacher has are not measured.
     experiment = experiment.with_joints(answers.known)
     return results.prove(experiment, together, terms, TeacherSignal(answers, confidence=True))
 
 
 def parse(words: tuple[str, ...]) -> Weights:
-    """NAME=WEIGHT and NAME:JOINT=WEIGHT as `distill.several` takes them; ValueError for another form.
+    """NAME=WEIGHT and NAME:JOINT=WEIGHT as `teachers.ensemble` takes them; ValueError for another form.
 
     >>> parse(("a=2", "b:left_wrist=0.5"))
     {'a': 2.0, 'b': {'left_wrist': 0.5}}

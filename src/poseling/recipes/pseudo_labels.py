@@ -27,7 +27,7 @@ from poseling.recipes.config import StoredTeacherConfig, TrainConfig, default, r
 from poseling.recipes.experiment import Experiment
 from poseling.recipes.students import StudentLike
 from poseling.skeleton import by_name
-from poseling.teachers.labels import Labels
+from poseling.teachers.cache import PseudoLabels
 from poseling.teachers.pseudo import pseudo_labels as fuse
 
 Which = Literal["labels", "labels_and_teacher", "teacher_alone", "few_labels", "few_labels_and_teacher"]
@@ -105,8 +105,8 @@ def pseudo_labels(
             f"smaller number leaves some to the teacher"
         )
     experiment, guide = experiment.with_teacher(teacher)
-    answers = experiment.label(guide, dataset, teacher.teacher_flip, teacher.teacher_scales).labels
-    others = [experiment.label(experiment.load_teacher(name), dataset).labels for name in agree]
+    answers = experiment.label(guide, dataset, teacher.teacher_flip, teacher.teacher_scales)
+    others = [experiment.label(experiment.load_teacher(name), dataset) for name in agree]
     fused, found = fuse(dataset, answers, others, distrusted)
     experiment.note(f"{dataset.name}: {found}")
     if not experiment.measure.dataset.labelled:
@@ -148,7 +148,9 @@ def _labels(dataset: PoseDataset, fused: PoseDataset, cleaned: bool) -> PoseData
     return labels[np.flatnonzero(visible.any(1))]
 
 
-def _few(dataset: PoseDataset, kept: NDArray[np.bool_], answers: Labels, others: list[Labels]) -> PoseDataset:
+def _few(
+    dataset: PoseDataset, kept: NDArray[np.bool_], answers: PseudoLabels, others: list[PseudoLabels]
+) -> PoseDataset:
     """The labels of the `kept` (N,) samples, and the teacher's predictions for all."""
     drawn = np.ones(len(dataset)) if dataset.draws is None else dataset.draws
     share = np.where(kept, FEW / kept.sum(), (1 - FEW) * drawn / drawn[~kept].sum()).astype(np.float32)

@@ -12,12 +12,12 @@ from torch import nn
 from poseling.distill.objective import Objective, looks_inside
 from poseling.evaluate import figures, page, pck, report
 from poseling.evaluate.cost import cost
-from poseling.evaluate.predict import Predicted
 from poseling.evaluate.report import Arm, Report
 from poseling.export.onnx import export
 from poseling.export.parity import ParityError, windows
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
+from poseling.pose import Pose
 from poseling.recipes import RECIPES, UNTRAINED_NOTE
 from poseling.recipes.experiment import Experiment, TeacherSignal, Terms, Trained
 from poseling.recipes.students import own_module
@@ -71,9 +71,9 @@ def arm_row(experiment: Experiment, name: str, trained: Sequence[Trained]) -> Ar
     )
 
 
-def teacher_row(experiment: Experiment, teacher: Teacher, found: Predicted) -> Arm:
+def teacher_row(experiment: Experiment, teacher: Teacher, pose: Pose) -> Arm:
     """The teacher's row, from its predictions on the test samples."""
-    score = experiment.measure.score(*found)
+    score = experiment.measure.score(pose)
     price = cost(teacher.network, teacher.size) if isinstance(teacher, NetworkTeacher) else None
     return Arm(
         f"teacher ({teacher.spec.model if isinstance(teacher, NetworkTeacher) else teacher.name})",
@@ -132,8 +132,8 @@ def finish(
     arms: Mapping[str, Sequence[Trained]],
     speeds: Mapping[str, float | None] | None = None,
 ) -> Report:
-    """Writes the results of an experiment: report.json, report.md, report.html, report.png, curves.png,
-    cases.png, and the first seed's distilled student as checkpoint and ONNX file.
+    """Writes the results of an experiment: report.json, report.md, report.html, curves.png, cases.png,
+    and the first seed's distilled student as checkpoint and ONNX file.
 
     `arms` by name: `distilled`, `baseline` and `baseline_longer` where there are such, and any others.
     """
@@ -142,7 +142,7 @@ def finish(
     predicted = None
     if teacher is not None:
         with experiment.doing(f"measuring the teacher on {len(measure.dataset)} test samples"):
-            predicted = measure.ask(teacher, config.flip_test)
+            predicted = measure.predict(teacher, config.flip_test)
     found = Report(
         recipe=experiment.recipe,
         data=experiment.dataset.name,
@@ -172,7 +172,7 @@ def finish(
         write_bytes(out / "student.safetensors", student.path.read_bytes())
         report.write(found, out)
         experiment.say(found.table())
-        _draw(experiment, teacher, arms, found, student, None if predicted is None else predicted.joints)
+        _draw(experiment, teacher, arms, found, student, predicted)
         _export(experiment, student)
     return found
 
@@ -192,7 +192,7 @@ def _draw(
     arms: Mapping[str, Sequence[Trained]],
     found: Report,
     student: Trained,
-    predicted: NDArray[np.float32] | None,
+    predicted: Pose | None,
 ) -> None:
     """Curves, cases and the page."""
     out, measure = experiment.out, experiment.measure
@@ -203,11 +203,11 @@ def _draw(
         curves = {arm: [t.curve for t in trained] for arm, trained in arms.items()}
         figures.curves(curves, out / "curves.png", level, name)
         figures.cases(
-            measure.dataset, student.joints, predicted, measure.errors(student.joints), out / "cases.png"
+            measure.dataset, student.pose, predicted, measure.errors(student.pose), out / "cases.png"
         )
         page.write(
             found,
-            page.Shown(measure, student.joints, predicted, curves, level, name, len(experiment.dataset), out),
+            page.Shown(measure, student.pose, predicted, curves, level, name, len(experiment.dataset), out),
         )
 
 
