@@ -126,7 +126,7 @@ def _in_frames(frames: PoseDataset, peers: Path) -> PoseDataset:
         [joints_box(joints, which) for joints, which in zip(found.joints, sure, strict=True)]
     ) + np.array([-4, -4, 4, 4])
     return replace(
-        frames, name="jhmdb", terms="frames of JHMDB's clips: research", boxes=boxes.astype(np.float32)
+        frames, name="jhmdb", licence="frames of JHMDB's clips: research", boxes=boxes.astype(np.float32)
     )[np.flatnonzero(sure.sum(1) >= 6)]
 
 
