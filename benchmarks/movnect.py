@@ -13,6 +13,7 @@ stages.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,11 +156,12 @@ def _against_truth(
         for name, each in scores.items()
     ]
     shared = BLAZEPOSE33.to(MOVNECT15).known
-    for name, each in {
+    networks: dict[str, Sequence[Teacher]] = {
         **{n: [g] for n, g in guests.items()},
         "teacher_pa": [vnect],
         **{f"{a}_pa": n for a, n in students.items()},
-    }.items():
+    }
+    for name, each in networks.items():
         rows.append(_row(name, [_calibrated(network, judge, fitting, shared) for network in each]))
     return rows
 
@@ -197,7 +199,7 @@ def _on_images(
     others = {name: judge.predict(guest, True) for name, guest in guests.items()}
     heavy = others["blazepose_heavy"].xyz
     assert heavy is not None
-    known = np.isfinite(heavy).all(-1)
+    known = np.asarray(np.isfinite(heavy).all(-1), bool)
 
     def agreement(xyz: NDArray[np.floating] | None) -> float:
         assert xyz is not None

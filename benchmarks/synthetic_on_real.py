@@ -109,6 +109,7 @@ def half_and_half(real: PoseDataset, made: PoseDataset) -> PoseDataset:
 def run(experiment: Experiment, arm: str, made: PoseDataset, seed: int) -> Trained:
     """One training; all of them take equally many steps."""
     terms, epochs = experiment.supervised(), experiment.config.epochs
+    assert epochs is not None  # the command line has one
     if arm == "synthetic_then_real":
         learner = experiment.learner(seed)
         first = experiment.fit("synthetic_first", learner, terms, dataset=made, epochs=epochs / 2)
