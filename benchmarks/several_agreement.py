@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 
 from poseling.data import lsp
 from poseling.data.dataset import join
-from poseling.distill.several import TAU, combine
+from poseling.distill.ensemble import TAU, combine
 from poseling.evaluate import pck
 from poseling.evaluate.predict import in_skeleton, predict
 from poseling.geometry import person_size

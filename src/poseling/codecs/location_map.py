@@ -145,7 +145,7 @@ class LocationMap:
         between their pixels.
         """
         xy, _ = self.decode(outputs)
-        return bilinear(outputs[:, :, 1:4], xy, self.heatmap.pixel)
+        return bilinear(outputs, xy, self.heatmap.pixel, slice(1, 4))
 
     def maps(self, outputs: Tensor) -> Tensor:
         """The heatmaps of outputs (B, K, 7, h, w) as Gaussians (B, K, h, w)."""

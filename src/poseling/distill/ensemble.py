@@ -114,7 +114,7 @@ def joint_weights(
 
 
 @dataclass(frozen=True, eq=False)
-class Several:
+class StoredEnsemble:
     """The stored answers of T teachers for the same people, combined where a student's crop shows them (see
     `data.loader.Answers`).
 

@@ -16,7 +16,7 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Crops
-from poseling.distill.several import Ensemble, Several, combine, joint_weights
+from poseling.distill.ensemble import Ensemble, StoredEnsemble, combine, joint_weights
 from poseling.distill.stored import Stored
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
@@ -183,7 +183,7 @@ def test_wrong_weights_are_refused(names, weights, message):
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
-    both = Several(
+    both = StoredEnsemble(
         [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)],
         ("first", "second"),
         {"first": {"left_hand": 2.0}},
@@ -217,7 +217,7 @@ def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
 def test_one_alone_is_as_his_own_answers(dataset, tmp_path):
     alone = stored(dataset, tmp_path / "s", FIRST)
     crop = Crop.from_box(dataset.boxes[0], (64, 64), 1.25, rotation=-30, flip=True)
-    one, own = Several([alone], ["first"]).sample(0, crop), alone.sample(0, crop)
+    one, own = StoredEnsemble([alone], ["first"]).sample(0, crop), alone.sample(0, crop)
     for name, values in own.items():
         np.testing.assert_allclose(one[name], values, rtol=1e-5)
 
@@ -228,55 +228,57 @@ def test_who_has_no_answer_weighs_nothing_and_another_answers_for_him(dataset, t
         stored(dataset, tmp_path / "s", SECOND),
     )
     crop = Crop.from_box(dataset.boxes[2], (64, 64))
-    sample = Several([few, all_], ("first", "second")).sample(2, crop)
+    sample = StoredEnsemble([few, all_], ("first", "second")).sample(2, crop)
     np.testing.assert_allclose(sample["answer_weight"], [0, 0.2, 0.6], atol=0.5 / 255)
     np.testing.assert_array_equal(sample["answer_xy"][0], 0)  # a number, that a heatmap can be drawn from
     np.testing.assert_allclose(sample["answer_xy"][1:], all_.sample(2, crop)["answer_xy"][1:], rtol=1e-5)
-    assert Several([few], ["first"]).sample(2, crop)["answer_weight"].tolist() == [0, 0, 0]
+    assert StoredEnsemble([few], ["first"]).sample(2, crop)["answer_weight"].tolist() == [0, 0, 0]
 
 
 def test_samples_make_batches(dataset, tmp_path):
-    both = Several([stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)], ("first", "second"))
+    both = StoredEnsemble(
+        [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)], ("first", "second")
+    )
     batch = torch.utils.data.default_collate(
         [Crops(dataset, (64, 64), 1.25, Augment(), 0, both)[place] for place in range(3)]
     )
     assert batch["answer_xy"].shape == (3, 3, 2)
     assert batch["answer_weight"].shape == (3, 3)
     assert both.width == 1
-    assert both.terms == "first: weights CC0; second: weights CC0"
+    assert both.licence == "first: weights CC0; second: weights CC0"
     assert both.known.tolist() == [True, True, True]
 
 
 def test_another_way_to_combine_is_another_source(dataset, tmp_path):
     two = [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)]
     ways = [
-        Several(two, ("first", "second")),
-        Several(two, ("first", "second"), {"first": 2.0}),
-        Several(two, ("first", "second"), tau=0.2),
-        Several(two[:1], ("first",)),
-        Several(two[::-1], ("second", "first")),
+        StoredEnsemble(two, ("first", "second")),
+        StoredEnsemble(two, ("first", "second"), {"first": 2.0}),
+        StoredEnsemble(two, ("first", "second"), tau=0.2),
+        StoredEnsemble(two[:1], ("first",)),
+        StoredEnsemble(two[::-1], ("second", "first")),
     ]
     assert len({way.source for way in ways}) == len(ways)
-    assert Several(two, ("a", "b")).source == ways[0].source
+    assert StoredEnsemble(two, ("a", "b")).source == ways[0].source
 
 
 def test_teachers_who_do_not_fit_together_are_refused(dataset, tmp_path):
     first, second = (stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND))
     with pytest.raises(ValueError, match="2 teachers with 1 names"):
-        Several([first, second], ["first"])
+        StoredEnsemble([first, second], ["first"])
     with pytest.raises(
         ValueError, match="answers of second are opened in skeleton hands, those of first in body"
     ):
-        Several([first, stored(dataset, tmp_path / "s", SECOND, HANDS)], ["first", "second"])
+        StoredEnsemble([first, stored(dataset, tmp_path / "s", SECOND, HANDS)], ["first", "second"])
     with pytest.raises(ValueError, match="answers of second are to other people than those of first"):
-        Several([first, stored(dataset[[1, 0, 2]], tmp_path / "s", SECOND)], ["first", "second"])
+        StoredEnsemble([first, stored(dataset[[1, 0, 2]], tmp_path / "s", SECOND)], ["first", "second"])
     with pytest.raises(ValueError, match="tau is 0"):
-        Several([first, second], ["first", "second"], tau=0)
+        StoredEnsemble([first, second], ["first", "second"], tau=0)
     with pytest.raises(
         ValueError,
         match=r"no joint that a teacher of the student's body knows has a weight above 0 \(second: right_hand, left_hand\)",
     ):
-        Several([second], ["second"], {"second": {"left_hand": 0, "right_hand": 0}})
+        StoredEnsemble([second], ["second"], {"second": {"left_hand": 0, "right_hand": 0}})
     with pytest.raises(ValueError, match=r"cannot teach this student: .* no joint in common"):
         stored(dataset, tmp_path / "s", Guest([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], FEET))
 
