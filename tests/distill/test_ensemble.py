@@ -151,7 +151,7 @@ def test_numbers_that_make_no_sense_are_refused():
     for size, tau in ((0.0, 0.1), (10.0, 0.0)):
         with pytest.raises(ValueError, match="above 0"):
             combine(xy, score, np.ones((2, 1)), size, tau)
-    with pytest.raises(ValueError, match="not finite, but its teacher is sure"):
+    with pytest.raises(ValueError, match="not finite, but its score is above 0"):
         combine(np.full((2, 1, 2), np.nan), score, np.ones((2, 1)), 1.0)
 
 
@@ -267,16 +267,17 @@ def test_teachers_who_do_not_fit_together_are_refused(dataset, tmp_path):
     with pytest.raises(ValueError, match="2 teachers with 1 names"):
         StoredEnsemble([first, second], ["first"])
     with pytest.raises(
-        ValueError, match="answers of second are opened in skeleton hands, those of first in body"
+        ValueError, match="predictions of second are opened in skeleton hands, those of first in body"
     ):
         StoredEnsemble([first, stored(dataset, tmp_path / "s", SECOND, HANDS)], ["first", "second"])
-    with pytest.raises(ValueError, match="answers of second are to other people than those of first"):
+    with pytest.raises(ValueError, match="predictions of second are of other samples than those of first"):
         StoredEnsemble([first, stored(dataset[[1, 0, 2]], tmp_path / "s", SECOND)], ["first", "second"])
     with pytest.raises(ValueError, match="tau is 0"):
         StoredEnsemble([first, second], ["first", "second"], tau=0)
     with pytest.raises(
         ValueError,
-        match=r"no joint that a teacher of the student's body knows has a weight above 0 \(second: right_hand, left_hand\)",
+        match=r"no joint that a teacher of the student's body knows has a weight above 0 "
+        r"\(second: right_hand, left_hand\)",
     ):
         StoredEnsemble([second], ["second"], {"second": {"left_hand": 0, "right_hand": 0}})
     with pytest.raises(ValueError, match=r"cannot teach this student: .* no joint in common"):
@@ -388,9 +389,7 @@ def test_together_with_one_who_knows_fewer_joints():
 
 def test_who_cannot_be_asked_together():
     _, near, wide = seers()
-    with pytest.raises(
-        ValueError, match="second takes crops of 64x48; together with others only square ones"
-    ):
+    with pytest.raises(ValueError, match="second takes crops of 64x48; in an ensemble all inputs are square"):
         Ensemble([near, SECOND], BODY)
     with pytest.raises(ValueError, match="no teacher 'far' to weigh; there are near, wide"):
         Ensemble([near, wide], BODY, {"far": 1.0})

@@ -545,7 +545,8 @@ def test_answers_cannot_be_looked_into(at):
     term = replace(MIMIC, at=at)
     with pytest.raises(
         ValueError,
-        match=rf"mimic \(at {at}\): .* but stored predictions cannot be looked into; take a teacher that is a checkpoint",
+        match=rf"mimic \(at {at}\): .* but stored predictions cannot be looked into; "
+        "take a teacher that is a checkpoint",
     ):
         Objective(SPEC, CODEC, (*ALONE, term))
     with pytest.raises(ValueError, match="but guest cannot be looked into"):
@@ -564,7 +565,8 @@ def test_logits_of_different_codecs_are_refused():
     for other in others:
         with pytest.raises(
             ValueError,
-            match="logits can be compared where both networks have the same joints, input size and codec; the teacher wise has",
+            match="logits can be compared where both networks have the same joints, input size and codec; "
+            "the teacher wise has",
         ):
             Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), other, "wise"))
     Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), SPEC, "wise"))

@@ -1,4 +1,4 @@
-"""MoVNect's losses by hand, and what a student in space learns from labels and from teachers of every kind."""
+"""MoVNect's losses by hand, and a 3D student's targets from labels and from teachers of every kind."""
 
 from __future__ import annotations
 

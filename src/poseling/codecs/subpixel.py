@@ -1,5 +1,5 @@
-"""Gaussians drawn between pixels, and maps and lines read between pixels, in torch. `poseling.peaks` reads the
-same in numpy.
+"""Gaussians drawn between pixels, and maps and lines read between pixels, in torch. `poseling.peaks` reads
+the same in numpy.
 """
 
 from __future__ import annotations
@@ -143,9 +143,9 @@ def soft_argmax(probabilities: Tensor) -> Tensor:
 def bilinear(
     maps: Tensor, xy: Tensor, pixel: tuple[float, float] = (1.0, 1.0), channels: slice = slice(None)
 ) -> Tensor:
-    """The `channels` of maps (B, K, C, h, w), of at least 2x2 pixels that are `pixel` wide and high, read between
-    their pixels at the positions xy (B, K, 2): (B, K, C). A position outside is moved to the border, NaN to
-    pixel 0.
+    """The `channels` of maps (B, K, C, h, w), of at least 2x2 pixels that are `pixel` wide and high, read
+    between their pixels at the positions xy (B, K, 2): (B, K, C). A position outside is moved to the border,
+    NaN to pixel 0.
 
     >>> bilinear(torch.tensor([[[[[1.0, 2.0], [3.0, 5.0]]]]]), torch.tensor([[[0.25, 0.5]]])).item()
     2.375

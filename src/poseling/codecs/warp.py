@@ -12,13 +12,13 @@ from poseling.geometry import Size
 def warp_maps(maps: Tensor, matrix: Tensor, size: Size, width: float | None = None) -> Tensor:
     """Maps (B, K, h, w) to (B, K, h', w') of `size` (w', h'), bilinear, 0 outside, on the maps' device.
 
-    `matrix` (B, 2, 3) leads from pixels of the wanted map to pixels of the given one. If it mirrors, the caller
-    swaps left and right channels.
+    `matrix` (B, 2, 3) leads from pixels of the wanted map to pixels of the given one. If it mirrors, the
+    caller swaps left and right channels.
 
-    Warped Gaussians grow and shrink with the zoom, but a network's have one width at any zoom. `width` corrects
-    that: it is the sigma of the given Gaussians over that of the wanted ones, each in pixels of its own map (1
-    where both have sigma 2). A map m with peak p becomes p (m / p)^g, which is exact for one Gaussian and keeps
-    the position and height of the peak.
+    Warped Gaussians grow and shrink with the zoom, but a network's have one width at any zoom. `width`
+    corrects that: it is the sigma of the given Gaussians over that of the wanted ones, each in pixels of its
+    own map (1 where both have sigma 2). A map m with peak p becomes p (m / p)^g, which is exact for one
+    Gaussian and keeps the position and height of the peak.
 
     >>> maps = torch.zeros(1, 1, 4, 4)
     >>> maps[0, 0, 1, 2] = 1

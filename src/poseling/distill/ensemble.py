@@ -1,15 +1,15 @@
-"""Several teachers at once: one answer for each joint, as sure as they are and as they agree.
+"""Several teachers as one: their joints averaged, with a confidence that falls where they disagree.
 
-Teacher t says of a joint that it is at x_t, with the confidence s_t in 0..1, and somebody gave its word on
-that joint the weight a_t. With w_t = a_t s_t:
+Teacher t predicts a joint at x_t with the score s_t in 0..1, and has the weight a_t for that joint. With
+w_t = a_t s_t:
 
-    x = sum w_t x_t / sum w_t                                    where it is d^2 = sum w_t |x_t - x|^2 / sum
-    w_t                          how far apart they are, RMS c = (sum w_t / sum a_t) exp(-d^2 / (2 (tau
-    size)^2))         how sure they are together; size is the square root of the area of the person's box
+    x = sum w_t x_t / sum w_t                                  the joint
+    d^2 = sum w_t |x_t - x|^2 / sum w_t                        how far apart they are, RMS
+    c = (sum w_t / sum a_t) exp(-d^2 / (2 (tau size)^2))       the confidence
 
-The sums are over the teachers that answer for the joint, those with w_t > 0. One alone is right as far as it
-knows: d is 0. Two of equal weight that are D apart have d = D / 2; at a tau of 0.1 their confidence falls to
-0.88 when D is a tenth of the size, to 0.61 at two tenths, and to 0.14 at four.
+where size is the square root of the area of the person's box. The sums are over the teachers with w_t > 0. Of
+one alone d is 0. Two of equal weight that are D apart have d = D / 2; at a tau of 0.1 their confidence falls
+to 0.88 when D is a tenth of the size, to 0.61 at two tenths, and to 0.14 at four.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ from poseling.geometry import Crop, Size, person_size
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Prediction, Teacher
 
-Weights = Mapping[
-    str, float | Mapping[str, float]
-]  # by teacher's name: one number, or one a joint by the joint's name
+# By the teacher's name: one number, or one a joint by the joint's name.
+Weights = Mapping[str, float | Mapping[str, float]]
 TAU = 0.1  # parts of the person's size
 
 
@@ -48,12 +47,13 @@ def combine(
     """The joints xy (T, ..., K, 2) of T teachers with scores (T, ..., K) and weights (T, K) as one: joints
     (..., K, 2) and confidence (..., K), as above.
 
-    `size` (...) of each person, in the units of xy. A score of 0 says nothing, and its joint may be NaN.
-    Where nobody says anything the joint is NaN and the confidence 0. ValueError for a size or tau that is not
-    above 0, and for joints that are not finite but weigh something.
+    `size` (...) of each person, in the units of xy. A joint with a score of 0 does not count and may be NaN.
+    Where no teacher counts the joint is NaN and the confidence 0. ValueError for a size or tau that is not
+    above 0, and for joints that are not finite but have a weight.
 
-    >>> xy, confidence = combine(np.array([[[0.0, 0.0]], [[4.0, 0.0]]]), np.array([[0.9], [0.3]]), np.ones((2, 1)), size=10.0)
-    >>> xy.tolist(), [round(float(c), 4) for c in confidence]  # d^2 = (0.9 * 1 + 0.3 * 9) / 1.2 = 3, and 0.6 exp(-1.5)
+    >>> points, scores = np.array([[[0.0, 0.0]], [[4.0, 0.0]]]), np.array([[0.9], [0.3]])
+    >>> xy, confidence = combine(points, scores, np.ones((2, 1)), size=10.0)
+    >>> xy.tolist(), [round(float(c), 4) for c in confidence]  # d^2 = 3.6 / 1.2, and 0.6 exp(-1.5)
     ([[1.0, 0.0]], [0.1339])
     """
     size = np.asarray(size, np.float64)[..., None]
@@ -64,27 +64,27 @@ def combine(
         )
     given = np.broadcast_to(np.expand_dims(weights, tuple(range(1, score.ndim - 1))), score.shape)
     weight = (given * score).astype(np.float64)
-    says = weight > 0
-    if not np.isfinite(xy[says]).all():
-        raise ValueError("a joint is not finite, but its teacher is sure of it; give it a score of 0")
-    points, total = np.where(says[..., None], xy, 0.0), weight.sum(0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where nobody says anything
+    counts = weight > 0
+    if not np.isfinite(xy[counts]).all():
+        raise ValueError("a joint is not finite, but its score is above 0; give it a score of 0")
+    points, total = np.where(counts[..., None], xy, 0.0), weight.sum(0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where no teacher counts
         middle = (weight[..., None] * points).sum(0) / total[..., None]
-        spread = (weight * np.where(says, ((points - middle) ** 2).sum(-1), 0)).sum(0) / total
-        confidence = total / (given * says).sum(0) * np.exp(-spread / (2 * (tau * size) ** 2))
+        spread = (weight * np.where(counts, ((points - middle) ** 2).sum(-1), 0)).sum(0) / total
+        confidence = total / (given * counts).sum(0) * np.exp(-spread / (2 * (tau * size) ** 2))
     return middle.astype(np.float32), np.nan_to_num(confidence).astype(np.float32)
 
 
 def joint_weights(
     names: Sequence[str], skeleton: Skeleton, weights: Weights | None = None
 ) -> NDArray[np.float32]:
-    """What each of T teachers' word is worth, (T, K) for the joints of `skeleton`: 1 where `weights` says
-    nothing.
+    """The weights (T, K) of T teachers for the joints of `skeleton`: 1 where `weights` has none.
 
-    ValueError for names that two teachers share, teachers or joints that there are not, and weights that are
+    ValueError for names that two teachers share, for unknown teachers or joints, and for weights that are
     negative, not finite, or 0 for everything.
 
-    >>> joint_weights(("big", "small"), Skeleton("arm", ("elbow", "wrist"), (0, 0)), {"big": {"wrist": 2.0}, "small": 0.5}).tolist()
+    >>> arm, given = Skeleton("arm", ("elbow", "wrist"), (0, 0)), {"big": {"wrist": 2.0}, "small": 0.5}
+    >>> joint_weights(("big", "small"), arm, given).tolist()
     [[1.0, 2.0], [0.5, 0.5]]
     """
     weights = weights or {}
@@ -109,18 +109,18 @@ def joint_weights(
                 )
             row[slice(None) if joint is None else skeleton.index(joint)] = weight
     if not out.any():
-        raise ValueError(f"the weights of {', '.join(names)} are all 0; somebody has to have a say")
+        raise ValueError(f"the weights of {', '.join(names)} are all 0; give one of them a weight above 0")
     return out
 
 
 @dataclass(frozen=True, eq=False)
 class StoredEnsemble:
-    """The stored answers of T teachers for the same people, combined where a student's crop shows them (see
+    """The stored predictions of T teachers for the same samples, combined in the student's crop (see
     `data.loader.Answers`).
 
-    `names` are what `weights` calls them. Points only: heatmaps are drawn from them, as wide as the student's
-    labels. Train with the confidence as weight, or agreement counts for nothing. ValueError where the
-    teachers' answers are to other people or in another skeleton, and as `joint_weights` and `combine` say.
+    `names` are the teachers' in `weights`. Points only: heatmaps are drawn from them, as wide as the
+    student's labels. Train with the confidence as weight, or their agreement does not count. ValueError where
+    the predictions are of other samples or in another skeleton, and as `joint_weights` and `combine` have it.
     """
 
     stored: Sequence[Stored]
@@ -143,13 +143,13 @@ class StoredEnsemble:
             if one.labels.conversion.target != first.conversion.target:
                 wanted, got = first.conversion.target.name, one.labels.conversion.target.name
                 raise ValueError(
-                    f"the answers of {name} are opened in skeleton {got}, those of {self.names[0]} in "
+                    f"the predictions of {name} are opened in skeleton {got}, those of {self.names[0]} in "
                     f"{wanted}; open all in the student's"
                 )
             if not np.array_equal(one.labels.boxes, first.boxes):
                 raise ValueError(
-                    f"the answers of {name} are to other people than those of {self.names[0]}; open all of "
-                    f"them for the same people"
+                    f"the predictions of {name} are of other samples than those of {self.names[0]}; open all "
+                    f"of them for the same samples"
                 )
         if not self.known.any():
             joints = "; ".join(
@@ -168,12 +168,12 @@ class StoredEnsemble:
 
     @cached_property
     def table(self) -> NDArray[np.float32]:
-        """(T, K) what each teacher's word on each joint is worth."""
+        """(T, K) the weight of each teacher for each joint."""
         return joint_weights(self.names, self.skeleton, self.weights)
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(K,) which joints anyone answers for."""
+        """(K,) which joints at least one teacher has."""
         known = np.stack([one.labels.conversion.known for one in self.stored])
         return np.asarray((known & (self.table > 0)).any(0))
 
@@ -185,17 +185,17 @@ class StoredEnsemble:
 
     @property
     def licence(self) -> str:
-        """Under which terms the teachers are, in words."""
+        """The teachers' licences, in words."""
         return "; ".join(dict.fromkeys(one.licence for one in self.stored))
 
     @property
     def width(self) -> float:
-        """1: what is drawn from points is as wide as the student's."""
+        """1: Gaussians drawn from points are as wide as the student's."""
         return 1.0
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
-        """answer_xy (K, 2) in the crop's pixels and answer_weight (K,), the confidence; 0 where nobody
-        answers. Left and right are swapped where it mirrors.
+        """answer_xy (K, 2) in the crop's pixels and answer_weight (K,), the confidence; 0 where no teacher
+        has the joint. Left and right are swapped where the crop mirrors.
         """
         answers = [one.labels[person] for one in self.stored]
         size = float(person_size(self.stored[0].labels.boxes[person])) * float(
@@ -214,12 +214,11 @@ class StoredEnsemble:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Several teachers as one (see `teachers.base.Teacher`), with points in `skeleton`: for the line of the
-    report, and to be asked live.
+    """Several teachers as one live teacher (see `teachers.base.Teacher`), with points in `skeleton`.
 
-    Its crop is the widest of theirs, out of which each is shown its own. ValueError for a teacher whose input
-    is not square, since then the part of its crop that is the person's box depends on the person, and for one
-    who knows no joint of `skeleton`. Joints that nobody knows are at 0, with a confidence of 0.
+    Its crop is the widest of theirs, from which each gets its own. ValueError for a teacher whose input is
+    not square, since then the part of its crop that is the person's box depends on the person, and for one
+    without any joint of `skeleton`. Joints that no teacher has are at 0, with a confidence of 0.
     """
 
     teachers: Sequence[Teacher]
@@ -233,14 +232,14 @@ class Ensemble:
 
     def __post_init__(self) -> None:
         if not self.teachers:
-            raise ValueError("several teachers are at least one; name them")
+            raise ValueError("an ensemble has at least one teacher; name some")
         for teacher in self.teachers:
             if teacher.size[0] != teacher.size[1]:
                 raise ValueError(
-                    f"{teacher.name} takes crops of {teacher.size[0]}x{teacher.size[1]}; together with "
-                    f"others only square ones can be asked"
+                    f"{teacher.name} takes crops of {teacher.size[0]}x{teacher.size[1]}; in an ensemble "
+                    f"all inputs are square"
                 )
-            teacher.skeleton.to(self.skeleton)  # ValueError for one who knows none of the joints
+            teacher.skeleton.to(self.skeleton)  # ValueError for one without any of the joints
         joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
 
     @property
@@ -264,7 +263,7 @@ class Ensemble:
 
     @property
     def size(self) -> Size:
-        """As many pixels as show every teacher its crop at its own scale."""
+        """(W, H), large enough for every teacher's crop at its own scale."""
         side = max(math.ceil(t.size[0] * self.padding / t.padding) for t in self.teachers)
         return side, side
 
@@ -285,9 +284,8 @@ class Ensemble:
         xy, score = [], []
         for teacher in self.teachers:
             own = teacher.size[0]
-            zoom = (
-                (side - 1) / self.padding / ((own - 1) / teacher.padding)
-            )  # pixels of this crop in one of the teacher's, both about the middle
+            # Pixels of this crop in one of the teacher's, both about the middle.
+            zoom = (side - 1) / self.padding / ((own - 1) / teacher.padding)
             shift = (side - 1) / 2 - zoom * (own - 1) / 2
             matrix = torch.tensor([[zoom, 0, shift], [0, zoom, shift]]).expand(len(crops), 2, 3)
             seen = warp_maps(crops.permute(0, 3, 1, 2).float(), matrix.to(crops.device), teacher.size)

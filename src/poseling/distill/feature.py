@@ -1,5 +1,5 @@
-"""Losses between a student's feature and the teacher's. Each takes both and weights (B,), 0 for samples that do
-not count; samples are averaged.
+"""Losses between a student's feature and the teacher's. Each takes both and weights (B,), 0 for samples that
+do not count; samples are averaged.
 
 Where channels or sizes differ, an adapter maps the student's feature to the teacher's; it is trained beside
 the student and not saved with it: `Align`, and `Generate` for `masked_generation`. `attention_transfer` needs
@@ -32,7 +32,8 @@ def masked_generation(generated: Tensor, teacher: Tensor, weight: Tensor) -> Ten
     """MGD's loss: sum of ||g - t||^2 over what `Generate` made of the masked student's feature, averaged over
     samples (Yang et al., ECCV 2022).
 
-    The formula is that of `aligned_mse`; the difference is in the generator. Its factor for detectors is 2e-5.
+    The formula is that of `aligned_mse`; the difference is in the generator. Its factor for detectors is
+    2e-5.
     """
     return aligned_mse(generated, teacher, weight)
 
@@ -73,7 +74,7 @@ def channel_wise(student: Tensor, teacher: Tensor, weight: Tensor, *, temperatur
 
 
 def fade(done: float) -> float:
-    """DWPose's r(t): its terms' weight falls from 1 to 0 as the run's part that is `done` goes from 0 to 1."""
+    """DWPose's r(t): a weight that falls from 1 to 0 as the part of the run that is `done` goes to 1."""
     return 1 - done
 
 
@@ -99,8 +100,8 @@ class Align(nn.Module):
 
 
 class Generate(nn.Module):
-    """MGD's generator: the aligned feature with a part `ratio` of its pixels set to 0, drawn anew each time, then
-    3x3 convolution, ReLU, 3x3 convolution.
+    """MGD's generator: the aligned feature with a part `ratio` of its pixels set to 0, drawn anew each time,
+    then 3x3 convolution, ReLU, 3x3 convolution.
 
     In evaluation mode nothing is masked.
     """

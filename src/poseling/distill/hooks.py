@@ -1,8 +1,8 @@
-"""A student in training: the network, forward hooks on its submodules, and adapters that are trained beside it
-and are not saved with it.
+"""A student in training: the network, forward hooks on its submodules, and adapters that are trained beside
+it and are not saved with it.
 
-Hooks are on submodules that all networks of the registry name alike: `features` (the map that the head reads),
-`visual_tokens`, `keypoint_tokens`, and "" for the network's own outputs.
+Hooks are on submodules that all networks of the registry name alike: `features` (the map that the head
+reads), `visual_tokens`, `keypoint_tokens`, and "" for the network's own outputs.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class HookedStudent(nn.Module):
     """Images (B, 3, H, W) to the network's outputs and, for each entry of `watch` (a term's name to a
     submodule), the feature there, passed through that term's module in `adapters` where there is one.
 
-    Only the submodule or parameter `only` is trained, where one is named; all else stays as it is, batch norms
-    too.
+    Only the submodule or parameter `only` is trained, where one is named; all else stays as it is, batch
+    norms too.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ def hooked(
     teacher_size: Size | None = None,
     only: str = "",
 ) -> nn.Module:
-    """`network` to be trained at `size` (W, H): itself where nothing is watched and all of it is trained, else
-    a `HookedStudent` with `adapters` built for its features and the `teacher`'s. ValueError if one of the two
-    lacks a submodule that is watched, or for adapters without a teacher.
+    """`network` to be trained at `size` (W, H): itself where nothing is watched and all of it is trained,
+    else a `HookedStudent` with `adapters` built for its features and the `teacher`'s. ValueError if one of
+    the two lacks a submodule that is watched, or for adapters without a teacher.
     """
     if not watch and not only:
         return network

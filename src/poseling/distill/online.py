@@ -1,5 +1,5 @@
-"""Online distillation: the branches of one network learn from their own ensemble, without a teacher (OKDHP, Li
-et al., ICCV 2021).
+"""Online distillation: the branches of one network learn from their own ensemble, without a teacher (OKDHP,
+Li et al., ICCV 2021).
 
 Outputs are (B, branches + 1, K, h, w), the ensemble last. OKDHP's loss is `codecs.losses.mse` of all against
 the labels, with weight 1, and `okdhp` with weight 2, times `ramp_up` over the run.
@@ -19,8 +19,8 @@ def okdhp(outputs: Tensor, weight: Tensor, *, temperature: float = 1.0, detach: 
     and weights (B, K) or (B,), branches summed.
 
     Joints are summed and pixels averaged, as in the authors' code, so that its weight of 2 carries over. That
-    code has no temperature; with one, the loss is multiplied by its square (Hinton et al., 2015). The ensemble
-    gets gradients too, unless `detach`.
+    code has no temperature; with one, the loss is multiplied by its square (Hinton et al., 2015). The
+    ensemble gets gradients too, unless `detach`.
 
     >>> import torch
     >>> branch, ensemble = torch.zeros(1, 1, 1, 1, 2), torch.tensor([3.0, 1.0]).log().view(1, 1, 1, 1, 2)

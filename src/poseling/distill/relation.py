@@ -16,11 +16,11 @@ from poseling.codecs.losses import full
 
 
 def rkd_distance(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """Smooth L1 between the distances of all pairs of samples, each network's over its own mean distance (RKD-D,
-    Park et al., CVPR 2019).
+    """Smooth L1 between the distances of all pairs of samples, each network's over its own mean distance
+    (RKD-D, Park et al., CVPR 2019).
 
-    Averaged over all B^2 pairs, those of a sample with itself too, as in the authors' code. Its factor is 1 in
-    their metric learning.
+    Averaged over all B^2 pairs, those of a sample with itself too, as in the authors' code. Its factor is 1
+    in their metric learning.
 
     >>> student, teacher = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [2.0], [4.0]])
     >>> loss = rkd_distance(student, teacher, torch.ones(3))  # 1, 2, 3 over 2, and 2, 2, 4 over 8/3
@@ -36,8 +36,8 @@ def rkd_angle(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
     """Smooth L1 between the cosines of the angles that every two samples form at a third (RKD-A, Park et al.,
     CVPR 2019).
 
-    Averaged over all B^3 triples, as in the authors' code. Its factor is 2 in their metric learning. Takes B^3
-    numbers of memory.
+    Averaged over all B^3 triples, as in the authors' code. Its factor is 2 in their metric learning. Takes
+    B^3 numbers of memory.
     """
     triples = weight[:, None, None] * weight[:, None] * weight
     ours, theirs = (_products(_unit(_differences(feature))) for feature in (student, teacher))
@@ -83,8 +83,8 @@ def joint_embeddings(features: Tensor, maps: Tensor) -> Tensor:
     """A feature (B, C, h, w) averaged under each joint's heatmap (B, K, h', w'): (B, K, C), 0 for a map
     without mass.
 
-    The result is that of a feature resized to the heatmaps' size, bilinearly. Maps are Gaussians, as a codec's
-    `maps` gives them, not logits.
+    The result is that of a feature resized to the heatmaps' size, bilinearly. Maps are Gaussians, as a
+    codec's `maps` gives them, not logits.
 
     >>> features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     >>> maps = torch.tensor([[[[0.5, 0.0], [0.0, 0.5]], [[0.0, 0.0], [0.0, 0.0]]]])
@@ -104,7 +104,9 @@ def joint_embeddings(features: Tensor, maps: Tensor) -> Tensor:
 
 
 def _resize(ours: int, theirs: int, like: Tensor) -> Tensor:
-    """(theirs, ours): the matrix that resizes a line of `ours` pixels to one of `theirs`, in the dtype of `like`."""
+    """(theirs, ours): the matrix that resizes a line of `ours` pixels to one of `theirs`, in the dtype of
+    `like`.
+    """
     return F.interpolate(
         torch.eye(ours, dtype=like.dtype, device=like.device)[None], theirs, mode="linear", align_corners=True
     )[0].mT
@@ -125,8 +127,8 @@ def _relative(features: Tensor, pairs: Tensor) -> Tensor:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    """Vectors (..., C) of length 1; those of length 0 stay 0 and have no gradient (that of F.normalize is 1e12
-    there).
+    """Vectors (..., C) of length 1; those of length 0 stay 0 and have no gradient (that of F.normalize is
+    1e12 there).
     """
     length = vectors.norm(dim=-1, keepdim=True)
     return torch.where(length > 1e-12, vectors / torch.where(length > 1e-12, length, 1.0), 0.0)
