@@ -39,6 +39,7 @@ from poseling.export.onnx import export
 from poseling.export.parity import windows
 from poseling.geometry import Size, joints_box
 from poseling.models import checkpoint
+from poseling.models.importers.onnx import from_onnx
 from poseling.recipes.baseline import baseline
 from poseling.recipes.experiment import TrainConfig
 from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
@@ -47,7 +48,6 @@ from poseling.teachers import pseudo
 from poseling.teachers.labels import Labels, label
 from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
-from poseling.teachers.start import from_onnx
 from results import HERE, write
 
 # How often each set is drawn, and the WebP quality it is packed with.

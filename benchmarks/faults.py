@@ -41,16 +41,18 @@ from poseling.codecs import Heatmap
 from poseling.data import coco, h36m, images, lsp, mocap, mpi_inf_3dhp, mpii, synthetic
 from poseling.data.check import check
 from poseling.data.dataset import LARGEST, PoseDataset
-from poseling.data.pickled import read_pickle
 from poseling.files import read_image
-from poseling.models import checkpoint, registry, weights
+from poseling.models import checkpoint, registry
+from poseling.models.importers import imagenet
+from poseling.models.importers.fpd import load_fpd
+from poseling.models.importers.vnect import _arrays as vnect_arrays
+from poseling.pickled import read_pickle
 from poseling.runtime.pipeline import track
 from poseling.skeleton import COCO17, CROWDPOSE14, SYNTH28
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.store import MAPS_VERSION, Manifest, Rows, Store
-from poseling.teachers.vnect import _arrays as vnect_arrays
 from poseling.train import log
 
 MEMORY, SECONDS = 3 << 30, 20  # more than a process had before, and of time of the clock
@@ -483,12 +485,12 @@ READERS: dict[str, Reader] = {
         make_checkpoint, "a.safetensors", lambda folder: checkpoint_teacher(folder / "a.safetensors").digest
     ),
     "fpd": Reader(
-        make_torch, "a.pth.tar", lambda folder: checkpoint.load_fpd(folder / "a.pth.tar", "hourglass-1x8", 16)
+        make_torch, "a.pth.tar", lambda folder: load_fpd(folder / "a.pth.tar", "hourglass-1x8", 16)
     ),
     "weights": Reader(
         lambda names: {"a.pth": make_torch(())["a.pth.tar"]},
         "a.pth",
-        lambda folder: weights._read(folder / "a.pth")[0],
+        lambda folder: imagenet._read(folder / "a.pth")[0],
         0.5,
     ),
     "store": Reader(make_store, "manifest.json", read_store),

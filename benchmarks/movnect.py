@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from poseling.data import sets
 from poseling.data.dataset import PoseDataset
+from poseling.draw import draw, draw_space
 from poseling.evaluate import figures, mpjpe
 from poseling.evaluate.cost import cost
 from poseling.evaluate.measure import Measure
@@ -32,7 +33,6 @@ from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
 from poseling.recipes.movnect import STAGES, SpaceSetup, movnect
-from poseling.runtime.draw import draw, draw_space
 from poseling.skeleton import BLAZEPOSE33, MOVNECT15
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher

@@ -84,7 +84,7 @@ BOXES = [
     Box("geometry", 2, 4, "Crop: from the box to\nthe input, and back"),
     Box("runtime.network", 3, 4, "runs the ONNX file"),
     Box("pose", 4, 4, "Pose: xy, score, xyz,\nids, skeleton"),
-    Box("runtime.draw", 0, 5, "draws into the image"),
+    Box("draw", 0, 5, "draws into the image"),
     Box("runtime.position", 1, 5, "3D: where the person\nstands"),
     Box("runtime.skeleton_fit", 2, 5, "3D: one body with\nconstant bones"),
     Box("runtime.smoothing", 3, 5, "filters over time"),
@@ -114,7 +114,7 @@ ARROWS = [
     ("pose", "bottom", "runtime.smoothing", "right"),
     ("runtime.smoothing", "left", "runtime.skeleton_fit", "right"),
     ("runtime.skeleton_fit", "left", "runtime.position", "right"),
-    ("runtime.position", "left", "runtime.draw", "right"),
+    ("runtime.position", "left", "draw", "right"),
 ]
 FRAMES = [
     ("Training: from a data set to a student", "recipes.experiment", "trains with and without the teacher", 8, 428),

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.data.mini import mini
+from poseling.draw import draw
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
-from poseling.runtime.draw import draw
 
 SIDE, COLUMNS = 192, 7
 

@@ -211,8 +211,8 @@ def test_a_network_of_the_zoo_teaches_and_learns(
 
     from poseling.export.onnx import export
     from poseling.models import checkpoint, start
+    from poseling.models.importers.onnx import from_onnx
     from poseling.skeleton import BODY19, COCO17
-    from poseling.teachers.start import from_onnx
 
     made = from_onnx(shared / "peers" / "movenet-lightning.onnx")
     checkpoint.save(tmp_path / "made.safetensors", made.network, made.spec)

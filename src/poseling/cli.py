@@ -13,18 +13,19 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.help import DefaultFormatter, HelpPanel
+from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel, InlineText
 from rich.console import Console, ConsoleOptions
 from rich.progress import Progress, TaskID
 from rich.text import Text
 
 from poseling import __version__
+from poseling.data.coco_files import NO_FILES, CocoFiles
 from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
 
 FIRST, OWN, LAST = "What everybody needs", "This recipe", "The rest"
 # Where recipes' flags stand in their help. What no group names is the recipe's own.
 GROUPS: dict[str, tuple[str, ...]] = {
-    FIRST: ("data", "root", "out", "teacher", "teachers", "student", "budget", "seeds"),
+    FIRST: ("data", "root", "annotations", "category", "sides", "out", "teacher", "teachers", "student", "budget", "seeds"),
     OWN: (),
     "Training": (
         "epochs", "as_published", "size", "width", "batch", "learning_rate", "optimizer", "schedule", "weight_decay", "clip", "ema", "warmup", "milestones",
@@ -33,6 +34,35 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Augmentation": ("padding", "rotation", "scale", "shift", "color_jitter", "half_body", "occlusion"),
     LAST: ("smoke", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
 }  # fmt: skip
+
+
+def _filled(entry: HelpEntry) -> HelpEntry:
+    """The entry with the names of data sets where its text has `{sets}`, or `{sets with test}` for those with a
+    test split. Read when help is printed: every other start would wait for it.
+    """
+    text = getattr(getattr(entry.description, "primary_renderable", None), "markup", "")
+    if "{sets" not in text:
+        return entry
+    from poseling.data import sets
+
+    chosen = {
+        "{sets}": sets.names(),
+        "{sets with train}": sets.names("train"),
+        "{sets with test}": sets.names("test"),
+        "{sets with boxes}": sets.names(boxes=True),
+        "{sets in 3D}": sets.names(is_3d=True),
+    }
+    for mark, names in chosen.items():
+        text = text.replace(mark, names)
+    filled = InlineText.from_format(text, "markdown", force_empty_end=entry.description.force_empty_end)
+    for more in entry.description.texts:
+        filled.append(more)
+    return entry.copy(description=filled)
+
+
+def _plain(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+    """Prints help with the names of the data sets in it."""
+    DefaultFormatter()(console, options, panel.copy(entries=[_filled(entry) for entry in panel.entries]))
 
 
 def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
@@ -51,7 +81,7 @@ def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> Non
             else [entry for name, entry in flags.items() if name not in named]
         )
         if shown:
-            DefaultFormatter()(console, options, panel.copy(title=title, entries=shown))
+            _plain(console, options, panel.copy(title=title, entries=shown))
 
 
 BASE = ("numpy", "cv2", "onnxruntime", "av", "rich")  # what every installation has, or it is broken
@@ -64,6 +94,7 @@ app = App(
         consume_multiple=True, negative_iterable=()
     ),  # --scales 0.9 1 1.1, and no --empty-scales
     result_action="return_value",
+    help_formatter=_plain,
 )
 distill = App(
     name="distill",
@@ -125,6 +156,7 @@ def evaluate(
     *,
     data: str,
     root: Path | None = None,
+    files: CocoFiles = NO_FILES,
     boxes: str | None = None,
     flip_test: bool = True,
     space: bool = False,
@@ -141,18 +173,17 @@ def evaluate(
         A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a
         folder or hub name of a ViTPose.
     data
-        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, packed, synthetic or mini.
+        One of {sets with test}.
     root
         Where the data lies; mini needs none.
     boxes
-        ground-truth, detections (the usual file under --root), or a detector's JSON file; for coco, crowdpose
-        and ochuman. Not given: ground-truth.
+        ground-truth, detections (the usual file under --root), or a detector's JSON file; for {sets with boxes}
+        and coco_json. Not given: ground-truth.
     flip_test
         Average over the mirrored image.
     space
-        Measure where joints are in space, in mm: MPJPE, PA-MPJPE, N-MPJPE, 3DPCK@150 and its AUC, on
-        Human3.6M by action as well. For h36m, mpi_inf_3dhp, synthetic and mini, and networks that answer in
-        metres.
+        Measure 3D joints, in mm: MPJPE, PA-MPJPE, N-MPJPE, 3DPCK@150 and its AUC, on Human3.6M by action as
+        well. For {sets in 3D}, and networks that predict metres.
     rescale
         Scale the labels to images that were resized after they were labelled.
     adapter
@@ -167,7 +198,7 @@ def evaluate(
     from poseling.evaluate.shipped import shipped
 
     network = shipped(model, adapter, device)
-    dataset = sets.people_to_test(data, root, boxes, network.skeleton if space else None)
+    dataset = sets.people_to_test(data, root, boxes, network.skeleton if space else None, files)
     dataset = rescaled(dataset) if rescale else dataset
     if wrong := differing(dataset):
         told = f"{len(wrong)} images are not as large as their annotation says, and count as they are; the first, {wrong[0].image}: {wrong[0].message}"
@@ -185,6 +216,7 @@ def label(
     *,
     data: str = "images",
     root: Path | None = None,
+    files: CocoFiles = NO_FILES,
     url: str,
     flip: bool = False,
     scales: tuple[float, ...] = (1.0,),
@@ -201,7 +233,7 @@ def label(
         A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a
         folder or hub name of a ViTPose.
     data
-        lsp, lspet, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
+        One of {sets with train}.
     root
         Where the data lies; mini needs none.
     url
@@ -226,7 +258,8 @@ def label(
 
     mine = shard or shard_of_environment()
     deal = "" if shard else deal_of_environment()
-    network, dataset = load(teacher, adapter, device_of_environment(device)), sets.load(data, root).train
+    network = load(teacher, adapter, device_of_environment(device))
+    dataset = sets.load(data, root, files=files).train
     with Progress(
         console=console, disable=mine[0] > 0
     ) as progress:  # bars of several processes would overwrite each other
@@ -397,10 +430,11 @@ def import_(
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
     from poseling.files import keep_apart
-    from poseling.models.checkpoint import load_fpd, save
+    from poseling.models.checkpoint import save
+    from poseling.models.importers.fpd import load_fpd
+    from poseling.models.importers.vnect import load_vnect
     from poseling.skeleton import MPII16, VNECT21
     from poseling.spec import PoseSpec
-    from poseling.teachers.vnect import load_vnect
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
     keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
@@ -460,8 +494,8 @@ def _import_onnx(
     from poseling.evaluate.cost import cost
     from poseling.export.parity import synthetic, windows
     from poseling.models.checkpoint import save
+    from poseling.models.importers.onnx import from_onnx
     from poseling.skeleton import SKELETONS
-    from poseling.teachers.start import from_onnx
 
     if skeleton is not None and skeleton not in SKELETONS:
         raise ValueError(f"skeleton {skeleton!r} is unknown; there is {', '.join(SKELETONS)}")
@@ -590,14 +624,19 @@ def track(
 
 @data.command
 def check(
-    name: str, *, root: Path | None = None, teacher: str | None = None, json: Path | None = None
+    name: str,
+    *,
+    root: Path | None = None,
+    files: CocoFiles = NO_FILES,
+    teacher: str | None = None,
+    json: Path | None = None,
 ) -> None:
     """Finds unreadable images, joints outside, swapped sides, empty boxes; names each file.
 
     Parameters
     ----------
     name
-        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
+        One of {sets}.
     root
         Where the data lies; mini needs none.
     teacher
@@ -615,7 +654,7 @@ def check(
 
     if teacher is not None:
         keep_apart({"--json": json}, {"the teacher itself": [Path(teacher)]})
-    split, network, findings = sets.load(name, root), None, []
+    split, network, findings = sets.load(name, root, files=files), None, []
     if teacher is not None:
         from poseling.teachers.load import load
 
@@ -639,14 +678,20 @@ def check(
 
 @data.command
 def preview(
-    name: str, *, root: Path | None = None, out: Path = Path("preview.png"), count: int = 24, seed: int = 0
+    name: str,
+    *,
+    root: Path | None = None,
+    files: CocoFiles = NO_FILES,
+    out: Path = Path("preview.png"),
+    count: int = 24,
+    seed: int = 0,
 ) -> None:
     """Draws a contact sheet of labelled people: those to train on, or where there are none those to test on.
 
     Parameters
     ----------
     name
-        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
+        One of {sets}.
     root
         Where the data lies; mini needs none.
     out
@@ -659,7 +704,7 @@ def preview(
     from poseling.data import sets
     from poseling.data.preview import preview as run
 
-    split = sets.load(name, root)
+    split = sets.load(name, root, files=files)
     shown = run(
         split.test if split.training is None and split.test is not None else split.train, out, count, seed
     )
@@ -701,6 +746,7 @@ def pack(
     name: str,
     *,
     root: Path | None = None,
+    files: CocoFiles = NO_FILES,
     out: Path,
     split: Literal["train", "val", "test"] = "train",
     size: int = 256,
@@ -712,7 +758,7 @@ def pack(
     Parameters
     ----------
     name
-        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
+        One of {sets}.
     root
         Where the data lies; mini needs none.
     out
@@ -727,7 +773,7 @@ def pack(
     from poseling.data import sets
     from poseling.data.packed import pack as run
 
-    found = sets.load(name, root)
+    found = sets.load(name, root, files=files)
     dataset = found.train if split == "train" else found.val if split == "val" else found.test
     if dataset is None:
         raise ValueError(f"--split {split}: {name} under {root} has no such people; take train")

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poseling.data import sets
-from poseling.data.coco_json import SIGMA, Annotations, plain_name, read_skeleton
+from poseling.data.coco_files import CocoFiles
+from poseling.data.coco_json import SIGMA, coco_json, plain_name, read_skeleton
 from poseling.evaluate.measure import Measure
 from poseling.skeleton import COCO17
 
@@ -53,7 +54,7 @@ def skeleton(joints=HAND, bones=HAND_BONES, sides: str = "names", **more):
 
 def test_a_hand_has_the_files_own_joints(tmp_path):
     write(tmp_path, [category(sigmas=[0.03] * 21)], [annotation(1, 1, 21), annotation(2, 2, 21)])
-    got = sets.load("coco_json", tmp_path, None, Annotations((Path("a.json"),), sides="none")).train
+    got = sets.load("coco_json", tmp_path, None, CocoFiles(annotations=(Path("a.json"),), sides="none")).train
     assert (len(got), got.name, got.skeleton.name, got.skeleton.joints) == (2, "coco_json", "hand21", HAND)
     assert got.skeleton.sigmas == (0.03,) * 21
     assert got.skeleton.flip.tolist() == list(range(21))
@@ -84,9 +85,9 @@ def test_species_with_the_same_joints_are_one_set(tmp_path):
     kinds = [category(DOG, DOG_BONES, i, name) for i, name in ((1, "dog"), (2, "cat"))]
     kinds.append({"id": 3, "name": "tree"})
     write(tmp_path, kinds, [annotation(1, 1, 7, 1), annotation(2, 2, 7, 2)])
-    assert len(Annotations().read(tmp_path, Path("a.json"))) == 2
-    assert Annotations().read(tmp_path, Path("a.json")).skeleton.name == "joints7"
-    cats = Annotations(category="cat").read(tmp_path, Path("a.json"))
+    assert len(coco_json(tmp_path, Path("a.json"))) == 2
+    assert coco_json(tmp_path, Path("a.json")).skeleton.name == "joints7"
+    cats = coco_json(tmp_path, Path("a.json"), CocoFiles(category="cat"))
     assert (cats.skeleton.name, [p.name for p in cats.images]) == ("cat7", ["2.png"])
 
 
@@ -162,26 +163,26 @@ def test_skeletons_that_cannot_be(joints, bones, more, message):
 def test_categories_that_cannot_be_chosen(tmp_path, categories, wanted, message):
     write(tmp_path, categories, [annotation(1, 1, 21)])
     with pytest.raises(ValueError, match=rf"a\.json: {message}"):
-        Annotations(category=wanted, sides="none").read(tmp_path, Path("a.json"))
+        coco_json(tmp_path, Path("a.json"), CocoFiles(category=wanted, sides="none"))
 
 
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"--data coco_json needs --annotations: one file.* 0 are given"):
         sets.load("coco_json", tmp_path)
     with pytest.raises(ValueError, match="--sides are for --data coco_json, not for mini"):
-        sets.load("mini", annotations=Annotations((Path("a.json"),)))
+        sets.load("mini", files=CocoFiles(annotations=(Path("a.json"),)))
     with pytest.raises(
         ValueError, match=r"--data images: --annotations, .* are for one set among them, coco_json"
     ):
-        sets.load_all(("images",), (tmp_path,), annotations=Annotations((Path("a.json"),)))
+        sets.load_all(("images",), (tmp_path,), files=CocoFiles(annotations=(Path("a.json"),)))
     with pytest.raises(
         FileNotFoundError, match=r"gone\.json: not found; --annotations names a COCO keypoints"
     ):
-        Annotations().read(tmp_path, Path("gone.json"))
+        coco_json(tmp_path, Path("gone.json"))
     path = write(tmp_path, [category(DOG, DOG_BONES)], [annotation(1, 1, 7)])
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(FileNotFoundError, match=r"none of its 1 images was found.*--root names the folder"):
-        Annotations().read(tmp_path / "elsewhere", path)
+        coco_json(tmp_path / "elsewhere", path)
 
 
 def test_one_two_or_three_files_and_what_is_measured(tmp_path):
@@ -191,21 +192,21 @@ def test_one_two_or_three_files_and_what_is_measured(tmp_path):
     train, val, test = (Path(f"{name}.json") for name in ("train", "val", "test"))
 
     def sizes(*files: Path) -> list[tuple[str, int]]:
-        parts = sets.load("coco_json", tmp_path, None, Annotations(files)).parts
+        parts = sets.load("coco_json", tmp_path, None, CocoFiles(annotations=files)).parts
         return [(name, len(dataset)) for name, dataset in parts]
 
     assert sizes(train) == [("train", 1)]
     assert sizes(train, test) == [("train", 1), ("test", 3)]
     assert sizes(train, val, test) == [("train", 1), ("val", 2), ("test", 3)]
     for files in ((test,), (train, test)):
-        dataset = sets.people_to_test("coco_json", tmp_path, annotations=Annotations(files))
+        dataset = sets.people_to_test("coco_json", tmp_path, files=CocoFiles(annotations=files))
         measure = Measure.of(dataset)
         assert (measure.name, len(dataset)) == ("OKS AP", 3)
         assert measure.score(dataset.joints, np.ones(dataset.visible.shape, np.float32)).mean == 1
     found = [{"image_id": 2, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}]
     (tmp_path / "found.json").write_text(json.dumps(found))
     boxed = sets.people_to_test(
-        "coco_json", tmp_path, str(tmp_path / "found.json"), None, Annotations((test,))
+        "coco_json", tmp_path, str(tmp_path / "found.json"), None, CocoFiles(annotations=(test,))
     )
     assert [p.name for p in boxed.images] == ["2.png"]
 

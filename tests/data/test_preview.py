@@ -8,8 +8,8 @@ import pytest
 
 from poseling.data.dataset import PoseDataset
 from poseling.data.preview import CAPTION, GAP, PAPER, preview, tile
+from poseling.draw import LEFT, RIGHT
 from poseling.files import read_image
-from poseling.runtime.draw import LEFT, RIGHT
 from poseling.skeleton import LSP14
 
 

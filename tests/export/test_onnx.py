@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ from poseling.export.onnx import Deployed, export
 from poseling.export.parity import Parity, ParityError
 from poseling.geometry import Crop
 from poseling.models import checkpoint, registry
+from poseling.models.family import Family
 from poseling.runtime import Network
 from poseling.skeleton import LSP14
 from poseling.spec import KEY, PoseSpec
@@ -94,9 +96,15 @@ class Pool(nn.Module):
         return nn.functional.avg_pool2d(nn.functional.conv2d(images, self.mixture), 4)[:, None]
 
 
+def own_family(monkeypatch: pytest.MonkeyPatch, name: str, build: Callable[[int], nn.Module]) -> None:
+    """Registers a network that `build` makes for so many joints."""
+    family = Family(name, lambda variant, joints, size: build(joints), name, name)
+    monkeypatch.setitem(registry.FAMILIES, name, family)
+
+
 @pytest.fixture
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(registry.MODELS, "pool", lambda variant, joints, size: Pool(joints))
+    own_family(monkeypatch, "pool", Pool)
     return tmp_path / "pool.safetensors"
 
 
@@ -327,7 +335,7 @@ class Numbers(nn.Module):
 def test_other_codecs_export_alike(
     how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(registry.MODELS, "stub", lambda variant, joints, size: network(joints))
+    own_family(monkeypatch, "stub", network)
     path = tmp_path / "stub.safetensors"
     checkpoint.save(path, network(14), replace(SPEC, model="stub-", codec=how.fields(), size=TALL))
     with pytest.raises(
@@ -382,7 +390,7 @@ class Locations(Pool):
 def test_a_codec_for_space_exports_metres_too(
     how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(registry.MODELS, "stub", lambda variant, joints, size: network(joints))
+    own_family(monkeypatch, "stub", network)
     path = tmp_path / "stub.safetensors"
     checkpoint.save(path, network(14), replace(SPEC, model="stub-", codec=how.fields(), size=TALL))
     with pytest.raises(ValueError, match=r"stub-: --raw gives heatmaps.*export it without --raw"):

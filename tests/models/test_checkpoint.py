@@ -16,6 +16,7 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.models import checkpoint, registry
 from poseling.models.graph import Graph, GraphNetwork, Operation
 from poseling.models.hourglass import from_fpd
+from poseling.models.importers.fpd import load_fpd
 from poseling.skeleton import COCO17, LSP14, MPII16
 from poseling.spec import KEY, PoseSpec
 
@@ -179,7 +180,7 @@ def test_a_checkpoint_of_fpds_authors(tmp_path, wrapped):
     state = theirs(network)
     assert len(state) == len(network.state_dict())
     torch.save({"epoch": 3, "state_dict": state} if wrapped else state, tmp_path / "final_state.pth")
-    loaded = checkpoint.load_fpd(tmp_path / "final_state.pth", "hourglass-2x8", 16)
+    loaded = load_fpd(tmp_path / "final_state.pth", "hourglass-2x8", 16)
     assert not loaded.training
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name]), name
@@ -191,21 +192,21 @@ def test_a_torch_file_that_does_not_fit(tmp_path):
     with pytest.raises(
         ValueError, match=r"final_state\.pth: the weights do not fit hourglass-2x8 with 16 joints"
     ):
-        checkpoint.load_fpd(path, "hourglass-2x8", 16)
+        load_fpd(path, "hourglass-2x8", 16)
     with pytest.raises(FileNotFoundError, match="there is no such checkpoint"):
-        checkpoint.load_fpd(tmp_path / "missing.pth", "hourglass-1x8", 16)
+        load_fpd(tmp_path / "missing.pth", "hourglass-1x8", 16)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"final_state\.pth: is cut short or no torch file"):
-        checkpoint.load_fpd(path, "hourglass-1x8", 16)
+        load_fpd(path, "hourglass-1x8", 16)
     torch.save({"backbone.weight": torch.zeros(2)}, path)
     with pytest.raises(
         ValueError, match=r"final_state\.pth: (.|\n)*backbone\.weight is no weight of an FPD hourglass"
     ):
-        checkpoint.load_fpd(path, "hourglass-1x8", 16)
+        load_fpd(path, "hourglass-1x8", 16)
     torch.save(torch.zeros(2), path)
     with pytest.raises(ValueError, match="holds a Tensor, no state dict"):
-        checkpoint.load_fpd(path, "hourglass-1x8", 16)
+        load_fpd(path, "hourglass-1x8", 16)
 
 
 class Bomb:
@@ -220,7 +221,7 @@ def test_a_torch_file_cannot_run_code(tmp_path, monkeypatch):
     (tmp_path / "old.pth").write_bytes(pickle.dumps(Bomb()))
     for name in ("bomb.pth", "old.pth"):
         with pytest.raises(ValueError, match=name):
-            checkpoint.load_fpd(tmp_path / name, "hourglass-1x8", 16)
+            load_fpd(tmp_path / name, "hourglass-1x8", 16)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -333,7 +334,7 @@ def test_nothing_stays_of_the_guard(network):
 def test_bytes_that_are_no_torch_file(tmp_path, data):
     (tmp_path / "a.pth.tar").write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.pth\.tar: is cut short or no torch file of plain tensors"):
-        checkpoint.load_fpd(tmp_path / "a.pth.tar", "hourglass-1x8", 16)
+        load_fpd(tmp_path / "a.pth.tar", "hourglass-1x8", 16)
 
 
 def test_a_torch_file_that_unpacks_to_gigabytes(tmp_path, monkeypatch):
@@ -343,4 +344,4 @@ def test_a_torch_file_that_unpacks_to_gigabytes(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r"a\.pth: it claims 3 MB and may have 2; set POSELING_LIMIT_MB higher"
     ):
-        checkpoint.load_fpd(tmp_path / "a.pth", "hourglass-1x8", 16)
+        load_fpd(tmp_path / "a.pth", "hourglass-1x8", 16)

@@ -6,8 +6,9 @@ import torch
 from poseling.codecs import LocationMap
 from poseling.evaluate.cost import cost
 from poseling.export.onnx import Deployed, graph
-from poseling.models import backbones, movnect, registry, weights
+from poseling.models import backbones, movnect, registry
 from poseling.models.backbones.mobilenet import MobileNetV2
+from poseling.models.importers import imagenet
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 
@@ -130,7 +131,7 @@ def test_a_whole_mobilenet_from_torchvision_starts_it(tmp_path):
     torch.save(
         theirs.state_dict() | {"classifier.1.weight": torch.zeros(1000, 1280)}, tmp_path / "mobilenet_v2.pth"
     )
-    weights.load_backbone(network, tmp_path / "mobilenet_v2.pth")
+    imagenet.load_backbone(network, tmp_path / "mobilenet_v2.pth")
     theirs.eval()
     network.eval()
     image = torch.randn(1, 3, 64, 64)
@@ -141,7 +142,7 @@ def test_a_whole_mobilenet_from_torchvision_starts_it(tmp_path):
         tmp_path / "cut.pth",
     )
     with pytest.raises(ValueError, match=r"does not fit the backbone mobilenetv2: it lacks features\.13\."):
-        weights.load_backbone(network, tmp_path / "cut.pth")
+        imagenet.load_backbone(network, tmp_path / "cut.pth")
 
 
 @pytest.mark.slow

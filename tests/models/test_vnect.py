@@ -6,7 +6,8 @@ import torch
 from poseling.codecs import LocationMap
 from poseling.evaluate.cost import cost
 from poseling.export.onnx import Deployed, graph
-from poseling.models import vnect, weights
+from poseling.models import vnect
+from poseling.models.importers import imagenet
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 
@@ -107,7 +108,7 @@ def test_a_whole_resnet_from_torchvision_starts_it(tmp_path):
     torch.manual_seed(0)
     theirs, network = vnect.ResNet(50), vnect.build("50", 5, (64, 64))
     torch.save(theirs.state_dict() | {"fc.weight": torch.zeros(1000, 2048)}, tmp_path / "resnet50.pth")
-    weights.load_backbone(network, tmp_path / "resnet50.pth")
+    imagenet.load_backbone(network, tmp_path / "resnet50.pth")
     assert torch.equal(network.backbone.layer3[5].conv3.weight, theirs.layer3[5].conv3.weight)
 
 

@@ -15,13 +15,13 @@ from poseling.adapter import NAME, Adapter
 from poseling.cli import main
 from poseling.export.contract import with_contract
 from poseling.geometry import Crop
+from poseling.models.importers.onnx import from_onnx
 from poseling.onnx_pose import OnnxPose
 from poseling.onnx_session import open_session
 from poseling.runtime import Network
 from poseling.skeleton import COCO17
 from poseling.spec import KEY, PoseSpec
 from poseling.teachers.load import load
-from poseling.teachers.start import from_onnx
 
 # A joint's x, y and score are the R, G and B of a pixel, 0..255 and 0..1.
 FIELDS = {

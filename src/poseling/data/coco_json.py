@@ -15,82 +15,70 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from poseling.data import coco
 from poseling.data.coco import SAME, Kept, known_id, read_coco
+from poseling.data.coco_files import NAMES, NO_FILES, NONE, CocoFiles
 from poseling.data.dataset import Finding, PoseDataset
 from poseling.records import read_json
 from poseling.skeleton import Skeleton
 
 SIGMA = 0.05  # of a joint whose file gives none: between COCO's wrists (0.062) and its eyes (0.025)
-NAMES, NONE = "names", "none"
 SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 
 
-@dataclass(frozen=True)
-class Annotations:
-    """Which file of a folder of images is read, and how.
+def coco_json(root: Path, file: Path, files: CocoFiles = NO_FILES, boxes: Path | None = None) -> PoseDataset:
+    """The samples of one annotation `file`, as it is or in `root`; its images are in `root` or `root`/images.
 
-    `files` are one file, or one to train on and one to test on, or one each to train, validate and test on;
-    relative ones are also looked for in the folder. `category` is the name of the one to read where the file
-    has several with different joints. `sides` says which joints are left and right: `names`, `none`, or a
-    JSON file of pairs.
+    `boxes` is a detector's file, as in `read_coco`. FileNotFoundError if the file or all images are
+    missing, ValueError that names the file if it is damaged, has no category with joints, has several
+    with different ones, or has no sides that can be told.
     """
+    path = file if file.is_file() or file.is_absolute() else root / file
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{file}: not found; --annotations names a COCO keypoints file, as it is or in {root}"
+        )
+    folder = root / "images" if (root / "images").is_dir() else root
+    try:
+        return read_coco(
+            path, folder, boxes, None, "coco_json", None, lambda path, rows: choose(path, rows, files)
+        )
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}; --root names the folder from which the file_name of the images in {path} counts"
+        ) from error
 
-    files: tuple[Path, ...] = ()
-    category: str | None = None
-    sides: str = NAMES
 
-    def read(self, root: Path, file: Path, boxes: Path | None = None) -> PoseDataset:
-        """The samples of one file, whose images are in `root` or its folder `images`.
-
-        `boxes` is a detector's file, as in `read_coco`. FileNotFoundError if the file or all images are
-        missing, ValueError that names the file if it is damaged, has no category with joints, has several
-        with different ones, or has no sides that can be told.
-        """
-        path = file if file.is_file() or file.is_absolute() else root / file
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{file}: not found; --annotations names a COCO keypoints file, as it is or in {root}"
-            )
-        folder = root / "images" if (root / "images").is_dir() else root
-        try:
-            return read_coco(path, folder, boxes, None, "coco_json", None, self.choose)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{error}; --root names the folder from which the file_name of the images in {path} counts"
-            ) from error
-
-    def choose(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> Kept:
-        """The categories that are read, and the skeleton that they share."""
-        named = {str(row.get("name", row["id"])): row for row in rows}
-        if self.category is not None and self.category not in named:
-            raise ValueError(
-                f"{path}: has no category {self.category!r}; --category is one of {', '.join(named)}"
-            )
-        rows = rows if self.category is None else [named[self.category]]
-        jointed = [row for row in rows if row.get("keypoints")]
-        if not jointed:
-            names = ", ".join(repr(row.get("name", row["id"])) for row in rows)
-            raise ValueError(
-                f"{path}: none of its categories ({names}) has keypoints, the names of the joints; "
-                f"expected categories: [{{id, name, keypoints: [...], skeleton: [[1, 2], ...]}}]"
-            )
-        kinds: dict[str, list[str]] = {}
-        for row in jointed:
-            kinds.setdefault(repr(row["keypoints"]), []).append(str(row.get("name", row["id"])))
-        if len(kinds) > 1:
-            told = "; ".join(", ".join(names) for names in kinds.values())
-            raise ValueError(
-                f"{path}: its categories have different keypoints ({told}); pick one with --category"
-            )
-        skeleton, notes = read_skeleton(path, jointed[0], self.sides, len(jointed) > 1)
-        findings = tuple(Finding(kind, path, None, message) for kind, message in notes)
-        ids = frozenset(known_id(row["id"]) for row in jointed)
-        return Kept(ids, skeleton, findings)
+def choose(path: Path, rows: Sequence[Mapping[str, Any]], files: CocoFiles) -> Kept:
+    """The categories that are read, and the skeleton that they share."""
+    named = {str(row.get("name", row["id"])): row for row in rows}
+    if files.category is not None and files.category not in named:
+        raise ValueError(
+            f"{path}: has no category {files.category!r}; --category is one of {', '.join(named)}"
+        )
+    rows = rows if files.category is None else [named[files.category]]
+    jointed = [row for row in rows if row.get("keypoints")]
+    if not jointed:
+        names = ", ".join(repr(row.get("name", row["id"])) for row in rows)
+        raise ValueError(
+            f"{path}: none of its categories ({names}) has keypoints, the names of the joints; "
+            f"expected categories: [{{id, name, keypoints: [...], skeleton: [[1, 2], ...]}}]"
+        )
+    kinds: dict[str, list[str]] = {}
+    for row in jointed:
+        kinds.setdefault(repr(row["keypoints"]), []).append(str(row.get("name", row["id"])))
+    if len(kinds) > 1:
+        told = "; ".join(", ".join(names) for names in kinds.values())
+        raise ValueError(
+            f"{path}: its categories have different keypoints ({told}); pick one with --category"
+        )
+    skeleton, notes = read_skeleton(path, jointed[0], files.sides, len(jointed) > 1)
+    findings = tuple(Finding(kind, path, None, message) for kind, message in notes)
+    ids = frozenset(known_id(row["id"]) for row in jointed)
+    return Kept(ids, skeleton, findings)
 
 
 def read_skeleton(

@@ -22,8 +22,8 @@ import numpy as np
 
 from poseling.data.dataset import Finding, PoseDataset, from_joints
 from poseling.data.mmpose import Array, images_folder, lens, read_cameras, read_labels
-from poseling.data.pickled import read_object
 from poseling.geometry import joints_box, project_distorted
+from poseling.pickled import read_object
 from poseling.skeleton import H36M17
 
 LICENCE = "Human3.6M: its own licence, academic use only"

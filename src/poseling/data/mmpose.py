@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from poseling.arrays import numbers, read_npz
 from poseling.data.dataset import Finding, usable
-from poseling.data.pickled import read_pickle
 from poseling.geometry import joints_box
+from poseling.pickled import read_pickle
 
 Array = NDArray[np.float64]
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.data.dataset import PoseDataset
+from poseling.draw import draw, draw_box
 from poseling.files import keep_apart, read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
-from poseling.runtime.draw import draw, draw_box
 
 CAPTION, GAP = 16, 4  # pixels
 PAPER, INK = (32, 32, 32), (230, 230, 230)

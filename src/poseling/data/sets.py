@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.data import coco, h36m, images, lsp, mini, mpi_inf_3dhp, mpii, packed, synthetic
-from poseling.data.coco_json import Annotations
+from poseling.data.coco_files import NO_FILES, CocoFiles
+from poseling.data.coco_json import coco_json
 from poseling.data.dataset import PoseDataset, join
 from poseling.skeleton import COCO17, Skeleton
 
@@ -76,7 +77,7 @@ class Split:
 class Row:
     """A data set.
 
-    - read: from the folder to the samples; with `annotated` also from the `Annotations` that the user gives
+    - read: from the folder to the samples; with `annotated` also from the user's `CocoFiles`
     - help: one line, what it is and how its folder looks
     - licence: of the data, in words
     - splits: those of `train`, `val` and `test` that it can have
@@ -150,19 +151,20 @@ def _crowdpose(root: Path) -> Split:
     return Split(lambda: replace(train(), instances=None), lambda: coco.crowdpose(root, "test"))
 
 
-def _coco_json(root: Path, annotations: Annotations) -> Split:
-    files, count = annotations.files, len(annotations.files)
+def _coco_json(root: Path, files: CocoFiles) -> Split:
+    paths = files.annotations
+    count = len(paths)
     if not 1 <= count <= 3:
         raise ValueError(
             f"--data coco_json needs --annotations: one file, or one each to train and test on, or one each "
             f"to train, validate and test on; {count} are given"
         )
     if count == 1:  # `people_to_test` may be asked for it, so it keeps its instances
-        return Split(lambda: annotations.read(root, files[0]))
+        return Split(lambda: coco_json(root, paths[0], files))
     return Split(
-        lambda: replace(annotations.read(root, files[0]), instances=None),
-        lambda: annotations.read(root, files[-1]),
-        (lambda: annotations.read(root, files[1])) if count == 3 else None,
+        lambda: replace(coco_json(root, paths[0], files), instances=None),
+        lambda: coco_json(root, paths[-1], files),
+        (lambda: coco_json(root, paths[1], files)) if count == 3 else None,
     )
 
 
@@ -233,18 +235,18 @@ def load(
     name: str,
     root: Path | None = None,
     skeleton: Skeleton | None = None,
-    annotations: Annotations = Annotations(),  # noqa: B008  # frozen
+    files: CocoFiles = NO_FILES,
 ) -> Split:
     """The set `name` under `root`, which `mini` can do without, in `skeleton` where one is given. The mini set
     otherwise comes in COCO's skeleton, which is less than it has.
 
-    ValueError with the names there are, if a `root` is needed, or if `annotations` are given to a set that
+    ValueError with the names there are, if a `root` is needed, or if `files` are given to a set that
     takes none; FileNotFoundError if the folder is not there.
     """
     if name not in SETS:
         raise ValueError(f"there is no data set {name!r}; there are {names()}")
     row = SETS[name]
-    if annotations != Annotations() and not row.annotated:
+    if files != NO_FILES and not row.annotated:
         takers = ", ".join(one for one, other in SETS.items() if other.annotated)
         raise ValueError(f"--annotations, --category and --sides are for --data {takers}, not for {name}")
     root = row.folder() if root is None and row.folder is not None else root
@@ -253,7 +255,7 @@ def load(
     if row.missing and not root.exists():
         hint = row.missing.format(name=name, root=root)
         raise FileNotFoundError(f"{root}: there is no such folder; {hint}")
-    split: Split = row.read(root, annotations) if row.annotated else row.read(root)
+    split: Split = row.read(root, files) if row.annotated else row.read(root)
     kind = skeleton or row.skeleton
     return split if kind is None else split.to(kind)
 
@@ -275,10 +277,10 @@ def load_all(
     data: Sequence[str],
     roots: Sequence[Path],
     skeleton: Skeleton | None = None,
-    annotations: Annotations = Annotations(),  # noqa: B008
+    files: CocoFiles = NO_FILES,
 ) -> Sources:
     """The sets called NAME or NAME:SHARE, in `skeleton` or that of the first; `roots` are a folder for each,
-    or one for all, and `annotations` are those of the one set that takes them.
+    or one for all, and `files` are those of the one set that takes them.
 
     A share is the part of the training that is drawn from the set; sets without one divide what the others
     leave, by their size. ValueError that names the set for shares that are not numbers above 0 or sum to more
@@ -293,13 +295,13 @@ def load_all(
     folders = [*roots] if len(roots) > 1 else [*roots] * len(pairs) if roots else [None] * len(pairs)
     shares = [_share(name, text) for name, text in pairs]
     takers = [name for name, _ in pairs if name in SETS and SETS[name].annotated]
-    if len(takers) > 1 or (not takers and annotations != Annotations()):
+    if len(takers) > 1 or (not takers and files != NO_FILES):
         raise ValueError(
             f"--data {' '.join(data)}: --annotations, --category and --sides are for one set among them, "
             f"{', '.join(one for one, row in SETS.items() if row.annotated)}"
         )
     splits = [
-        load(name, folder, skeleton, annotations if name in takers else Annotations())
+        load(name, folder, skeleton, files if name in takers else NO_FILES)
         for (name, _), folder in zip(pairs, folders, strict=True)
     ]
     trains = [split.train for split in splits]
@@ -361,24 +363,24 @@ def people_to_test(
     root: Path | None = None,
     boxes: str | None = None,
     skeleton: Skeleton | None = None,
-    annotations: Annotations = Annotations(),  # noqa: B008
+    files: CocoFiles = NO_FILES,
 ) -> PoseDataset:
     """The test samples of the set `name`, in their annotated boxes (`ground-truth`, and None), or in those of
     a detector's file `boxes`; `detections` is the file of COCO's published results, where it usually lies.
 
     Sets with more joints than others are read in `skeleton`, if one is given, as recipes test on them. A
-    single file of `annotations` is a test set as a whole. ValueError where the set has no labelled test
+    single annotation file is a test set as a whole. ValueError where the set has no labelled test
     samples or no detections can be given.
     """
     if boxes in (None, coco.GROUND_TRUTH):
         full_body = name in SETS and SETS[name].full_body
-        split = load(name, root, skeleton if full_body else None, annotations)
-        dataset = split.train if len(annotations.files) == 1 else split.test
+        split = load(name, root, skeleton if full_body else None, files)
+        dataset = split.train if len(files.annotations) == 1 else split.test
         if dataset is None:
             raise ValueError(f"{name} under {root} has no labelled people to test on")
         return dataset
-    if name in SETS and SETS[name].annotated and root is not None and annotations.files:
-        return annotations.read(root, annotations.files[-1], Path(str(boxes)))
+    if name in SETS and SETS[name].annotated and root is not None and files.annotations:
+        return coco_json(root, files.annotations[-1], files, Path(str(boxes)))
     read = SETS[name].boxes if name in SETS else None
     if read is None or root is None:
         raise ValueError(

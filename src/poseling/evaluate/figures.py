@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from poseling.data.dataset import PoseDataset
+from poseling.draw import draw
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop, Size
 from poseling.pose import Pose
-from poseling.runtime.draw import draw
 
 # Okabe and Ito's colours, which the colour-blind can tell apart. In every report the baseline is grey and the
 # distilled student vermilion.

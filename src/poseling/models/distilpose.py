@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from poseling.geometry import Size
 from poseling.models import backbones, tokenpose, tokenpose_mobile
+from poseling.models.family import Family
 from poseling.models.tokenpose import DIM, Tokens, Transformer, Variant, initialise
 
 VARIANTS = {"s": Variant(patch=(4, 3)), "l": Variant(patch=(4, 3), width=48)}
@@ -82,3 +83,19 @@ def build_mobile(variant: str, joints: int, size: Size) -> nn.Module:
     backbone = backbones.build(name, size)
     features, tokens = tokenpose_mobile.encode(backbones.channels(backbone), joints, size)
     return DistilPose(backbone, features, tokens, Transformer(depth, tokenpose_mobile.HEADS))
+
+
+FAMILY = Family(
+    "distilpose",
+    build,
+    example="distilpose-s",
+    smallest="distilpose_mobile-mobilenetv2_050-1",
+    codec="coordinates",
+)
+FAMILY_MOBILE = Family(
+    "distilpose_mobile",
+    build_mobile,
+    example="distilpose_mobile-mobilenetv2",
+    smallest="distilpose_mobile-mobilenetv2_050-1",
+    codec="coordinates",
+)

@@ -2,7 +2,7 @@
 arithmetic at its start taken off and told.
 
 `read` makes the network, `difference` compares it with ONNX Runtime. Neither knows what the network's answers
-mean; `teachers.start` does.
+mean; `models.importers.onnx` does.
 """
 
 from __future__ import annotations

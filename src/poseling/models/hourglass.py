@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
+from poseling.models.family import Family
 
 DEPTH = 4  # halvings inside one hourglass: 64 -> 4 at an input of 256
 
@@ -169,3 +170,6 @@ def _from_fpd_name(name: str) -> str:
 
 def _residual_name(name: str) -> str:
     return re.sub(r"^bn(\d)", r"norm\1", name)
+
+
+FAMILY = Family("hourglass", build, example="hourglass-4x128", smallest="hourglass-1x16")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from poseling.geometry import Size
 from poseling.models import backbones
+from poseling.models.family import Family
 
 DUCS = 3  # from stride 32 to stride 4
 
@@ -58,3 +59,6 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
             f"kdlpn-128"
         )
     return KDLPN(joints, int(variant), size)
+
+
+FAMILY = Family("kdlpn", build, example="kdlpn-256", smallest="kdlpn-16")

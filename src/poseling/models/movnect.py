@@ -30,6 +30,7 @@ from poseling.models import backbones
 from poseling.models.backbones import CUT, channels, cut
 from poseling.models.backbones.blocks import ConvNormAct, divisible, initialise
 from poseling.models.backbones.mobilenet import MobileNetV2
+from poseling.models.family import Family
 from poseling.models.vnect import SPREAD, by_joint, check_size
 
 WIDTHS = {"tiny": 0.25, "small": 0.5, "medium": 1.0, "large": 1.5}
@@ -102,3 +103,6 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     if variant not in CUT:
         raise ValueError(f"movnect-{variant}: there is {', '.join(f'movnect-{v}' for v in (*WIDTHS, *CUT))}")
     return MoVNect(joints, backbone=backbones.BACKBONES[variant](size))
+
+
+FAMILY = Family("movnect", build, example="movnect-medium", smallest="movnect-tiny", codec="location_map")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
+from poseling.models.family import Family
 from poseling.models.hourglass import Hourglass, Stack
 
 BRANCHES = 3
@@ -108,3 +109,6 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     if match is None:
         raise ValueError(f"okdhp-{variant}: name the stacks and channels of each branch, as in okdhp-2x128")
     return OKDHP(joints, stacks=int(match[1]), width=int(match[2]))
+
+
+FAMILY = Family("okdhp", build, example="okdhp-2x128", smallest="okdhp-1x16")

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from poseling.geometry import Size
 from poseling.models import backbones, tokenpose, tokenpose_mobile
+from poseling.models.family import Family
 from poseling.models.tokenpose import DIM, HeatmapHead, Tokens, Transformer, Variant, initialise, maps
 
 CYCLES = 3
@@ -99,3 +100,12 @@ def build_mobile(variant: str, joints: int, size: Size) -> nn.Module:
     backbone = backbones.build(name, size)
     features, tokens = tokenpose_mobile.encode(backbones.channels(backbone), joints, size)
     return SDPose(backbone, features, tokens, Transformer(depth, tokenpose_mobile.HEADS), size)
+
+
+FAMILY = Family("sdpose", build, example="sdpose-t", smallest="sdpose_mobile-mobilenetv2_050-1")
+FAMILY_MOBILE = Family(
+    "sdpose_mobile",
+    build_mobile,
+    example="sdpose_mobile-mobilenetv2",
+    smallest="sdpose_mobile-mobilenetv2_050-1",
+)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from poseling.geometry import Size
 from poseling.models import backbones
+from poseling.models.family import Family
 
 SPLIT = 2  # bins a pixel
 
@@ -55,3 +56,6 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
             f"simcc-{variant}: name a backbone, {', '.join(backbones.BACKBONES)}, as in simcc-mobilenetv2"
         )
     return SimCC(joints, variant, size)
+
+
+FAMILY = Family("simcc", build, example="simcc-mobilenetv2", smallest="simcc-mobilenetv2_050", codec="simcc")

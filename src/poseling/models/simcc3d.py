@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from poseling.codecs.simcc3d import SimCC3D as Codec
 from poseling.geometry import Size
 from poseling.models import backbones
+from poseling.models.family import Family
 
 
 class Head(nn.Module):
@@ -54,3 +55,8 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
             f"simcc3d-{variant}: name a backbone, {', '.join(backbones.BACKBONES)}, as in simcc3d-mobilenetv2"
         )
     return SimCC3D(joints, variant, size)
+
+
+FAMILY = Family(
+    "simcc3d", build, example="simcc3d-mobilenetv2", smallest="simcc3d-mobilenetv2_050", codec="simcc3d"
+)

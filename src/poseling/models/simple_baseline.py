@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from poseling.geometry import Size
 from poseling.models import backbones
+from poseling.models.family import Family
 
 DEPTHS = ("50", "101", "152")
 WIDTH = 256  # channels of each deconvolution
@@ -57,3 +58,6 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
             f"{', '.join(backbones.BACKBONES)}"
         )
     return SimpleBaseline(joints, backbone, size)
+
+
+FAMILY = Family("simple_baseline", build, example="simple_baseline-50", smallest="simple_baseline-50")

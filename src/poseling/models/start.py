@@ -14,9 +14,9 @@ from poseling.codecs import FEATURES
 from poseling.geometry import Size
 from poseling.models import checkpoint, registry
 from poseling.models.graph import GraphNetwork
+from poseling.models.importers.onnx import from_onnx
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
-from poseling.teachers.start import from_onnx
 
 SUFFIX = ".safetensors"
 

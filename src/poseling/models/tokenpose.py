@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from poseling.geometry import Size
 from poseling.models.backbones.hrnet import STEM_CHANNELS, HRNet, Stem
+from poseling.models.family import Family
 
 DIM = 192  # of a token
 MLP_RATIO = 3
@@ -258,3 +259,6 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     if variant not in VARIANTS:
         raise ValueError(f"tokenpose-{variant}: there is {', '.join(f'tokenpose-{v}' for v in VARIANTS)}")
     return TokenPose(VARIANTS[variant], joints, size)
+
+
+FAMILY = Family("tokenpose", build, example="tokenpose-s_v1", smallest="tokenpose-t")

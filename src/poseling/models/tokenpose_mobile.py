@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from poseling.geometry import Size
 from poseling.models import backbones
+from poseling.models.family import Family
 from poseling.models.tokenpose import DIM, HeatmapHead, Tokens, Transformer, initialise, maps
 from poseling.models.vitpose_mobile import Neck
 
@@ -120,3 +121,11 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     grid(size)
     backbone = backbones.build(name, size)
     return TokenPoseMobile(backbone, backbones.channels(backbone), joints, size, depth)
+
+
+FAMILY = Family(
+    "tokenpose_mobile",
+    build,
+    example="tokenpose_mobile-mobilenetv2",
+    smallest="tokenpose_mobile-mobilenetv2_050-1",
+)

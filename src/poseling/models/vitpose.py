@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
+from poseling.models.family import Family
 
 if TYPE_CHECKING:
     from transformers import VitPoseBackboneConfig, VitPoseConfig
@@ -285,3 +286,7 @@ def name(config: VitPoseConfig) -> str:
 def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a `VitPoseForPoseEstimation` by the names of a `ViTPose` of the same configuration."""
     return {re.sub(r"^backbone\.", "backbone.vit.", name): tensor for name, tensor in state.items()}
+
+
+FAMILY = Family("vitpose", build, example="vitpose-b-simple", smallest="vitpose-t-simple")
+FAMILY_PLUS = Family("vitpose_plus", build_plus, example="vitpose_plus-b", smallest="vitpose_plus-t-simple")

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from poseling.geometry import Size
 from poseling.models import backbones
+from poseling.models.family import Family
 from poseling.models.vitpose import DECODERS, ClassicDecoder, SimpleDecoder
 
 WIDTH = 256
@@ -122,3 +123,11 @@ def _shape(decoder: ClassicDecoder | SimpleDecoder) -> tuple[int, int]:
     """(D, K)"""
     first = decoder.deconv1 if isinstance(decoder, ClassicDecoder) else decoder.conv
     return first.in_channels, decoder.conv.out_channels
+
+
+FAMILY = Family(
+    "vitpose_mobile",
+    build,
+    example="vitpose_mobile-mobilenetv2-simple",
+    smallest="vitpose_mobile-mobilenetv2_050-simple-32",
+)

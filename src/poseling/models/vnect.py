@@ -22,6 +22,7 @@ from poseling.models import backbones
 from poseling.models.backbones import CUT, channels, cut
 from poseling.models.backbones.blocks import ConvNormAct, initialise
 from poseling.models.backbones.resnet import Bottleneck, ResNet
+from poseling.models.family import Family
 
 DEPTHS = ("50", "101", "152")
 STRIDE = 16  # of the map that the head reads; its own are at half of it
@@ -129,3 +130,6 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
             f"{', '.join(f'vnect-{name}' for name in (*DEPTHS, *CUT))}"
         )
     return VNect(joints, cut(backbones.BACKBONES[variant](size)))
+
+
+FAMILY = Family("vnect", build, example="vnect-50", smallest="movnect-tiny", codec="location_map")

@@ -31,6 +31,7 @@ from torch import nn
 from poseling.codecs import CODECS, Codec
 from poseling.data import sets
 from poseling.data.augment import Augment
+from poseling.data.coco_files import NO_FILES, CocoFiles
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Answers, Crops
 from poseling.data.resident import Images, Resident
@@ -47,8 +48,8 @@ from poseling.export.parity import ParityError, windows
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop, Size
 from poseling.models import checkpoint, registry, start
+from poseling.models.importers.imagenet import load_backbone
 from poseling.models.vitpose import drop_paths
-from poseling.models.weights import load_backbone
 from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
@@ -99,12 +100,13 @@ class TrainConfig:
     Parameters
     ----------
     data
-        The data sets: lsp, lspet, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, synthetic, packed, images, or
-        mini, the synthetic people that come with the program and that are taken if neither this nor --root is
-        given. Several are mixed, by size or by shares: lsp:0.4 images:0.6.
+        The data sets: {sets with train}. If neither this nor --root is given: mini, the synthetic people that
+        come with the program. Several are mixed, by size or by shares: lsp:0.4 images:0.6.
     root
         Where the data lie, one folder for all or one for each set; for lsp and lspet, the folder that holds
         lsp/ and lspet/. The mini set needs none.
+    files
+        For coco_json.
     out
         Where everything goes, runs/RECIPE if not given; a run that was stopped goes on from here.
     labels
@@ -197,6 +199,7 @@ class TrainConfig:
 
     data: tuple[str, ...] = ()
     root: tuple[Path, ...] = ()
+    files: CocoFiles = NO_FILES
     out: Path | None = None
     labels: Path | None = None
     as_published: bool = False
@@ -1076,9 +1079,9 @@ def _data(config: TrainConfig, skeleton: Skeleton | None) -> sets.Sources:
     """
     if config.root and not config.data:
         raise ValueError(
-            f"--root {config.root[0]} needs --data, which says what lies there: {', '.join(sets.SETS)}"
+            f"--root {config.root[0]} needs --data, which says what lies there: {sets.names('train')}"
         )
-    found = sets.load_all(config.data or ("mini",), config.root, skeleton)
+    found = sets.load_all(config.data or ("mini",), config.root, skeleton, config.files)
     if found.test is not None and found.val is not None:
         return found
     place = {image: i for i, image in enumerate(dict.fromkeys(found.train.images))}
@@ -1118,7 +1121,7 @@ def duration(text: str) -> float:
 
 
 SMOKE_PEOPLE = 32
-LOCAL = ("root", "out", "labels", "speeds")  # what does not make a network another one
+LOCAL = ("root", "files", "out", "labels", "speeds")  # what does not make a network another one
 HIGH, LOW = 1e-3, 1.5e-4  # learning rates from random weights, and from trained ones at 32 people a step
 
 

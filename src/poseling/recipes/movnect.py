@@ -28,7 +28,7 @@ from poseling.distill.objective import Term, spatial_terms
 from poseling.evaluate.measure import Measure
 from poseling.evaluate.report import Report
 from poseling.models import registry
-from poseling.models.weights import load_backbone
+from poseling.models.importers.imagenet import load_backbone
 from poseling.recipes.experiment import Experiment, TrainConfig, Trained, either
 from poseling.skeleton import MOVNECT15
 from poseling.teachers.base import Teacher

@@ -6,8 +6,8 @@ from poseling.runtime import Network
 pose = Network("student.onnx")(cv2.imread("image.jpg"))
 """
 
+from poseling.draw import draw
 from poseling.pose import Pose
-from poseling.runtime.draw import draw
 from poseling.runtime.network import Network
 
 __all__ = ["Network", "Pose", "draw"]

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.draw import draw, draw_space
 from poseling.files import Draft, keep_apart
 from poseling.geometry import Box
 from poseling.pose import Pose
-from poseling.runtime.draw import draw, draw_space
 from poseling.runtime.network import Network
 from poseling.runtime.position import guessed_camera, position
 from poseling.runtime.skeleton_fit import Fitted, Fitter

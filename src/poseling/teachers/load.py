@@ -8,12 +8,12 @@ from pathlib import Path
 from poseling import zoo
 from poseling.data import mini
 from poseling.models import registry
+from poseling.models.importers.onnx import from_onnx
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher, digest
 from poseling.teachers.huggingface import huggingface_teacher, is_huggingface
 from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
-from poseling.teachers.start import from_onnx
 
 
 def _checkpoint(path: Path, adapter: str | None, device: str) -> Teacher:

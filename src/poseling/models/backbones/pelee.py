@@ -2,7 +2,7 @@
 and ReLU.
 
 2.10 M parameters, 2.80 M with its classifier, and 508 M multiply-adds at 224x224. Members are named as in the
-files of its authors, who give such weights (Robert-JunWang/PeleeNet), so that `weights.load_backbone` reads
+files of its authors, who give such weights (Robert-JunWang/PeleeNet), so that `importers.imagenet.load_backbone` reads
 them.
 """
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from poseling.cli import main
 from poseling.models import checkpoint
+from poseling.models.importers import vnect
 from poseling.skeleton import VNECT21
-from poseling.teachers import vnect
 
 BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from poseling.draw import LEFT, MIDDLE, RIGHT, draw, draw_box, draw_space, side_colours, thickness
 from poseling.pose import Pose
-from poseling.runtime.draw import LEFT, MIDDLE, RIGHT, draw, draw_box, draw_space, side_colours, thickness
 from poseling.skeleton import COCO17, LSP14, Skeleton
 
 

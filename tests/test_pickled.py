@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from poseling.data.pickled import read_object, read_pickle
+from poseling.pickled import read_object, read_pickle
 
 CONTENT = {
     ("S1", "54138969"): {
