@@ -225,10 +225,10 @@ def test_answers_come_with_the_sample_in_its_crop(dataset):
 
         def sample(self, person, crop):
             assert isinstance(crop, Crop)
-            return {"answer_xy": crop.apply(np.array([[45.0, 35.0]])), "answer_weight": np.array([person])}
+            return {"teacher_xy": crop.apply(np.array([[45.0, 35.0]])), "teacher_weight": np.array([person])}
 
     sample = Crops(dataset, (64, 64), 1.25, AUGMENT, 0, Said())[4]
-    assert sample["answer_weight"] == [sample["person"]]
+    assert sample["teacher_weight"] == [sample["person"]]
     plain = Crops(dataset, (64, 64), 1.25, AUGMENT, 0)[4]
     assert_same(
         plain, {name: value for name, value in sample.items() if not name.startswith("answer")}

@@ -181,7 +181,7 @@ def test_places_and_answers_come_as_with_crops(dataset: PoseDataset):
 
         def sample(self, person: int, crop: Crop) -> dict[str, np.ndarray]:
             return {
-                "answer_xy": crop.apply(dataset.joints[person])[BODY.flip if crop.flipped else slice(None)]
+                "teacher_xy": crop.apply(dataset.joints[person])[BODY.flip if crop.flipped else slice(None)]
             }
 
     random = np.random.default_rng(0)
@@ -197,7 +197,7 @@ def test_places_and_answers_come_as_with_crops(dataset: PoseDataset):
         np.testing.assert_allclose(found["xyz_weight"][person], expected[person]["xyz_weight"])
     # The crop of the image and that of the answers are one: also where chance decides.
     wild = resident(is_3d, Augment(shift=0.1), answers=Said()).batch(np.arange(5), random)
-    np.testing.assert_allclose(wild["answer_xy"], wild["joints"], atol=1e-3)
+    np.testing.assert_allclose(wild["teacher_xy"], wild["joints"], atol=1e-3)
 
 
 def test_what_does_not_go(dataset: PoseDataset):

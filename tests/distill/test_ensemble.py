@@ -190,8 +190,8 @@ def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
     )
     crop = Crop.from_box(dataset.boxes[1], (64, 64), 1.25, rotation=20, scale=1.1, flip=flip)
     sample = both.sample(1, crop)
-    assert set(sample) == {"answer_xy", "answer_weight"}
-    assert sample["answer_xy"].dtype == sample["answer_weight"].dtype == np.float32
+    assert set(sample) == {"teacher_xy", "teacher_weight"}
+    assert sample["teacher_xy"].dtype == sample["teacher_weight"].dtype == np.float32
     # By hand, in pixels of the image. The second has its hands the other way round, and no head.
     first, second = (
         Crop.from_box(dataset.boxes[1], guest.size, guest.padding).invert(np.array(guest.said))
@@ -209,9 +209,9 @@ def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
     assert sure[1] < 0.7 * 1.8 / 3  # they do not agree
     order = [0, 2, 1] if flip else [0, 1, 2]
     np.testing.assert_allclose(
-        sample["answer_xy"], crop.apply(np.stack([first[0], left, right]))[order], atol=1e-3
+        sample["teacher_xy"], crop.apply(np.stack([first[0], left, right]))[order], atol=1e-3
     )
-    np.testing.assert_allclose(sample["answer_weight"], sure[order], atol=2e-3)
+    np.testing.assert_allclose(sample["teacher_weight"], sure[order], atol=2e-3)
 
 
 def test_one_alone_is_as_his_own_answers(dataset, tmp_path):
@@ -229,10 +229,10 @@ def test_who_has_no_answer_weighs_nothing_and_another_answers_for_him(dataset, t
     )
     crop = Crop.from_box(dataset.boxes[2], (64, 64))
     sample = StoredEnsemble([few, all_], ("first", "second")).sample(2, crop)
-    np.testing.assert_allclose(sample["answer_weight"], [0, 0.2, 0.6], atol=0.5 / 255)
-    np.testing.assert_array_equal(sample["answer_xy"][0], 0)  # a number, that a heatmap can be drawn from
-    np.testing.assert_allclose(sample["answer_xy"][1:], all_.sample(2, crop)["answer_xy"][1:], rtol=1e-5)
-    assert StoredEnsemble([few], ["first"]).sample(2, crop)["answer_weight"].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(sample["teacher_weight"], [0, 0.2, 0.6], atol=0.5 / 255)
+    np.testing.assert_array_equal(sample["teacher_xy"][0], 0)  # a number, that a heatmap can be drawn from
+    np.testing.assert_allclose(sample["teacher_xy"][1:], all_.sample(2, crop)["teacher_xy"][1:], rtol=1e-5)
+    assert StoredEnsemble([few], ["first"]).sample(2, crop)["teacher_weight"].tolist() == [0, 0, 0]
 
 
 def test_samples_make_batches(dataset, tmp_path):
@@ -242,8 +242,8 @@ def test_samples_make_batches(dataset, tmp_path):
     batch = torch.utils.data.default_collate(
         [Crops(dataset, (64, 64), 1.25, Augment(), 0, both)[place] for place in range(3)]
     )
-    assert batch["answer_xy"].shape == (3, 3, 2)
-    assert batch["answer_weight"].shape == (3, 3)
+    assert batch["teacher_xy"].shape == (3, 3, 2)
+    assert batch["teacher_weight"].shape == (3, 3)
     assert both.width == 1
     assert both.licence == "first: weights CC0; second: weights CC0"
     assert both.known.tolist() == [True, True, True]

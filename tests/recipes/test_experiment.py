@@ -253,4 +253,4 @@ def test_resident_images_are_read_once(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(
         torch.equal(plain[name], with_answers[name]) for name in plain
     )  # the control sees the same crops
-    assert "answer_xy" in with_answers
+    assert "teacher_xy" in with_answers

@@ -194,7 +194,7 @@ class StoredEnsemble:
         return 1.0
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
-        """answer_xy (K, 2) in the crop's pixels and answer_weight (K,), the confidence; 0 where no teacher
+        """teacher_xy (K, 2) in the crop's pixels and teacher_weight (K,), the confidence; 0 where no teacher
         has the joint. Left and right are swapped where the crop mirrors.
         """
         answers = [one.labels[person] for one in self.stored]
@@ -209,7 +209,7 @@ class StoredEnsemble:
             self.tau,
         )
         order = self.skeleton.flip if crop.flipped else slice(None)
-        return {"answer_xy": np.nan_to_num(xy)[order], "answer_weight": confidence[order]}
+        return {"teacher_xy": np.nan_to_num(xy)[order], "teacher_weight": confidence[order]}
 
 
 @dataclass(frozen=True, eq=False)

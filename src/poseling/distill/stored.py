@@ -67,25 +67,25 @@ class Stored:
         return (self.sigma or sigma) / sigma
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
-        """answer_xy (K, 2) in the crop's pixels, answer_weight (K,) the teacher's confidence, and where it
-        gave heatmaps: answer_maps (K, h, w) uint8 with answer_scale (K, 2) as `teachers.packing.quantise` has
-        them, and answer_matrix (2, 3) from the student's heatmap pixels to theirs. Of a 3D teacher also
-        answer_xyz (K, 3), metres from the root, turned as the crop is, with answer_xyz_weight (K,). Left and
+        """teacher_xy (K, 2) in the crop's pixels, teacher_weight (K,) the teacher's confidence, and where it
+        gave heatmaps: teacher_maps (K, h, w) uint8 with teacher_scale (K, 2) as `teachers.packing.quantise` has
+        them, and teacher_matrix (2, 3) from the student's heatmap pixels to theirs. Of a 3D teacher also
+        teacher_xyz (K, 3), metres from the root, turned as the crop is, with teacher_xyz_weight (K,). Left and
         right are swapped where the crop mirrors.
         """
         answer = self.labels[person]
         order = self.labels.conversion.target.flip if crop.flipped else slice(None)
         sample: dict[str, NDArray[Any]] = {
-            "answer_xy": joints_in(answer, crop)[order],
-            "answer_weight": answer.score[order],
+            "teacher_xy": joints_in(answer, crop)[order],
+            "teacher_weight": answer.score[order],
         }
         if answer.maps is not None:
-            sample["answer_weight"] = answer.map_score[order]
+            sample["teacher_weight"] = answer.map_score[order]
             assert answer.scale is not None
-            sample["answer_maps"], sample["answer_scale"] = answer.maps[order], answer.scale[order]
-            sample["answer_matrix"] = map_affine(answer, crop, self.codec.heatmap.pixel).astype(np.float32)
+            sample["teacher_maps"], sample["teacher_scale"] = answer.maps[order], answer.scale[order]
+            sample["teacher_matrix"] = map_affine(answer, crop, self.codec.heatmap.pixel).astype(np.float32)
         if answer.xyz is not None:
-            sample["answer_xyz"], sample["answer_xyz_weight"] = (
+            sample["teacher_xyz"], sample["teacher_xyz_weight"] = (
                 crop.turn(answer.xyz)[order],
                 answer.score[order],
             )
