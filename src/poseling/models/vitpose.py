@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -262,7 +262,7 @@ def configuration(
         part_features=part,
         out_indices=[layers],
     )
-    decoder = {"num_labels": joints, "use_simple_decoder": simple}
+    decoder: dict[str, Any] = {"num_labels": joints, "use_simple_decoder": simple}
     return VitPoseConfig(backbone_config=backbone, **decoder)
 
 
