@@ -60,8 +60,8 @@ def test_a_teacher_loss_is_for_heatmaps(name):
     assert one.teacher_losses == ()
     with pytest.raises(
         ValueError,
-        match=rf"--teacher-loss kl compares heatmaps, and the student's outputs are {name}, which have a loss of "
-        "their own; leave it out, or take a student with heatmaps such as hourglass-1x64",
+        match=rf"--teacher-loss kl compares heatmaps, and the student's outputs are {name}, which have a loss "
+        "of their own; leave it out, or take a student with heatmaps such as hourglass-1x64",
     ):
         one.losses("kl", "kl")
 

@@ -1,5 +1,5 @@
-"""The weighted sum of terms and its targets: FPD's loss by hand, with predictions that are stored as maps, stored
-as points, and live; terms on features, logits and the student itself.
+"""The weighted sum of terms and its targets: FPD's loss by hand, with predictions that are stored as maps,
+stored as points, and live; terms on features, logits and the student itself.
 """
 
 from dataclasses import dataclass, field, replace
