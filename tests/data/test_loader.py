@@ -219,7 +219,7 @@ def test_a_image_that_cannot_be_read_is_black_and_weighs_nothing(tmp_path):
     assert not black["image"].any()
 
 
-def test_answers_come_with_the_sample_in_its_crop(dataset):
+def test_pseudo_labels_come_with_the_sample_in_its_crop(dataset):
     class Said:
         source = "said"
 
@@ -231,8 +231,8 @@ def test_answers_come_with_the_sample_in_its_crop(dataset):
     assert sample["teacher_weight"] == [sample["person"]]
     plain = Crops(dataset, (64, 64), 1.25, AUGMENT, 0)[4]
     assert_same(
-        plain, {name: value for name, value in sample.items() if not name.startswith("answer")}
-    )  # answers change no draw
+        plain, {name: value for name, value in sample.items() if not name.startswith("teacher_")}
+    )  # pseudo-labels change no draw
 
 
 def test_nobody_to_train_on(dataset):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.is_3d import procrustes as scipy_procrustes
-from scipy.is_3d.transform import Rotation
+from scipy.spatial import procrustes as scipy_procrustes
+from scipy.spatial.transform import Rotation
 
 from poseling.evaluate.mpjpe import (
     auc,

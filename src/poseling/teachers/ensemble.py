@@ -1,15 +1,16 @@
-"""Several teachers as one: their joints averaged, with a confidence that falls where they disagree.
+"""Several teachers as one: one prediction per joint, with a confidence that falls where they disagree.
 
-Teacher t predicts a joint at x_t with the score s_t in 0..1, and has the weight a_t for that joint. With
-w_t = a_t s_t:
+Teacher t puts a joint at x_t with the score s_t in 0..1, and a_t is the weight given to this teacher for this
+joint. With w_t = a_t s_t:
 
-    x = sum w_t x_t / sum w_t                                  the joint
-    d^2 = sum w_t |x_t - x|^2 / sum w_t                        how far apart they are, RMS
-    c = (sum w_t / sum a_t) exp(-d^2 / (2 (tau size)^2))       the confidence
+    x   = sum w_t x_t / sum w_t                                      the joint
+    d^2 = sum w_t |x_t - x|^2 / sum w_t                              how far apart the teachers are, RMS
+    c   = (sum w_t / sum a_t) exp(-d^2 / (2 (tau size)^2))           the confidence
 
-where size is the square root of the area of the person's box. The sums are over the teachers with w_t > 0. Of
-one alone d is 0. Two of equal weight that are D apart have d = D / 2; at a tau of 0.1 their confidence falls
-to 0.88 when D is a tenth of the size, to 0.61 at two tenths, and to 0.14 at four.
+size is the square root of the area of the person's box. The sums are over the teachers that predict the
+joint, those with w_t > 0. For a single teacher d is 0. For two of equal weight at a distance D, d = D / 2; at
+a tau of 0.1 their confidence falls to 0.88 when D is a tenth of the size, to 0.61 at two tenths, and to 0.14
+at four.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poseling.codecs.warp import warp_maps
-from poseling.distill.stored import Stored, joints_in
 from poseling.geometry import Crop, Size, person_size
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Prediction, Teacher
+from poseling.teachers.cache import PseudoLabels
 
-# By the teacher's name: one number, or one a joint by the joint's name.
+# By teacher's name: one number, or one for each joint by the joint's name.
 Weights = Mapping[str, float | Mapping[str, float]]
 TAU = 0.1  # parts of the person's size
 
@@ -48,12 +49,12 @@ def combine(
     (..., K, 2) and confidence (..., K), as above.
 
     `size` (...) of each person, in the units of xy. A joint with a score of 0 does not count and may be NaN.
-    Where no teacher counts the joint is NaN and the confidence 0. ValueError for a size or tau that is not
-    above 0, and for joints that are not finite but have a weight.
+    Where no teacher predicts the joint it is NaN and the confidence 0. ValueError for a size or tau that is
+    not above 0, and for joints that are not finite but have a weight.
 
-    >>> points, scores = np.array([[[0.0, 0.0]], [[4.0, 0.0]]]), np.array([[0.9], [0.3]])
-    >>> xy, confidence = combine(points, scores, np.ones((2, 1)), size=10.0)
-    >>> xy.tolist(), [round(float(c), 4) for c in confidence]  # d^2 = 3.6 / 1.2, and 0.6 exp(-1.5)
+    >>> points, score = np.array([[[0.0, 0.0]], [[4.0, 0.0]]]), np.array([[0.9], [0.3]])
+    >>> xy, confidence = combine(points, score, np.ones((2, 1)), size=10.0)
+    >>> xy.tolist(), [round(float(c), 4) for c in confidence]  # d^2 = (0.9 * 1 + 0.3 * 9) / 1.2 = 3; 0.6 exp(-1.5)
     ([[1.0, 0.0]], [0.1339])
     """
     size = np.asarray(size, np.float64)[..., None]
@@ -68,7 +69,7 @@ def combine(
     if not np.isfinite(xy[counts]).all():
         raise ValueError("a joint is not finite, but its score is above 0; give it a score of 0")
     points, total = np.where(counts[..., None], xy, 0.0), weight.sum(0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where no teacher counts
+    with np.errstate(invalid="ignore"):  # 0 / 0 where no teacher predicts the joint
         middle = (weight[..., None] * points).sum(0) / total[..., None]
         spread = (weight * np.where(counts, ((points - middle) ** 2).sum(-1), 0)).sum(0) / total
         confidence = total / (given * counts).sum(0) * np.exp(-spread / (2 * (tau * size) ** 2))
@@ -78,13 +79,13 @@ def combine(
 def joint_weights(
     names: Sequence[str], skeleton: Skeleton, weights: Weights | None = None
 ) -> NDArray[np.float32]:
-    """The weights (T, K) of T teachers for the joints of `skeleton`: 1 where `weights` has none.
+    """The weights (T, K) of T teachers for the joints of `skeleton`: 1 where `weights` has no number.
 
-    ValueError for names that two teachers share, for unknown teachers or joints, and for weights that are
-    negative, not finite, or 0 for everything.
+    ValueError for names that two teachers share, unknown teachers or joints, and weights that are negative,
+    not finite, or all 0.
 
-    >>> arm, given = Skeleton("arm", ("elbow", "wrist"), (0, 0)), {"big": {"wrist": 2.0}, "small": 0.5}
-    >>> joint_weights(("big", "small"), arm, given).tolist()
+    >>> arm = Skeleton("arm", ("elbow", "wrist"), (0, 0))
+    >>> joint_weights(("big", "small"), arm, {"big": {"wrist": 2.0}, "small": 0.5}).tolist()
     [[1.0, 2.0], [0.5, 0.5]]
     """
     weights = weights or {}
@@ -114,57 +115,57 @@ def joint_weights(
 
 
 @dataclass(frozen=True, eq=False)
-class StoredEnsemble:
-    """The stored predictions of T teachers for the same samples, combined in the student's crop (see
-    `data.loader.Answers`).
+class EnsembleLabels:
+    """The pseudo-labels of T teachers for the same samples, combined in the student's crop (see
+    `data.loader.TeacherLabels`).
 
-    `names` are the teachers' in `weights`. Points only: heatmaps are drawn from them, as wide as the
-    student's labels. Train with the confidence as weight, or their agreement does not count. ValueError where
-    the predictions are of other samples or in another skeleton, and as `joint_weights` and `combine` have it.
+    `names` are the teachers' names in `weights`. Points only: heatmaps are drawn from them, as wide as the
+    student's labels. Train with the confidence as weight, or disagreement has no effect. ValueError where the
+    pseudo-labels are of other samples or in another skeleton, and as `joint_weights` and `combine` raise.
     """
 
-    stored: Sequence[Stored]
+    labels: Sequence[PseudoLabels]
     names: Sequence[str]
     weights: Weights | None = None
     tau: float = TAU
 
     def __post_init__(self) -> None:
-        if not self.stored or len(self.stored) != len(self.names):
+        if not self.labels or len(self.labels) != len(self.names):
             raise ValueError(
-                f"{len(self.stored)} teachers with {len(self.names)} names; give each one of its own"
+                f"{len(self.labels)} teachers with {len(self.names)} names; give each one of its own"
             )
         if not self.tau > 0:
             raise ValueError(
                 f"tau is {self.tau}; it is how far apart teachers may be, in parts of the person's size, "
                 f"above 0"
             )
-        first = self.stored[0].labels
-        for name, one in zip(self.names, self.stored, strict=True):
-            if one.labels.conversion.target != first.conversion.target:
-                wanted, got = first.conversion.target.name, one.labels.conversion.target.name
+        first = self.labels[0]
+        for name, one in zip(self.names, self.labels, strict=True):
+            if one.conversion.target != first.conversion.target:
+                wanted, got = first.conversion.target.name, one.conversion.target.name
                 raise ValueError(
-                    f"the predictions of {name} are opened in skeleton {got}, those of {self.names[0]} in "
+                    f"the pseudo-labels of {name} are opened in skeleton {got}, those of {self.names[0]} in "
                     f"{wanted}; open all in the student's"
                 )
-            if not np.array_equal(one.labels.boxes, first.boxes):
+            if not np.array_equal(one.boxes, first.boxes):
                 raise ValueError(
-                    f"the predictions of {name} are of other samples than those of {self.names[0]}; open all "
-                    f"of them for the same samples"
+                    f"the pseudo-labels of {name} are of other samples than those of {self.names[0]}; open "
+                    f"all of them for the same data set"
                 )
         if not self.known.any():
             joints = "; ".join(
-                f"{name}: {', '.join(one.labels.manifest.skeleton.joints)}"
-                for name, one in zip(self.names, self.stored, strict=True)
+                f"{name}: {', '.join(one.manifest.skeleton.joints)}"
+                for name, one in zip(self.names, self.labels, strict=True)
             )
             raise ValueError(
-                f"no joint that a teacher of the student's {self.skeleton.name} knows has a weight above 0 "
-                f"({joints})"
+                f"no joint of the student's skeleton {self.skeleton.name} is predicted by a teacher with a "
+                f"weight above 0 ({joints})"
             )
 
     @property
     def skeleton(self) -> Skeleton:
         """The student's."""
-        return self.stored[0].labels.conversion.target
+        return self.labels[0].conversion.target
 
     @cached_property
     def table(self) -> NDArray[np.float32]:
@@ -173,37 +174,37 @@ class StoredEnsemble:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(K,) which joints at least one teacher has."""
-        known = np.stack([one.labels.conversion.known for one in self.stored])
+        """(K,) the joints that at least one teacher predicts."""
+        known = np.stack([one.conversion.known for one in self.labels])
         return np.asarray((known & (self.table > 0)).any(0))
 
     @property
     def source(self) -> str:
         """The stores' names, and a digest of how they are combined."""
         how = blake2b(self.table.tobytes() + np.float64(self.tau).tobytes(), digest_size=6).hexdigest()
-        return f"{' + '.join(one.source for one in self.stored)}, combined {how}"
+        return f"{' + '.join(one.source for one in self.labels)}, combined {how}"
 
     @property
     def licence(self) -> str:
-        """The teachers' licences, in words."""
-        return "; ".join(dict.fromkeys(one.licence for one in self.stored))
+        """The teachers and their licences, in words."""
+        return "; ".join(dict.fromkeys(one.licence for one in self.labels))
 
     @property
     def width(self) -> float:
-        """1: Gaussians drawn from points are as wide as the student's."""
+        """1: heatmaps drawn from points are as wide as the student's."""
         return 1.0
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
-        """teacher_xy (K, 2) in the crop's pixels and teacher_weight (K,), the confidence; 0 where no teacher
-        has the joint. Left and right are swapped where the crop mirrors.
+        """teacher_xy (K, 2) in the crop's pixels and teacher_weight (K,), the confidence; 0 for a joint that
+        no teacher predicts. Left and right are swapped if the crop mirrors.
         """
-        answers = [one.labels[person] for one in self.stored]
-        size = float(person_size(self.stored[0].labels.boxes[person])) * float(
+        predicted = [one[person] for one in self.labels]
+        size = float(person_size(self.labels[0].boxes[person])) * float(
             np.sqrt(abs(np.linalg.det(crop.matrix[:, :2])))
         )
         xy, confidence = combine(
-            np.stack([joints_in(answer, crop) for answer in answers]),
-            np.stack([answer.score for answer in answers]),
+            np.stack([one.joints_in(crop) for one in predicted]),
+            np.stack([one.score for one in predicted]),
             self.table,
             size,
             self.tau,
@@ -214,11 +215,12 @@ class StoredEnsemble:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Several teachers as one live teacher (see `teachers.base.Teacher`), with points in `skeleton`.
+    """Several teachers as one (see `teachers.base.Teacher`), with points in `skeleton`: for the teacher's line
+    of the report, and as a live teacher.
 
     Its crop is the widest of theirs, from which each gets its own. ValueError for a teacher whose input is
     not square, since then the part of its crop that is the person's box depends on the person, and for one
-    without any joint of `skeleton`. Joints that no teacher has are at 0, with a confidence of 0.
+    that shares no joint with `skeleton`. Joints that no teacher predicts are at 0, with a confidence of 0.
     """
 
     teachers: Sequence[Teacher]
@@ -232,14 +234,14 @@ class Ensemble:
 
     def __post_init__(self) -> None:
         if not self.teachers:
-            raise ValueError("an ensemble has at least one teacher; name some")
+            raise ValueError("an ensemble has at least one teacher; name them")
         for teacher in self.teachers:
             if teacher.size[0] != teacher.size[1]:
                 raise ValueError(
-                    f"{teacher.name} takes crops of {teacher.size[0]}x{teacher.size[1]}; in an ensemble "
-                    f"all inputs are square"
+                    f"{teacher.name} takes crops of {teacher.size[0]}x{teacher.size[1]}; an ensemble needs "
+                    f"teachers with square crops"
                 )
-            teacher.skeleton.to(self.skeleton)  # ValueError for one without any of the joints
+            teacher.skeleton.to(self.skeleton)  # ValueError for one that predicts none of the joints
         joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
 
     @property
@@ -263,7 +265,7 @@ class Ensemble:
 
     @property
     def size(self) -> Size:
-        """(W, H), large enough for every teacher's crop at its own scale."""
+        """So many pixels that every teacher gets its crop at its own scale."""
         side = max(math.ceil(t.size[0] * self.padding / t.padding) for t in self.teachers)
         return side, side
 
@@ -289,10 +291,10 @@ class Ensemble:
             shift = (side - 1) / 2 - zoom * (own - 1) / 2
             matrix = torch.tensor([[zoom, 0, shift], [0, zoom, shift]]).expand(len(crops), 2, 3)
             seen = warp_maps(crops.permute(0, 3, 1, 2).float(), matrix.to(crops.device), teacher.size)
-            answer = teacher(seen.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
+            found = teacher(seen.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
             how = teacher.skeleton.to(self.skeleton)
-            xy.append(how.joints(answer.xy.float().cpu().numpy() * zoom + shift))
-            score.append(how.weights(answer.score.float().cpu().numpy()))
+            xy.append(how.joints(found.xy.float().cpu().numpy() * zoom + shift))
+            score.append(how.weights(found.score.float().cpu().numpy()))
         table = joint_weights([t.name for t in self.teachers], self.skeleton, self.weights)
         points, confidence = combine(np.stack(xy), np.stack(score), table, side / self.padding, self.tau)
         return Prediction(torch.from_numpy(np.nan_to_num(points)), torch.from_numpy(confidence))

@@ -12,11 +12,10 @@ from poseling.codecs.warp import warp_maps
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Crops
-from poseling.distill.stored import Stored
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Prediction
-from poseling.teachers.labels import Labels, label
+from poseling.teachers.cache import PseudoLabels, label
 from poseling.teachers.packing import restored
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
@@ -69,7 +68,7 @@ def dataset(tmp_path):
 
 def stored(dataset, folder, guest, asked=slice(None)):
     done = label(guest, dataset[asked], str(folder))
-    return Stored(Labels.open(done.store, dataset, BODY), STUDENT)
+    return PseudoLabels.open(done.store, dataset, BODY, heatmap=STUDENT)
 
 
 @pytest.mark.parametrize("flip", [False, True])

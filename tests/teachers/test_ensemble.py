@@ -16,12 +16,11 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Crops
-from poseling.distill.ensemble import Ensemble, StoredEnsemble, combine, joint_weights
-from poseling.distill.stored import Stored
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Prediction
-from poseling.teachers.labels import Labels, label
+from poseling.teachers.cache import PseudoLabels, label
+from poseling.teachers.ensemble import Ensemble, EnsembleLabels, combine, joint_weights
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
 HANDS = Skeleton("hands", ("right_hand", "left_hand"), (0, 0))
@@ -70,9 +69,8 @@ def dataset(tmp_path):
 
 
 def stored(dataset, folder, guest, skeleton=BODY, asked=slice(None)):
-    return Stored(
-        Labels.open(label(guest, dataset[asked], str(folder)).store, dataset, skeleton), Heatmap((64, 64))
-    )
+    store = label(guest, dataset[asked], str(folder)).store
+    return PseudoLabels.open(store, dataset, skeleton, heatmap=Heatmap((64, 64)))
 
 
 def test_two_who_agree_and_two_who_do_not():
@@ -183,7 +181,7 @@ def test_wrong_weights_are_refused(names, weights, message):
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
-    both = StoredEnsemble(
+    both = EnsembleLabels(
         [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)],
         ("first", "second"),
         {"first": {"left_hand": 2.0}},
@@ -217,7 +215,7 @@ def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
 def test_one_alone_is_as_his_own_answers(dataset, tmp_path):
     alone = stored(dataset, tmp_path / "s", FIRST)
     crop = Crop.from_box(dataset.boxes[0], (64, 64), 1.25, rotation=-30, flip=True)
-    one, own = StoredEnsemble([alone], ["first"]).sample(0, crop), alone.sample(0, crop)
+    one, own = EnsembleLabels([alone], ["first"]).sample(0, crop), alone.sample(0, crop)
     for name, values in own.items():
         np.testing.assert_allclose(one[name], values, rtol=1e-5)
 
@@ -228,15 +226,15 @@ def test_who_has_no_answer_weighs_nothing_and_another_answers_for_him(dataset, t
         stored(dataset, tmp_path / "s", SECOND),
     )
     crop = Crop.from_box(dataset.boxes[2], (64, 64))
-    sample = StoredEnsemble([few, all_], ("first", "second")).sample(2, crop)
+    sample = EnsembleLabels([few, all_], ("first", "second")).sample(2, crop)
     np.testing.assert_allclose(sample["teacher_weight"], [0, 0.2, 0.6], atol=0.5 / 255)
     np.testing.assert_array_equal(sample["teacher_xy"][0], 0)  # a number, that a heatmap can be drawn from
     np.testing.assert_allclose(sample["teacher_xy"][1:], all_.sample(2, crop)["teacher_xy"][1:], rtol=1e-5)
-    assert StoredEnsemble([few], ["first"]).sample(2, crop)["teacher_weight"].tolist() == [0, 0, 0]
+    assert EnsembleLabels([few], ["first"]).sample(2, crop)["teacher_weight"].tolist() == [0, 0, 0]
 
 
 def test_samples_make_batches(dataset, tmp_path):
-    both = StoredEnsemble(
+    both = EnsembleLabels(
         [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)], ("first", "second")
     )
     batch = torch.utils.data.default_collate(
@@ -252,34 +250,33 @@ def test_samples_make_batches(dataset, tmp_path):
 def test_another_way_to_combine_is_another_source(dataset, tmp_path):
     two = [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)]
     ways = [
-        StoredEnsemble(two, ("first", "second")),
-        StoredEnsemble(two, ("first", "second"), {"first": 2.0}),
-        StoredEnsemble(two, ("first", "second"), tau=0.2),
-        StoredEnsemble(two[:1], ("first",)),
-        StoredEnsemble(two[::-1], ("second", "first")),
+        EnsembleLabels(two, ("first", "second")),
+        EnsembleLabels(two, ("first", "second"), {"first": 2.0}),
+        EnsembleLabels(two, ("first", "second"), tau=0.2),
+        EnsembleLabels(two[:1], ("first",)),
+        EnsembleLabels(two[::-1], ("second", "first")),
     ]
     assert len({way.source for way in ways}) == len(ways)
-    assert StoredEnsemble(two, ("a", "b")).source == ways[0].source
+    assert EnsembleLabels(two, ("a", "b")).source == ways[0].source
 
 
 def test_teachers_who_do_not_fit_together_are_refused(dataset, tmp_path):
     first, second = (stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND))
     with pytest.raises(ValueError, match="2 teachers with 1 names"):
-        StoredEnsemble([first, second], ["first"])
+        EnsembleLabels([first, second], ["first"])
     with pytest.raises(
-        ValueError, match="predictions of second are opened in skeleton hands, those of first in body"
+        ValueError, match="pseudo-labels of second are opened in skeleton hands, those of first in body"
     ):
-        StoredEnsemble([first, stored(dataset, tmp_path / "s", SECOND, HANDS)], ["first", "second"])
-    with pytest.raises(ValueError, match="predictions of second are of other samples than those of first"):
-        StoredEnsemble([first, stored(dataset[[1, 0, 2]], tmp_path / "s", SECOND)], ["first", "second"])
+        EnsembleLabels([first, stored(dataset, tmp_path / "s", SECOND, HANDS)], ["first", "second"])
+    with pytest.raises(ValueError, match="pseudo-labels of second are of other samples than those of first"):
+        EnsembleLabels([first, stored(dataset[[1, 0, 2]], tmp_path / "s", SECOND)], ["first", "second"])
     with pytest.raises(ValueError, match="tau is 0"):
-        StoredEnsemble([first, second], ["first", "second"], tau=0)
+        EnsembleLabels([first, second], ["first", "second"], tau=0)
     with pytest.raises(
         ValueError,
-        match=r"no joint that a teacher of the student's body knows has a weight above 0 "
-        r"\(second: right_hand, left_hand\)",
+        match=r"no joint of the student's skeleton body is predicted by a teacher with a weight above 0 \(second: right_hand, left_hand\)",
     ):
-        StoredEnsemble([second], ["second"], {"second": {"left_hand": 0, "right_hand": 0}})
+        EnsembleLabels([second], ["second"], {"second": {"left_hand": 0, "right_hand": 0}})
     with pytest.raises(ValueError, match=r"cannot teach this student: .* no joint in common"):
         stored(dataset, tmp_path / "s", Guest([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], FEET))
 
@@ -389,7 +386,9 @@ def test_together_with_one_who_knows_fewer_joints():
 
 def test_who_cannot_be_asked_together():
     _, near, wide = seers()
-    with pytest.raises(ValueError, match="second takes crops of 64x48; in an ensemble all inputs are square"):
+    with pytest.raises(
+        ValueError, match="second takes crops of 64x48; an ensemble needs teachers with square crops"
+    ):
         Ensemble([near, SECOND], BODY)
     with pytest.raises(ValueError, match="no teacher 'far' to weigh; there are near, wide"):
         Ensemble([near, wide], BODY, {"far": 1.0})
