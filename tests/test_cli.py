@@ -626,7 +626,7 @@ def test_download_without_a_network_is_one_line(capsys, tmp_path, monkeypatch):
     assert f"put annotations_trainval2017.zip into {tmp_path} yourself" in line
 
 
-HEAVY = ("torch", "onnx", "safetensors", "scipy", "matplotlib", "kornia", "accelerate")
+HEAVY = ("torch", "onnx", "safetensors", "scipy", "matplotlib", "accelerate")
 LISTED = f"""
 import sys
 from poseling.cli import main
