@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from poseling.files import write_bytes
 from poseling.geometry import rotation_matrix, rotation_vector
-from poseling.synth.prior import JOINTS, PARENTS, SPLITS, clamp, mirrored
+from poseling.synth.joint_limits import JOINTS, PARENTS, clamp, mirrored
+from poseling.synth.prior import SPLITS
 
 Array = NDArray[np.float64]
 
