@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from poseling.data import lsp, synthetic
 from poseling.data.dataset import join
-from poseling.evaluate.measure import Measure
+from poseling.evaluate.evaluator import Evaluator
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import images_of, shown, write_bytes
 from poseling.geometry import joints_box
 from poseling.recipes.baseline import baseline
@@ -59,23 +60,24 @@ def main() -> None:
         make(flags.out, flags.count, arms)
         write_bytes(flags.out / "made", b"")
     people = join(lsp.train(flags.lsp), lsp.val(flags.lsp))
-    measure, values = Measure.of(people), dict[str, list[float]]()
+    measure, values = Evaluator.of(people), dict[str, list[float]]()
     for seed in range(flags.seeds):
         for arm in arms:
             train(flags.out, arm, seed, flags.epochs)
             student = checkpoint_teacher(flags.out / f"run-{arm}-{seed}" / "student.safetensors")
-            value = measure.score(*measure.ask(student, True)).mean
+            value = measure.score(measure.predict(student, True)).mean
             values.setdefault(arm, []).append(value)
             print(f"{arm}, seed {seed}: {value:.4f}", flush=True)
     rows = [
         {
             "name": arm,
-            "value": float(np.mean(found)),
+            "value": mean,
             "unit": measure.name,
-            "spread": float(np.std(found, ddof=1)) if len(found) > 1 else None,
+            "spread": spread,
             "values": found,
         }
         for arm, found in values.items()
+        for mean, spread in [mean_and_spread(found)]
     ]
     notes = (
         f"{STUDENT} at 64x64 on {flags.count} synthetic people of {SIZE}x{SIZE} pixels, {flags.epochs:g} epochs, "

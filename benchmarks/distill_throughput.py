@@ -27,10 +27,9 @@ from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Crops
 from poseling.distill.objective import Objective, fpd, supervised
-from poseling.distill.stored import Stored
 from poseling.models import registry
 from poseling.spec import PoseSpec
-from poseling.teachers.labels import Labels, label
+from poseling.teachers.cache import PseudoLabels, label
 from poseling.teachers.network import NetworkTeacher
 from poseling.train.loop import engine
 from poseling.train.optim import Training
@@ -79,7 +78,7 @@ def ours(dataset: PoseDataset, flags: argparse.Namespace, folder: Path) -> dict[
     )
     teacher = NetworkTeacher(registry.build(flags.teacher, len(skeleton)), big, digest="random")
     done = label(teacher, dataset, str(folder / "labels"), batch=flags.batch)
-    answers = Stored(Labels.open(done.store, dataset, skeleton, teacher), codec)
+    answers = PseudoLabels.open(done.store, dataset, skeleton, teacher, heatmap=codec)
     plain = Crops(dataset, spec.size, spec.padding, Augment(), 0)
     stored = Crops(dataset, spec.size, spec.padding, Augment(), 0, answers)
     runs = {

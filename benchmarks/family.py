@@ -21,7 +21,6 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,10 @@ from poseling.data import images, lsp, mini
 from poseling.data.dataset import PoseDataset
 from poseling.data.packed import pack, packed, relabel
 from poseling.evaluate import figures
-from poseling.evaluate.measure import Measure
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.predict import predict
 from poseling.evaluate.report import Difference
+from poseling.evaluate.spread import mean_and_spread
 from poseling.export.onnx import export
 from poseling.export.parity import windows
 from poseling.geometry import Size, joints_box
@@ -45,7 +45,7 @@ from poseling.recipes.experiment import TrainConfig
 from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
 from poseling.skeleton import BODY19
 from poseling.teachers import pseudo
-from poseling.teachers.labels import Labels, label
+from poseling.teachers.cache import PseudoLabels, label
 from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
 from results import HERE, write
@@ -101,7 +101,7 @@ def prepare(root: Path, peers: Path, work: Path) -> None:
         out = work / "fused" / name / ("train" if name == "lsp" else "")
         if not out.exists():
             first, *others = (
-                Labels.open(str(work / "labels" / teacher), dataset, BODY19) for teacher in TEACHERS
+                PseudoLabels.open(str(work / "labels" / teacher), dataset, BODY19) for teacher in TEACHERS
             )
             fused, found = pseudo.pseudo_labels(
                 dataset, first, others, np.full(len(dataset), name == "lspet")
@@ -121,12 +121,12 @@ def _packed(dataset: PoseDataset, out: Path, quality: int) -> None:
 def _in_frames(frames: PoseDataset, peers: Path) -> PoseDataset:
     """The people in whole frames: a box around what Lightning is sure of, where that are six joints."""
     found = predict(OnnxTeacher(peers / "movenet-lightning.onnx", threads=1), frames)
-    sure = found.scores > 0.3
+    sure = found.score > 0.3
     boxes = np.stack(
-        [joints_box(joints, which) for joints, which in zip(found.joints, sure, strict=True)]
+        [joints_box(joints, which) for joints, which in zip(found.xy, sure, strict=True)]
     ) + np.array([-4, -4, 4, 4])
     return replace(
-        frames, name="jhmdb", terms="frames of JHMDB's clips: research", boxes=boxes.astype(np.float32)
+        frames, name="jhmdb", licence="frames of JHMDB's clips: research", boxes=boxes.astype(np.float32)
     )[np.flatnonzero(sure.sum(1) >= 6)]
 
 
@@ -224,12 +224,11 @@ def ship(name: str, work: Path) -> None:
     trained = work / "runs" / name / "student.safetensors"
     network, spec = checkpoint.load(trained)
     val = packed(work / "packed" / "lsp" / "val").to(BODY19)
-    measure = Measure.of(val)
+    measure = Evaluator.of(val)
     found = {}
     for padding in PADDINGS:
-        found[padding] = measure.score(
-            *measure.ask(NetworkTeacher(network, replace(spec, padding=padding)), flip=False)
-        ).mean
+        padded = NetworkTeacher(network, replace(spec, padding=padding))
+        found[padding] = measure.score(measure.predict(padded, flip=False)).mean
         print(
             f"{name}, padding {padding:g}: {found[padding]:.4f} on {len(val)} validation people", flush=True
         )
@@ -261,8 +260,9 @@ def report(work: Path) -> None:
     teacher = found[0]["teacher"]["value"]
     rows: list[dict[str, Any]] = [{"name": "thunder", "value": teacher, "unit": "PCK@0.2"}]
     rows += [
-        {"name": name, "value": fmean(values), "unit": "PCK@0.2", "spread": stdev(values), "values": values}
+        {"name": name, "value": mean, "unit": "PCK@0.2", "spread": spread, "values": values}
         for name, values in arms.items()
+        for mean, spread in [mean_and_spread(values)]
     ]
     for arm, control in (
         ("labels_and_teacher", "labels"),
@@ -273,12 +273,13 @@ def report(work: Path) -> None:
         gain = Difference(
             f"{arm} - {control}", [a - b for a, b in zip(arms[arm], arms[control], strict=True)]
         )
+        mean, spread = mean_and_spread(gaps)
         rows.append(
             {
                 "name": f"gap_closed_{arm}",
-                "value": fmean(gaps),
+                "value": mean,
                 "unit": "share",
-                "spread": stdev(gaps),
+                "spread": spread,
                 "values": gaps,
             }
         )

@@ -50,9 +50,10 @@ from poseling.pickled import read_pickle
 from poseling.runtime.pipeline import track
 from poseling.skeleton import COCO17, CROWDPOSE14, SYNTH28
 from poseling.spec import PoseSpec
+from poseling.teachers.base import Prediction
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.onnx import OnnxTeacher
-from poseling.teachers.store import MAPS_VERSION, Manifest, Rows, Store
+from poseling.teachers.store import MAPS_VERSION, Manifest, Store
 from poseling.train import log
 
 MEMORY, SECONDS = 3 << 30, 20  # more than a process had before, and of time of the clock
@@ -391,10 +392,9 @@ MANIFEST = Manifest(
 def make_store(names: tuple[str, ...]) -> Bytes:
     with tempfile.TemporaryDirectory() as folder:
         store = Store.create(folder, MANIFEST)
-        answers = rng().uniform(0, 127, (3, 28, 2)).astype(np.float32)
-        store.write(
-            Rows([bytes([i]) * 16 for i in range(3)], answers, np.full((3, 28), 200, np.uint8), [b"maps"] * 3)
-        )
+        xy = torch.from_numpy(rng().uniform(0, 127, (3, 28, 2)).astype(np.float32))
+        said = Prediction(xy, torch.full((3, 28), 200 / 255), torch.zeros(3, 28, 32, 32))
+        store.write([store.rows([bytes([i]) * 16 for i in range(3)], said)])
         part = next(Path(store.url).glob("part-*"))
         return {
             "manifest.json": Path(store.url, "manifest.json").read_bytes(),

@@ -25,6 +25,7 @@ from typing import Any
 import cyclopts
 import numpy as np
 
+from poseling.evaluate.spread import mean_and_spread
 from results import ratio, write
 
 
@@ -66,12 +67,11 @@ def main(
 
 def row(name: str, values: list[float]) -> dict[str, Any]:
     """Median and standard deviation of people a second."""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return {
         "name": name,
         "value": statistics.median(values),
         "unit": "people/s",
-        "spread": spread,
+        "spread": mean_and_spread(values)[1] or 0.0,
         "values": values,
     }
 
@@ -130,7 +130,7 @@ def work(teacher: Path, root: Path, count: int, url: str) -> None:
     import torch
 
     from poseling.data import lsp
-    from poseling.teachers.labels import label
+    from poseling.teachers.cache import label
     from poseling.teachers.onnx import OnnxTeacher
 
     torch.set_num_threads(1)

@@ -30,11 +30,11 @@ from poseling.data.dataset import PoseDataset
 from poseling.files import read_image
 from poseling.geometry import Crop
 from poseling.skeleton import COCO17, LSP14, Skeleton
-from poseling.teachers.base import Teacher
-from poseling.teachers.labels import Labels, keys
+from poseling.teachers.base import Prediction, Teacher
+from poseling.teachers.cache import PseudoLabels, keys
 from poseling.teachers.load import load
 from poseling.teachers.packing import pack, restored, unpack
-from poseling.teachers.store import Manifest, Rows, Store
+from poseling.teachers.store import Manifest, Store
 from results import write
 
 Maps = NDArray[np.float32]
@@ -131,7 +131,7 @@ def measured(block: str, maps: Maps) -> list[dict[str, Any]]:
         skeleton = Skeleton("measured", tuple(f"joint {i}" for i in range(joints)), tuple(range(joints)))
         store = Store.create(folder, Manifest.of(Stand(skeleton, (w, h)), False, (1.0,)))
         names = [bytes(k) for k in np.random.default_rng(0).integers(0, 256, (count, 16), np.uint8)]
-        store.write(Rows(names, before.numpy(), np.rint(score.numpy() * 255).astype(np.uint8), packed))
+        store.write([store.rows(names, Prediction(before, score, torch.from_numpy(maps)))])
         size = store.size() / count
     rows = {
         "bytes_per_person": (size, "bytes"),
@@ -156,7 +156,7 @@ def measured(block: str, maps: Maps) -> list[dict[str, Any]]:
 
 
 def timed(joints: int, side: int, skeleton: Skeleton) -> list[dict[str, Any]]:
-    """What `Labels[i]` takes, for Gaussians with a noise of 0.01 and 256 people."""
+    """What `PseudoLabels[i]` takes, for Gaussians with a noise of 0.01 and 256 people."""
     count = 256
     random = np.random.default_rng(0)
     codec = Heatmap((side * 4, side * 4))
@@ -178,15 +178,9 @@ def timed(joints: int, side: int, skeleton: Skeleton) -> list[dict[str, Any]]:
         store = Store.create(
             folder, Manifest.of(Stand(skeleton, codec.map_size, codec.size, codec.pixel), False, (1.0,))
         )
-        store.write(
-            Rows(
-                [k for k in keys(dataset) if k],
-                xy,
-                np.full((count, joints), 255, np.uint8),
-                [pack(m) for m in maps],
-            )
-        )
-        labels = Labels.open(store.url, dataset, skeleton)
+        said = Prediction(torch.from_numpy(xy), torch.ones(count, joints), torch.from_numpy(maps))
+        store.write([store.rows([k for k in keys(dataset) if k], said)])
+        labels = PseudoLabels.open(store.url, dataset, skeleton)
         times = []
         for i in random.integers(0, count, 2000):
             start = time.perf_counter()
@@ -196,7 +190,7 @@ def timed(joints: int, side: int, skeleton: Skeleton) -> list[dict[str, Any]]:
     return [
         {
             "block": "Reading",
-            "name": f"Labels[i], {joints}x{side}x{side}",
+            "name": f"PseudoLabels[i], {joints}x{side}x{side}",
             "value": 1000 * float(np.median(times)),
             "unit": "ms",
             "spread": spread,

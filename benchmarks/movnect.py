@@ -13,7 +13,6 @@ stages.
 from __future__ import annotations
 
 import argparse
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,9 @@ from poseling.data.dataset import PoseDataset
 from poseling.draw import draw, draw_space
 from poseling.evaluate import figures, mpjpe
 from poseling.evaluate.cost import cost
-from poseling.evaluate.measure import Measure
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.report import Gap, gap_closed
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
@@ -114,18 +114,20 @@ def _against_truth(
     test: PoseDataset,
     train: PoseDataset,
 ) -> list[dict[str, Any]]:
-    judge, fitting = Measure.of(test, is_3d=True), Measure.of(train, is_3d=True)
+    judge, fitting = Evaluator.of(test, is_3d=True), Evaluator.of(train, is_3d=True)
     scores = {
-        name: [judge.score(*judge.ask(n, True)).precision for n in each]
+        name: [judge.score(judge.predict(n, True)).precision for n in each]
         for name, each in {"teacher": [vnect], **students}.items()
     }
     rows = [_row(name, [s["MPJPE"] for s in each]) for name, each in scores.items()]
     assert train.joints_3d is not None
     assert test.joints_3d is not None
-    posture = np.broadcast_to(
+    # The error of always predicting the median pose.
+    median = np.broadcast_to(
         np.median(mpjpe.root_relative(train.joints_3d, MOVNECT15), 0), test.joints_3d.shape
-    )  # what somebody says who has not looked
-    rows.append(_row("median_posture", [judge.score(test.joints, xyz=posture).mean]))
+    )
+    pose = Pose(test.joints, np.ones(test.joints.shape[:2]), MOVNECT15, median)
+    rows.append(_row("median_posture", [judge.score(pose).mean]))
     gap = Gap(
         [
             gap_closed(d["MPJPE"], b["MPJPE"], scores["teacher"][0]["MPJPE"], False)
@@ -161,7 +163,7 @@ def _against_truth(
     return rows
 
 
-def _calibrated(network: Teacher, judge: Measure, fitting: Measure, shared: NDArray[np.bool_]) -> float:
+def _calibrated(network: Teacher, judge: Evaluator, fitting: Evaluator, shared: NDArray[np.bool_]) -> float:
     """PA-MPJPE over the joints `shared`, definitions calibrated away on the people of `fitting`."""
     offsets = mpjpe.calibrate(*_pairs(network, fitting, shared), MOVNECT15)
     predicted, truth, known = _pairs(network, judge, shared)
@@ -169,9 +171,9 @@ def _calibrated(network: Teacher, judge: Measure, fitting: Measure, shared: NDAr
 
 
 def _pairs(
-    network: Teacher, judge: Measure, shared: NDArray[np.bool_]
+    network: Teacher, judge: Evaluator, shared: NDArray[np.bool_]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.bool_]]:
-    found, dataset = judge.ask(network, True).xyz, judge.dataset
+    found, dataset = judge.predict(network, True).xyz, judge.dataset
     assert found is not None
     assert dataset.joints_3d is not None
     return found, dataset.joints_3d, (dataset.joints_3d != 0).any(-1) & shared
@@ -184,14 +186,14 @@ def _on_images(
     lsp: PoseDataset,
     plain: Path | None,
 ) -> list[dict[str, Any]]:
-    judge = Measure.of(lsp)
+    judge = Evaluator.of(lsp)
     networks: dict[str, list[Any]] = {
         "teacher": [vnect],
         **students,
         **({"without_metres": [checkpoint_teacher(plain)]} if plain else {}),
     }
-    found = {name: [judge.ask(n, True) for n in each] for name, each in networks.items()}
-    others = {name: judge.ask(guest, True) for name, guest in guests.items()}
+    found = {name: [judge.predict(n, True) for n in each] for name, each in networks.items()}
+    others = {name: judge.predict(guest, True) for name, guest in guests.items()}
     heavy = others["blazepose_heavy"].xyz
     assert heavy is not None
     known = np.isfinite(heavy).all(-1)
@@ -203,7 +205,7 @@ def _on_images(
     rows: list[dict[str, Any]] = []
     for name, each in found.items():
         own = "pck_lsp" if name == "distilled" else f"pck_lsp_{name}"
-        rows.append({"name": own, **_numbers([judge.score(*one).mean for one in each]), "unit": "PCK@0.2"})
+        rows.append({"name": own, **_numbers([judge.score(one).mean for one in each]), "unit": "PCK@0.2"})
     for name, each in found.items():
         own = "agreement_with_heavy" if name == "distilled" else f"{name}_agreement_with_heavy"
         rows.append(_row(own, [agreement(one.xyz) for one in each]))
@@ -224,18 +226,16 @@ def show(flags: argparse.Namespace) -> None:
     test = sets.load(flags.data, flags.root, MOVNECT15).test
     assert test is not None
     test = test[:200]
-    judge = Measure.of(test, is_3d=test.is_3d)
-    found = [judge.ask(network, True) for network in networks]
+    judge = Evaluator.of(test, is_3d=test.is_3d)
+    found = [judge.predict(network, True) for network in networks]
     rows = []
-    for i in figures.across(judge.errors(found[0].joints), 6).tolist():
+    for i in figures.across(judge.errors(found[0]), 6).tolist():
         crop = Crop.from_box(test.boxes[i], (TILE, TILE), 1.25)
         image = crop.warp(read_image(test.images[i]))
         tiles = []
         for one in found:
-            known = np.isfinite(one.joints[i]).all(-1)
-            pose = Pose(
-                np.nan_to_num(crop.apply(one.joints[i]))[None], known[None].astype(np.float32), MOVNECT15
-            )
+            known = np.isfinite(one.xy[i]).all(-1)
+            pose = Pose(np.nan_to_num(crop.apply(one.xy[i]))[None], known[None].astype(np.float32), MOVNECT15)
             tiles.append(draw(image, pose))
             tiles += [_beside(one.xyz, i, known, yaw) for yaw in (0, 90)]
         if test.joints_3d is not None:
@@ -261,9 +261,8 @@ def _row(name: str, values: list[float]) -> dict[str, Any]:
 
 
 def _numbers(values: list[float]) -> dict[str, Any]:
-    return {"value": statistics.mean(values)} | (
-        {"spread": statistics.stdev(values), "values": values} if len(values) > 1 else {}
-    )
+    mean, spread = mean_and_spread(values)
+    return {"value": mean} | ({} if spread is None else {"spread": spread, "values": values})
 
 
 def main() -> None:

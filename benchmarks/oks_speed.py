@@ -27,6 +27,7 @@ from pycocotools.cocoeval import COCOeval
 
 from poseling.data import coco
 from poseling.evaluate import oks
+from poseling.evaluate.spread import mean_and_spread
 from poseling.skeleton import COCO17
 from results import ratio, write
 
@@ -81,7 +82,7 @@ def main(images: int = 5000, rounds: int = 7) -> None:
             "name": name,
             "value": statistics.median(taken),
             "unit": "s",
-            "spread": statistics.stdev(taken),
+            "spread": mean_and_spread(taken)[1],
             "values": taken,
         }
         for name, taken in times.items()

@@ -27,9 +27,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from poseling.data import sets
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.figures import BASELINE, DISTILLED, encode
 from poseling.evaluate.latency import Ratio, paired
-from poseling.evaluate.measure import Measure
 from poseling.files import write_bytes
 from poseling.onnx_session import open_session
 from poseling.runtime.network import Network
@@ -105,7 +105,7 @@ def main() -> None:
     ratios = {path: against(path, flags.peers / PEERS[0][1], flags.rounds) for path in files}
     judge = teachers.load(str(flags.peers / PEERS[0][1]))
     dataset = sets.people_to_test("lsp", flags.root)
-    measure = Measure.of(dataset[: flags.count] if flags.count else dataset).known_to(judge)
+    measure = Evaluator.of(dataset[: flags.count] if flags.count else dataset).known_to(judge)
     entries, inputs = [], []
     for name, path, adapter, ours in networks:
         network = teachers.load(str(path), adapter)
@@ -157,7 +157,7 @@ def caller(path: Path, threads: int = 1) -> Callable[[], object]:
     return lambda: session.run(None, {port.name: crop})
 
 
-def accuracy(network: Teacher, measure: Measure) -> float:
+def accuracy(network: Teacher, measure: Evaluator) -> float:
     """PCK from 0 to 1. ValueError if the network does not know a joint that is measured, which would count as
     wrong.
     """
@@ -169,7 +169,7 @@ def accuracy(network: Teacher, measure: Measure) -> float:
         raise ValueError(
             f"{network.name} does not know {', '.join(lacking)}, which MoveNet does; leave it out"
         )
-    return float(measure.score(*measure.ask(network, flip=False)).mean)
+    return float(measure.score(measure.predict(network, flip=False)).mean)
 
 
 def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:

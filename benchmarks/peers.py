@@ -24,8 +24,8 @@ from pareto import Entry, caller, plot
 from poseling import zoo
 from poseling.data import coco, sets
 from poseling.data.dataset import PoseDataset, join
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.latency import Ratio, latency, paired
-from poseling.evaluate.measure import Measure
 from poseling.evaluate.pck import distances
 from poseling.evaluate.pck import score as scored
 from poseling.skeleton import COCO17
@@ -167,8 +167,8 @@ def timed(path: Path, lightning: Path, rounds: int) -> tuple[Ratio, Ratio, float
 
 def away(network: Teacher, dataset: PoseDataset) -> np.ndarray:
     """(N, K) how far the limb joints that are labelled are off, in torsos; other joints are NaN."""
-    measure = Measure.of(dataset)
-    joints = measure.ask(network, flip=False).joints
+    measure = Evaluator.of(dataset)
+    joints = measure.predict(network, flip=False).xy
     limbs = np.isin(np.arange(len(COCO17)), LIMBS)
     return distances(joints, dataset.joints, (dataset.visible > 0) & limbs, measure.lengths)
 

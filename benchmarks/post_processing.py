@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Iterable
@@ -41,6 +40,7 @@ from scipy.spatial.transform import Rotation
 from poseling.data.mocap import Motion, motions, seen
 from poseling.evaluate.motion import accel, bone_spread, jitter, lag
 from poseling.evaluate.mpjpe import mpjpe
+from poseling.evaluate.spread import mean_and_spread
 from poseling.geometry import project
 from poseling.pose import Pose
 from poseling.runtime.kinematics import LIMITS, TURNS, forward
@@ -286,12 +286,12 @@ def main() -> None:
     ms = np.concatenate([least(runs) for runs in every])
 
     def row(name: str, key: str, unit: str, factor: float = 1.0) -> dict[str, Any]:
-        values = [factor * n[key] for n in numbers]
+        mean, spread = mean_and_spread([factor * n[key] for n in numbers])
         return {
             "name": name,
-            "value": statistics.mean(values),
+            "value": mean,
             "unit": unit,
-            "spread": statistics.stdev(values),
+            "spread": spread,
         }
 
     def one(name: str, value: float, unit: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from poseling.evaluate.report import Report
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import write_bytes
 
 HERE = Path(__file__).resolve().parent
@@ -108,12 +109,11 @@ def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], to: str) ->
     3.0, 5.0], 'ratio_to': 'live'}
     """
     each = [a / b for a, b in zip(ours, theirs, strict=True)]
-    spread = statistics.stdev(each) if len(each) > 1 else 0.0
     return {
         "name": name,
         "value": statistics.median(each),
         "unit": "times",
-        "spread": spread,
+        "spread": mean_and_spread(each)[1] or 0.0,
         "values": each,
         "ratio_to": to,
     }

@@ -20,10 +20,10 @@ from scipy.stats import rankdata
 
 from poseling.data import lsp
 from poseling.data.dataset import join
-from poseling.distill.several import TAU, combine
 from poseling.evaluate import pck
 from poseling.evaluate.predict import in_skeleton, predict
 from poseling.geometry import person_size
+from poseling.teachers.ensemble import TAU, combine
 from poseling.teachers.onnx import OnnxTeacher
 from results import write
 
@@ -50,9 +50,9 @@ def main(
     xy, score = [], []
     for path in teachers:
         teacher = OnnxTeacher(path, threads=1)
-        found = in_skeleton(teacher, dataset.skeleton, predict(teacher, dataset))
-        xy.append(found.joints)
-        score.append(found.scores)
+        found = in_skeleton(predict(teacher, dataset), dataset.skeleton)
+        xy.append(found.xy)
+        score.append(found.score)
     counts = (dataset.visible > 0) & np.isfinite(np.stack(xy)).all((0, 3))
     torso = pck.torso_length(dataset.joints, dataset.visible, dataset.skeleton)
 

@@ -9,11 +9,11 @@ Starting the workers counts, as it does for whoever asks for images; the more of
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from poseling.evaluate.spread import mean_and_spread
 from poseling.synth.render import Renderer, is_gpu
 from poseling.synth.synthesize import synthesize
 from results import write
@@ -51,10 +51,10 @@ def main() -> None:
 
 def row(name: str, rates: list[float]) -> dict[str, Any]:
     """Mean and spread over the rounds."""
-    spread = statistics.stdev(rates) if len(rates) > 1 else None
+    mean, spread = mean_and_spread(rates)
     return {
         "name": name,
-        "value": statistics.fmean(rates),
+        "value": mean,
         "unit": "images/s",
         "spread": spread,
         "values": rates,

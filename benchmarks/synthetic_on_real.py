@@ -23,6 +23,7 @@ import torch
 
 from poseling.data.dataset import PoseDataset, join
 from poseling.data.synthetic import synthetic
+from poseling.evaluate.spread import mean_and_spread
 from poseling.geometry import joints_box
 from poseling.recipes.experiment import Experiment, TrainConfig, Trained
 from results import write
@@ -130,10 +131,10 @@ def rows(arms: Mapping[str, Sequence[Trained]], metric: str) -> list[dict[str, A
 
 
 def _row(name: str, values: Sequence[float], unit: str) -> dict[str, Any]:
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    mean, spread = mean_and_spread(values)
     return {
         "name": name,
-        "value": float(np.mean(values)),
+        "value": mean,
         "unit": unit,
         "spread": spread,
         "values": list(values),

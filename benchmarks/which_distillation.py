@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from poseling.evaluate.spread import mean_and_spread
 from poseling.recipes.compare import WAYS, compare
 from poseling.recipes.experiment import TrainConfig
 from results import HERE, write
@@ -66,18 +66,20 @@ def main() -> None:
     )
     shutil.copy(flags.out / "compare.png", DOCS / "images" / f"which-distillation-{flags.scale}.png")
     unit = found["metric"]
+    mean, spread = mean_and_spread(found["baseline"])
     rows: list[dict[str, Any]] = [
         {"name": "teacher", "value": found["teacher_value"], "unit": unit},
-        {"name": "baseline", "value": statistics.fmean(found["baseline"]), "unit": unit, "spread": statistics.stdev(found["baseline"]), "values": found["baseline"]},
+        {"name": "baseline", "value": mean, "unit": unit, "spread": spread, "values": found["baseline"]},
     ]  # fmt: skip
     for row in found["objectives"]:
         gains = row["gains"]
+        mean, spread = mean_and_spread(gains)
         rows.append(
             {
                 "name": row["name"],
-                "value": statistics.fmean(gains),
+                "value": mean,
                 "unit": f"gain in {unit}",
-                "spread": statistics.stdev(gains),
+                "spread": spread,
                 "values": gains,
             }
         )

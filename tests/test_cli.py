@@ -31,7 +31,7 @@ from poseling.runtime.pipeline import Tracked
 from poseling.skeleton import COCO17, Skeleton
 from poseling.spec import KEY, PoseSpec
 from poseling.synth.synthesize import Synthesized
-from poseling.teachers.labels import Labelled
+from poseling.teachers.cache import Labelled
 from poseling.teachers.shards import share
 
 RECIPES = [
@@ -580,7 +580,7 @@ def test_label_of_one_launch_deals_alike_and_each_has_its_gpu(capsys, tmp_path, 
             self.name = device
 
     cv2.imwrite(str(tmp_path / "image.png"), np.zeros((8, 8, 3), np.uint8))
-    monkeypatch.setattr("poseling.teachers.labels.label", label)
+    monkeypatch.setattr("poseling.teachers.cache.label", label)
     monkeypatch.setattr("poseling.teachers.load.load", lambda _, adapter, device: Named(device))
     monkeypatch.setattr("poseling.teachers.shards.deal_of_environment", lambda: "word")
     for name, value in {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}.items():

@@ -118,8 +118,8 @@ def test_what_ships_has_the_figures_that_it_had_as_a_teacher(network: Path, fold
         predict(OnnxTeacher(network), dataset, flip),
         predict(Shipped(Network(network)), dataset, flip),
     )
-    np.testing.assert_allclose(now.joints, before.joints, atol=1e-3)
-    np.testing.assert_allclose(now.scores, before.scores, atol=1e-5)
+    np.testing.assert_allclose(now.xy, before.xy, atol=1e-3)
+    np.testing.assert_allclose(now.score, before.score, atol=1e-5)
     crops = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, SIZE[1], SIZE[0], 3), np.uint8))
     np.testing.assert_allclose(Shipped(Network(network))(crops).xy, OnnxTeacher(network)(crops).xy, atol=1e-3)
 
@@ -127,5 +127,5 @@ def test_what_ships_has_the_figures_that_it_had_as_a_teacher(network: Path, fold
 def test_a_box_beside_its_image_is_wrong_and_no_error(network: Path, folder: Path):
     dataset = images(folder, skeleton=LSP14)
     beside = predict(Shipped(Network(network)), replace(dataset, boxes=dataset.boxes + 500))
-    assert np.isnan(beside.joints).all()
-    assert (beside.scores == 0).all()
+    assert np.isnan(beside.xy).all()
+    assert (beside.score == 0).all()

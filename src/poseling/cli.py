@@ -194,7 +194,7 @@ def evaluate(
     """
     from poseling.data import h36m, sets
     from poseling.data.sizes import differing, rescaled
-    from poseling.evaluate.measure import Measure, by_action, table
+    from poseling.evaluate.evaluator import Evaluator, by_action, table
     from poseling.evaluate.shipped import shipped
 
     network = shipped(model, adapter, device)
@@ -203,11 +203,11 @@ def evaluate(
     if wrong := differing(dataset):
         told = f"{len(wrong)} images are not as large as their annotation says, and count as they are; the first, {wrong[0].image}: {wrong[0].message}"
         console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    measure = Measure.of(dataset, space).known_to(network)
-    found = measure.ask(network, flip_test)
-    console.print(table(network, measure, *found))
+    evaluator = Evaluator.of(dataset, space).known_to(network)
+    pose = evaluator.predict(network, flip_test)
+    console.print(table(network, evaluator, pose))
     if space and dataset.name == "h36m":
-        console.print(by_action(measure, found, h36m.actions(dataset)))
+        console.print(by_action(evaluator, pose, h36m.actions(dataset)))
 
 
 @app.command
@@ -252,7 +252,7 @@ def label(
         Where the teacher runs: cpu, cuda (under torchrun or accelerate, each process's own GPU) or cuda:N.
     """
     from poseling.data import sets
-    from poseling.teachers.labels import label as run
+    from poseling.teachers.cache import label as run
     from poseling.teachers.load import load
     from poseling.teachers.shards import deal_of_environment, device_of_environment, shard_of_environment
 
@@ -664,10 +664,10 @@ def check(
             bar = progress.add_task(f"{part}: {len(dataset)} people", total=None)
             found = run(dataset, partial(_tell, progress, bar))
         if network is not None and len(whole := showable(dataset, found)):
-            from poseling.evaluate.measure import Measure
+            from poseling.evaluate.evaluator import Evaluator
 
             answers = np.full(dataset.joints.shape, np.nan, np.float32)
-            answers[whole] = Measure.of(dataset[whole]).answers(network, flip=False)
+            answers[whole] = Evaluator.of(dataset[whole]).predict(network, flip=False).xy
             found += swapped_against(dataset, answers)
         findings += found
     for line in report(findings):

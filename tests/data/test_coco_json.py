@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from poseling.data import sets
 from poseling.data.coco_files import CocoFiles
 from poseling.data.coco_json import SIGMA, coco_json, plain_name, read_skeleton
-from poseling.evaluate.measure import Measure
+from poseling.evaluate.evaluator import Evaluator
+from poseling.pose import Pose
 from poseling.skeleton import COCO17
 
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
@@ -200,9 +201,10 @@ def test_one_two_or_three_files_and_what_is_measured(tmp_path):
     assert sizes(train, val, test) == [("train", 1), ("val", 2), ("test", 3)]
     for files in ((test,), (train, test)):
         dataset = sets.people_to_test("coco_json", tmp_path, files=CocoFiles(annotations=files))
-        measure = Measure.of(dataset)
-        assert (measure.name, len(dataset)) == ("OKS AP", 3)
-        assert measure.score(dataset.joints, np.ones(dataset.visible.shape, np.float32)).mean == 1
+        evaluator = Evaluator.of(dataset)
+        assert (evaluator.name, len(dataset)) == ("OKS AP", 3)
+        labels = Pose(dataset.joints, np.ones(dataset.visible.shape), dataset.skeleton)
+        assert evaluator.score(labels).mean == 1
     found = [{"image_id": 2, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}]
     (tmp_path / "found.json").write_text(json.dumps(found))
     boxed = sets.people_to_test(

@@ -219,20 +219,20 @@ def test_a_image_that_cannot_be_read_is_black_and_weighs_nothing(tmp_path):
     assert not black["image"].any()
 
 
-def test_answers_come_with_the_sample_in_its_crop(dataset):
+def test_pseudo_labels_come_with_the_sample_in_its_crop(dataset):
     class Said:
         source = "said"
 
         def sample(self, person, crop):
             assert isinstance(crop, Crop)
-            return {"answer_xy": crop.apply(np.array([[45.0, 35.0]])), "answer_weight": np.array([person])}
+            return {"teacher_xy": crop.apply(np.array([[45.0, 35.0]])), "teacher_weight": np.array([person])}
 
     sample = Crops(dataset, (64, 64), 1.25, AUGMENT, 0, Said())[4]
-    assert sample["answer_weight"] == [sample["person"]]
+    assert sample["teacher_weight"] == [sample["person"]]
     plain = Crops(dataset, (64, 64), 1.25, AUGMENT, 0)[4]
     assert_same(
-        plain, {name: value for name, value in sample.items() if not name.startswith("answer")}
-    )  # answers change no draw
+        plain, {name: value for name, value in sample.items() if not name.startswith("teacher_")}
+    )  # pseudo-labels change no draw
 
 
 def test_nobody_to_train_on(dataset):

@@ -39,8 +39,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PoseDataset:
     return PoseDataset("five", BODY, paths, boxes, joints, visible)
 
 
-def resident(dataset: PoseDataset, augment: Augment, seed: int = 0, answers: object = None) -> Resident:
-    return Resident(dataset, Images(dataset), SIZE, 1.25, augment, seed, answers)  # type: ignore[arg-type]
+def resident(dataset: PoseDataset, augment: Augment, seed: int = 0, pseudo_labels: object = None) -> Resident:
+    return Resident(dataset, Images(dataset), SIZE, 1.25, augment, seed, pseudo_labels)  # type: ignore[arg-type]
 
 
 def batch(dataset: PoseDataset, augment: Augment, rows: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
@@ -181,7 +181,7 @@ def test_places_and_answers_come_as_with_crops(dataset: PoseDataset):
 
         def sample(self, person: int, crop: Crop) -> dict[str, np.ndarray]:
             return {
-                "answer_xy": crop.apply(dataset.joints[person])[BODY.flip if crop.flipped else slice(None)]
+                "teacher_xy": crop.apply(dataset.joints[person])[BODY.flip if crop.flipped else slice(None)]
             }
 
     random = np.random.default_rng(0)
@@ -190,14 +190,14 @@ def test_places_and_answers_come_as_with_crops(dataset: PoseDataset):
         joints_3d=random.normal(size=(5, 3, 3)).astype(np.float32),
         confidence_3d=random.random((5, 3)).astype(np.float32),
     )
-    found = resident(is_3d, replace(STILL, flip=1.0), answers=Said()).batch(np.arange(5), random)
+    found = resident(is_3d, replace(STILL, flip=1.0), pseudo_labels=Said()).batch(np.arange(5), random)
     expected = samples(is_3d, replace(STILL, flip=1.0))
     for person in range(5):
         np.testing.assert_allclose(found["xyz"][person], expected[person]["xyz"], atol=1e-6)
         np.testing.assert_allclose(found["xyz_weight"][person], expected[person]["xyz_weight"])
     # The crop of the image and that of the answers are one: also where chance decides.
-    wild = resident(is_3d, Augment(shift=0.1), answers=Said()).batch(np.arange(5), random)
-    np.testing.assert_allclose(wild["answer_xy"], wild["joints"], atol=1e-3)
+    wild = resident(is_3d, Augment(shift=0.1), pseudo_labels=Said()).batch(np.arange(5), random)
+    np.testing.assert_allclose(wild["teacher_xy"], wild["joints"], atol=1e-3)
 
 
 def test_what_does_not_go(dataset: PoseDataset):

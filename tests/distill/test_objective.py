@@ -173,11 +173,11 @@ def stored(**more):
     maps = (gaussians(SAID) * 255).round().to(torch.uint8)
     scale = torch.tensor([1 / 255, 0.0]).expand(2, 4, 2)
     answer = {
-        "answer_maps": maps,
-        "answer_scale": scale,
-        "answer_matrix": torch.eye(3)[:2].expand(2, 2, 3),
-        "answer_xy": SAID,
-        "answer_weight": torch.ones(2, 4),
+        "teacher_maps": maps,
+        "teacher_scale": scale,
+        "teacher_matrix": torch.eye(3)[:2].expand(2, 2, 3),
+        "teacher_xy": SAID,
+        "teacher_weight": torch.ones(2, 4),
     }
     return batch(**answer | more)
 
@@ -199,7 +199,7 @@ def test_stored_maps_have_a_scale_each():
     """
     student, said = Student(), stored()
     scale = torch.tensor([[1 / 255, 0], [0.5 / 255, 0], [1 / 255, 20], [1 / 255, 0]])
-    parts = Objective(SPEC, CODEC, ALONE)(student, {**said, "answer_scale": scale.expand(2, 4, 2)})
+    parts = Objective(SPEC, CODEC, ALONE)(student, {**said, "teacher_scale": scale.expand(2, 4, 2)})
     maps = (gaussians(SAID) * 255).round() / 255
     maps[:, 1] /= 2
     maps[:, 2] -= 20 / 255
@@ -211,7 +211,7 @@ def test_stored_maps_follow_their_matrix():
     """A matrix that leads a pixel x of the student's map to x + 3 of the teacher's."""
     student = Student()
     matrix = torch.tensor([[1.0, 0, 3], [0, 1, 0]]).expand(2, 2, 3)
-    parts = Objective(SPEC, CODEC, ALONE)(student, stored(answer_matrix=matrix))
+    parts = Objective(SPEC, CODEC, ALONE)(student, stored(teacher_matrix=matrix))
     moved = torch.zeros(2, 4, 16, 16)
     moved[..., :13] = ((gaussians(SAID) * 255).round() / 255)[..., 3:]
     assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, moved, torch.ones(2, 4)), rel=1e-4)
@@ -219,8 +219,8 @@ def test_stored_maps_follow_their_matrix():
 
 def test_stored_points():
     student, said = Student(), stored()
-    del said["answer_maps"], said["answer_matrix"]
-    said["answer_weight"] = torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 1, 1]])
+    del said["teacher_maps"], said["teacher_matrix"]
+    said["teacher_weight"] = torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 1, 1]])
     known = torch.tensor([[1.0, 1, 0, 1], [1, 1, 0, 1]])  # the last hand lies outside the crop
     parts = Objective(SPEC, CODEC, ALONE)(student, said)
     assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(SAID), known), rel=1e-5)
@@ -228,13 +228,13 @@ def test_stored_points():
 
 @pytest.mark.parametrize("how", ["maps", "points"])
 def test_confidence_weighs_by_the_teachers_score(how):
-    student, said = Student(), stored(answer_weight=torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 0, 1]]))
+    student, said = Student(), stored(teacher_weight=torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 0, 1]]))
     if how == "points":
-        del said["answer_maps"], said["answer_matrix"]
+        del said["teacher_maps"], said["teacher_matrix"]
     parts = Objective(SPEC, CODEC, ALONE, confidence=True)(student, said)
     maps = (gaussians(SAID) * 255).round() / 255 if how == "maps" else gaussians(SAID)
     assert parts["loss"].item() == pytest.approx(
-        by_loops(student.outputs, maps, said["answer_weight"]), rel=1e-5
+        by_loops(student.outputs, maps, said["teacher_weight"]), rel=1e-5
     )
 
 
@@ -244,11 +244,11 @@ def test_a_live_teacher_says_what_a_stored_one_does(with_maps):
     for confidence in (False, True):
         live, kept = Student(), Student()
         guest = Guest(SAID, with_maps=with_maps, score=score)
-        said = stored(answer_weight=score)
+        said = stored(teacher_weight=score)
         if not with_maps:
-            del said["answer_maps"], said["answer_matrix"]
+            del said["teacher_maps"], said["teacher_matrix"]
         else:
-            said["answer_maps"][1, 2] = 0  # the guest draws nothing for the hand outside its crop
+            said["teacher_maps"][1, 2] = 0  # the guest draws nothing for the hand outside its crop
         a = Objective(SPEC, CODEC, ALONE, confidence, guest)(live, batch())
         b = Objective(SPEC, CODEC, ALONE, confidence)(kept, said)
         assert a["loss"].item() == pytest.approx(b["loss"].item(), rel=2e-3)
@@ -647,7 +647,7 @@ def test_a_student_of_coordinates_learns_from_hills(how):
     student, said = Student(), stored()
     student.outputs = believed().requires_grad_()
     if how == "points":
-        del said["answer_maps"], said["answer_matrix"]
+        del said["teacher_maps"], said["teacher_matrix"]
     guest = Guest(SAID, with_maps=how == "live maps") if how.startswith("live") else None
     parts = Objective(spec, POINTS, terms, teacher=guest)(student, said if guest is None else batch())
     maps, weight = gaussians(SAID), [[1, 1, 1, 1], [1, 1, 1, 1]]

@@ -146,9 +146,9 @@ def test_without_places_the_second_dimension_is_all():
 def test_stored_points_and_places_of_a_teacher():
     """The teacher says 10 cm more of X, under the labels' own heatmap."""
     stored = {
-        "answer_xy": JOINTS + 3,
-        "answer_weight": torch.full((2, 3), 0.5),
-        "answer_xyz": XYZ + torch.tensor([0.1, 0, 0]),
+        "teacher_xy": JOINTS + 3,
+        "teacher_weight": torch.full((2, 3), 0.5),
+        "teacher_xyz": XYZ + torch.tensor([0.1, 0, 0]),
     }
     student = Says(
         torch.cat(
@@ -172,11 +172,11 @@ def test_stored_points_and_places_of_a_teacher():
 def test_stored_heatmaps_are_the_teachers_own():
     maps = CODEC.heatmap.encode(JOINTS, torch.ones(2, 3))[0]
     stored = {
-        "answer_xy": JOINTS,
-        "answer_weight": torch.ones(2, 3),
-        "answer_maps": (maps * 127).to(torch.uint8),
-        "answer_scale": torch.tensor([1 / 255, 0.0]).expand(2, 3, 2),
-        "answer_matrix": torch.eye(3)[:2].expand(2, 2, 3),
+        "teacher_xy": JOINTS,
+        "teacher_weight": torch.ones(2, 3),
+        "teacher_maps": (maps * 127).to(torch.uint8),
+        "teacher_scale": torch.tensor([1 / 255, 0.0]).expand(2, 3, 2),
+        "teacher_matrix": torch.eye(3)[:2].expand(2, 2, 3),
     }
     loss = Objective(SPEC, CODEC, spatial_terms(CODEC, "mse", 1.0))(zeros(), batch(**stored))
     half = ((maps * 127).to(torch.uint8).float() / 255).square().sum((-2, -1)).sqrt().sum() / 6

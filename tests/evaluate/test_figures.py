@@ -18,6 +18,7 @@ from poseling.evaluate.figures import (
     view,
 )
 from poseling.files import read_image
+from poseling.pose import Pose
 from poseling.skeleton import LSP14
 
 
@@ -120,9 +121,13 @@ def test_curves_shows_every_arm(tmp_path):
     assert near(two, orange) > 500
 
 
+def predicted(dataset, joints):
+    return Pose(joints, np.ones(joints.shape[:2]), dataset.skeleton)
+
+
 def test_cases_puts_the_teacher_beside_the_student(tmp_path, dataset):
     errors = np.linspace(0.1, 0.5, 5)
-    guess = dataset.joints + 3
+    guess = predicted(dataset, dataset.joints + 3)
     cases(dataset, guess, None, errors, tmp_path / "alone.png", columns=2)
     cases(dataset, guess, guess, errors, tmp_path / "both.png", columns=2)
     alone, both = read_image(tmp_path / "alone.png"), read_image(tmp_path / "both.png")
@@ -130,10 +135,11 @@ def test_cases_puts_the_teacher_beside_the_student(tmp_path, dataset):
     assert near(both, (0, 40, 0)) > 100_000  # the images are there
 
 
-def test_joints_that_are_not_known_are_not_drawn(tmp_path, dataset):
-    nothing = np.full_like(dataset.joints, np.nan)
+def test_joints_that_are_not_predicted_are_not_drawn(tmp_path, dataset):
+    nothing = predicted(dataset, np.full_like(dataset.joints, np.nan))
+    some = predicted(dataset, dataset.joints + 9)
     cases(dataset, nothing, None, np.arange(5.0), tmp_path / "none.png", columns=1)
-    cases(dataset, dataset.joints + 9, None, np.arange(5.0), tmp_path / "some.png", columns=1)
+    cases(dataset, some, None, np.arange(5.0), tmp_path / "some.png", columns=1)
     # without a guess all is grey but the images' dark green: the truth is black and white
     none, some = (read_image(tmp_path / name).astype(int) for name in ("none.png", "some.png"))
     vivid = [int((p.max(-1) - p.min(-1) > 80).sum()) for p in (none, some)]

@@ -1,4 +1,4 @@
-"""One way to ask: canonical crops, back to image pixels, and the flip test."""
+"""Predictions for canonical crops, back to image pixels, and the flip test."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +11,14 @@ from torch import nn
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.data.dataset import PoseDataset
-from poseling.evaluate.predict import Predicted, in_skeleton, predict
+from poseling.evaluate.predict import in_skeleton, predict
 from poseling.geometry import Crop
+from poseling.pose import Pose
 from poseling.skeleton import COCO17, LSP14, Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Prediction
 from poseling.teachers.network import NetworkTeacher
-from poseling.teachers.tta import ask
+from poseling.teachers.tta import predict_crops
 
 HANDS = Skeleton("hands", ("left_hand", "right_hand"), (0, 1))
 MIDDLE = Skeleton("middle", ("head", "neck"), (0, 0))  # no sides: a mirror changes no name
@@ -25,7 +26,7 @@ MIDDLE = Skeleton("middle", ("head", "neck"), (0, 0))  # no sides: a mirror chan
 
 class Brightest(nn.Module):
     """A network of two stacks whose last maps are the red and the blue channel, averaged down to a quarter;
-    the first says nothing.
+    the first is all zeros.
     """
 
     def forward(self, images):
@@ -63,7 +64,9 @@ PLACES = np.random.default_rng(0).uniform((45, 35), (115, 85), (5, 2, 2))
 @pytest.mark.parametrize("batch", [2, 32])
 def test_joints_come_back_in_image_pixels(tmp_path, flip, batch):
     dataset = scene(tmp_path, PLACES)
-    joints, scores, _ = predict(network(Heatmap((96, 96)), MIDDLE), dataset, flip=flip, batch=batch)
+    pose = predict(network(Heatmap((96, 96)), MIDDLE), dataset, flip=flip, batch=batch)
+    joints, scores = pose.xy, pose.score
+    assert pose.skeleton == MIDDLE
     assert joints.shape == (5, 2, 2)
     assert joints.dtype == scores.dtype == np.float32
     np.testing.assert_allclose(
@@ -73,8 +76,8 @@ def test_joints_come_back_in_image_pixels(tmp_path, flip, batch):
 
 
 def test_the_flip_test_swaps_sides(tmp_path):
-    """The network knows left by its colour, which a mirror does not change: mirrored, its left is the
-    person's right, and the two answers disagree.
+    """The network finds left by its colour, which a mirror does not change: mirrored, its left is the person's
+    right, and the two predictions disagree.
     """
     dataset = scene(tmp_path, PLACES[:1])
     teacher = network(Heatmap((96, 96)))
@@ -82,18 +85,18 @@ def test_the_flip_test_swaps_sides(tmp_path):
         cv2.imread(str(dataset.images[0]))[..., ::-1].copy()
     )[None]
     plain, mirrored = teacher(torch.from_numpy(crop)), teacher(torch.from_numpy(crop[:, :, ::-1].copy()))
-    both = ask(teacher, crop[:, None], True, (1.0,))
+    both = predict_crops(teacher, crop[:, None], True, (1.0,))
     torch.testing.assert_close(
         both.maps, (plain.maps + mirrored.maps[:, [1, 0]].flip(-1)) / 2, atol=1e-5, rtol=0
     )
     assert both.score.max() < 0.6  # two half hills for each hand
-    assert torch.equal(ask(teacher, crop[:, None], False, (1.0,)).xy, plain.xy)
+    assert torch.equal(predict_crops(teacher, crop[:, None], False, (1.0,)).xy, plain.xy)
 
 
 @pytest.mark.parametrize(("decoding", "sigma"), [("plain", 2.0), ("quarter", 2.0), ("dark", 1.0)])
 @pytest.mark.parametrize("softmax", [False, True])
 def test_the_flip_test_decodes_as_the_network_does(decoding, sigma, softmax):
-    """With a symmetric answer the average is the answer itself, and must be read by the same codec."""
+    """The average of a symmetric prediction is the prediction itself, read by the same codec."""
     codec = Heatmap((64, 64), sigma=sigma, decoding=decoding, softmax=softmax)
     teacher = network(codec, MIDDLE)
 
@@ -105,7 +108,7 @@ def test_the_flip_test_decodes_as_the_network_does(decoding, sigma, softmax):
             return (maps.clamp(min=1e-12).log() if softmax else maps)[:, None]
 
     teacher.network = Symmetric()
-    plain, both = ask(teacher, CROP, False, (1.0,)), ask(teacher, CROP, True, (1.0,))
+    plain, both = predict_crops(teacher, CROP, False, (1.0,)), predict_crops(teacher, CROP, True, (1.0,))
     torch.testing.assert_close(both.xy[..., 1], plain.xy[..., 1], atol=1e-3, rtol=0)
     torch.testing.assert_close(both.score, plain.score, atol=1e-4, rtol=0)
     pixel = 63 / 15
@@ -117,7 +120,7 @@ def test_the_flip_test_decodes_as_the_network_does(decoding, sigma, softmax):
 
 @dataclass
 class Guest:
-    """Answers as told, maps or points."""
+    """Predicts what it is given, maps or points."""
 
     answers: list
     size: tuple[int, int] = (64, 64)
@@ -138,7 +141,7 @@ class Guest:
 def test_points_are_averaged_after_mirroring_back_by_their_scores():
     straight = Prediction(torch.tensor([[[10.0, 5.0], [50.0, 8.0]]]), torch.tensor([[0.8, 0.4]]))
     mirrored = Prediction(torch.tensor([[[11.0, 8.0], [57.0, 6.0]]]), torch.tensor([[0.6, 0.6]]))
-    found = ask(Guest([straight, mirrored]), CROP, True, (1.0,))
+    found = predict_crops(Guest([straight, mirrored]), CROP, True, (1.0,))
     # The mirrored left hand at x = 11 is the right one at 63 - 11 = 52, and the mirrored right one the left
     # one at 6.
     left, right = [(0.8 * 10 + 0.6 * 6) / 1.4, (0.8 * 5 + 0.6 * 6) / 1.4], [(0.4 * 50 + 0.6 * 52) / 1.0, 8.0]
@@ -152,7 +155,7 @@ def test_a_guests_maps_are_read_in_its_own_pixels():
     joints = torch.tensor([[[20.3, 30.2], [45.1, 33.3]]])
     maps, _ = codec.encode(joints, torch.ones(1, 2))
     mirrored = maps[:, [1, 0]].flip(-1)
-    found = ask(
+    found = predict_crops(
         Guest(
             [Prediction(joints, torch.ones(1, 2), maps), Prediction(joints, torch.ones(1, 2), mirrored)],
             pixel=codec.pixel,
@@ -175,11 +178,11 @@ def test_biased_maps_are_moved_where_the_mirror_puts_them():
         for j in (joints, torch.tensor([[[63 - 44.0, 32.0], [63 - 20.0, 32.0]]]))
     )
     answers = [Prediction(joints, one, straight), Prediction(joints, one, mirrored)]
-    found = ask(Guest(answers, pixel=codec.pixel, map_size=codec.map_size), CROP, True, (1.0,))
+    found = predict_crops(Guest(answers, pixel=codec.pixel, map_size=codec.map_size), CROP, True, (1.0,))
     torch.testing.assert_close(found.xy, joints, atol=0.1, rtol=0)
 
 
-def test_a_network_is_asked_in_eval_mode_without_gradients():
+def test_a_network_predicts_in_eval_mode_without_gradients():
     class Mode(nn.Module):
         def __init__(self):
             super().__init__()
@@ -195,23 +198,20 @@ def test_a_network_is_asked_in_eval_mode_without_gradients():
     assert (teacher.map_size, teacher.pixel, teacher.padding) == ((16, 16), (63 / 15, 63 / 15), 1.25)
 
 
-def test_joints_that_the_teacher_does_not_know_are_nan():
+def test_joints_that_the_network_does_not_predict_are_nan():
     joints = np.random.default_rng(0).uniform(0, 100, (2, 17, 2))
-    teacher = Guest([], skeleton=COCO17)
     xyz = np.random.default_rng(1).normal(0, 1, (2, 17, 3)).astype(np.float32)
-    found = in_skeleton(
-        teacher, LSP14, Predicted(joints.astype(np.float32), np.ones((2, 17), np.float32), xyz)
-    )
+    found = in_skeleton(Pose(joints, np.ones((2, 17)), COCO17, xyz), LSP14)
     unknown, knee = [LSP14.index("neck"), LSP14.index("head_top")], LSP14.index("left_knee")
-    for mine, theirs, numbers in ((found.joints, joints, 2), (found.xyz, xyz, 3)):
+    for mine, theirs, numbers in ((found.xy, joints, 2), (found.xyz, xyz, 3)):
         assert np.isnan(mine[:, unknown]).all()
         np.testing.assert_allclose(mine[:, knee], theirs[:, COCO17.index("left_knee")], rtol=1e-6)
         assert np.isfinite(mine).sum() == 2 * 12 * numbers
-    assert (found.scores[:, unknown] == 0).all()
-    assert (found.scores[:, knee] == 1).all()
+    assert (found.score[:, unknown] == 0).all()
+    assert (found.score[:, knee] == 1).all()
 
 
-def test_a_image_that_cannot_be_read_is_wrong_and_told(tmp_path: Path):
+def test_an_image_that_cannot_be_read_counts_as_wrong_with_a_warning(tmp_path: Path):
     """The others are measured as if it were not there."""
     paths = [tmp_path / f"{name}.png" for name in ("first", "cut", "last")]
     for path in paths:
@@ -225,24 +225,24 @@ def test_a_image_that_cannot_be_read_is_wrong_and_told(tmp_path: Path):
     with pytest.warns(
         UserWarning, match=r"1 of 3 images cannot be read and count as wrong, the first: .*cut\.png"
     ):
-        joints, scores, _ = predict(Guest([answer]), dataset)
-    assert np.isnan(joints[1]).all()
-    assert scores.tolist() == [[0.5, 0.5], [0, 0], [0.5, 0.5]]
-    assert joints[[0, 2]].tolist() == [[[10, 20], [30, 40]]] * 2
+        pose = predict(Guest([answer]), dataset)
+    assert np.isnan(pose.xy[1]).all()
+    assert pose.score.tolist() == [[0.5, 0.5], [0, 0], [0.5, 0.5]]
+    assert pose.xy[[0, 2]].tolist() == [[[10, 20], [30, 40]]] * 2
 
 
-def test_images_come_from_whoever_reads_them(tmp_path):
+def test_images_come_from_the_given_reader(tmp_path):
     dataset = scene(tmp_path, PLACES)
     teacher, kept = (
         network(Heatmap((96, 96))),
         {path: cv2.imread(str(path))[..., ::-1].copy() for path in dataset.images},
     )
-    joints, scores, _ = predict(teacher, dataset)
+    pose = predict(teacher, dataset)
     for path in dataset.images:
         path.unlink()
     found = predict(teacher, dataset, read=kept.__getitem__)
-    np.testing.assert_array_equal(found[0], joints)
-    np.testing.assert_array_equal(found[1], scores)
+    np.testing.assert_array_equal(found.xy, pose.xy)
+    np.testing.assert_array_equal(found.score, pose.score)
 
     def read(path):
         if path == dataset.images[3]:
@@ -252,7 +252,7 @@ def test_images_come_from_whoever_reads_them(tmp_path):
     with pytest.warns(
         UserWarning, match="1 of 5 images cannot be read and count as wrong, the first: .*not there"
     ):
-        some, sure, _ = predict(teacher, dataset, read=read)
-    assert np.isnan(some[3]).all()
-    assert not sure[3].any()
-    np.testing.assert_array_equal(np.delete(some, 3, 0), np.delete(joints, 3, 0))
+        some = predict(teacher, dataset, read=read)
+    assert np.isnan(some.xy[3]).all()
+    assert not some.score[3].any()
+    np.testing.assert_array_equal(np.delete(some.xy, 3, 0), np.delete(pose.xy, 3, 0))

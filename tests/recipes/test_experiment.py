@@ -140,8 +140,8 @@ def test_curves_are_of_people_to_choose_by_and_test_people_wait(
     assert {path for when, path in asked if when == "test after"} == test
     assert {when for when, _ in asked} == {"val while", "test after"}
     assert len(trained.curve) == 4  # two epochs, every half
-    assert trained.joints.shape[0] == len(found.measure.dataset)
-    assert trained.score.mean == found.measure.score(trained.joints).mean
+    assert len(trained.pose) == len(found.measure.dataset)
+    assert trained.score.mean == found.measure.score(trained.pose).mean
 
 
 def test_a_folder_a_recipe():
@@ -253,4 +253,4 @@ def test_resident_images_are_read_once(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(
         torch.equal(plain[name], with_answers[name]) for name in plain
     )  # the control sees the same crops
-    assert "answer_xy" in with_answers
+    assert "teacher_xy" in with_answers

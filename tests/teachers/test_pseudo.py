@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from poseling.data.dataset import PoseDataset
 from poseling.skeleton import Skeleton
-from poseling.teachers.labels import StoredAnswer
+from poseling.teachers.cache import PseudoLabel
 from poseling.teachers.pseudo import LEAST, pseudo_labels
 
 BODY = Skeleton(
@@ -34,7 +34,7 @@ class Said:
     xy: NDArray[np.float64]
     score: NDArray[np.float64]
     boxes: NDArray[np.float32]
-    answered: NDArray[np.bool_]
+    predicted: NDArray[np.bool_]
     url: str = "labels"
     target: Skeleton = BODY
     name: str = "thunder"
@@ -47,10 +47,10 @@ class Said:
     def manifest(self) -> Any:
         return SimpleNamespace(teacher=self.name, licences={"weights": "Apache-2.0", "data": "own"})
 
-    def __getitem__(self, i: int) -> StoredAnswer:
+    def __getitem__(self, i: int) -> PseudoLabel:
         points = (self.xy[i] @ MATRIX[:, :2].T + MATRIX[:, 2]).astype(np.float32)
         score = self.score[i].astype(np.float32)
-        return StoredAnswer(points, score, None, np.zeros(len(score), np.float32), MATRIX, None)
+        return PseudoLabel(points, score, None, np.zeros(len(score), np.float32), MATRIX, None)
 
 
 def crowd(count: int = 1, visible: int = 2) -> PoseDataset:
@@ -112,7 +112,7 @@ def test_labels_stay_and_weigh_one():
     assert fused.visible[0].tolist() == [2, 2, 1, 2, 2, 2]
     assert fused.joints[0, 2].tolist() == [30, 50]
     assert fused.joints[0, 3].tolist() == pytest.approx([130, 50])
-    assert (found.dataset, found.joints, found.joints_gone, found.taught) == (0, 0, 0, 1)
+    assert (found.people, found.joints, found.joints_gone, found.taught) == (0, 0, 0, 1)
 
 
 def test_a_label_that_has_a_weight_keeps_it():
@@ -134,7 +134,7 @@ def test_a_label_that_contradicts_goes():
     assert fused.weight[0] == pytest.approx([0.5, 1, 1, 1, 1, 1])
     assert fused.joints[0, 0].tolist() == pytest.approx([68, 20])
     np.testing.assert_array_equal(fused.joints[0, 1:], dataset.joints[0, 1:])
-    assert (found.dataset, found.joints, found.people_gone, found.joints_gone, found.taught) == (
+    assert (found.people, found.joints, found.people_gone, found.joints_gone, found.taught) == (
         1,
         6,
         0,
@@ -167,7 +167,7 @@ def test_all_of_a_person_goes_where_half_contradicts():
     assert fused.visible[0].tolist() == [2, 2, 2, 2, 2, 0]
     assert fused.joints[0, 5].tolist() == [0, 0]
     assert fused.weight[1] == pytest.approx([0.5, 0.5, 1, 1, 1, 1])
-    assert (found.dataset, found.joints, found.people_gone, found.joints_gone, found.taught) == (
+    assert (found.people, found.joints, found.people_gone, found.joints_gone, found.taught) == (
         2,
         12,
         1,
@@ -187,19 +187,19 @@ def test_only_the_chosen_are_cleaned():
     dataset = crowd(2)
     fused, found = pseudo_labels(dataset, says(dataset, 0.9, 40.0), (), np.array([False, True]))  # type: ignore[arg-type]
     assert fused.weight.tolist() == [[1] * 6, pytest.approx([0.9] * 6)]
-    assert (found.dataset, found.joints) == (1, 6)
+    assert (found.people, found.joints) == (1, 6)
 
 
 def test_who_has_no_answer_keeps_the_labels():
     dataset = crowd(2)
     dataset.visible[:, 0] = 0
     teacher = says(dataset, 0.9)
-    teacher.answered[1] = False
+    teacher.predicted[1] = False
     fused, _ = fuse(dataset, teacher, clean=True)
     assert fused.weight[1].tolist() == [0, 1, 1, 1, 1, 1]
     assert fused.weight[0, 0] == pytest.approx(0.9)
     silent = says(dataset, 1.0, 50.0)
-    silent.answered[:] = False
+    silent.predicted[:] = False
     alone, both = fuse(dataset, says(dataset, 0.9))[0], fuse(dataset, says(dataset, 0.9), silent)[0]
     np.testing.assert_array_equal(alone.weight, both.weight)
 
@@ -227,10 +227,10 @@ def test_nothing_lies_between_nothing_and_the_least(seed: int, clean: bool):
 def test_answers_to_others_are_refused():
     dataset = crowd(2)
     with pytest.raises(
-        ValueError, match="labels: opened for other people, or in another skeleton, than those of some"
+        ValueError, match="labels: opened for other samples, or in another skeleton, than those of some"
     ):
         fuse(dataset[:1], says(dataset, 0.9))
-    with pytest.raises(ValueError, match="opened for other people"):
+    with pytest.raises(ValueError, match="opened for other samples"):
         fuse(
             dataset,
             says(dataset, 0.9),

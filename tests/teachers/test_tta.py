@@ -13,7 +13,7 @@ from poseling.codecs import Codec, Coordinates, Heatmap, LocationMap, SimCC
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.network import NetworkTeacher
-from poseling.teachers.tta import ask
+from poseling.teachers.tta import predict_crops
 
 HANDS = Skeleton("hands", ("left_hand", "right_hand"), (0, 1))
 SIZE = (96, 128)
@@ -72,7 +72,7 @@ def test_points_are_averaged_over_views(codec: Codec):
     scales = (1.0, 0.9)
     shown = np.stack([crops(s) for s in scales], 1)
     for flip, chosen in ((False, (1.0,)), (True, (1.0,)), (True, scales)):
-        asked = ask(guest, shown[:, : len(chosen)], flip, chosen)
+        asked = predict_crops(guest, shown[:, : len(chosen)], flip, chosen)
         assert asked.maps is None
         # The mirrored image's left hand is the right one's colour: the sides are swapped back, so both views
         # say the other hand.
@@ -105,12 +105,12 @@ def test_metres_are_averaged_over_views_and_raw_outputs_are_dropped():
     )
     assert guest.is_3d
     assert guest(torch.from_numpy(crops())).space is not None
-    one = ask(guest, crops()[:, None], False, (1.0,))
+    one = predict_crops(guest, crops()[:, None], False, (1.0,))
     assert one.space is None
     np.testing.assert_allclose(
         one.xyz, np.broadcast_to([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], (2, 2, 3)), atol=1e-6
     )
-    found = ask(guest, np.stack([crops(), crops(0.9)], 1), True, (1.0, 0.9))
+    found = predict_crops(guest, np.stack([crops(), crops(0.9)], 1), True, (1.0, 0.9))
     assert found.maps is not None
     # By hand from the four views' own scores: straight ones say it of the hand, mirrored ones of the other
     # hand with x negated, at any zoom.

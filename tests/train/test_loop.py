@@ -84,8 +84,8 @@ class Said:
     def sample(self, person, crop):
         order = BODY.flip if crop.flipped else slice(None)
         return {
-            "answer_xy": crop.apply(self.dataset.joints[person] + 2)[order].astype(np.float32),
-            "answer_weight": np.full(3, 0.5, np.float32),
+            "teacher_xy": crop.apply(self.dataset.joints[person] + 2)[order].astype(np.float32),
+            "teacher_weight": np.full(3, 0.5, np.float32),
         }
 
 

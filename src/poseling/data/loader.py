@@ -1,4 +1,4 @@
-"""From people to batches: crops in an order that a seed decides, with what the teacher said of each."""
+"""From people to batches: crops in an order that a seed decides, with the pseudo-labels of each."""
 
 from __future__ import annotations
 
@@ -21,30 +21,28 @@ cv2.setNumThreads(
 )  # the loader's workers are the parallelism; OpenCV's own threads would fight with torch's
 
 
-class Answers(Protocol):
-    """Stored answers for the same people, in the student's skeleton (`distill.stored.Stored`, or those of
-    several teachers).
+class TeacherLabels(Protocol):
+    """A teacher's pseudo-labels for the samples of a data set, in the student's skeleton
+    (`teachers.cache.PseudoLabels`, or those of several teachers, `teachers.ensemble.EnsembleLabels`).
     """
 
     @property
     def source(self) -> str:
-        """Whose answers these are, and to what: other answers have another source."""
+        """Identifies the stores and how they are combined: other pseudo-labels have another source."""
         ...
 
     @property
     def licence(self) -> str:
-        """Under which terms the teacher is, in words."""
+        """The teacher and its licences, in words."""
         ...
 
     @property
     def width(self) -> float:
-        """How wide the Gaussians of its heatmaps are, in widths of the student's; 1 where it gives points
-        alone.
-        """
+        """How wide the Gaussians of the heatmaps are, in widths of the student's; 1 for points alone."""
         ...
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
-        """What the teacher said of a person, moved into `crop`."""
+        """The pseudo-label of a sample, moved into `crop`, under keys that start with `teacher_`."""
         ...
 
 
@@ -96,19 +94,19 @@ class Crops(Dataset[dict[str, Any]]):
         padding: float,
         augment: Augment,
         seed: int,
-        answers: Answers | None = None,
+        pseudo_labels: TeacherLabels | None = None,
         read: Callable[[Path], NDArray[np.uint8]] = read_image,
     ) -> None:
         if not len(dataset):
             raise ValueError(f"{dataset.name}: there is nobody to train on")
         self.read = read
-        self.dataset, self.size, self.padding, self.augment, self.seed, self.answers = (
+        self.dataset, self.size, self.padding, self.augment, self.seed, self.pseudo_labels = (
             dataset,
             size,
             padding,
             augment,
             seed,
-            answers,
+            pseudo_labels,
         )
         self.person = Order(len(dataset), seed, dataset.draws)
 
@@ -138,8 +136,8 @@ class Crops(Dataset[dict[str, Any]]):
         }
         if dataset.joints_3d is not None:
             sample |= places(dataset, person, crop, bool(broken))
-        if self.answers is not None:
-            sample |= self.answers.sample(person, crop)
+        if self.pseudo_labels is not None:
+            sample |= self.pseudo_labels.sample(person, crop)
         return sample
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import default_collate
 
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
-from poseling.data.loader import Answers, Order, places
+from poseling.data.loader import Order, TeacherLabels, places
 from poseling.data.packed import REACH
 from poseling.files import read_image
 from poseling.geometry import Crop, Size
@@ -67,7 +67,7 @@ class Resident:
         padding: float,
         augment: Augment,
         seed: int,
-        answers: Answers | None = None,
+        pseudo_labels: TeacherLabels | None = None,
     ) -> None:
         if not len(dataset):
             raise ValueError(f"{dataset.name}: there is nobody to train on")
@@ -77,7 +77,7 @@ class Resident:
                 "them out"
             )
         self.dataset, self.images, self.size, self.padding = dataset, images, size, padding
-        self.augment, self.seed, self.answers = augment, seed, answers
+        self.augment, self.seed, self.pseudo_labels = augment, seed, pseudo_labels
         device = images.pixels.device
         counted = (dataset.visible > 0).astype(np.float32) * (1 if dataset.weight is None else dataset.weight)
         self._weight = torch.from_numpy(counted * ~images.broken[:, None]).to(device)
@@ -142,7 +142,7 @@ class Resident:
             "broken": torch.from_numpy(self.images.broken[rows].astype(np.int64)).to(device),
         }
         if (
-            dataset.joints_3d is not None or self.answers is not None
+            dataset.joints_3d is not None or self.pseudo_labels is not None
         ):  # small and on the CPU, one by one, as `Crops` does it
             more = []
             for row, affine, mirrored in zip(rows.tolist(), matrices, flipped.tolist(), strict=True):
@@ -152,7 +152,9 @@ class Resident:
                     if dataset.joints_3d is None
                     else places(dataset, row, crop, bool(self.images.broken[row]))
                 )
-                more.append(sample if self.answers is None else sample | self.answers.sample(row, crop))
+                more.append(
+                    sample if self.pseudo_labels is None else sample | self.pseudo_labels.sample(row, crop)
+                )
             batch |= {name: value.to(device) for name, value in default_collate(more).items()}
         return batch
 

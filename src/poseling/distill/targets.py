@@ -95,13 +95,13 @@ class Targets:
         return self.codec.from_points(found.xy, found.weight)
 
     def _stored(self, batch: Batch) -> InCrop:
-        weight, maps = self._sure(batch["answer_weight"]), None
-        if "answer_maps" in batch:
-            step, zero = batch["answer_scale"][..., None, None].unbind(2)
-            maps = (batch["answer_maps"].float() - zero) * step  # as packing.restored
-            maps = warp_maps(maps, batch["answer_matrix"], self.codec.heatmap.map_size, self.width)
-        xyz_weight = self._sure(batch.get("answer_xyz_weight", batch["answer_weight"]))
-        return InCrop(batch["answer_xy"], weight, maps, weight, batch.get("answer_xyz"), xyz_weight)
+        weight, maps = self._sure(batch["teacher_weight"]), None
+        if "teacher_maps" in batch:
+            step, zero = batch["teacher_scale"][..., None, None].unbind(2)
+            maps = (batch["teacher_maps"].float() - zero) * step  # as packing.restored
+            maps = warp_maps(maps, batch["teacher_matrix"], self.codec.heatmap.map_size, self.width)
+        xyz_weight = self._sure(batch.get("teacher_xyz_weight", batch["teacher_weight"]))
+        return InCrop(batch["teacher_xy"], weight, maps, weight, batch.get("teacher_xyz"), xyz_weight)
 
     def _live(self, prediction: Prediction) -> InCrop:
         assert self.teacher is not None

@@ -105,18 +105,18 @@ def legend_columns(entries: int) -> int:
 
 def cases(
     dataset: PoseDataset,
-    student: NDArray[np.floating],
-    teacher: NDArray[np.floating] | None,
+    student: Pose,
+    teacher: Pose | None,
     errors: NDArray[np.floating],
     path: Path,
     columns: int = 4,
 ) -> None:
-    """Worst, median and best people by errors (N,) to the PNG `path`: a row each, student (N, K, 2) beside
-    teacher (N, K, 2), the truth in thin white.
+    """Worst, median and best samples by errors (N,) to the PNG `path`: a row each, the student's prediction
+    beside the teacher's, the labels in thin white.
 
-    Joints are in pixels of the people's images and in their skeleton; those that are NaN are not drawn.
-    Errors are best taken in lengths of the box (`pck.per_person`): a torso seen from its end is hardly longer
-    than a pixel and makes any error look large.
+    Predictions are in pixels of the samples' images and in the data set's skeleton; joints that are NaN are
+    not drawn. Errors are best taken in lengths of the box (`pck.per_person`): a torso seen from its end is
+    hardly longer than a pixel and makes any error look large.
     """
     chosen = choose(errors, columns)
     columns = len(chosen["best"])
@@ -125,7 +125,7 @@ def cases(
     grid = figure.subplots(3, columns, squeeze=False)
     for line, (name, which) in zip(grid, chosen.items(), strict=True):
         for axes, person in zip(line, which, strict=True):
-            guesses = [student[person]] if teacher is None else [student[person], teacher[person]]
+            guesses = [pose.xy[person] for pose in (student, teacher) if pose is not None]
             axes.imshow(
                 _beside([view(dataset, int(person), guess, truth=True) for guess in guesses]),
                 interpolation="lanczos",

@@ -20,6 +20,7 @@ from rich.table import Table
 from scipy.special import stdtrit
 
 from poseling.evaluate.mpjpe import RATES
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import write_bytes
 
 SMOKE = "This was a --smoke run: its numbers mean nothing."
@@ -46,12 +47,12 @@ class Arm:
     @property
     def mean(self) -> float:
         """Over seeds."""
-        return _mean(self.values)
+        return mean_and_spread(self.values)[0]
 
     @property
     def spread(self) -> float | None:
         """The sample standard deviation over seeds; None for one seed."""
-        return _spread(self.values)
+        return mean_and_spread(self.values)[1]
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ class Gap:
     def mean(self) -> float | None:
         """Over seeds."""
         known = [v for v in self.values if v is not None]
-        return _mean(known) if len(known) == len(self.values) else None
+        return mean_and_spread(known)[0] if len(known) == len(self.values) else None
 
     @property
     def spread(self) -> float | None:
         """The sample standard deviation over seeds."""
         known = [v for v in self.values if v is not None]
-        return _spread(known) if len(known) == len(self.values) else None
+        return mean_and_spread(known)[1] if len(known) == len(self.values) else None
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,12 @@ class Difference:
     @property
     def mean(self) -> float:
         """Over seeds."""
-        return _mean(self.values)
+        return mean_and_spread(self.values)[0]
 
     @property
     def spread(self) -> float | None:
         """The sample standard deviation over seeds; None for one seed."""
-        return _spread(self.values)
+        return mean_and_spread(self.values)[1]
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -398,17 +399,6 @@ def write(report: Report, out: Path) -> None:
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(out / "report.json", (text + "\n").encode())
     write_bytes(out / "report.md", report.to_markdown().encode())
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _spread(values: Sequence[float]) -> float | None:
-    if len(values) < 2:
-        return None
-    mean = _mean(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
 def _summary(numbers: Arm | Gap | Difference) -> dict[str, Any]:

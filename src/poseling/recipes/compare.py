@@ -29,7 +29,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import default_collate
 
-from poseling.data.loader import Answers, Crops
+from poseling.data.loader import Crops, TeacherLabels
 from poseling.data.resident import Resident
 from poseling.distill.feature import (
     align,
@@ -44,6 +44,7 @@ from poseling.distill.hooks import head_of, new_head
 from poseling.distill.objective import Objective, Term, looks_inside
 from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
 from poseling.evaluate.report import SMOKE, Difference
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import write_bytes
 from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, Trained, either
 from poseling.teachers.base import Teacher
@@ -154,7 +155,7 @@ def compare(
         "baseline": [experiment.fit("baseline", experiment.supervised(), seed) for seed in experiment.seeds]
     }
     with experiment.doing(f"measuring the teacher on {len(experiment.measure.dataset)} test people"):
-        level = experiment.measure.score(*experiment.measure.ask(guide, experiment.config.flip_test)).mean
+        level = experiment.measure.score(experiment.measure.predict(guide, experiment.config.flip_test)).mean
     for name in objectives:
         trained[name] = [
             _fit(experiment, name, WAYS[name], guide, answers, seed, share) for seed in experiment.seeds
@@ -185,7 +186,13 @@ def _terms(experiment: Experiment, way: Way) -> tuple[Term, ...]:
 
 
 def _fit(
-    experiment: Experiment, name: str, way: Way, guide: Teacher, answers: Answers, seed: int, share: float
+    experiment: Experiment,
+    name: str,
+    way: Way,
+    guide: Teacher,
+    answers: TeacherLabels,
+    seed: int,
+    share: float,
 ) -> Trained:
     """One training. What is distilled into itself starts from four fifths of its epochs on labels, and ends
     with a new head on its own answers.
@@ -215,7 +222,7 @@ def _scaled(
     experiment: Experiment,
     terms: tuple[Term, ...],
     guide: Teacher,
-    answers: Answers,
+    answers: TeacherLabels,
     live: Teacher | None,
     seed: int,
     share: float,
@@ -246,7 +253,7 @@ def _learner(
     experiment: Experiment,
     terms: tuple[Term, ...],
     guide: Teacher,
-    answers: Answers,
+    answers: TeacherLabels,
     live: Teacher | None,
     seed: int,
 ) -> tuple[Objective, nn.Module]:
@@ -271,7 +278,7 @@ def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict
     return {name: value.to(experiment.engine.device) for name, value in batch.items()}
 
 
-def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: Answers) -> float:
+def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: TeacherLabels) -> float:
     """Time of a training step over that of the labels alone, measured in turn; the median of five rounds."""
     if way.again:
         return 1.0  # as many steps, and cheaper ones at the end
@@ -397,7 +404,8 @@ def _figures(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str
 
 
 def _plus_minus(values: Sequence[float]) -> str:
-    return f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    _, spread = mean_and_spread(values)
+    return "" if spread is None else f" ± {spread:.3f}"
 
 
 def bare_command(command: str) -> str:
@@ -463,4 +471,4 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
 
 
 def _spread(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+    return mean_and_spread(values)[1] or 0.0

@@ -33,15 +33,13 @@ from poseling.data import sets
 from poseling.data.augment import Augment
 from poseling.data.coco_files import NO_FILES, CocoFiles
 from poseling.data.dataset import PoseDataset
-from poseling.data.loader import Answers, Crops
+from poseling.data.loader import Crops, TeacherLabels
 from poseling.data.resident import Images, Resident
 from poseling.distill.hooks import bare, hooked
 from poseling.distill.objective import Objective, Term, fpd, looks_inside, supervised, watch
-from poseling.distill.stored import Stored
 from poseling.evaluate import figures, page, pck, report
 from poseling.evaluate.cost import cost
-from poseling.evaluate.measure import Measure
-from poseling.evaluate.predict import Predicted
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.report import Arm, Report
 from poseling.export.onnx import export
 from poseling.export.parity import ParityError, windows
@@ -50,12 +48,13 @@ from poseling.geometry import Crop, Size
 from poseling.models import checkpoint, registry, start
 from poseling.models.importers.imagenet import load_backbone
 from poseling.models.vitpose import drop_paths
+from poseling.pose import Pose
 from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Teacher
+from poseling.teachers.cache import PseudoLabels, digest, label
 from poseling.teachers.checkpoint import checkpoint_teacher
-from poseling.teachers.labels import Labels, digest, label
 from poseling.teachers.load import load, there
 from poseling.teachers.network import NetworkTeacher
 from poseling.train.loop import LaidOutError, engine, fit
@@ -349,14 +348,14 @@ RTMPOSE_DEFAULT = RTMPoseConfig()
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A network that the lab trained: its file, itself as one that answers, its score and its joints (N, K,
-    2) on the test people, how fast it learnt, and (epoch, value) on the way there.
+    """A network that the experiment trained: its file, itself as a teacher, its score and its predictions on
+    the test samples, how fast it trained, and (epoch, value) during training.
     """
 
     path: Path
     network: NetworkTeacher
     score: pck.Score
-    joints: NDArray[np.float32]
+    pose: Pose
     images_per_second: float
     curve: list[tuple[float, float]]
     epochs: float
@@ -408,7 +407,7 @@ class Experiment:
             dataset, val, test = dataset[:SMOKE_PEOPLE], val[: SMOKE_PEOPLE // 2], test[: SMOKE_PEOPLE // 2]
         self.dataset, self.origin, self.sources = dataset, sources.origin[: len(dataset)], sources.names
         self.notes = [*dict.fromkeys((*dataset.left_out, *val.left_out, *test.left_out))]
-        self.measure, self.choice = Measure.of(test, is_3d), Measure.of(val, is_3d)
+        self.measure, self.choice = Evaluator.of(test, is_3d), Evaluator.of(val, is_3d)
         self.codec = self.codec_of(self.student)
         self.pretrained = ""
         if config.pretrained is not None and not config.smoke:  # before anything takes time
@@ -520,12 +519,12 @@ class Experiment:
     def adopt(self, teacher: Teacher) -> None:
         """Measures students by their agreement with the teacher, where the test images have no labels."""
         self.measure, self.choice = (
-            measure.adopt(teacher, self.config.flip_test) for measure in (self.measure, self.choice)
+            measure.with_labels_of(teacher, self.config.flip_test) for measure in (self.measure, self.choice)
         )
 
     def label(
         self, teacher: Teacher, dataset: PoseDataset, flip: bool = False, scales: tuple[float, ...] = (1.0,)
-    ) -> Stored:
+    ) -> PseudoLabels:
         """The teacher's answers for `people`, each asked for once and kept in `out/labels` or where --labels
         says; a mirrored and rescaled view each, averaged, if wanted.
         """
@@ -565,16 +564,16 @@ class Experiment:
         self.say(
             f"{teacher.name}: {asked.asked} answers asked for{mine}, {asked.already} already in {asked.store}"
         )
-        labels = Labels.open(asked.store, dataset, self.skeleton, teacher, known)
+        labels = PseudoLabels.open(asked.store, dataset, self.skeleton, teacher, known, self.codec.heatmap)
         self.notes += [note for note in labels.left_out if note not in self.notes]
-        return Stored(labels, self.codec, teacher.sigma)
+        return labels
 
     def fit(
         self,
         arm: str,
         terms: tuple[Term, ...],
         seed: int,
-        answers: Answers | None = None,
+        answers: TeacherLabels | None = None,
         dataset: PoseDataset | None = None,
         epochs: float | None = None,
         after: Trained | None = None,
@@ -665,13 +664,13 @@ class Experiment:
             )
         trained = checkpoint_teacher(path, str(self.engine.device))
         with self.doing(f"measuring {arm}, seed {seed}, on {len(self.measure.dataset)} test people"):
-            found = self.measure.ask(trained, config.flip_test)
+            pose = self.measure.predict(trained, config.flip_test)
         curve = [(row["epoch"] / share, row["value"]) for row in fitted.rows if "value" in row]
         return Trained(
             path,
             trained,
-            self.measure.score(*found),
-            found.joints,
+            self.measure.score(pose),
+            pose,
             fitted.images_per_second,
             curve,
             epochs,
@@ -693,7 +692,7 @@ class Experiment:
         return f"start a new leg from its student, with {shlex.join(words)}"
 
     def samples(
-        self, dataset: PoseDataset, spec: PoseSpec, seed: int, answers: Answers | None = None
+        self, dataset: PoseDataset, spec: PoseSpec, seed: int, answers: TeacherLabels | None = None
     ) -> Crops | Resident:
         """What a network of this contract trains on."""
         if not self.config.resident:
@@ -709,7 +708,7 @@ class Experiment:
         name: str | None = None,
         terms: tuple[Term, ...] | None = None,
         teacher: Teacher | None = None,
-        answers: Answers | None = None,
+        answers: TeacherLabels | None = None,
     ) -> float:
         """How many epochs a training of the student has, or of the zoo's network `name`: as --epochs says, or
         as many as the --budget buys on `terms`, the labels if not given.
@@ -732,7 +731,7 @@ class Experiment:
         return float(known[key])
 
     def _affordable(
-        self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: Answers | None
+        self, name: str, terms: tuple[Term, ...], teacher: Teacher | None, answers: TeacherLabels | None
     ) -> float:
         config, spec, codec = self.config, self.spec(name, "speed", answers), self.codec_of(name)
         learner = self.learner(self.build(name), terms, teacher, "", codec.size)
@@ -794,7 +793,7 @@ class Experiment:
         self,
         guide: Teacher,
         terms: tuple[Term, ...],
-        answers: Answers | None = None,
+        answers: TeacherLabels | None = None,
         confidence: bool = False,
         prepare: Callable[[nn.Module], object] | None = None,
     ) -> Report:
@@ -822,13 +821,13 @@ class Experiment:
 
     def _value(self, network: Teacher) -> float:
         # Without the flip test: on the way, half the time matters more than the last points.
-        return self.choice.score(*self.choice.ask(network, flip=False)).mean
+        return self.choice.score(self.choice.predict(network, flip=False)).mean
 
     def spec(
         self,
         name: str,
         arm: str,
-        answers: Answers | None = None,
+        answers: TeacherLabels | None = None,
         own: Mapping[str, Any] | None = None,
         dataset: PoseDataset | None = None,
     ) -> PoseSpec:
@@ -909,11 +908,11 @@ class Experiment:
             float(np.mean([t.images_per_second for t in trained])),
         )
 
-    def teacher_arm(self, teacher: Teacher, answers: Predicted) -> Arm:
-        """The teacher's line of the report from its answers on the test people, measured as the students'
+    def teacher_arm(self, teacher: Teacher, pose: Pose) -> Arm:
+        """The teacher's line of the report from its predictions on the test samples, scored as the students'
         are.
         """
-        score = self.measure.score(*answers)
+        score = self.measure.score(pose)
         price = cost(teacher.network, teacher.size) if isinstance(teacher, NetworkTeacher) else None
         return Arm(
             f"teacher ({teacher.spec.model if isinstance(teacher, NetworkTeacher) else teacher.name})",
@@ -924,7 +923,7 @@ class Experiment:
         )
 
     def speeds_if_asked(
-        self, teacher: Teacher, answers: Answers | None, terms: tuple[Term, ...]
+        self, teacher: Teacher, answers: TeacherLabels | None, terms: tuple[Term, ...]
     ) -> dict[str, float]:
         """`speeds` with --speeds, else none: a live teacher is asked over a hundred times for them."""
         if not self.config.speeds:
@@ -934,7 +933,9 @@ class Experiment:
         ):
             return self.speeds(teacher, answers, terms)
 
-    def speeds(self, teacher: Teacher, answers: Answers | None, terms: tuple[Term, ...]) -> dict[str, float]:
+    def speeds(
+        self, teacher: Teacher, answers: TeacherLabels | None, terms: tuple[Term, ...]
+    ) -> dict[str, float]:
         """Images a second of training the student without a teacher, with it as it was trained (from stored
         answers, where there are), and with the teacher live: medians, measured in turn.
         """
@@ -964,19 +965,18 @@ class Experiment:
         arms: Mapping[str, Sequence[Trained]],
         speeds: Mapping[str, float | None],
     ) -> Report:
-        """Writes what the experiment found: report.json, report.md, report.html, report.png, curves.png,
+        """Writes what the experiment found: report.json, report.md, report.html, curves.png,
         cases.png, and the first seed's distilled student as checkpoint and ONNX.
 
         `arms` by name: `distilled`, `baseline` and `baseline_longer` where there are such, and any others.
         """
         out, students = self.out, {name: self.arm(name, trained) for name, trained in arms.items()}
         named = ("baseline", "baseline_longer", "distilled")
-        answers = None
+        theirs = None
         if teacher is not None:
             with self.doing(f"measuring the teacher on {len(self.measure.dataset)} test people"):
-                answers = self.measure.ask(teacher, self.config.flip_test)
-        guide = None if teacher is None or answers is None else self.teacher_arm(teacher, answers)
-        theirs = None if answers is None else answers.joints
+                theirs = self.measure.predict(teacher, self.config.flip_test)
+        guide = None if teacher is None or theirs is None else self.teacher_arm(teacher, theirs)
         found = Report(
             recipe=self.recipe,
             data=self.dataset.name,
@@ -1019,15 +1019,15 @@ class Experiment:
                 figures.curves(curves, out / "curves.png", level, name)
                 figures.cases(
                     self.measure.dataset,
-                    student.joints,
+                    student.pose,
                     theirs,
-                    self.measure.errors(student.joints),
+                    self.measure.errors(student.pose),
                     out / "cases.png",
                 )
                 page.write(
                     found,
                     page.Shown(
-                        self.measure, student.joints, theirs, curves, level, name, len(self.dataset), out
+                        self.measure, student.pose, theirs, curves, level, name, len(self.dataset), out
                     ),
                 )
             try:

@@ -25,14 +25,14 @@ from poseling.codecs import is_3d
 from poseling.data import sets
 from poseling.data.dataset import PoseDataset, join
 from poseling.distill.objective import Term, spatial_terms
-from poseling.evaluate.measure import Measure
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.report import Report
 from poseling.models import registry
 from poseling.models.importers.imagenet import load_backbone
 from poseling.recipes.experiment import Experiment, TrainConfig, Trained, either
 from poseling.skeleton import MOVNECT15
 from poseling.teachers.base import Teacher
-from poseling.teachers.labels import metres as placed
+from poseling.teachers.pseudo import pseudo_labels_3d
 
 Stage = Literal["teacher_2d", "teacher_3d", "student_2d", "student_3d"]
 STAGES: tuple[Stage, ...] = ("teacher_2d", "teacher_3d", "student_2d", "student_3d")
@@ -161,7 +161,7 @@ def movnect(
                 f"--metres {metres} places the people of --images in space; name such a set, such as lsp"
             )
         guest = experiment.load_teacher(metres, metres_adapter)
-        told = placed(experiment.label(guest, flat).labels, flat)
+        told = pseudo_labels_3d(experiment.label(guest, flat), flat)
         if not flat.labelled:
             flat = replace(told, joints_3d=None, confidence_3d=None)
         experiment.dataset = join(space, replace(told, name=f"{flat.name} placed by {guest.name}"))
@@ -266,13 +266,13 @@ def _in_the_image(
 ) -> list[str]:
     """How well joints are found in the images with 2D labels."""
     dataset = dataset[:16] if experiment.config.smoke else dataset
-    measure = Measure.of(dataset).known_to(guide)
+    measure = Evaluator.of(dataset).known_to(guide)
     networks: dict[str, list[Teacher]] = {
         "teacher": [guide],
         **{name: [t.network for t in trained] for name, trained in arms.items()},
     }
     scores = {
-        name: [measure.score(*measure.ask(n, experiment.config.flip_test)).mean for n in each]
+        name: [measure.score(measure.predict(n, experiment.config.flip_test)).mean for n in each]
         for name, each in networks.items()
     }
     told = ", ".join(f"{name} {' '.join(f'{score:.3f}' for score in each)}" for name, each in scores.items())

@@ -2,7 +2,7 @@
 disagree they count for less.
 
 Each teacher's word weighs its own confidence times the weight that it is given, by joint if wanted; the
-confidence of the whole falls with the distance between them (distill/several.py has the formula). Teachers
+confidence of the whole falls with the distance between them (teachers/ensemble.py has the formula). Teachers
 may know different joints.
 
     poseling distill multi_teacher --data lsp lspet --root DIR --teachers movenet-thunder.onnx blazepose-heavy.onnx --weights movenet-thunder=3
@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from poseling.distill.several import Ensemble, Several, Weights
 from poseling.evaluate.report import Report
 from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, either
+from poseling.teachers.ensemble import Ensemble, EnsembleLabels, Weights
 
 
 def multi_teacher(
@@ -52,7 +52,7 @@ def multi_teacher(
     guides = [experiment.load_teacher(name) for name in teachers]
     names, given = [guide.name for guide in guides], parse(weights)
     together = Ensemble(guides, experiment.skeleton, given)
-    answers = Several(
+    answers = EnsembleLabels(
         [experiment.label(guide, experiment.dataset, teacher_flip) for guide in guides], names, given
     )
     # The ensemble has the data's skeleton, whoever is in it.
@@ -64,7 +64,7 @@ def multi_teacher(
 
 
 def parse(words: tuple[str, ...]) -> Weights:
-    """NAME=WEIGHT and NAME:JOINT=WEIGHT as `distill.several` takes them; ValueError for a word of another
+    """NAME=WEIGHT and NAME:JOINT=WEIGHT as `teachers.ensemble` takes them; ValueError for a word of another
     form.
 
     >>> parse(("a=2", "b:left_wrist=0.5"))

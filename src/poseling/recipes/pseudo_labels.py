@@ -99,8 +99,8 @@ def pseudo_labels(
             f"smaller number leaves some to the teacher"
         )
     guide = experiment.teacher(teacher, teacher_adapter)
-    answers = experiment.label(guide, dataset, teacher_flip).labels
-    others = [experiment.label(experiment.load_teacher(name), dataset).labels for name in agree]
+    answers = experiment.label(guide, dataset, teacher_flip)
+    others = [experiment.label(experiment.load_teacher(name), dataset) for name in agree]
     fused, found = fuse(dataset, answers, others, distrusted)
     experiment.note(f"{dataset.name}: {found}")
     if not experiment.measure.dataset.labelled:

@@ -1,8 +1,8 @@
-"""Heatmaps as few bytes: eight bits a pixel between each map's own bounds, differences between neighbours,
-then zstd. docs/labels.md has what it costs.
+"""Heatmaps in few bytes: eight bits a pixel between each map's own bounds, differences between neighbours,
+then zstd. docs/labels.md has the cost.
 
-Nothing is cut: a map that is low and wide keeps its mass, one that is higher than 1 its top, and pixels below
-0 stay there. What is lost is half a step, a 510th of the map's own range.
+Nothing is clipped: a map that is low and wide keeps its mass, one that is higher than 1 its peak, and pixels
+below 0 stay below 0. The error is half a step, a 510th of the map's own range.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 STEPS = 255
-ZSTD = pa.Codec(
-    "zstd", compression_level=9
-)  # level 19 saves one byte in a hundred and takes forty times as long
+# Level 19 saves one byte in a hundred and takes forty times as long.
+ZSTD = pa.Codec("zstd", compression_level=9)
 Scale = NDArray[np.float32]  # (..., 2) of maps (..., h, w): a step, and the byte that stands for 0
 
 
@@ -22,8 +21,8 @@ def quantise(maps: NDArray[np.floating]) -> tuple[NDArray[np.uint8], Scale]:
     """Heatmaps (..., h, w), finite, as bytes and the `Scale` by which `restored` makes numbers of them. 0
     stays 0.
 
-    Each map's brightest pixel stays its only brightest: pixels that rounding would put level with it lose one
-    step, so that a decoder starts at the same hill.
+    Each map's brightest pixel stays its only brightest: pixels that rounding would make equal to it lose one
+    step, so that a decoder starts at the same peak.
 
     >>> small, scale = quantise(np.array([[[0.0, 0.2], [-0.05, 0.1999]]]))
     >>> small.tolist(), [round(float(v), 3) for v in restored(small, scale).ravel()]
@@ -32,9 +31,8 @@ def quantise(maps: NDArray[np.floating]) -> tuple[NDArray[np.uint8], Scale]:
     rows = maps.reshape(-1, maps.shape[-2] * maps.shape[-1]).astype(np.float64)
     high, low = (rows.max(-1, keepdims=True).clip(min=0), rows.min(-1, keepdims=True).clip(max=0))
     zero = -low / np.maximum(high - low, 1e-30) * STEPS
-    zero = np.where(
-        zero < STEPS / 2, np.ceil(zero), np.floor(zero)
-    )  # a whole byte, at the cost of the wider side
+    # A whole byte, at the cost of the wider side.
+    zero = np.where(zero < STEPS / 2, np.ceil(zero), np.floor(zero))
     # The step that reaches both bounds from there.
     step = np.maximum(high / np.maximum(STEPS - zero, 1), -low / np.maximum(zero, 1)).astype(np.float32)
     small = (np.rint(rows / np.maximum(step, 1e-30)) + zero).clip(0, STEPS).astype(np.uint8)
@@ -57,7 +55,7 @@ def restored(small: NDArray[np.uint8], scale: Scale) -> NDArray[np.float32]:
 def pack(maps: NDArray[np.floating]) -> bytes:
     """Heatmaps (K, h, w) to bytes."""
     small, scale = quantise(maps)
-    # Of each pixel the difference to its neighbours, modulo 256: noise is smooth, and hills are.
+    # Each pixel's difference to its neighbours, modulo 256: heatmaps are smooth.
     across = np.diff(small, axis=-1, prepend=np.uint8(0))
     down = np.diff(across, axis=-2, prepend=np.uint8(0))
     return bytes(ZSTD.compress(scale.astype("<f4").tobytes() + down.tobytes(), asbytes=True))

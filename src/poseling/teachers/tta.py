@@ -1,5 +1,5 @@
-"""Asking a teacher more than once about the same person: mirrored and zoomed crops, averaged in the canonical
-one.
+"""Test-time augmentation: a teacher predicts mirrored and zoomed crops of the same sample, and the predictions
+are averaged in the canonical crop.
 """
 
 from __future__ import annotations
@@ -19,60 +19,61 @@ from poseling.teachers.network import NetworkTeacher
 
 
 @torch.inference_mode()
-def ask(teacher: Teacher, crops: NDArray[np.uint8], flip: bool, scales: Sequence[float]) -> Prediction:
-    """The answer to canonical crops (B, S, H, W, 3) uint8 RGB, shown at S `scales`, on the CPU: the teacher's
-    own to one view, the mean over several.
+def predict_crops(
+    teacher: Teacher, crops: NDArray[np.uint8], flip: bool, scales: Sequence[float]
+) -> Prediction:
+    """The prediction for canonical crops (B, S, H, W, 3) uint8 RGB at S `scales`, on the CPU: for one view the
+    teacher's own, for several the mean.
 
     With `flip` the mirrored crops are views as well. Means of heatmaps are decoded again; points and metres
-    are weighed by their scores. A zoom changes pixels, not metres. ValueError if an answer has not the shapes
-    that the teacher promises, or numbers that are not finite.
+    are weighted by their scores. A zoom changes pixels, not metres. ValueError if a prediction does not have
+    the shapes that the teacher declares, or has numbers that are not finite.
     """
-    answers, total = [], len(scales) * (2 if flip else 1)
+    found, total = [], len(scales) * (2 if flip else 1)
     for view, scale in enumerate(scales):
         seen = torch.from_numpy(np.ascontiguousarray(crops[:, view]))
         for mirrored in (False, True) if flip else (False,):
-            answer = _checked(teacher, teacher(seen.flip(2) if mirrored else seen), len(seen))
-            answers.append(answer if total == 1 else _canonical(teacher, answer, scale, mirrored))
+            one = _checked(teacher, teacher(seen.flip(2) if mirrored else seen), len(seen))
+            found.append(one if total == 1 else _canonical(teacher, one, scale, mirrored))
     if total == 1:
-        return _cpu(answers[0])
-    weight = torch.stack([a.score for a in answers])
-    space = [a.xyz for a in answers if a.xyz is not None]
+        return _cpu(found[0])
+    weight = torch.stack([one.score for one in found])
+    space = [one.xyz for one in found if one.xyz is not None]
     xyz = _mean(space, weight) if space else None
-    if any(a.maps is None for a in answers):
-        return _cpu(Prediction(_mean([a.xy for a in answers], weight), weight.mean(0), xyz=xyz))
-    maps = torch.stack([a.maps for a in answers if a.maps is not None]).mean(0)
+    if any(one.maps is None for one in found):
+        return _cpu(Prediction(_mean([one.xy for one in found], weight), weight.mean(0), xyz=xyz))
+    maps = torch.stack([one.maps for one in found if one.maps is not None]).mean(0)
     return _cpu(Prediction(*_decode(teacher, maps), maps, xyz))
 
 
 def _mean(points: Sequence[Tensor], weight: Tensor) -> Tensor:
-    """Of V answers (B, K, D) with weights (V, B, K)."""
+    """The weighted mean of V predictions (B, K, D) with weights (V, B, K)."""
     return (torch.stack(list(points)) * weight[..., None]).sum(0) / weight.sum(0).clamp(min=1e-6)[..., None]
 
 
 def _decode(teacher: Teacher, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps (B, K, h, w) of a teacher to its joints and scores: by the codec of one of our own networks, by
-    DARK for a guest.
+    """A teacher's maps (B, K, h, w) to joints and scores: by the codec of one of our own networks, by DARK for
+    a foreign one.
     """
     if isinstance(teacher, NetworkTeacher):
-        return teacher.codec.heatmap.decode(
-            maps
-        )  # answers hold Gaussians, whatever the network's outputs are
-    xy, score = Heatmap((maps.shape[-1], maps.shape[-2]), stride=1, sigma=teacher.sigma or 2.0).decode(
-        maps
-    )  # at stride 1 it answers in pixels of the map
+        # A prediction's maps are Gaussians, whatever the network's outputs are.
+        return teacher.codec.heatmap.decode(maps)
+    # At stride 1 the joints are in pixels of the map.
+    codec = Heatmap((maps.shape[-1], maps.shape[-2]), stride=1, sigma=teacher.sigma or 2.0)
+    xy, score = codec.decode(maps)
     return xy * xy.new_tensor(_pixel(teacher)), score
 
 
-def _canonical(teacher: Teacher, answer: Prediction, scale: float, mirrored: bool) -> Prediction:
-    """The answer to a zoomed or mirrored crop, as of the canonical one."""
+def _canonical(teacher: Teacher, found: Prediction, scale: float, mirrored: bool) -> Prediction:
+    """The prediction for a zoomed or mirrored crop, moved to the canonical one."""
     width, height = teacher.size
     # From the canonical crop to the view: about the centre, as Crop.from_box zooms, and then mirrored.
     view = np.array([[scale, 0, (1 - scale) * (width - 1) / 2], [0, scale, (1 - scale) * (height - 1) / 2]])
     if mirrored:
         view = compose(np.array([[-1.0, 0, width - 1], [0, 1, 0]]), view)
-    back = answer.xy.new_tensor(Crop(view, teacher.size).inverse)
-    xy = answer.xy @ back[:, :2].T + back[:, 2]
-    maps, xyz, swap = answer.maps, answer.xyz, torch.from_numpy(teacher.skeleton.flip)
+    back = found.xy.new_tensor(Crop(view, teacher.size).inverse)
+    xy = found.xy @ back[:, :2].T + back[:, 2]
+    maps, xyz, swap = found.maps, found.xyz, torch.from_numpy(teacher.skeleton.flip)
     if maps is not None:
         pixel = np.array([*_pixel(teacher), 1.0])
         maps = warp_maps(
@@ -81,51 +82,51 @@ def _canonical(teacher: Teacher, answer: Prediction, scale: float, mirrored: boo
             (maps.shape[-1], maps.shape[-2]),
         )
     if not mirrored:
-        return Prediction(xy, answer.score, maps, xyz)
+        return Prediction(xy, found.score, maps, xyz)
     if xyz is not None:
         xyz = (xyz * xyz.new_tensor([-1, 1, 1]))[:, swap]
-    return Prediction(xy[:, swap], answer.score[:, swap], None if maps is None else maps[:, swap], xyz)
+    return Prediction(xy[:, swap], found.score[:, swap], None if maps is None else maps[:, swap], xyz)
 
 
 def _pixel(teacher: Teacher) -> tuple[float, float]:
     if teacher.pixel is None:
         raise ValueError(
-            f"teacher {teacher.name} gives heatmaps but does not say how many input pixels one of their "
-            f"pixels is; set its `pixel`"
+            f"teacher {teacher.name} predicts heatmaps but does not declare how many input pixels one of "
+            f"their pixels is; set its `pixel`"
         )
     return teacher.pixel
 
 
-def _checked(teacher: Teacher, answer: Prediction, samples: int) -> Prediction:
-    """The answer, if it has the shapes that the teacher promises and finite numbers; else ValueError."""
+def _checked(teacher: Teacher, found: Prediction, samples: int) -> Prediction:
+    """The prediction, if it has the shapes that the teacher declares and finite numbers; else ValueError."""
     count, size = len(teacher.skeleton), teacher.map_size
     expected: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
-        "xy": (answer.xy, (samples, count, 2)),
-        "score": (answer.score, (samples, count)),
+        "xy": (found.xy, (samples, count, 2)),
+        "score": (found.score, (samples, count)),
     }
-    if size is not None or answer.maps is not None:
-        expected["maps"] = (answer.maps, (samples, count, *_reversed(size)))
-    if teacher.is_3d or answer.xyz is not None:
-        expected["xyz"] = (answer.xyz, (samples, count, 3) if teacher.is_3d else ())
+    if size is not None or found.maps is not None:
+        expected["maps"] = (found.maps, (samples, count, *_reversed(size)))
+    if teacher.is_3d or found.xyz is not None:
+        expected["xyz"] = (found.xyz, (samples, count, 3) if teacher.is_3d else ())
     for name, (got, shape) in expected.items():
         if got is None or got.shape != shape:
             raise ValueError(
-                f"teacher {teacher.name} answers {name} of shape "
-                f"{None if got is None else tuple(got.shape)}, but promises {shape}"
+                f"teacher {teacher.name} predicts {name} of shape "
+                f"{None if got is None else tuple(got.shape)}, but declares {shape}"
             )
         if not got.isfinite().all():
             raise ValueError(
-                f"teacher {teacher.name} answers {name} with NaN or infinite numbers; nothing of this batch "
+                f"teacher {teacher.name} predicts {name} with NaN or infinite numbers; nothing of this batch "
                 f"is stored"
             )
-    return answer
+    return found
 
 
 def _reversed(size: Size | None) -> tuple[int, ...]:
     return () if size is None else (size[1], size[0])
 
 
-def _cpu(answer: Prediction) -> Prediction:
+def _cpu(found: Prediction) -> Prediction:
     """Without the raw outputs, which only a student's loss needs."""
-    maps, xyz = (None if part is None else part.float().cpu() for part in (answer.maps, answer.xyz))
-    return Prediction(answer.xy.float().cpu(), answer.score.float().cpu(), maps, xyz)
+    maps, xyz = (None if part is None else part.float().cpu() for part in (found.maps, found.xyz))
+    return Prediction(found.xy.float().cpu(), found.score.float().cpu(), maps, xyz)

@@ -313,7 +313,7 @@ def _conditions(objective: Objective, crops: Crops | Resident) -> str:
             for term in objective.terms
         ],
         "teacher": [
-            teacher or (crops.answers.source if crops.answers is not None else None),
+            teacher or (crops.pseudo_labels.source if crops.pseudo_labels is not None else None),
             objective.confidence,
         ],
     }

@@ -36,10 +36,11 @@ from poseling.files import read_image
 from poseling.geometry import Crop
 from poseling.skeleton import COCO17, LSP14, MOVNECT15, MPII16, Skeleton
 from poseling.teachers.base import Prediction
-from poseling.teachers.labels import Labelled, Labels, digest, keys, label, metres
+from poseling.teachers.cache import Labelled, PseudoLabels, digest, keys, label
 from poseling.teachers.packing import quantise
+from poseling.teachers.pseudo import pseudo_labels_3d
 from poseling.teachers.shards import deal_of_environment, shard_of_environment, share
-from poseling.teachers.store import Manifest, Rows, Store
+from poseling.teachers.store import Manifest, Store
 
 CODEC = Heatmap((32, 32), sigma=1.0)
 
@@ -111,7 +112,7 @@ def crowd(folder: Path, count: int, first: int = 1) -> PoseDataset:
     )
 
 
-def same(a: Labels, b: Labels) -> bool:
+def same(a: PseudoLabels, b: PseudoLabels) -> bool:
     fields = ("xy", "score", "maps", "map_score", "matrix", "xyz", "scale")
     return len(a) == len(b) and all(
         np.array_equal(getattr(a[i], f), getattr(b[i], f)) for i in range(len(a)) for f in fields
@@ -134,7 +135,7 @@ def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
     assert done == Labelled(done.store, asked=7, already=0, skipped=())
     assert done.store.startswith(f"{url}/colours-")
     assert heard == [(3, 7), (6, 7), (7, 7)]
-    labels = Labels.open(url, dataset, COCO17, teacher)
+    labels = PseudoLabels.open(url, dataset, COCO17, teacher)
     assert len(labels) == 7
     assert labels.left_out == ()
     assert labels.manifest == Manifest.of(teacher, False, (1.0,))
@@ -167,7 +168,7 @@ def test_metres_come_back_in_the_students_skeleton(url: str, tmp_path: Path, map
     teacher = Colours(is_3d=True) if maps else points_only(is_3d=True)
     dataset = crowd(tmp_path / "p", 5)
     label(teacher, dataset[:4], url, batch=3, part=3)
-    labels = Labels.open(url, dataset, MOVNECT15, teacher)
+    labels = PseudoLabels.open(url, dataset, MOVNECT15, teacher)
     assert labels.manifest == Manifest.of(teacher, False, (1.0,))
     for i in range(4):
         xyz, got = teacher.places(i + 1), labels[i].xyz
@@ -186,13 +187,20 @@ def test_metres_come_back_in_the_students_skeleton(url: str, tmp_path: Path, map
     assert same(pickle.loads(pickle.dumps(labels)), labels)
     flat = replace(teacher, is_3d=False)
     label(flat, dataset, url)
-    assert Labels.open(f"{url}/{Manifest.of(flat, False, (1.0,)).folder}", dataset, MOVNECT15)[0].xyz is None
+    assert (
+        PseudoLabels.open(f"{url}/{Manifest.of(flat, False, (1.0,)).folder}", dataset, MOVNECT15)[0].xyz
+        is None
+    )
 
 
 def test_a_flip_and_a_zoom_of_metres_by_hand(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), points_only(is_3d=True)
     done = label(teacher, dataset, str(tmp_path / "s"), flip=True, scales=(1.0, 0.5))
-    answer, (_, score), xyz = Labels.open(done.store, dataset, COCO17)[0], teacher.said(1), teacher.places(1)
+    answer, (_, score), xyz = (
+        PseudoLabels.open(done.store, dataset, COCO17)[0],
+        teacher.said(1),
+        teacher.places(1),
+    )
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
     assert answer.xyz is not None
     # An image of one colour looks the same in the mirror and at any zoom; of the right wrist at x in the
@@ -205,7 +213,7 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 3), points_only(is_3d=True)
     label(teacher, dataset[:2], str(tmp_path / "s"))
     labels, wrist, knee = (
-        Labels.open(str(tmp_path / "s"), dataset, MOVNECT15),
+        PseudoLabels.open(str(tmp_path / "s"), dataset, MOVNECT15),
         LSP14.index("left_wrist"),
         LSP14.index("right_knee"),
     )
@@ -215,7 +223,7 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
     places = (xy - 15.5) * 39 / 31 + [24.5, 18.5]
     dataset.joints[0, wrist], dataset.visible[0, wrist] = places[COCO17.index("left_wrist")] + [3.0, -4.0], 2
     dataset.joints[0, knee], dataset.visible[0, knee] = places[COCO17.index("right_knee")], 1
-    found = metres(labels, dataset, tau=0.2)
+    found = pseudo_labels_3d(labels, dataset, tau=0.2)
     assert found.skeleton == MOVNECT15
     assert found.camera is None
     assert found.joints_3d is not None
@@ -270,16 +278,18 @@ def test_metres_that_nobody_said_are_refused(tmp_path: Path) -> None:
         label(teacher, dataset, str(tmp_path / "s")).store
         for teacher in (points_only(), points_only(is_3d=True))
     )
-    with pytest.raises(ValueError, match="the teacher colours answers in the image only"):
-        metres(Labels.open(flat, dataset, COCO17), dataset)
-    labels = Labels.open(deep, dataset, COCO17)
-    with pytest.raises(ValueError, match="opened for other people than those of crowd"):
-        metres(labels, dataset[:1])
+    with pytest.raises(ValueError, match="the teacher colours predicts 2D joints only"):
+        pseudo_labels_3d(PseudoLabels.open(flat, dataset, COCO17), dataset)
+    labels = PseudoLabels.open(deep, dataset, COCO17)
+    with pytest.raises(ValueError, match="opened for other samples than those of crowd"):
+        pseudo_labels_3d(labels, dataset[:1])
     with pytest.raises(ValueError, match="tau is 0"):
-        metres(labels, dataset, tau=0)
+        pseudo_labels_3d(labels, dataset, tau=0)
     faces = Skeleton("face", ("nose", "left_eye", "right_eye"), (0, 0, 0))
     with pytest.raises(ValueError, match="face has neither a pelvis nor two hips"):
-        metres(Labels.open(deep, dataset, faces), replace(dataset.to(COCO17), skeleton=COCO17).to(faces))
+        pseudo_labels_3d(
+            PseudoLabels.open(deep, dataset, faces), replace(dataset.to(COCO17), skeleton=COCO17).to(faces)
+        )
 
 
 def test_nobody_is_asked_twice(url: str, tmp_path: Path) -> None:
@@ -291,7 +301,7 @@ def test_nobody_is_asked_twice(url: str, tmp_path: Path) -> None:
         f"{url}/{Manifest.of(teacher, False, (1.0,)).folder}", asked=2, already=5
     )
     assert sorted(teacher.asked) == [1, 2, 3, 4, 5, 6]
-    np.testing.assert_array_equal(Labels.open(url, twice, COCO17)[6].xy, teacher.said(6)[0])
+    np.testing.assert_array_equal(PseudoLabels.open(url, twice, COCO17)[6].xy, teacher.said(6)[0])
 
 
 def test_a_person_is_known_by_content(tmp_path: Path) -> None:
@@ -311,7 +321,7 @@ def test_a_person_is_known_by_content(tmp_path: Path) -> None:
 def test_joints_are_converted_by_name(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), Colours()
     label(teacher, dataset, str(tmp_path / "s"))
-    answer, (xy, score) = Labels.open(str(tmp_path / "s"), dataset, MPII16)[0], teacher.said(1)
+    answer, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, MPII16)[0], teacher.said(1)
     right_ankle, left_hip, right_hip = (COCO17.index(j) for j in ("right_ankle", "left_hip", "right_hip"))
     assert answer.maps is not None
     np.testing.assert_array_equal(answer.xy[0], xy[right_ankle])
@@ -337,7 +347,7 @@ def quantised_peak(xy: np.ndarray, score: float) -> float:
 def test_a_teacher_of_points_has_no_maps_and_its_flip_is_a_weighted_mean(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), points_only()
     label(teacher, dataset, str(tmp_path / "s"), flip=True)
-    answer, (xy, score) = Labels.open(str(tmp_path / "s"), dataset, COCO17)[0], teacher.said(1)
+    answer, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)[0], teacher.said(1)
     assert answer.maps is None
     assert answer.pixel is None
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
@@ -353,7 +363,7 @@ def test_the_flip_of_maps_mirrors_swaps_and_averages(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), Colours()
     label(teacher, dataset, str(tmp_path / "s"), flip=True)
     answer, maps = (
-        Labels.open(str(tmp_path / "s"), dataset, COCO17)[0],
+        PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)[0],
         teacher(torch.full((1, 32, 32, 3), 1)).maps,
     )
     assert answer.maps is not None
@@ -400,7 +410,7 @@ def test_views_are_averaged_where_the_canonical_crop_has_them(
         np.zeros((1, 14), np.uint8),
     )
     done = label(Blob(), dataset, str(tmp_path / "s"), flip=flip, scales=scales)
-    answer = Labels.open(done.store, dataset, Blob().skeleton)[0]
+    answer = PseudoLabels.open(done.store, dataset, Blob().skeleton)[0]
     wanted = Crop.from_box(boxes[0], (64, 64), 1.0).apply(spot)
     np.testing.assert_allclose(answer.xy[0], wanted, atol=0.05)
     assert answer.maps is not None
@@ -420,10 +430,10 @@ def test_unreadable_images_are_skipped_named_and_weigh_nothing(tmp_path: Path) -
             str(dataset.images[1]),
             str(dataset.images[3]),
         ]
-    labels = Labels.open(str(tmp_path / "s"), dataset, COCO17, teacher)
-    assert labels.answered.tolist() == [True, False, True, False, True]
+    labels = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17, teacher)
+    assert labels.predicted.tolist() == [True, False, True, False, True]
     assert labels.left_out == (
-        f"2 of 5 people have no answer in {labels.url} and weigh nothing, the first is in "
+        f"2 of 5 samples have no pseudo-label in {labels.url} and weigh nothing, the first is in "
         f"{dataset.images[1]}",
     )
     assert not labels[1].score.any()
@@ -441,12 +451,12 @@ def test_another_teachers_store_is_refused_with_both_names(tmp_path: Path) -> No
         with pytest.raises(
             ValueError, match=r"made with the teacher colours \(c0ffee\), not with greys \(0ddba11\)"
         ):
-            Labels.open(place, dataset, COCO17, other)
+            PseudoLabels.open(place, dataset, COCO17, other)
     label(other, dataset, url)
     with pytest.raises(ValueError, match=r"2 stores; name one of .*/colours-.*/greys-"):
-        Labels.open(url, dataset, COCO17)
-    assert Labels.open(url, dataset, COCO17, other).manifest.teacher == "greys"
-    assert Labels.open(done.store, dataset, COCO17).manifest.teacher == "colours"
+        PseudoLabels.open(url, dataset, COCO17)
+    assert PseudoLabels.open(url, dataset, COCO17, other).manifest.teacher == "greys"
+    assert PseudoLabels.open(done.store, dataset, COCO17).manifest.teacher == "colours"
 
 
 def test_other_views_and_other_crops_go_to_other_stores() -> None:
@@ -498,15 +508,17 @@ def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path) -> None:
         ValueError,
         match=r"the teacher colours cannot teach this student: skeletons coco17 .* and hand .* no joint in common",
     ):
-        Labels.open(str(tmp_path / "s"), dataset, Skeleton("hand", ("thumb", "palm"), (1, 1)))
+        PseudoLabels.open(str(tmp_path / "s"), dataset, Skeleton("hand", ("thumb", "palm"), (1, 1)))
 
 
-def test_a_store_of_other_people_or_none_at_all_is_refused(tmp_path: Path) -> None:
+def test_a_store_of_other_samples_or_none_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere: there is no store .* `poseling label`"):
-        Labels.open(str(tmp_path / "nowhere"), crowd(tmp_path / "p", 1), COCO17)
+        PseudoLabels.open(str(tmp_path / "nowhere"), crowd(tmp_path / "p", 1), COCO17)
     label(Colours(), crowd(tmp_path / "p", 1), str(tmp_path / "s"))
-    with pytest.raises(ValueError, match="no answer to any of the 2 people of crowd"):
-        Labels.open(str(tmp_path / "s"), crowd(tmp_path / "p", 2, first=5), COCO17)
+    with pytest.raises(
+        ValueError, match="has no pseudo-label for any of the 2 samples of crowd; run `poseling label`"
+    ):
+        PseudoLabels.open(str(tmp_path / "s"), crowd(tmp_path / "p", 2, first=5), COCO17)
 
 
 def test_foreign_and_damaged_files_are_named(tmp_path: Path) -> None:
@@ -515,15 +527,15 @@ def test_foreign_and_damaged_files_are_named(tmp_path: Path) -> None:
     part = next(Path(done.store).glob("part-*.parquet"))
     part.write_bytes(part.read_bytes()[:-40])
     with pytest.raises(ValueError, match=rf"{part.name}: is no part of a store, or cut short"):
-        Labels.open(done.store, dataset, COCO17)
+        PseudoLabels.open(done.store, dataset, COCO17)
     (Path(done.store) / "manifest.json").write_text('{"teacher": "colours"}')
     with pytest.raises(ValueError, match=r"manifest\.json: this is not a store's manifest"):
-        Labels.open(done.store, dataset, COCO17)
+        PseudoLabels.open(done.store, dataset, COCO17)
     (Path(done.store) / "manifest.json").write_text(
         replace(Manifest.of(Colours(), False, (1.0,)), version=99).to_json()
     )
     with pytest.raises(ValueError, match="version 99"):
-        Labels.open(done.store, dataset, COCO17)
+        PseudoLabels.open(done.store, dataset, COCO17)
     (Path(done.store) / "manifest.json").write_text(
         replace(Manifest.of(Colours(), False, (1.0,)), version=1).to_json()
     )
@@ -531,11 +543,11 @@ def test_foreign_and_damaged_files_are_named(tmp_path: Path) -> None:
         ValueError,
         match=r"manifest\.json: the store is of version 1, whose heatmaps were cut below 0\.03 and above 1; delete it",
     ):
-        Labels.open(done.store, dataset, COCO17)
+        PseudoLabels.open(done.store, dataset, COCO17)
 
 
 @pytest.mark.parametrize("answer", ["xy", "score", "maps", "nan", "xyz", "deep"])
-def test_a_teacher_that_breaks_its_promise_is_named(tmp_path: Path, answer: str) -> None:
+def test_a_teacher_that_predicts_other_shapes_than_it_declares_is_named(tmp_path: Path, answer: str) -> None:
     class Broken(Colours):
         def __call__(self, crops: Tensor) -> Prediction:
             said = super().__call__(crops)
@@ -549,7 +561,9 @@ def test_a_teacher_that_breaks_its_promise_is_named(tmp_path: Path, answer: str)
             wrong["deep"] = torch.full((2, 17, 3), torch.inf)
             return replace(said, **{{"nan": "score", "deep": "xyz"}.get(answer, answer): wrong[answer]})
 
-    with pytest.raises(ValueError, match=r"teacher colours answers \w+ (of shape|with NaN)"):
+    with pytest.raises(
+        ValueError, match=r"teacher colours predicts \w+ (of shape .*, but declares|with NaN)"
+    ):
         label(Broken(is_3d=answer in ("xyz", "deep")), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
 
 
@@ -559,6 +573,16 @@ def test_a_teacher_that_breaks_its_promise_is_named(tmp_path: Path, answer: str)
 def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="label needs a shard"):
         label(Colours(), crowd(tmp_path / "p", 1), str(tmp_path / "s"), **arguments)
+
+
+def test_stores_keep_the_layout_that_they_always_had(tmp_path: Path) -> None:
+    """The names and the manifests of stores that exist: 3D stores call `is_3d` `spatial`."""
+    manifests = [Manifest.of(teacher, False, (1.0,)) for teacher in (points_only(), points_only(is_3d=True))]
+    assert [manifest.folder for manifest in manifests] == ["colours-bb5af7487f77", "colours-e14f65aac562"]
+    flat, deep = (json.loads(manifest.to_json()) for manifest in manifests)
+    assert deep == {**flat, "spatial": True}
+    assert [Manifest.from_json(manifest.to_json()) for manifest in manifests] == manifests
+    assert Manifest.from_json(json.dumps({**deep, "spatial": False})) == manifests[0]
 
 
 @pytest.mark.parametrize("place", ["folder", "memory://"])
@@ -591,7 +615,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(
         assert not [p for p in tmp_path.glob("s/*/*") if p.name.startswith(".")]
     done = label(teacher, dataset, url, batch=3, part=3)
     assert (done.asked, done.already) == (3, 6)
-    assert np.array_equal(Labels.open(url, dataset, COCO17)[8].xy, teacher.said(9)[0])
+    assert np.array_equal(PseudoLabels.open(url, dataset, COCO17)[8].xy, teacher.said(9)[0])
 
 
 def writer(
@@ -643,7 +667,10 @@ def test_killed_and_started_again_it_goes_on(tmp_path: Path) -> None:
     assert max(asked.values()) <= 2
     assert sum(n == 2 for n in asked.values()) <= 6  # no more than the unfinished part
     label(Colours(), dataset, str(tmp_path / "whole"))
-    assert same(Labels.open(str(url), dataset, COCO17), Labels.open(str(tmp_path / "whole"), dataset, COCO17))
+    assert same(
+        PseudoLabels.open(str(url), dataset, COCO17),
+        PseudoLabels.open(str(tmp_path / "whole"), dataset, COCO17),
+    )
 
 
 @pytest.mark.slow
@@ -660,7 +687,10 @@ def test_several_writers_make_one_store_even_of_the_same_people(tmp_path: Path) 
     assert sorted(lines(tmp_path / "log1")) == second
     assert set(lines(tmp_path / "log0")) | set(lines(tmp_path / "log2")) == set(first)
     label(Colours(), dataset, str(tmp_path / "whole"))
-    assert same(Labels.open(str(url), dataset, COCO17), Labels.open(str(tmp_path / "whole"), dataset, COCO17))
+    assert same(
+        PseudoLabels.open(str(url), dataset, COCO17),
+        PseudoLabels.open(str(tmp_path / "whole"), dataset, COCO17),
+    )
     teacher = Colours()
     assert label(teacher, dataset, str(url)).already == 20
     assert not teacher.asked
@@ -706,7 +736,10 @@ def test_a_lost_process_loses_no_answer_and_any_number_does_the_rest(tmp_path: P
     assert len(every) == len(set(every)) == 60
     assert label(Colours(), dataset, str(url)) == Labelled(Store.under(str(url))[0].url, asked=0, already=60)
     label(Colours(), dataset, str(tmp_path / "whole"))
-    assert same(Labels.open(str(url), dataset, COCO17), Labels.open(str(tmp_path / "whole"), dataset, COCO17))
+    assert same(
+        PseudoLabels.open(str(url), dataset, COCO17),
+        PseudoLabels.open(str(tmp_path / "whole"), dataset, COCO17),
+    )
 
 
 def several_each(folder: Path, images: int, each: int) -> PoseDataset:
@@ -730,7 +763,7 @@ def test_a_image_is_decoded_once_for_all_of_its_people(
 ) -> None:
     dataset, read = several_each(tmp_path / "p", 5, 3), []
     monkeypatch.setattr(
-        "poseling.teachers.labels.read_image", lambda path: (read.append(path), read_image(path))[1]
+        "poseling.teachers.cache.read_image", lambda path: (read.append(path), read_image(path))[1]
     )
     dataset.images[3].write_bytes(b"no image")
     done, heard = [], []
@@ -750,9 +783,9 @@ def test_a_image_is_decoded_once_for_all_of_its_people(
     assert sum(len(d.skipped) for d in done) == 3
     assert all(d.already == 0 for d in done)
     assert all(done <= of for done, of in heard)
-    labels = Labels.open(str(tmp_path / "s"), dataset, COCO17)
-    assert labels.answered.tolist() == [True, True, True, False, True] * 3
-    for i in np.flatnonzero(labels.answered):
+    labels = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)
+    assert labels.predicted.tolist() == [True, True, True, False, True] * 3
+    for i in np.flatnonzero(labels.predicted):
         np.testing.assert_array_equal(labels[i].xy, Colours().said(i % 5 + 1)[0])
 
 
@@ -770,7 +803,7 @@ def test_known_digests_spare_reading_the_images(tmp_path: Path) -> None:
     label(Colours(), dataset, str(tmp_path / "s"))
     for path in set(dataset.images) - {dataset.images[2]}:
         path.unlink()
-    assert Labels.open(str(tmp_path / "s"), dataset, COCO17, digests=known).answered.sum() == 10
+    assert PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17, digests=known).predicted.sum() == 10
     assert label(Colours(), dataset, str(tmp_path / "s"), shard=(0, 1), digests=known).already == 10
     assert (
         sum(
@@ -793,14 +826,9 @@ def test_on_object_storage_parts_are_large_and_knowing_who_is_there_costs_little
     for store in (far, near):
         for part in range(3):
             names = [bytes([part]) + random.bytes(15) for _ in range(1000)]
-            store.write(
-                Rows(
-                    names,
-                    np.zeros((1000, 17, 2), np.float32),
-                    np.zeros((1000, 17), np.uint8),
-                    [random.bytes(1600) for _ in names],
-                )
-            )
+            noise = random.uniform(size=(1000, 17, 8, 8)).astype(np.float32)
+            said = Prediction(torch.zeros(1000, 17, 2), torch.zeros(1000, 17), torch.from_numpy(noise))
+            store.write([store.rows(names, said)])
     got: list[int] = []
     file = type(memory.open(f"{memory.ls('/b/labels')[0]['name']}/manifest.json"))
     whole = file.read
@@ -832,14 +860,17 @@ if __name__ == "__main__":
 def test_a_single_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     dataset = crowd(tmp_path / "p", 6)
     done = label(Colours(), dataset, str(tmp_path / "s"))
-    whole, part = Labels.open(done.store, dataset, COCO17), next(Path(done.store).glob("part-*.parquet"))
+    whole, part = (
+        PseudoLabels.open(done.store, dataset, COCO17),
+        next(Path(done.store).glob("part-*.parquet")),
+    )
     data, refused = part.read_bytes(), 0
     for bit in np.random.default_rng(0).choice(8 * len(data), 150, replace=False).tolist():
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         part.write_bytes(damaged)
         try:
-            assert same(Labels.open(done.store, dataset, COCO17), whole), bit
+            assert same(PseudoLabels.open(done.store, dataset, COCO17), whole), bit
         except ValueError as error:
             assert part.name in str(error)  # noqa: PT017
             refused += 1
@@ -849,11 +880,14 @@ def test_a_single_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> N
 def test_stores_from_before_there_were_checksums_are_read(tmp_path: Path) -> None:
     dataset = crowd(tmp_path / "p", 3)
     done = label(Colours(), dataset, str(tmp_path / "s"))
-    whole, part = Labels.open(done.store, dataset, COCO17), next(Path(done.store).glob("part-*.parquet"))
+    whole, part = (
+        PseudoLabels.open(done.store, dataset, COCO17),
+        next(Path(done.store).glob("part-*.parquet")),
+    )
     pq.write_table(
         pq.read_table(part), part, compression="zstd", use_dictionary=False, write_statistics=False
     )
-    assert same(Labels.open(done.store, dataset, COCO17), whole)
+    assert same(PseudoLabels.open(done.store, dataset, COCO17), whole)
 
 
 @pytest.mark.parametrize(
@@ -895,11 +929,11 @@ def test_a_part_of_other_columns_is_named(tmp_path: Path) -> None:
         with pytest.raises(
             ValueError, match=rf"{part.name}: is no part of a store, or cut short \(its column {column} is"
         ):
-            Labels.open(done.store, dataset, COCO17)
+            PseudoLabels.open(done.store, dataset, COCO17)
         with pytest.raises(ValueError, match=rf"{part.name}: is no part of a store"):
             label(Colours(), dataset, str(tmp_path / "s")) if column == "key" else Store.open(
                 done.store
-            ).keys() and Labels.open(done.store, dataset, COCO17)
+            ).keys() and PseudoLabels.open(done.store, dataset, COCO17)
 
 
 def test_two_labellers_at_once_ask_about_nobody_twice(tmp_path: Path) -> None:
@@ -910,7 +944,7 @@ def test_two_labellers_at_once_ask_about_nobody_twice(tmp_path: Path) -> None:
     assert sorted(teachers[0].asked + teachers[1].asked) == list(range(1, 61))
     assert [d.asked + d.already for d in done] == [60, 60]
     assert min(d.asked for d in done) > 0  # both have worked
-    assert Labels.open(url, dataset, COCO17).answered.all()
+    assert PseudoLabels.open(url, dataset, COCO17).predicted.all()
 
 
 def test_those_who_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> None:
@@ -926,7 +960,7 @@ def test_those_who_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> 
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda i: label(Meets(), dataset, url, batch=64, shard=(i, 2)), range(2)))
     assert sum(d.asked for d in done) == 12
-    assert Labels.open(url, dataset, COCO17).answered.all()
+    assert PseudoLabels.open(url, dataset, COCO17).predicted.all()
 
 
 def test_a_labeller_that_failed_claims_nothing_any_more(tmp_path: Path) -> None:

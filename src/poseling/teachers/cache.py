@@ -1,9 +1,9 @@
-"""The stored answers. A teacher is asked once about every person, in the canonical crop; training warps the
-answer as it warps the image (`distill.warp`).
+"""A cache of pseudo-labels: a teacher predicts each sample once, in its canonical crop, and training moves the
+prediction into each augmented crop.
 
-A person is known by content, the bytes of the image's file and the box, so that moved and renamed images keep
-their answers. What a store looks like is in `teachers.store`, what the heatmaps in it cost is in
-`teachers.packing` and docs/labels.md, and how processes share the asking is in `teachers.shards`.
+A sample is known by content, the bytes of its image file and its box, so moved and renamed images keep their
+pseudo-labels. `teachers.store` has the layout on disk, `teachers.packing` what the heatmaps cost (also
+docs/labels.md), and `teachers.shards` how processes share the work.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from poseling.codecs.heatmap import Heatmap
 from poseling.data.dataset import PoseDataset
 from poseling.files import read_image
-from poseling.geometry import Crop, person_size
+from poseling.geometry import Crop, compose
 from poseling.skeleton import Conversion, Skeleton
-from poseling.teachers.base import Prediction, Teacher
+from poseling.teachers.base import Teacher
 from poseling.teachers.claims import Claims, block
-from poseling.teachers.packing import Scale, pack, restored, unpack
+from poseling.teachers.packing import Scale, restored, unpack
 from poseling.teachers.shards import READERS, share
-from poseling.teachers.store import Key, Manifest, Rows, Store
-from poseling.teachers.tta import ask
+from poseling.teachers.store import Key, Manifest, Store
+from poseling.teachers.tta import predict_crops
 
-Digests = Mapping[Path, bytes | None]  # of images' files; None for one that cannot be read
-PART, REMOTE_PART = (
-    512,
-    4096,
-)  # people in a part: on a disk few are lost with a process, on object storage each part costs requests
-DISTANCE = 5.0  # metres from the camera at which `metres` puts a root
-LEAST = 0.3  # the score from which a joint that nobody labelled is believed in the image
+Digests = Mapping[Path, bytes | None]  # of image files; None for one that cannot be read
+# Samples in a part: on a disk a killed run loses few; on object storage each part costs requests.
+PART, REMOTE_PART = 512, 4096
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """What `label` did. `store` is where the answers are; of the people of this shard, `asked` now, `already`
-    there (or in the data twice), and `skipped`, a line each that names the image that cannot be read.
+    """What `label` did. `store` is the store's folder; of the samples of this shard, `asked` were predicted
+    now, `already` were in the store (or are in the data twice), and `skipped` has one line for each whose
+    image cannot be read.
     """
 
     store: str
@@ -51,16 +51,16 @@ class Labelled:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredAnswer:
-    """What a teacher said of one person, in the student's skeleton.
+class PseudoLabel:
+    """A teacher's prediction for one sample, in the student's skeleton.
 
     xy (K, 2) float32 in pixels of the teacher's input; `matrix` (2, 3) leads there from pixels of the image.
-    score (K,) float32 in 0..1, the weight of xy: 0 where the teacher has no such joint, or the person no
-    answer. maps (K, h, w) uint8 with a `scale` (K, 2) as `packing.quantise` has it, each pixel `pixel` input
-    pixels wide and high, or None if the teacher only gives points; `heatmaps` are their numbers. map_score
-    (K,) is the weight of the maps: also 0 for a joint that is the middle of two, which has a point but no
-    map. xyz (K, 3) float32 in metres from the root in camera axes, weighed by `score` as xy is, or None if
-    the teacher knows no depth.
+    score (K,) float32 in 0..1 is the weight of xy: 0 for joints that the teacher does not predict, and for a
+    sample that is not in the store. maps (K, h, w) uint8 with a `scale` (K, 2) as `packing.quantise` makes
+    them, each pixel `pixel` input pixels wide and high, or None if the teacher predicts points only;
+    `heatmaps` are their values. map_score (K,) is the weight of the maps: also 0 for a joint that is the
+    middle of two, which has a point but no map. xyz (K, 3) float32 in metres from the root in camera axes,
+    weighted by `score` like xy, or None if the teacher predicts 2D joints only.
     """
 
     xy: NDArray[np.float32]
@@ -74,8 +74,26 @@ class StoredAnswer:
 
     @property
     def heatmaps(self) -> NDArray[np.float32] | None:
-        """The maps (K, h, w) as the teacher gave them, to half a step; None if there are none."""
+        """The maps (K, h, w) as the teacher predicted them, to half a step; None if there are none."""
         return None if self.maps is None or self.scale is None else restored(self.maps, self.scale)
+
+    def joints_in(self, crop: Crop) -> NDArray[np.float32]:
+        """The joints (K, 2) in pixels of a student's crop, sides as in the image."""
+        there = Crop(self.matrix, crop.size)
+        return crop.apply(there.invert(self.xy)).astype(np.float32)
+
+    def map_matrix(self, crop: Crop, pixel: tuple[float, float] = (1.0, 1.0)) -> NDArray[np.float64]:
+        """(2, 3) from pixels of the student's heatmaps, each `pixel` pixels of its crop wide and high, to
+        pixels of the maps, for `codecs.warp.warp_maps`. It leads from the student's map to its crop, the
+        image, the teacher's input and its map. ValueError if there are no maps.
+        """
+        if self.pixel is None:
+            raise ValueError(
+                "this teacher predicts points only, so there is no map to warp; use joints_in, and draw "
+                "heatmaps from the points if you need them"
+            )
+        image = crop.inverse * np.array([*pixel, 1.0])
+        return compose(self.matrix, image) / np.array(self.pixel)[:, None]
 
 
 def digest(
@@ -83,10 +101,10 @@ def digest(
     shard: tuple[int, int] = (0, 1),
     gather: Callable[[list[tuple[int, bytes | None]]], list[tuple[int, bytes | None]]] | None = None,
 ) -> dict[Path, bytes | None]:
-    """The digest of each image's file, None where it cannot be read; each file is read once.
+    """The digest of each image file, None where it cannot be read; each file is read once.
 
-    n processes can read every n-th file each, `shard` (i, n): `gather` then makes of each one's list the list
-    of all (accelerate's gather_object).
+    n processes can read every n-th file each, `shard` (i, n): `gather` then joins their lists (accelerate's
+    gather_object).
     """
     unique, (which, of) = list(dict.fromkeys(images)), shard
     with ThreadPoolExecutor(READERS) as pool:
@@ -95,8 +113,8 @@ def digest(
 
 
 def keys(dataset: PoseDataset, digests: Digests | None = None) -> list[Key | None]:
-    """The content key of each person, None where the image's file cannot be read; each file is read once, or
-    not at all where the `digests` are known.
+    """The content key of each sample, None where its image file cannot be read. Each file is read once, or
+    not at all where the `digests` are given.
 
     ValueError for a box with NaN or infinity.
     """
@@ -106,9 +124,8 @@ def keys(dataset: PoseDataset, digests: Digests | None = None) -> list[Key | Non
             f"out people without a box"
         )
     digests = digest(dataset.images) if digests is None else digests
-    boxes = np.rint(dataset.boxes * 10).astype(
-        "<i4"
-    )  # a tenth of a pixel: what one reader rounds, another must still find
+    # To a tenth of a pixel, so that readers that round differently find the same sample.
+    boxes = np.rint(dataset.boxes * 10).astype("<i4")
     found = ((digests[image], box) for image, box in zip(dataset.images, boxes, strict=True))
     return [
         None if image is None else hashlib.blake2b(image + box.tobytes(), digest_size=16).digest()
@@ -129,16 +146,16 @@ def label(
     deal: str = "",
     digests: Digests | None = None,
 ) -> Labelled:
-    """Asks the teacher about everyone who is not yet in its store under `url`, and stores the answers, `part`
-    people at a time: 512 in a folder, 4096 elsewhere.
+    """Runs the teacher on every sample that is not yet in its store under `url`, and stores its predictions,
+    `part` samples at a time: 512 in a folder, 4096 elsewhere.
 
-    With `flip` and several `scales` an answer is the mean over the mirrored and zoomed crops. `shard` (i, n)
-    takes the images that are process i's when n share them, with everyone in them (`teachers.shards`); n
-    processes that are given the same `deal` ask about nobody twice. A killed run loses what it had not
-    stored, at most `part` people; the same call again goes on, in any number of processes. `digests` of the
-    images spare reading them for their keys. `progress` hears how many are asked and how many there are to
-    ask. Images that cannot be read are skipped and named. OSError that names the store if it cannot be
-    written.
+    With `flip` and several `scales` a prediction is the mean over the mirrored and zoomed crops. `shard`
+    (i, n) takes the images of process i when n share them, with all samples in them (`teachers.shards`); n
+    processes with the same `deal` never predict a sample twice. A killed run loses what it had not stored, at
+    most `part` samples; the same call again goes on, in any number of processes. With the `digests` of the
+    images, their files are not read for the keys. `progress` gets how many samples are done, and how many
+    there are to do. Images that cannot be read are skipped and named. OSError that names the store if it
+    cannot be written.
     """
     which, of = shard
     if not 0 <= which < of or batch < 1 or (part is not None and part < 1) or not scales or min(scales) <= 0:
@@ -160,19 +177,19 @@ def label(
         elif key not in known:
             todo.setdefault(key, person)
     blocks = _blocks(mine, todo, digests)
-    # Those who share the work have no image in common, so each share has claims of its own.
+    # Processes that share the work have no image in common, so each share has claims of its own.
     place = (
         None
         if store.claims is None
         else store.claims / hashlib.blake2b(f"{which} {of} {deal}".encode(), digest_size=6).hexdigest()
     )
     claims, others = Claims(place), []
-    waiting: list[Rows] = []
+    waiting: list[pa.Table] = []
     asked = done = 0
 
-    def ours(which: Iterable[int], wait: bool) -> Iterator[Together]:
-        """The images in the blocks that nobody else asks about, without those that somebody has asked about
-        meanwhile; the other blocks go to `others`.
+    def claimed(which: Iterable[int], wait: bool) -> Iterator[Together]:
+        """The images in the blocks that this process can claim, without the samples that another process has
+        stored meanwhile; the blocks it cannot claim go to `others`.
         """
         nonlocal done
         for number in which:
@@ -193,10 +210,10 @@ def label(
             skipped.extend(unreadable)
             done += len(chosen) + len(unreadable)
             if chosen:
-                waiting.append(_rows(chosen, ask(teacher, crops, flip, scales)))
+                waiting.append(store.rows(chosen, predict_crops(teacher, crops, flip, scales)))
                 asked += len(chosen)
-            if sum(len(rows.keys) for rows in waiting) >= part:
-                store.write(_join(waiting))
+            if sum(rows.num_rows for rows in waiting) >= part:
+                store.write(waiting)
                 waiting = []
             if progress is not None:
                 progress(done, len(todo))
@@ -204,32 +221,41 @@ def label(
     def write() -> None:
         nonlocal waiting
         if waiting:
-            store.write(_join(waiting))
+            store.write(waiting)
             waiting = []
         claims.release()
 
     try:
-        work(ours(blocks, wait=False))
+        work(claimed(blocks, wait=False))
         write()
-        for number in list(others):  # somebody else asks about them: what is left once they have written
-            work(ours([number], wait=True))
+        for number in list(others):  # another process works on these: what is left once it has written
+            work(claimed([number], wait=True))
             write()
     finally:
         claims.release()
     return Labelled(store.url, asked, len(mine) - asked - len(skipped), tuple(skipped))
 
 
-class Labels:
-    """The answers in a store to the people of a data set, in a student's skeleton. In memory they are as
-    small as in the store, and they can be pickled.
+class PseudoLabels:
+    """A store's pseudo-labels for the N samples of a data set, in a student's skeleton: `labels[i]` is a
+    PseudoLabel (see also `data.loader.TeacherLabels`). In memory they are as small as in the store, and they can be
+    pickled.
 
-    `boxes` (N, 4) are the people's. `left_out` says in words who has no answer; they weigh nothing.
+    `boxes` (N, 4) are the samples'; `heatmap` are the student's heatmaps, into which `sample` leads, and
+    `sigma` is that of the stored ones, None if it is not known. `left_out` says which samples have no
+    pseudo-label; they weigh nothing.
     """
 
     def __init__(
-        self, store: Store, dataset: PoseDataset, skeleton: Skeleton, digests: Digests | None = None
+        self,
+        store: Store,
+        dataset: PoseDataset,
+        skeleton: Skeleton,
+        digests: Digests | None = None,
+        heatmap: Heatmap | None = None,
+        sigma: float | None = None,
     ) -> None:
-        self.url, self.manifest = store.url, store.manifest
+        self.url, self.manifest, self.heatmap, self.sigma = store.url, store.manifest, heatmap, sigma
         try:
             self.conversion: Conversion = self.manifest.skeleton.to(skeleton)
         except ValueError as error:
@@ -253,8 +279,8 @@ class Labels:
                 xyz.append(table["xyz"].combine_chunks().flatten().to_numpy().reshape(-1, count, 3))
         if not place:
             raise ValueError(
-                f"{self.url}: holds no answer to any of the {len(dataset)} people of {dataset.name}; ask the "
-                f"teacher with `poseling label` first"
+                f"{self.url}: has no pseudo-label for any of the {len(dataset)} samples of {dataset.name}; "
+                f"run `poseling label` with this teacher first"
             )
         self._row = np.array([-1 if key is None else place.get(key, -1) for key in every], np.int64)
         self._xy, self._score = np.concatenate(xy), np.concatenate(score)
@@ -265,8 +291,8 @@ class Labels:
         if len(none := np.flatnonzero(self._row < 0)):
             first = dataset.images[none[0]]
             self.left_out = (
-                f"{len(none)} of {len(dataset)} people have no answer in {self.url} and weigh nothing, the "
-                f"first is in {first}",
+                f"{len(none)} of {len(dataset)} samples have no pseudo-label in {self.url} and weigh nothing, "
+                f"the first is in {first}",
             )
 
     @classmethod
@@ -277,13 +303,14 @@ class Labels:
         skeleton: Skeleton,
         teacher: Teacher | None = None,
         digests: Digests | None = None,
-    ) -> Labels:
-        """The answers to `people` in a student's `skeleton`; `url` is what `label` was given, or the store
-        itself. `digests` as in `label`.
+        heatmap: Heatmap | None = None,
+    ) -> PseudoLabels:
+        """The pseudo-labels of `dataset` in a student's `skeleton`, for training one with this `heatmap`;
+        `url` is what `label` was given, or the store itself. `digests` as in `label`.
 
         FileNotFoundError if there is no store; ValueError if it was made with another teacher than `teacher`,
         if there are several to choose from, if the teacher shares no joint with the student, or if it has no
-        answer to anyone.
+        pseudo-label for any sample.
         """
         stores = Store.under(url)
         if teacher is not None:
@@ -292,7 +319,7 @@ class Labels:
                 others = ", ".join(f"{s.manifest.teacher} ({s.manifest.digest})" for s in stores)
                 raise ValueError(
                     f"{url}: made with the teacher {others}, not with {teacher.name} ({teacher.digest}); "
-                    "ask this teacher with `poseling label`, or open the store without a teacher to take it "
+                    "run `poseling label` with this teacher, or open the store without a teacher to take it "
                     "as it is"
                 )
             stores = fitting
@@ -300,18 +327,37 @@ class Labels:
             raise ValueError(
                 f"{url}: holds {len(stores)} stores; name one of {', '.join(s.url for s in stores)}"
             )
-        return cls(stores[0], dataset, skeleton, digests)
+        sigma = None if teacher is None else teacher.sigma
+        return cls(stores[0], dataset, skeleton, digests, heatmap, sigma)
+
+    @property
+    def source(self) -> str:
+        """The store's name, which tells one teacher from another, and its test-time augmentation."""
+        return self.manifest.folder
+
+    @property
+    def licence(self) -> str:
+        """The teacher and its licences, in words."""
+        manifest = self.manifest
+        return (
+            f"{manifest.teacher}: {', '.join(f'{what} {words}' for what, words in manifest.licences.items())}"
+        )
+
+    @property
+    def width(self) -> float:
+        """How wide the stored Gaussians are, in widths of the student's (see `codecs.warp.warp_maps`)."""
+        return 1.0 if self.heatmap is None or self.sigma is None else self.sigma / self.heatmap.sigma
+
+    @property
+    def predicted(self) -> NDArray[np.bool_]:
+        """(N,) which samples have a pseudo-label."""
+        return self._row >= 0
 
     def __len__(self) -> int:
         return len(self._row)
 
-    @property
-    def answered(self) -> NDArray[np.bool_]:
-        """(N,) who has an answer."""
-        return self._row >= 0
-
-    def __getitem__(self, i: int) -> StoredAnswer:
-        """What the teacher said of person `i`. IndexError beyond the last."""
+    def __getitem__(self, i: int) -> PseudoLabel:
+        """The pseudo-label of sample `i`. IndexError beyond the last."""
         row, m, count = int(self._row[i]), self.manifest, len(self.conversion.target)
         matrix = Crop.from_box(self.boxes[i], m.size, m.padding).matrix
         maps = None if m.map_size is None else np.zeros((count, m.map_size[1], m.map_size[0]), np.uint8)
@@ -319,23 +365,15 @@ class Labels:
         map_score = np.zeros(count, np.float32)
         xyz = None if self._xyz is None else np.zeros((count, 3), np.float32)
         if row < 0:
-            return StoredAnswer(
-                np.zeros((count, 2), np.float32),
-                np.zeros(count, np.float32),
-                maps,
-                map_score,
-                matrix,
-                m.pixel,
-                xyz,
-                scale,
-            )
+            xy, score = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
+            return PseudoLabel(xy, score, maps, map_score, matrix, m.pixel, xyz, scale)
         score = self._score[row].astype(np.float32) / 255
         if maps is not None and scale is not None and m.map_size is not None:
             packed = self._packed[self._ends[row] : self._ends[row + 1]]
             try:
                 stored, steps = unpack(packed, (len(m.skeleton), m.map_size[1], m.map_size[0]))
             except ValueError as error:
-                raise ValueError(f"{self.url}: the answer to person {i} is damaged: {error}") from error
+                raise ValueError(f"{self.url}: the pseudo-label of sample {i} is damaged: {error}") from error
             maps[self._mapped], scale[self._mapped] = (
                 stored[self._maps[self._mapped]],
                 steps[self._maps[self._mapped]],
@@ -344,72 +382,38 @@ class Labels:
         xy = self.conversion.joints(self._xy[row]).astype(np.float32)
         if self._xyz is not None:
             xyz = self.conversion.joints(self._xyz[row]).astype(np.float32)
-        return StoredAnswer(xy, self.conversion.weights(score), maps, map_score, matrix, m.pixel, xyz, scale)
+        return PseudoLabel(xy, self.conversion.weights(score), maps, map_score, matrix, m.pixel, xyz, scale)
 
-
-def metres(labels: Labels, dataset: PoseDataset, tau: float = 0.1) -> PoseDataset:
-    """The same people, in the skeleton of the `labels`, with `xyz` from the teacher's answers, and `trust` in
-    each joint.
-
-    What a teacher says is from the root; the root is put at (0, 0, 5) metres. That distance is assumed: only
-    differences between joints mean anything, and there is no camera. Joints and people without an answer are
-    unknown. Trust is the teacher's score, and where there is a label in the image times exp(-d^2 / (2 (tau
-    size)^2)), d the distance of the teacher's joint from it and size the square root of the area of the
-    person's box: who is wrong in the image is wrong in space. Who has no label in the image at all gets the
-    teacher's joints there too, those of a score of `LEAST` or more: a place in space is learnt where the
-    joint is. ValueError if the teacher knows no depth, if the answers are to other people, or for a skeleton
-    without a root or a tau not above 0.
-    """
-    if not labels.manifest.is_3d:
-        raise ValueError(
-            f"{labels.url}: the teacher {labels.manifest.teacher} answers in the image only; metres need one "
-            f"that knows depth, such as BlazePose"
-        )
-    if not np.array_equal(labels.boxes, dataset.boxes):
-        raise ValueError(
-            f"{labels.url}: opened for other people than those of {dataset.name}; open it for these"
-        )
-    if not tau > 0:
-        raise ValueError(
-            f"tau is {tau}; it is how far a joint may be from its label, in parts of the person's size, "
-            f"above 0"
-        )
-    dataset = dataset.to(labels.conversion.target)
-    root = list(dataset.skeleton.root)
-    xyz, confidence_3d = (
-        np.zeros((*dataset.joints.shape[:2], 3), np.float32),
-        np.zeros(dataset.joints.shape[:2], np.float32),
-    )
-    joints, visible, bare = (
-        dataset.joints.copy(),
-        dataset.visible.copy(),
-        np.asarray(~(dataset.visible > 0).any(1)),
-    )
-    sizes = person_size(dataset.boxes)
-    for i in np.flatnonzero(labels.answered).tolist():
-        answer = labels[i]
-        assert answer.xyz is not None  # the manifest says so
-        known = labels.conversion.known
-        xyz[i, known] = (answer.xyz - answer.xyz[root].mean(0))[known] + np.array(
-            [0, 0, DISTANCE], np.float32
-        )
-        xy = Crop(answer.matrix, labels.manifest.size).invert(answer.xy)
-        if bare[i]:
-            sure = np.asarray(answer.score >= LEAST)
-            visible[i], joints[i] = sure, np.where(sure[:, None], xy, 0)
-        away = np.linalg.norm(xy - dataset.joints[i], axis=-1)
-        agreement = np.exp(-(away**2) / (2 * (tau * sizes[i]) ** 2))
-        confidence_3d[i] = answer.score * np.where(dataset.visible[i] > 0, agreement, 1)
-    return replace(
-        dataset, joints=joints, visible=visible, joints_3d=xyz, confidence_3d=confidence_3d, camera=None
-    )
+    def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
+        """teacher_xy (K, 2) in the crop's pixels, teacher_weight (K,) the teacher's confidence, and if it
+        predicts heatmaps: teacher_maps (K, h, w) uint8 with teacher_scale (K, 2) as `packing.quantise` makes
+        them, and teacher_matrix (2, 3) from pixels of the student's heatmaps to theirs (of the crop, without a
+        `heatmap`). If it predicts 3D also teacher_xyz (K, 3), metres from the root as the crop shows the
+        person, with teacher_xyz_weight (K,). Left and right are swapped if the crop mirrors.
+        """
+        found = self[person]
+        order = self.conversion.target.flip if crop.flipped else slice(None)
+        sample: dict[str, NDArray[Any]] = {
+            "teacher_xy": found.joints_in(crop)[order],
+            "teacher_weight": found.score[order],
+        }
+        if found.maps is not None:
+            sample["teacher_weight"] = found.map_score[order]
+            assert found.scale is not None
+            sample["teacher_maps"], sample["teacher_scale"] = found.maps[order], found.scale[order]
+            pixel = (1.0, 1.0) if self.heatmap is None else self.heatmap.pixel
+            sample["teacher_matrix"] = found.map_matrix(crop, pixel).astype(np.float32)
+        if found.xyz is not None:
+            sample["teacher_xyz"] = crop.turn(found.xyz)[order]
+            sample["teacher_xyz_weight"] = found.score[order]
+        return sample
 
 
 def _digest(image: Path) -> bytes | None:
     try:
         return hashlib.blake2b(image.read_bytes()).digest()
     except OSError:
-        return None  # whoever asked for keys counts and names it
+        return None  # the caller counts and names it
 
 
 Batch = tuple[list[Key], NDArray[np.uint8], list[str]]
@@ -421,7 +425,7 @@ Together = tuple[Path, list[tuple[Key, int]]]
 def _blocks(
     dataset: PoseDataset, todo: dict[Key, int], digests: Digests
 ) -> dict[int, dict[Path, list[tuple[Key, int]]]]:
-    """Everyone to ask about, by the block that is claimed, and in it by image, so that each image is decoded
+    """The samples to predict, by the block that is claimed, and in it by image, so that each image is decoded
     once.
     """
     found: dict[int, dict[Path, list[tuple[Key, int]]]] = {}
@@ -436,9 +440,9 @@ def _blocks(
 def _crops(
     dataset: PoseDataset, images: Iterator[Together], teacher: Teacher, scales: Sequence[float], batch: int
 ) -> Iterator[Batch]:
-    """Keys, canonical crops (B, S, H, W, 3) at each of S scales, and a line for each person whose image
-    cannot be read. Each image is decoded once, for all of its people, who stand together; the next are read
-    meanwhile.
+    """Keys, canonical crops (B, S, H, W, 3) at each of S scales, and a line for each sample whose image
+    cannot be read. Each image is decoded once for all of its samples, which stand together; the next images
+    are read meanwhile.
     """
 
     def read(path: Path, members: list[tuple[Key, int]]) -> list[NDArray[np.uint8]]:
@@ -474,24 +478,3 @@ def _crops(
                 chosen, crops, unreadable = chosen[now:], crops[now:], []
     if chosen or unreadable:
         yield chosen, np.stack(crops) if crops else np.empty(0, np.uint8), unreadable
-
-
-def _rows(chosen: list[Key], answer: Prediction) -> Rows:
-    score = np.rint(np.clip(answer.score.numpy(), 0, 1) * 255).astype(np.uint8)
-    maps = None if answer.maps is None else [pack(m) for m in answer.maps.numpy()]
-    return Rows(
-        chosen,
-        answer.xy.numpy().astype(np.float32),
-        score,
-        maps,
-        None if answer.xyz is None else answer.xyz.numpy().astype(np.float32),
-    )
-
-
-def _join(rows: list[Rows]) -> Rows:
-    maps = [m for r in rows for m in r.maps or []]
-    xyz = [r.xyz for r in rows if r.xyz is not None]
-    xy, score = np.concatenate([r.xy for r in rows]), np.concatenate([r.score for r in rows])
-    return Rows(
-        [k for r in rows for k in r.keys], xy, score, maps or None, np.concatenate(xyz) if xyz else None
-    )

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.warp import warp_maps
-from poseling.distill.stored import joints_in, map_affine
 from poseling.geometry import Crop
 from poseling.skeleton import LSP14
-from poseling.teachers.labels import StoredAnswer
+from poseling.teachers.cache import PseudoLabel
 from poseling.teachers.packing import pack, unpack
 
 BOX, PADDING = (40.0, 30.0, 200.0, 290.0), 1.25
@@ -38,20 +37,20 @@ def ask(codec: Heatmap, crop: Crop, image_joints: np.ndarray) -> tuple[Tensor, T
     return codec.encode(seen, torch.ones(1, COUNT))[0], seen
 
 
-def stored(image_joints: np.ndarray) -> StoredAnswer:
+def stored(image_joints: np.ndarray) -> PseudoLabel:
     """What it said of the canonical crop, through the store's own packing."""
     crop = Crop.from_box(BOX, TEACHER.size, PADDING)
     maps, seen = ask(TEACHER, crop, image_joints)
     ones = np.ones(COUNT, np.float32)
     small, scale = unpack(pack(maps[0].numpy()), (COUNT, 64, 64))
-    return StoredAnswer(seen[0].numpy(), ones, small, ones, crop.matrix, TEACHER.pixel, scale=scale)
+    return PseudoLabel(seen[0].numpy(), ones, small, ones, crop.matrix, TEACHER.pixel, scale=scale)
 
 
-def warped(answer: StoredAnswer, crop: Crop, codec: Heatmap, width: float | None = None) -> Tensor:
+def warped(answer: PseudoLabel, crop: Crop, codec: Heatmap, width: float | None = None) -> Tensor:
     """As training does it."""
     assert answer.heatmaps is not None
     order = LSP14.flip if crop.flipped else np.arange(COUNT)
-    matrix = torch.from_numpy(map_affine(answer, crop, codec.pixel)).float()[None]
+    matrix = torch.from_numpy(answer.map_matrix(crop, codec.pixel)).float()[None]
     return warp_maps(torch.from_numpy(answer.heatmaps[order])[None], matrix, codec.map_size, width)
 
 
@@ -124,24 +123,24 @@ def test_zoom_changes_the_width_of_a_hill_unless_it_is_put_right() -> None:
 
 def test_points_move_with_the_crop() -> None:
     for seed, crop in enumerate(crops((192, 256), (0.75, 1.25))):
-        np.testing.assert_allclose(joints_in(stored(joints(seed)), crop), crop.apply(joints(seed)), atol=1e-3)
+        np.testing.assert_allclose(stored(joints(seed)).joints_in(crop), crop.apply(joints(seed)), atol=1e-3)
 
 
 def test_a_pixel_goes_the_whole_way_by_hand() -> None:
     # Teacher: crop of 100 x 100 at 2 x the image from (10, 20), maps of 4 input pixels. Student: 1 x from
     # (30, 40), maps of 8 input pixels.
     ones = np.ones(COUNT, np.float32)
-    answer = StoredAnswer(
+    answer = PseudoLabel(
         np.zeros((COUNT, 2), np.float32), ones, None, ones, np.array([[2.0, 0, -20], [0, 2, -40]]), (4.0, 4.0)
     )
     crop = Crop(np.array([[1.0, 0, -30], [0, 1, -40]]), (64, 64))
-    matrix = map_affine(answer, crop, (8.0, 8.0))
+    matrix = answer.map_matrix(crop, (8.0, 8.0))
     # Student's map (1, 2) -> input (8, 16) -> image (38, 56) -> teacher's input (56, 72) -> its map (14, 18).
     assert (matrix @ [1, 2, 1]).tolist() == pytest.approx([14, 18])
 
 
 def test_points_alone_cannot_be_warped() -> None:
     ones = np.ones(COUNT, np.float32)
-    answer = StoredAnswer(np.zeros((COUNT, 2), np.float32), ones, None, ones, np.eye(3)[:2], None)
-    with pytest.raises(ValueError, match="only gives points"):
-        map_affine(answer, Crop(np.eye(3)[:2], (64, 64)), (4.0, 4.0))
+    answer = PseudoLabel(np.zeros((COUNT, 2), np.float32), ones, None, ones, np.eye(3)[:2], None)
+    with pytest.raises(ValueError, match="predicts points only, so there is no map to warp; use joints_in"):
+        answer.map_matrix(Crop(np.eye(3)[:2], (64, 64)), (4.0, 4.0))

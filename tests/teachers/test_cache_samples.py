@@ -12,11 +12,10 @@ from poseling.codecs.warp import warp_maps
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Crops
-from poseling.distill.stored import Stored
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Prediction
-from poseling.teachers.labels import Labels, label
+from poseling.teachers.cache import PseudoLabels, label
 from poseling.teachers.packing import restored
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
@@ -69,7 +68,7 @@ def dataset(tmp_path):
 
 def stored(dataset, folder, guest, asked=slice(None)):
     done = label(guest, dataset[asked], str(folder))
-    return Stored(Labels.open(done.store, dataset, BODY), STUDENT)
+    return PseudoLabels.open(done.store, dataset, BODY, heatmap=STUDENT)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -81,14 +80,16 @@ def test_answers_move_with_the_crop(dataset, tmp_path, flip, with_maps):
     # By hand: from the teacher's input to the image, from there into the crop.
     expected = crop.apply(Crop.from_box(dataset.boxes[1], (96, 96), 1.1).invert(SAID.numpy().astype(float)))
     order = [0, 2, 1] if flip else [0, 1, 2]
-    np.testing.assert_allclose(sample["answer_xy"], expected[order], atol=1e-3)
-    np.testing.assert_allclose(sample["answer_weight"], SURE.numpy()[order], atol=0.5 / 255 + 1e-6)
-    assert ("answer_maps" in sample) == with_maps == ("answer_matrix" in sample) == ("answer_scale" in sample)
+    np.testing.assert_allclose(sample["teacher_xy"], expected[order], atol=1e-3)
+    np.testing.assert_allclose(sample["teacher_weight"], SURE.numpy()[order], atol=0.5 / 255 + 1e-6)
+    assert (
+        ("teacher_maps" in sample) == with_maps == ("teacher_matrix" in sample) == ("teacher_scale" in sample)
+    )
     if with_maps:
-        maps = restored(sample["answer_maps"], sample["answer_scale"])
+        maps = restored(sample["teacher_maps"], sample["teacher_scale"])
         maps = warp_maps(
             torch.from_numpy(maps)[None],
-            torch.from_numpy(sample["answer_matrix"])[None],
+            torch.from_numpy(sample["teacher_matrix"])[None],
             STUDENT.map_size,
             width=1.0,
         )
@@ -107,13 +108,13 @@ def test_metres_turn_with_the_crop(dataset, tmp_path, flip, expected):
     # Of the hand that is the left one now: (0.4, 0.2, -0.3) to (-0.2, 0.4, -0.3); mirrored, the other's
     # (-0.2, 0.3, 0.1) to (-0.3, -0.2, 0.1), and x negated.
     np.testing.assert_allclose(
-        sample["answer_xyz"][1], np.multiply(expected, [-1, 1, 1]) if flip else expected, atol=1e-6
+        sample["teacher_xyz"][1], np.multiply(expected, [-1, 1, 1]) if flip else expected, atol=1e-6
     )
     np.testing.assert_allclose(
-        sample["answer_xyz_weight"], SURE.numpy()[[0, 2, 1] if flip else [0, 1, 2]], atol=0.5 / 255 + 1e-6
+        sample["teacher_xyz_weight"], SURE.numpy()[[0, 2, 1] if flip else [0, 1, 2]], atol=0.5 / 255 + 1e-6
     )
-    assert sample["answer_xyz"].dtype == sample["answer_xyz_weight"].dtype == np.float32
-    assert "answer_xyz" not in stored(dataset, tmp_path / "flat", Guest()).sample(
+    assert sample["teacher_xyz"].dtype == sample["teacher_xyz_weight"].dtype == np.float32
+    assert "teacher_xyz" not in stored(dataset, tmp_path / "flat", Guest()).sample(
         1, Crop.from_box(dataset.boxes[1], (64, 64))
     )
 
@@ -122,15 +123,15 @@ def test_metres_of_who_has_no_answer_weigh_nothing(dataset, tmp_path):
     sample = stored(dataset, tmp_path / "labels", Guest(is_3d=True), slice(0, 2)).sample(
         2, Crop.from_box(dataset.boxes[2], (64, 64))
     )
-    assert not sample["answer_xyz"].any()
-    assert not sample["answer_xyz_weight"].any()
+    assert not sample["teacher_xyz"].any()
+    assert not sample["teacher_xyz_weight"].any()
 
 
 def test_who_has_no_answer_weighs_nothing(dataset, tmp_path):
     answers = stored(dataset, tmp_path / "labels", Guest(), slice(0, 2))
     crop = Crop.from_box(dataset.boxes[2], (64, 64))
-    assert answers.sample(2, crop)["answer_weight"].tolist() == [0, 0, 0]
-    assert answers.sample(0, crop)["answer_weight"].min() > 0
+    assert answers.sample(2, crop)["teacher_weight"].tolist() == [0, 0, 0]
+    assert answers.sample(0, crop)["teacher_weight"].min() > 0
 
 
 def test_another_teacher_is_another_source(dataset, tmp_path):
@@ -144,12 +145,12 @@ def test_another_teacher_is_another_source(dataset, tmp_path):
 def test_samples_make_batches_with_answers(dataset, tmp_path):
     crops = Crops(dataset, (64, 64), 1.25, Augment(), 0, stored(dataset, tmp_path / "labels", Guest()))
     batch = torch.utils.data.default_collate([crops[place] for place in range(3)])
-    assert batch["answer_maps"].shape == (3, 3, 24, 24)
-    assert batch["answer_maps"].dtype == torch.uint8
-    assert batch["answer_matrix"].shape == (3, 2, 3)
+    assert batch["teacher_maps"].shape == (3, 3, 24, 24)
+    assert batch["teacher_maps"].dtype == torch.uint8
+    assert batch["teacher_matrix"].shape == (3, 2, 3)
     assert (
-        batch["answer_xy"].dtype
-        == batch["answer_weight"].dtype
-        == batch["answer_matrix"].dtype
+        batch["teacher_xy"].dtype
+        == batch["teacher_weight"].dtype
+        == batch["teacher_matrix"].dtype
         == torch.float32
     )

@@ -16,12 +16,11 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Crops
-from poseling.distill.several import Ensemble, Several, combine, joint_weights
-from poseling.distill.stored import Stored
 from poseling.geometry import Crop
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Prediction
-from poseling.teachers.labels import Labels, label
+from poseling.teachers.cache import PseudoLabels, label
+from poseling.teachers.ensemble import Ensemble, EnsembleLabels, combine, joint_weights
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
 HANDS = Skeleton("hands", ("right_hand", "left_hand"), (0, 0))
@@ -70,9 +69,8 @@ def dataset(tmp_path):
 
 
 def stored(dataset, folder, guest, skeleton=BODY, asked=slice(None)):
-    return Stored(
-        Labels.open(label(guest, dataset[asked], str(folder)).store, dataset, skeleton), Heatmap((64, 64))
-    )
+    store = label(guest, dataset[asked], str(folder)).store
+    return PseudoLabels.open(store, dataset, skeleton, heatmap=Heatmap((64, 64)))
 
 
 def test_two_who_agree_and_two_who_do_not():
@@ -151,7 +149,7 @@ def test_numbers_that_make_no_sense_are_refused():
     for size, tau in ((0.0, 0.1), (10.0, 0.0)):
         with pytest.raises(ValueError, match="above 0"):
             combine(xy, score, np.ones((2, 1)), size, tau)
-    with pytest.raises(ValueError, match="not finite, but its teacher is sure"):
+    with pytest.raises(ValueError, match="not finite, but its score is above 0"):
         combine(np.full((2, 1, 2), np.nan), score, np.ones((2, 1)), 1.0)
 
 
@@ -183,15 +181,15 @@ def test_wrong_weights_are_refused(names, weights, message):
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
-    both = Several(
+    both = EnsembleLabels(
         [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)],
         ("first", "second"),
         {"first": {"left_hand": 2.0}},
     )
     crop = Crop.from_box(dataset.boxes[1], (64, 64), 1.25, rotation=20, scale=1.1, flip=flip)
     sample = both.sample(1, crop)
-    assert set(sample) == {"answer_xy", "answer_weight"}
-    assert sample["answer_xy"].dtype == sample["answer_weight"].dtype == np.float32
+    assert set(sample) == {"teacher_xy", "teacher_weight"}
+    assert sample["teacher_xy"].dtype == sample["teacher_weight"].dtype == np.float32
     # By hand, in pixels of the image. The second has its hands the other way round, and no head.
     first, second = (
         Crop.from_box(dataset.boxes[1], guest.size, guest.padding).invert(np.array(guest.said))
@@ -209,15 +207,15 @@ def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
     assert sure[1] < 0.7 * 1.8 / 3  # they do not agree
     order = [0, 2, 1] if flip else [0, 1, 2]
     np.testing.assert_allclose(
-        sample["answer_xy"], crop.apply(np.stack([first[0], left, right]))[order], atol=1e-3
+        sample["teacher_xy"], crop.apply(np.stack([first[0], left, right]))[order], atol=1e-3
     )
-    np.testing.assert_allclose(sample["answer_weight"], sure[order], atol=2e-3)
+    np.testing.assert_allclose(sample["teacher_weight"], sure[order], atol=2e-3)
 
 
 def test_one_alone_is_as_his_own_answers(dataset, tmp_path):
     alone = stored(dataset, tmp_path / "s", FIRST)
     crop = Crop.from_box(dataset.boxes[0], (64, 64), 1.25, rotation=-30, flip=True)
-    one, own = Several([alone], ["first"]).sample(0, crop), alone.sample(0, crop)
+    one, own = EnsembleLabels([alone], ["first"]).sample(0, crop), alone.sample(0, crop)
     for name, values in own.items():
         np.testing.assert_allclose(one[name], values, rtol=1e-5)
 
@@ -228,55 +226,57 @@ def test_who_has_no_answer_weighs_nothing_and_another_answers_for_him(dataset, t
         stored(dataset, tmp_path / "s", SECOND),
     )
     crop = Crop.from_box(dataset.boxes[2], (64, 64))
-    sample = Several([few, all_], ("first", "second")).sample(2, crop)
-    np.testing.assert_allclose(sample["answer_weight"], [0, 0.2, 0.6], atol=0.5 / 255)
-    np.testing.assert_array_equal(sample["answer_xy"][0], 0)  # a number, that a heatmap can be drawn from
-    np.testing.assert_allclose(sample["answer_xy"][1:], all_.sample(2, crop)["answer_xy"][1:], rtol=1e-5)
-    assert Several([few], ["first"]).sample(2, crop)["answer_weight"].tolist() == [0, 0, 0]
+    sample = EnsembleLabels([few, all_], ("first", "second")).sample(2, crop)
+    np.testing.assert_allclose(sample["teacher_weight"], [0, 0.2, 0.6], atol=0.5 / 255)
+    np.testing.assert_array_equal(sample["teacher_xy"][0], 0)  # a number, that a heatmap can be drawn from
+    np.testing.assert_allclose(sample["teacher_xy"][1:], all_.sample(2, crop)["teacher_xy"][1:], rtol=1e-5)
+    assert EnsembleLabels([few], ["first"]).sample(2, crop)["teacher_weight"].tolist() == [0, 0, 0]
 
 
 def test_samples_make_batches(dataset, tmp_path):
-    both = Several([stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)], ("first", "second"))
+    both = EnsembleLabels(
+        [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)], ("first", "second")
+    )
     batch = torch.utils.data.default_collate(
         [Crops(dataset, (64, 64), 1.25, Augment(), 0, both)[place] for place in range(3)]
     )
-    assert batch["answer_xy"].shape == (3, 3, 2)
-    assert batch["answer_weight"].shape == (3, 3)
+    assert batch["teacher_xy"].shape == (3, 3, 2)
+    assert batch["teacher_weight"].shape == (3, 3)
     assert both.width == 1
-    assert both.terms == "first: weights CC0; second: weights CC0"
+    assert both.licence == "first: weights CC0; second: weights CC0"
     assert both.known.tolist() == [True, True, True]
 
 
 def test_another_way_to_combine_is_another_source(dataset, tmp_path):
     two = [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)]
     ways = [
-        Several(two, ("first", "second")),
-        Several(two, ("first", "second"), {"first": 2.0}),
-        Several(two, ("first", "second"), tau=0.2),
-        Several(two[:1], ("first",)),
-        Several(two[::-1], ("second", "first")),
+        EnsembleLabels(two, ("first", "second")),
+        EnsembleLabels(two, ("first", "second"), {"first": 2.0}),
+        EnsembleLabels(two, ("first", "second"), tau=0.2),
+        EnsembleLabels(two[:1], ("first",)),
+        EnsembleLabels(two[::-1], ("second", "first")),
     ]
     assert len({way.source for way in ways}) == len(ways)
-    assert Several(two, ("a", "b")).source == ways[0].source
+    assert EnsembleLabels(two, ("a", "b")).source == ways[0].source
 
 
 def test_teachers_who_do_not_fit_together_are_refused(dataset, tmp_path):
     first, second = (stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND))
     with pytest.raises(ValueError, match="2 teachers with 1 names"):
-        Several([first, second], ["first"])
+        EnsembleLabels([first, second], ["first"])
     with pytest.raises(
-        ValueError, match="answers of second are opened in skeleton hands, those of first in body"
+        ValueError, match="pseudo-labels of second are opened in skeleton hands, those of first in body"
     ):
-        Several([first, stored(dataset, tmp_path / "s", SECOND, HANDS)], ["first", "second"])
-    with pytest.raises(ValueError, match="answers of second are to other people than those of first"):
-        Several([first, stored(dataset[[1, 0, 2]], tmp_path / "s", SECOND)], ["first", "second"])
+        EnsembleLabels([first, stored(dataset, tmp_path / "s", SECOND, HANDS)], ["first", "second"])
+    with pytest.raises(ValueError, match="pseudo-labels of second are of other samples than those of first"):
+        EnsembleLabels([first, stored(dataset[[1, 0, 2]], tmp_path / "s", SECOND)], ["first", "second"])
     with pytest.raises(ValueError, match="tau is 0"):
-        Several([first, second], ["first", "second"], tau=0)
+        EnsembleLabels([first, second], ["first", "second"], tau=0)
     with pytest.raises(
         ValueError,
-        match=r"no joint that a teacher of the student's body knows has a weight above 0 \(second: right_hand, left_hand\)",
+        match=r"no joint of the student's skeleton body is predicted by a teacher with a weight above 0 \(second: right_hand, left_hand\)",
     ):
-        Several([second], ["second"], {"second": {"left_hand": 0, "right_hand": 0}})
+        EnsembleLabels([second], ["second"], {"second": {"left_hand": 0, "right_hand": 0}})
     with pytest.raises(ValueError, match=r"cannot teach this student: .* no joint in common"):
         stored(dataset, tmp_path / "s", Guest([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], FEET))
 
@@ -387,7 +387,7 @@ def test_together_with_one_who_knows_fewer_joints():
 def test_who_cannot_be_asked_together():
     _, near, wide = seers()
     with pytest.raises(
-        ValueError, match="second takes crops of 64x48; together with others only square ones"
+        ValueError, match="second takes crops of 64x48; an ensemble needs teachers with square crops"
     ):
         Ensemble([near, SECOND], BODY)
     with pytest.raises(ValueError, match="no teacher 'far' to weigh; there are near, wide"):

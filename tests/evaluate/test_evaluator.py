@@ -15,16 +15,17 @@ import torch
 from poseling.data import coco
 from poseling.data.dataset import PoseDataset
 from poseling.evaluate import oks, pck
-from poseling.evaluate.measure import Measure, table
+from poseling.evaluate.evaluator import Evaluator, table
 from poseling.geometry import Crop
+from poseling.pose import Pose
 from poseling.skeleton import COCO17, LSP14, Skeleton
 from poseling.teachers.base import Prediction
 
 
 @dataclass
 class Knows:
-    """A teacher that is asked about `people` in their order and answers with `joints`, in pixels of the
-    images, as sure as `scores`.
+    """A teacher that predicts `joints` for the samples of `dataset` in their order, in pixels of the images,
+    with `scores`.
     """
 
     dataset: PoseDataset
@@ -55,7 +56,7 @@ class Knows:
 
 
 @pytest.fixture
-def read_coco(tmp_path) -> PoseDataset:
+def dataset(tmp_path) -> PoseDataset:
     """Eight people, two an image, with joints on a grid; a ninth without a joint."""
     rows = []
     for i in range(8):
@@ -90,10 +91,16 @@ def read_coco(tmp_path) -> PoseDataset:
     return coco.read_coco(tmp_path / "a.json", tmp_path)
 
 
-def test_who_knows_everything_is_perfect(dataset):
-    measure = Measure.of(dataset)
-    assert measure.name == "OKS AP"
-    found = measure.score(*measure.ask(Knows(dataset, dataset.joints, np.full((8, 17), 0.7)), flip=False))
+def labels(dataset: PoseDataset) -> Pose:
+    """The labels as predictions with a score of 1."""
+    return Pose(dataset.joints, np.ones(dataset.joints.shape[:2]), dataset.skeleton)
+
+
+def test_the_labels_score_one(dataset):
+    evaluator = Evaluator.of(dataset)
+    assert evaluator.name == "OKS AP"
+    network = Knows(dataset, dataset.joints, np.full((8, 17), 0.7))
+    found = evaluator.score(evaluator.predict(network, flip=False))
     assert found.mean == pytest.approx(1)
     assert dict(found.precision) == pytest.approx(
         {row: np.nan if row in ("APl", "ARl") else 1 for row in oks.ROWS}, nan_ok=True
@@ -103,31 +110,31 @@ def test_who_knows_everything_is_perfect(dataset):
     assert [name for name, _ in rows] == [*pck.ROWS, *oks.ROWS]
 
 
-def test_an_answer_is_placed_by_its_scores(dataset):
-    """Half of the people are answered wrongly. If those are the surest, precision at every recall is lower
-    than if they are the least sure.
+def test_average_precision_orders_predictions_by_score(dataset):
+    """Half of the predictions are wrong. If those have the highest scores, precision at every recall is lower
+    than if they have the lowest.
     """
     joints = dataset.joints.copy()
-    joints[::2] += 80  # into nobody
+    joints[::2] += 80  # beside every person
     sure = np.full((8, 17), 0.9)
     sure[::2] = 0.3
-    measure = Measure.of(dataset)
-    right = measure.score(*measure.ask(Knows(dataset, joints, sure), flip=False)).mean
-    wrong = measure.score(*measure.ask(Knows(dataset, joints, 1.2 - sure), flip=False)).mean
+    evaluator = Evaluator.of(dataset)
+    right = evaluator.score(evaluator.predict(Knows(dataset, joints, sure), flip=False)).mean
+    wrong = evaluator.score(evaluator.predict(Knows(dataset, joints, 1.2 - sure), flip=False)).mean
     # Four of eight found, first: precision 1 up to recall 0.5, which are 51 of 101 points. Last: after four
     # wrong ones, the best is 4 of 8.
     assert right == pytest.approx(51 / 101)
     assert wrong == pytest.approx(51 / 101 * 0.5)
 
 
-def test_only_joints_that_all_know_are_measured(dataset):
+def test_only_joints_that_all_networks_predict_count(dataset):
     lsp = Knows(dataset, dataset.to(LSP14).joints, np.full((8, 14), 0.7), LSP14)
-    measure = Measure.of(dataset).known_to(lsp)
-    assert measure.name == "OKS AP of 12 joints"
-    joints, scores, _ = measure.ask(lsp, flip=False)
-    assert np.isnan(joints[:, :5]).all()  # no face
-    assert (scores[:, :5] == 0).all()
-    assert measure.score(joints, scores).mean == pytest.approx(1)
+    evaluator = Evaluator.of(dataset).known_to(lsp)
+    assert evaluator.name == "OKS AP of 12 joints"
+    pose = evaluator.predict(lsp, flip=False)
+    assert np.isnan(pose.xy[:, :5]).all()  # no face
+    assert (pose.score[:, :5] == 0).all()
+    assert evaluator.score(pose).mean == pytest.approx(1)
 
 
 def test_a_detectors_boxes_have_no_pck(dataset, tmp_path):
@@ -137,39 +144,39 @@ def test_a_detectors_boxes_have_no_pck(dataset, tmp_path):
     ]
     (tmp_path / "found.json").write_text(json.dumps(found))
     detected = coco.read_coco(tmp_path / "a.json", tmp_path, tmp_path / "found.json")
-    score = Measure.of(detected).score(dataset.joints, np.ones((8, 17)))
+    score = Evaluator.of(detected).score(labels(dataset))
     assert score.mean == pytest.approx(1)
     assert np.isnan(score.joints).all()
     shown = table(
-        Knows(detected, dataset.joints, np.ones((8, 17))), Measure.of(detected), dataset.joints
+        Knows(detected, dataset.joints, np.ones((8, 17))), Evaluator.of(detected), labels(dataset)
     ).columns[0]
     assert list(shown.cells) == [*oks.ROWS, "ms a crop (10 to 90 %)"]
 
 
-def test_the_table_tells_both(dataset):
-    shown = table(Knows(dataset, dataset.joints, np.ones((8, 17))), Measure.of(dataset), dataset.joints)
+def test_the_table_has_pck_and_average_precision(dataset):
+    shown = table(Knows(dataset, dataset.joints, np.ones((8, 17))), Evaluator.of(dataset), labels(dataset))
     names = list(shown.columns[0].cells)
     assert names[:2] == ["Head (PCK@0.2)", "Shoulder (PCK@0.2)"]
     assert names[len(pck.ROWS) :][:10] == list(oks.ROWS)
     assert shown.columns[0].header == "OKS AP"
 
 
-def test_a_part_of_the_people_is_measured_alone(dataset):
-    """What --smoke does: nobody else is counted as missed."""
+def test_a_part_of_the_data_set_is_evaluated_alone(dataset):
+    """As --smoke does: the other people do not count as missed."""
     some = dataset[:4]
-    assert Measure.of(some).score(some.joints).mean == pytest.approx(1)
-    assert Measure.of(some).score(some.joints).precision["AR"] == pytest.approx(1)
+    assert Evaluator.of(some).score(labels(some)).mean == pytest.approx(1)
+    assert Evaluator.of(some).score(labels(some)).precision["AR"] == pytest.approx(1)
 
 
 def test_agreement_is_not_average_precision(dataset):
     teacher = Knows(dataset, dataset.joints, np.full((8, 17), 0.7))
-    measure = Measure.of(dataset.without_labels()).adopt(teacher, flip=False)
-    assert measure.name == "agreement with the teacher, PCK@0.2"
-    measure = Measure.of(dataset).adopt(teacher, flip=False)
-    assert measure.name == "agreement with the teacher, PCK@0.2"
-    assert measure.score(dataset.joints).mean == 1
+    evaluator = Evaluator.of(dataset.without_labels()).with_labels_of(teacher, flip=False)
+    assert evaluator.name == "agreement with the teacher, PCK@0.2"
+    evaluator = Evaluator.of(dataset).with_labels_of(teacher, flip=False)
+    assert evaluator.name == "agreement with the teacher, PCK@0.2"
+    assert evaluator.score(labels(dataset)).mean == 1
 
 
-def test_another_skeleton_is_measured_by_pck(dataset):
-    assert Measure.of(dataset.to(LSP14)).name == "PCK@0.2"
-    assert Measure.of(replace(dataset, instances=None)).name == "PCK@0.2"
+def test_another_skeleton_is_evaluated_by_pck(dataset):
+    assert Evaluator.of(dataset.to(LSP14)).name == "PCK@0.2"
+    assert Evaluator.of(replace(dataset, instances=None)).name == "PCK@0.2"

@@ -1,6 +1,4 @@
-"""People measured where their joints are in space: millimetres by hand, by action, and of networks that
-answer in one stature.
-"""
+"""The 3D evaluation: millimetres by hand, by action, and of networks trained on people of one height."""
 
 from __future__ import annotations
 
@@ -16,7 +14,8 @@ from torch import Tensor, nn
 
 from poseling.codecs import LocationMap
 from poseling.data.dataset import PoseDataset
-from poseling.evaluate.measure import Measure, by_action, table
+from poseling.evaluate.evaluator import Evaluator, by_action, table
+from poseling.pose import Pose
 from poseling.skeleton import COCO17, MOVNECT15
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Prediction
@@ -26,7 +25,7 @@ ROOT = MOVNECT15.index("pelvis")
 
 
 class Knows:
-    """A teacher in MOVNECT15 that is asked about everyone in their order."""
+    """A teacher in MOVNECT15 that predicts the samples in their order."""
 
     name, digest, size, padding, map_size, pixel, sigma, is_3d, skeleton = (
         "knows",
@@ -82,38 +81,40 @@ def from_root(dataset: PoseDataset) -> np.ndarray:
 def test_ten_centimetres_are_a_hundred_millimetres(dataset: PoseDataset):
     said = from_root(dataset)
     said[:, MOVNECT15.index("left_wrist")] += [0.06, 0, 0.08]
-    measure = Measure.of(dataset, is_3d=True)
-    score = measure.score(*measure.ask(Knows(said), flip=False))
-    assert (measure.name, measure.higher_is_better) == ("MPJPE in mm", False)
+    evaluator = Evaluator.of(dataset, is_3d=True)
+    score = evaluator.score(evaluator.predict(Knows(said), flip=False))
+    assert (evaluator.name, evaluator.higher_is_better) == ("MPJPE in mm", False)
     assert score.mean == pytest.approx(100 / 15, rel=1e-4)
     assert score.joints[MOVNECT15.index("left_wrist")] == pytest.approx(100, rel=1e-4)
     assert score.precision["3DPCK@150"] == 1
     assert 0 < score.precision["PA-MPJPE"] < 100
 
 
-def test_joints_that_nobody_knows_or_that_are_not_compared_do_not_count(dataset: PoseDataset):
+def test_unknown_joints_and_joints_that_a_network_lacks_do_not_count(dataset: PoseDataset):
     said, some = from_root(dataset), dataset.joints_3d.copy()
     said[:, MOVNECT15.index("neck"), 0] += 1
     some[:2, MOVNECT15.index("left_knee")] = 0
-    measure = Measure.of(replace(dataset, joints_3d=some), is_3d=True)
+    evaluator = Evaluator.of(replace(dataset, joints_3d=some), is_3d=True)
 
     class Coco(Knows):
         skeleton = COCO17
 
-    assert measure.score(*measure.ask(Knows(said), flip=False)).mean == pytest.approx(1000 * 4 / 58, rel=1e-4)
-    without_neck = measure.known_to(Coco(said))
-    assert without_neck.score(*measure.ask(Knows(said), flip=False)).mean == pytest.approx(0, abs=1e-3)
+    assert evaluator.score(evaluator.predict(Knows(said), flip=False)).mean == pytest.approx(
+        1000 * 4 / 58, rel=1e-4
+    )
+    without_neck = evaluator.known_to(Coco(said))
+    assert without_neck.score(evaluator.predict(Knows(said), flip=False)).mean == pytest.approx(0, abs=1e-3)
     assert without_neck.name == "MPJPE in mm of 13 joints"
 
 
 def test_the_table_has_millimetres_and_actions(dataset: PoseDataset):
     said = from_root(dataset)
     said[0, :, 0] += np.where(np.arange(15) == ROOT, 0, 0.015)
-    measure = Measure.of(dataset, is_3d=True)
-    found = measure.ask(Knows(said), flip=False)
+    evaluator = Evaluator.of(dataset, is_3d=True)
+    pose = evaluator.predict(Knows(said), flip=False)
     console = Console(width=120, record=True)
-    console.print(table(Knows(said), measure, *found))
-    console.print(by_action(measure, found, ["Eating", "Sitting", "Eating", "Sitting"]))
+    console.print(table(Knows(said), evaluator, pose))
+    console.print(by_action(evaluator, pose, ["Eating", "Sitting", "Eating", "Sitting"]))
     text = console.export_text()
     rows = {
         line.split("│")[1].strip(): line.split("│")[2:-1]
@@ -126,9 +127,9 @@ def test_the_table_has_millimetres_and_actions(dataset: PoseDataset):
     assert rows["Mean over actions"][0].strip() == "3.5"
 
 
-def test_a_network_of_one_stature_is_given_the_true_one(dataset: PoseDataset):
-    """It says of everybody that they are 0.46 m from knee to neck, half of what is drawn here; every joint
-    lies 0.1 m to the right of the root.
+def test_a_network_of_one_height_is_scaled_to_the_true_height(dataset: PoseDataset):
+    """It predicts 0.46 m from knee to neck for all people, half of the truth here, and every joint 0.1 m to
+    the right of the root.
     """
 
     class Says(nn.Module):
@@ -154,21 +155,22 @@ def test_a_network_of_one_stature_is_given_the_true_one(dataset: PoseDataset):
         xyz[:, MOVNECT15.index(joint)] = at
     tall = replace(dataset, joints_3d=xyz + np.float32([0, 0, 4]))
     spec = PoseSpec("movnect-tiny", MOVNECT15, LocationMap((48, 48), height=0.46).fields(), (48, 48))
-    found = Measure.of(tall, is_3d=True).ask(NetworkTeacher(Says(), spec), flip=False)
+    found = Evaluator.of(tall, is_3d=True).predict(NetworkTeacher(Says(), spec), flip=False)
     assert found.xyz is not None
     np.testing.assert_allclose(found.xyz[..., 0], 0.2, rtol=1e-5)
 
 
-def test_what_cannot_be_measured_is_refused(dataset: PoseDataset):
+def test_what_cannot_be_evaluated_in_3d_is_refused(dataset: PoseDataset):
     flat = replace(dataset, joints_3d=None)
-    with pytest.raises(ValueError, match="four: nobody's joints are known in space"):
-        Measure.of(flat, is_3d=True)
-    measure = Measure.of(dataset, is_3d=True)
-    with pytest.raises(ValueError, match="the network knows no depth"):
-        measure.score(dataset.joints)
-    with pytest.raises(ValueError, match="there is no xyz"):
-        by_action(
-            measure, measure.ask(Knows(from_root(dataset)), flip=False)._replace(xyz=None), ["Eating"] * 4
-        )
-    with pytest.raises(ValueError, match="knows: knows no depth, and four is to be measured in space"):
-        measure.known_to(Flat(from_root(dataset)))
+    with pytest.raises(ValueError, match="four: has no 3D joints, so there is no distance to measure"):
+        Evaluator.of(flat, is_3d=True)
+    evaluator = Evaluator.of(dataset, is_3d=True)
+    with pytest.raises(ValueError, match="the network predicts 2D joints only; take a 3D network"):
+        evaluator.score(Pose(dataset.joints, np.ones((4, 15)), MOVNECT15))
+    pose = evaluator.predict(Knows(from_root(dataset)), flip=False)
+    with pytest.raises(ValueError, match="need 3D joints, but these are 2D only"):
+        by_action(evaluator, replace(pose, xyz=None), ["Eating"] * 4)
+    with pytest.raises(
+        ValueError, match="knows: predicts 2D joints only, and four is evaluated in 3D; take a 3D network"
+    ):
+        evaluator.known_to(Flat(from_root(dataset)))
