@@ -1,5 +1,4 @@
-"""Networks beside each other on one image, each with its name: what the README shows, and what the demo ends
-with.
+"""Draws several networks' poses on one image side by side, each with its name.
 
 python scripts/beside.py IMAGE OUT [NAME=MODEL ...]
 """
@@ -19,7 +18,7 @@ STRIP = 28  # pixels of a caption
 
 
 def beside(image: Path, out: Path, models: dict[str, str]) -> None:
-    """Draws what each model sees in the image, side by side, to the JPEG `out`."""
+    """Draws each model's pose in the image, side by side, to the JPEG `out`."""
     image = read_image(image)
     tiles = []
     for name, model in models.items():
