@@ -3,7 +3,7 @@ three seeds.
 
     python benchmarks/fpd_lsp.py --root DIR --scale cpu --out DIR [--seeds 3] [--only VARIANT]
 
-DIR holds lsp/ and lspet/. A stopped run goes on where it was. Processes with different --seed may share one
+DIR holds lsp/ and lspet/. A stopped run continues. Processes with different --seed may share one
 --out; the last, over all seeds, writes the result.
 """
 

@@ -6,8 +6,7 @@ far as two CPU cores get.
     python benchmarks/movnect.py show student.safetensors [blazepose-heavy.onnx] --data synthetic|lsp --root DIR --out people.jpg
 
 `--people` holds train/ and test/ (`poseling data synthesize --count 16000 --seed 11 --size 192`, and 1000 of
---split test), `--root` lsp/ and lspet/. A stopped run goes on where it was; two processes can share the
-stages.
+--split test), `--root` lsp/ and lspet/. A stopped run continues; two processes can share the stages.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def train(flags: argparse.Namespace) -> None:
 
 
 def measure(flags: argparse.Namespace) -> None:
-    """Everyone on the same images and joints: rows of movnect_synthetic and movnect_real."""
+    """All networks on the same images and joints: rows of movnect_synthetic and movnect_real."""
     torch.set_num_threads(1)
     students = {
         arm: [checkpoint_teacher(path) for path in sorted(flags.out.glob(f"seed-*/{arm}.safetensors"))]
@@ -221,8 +220,8 @@ def _on_images(
 
 
 def show(flags: argparse.Namespace) -> None:
-    """People from the easiest to the hardest, not picked by hand: the image with the joints found in it, and
-    those in space from the front and from the side.
+    """Samples from the smallest to the largest error, not picked by hand: the image with the 2D joints, and
+    the 3D joints from the front and from the side.
     """
     torch.set_num_threads(1)
     networks = [load(name) for name in flags.networks]

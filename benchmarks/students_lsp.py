@@ -3,8 +3,8 @@
 
     python benchmarks/students_lsp.py kdlpn --root DIR --teacher movenet-thunder.onnx --out DIR [--seeds 3]
 
-DIR holds lsp/ and lspet/. The numbers are what two shared cores can do in an hour: each student sees the
-people once or twice. A stopped run goes on where it was.
+DIR holds lsp/ and lspet/. The settings fit two shared cores and an hour: each student sees each sample once
+or twice. A stopped run continues.
 """
 
 from __future__ import annotations

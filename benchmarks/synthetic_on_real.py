@@ -5,9 +5,9 @@ on both, tested on LSP 1001-2000, PCK@0.2.
 
 --synthetic is a folder that `poseling data synthesize` wrote, --root holds lsp/. All arms take equally many
 steps: --epochs are counted in the real people, LSP 1-850 or the first --real of them. On both, every second
-image of an epoch is real, however many synthetic ones there are: they vary more, but it is the real ones that
-the test is like. A stopped run goes on where it was. Processes with different --seed may share one --out; the
-last, over all seeds, writes the result.
+image of an epoch is real, however many synthetic ones there are: they vary more, but the test images are like
+the real ones. A stopped run continues. Processes with different --seed may share one --out; the last, over
+all seeds, writes the result.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ def main() -> None:
 
 
 def as_labelled(made: PoseDataset, real: PoseDataset) -> PoseDataset:
-    """Synthetic people as if those who labelled `real` had labelled them: their joints, and boxes around the
-    joints instead of around all of the person.
+    """Synthetic people with `real`'s conventions: its joints, and boxes around the joints instead of the
+    whole person.
     """
     dataset = made.to(real.skeleton)
-    dataset = dataset[(dataset.visible > 0).mean(1) >= 0.5]  # those of LSP are all but whole in their images
+    dataset = dataset[(dataset.visible > 0).mean(1) >= 0.5]  # people in LSP are nearly whole in their images
     boxes = [
         joints_box(joints, seen > 0) for joints, seen in zip(dataset.joints, dataset.visible, strict=True)
     ]
@@ -119,7 +119,7 @@ def run(experiment: Experiment, arm: str, made: PoseDataset, seed: int) -> Train
 
 
 def rows(arms: Mapping[str, Sequence[Trained]], metric: str) -> list[dict[str, Any]]:
-    """Each arm, and what it is better than real images alone, seed by seed."""
+    """Each arm, and its difference to real images alone, seed by seed."""
     values = {name: [trained.score.mean for trained in arm] for name, arm in arms.items()}
     out = [_row(name, found, metric) for name, found in values.items()]
     if "real" in values:

@@ -1,11 +1,11 @@
-"""Which way to distil is worth most: `poseling compare` at the scale of two CPU cores, on real images and on
-the mini set, three seeds.
+"""Which objective is worth most: `poseling compare` at the scale of two CPU cores, on real images and on the
+mini set, three seeds.
 
     python benchmarks/which_distillation.py lsp --root DIR --out DIR [--objectives NAME ...]
     python benchmarks/which_distillation.py mini --out DIR
 
-DIR holds lsp/ and lspet/. A stopped run goes on where it was. Writes the result, and the part of
-docs/which-distillation.md that belongs to it with its plot.
+DIR holds lsp/ and lspet/. A stopped run continues. Writes the result, and its part of
+docs/which-distillation.md with its plot.
 """
 
 from __future__ import annotations

@@ -376,7 +376,7 @@ def test_from_its_sources_it_is_installed_in_the_checkout(monkeypatch):
 
 @pytest.mark.parametrize(
     ("made", "already", "told"),
-    [(6, 2, "8 people, 6 made now at 3.0 images/s"), (0, 8, "8 people, all of them were there already")],
+    [(6, 2, "8 people, 6 made now at 3.0 images/s"), (0, 8, "8 people, all of them existed already")],
 )
 def test_synthesize_says_how_fast_and_what_next(capsys, tmp_path, monkeypatch, made, already, told):
     asked = []
@@ -396,8 +396,8 @@ def test_synthesize_says_how_fast_and_what_next(capsys, tmp_path, monkeypatch, m
     assert asked == [(tmp_path / "set", 8, 128, 3, "test", tmp_path, 4)]
     assert "8/8" in out or "100%" in out
     assert f"{tmp_path}/set: {told}\n" in out
-    assert f"1 background images cannot be read, the first is {tmp_path}/broken.jpg; others were taken" in out
-    assert out.endswith(f"Look at them: poseling data preview synthetic --root {tmp_path}/set\n")
+    assert f"1 background images cannot be read, the first is {tmp_path}/broken.jpg; others were used" in out
+    assert out.endswith(f"Preview: poseling data preview synthetic --root {tmp_path}/set\n")
     said(capsys, f"data synthesize --count 8 --out {tmp_path}/train")
     assert asked[1] == (tmp_path / "train", 8, 256, 0, "train", None, None)
     (tmp_path / "train").mkdir()
@@ -414,7 +414,7 @@ def test_synthesize_stopped_says_how_to_go_on(capsys, tmp_path, monkeypatch):
         main(["data", "synthesize", "--count", "8", "--out", str(tmp_path / "set")])
     assert left.value.code == 130
     assert (
-        f"Whole blocks of images stay in {tmp_path}/set, and the same command goes on"
+        f"Whole blocks of images stay in {tmp_path}/set, and the same command continues"
         in capsys.readouterr().out
     )
 
@@ -540,19 +540,19 @@ def test_label_takes_its_share(capsys, tmp_path, monkeypatch):
 
     def label(more=""):
         out = said(capsys, f"label mini --data images --root {images} --url {tmp_path}/labels {more}")
-        return out.split(" were there already")[0].splitlines()
+        return out.split(" stored already")[0].splitlines()
 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("MASTER_ADDR", "MASTER_PORT"):  # nobody to meet
         monkeypatch.delenv(name, raising=False)
-    assert label() == [f"shard 1 of 2: {mine} answers asked for, 0"]  # and no bar: process 0 has one
-    assert label("--shard 1 2") == [f"shard 1 of 2: 0 answers asked for, {mine}"]
+    assert label() == [f"shard 1 of 2: {mine} predictions made, 0"]  # and no bar: process 0 has one
+    assert label("--shard 1 2") == [f"shard 1 of 2: 0 predictions made, {mine}"]
     bar, said_first = label("--shard 0 2")
     assert "asking mini-" in bar
-    assert said_first == f"shard 0 of 2: {8 - mine} answers asked for, 0"
+    assert said_first == f"shard 0 of 2: {8 - mine} predictions made, 0"
     monkeypatch.delenv("RANK")
-    assert label()[-1] == "0 answers asked for, 8"
+    assert label()[-1] == "0 predictions made, 8"
     monkeypatch.setenv("RANK", "2")
     assert "RANK=2 and WORLD_SIZE=2" in failed(
         capsys, f"label mini --data images --root {images} --url {tmp_path}/labels"
@@ -611,7 +611,7 @@ def test_download_stopped_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as left:
         main(["data", "download", "coco", "--root", str(tmp_path)])
     assert left.value.code == 130
-    assert f"What was fetched stays in {tmp_path}, and the same command goes on" in capsys.readouterr().out
+    assert f"Downloaded parts stay in {tmp_path}, and the same command continues" in capsys.readouterr().out
 
 
 def test_download_without_a_network_is_one_line(capsys, tmp_path, monkeypatch):
@@ -655,7 +655,7 @@ def test_track_tells_of_frames_without_anybody(capsys, monkeypatch):
     monkeypatch.setattr("poseling.runtime.pipeline.track", run)
     assert (
         said(capsys, "track video.mp4 --model m.onnx --json poses.jsonl")
-        == "3 frames, 2 of them without anybody: poses.jsonl, by m (for research only)\n"
+        == "3 frames, 2 of them without a person: poses.jsonl, by m (for research only)\n"
     )
 
 
@@ -663,7 +663,7 @@ def test_track_draws_where_it_says_before_it_starts(capsys, monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
 
     def run(model, source, out, box, json, *, seen, **flags):
-        assert f"Drawing into {tmp_path}/drawn; --out names another place" in capsys.readouterr().out
+        assert f"Drawing into {tmp_path}/drawn; --out names another folder" in capsys.readouterr().out
         assert (out, json, flags["provider"], flags["threshold"]) == (Path("drawn"), None, "cuda", 0.4)
         return Tracked(
             2, out, None, "m (for any use)", ("images: 1 of 3 images cannot be read and were left out",)
@@ -773,7 +773,7 @@ def test_an_onnx_file_becomes_a_start(capsys: pytest.CaptureFixture[str], tmp_pa
     assert printed.startswith(
         f"{tmp_path}/net.safetensors: 672 parameters, 0.00 GMAC at 64x32, maps (14, 8, 16), joints of lsp14; "
     )
-    assert "from ONNX Runtime on drawn figures it differs by" in printed
+    assert "from ONNX Runtime on generated images it differs by" in printed
     assert "features, no joints yet" in said(
         capsys, f"import {file} --until maps --out {tmp_path}/trunk.safetensors"
     )
@@ -832,7 +832,7 @@ def test_a_set_is_packed_and_is_a_set_again(tmp_path, capsys):
                 str(tmp_path / "other"),
             ]
         )
-    assert "has no such people; take train" in " ".join(capsys.readouterr().err.split())
+    assert "has no such split; take train" in " ".join(capsys.readouterr().err.split())
 
 
 def test_people_are_looked_for_and_their_boxes_written(tmp_path, capsys):
