@@ -571,7 +571,10 @@ def test_blazepose_places_real_people(tmp_path: Path, shared: Path):
     ("words", "complaint"),
     [
         (("--teacher", "STUDENT"), "--teacher student: knows no depth"),
-        (("--images", "mini", "--metres", "STUDENT"), "answers in the image only"),
+        (
+            ("--images", "mini", "--metres", "STUDENT"),
+            "predicts 2D joints only; 3D pseudo-labels need a 3D teacher",
+        ),
         (("--metres", "STUDENT"), "places the people of --images in space; name such a set"),
         (("--student", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
         (("--teacher", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
