@@ -60,7 +60,7 @@ def export(
     network, spec = checkpoints.load(checkpoint)
     if spec.codec["name"] == FEATURES:
         raise ValueError(
-            f"{checkpoint}: predicts features and no joints; put a head on it first "
+            f"{checkpoint}: gives features and no joints; put a head on it first "
             f"(GraphNetwork.with_head), as docs/models.md shows"
         )
     deployed = Deployed(network, spec, raw).eval()

@@ -24,7 +24,7 @@ def checkpoint_teacher(path: Path, device: str = "cpu") -> NetworkTeacher:
     network, spec = checkpoints.load(path)
     if spec.codec["name"] == FEATURES:
         raise ValueError(
-            f"{path}: predicts features and no joints, so it cannot be a teacher; put a head on it first "
+            f"{path}: gives features and no joints, so it cannot be a teacher; put a head on it first "
             f"(GraphNetwork.with_head), as docs/models.md shows"
         )
     network.requires_grad_(False)
