@@ -35,7 +35,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.is_3d.transform import Rotation
+from scipy.spatial.transform import Rotation
 
 from poseling.data.mocap import Motion, motions, seen
 from poseling.evaluate.motion import accel, bone_spread, jitter, lag

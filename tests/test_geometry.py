@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.is_3d.transform import Rotation
+from scipy.spatial.transform import Rotation
 
 from poseling.geometry import (
     Crop,

@@ -115,7 +115,7 @@ def test_outputs_of_other_shapes_are_told(tmp_path, shapes):
     path = save(tmp_path / "a.onnx", nodes, "xy", "score", (("a", values[0]), ("b", values[1])))
     with pytest.raises(
         ValueError,
-        match=r"a\.onnx: gives float32 \[.*\] as (xy|score), and its PoseSpec says float32 \[1, 14",
+        match=r"a\.onnx: output (xy|score) is float32 \[.*\], but its PoseSpec says float32 \[1, 14",
     ):
         Network(path)(np.zeros((32, 32, 3), np.uint8))
 
@@ -215,7 +215,7 @@ def test_a_network_whose_weights_are_damaged_is_told_at_once(tmp_path, value):
         (("a", np.full((1, 14, 2), value, np.float32)), outputs()[1]),
     )
     with pytest.raises(
-        ValueError, match=r"a\.onnx: what it says of a black image is no number, so its weights are damaged"
+        ValueError, match=r"a\.onnx: predicts NaN for a black image, so its weights are damaged"
     ):
         Network(path)
 

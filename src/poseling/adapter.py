@@ -12,7 +12,7 @@ import numpy as np
 
 from poseling.geometry import Size
 from poseling.records import from_fields, read_json
-from poseling.skeleton import BLAZEPOSE33, COCO17, SKELETONS, Skeleton
+from poseling.skeleton import BLAZEPOSE33, COCO17, Skeleton
 from poseling.spec import SIDE, PoseSpec
 
 Activation = Literal["none", "sigmoid", "softmax"]
@@ -272,14 +272,6 @@ class Adapter:
     @classmethod
     def from_fields(cls, fields: object) -> Adapter:
         """The adapter of what JSON holds; ValueError that names the field if something in it is wrong."""
-        name = fields.get("skeleton") if isinstance(fields, dict) else None
-        if isinstance(fields, dict) and isinstance(name, str):
-            if name not in SKELETONS:
-                raise ValueError(
-                    f"skeleton {name!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints "
-                    f"and parents"
-                )
-            fields = {**fields, "skeleton": SKELETONS[name]}
         return from_fields(cls, fields)
 
     @classmethod

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from poseling.headers import image_size
 from poseling.limits import excess
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # what a folder of images for training is searched for
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # what a folder is searched for, and `read_image` reads
 LEFT_BEHIND = re.compile(r"\.poseling-[0-9a-f]{12}\.tmp")  # what `_beside` calls what is not finished
 STALE = 86400.0  # seconds without a change, after which it is taken to be of a writer that was killed
 # The next marker of a JPEG: FF, then neither 0 (FF is a value), nor a restart marker within the values, nor

@@ -88,7 +88,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} is {_shown(value)}, expected values by name")
         return {str(name): _value(inner[1], entry, f"{where}[{name!r}]") for name, entry in value.items()}
     if isinstance(hint, type) and is_dataclass(hint):
-        return value if isinstance(value, hint) else from_fields(hint, value, where)
+        if isinstance(value, hint):
+            return value
+        own = getattr(hint, "from_dict", None)  # a class with another way to be written, such as by a name
+        return from_fields(hint, value, where) if own is None else own(value, where)
     return _plain(hint, value, where)
 
 

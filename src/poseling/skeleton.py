@@ -11,6 +11,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.records import from_fields
+
 Number = TypeVar("Number", bound=np.number)
 
 # Joints that are by definition the middle of two others, so that a skeleton without them can still give them.
@@ -58,6 +60,22 @@ class Skeleton:
                     f"skeleton {self.name} has {joint} but no {mirror}; add it, or drop the prefix if the "
                     f"joint has no side"
                 )
+
+    @classmethod
+    def from_dict(cls, given: object, where: str = "skeleton") -> Skeleton:
+        """The skeleton in a file: its fields by name, or the name of one of `SKELETONS`. ValueError that names
+        the field below `where`.
+
+        >>> Skeleton.from_dict("lsp14") == LSP14
+        True
+        """
+        if not isinstance(given, str):
+            return from_fields(cls, given, where)
+        if given not in SKELETONS:
+            raise ValueError(
+                f"{where} {given!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints and parents"
+            )
+        return SKELETONS[given]
 
     def __len__(self) -> int:
         return len(self.joints)

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from poseling.models.from_onnx import read
+from poseling.models.importers.onnx_graph import read
 
 FAST = settings(max_examples=30)
 

@@ -74,7 +74,7 @@ def test_an_adapter_feeds_and_reads_it(foreign: Path, adapter: Path):
     right(network)
     right(Network(foreign, adapter=Adapter.from_json(adapter)))
     assert (network.spec.size, network.spec.padding, network.spec.outputs) == ((4, 2), 1.0, ("xy", "score"))
-    assert (network.name, network.terms) == ("foreign", "code MIT, weights MIT, data ours")
+    assert (network.name, network.licence) == ("foreign", "code MIT, weights MIT, data ours")
 
 
 def test_with_its_contract_it_runs_and_teaches_untold(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.is_3d.transform import Rotation
 from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
 
 from poseling.geometry import project, quaternion, quaternion_matrix, rotation_matrix
 from poseling.runtime.kinematics import (

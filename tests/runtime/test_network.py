@@ -119,8 +119,8 @@ def test_no_boxes_are_nobody(model: Path):
         ([(1, 2, 3)], r"shape \(1, 3\), expected \(N, 4\)"),
         ([(0, 0, 9, 9), (5, 5, 5, 9)], r"person 1: box \(5, 5, 5, 9\) has no area"),
         ([(0, 0, float("nan"), 9)], r"person 0: box \(0, 0, nan, 9\) has no area"),
-        ([(32, 0, 40, 9)], r"person 0: box \(32, 0, 40, 9\) lies outside the image of 32x24 pixels"),
-        ([(0, -9, 9, -1)], "person 0: .* lies outside"),
+        ([(32, 0, 40, 9)], r"person 0: box \(32, 0, 40, 9\) is outside the image of 32x24 pixels"),
+        ([(0, -9, 9, -1)], "person 0: .* is outside"),
     ],
 )
 def test_bad_boxes_say_which_and_why(model: Path, boxes: object, message: str):
@@ -166,7 +166,9 @@ def test_files_that_cannot_be_run_are_named(tmp_path: Path, model: Path, variant
 def test_a_network_without_joints_is_refused(variant: Callable[..., Path]):
     with pytest.raises(ValueError, match=r"variant\.onnx: has no joints; put a head on it first"):
         Network(variant(skeleton=Skeleton("none", (), ()), codec={"name": "features"}))
-    with pytest.raises(ValueError, match=r"variant\.onnx: gives features, the runtime needs xy and score"):
+    with pytest.raises(
+        ValueError, match=r"variant\.onnx: outputs are features; the runtime needs xy and score"
+    ):
         Network(variant(outputs=("features",)))
 
 

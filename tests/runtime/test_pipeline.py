@@ -103,8 +103,8 @@ def test_a_video_in_which_the_network_is_unsure_of_everybody_says_which_threshol
     assert found.network == "by-hand (code Apache-2.0, weights unknown, data unknown)"
     [note] = found.notes
     assert re.fullmatch(
-        r"in \d of 8 frames nobody reached a mean score of 0\.99, the surest had 0\.9\d?; --threshold 0\.5 "
-        r"finds more, and more that is nobody",
+        r"in \d of 8 frames no person reached a mean score of 0\.99, the highest was 0\.9\d?; --threshold 0\.5 "
+        r"finds more people, and more false ones",
         note,
     )
     assert track(model, video, json=tmp_path / "poses.json").notes == ()
@@ -243,7 +243,7 @@ def test_the_threshold_says_what_is_drawn_and_who_is_there(tmp_path: Path, model
         track(model, video, seen=lambda index, pose: dataset.append(len(pose)), threshold=threshold)
     assert (sum(dataset[:8]), sum(dataset[8:])) == (8, 0)
     for wrong in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match=r"--threshold .* is no score"):
+        with pytest.raises(ValueError, match=r"--threshold .* is not a score"):
             track(model, video, threshold=wrong)
 
 
@@ -255,7 +255,7 @@ def test_with_nothing_to_write_it_only_looks(tmp_path: Path, model: Path, video:
 
 
 def test_a_bad_box_is_told_before_anything_is_written(tmp_path: Path, model: Path, video: Path):
-    with pytest.raises(ValueError, match="lies outside the image of 128x96"):
+    with pytest.raises(ValueError, match="is outside the image of 128x96"):
         track(model, video, tmp_path / "drawn", (500, 500, 600, 600))
     assert not (tmp_path / "drawn").exists()
 
@@ -287,7 +287,7 @@ class Walker:
 
     skeleton, tremble, outputs = MOVNECT15, 0.0, ("xy", "score", "xyz")
 
-    name, terms = "walker", "code, weights and data are ours"
+    name, licence = "walker", "code, weights and data are ours"
 
     def __init__(
         self, path: Path, threads: int | None = None, provider: str = "cpu", adapter: str | None = None
@@ -525,7 +525,7 @@ def test_images_have_places_but_no_filter_and_no_body(
         ({"lookahead": 3, "smooth": False}, "--lookahead smooths a video"),
         ({"height": 1.8, "fit": False}, "--height is for the body that is fitted"),
         ({"lookahead": -1}, "lookahead is -1"),
-        ({"camera": (0, 500, 1, 1)}, "--camera 0 500 1 1 is none; give FX FY CX CY"),
+        ({"camera": (0, 500, 1, 1)}, "--camera 0 500 1 1 is not a camera; give FX FY CX CY"),
         ({"height": 180}, "height of 180"),
     ],
 )
@@ -539,7 +539,9 @@ def test_flags_that_do_not_go_together_are_told_before_anything_is_written(
 
 def test_height_needs_space(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Walker, "outputs", ("xy", "score"))
-    with pytest.raises(ValueError, match=r"walker\.onnx gives xy, score"):
+    with pytest.raises(
+        ValueError, match=r"--height needs a 3D network; the outputs of walker\.onnx are xy, score"
+    ):
         track(Path("walker.onnx"), walk, height=1.8)
     track(Path("walker.onnx"), walk, json=tmp_path / "poses.json")
     assert [(row["xyz"], row["position"], row["camera"]) for row in lines(tmp_path / "poses.json")] == [

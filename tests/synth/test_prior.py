@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.is_3d.transform import Rotation
+from scipy.spatial.transform import Rotation
 
 from poseling.geometry import rotation_matrix, rotation_vector
 from poseling.synth.prior import (

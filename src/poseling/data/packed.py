@@ -1,13 +1,14 @@
 """A set packed for training: each sample's surroundings as one small square image, so that a set of gigabytes
-fits into memory, or through a thin line.
+fits into memory, or through a slow connection.
 
-people.json      the layout's version; the set's name, skeleton and licence; and where the images lie,
-`images` if it does not say people.npz       boxes (N, 4), joints (N, K, 2), visible (N, K) and, if there is
-one, weight (N, K), as `PoseDataset` has them, in pixels of the packed images images/000000.webp ...  one a
-person, in their order
+- people.json: the layout's version; the set's name, skeleton and licence; and the folder of the images,
+  `images` if it does not say
+- people.npz: boxes (N, 4), joints (N, K, 2), visible (N, K) and, if there is one, weight (N, K), as in
+  `PoseDataset`, in pixels of the packed images
+- images/000000.webp and so on: one for each sample, in their order
 
-An image shows `REACH` times the person's box, so that augmentation may shrink a person, and padding up to
-that need not end in black.
+An image shows `REACH` times the person's box, so that augmentation may shrink a person, and a padding up to
+that shows no black border.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -41,10 +42,10 @@ def pack(
     quality: int = 80,
     progress: Callable[[int, int], None] | None = None,
 ) -> PoseDataset:
-    """Writes `people` to the new folder `out` as WebP of `size` x `size` pixels and gives them back from
+    """Writes the dataset to the new folder `out` as WebP of `size` x `size` pixels, and reads it back from
     there.
 
-    Images that cannot be read are left out. ValueError if `out` is there already, or there is nobody left.
+    Images that cannot be read are left out. ValueError if `out` exists already, or no sample is left.
     """
     if out.exists():
         raise ValueError(f"{out}: is there already; name a new folder")
@@ -73,8 +74,8 @@ def pack(
 
 
 def relabel(dataset: PoseDataset, out: Path) -> PoseDataset:
-    """Writes `people`, whose images are those of a packed set, all of them, to the new folder `out` with
-    their labels as they are now; the images stay where they are.
+    """Writes the current labels of a dataset whose images are all those of a packed set to the new folder
+    `out`; the images stay where they are.
     """
     if out.exists():
         raise ValueError(f"{out}: is there already; name a new folder")
@@ -91,16 +92,10 @@ def _write(dataset: PoseDataset, folder: Path, images: str) -> None:
         arrays["weight"] = dataset.weight
     np.savez_compressed(buffer, **arrays)
     write_bytes(folder / "people.npz", buffer.getvalue())
-    skeleton = dataset.skeleton
     about = {
         "version": VERSION,
         "name": dataset.name,
-        "skeleton": {
-            "name": skeleton.name,
-            "joints": skeleton.joints,
-            "parents": skeleton.parents,
-            "sigmas": skeleton.sigmas,
-        },
+        "skeleton": asdict(dataset.skeleton),
         "terms": dataset.licence,
         "images": images,
     }
@@ -108,24 +103,15 @@ def _write(dataset: PoseDataset, folder: Path, images: str) -> None:
 
 
 def packed(root: Path) -> PoseDataset:
-    """The people that `pack` wrote to `root`. FileNotFoundError if there are none; ValueError that names the
-    file if one is damaged, or of a newer version.
+    """The samples that `pack` wrote to `root`. FileNotFoundError if there are none; ValueError that names the
+    file if it is damaged, or of a newer version.
     """
     path = root / "people.json"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: not found; `poseling.data.packed.pack` writes such a folder, from Python"
-        )
+        raise FileNotFoundError(f"{path}: not found; `poseling data pack` writes such a folder")
     try:
         about = json.loads(path.read_text())
-        version, kind = about["version"], about["skeleton"]
-        sigmas = kind["sigmas"]
-        skeleton = Skeleton(
-            kind["name"],
-            tuple(kind["joints"]),
-            tuple(kind["parents"]),
-            None if sigmas is None else tuple(sigmas),
-        )
+        version, skeleton = about["version"], Skeleton.from_dict(about["skeleton"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: does not describe a packed set ({error!r}); pack it again") from error
     if version != VERSION:
@@ -150,6 +136,6 @@ def packed(root: Path) -> PoseDataset:
         about["terms"],
         boxes=boxes,
     )
-    # People whose image is missing were left out.
+    # Samples whose image is missing were left out.
     there = [int(image.stem) for image in dataset.images]
     return dataset if weight is None else replace(dataset, weight=weight[there])

@@ -11,6 +11,7 @@ import onnx
 from poseling.adapter import Adapter
 from poseling.export.onnx import described
 from poseling.files import keep_apart, write_bytes
+from poseling.models.importers.onnx_file import load
 from poseling.onnx_pose import OnnxPose
 from poseling.onnx_session import metadata, open_session
 from poseling.spec import KEY, PoseSpec
@@ -30,7 +31,7 @@ def with_contract(path: Path, out: Path, adapter: Adapter | str | None = None) -
         raise ValueError(f"{path}: has a contract already; it runs as it is")
     network = OnnxPose(session, path, adapter)
     spec = network.adapter.spec(path.stem, network.size, f"exported from {path.name}")
-    model = onnx.load(path)
+    model = load(path)
     before = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, {**before, **described(spec)})
     write_bytes(out, model.SerializeToString())

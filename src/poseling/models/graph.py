@@ -1,4 +1,4 @@
-"""A network as a list of operations: what `models.from_onnx` makes of an ONNX file, trained, saved and
+"""A network as a list of operations: what `importers.onnx_graph` makes of an ONNX file, trained, saved and
 exported like any other network.
 
 The list is data, versioned JSON in a checkpoint's metadata; the weights lie beside it under the names of its

@@ -1,4 +1,4 @@
-"""An exported network at work: numpy, OpenCV and ONNX Runtime, never torch.
+"""Runs exported networks with numpy, OpenCV and ONNX Runtime, without torch.
 
 import cv2
 from poseling.runtime import Network

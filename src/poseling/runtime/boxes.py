@@ -1,6 +1,4 @@
-"""Where the people of images are, by a network: the `boxes.json` that a folder of images for training may
-hold.
-"""
+"""Boxes of the people in a folder of images, by a network: the folder's `boxes.json`."""
 
 from __future__ import annotations
 
@@ -15,23 +13,23 @@ from poseling.files import IMAGES, images_of, read_image, shown, write_bytes
 from poseling.geometry import joints_box
 from poseling.runtime.network import Network
 
-SURE = 0.3  # the score from which a joint says where its person is
-JOINTS = 6  # so many of them make a person
-MARGIN = 0.05  # of the box's longer side, on every side: hands, feet and hair lie beyond the joints
+SURE = 0.3  # joints with a lower score are ignored
+JOINTS = 6  # so many joints are needed for a person
+MARGIN = 0.05  # of the box's longer side, on every side: hands, feet and hair are outside the joints
 
 
 def write_boxes(
     folder: Path, network: Network, progress: Callable[[int, int], None] | None = None
 ) -> tuple[int, int]:
-    """Writes `folder`/boxes.json with a box around the one person whom `network` finds in each image, and
-    none where it finds nobody.
+    """Writes `folder`/boxes.json with a box around the one person that `network` finds in each image, or
+    none.
 
-    Gives how many images have a person, and how many there are. FileNotFoundError if there is no image;
-    ValueError if there is a boxes.json already. Images that cannot be read have none.
+    Returns how many images have a person, and how many there are. FileNotFoundError if there is no image;
+    ValueError if boxes.json exists. Unreadable images have no box.
     """
     out = folder / "boxes.json"
     if out.exists():
-        raise ValueError(f"{out}: is there already; remove it if the people shall be looked for anew")
+        raise ValueError(f"{out}: exists already; remove it to write a new one")
     images = images_of(shown(folder))
     if not images:
         raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGES)})")

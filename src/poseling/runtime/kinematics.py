@@ -4,11 +4,12 @@ form.
 The body has the 15 joints of `MOVNECT15` as points and the 13 `JOINTS` that turn. In the rest pose it stands
 in a T: x to the person's left, y up, z to the front (as in `poseling.synth.prior`), arms straight out along
 x, legs straight down, and every rotation is the identity. A joint's rotation is relative to its parent's;
-that of the pelvis leads from the body's axes to the camera's. Elbows bend about y (left -, right +: the
-forearm comes forward), knees about +x (the calf goes back), hips about -x (the thigh comes forward), spine
-and neck about +x (forward).
+that of the pelvis maps the body's axes to the camera's. Elbows bend about y (left -, right +: the forearm
+comes forward), knees about +x (the calf goes back), hips about -x (the thigh comes forward), spine and neck
+about +x (forward).
 
-What 15 points do not show stays at rest: the twist of the neck, of the collar bones, of forearms and calves.
+Fifteen points do not determine the twist of the neck, the collar bones, forearms and calves: it stays at
+rest.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Limit:
     """How far a joint turns about x, y and z in degrees, from least to most: a twist about its `bone`, then a
     swing of the bone, a rotation vector in the other two.
 
-    A swing counts from `centre`, a rotation vector away from the rest pose, so that no swing within the
-    limits comes near to half a turn, where it would be ambiguous.
+    A swing counts from `centre`, a rotation vector from the rest pose, so that no swing within the limits
+    comes near half a turn, where it would be ambiguous.
     """
 
     bone: str
@@ -75,9 +76,9 @@ class Limit:
 # Normal ranges of motion: Greene & Heckman (eds.), "The Clinical Measurement of Joint Motion", American
 # Academy of Orthopaedic Surgeons, 1994. Shoulder flexion and abduction 180, extension 60, turn 70 in, 90 out;
 # elbow 150; hip flexion 120, extension 30, abduction 45, adduction 30, turn 45; knee 135; neck 45 each way;
-# trunk forward 80, back 25, to a side 35, turn 45. Collar bones: up 45, down 5, forward and back 15. Moving
-# people go further, and a point is where a network sees a joint: hence what docs/kinematics.md counts on
-# motion capture, some 10 to 30 degrees more. Left side; the right one mirrors it.
+# trunk forward 80, back 25, to a side 35, turn 45. Collar bones: up 45, down 5, forward and back 15. These
+# are widened by 10 to 30 degrees, because moving people go further and a network's points are not exact
+# joints; docs/kinematics.md has the counts on motion capture. Left side; the right one mirrors it.
 LIMITS = {
     "spine": Limit("y", (-45, 95), (-55, 55), (-45, 45)),
     "neck": Limit("y", (-65, 70), (0, 0), (-50, 50)),
@@ -209,13 +210,13 @@ class Body:
         return cls(local[0], turns, _points(whole, lengths), local, whole, left)
 
     def moved(self, step: Array, lengths: Array) -> Body:
-        """The body after a step (32,) in what `jacobian` says, its turns cut to the limits."""
+        """The body after a step (32,) in the order of `jacobian`, its turns clipped to the limits."""
         turns = self.turns.copy()
         turns.ravel()[FREE] += step[3:]
         return Body.turned(self.root, np.minimum(np.maximum(turns, LOW), HIGH), lengths, step[:3])
 
     def sized(self, lengths: Array) -> Body:
-        """The same posture with other lengths (8,)."""
+        """The same pose with other lengths (8,)."""
         return Body(self.root, self.turns, _points(self.whole, lengths), self.local, self.whole, self._left)
 
     def jacobian(self) -> Array:
@@ -256,8 +257,8 @@ def forward(rotations: NDArray[np.floating], lengths: NDArray[np.floating]) -> A
 
 
 def stature(lengths: NDArray[np.floating]) -> float:
-    """How tall who has these lengths (8,) stands: shin, thigh, trunk and head one on the other, on ankles at
-    their usual height (`ANKLE`).
+    """The standing height of a body with these lengths (8,): shin, thigh, trunk and head in line, on ankles
+    at their usual height (`ANKLE`).
     """
     upright = [lengths[BONES.index(bone)] for bone in ("shin", "thigh", "trunk", "head")]
     return float(sum(upright) / (1 - ANKLE))
@@ -298,7 +299,7 @@ def _points(whole: Array, lengths: Array) -> Array:
     return np.asarray(_CHAIN @ bones)
 
 
-# What closed form asks for. A limb: its upper joint, its hinge, the points at the start, the hinge and the
+# For the closed form. A limb: its upper joint, its hinge, the points at the start, the hinge and the
 # end, and where the end goes when the hinge bends.
 _LIMBS = tuple(f"{side}_{joint}" for joint in ("hip", "shoulder") for side in ("left", "right"))
 _UPPER = np.array([TURNS.index(joint) for joint in _LIMBS])
@@ -331,7 +332,7 @@ _BONE = np.array(
     [_WAYS[np.flatnonzero(j == _CARRIERS)[0]] for j in range(1, len(JOINTS))]
 )  # (12, 3) the direction of each joint's bone at rest
 _BONE_CROSS = (_BONE @ _CROSS).reshape(-1, 3, 3)
-_STRAIGHT = np.sin(np.deg2rad(18))  # a limb that bends less does not show how its upper part is twisted
+_STRAIGHT = np.sin(np.deg2rad(18))  # below this bend the twist of the upper part is undetermined
 
 
 def closed_form(xyz: Array, known: NDArray[np.bool_], root: Array, turns: Array) -> tuple[Array, Array]:
@@ -347,7 +348,7 @@ def closed_form(xyz: Array, known: NDArray[np.bool_], root: Array, turns: Array)
     trunk = xyz[_NECK] - xyz[_PELVIS] if known[_NECK] else root[:, 1]
     new = _frame(xyz[across[0][0]] - xyz[across[0][1]] if across else root[:, 0], trunk, first=0)
     if new is not None:
-        # The hips' line does not show the pelvis' pitch: the spine stays as bent as it was.
+        # The line of the hips does not determine the pelvis' pitch: the spine stays as bent as it was.
         root = new @ _exponential(np.array([[-turns[0, 0], 0.0, 0.0]]))[0][0] if known[_NECK] else new
     turns = turns.copy()
     if known[_NECK]:

@@ -1,6 +1,4 @@
-"""Where to look: at a person again, around the joints that were found; and for somebody small, in parts of
-the image.
-"""
+"""Where to crop: around joints that were found; for a small person, parts of the image."""
 
 from __future__ import annotations
 
@@ -17,8 +15,8 @@ SMALLEST = 8.0  # pixels: a crop is not smaller
 
 
 def region(xy: NDArray[np.floating], sure: NDArray[np.bool_], skeleton: Skeleton) -> NDArray[np.float64]:
-    """x0, y0, x1, y1 of what to show a network of joints (K, 2), of which at least one is `sure` (K,):
-    VNect's box, but moved to the root no further than that all joints stay in it.
+    """x0, y0, x1, y1 of the next crop for joints (K, 2), of which at least one is `sure` (K,): VNect's box,
+    but moved towards the root only as far as all joints stay inside.
     """
     low, high = xy[sure].min(0).astype(np.float64), xy[sure].max(0).astype(np.float64)
     sides, middle = high - low, (low + high) / 2
@@ -38,7 +36,7 @@ def windows(image_size: Size) -> list[Box]:
 
 
 def roots(skeleton: Skeleton) -> list[int]:
-    """The joints whose middle is the root; all of them, where a skeleton has none."""
+    """The joints whose mean is the root; all joints, for a skeleton without a root."""
     try:
         return list(skeleton.root)
     except ValueError:

@@ -1,20 +1,22 @@
-"""A body fitted to what a network says of one person, frame by frame: bones of constant length, joints within
-their limits, a place before the camera.
+"""A body fitted to a network's 3D joints of one person, frame by frame: constant bone lengths, joint limits,
+a position in front of the camera.
 
 The energy is VNect's (Mehta et al., SIGGRAPH 2017), with its weights: E = 1 E_IK + 44 E_proj + 0.07 E_smooth
-+ 0.11 E_depth. Here P are the body's points in camera axes, d is its pelvis, and every joint's terms of the
-first two weigh its score:
++ 0.11 E_depth. P are the body's points in camera axes, d is its pelvis; each joint's part of the first two is
+weighted by its score:
 
 - E_IK = |(P - d) - xyz|^2, in metres;
-- E_proj = |project(P) - xy|^2, in pixels over the focal length. Then 44 says that an image's error counts as much as one of the same size in metres at 6.6 m, and at 3 m nearly
-  five times: networks see better across the image than into it. In pixels it would drown all else;
-- E_smooth = |acceleration of P|^2 and E_depth = (velocity of d along z)^2, in metres and frames of 1/30 s, so that the weights hold at any rate. VNect's E_depth has all of P in it:
-  then the place drags behind who walks towards the camera, and limbs that reach there are held back.
+- E_proj = |project(P) - xy|^2, in pixels over the focal length. With the weight 44 an image error counts as
+  much as the same error in metres at 6.6 m, and at 3 m nearly five times as much: networks are more accurate
+  in the image plane than in depth. In pixels this term would dominate;
+- E_smooth = |acceleration of P|^2 and E_depth = (velocity of d along z)^2, in metres and frames of 1/30 s, so
+  that the weights hold at any frame rate. VNect's E_depth has all of P: the position of a person walking
+  towards the camera then lags, and limbs that reach forward are held back.
 
-Two small terms of our own settle what the others leave open. `STILL` keeps turns where they were in the frame
-before: a limb that is not seen, the twist of a straight one. `REST` bends the hips before the spine, since
-the pelvis' pitch cannot be told from three points on a line, and twists a limb before its hinge gives to a
-side.
+Two small terms of ours determine what the others leave open. `STILL` keeps rotations as they were in the
+previous frame: an unseen limb, the twist of a straight one. `REST` bends the hips before the spine, since the
+pelvis' pitch cannot be determined from three points on a line, and twists a limb before its hinge bends
+sideways.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ SURE = 0.3  # score from which a joint's bones are measured
 MEASURED = 90  # times after which a bone's length is settled: three seconds
 # of its length that a bone grows or shrinks at most from one frame to the next, while it is measured
 GROWTH = 0.01
-FAR = 3.0  # metres from the root beyond which an answer is no joint's
+FAR = 3.0  # metres from the root beyond which a prediction is not a joint
 NEAREST, FARTHEST = (
     0.2,
     100.0,
@@ -71,8 +73,7 @@ ENOUGH, NEARLY = (
 LEAP, TIRED = (
     2.0,
     1.1,
-    # a body with so many times the usual energy is looked for anew as well; and what is usual grows so much
-    # in a frame
+    # beyond this multiple of the usual energy the fit is restarted; growth of the usual energy in a frame
 )
 SLIGHT = 3e-4  # metres squared: the energy of 15 points that are 4 mm off, which is always usual
 TALL = 1.7  # metres, of whom nothing is known
@@ -106,12 +107,12 @@ class Fitted:
 
 
 class Lengths:
-    """The bones' lengths (8,), learnt from frame to frame: each the median of its first `MEASURED` sure
-    measurements, left and right together, and then settled.
+    """The bones' lengths (8,), learnt over the first frames: each is the median of its first `MEASURED`
+    confident measurements, left and right together, and constant after that.
 
-    A bone that was never seen has its usual share (`kinematics.SHARES`) of the size that the others tell.
-    `measured` are in the network's metres, and settled from the start if they are given; `scale` makes a body
-    of `height` metres of them.
+    A bone that was never seen has its usual share (`kinematics.SHARES`) of the body size that the others
+    suggest. `measured` are in the network's metres, and constant from the start if they are given; `scale`
+    makes the body `height` metres tall.
     """
 
     def __init__(self, height: float | None = None, measured: NDArray[np.floating] | None = None):
@@ -148,12 +149,12 @@ class Lengths:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What is asked of a body in one frame, and the roots of the weights with which it is: the energy is the
-    sum of squares of `residuals`.
+    """The terms of one frame, and the square roots of their weights: the energy is the sum of squares of
+    `residuals`.
 
     xyz (15, 3) metres from the pelvis and xy (15, 2) in focal lengths from the principal point, with weights
-    (15, 1); path (15, 3) where the frames before lead each point, with weights (15, 3); turns (29,) of the
-    frame before, from which `STILL` holds.
+    (15, 1); path (15, 3), each point extrapolated from the previous frames, with weights (15, 3); turns (29,)
+    of the previous frame, for `STILL`.
     """
 
     xyz: Array
@@ -218,12 +219,12 @@ def minimise(
     placed: bool = True,
     enough: float = ENOUGH,
 ) -> tuple[Body, Array]:
-    """The body and place with the least energy near these: `steps` of Levenberg and Marquardt, with the
-    turns' limits as an active set.
+    """The body and position with the least energy near these: `steps` of Levenberg and Marquardt, with the
+    rotation limits as an active set.
 
-    A turn at its limit that the energy would push beyond it does not take part in a step, and a step ends at
-    the limits. A step that takes less than `enough` of the energy is the last. Without `placed` the place
-    stays.
+    A rotation at its limit that the energy would push beyond it is left out of a step, and a step ends at the
+    limits. A step that reduces the energy by less than `enough` of it is the last. Without `placed` the
+    position stays.
     """
     residuals = evidence.residuals(body, place)
     energy = residuals @ residuals
@@ -255,21 +256,21 @@ def minimise(
 
 
 class Fitter:
-    """Fits one person's body, frame after frame; one for each person.
+    """Fits one person's body, frame after frame; one instance for each person.
 
-    `skeleton` is that of the answers: its joints are taken over to `MOVNECT15` by name, the thorax or the
-    middle of the shoulders for a neck that it lacks, and what it has not weighs nothing. ValueError if they
-    have none in common. `height` in metres makes the body as tall as that when it stands
-    (`kinematics.stature`); without it the body has the network's size. Lengths change while they are learnt
-    (see `Lengths`), by no more than `GROWTH` a frame; `measured` (8,), those of the Fitter of a first pass
-    over a file, keep them the same from its first frame.
+    `skeleton` is that of the predictions: its joints are converted to `MOVNECT15` by name, with the thorax or
+    the middle of the shoulders for a missing neck; missing joints have no weight. ValueError if they have
+    none in common. `height` in metres sets the body's height when standing (`kinematics.stature`); without it
+    the body has the network's size. Lengths change while they are learnt (see `Lengths`), by at most `GROWTH`
+    a frame; `measured` (8,), those of the Fitter of a first pass over a video, keep them constant from its
+    first frame.
     """
 
     def __init__(
         self, skeleton: Skeleton, height: float | None = None, measured: NDArray[np.floating] | None = None
     ):
         if height is not None and not 0.3 < height < 3:
-            raise ValueError(f"a height of {height:g} is no person's; give it in metres")
+            raise ValueError(f"a height of {height:g} is not a person's; give it in metres")
         if measured is not None and (
             np.shape(measured) != (len(BONES),) or not (np.asarray(measured) > 0).all()
         ):
@@ -282,7 +283,7 @@ class Fitter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the person: after a cut, or when it is another one."""
+        """Forget the person: after a cut, or for another person."""
         self._lengths = Lengths(self._height, self._given)
         self._body: Body | None = None
         self._place: Array | None = None
@@ -292,12 +293,12 @@ class Fitter:
 
     @property
     def measured(self) -> Array:
-        """(8,) the bones' lengths as the network sees them, as far as they are known."""
+        """(8,) the bones' lengths in the network's metres, as far as they are known."""
         return self._lengths.measured
 
     def measure(self, xyz: NDArray[np.floating], score: NDArray[np.floating]) -> None:
-        """Learn the bones' lengths from joints (K, 3) with scores (K,) and fit nothing: what a first pass
-        over a file needs.
+        """Learn the bones' lengths from joints (K, 3) with scores (K,) without fitting: for a first pass over
+        a video.
         """
         xyz, weight, _, _ = self._taken(xyz, np.zeros((self._joints, 2)), score, None)
         self._lengths.update(xyz, weight > np.sqrt(SURE * IK))
@@ -313,9 +314,9 @@ class Fitter:
         """The body in a frame: xyz (K, 3) metres from the root, xy (K, 2) pixels, score (K,), camera fx fy cx
         cy or None, and the frame's time.
 
-        A joint whose score is 0 or whose numbers are not finite has no say; what nobody sees keeps its turns.
-        Without a camera there is no E_proj and no E_depth, and no root. ValueError for shapes that do not fit
-        or a camera without focal lengths.
+        A joint whose score is 0 or whose numbers are not finite has no weight; unseen joints keep their
+        rotations. Without a camera there is no E_proj, no E_depth and no root. ValueError for shapes that do
+        not fit or an invalid camera.
         """
         lens = _lens(camera)
         xyz, xyz_weight, xy, xy_weight = self._taken(xyz, xy, score, lens)
@@ -375,8 +376,8 @@ class Fitter:
         return Fitted(body.points, root, quaternion(body.local), lengths)
 
     def _seen(self, body: Body, evidence: Evidence, placed: bool) -> Array:
-        """(3,) where a body is looked for that has just been found: where its joints are seen, else where the
-        person was.
+        """(3,) the start position of a body in its first frame: from its 2D joints, else where the person
+        was.
         """
         if not placed:
             return np.zeros(3)
@@ -423,8 +424,8 @@ class Fitter:
         )
 
     def _led(self, seconds: float, deep: bool, seen: NDArray[np.bool_]) -> tuple[Array, Array]:
-        """(15, 3) where the frames before lead the points, and the roots of the weights (15, 3); of points
-        that are not seen now, 0.
+        """(15, 3) the points extrapolated from the previous frames, and the roots of the weights (15, 3); 0
+        for points that are not seen now.
         """
         weight = np.zeros((_POINTS, 3))
         if not self._past:
@@ -447,7 +448,7 @@ class Fitter:
 
 
 def _lens(camera: NDArray[np.floating] | None) -> Array | None:
-    """(4,) fx fy cx cy; ValueError where that is no camera."""
+    """(4,) fx fy cx cy; ValueError for an invalid camera."""
     if camera is None:
         return None
     lens = np.asarray(camera, np.float64)
@@ -457,8 +458,8 @@ def _lens(camera: NDArray[np.floating] | None) -> Array | None:
 
 
 def _sources(skeleton: Skeleton) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """For each joint of `MOVNECT15` the two joints of `skeleton` of which it is the middle, mostly one joint
-    twice, and whether it has them.
+    """For each joint of `MOVNECT15` the two joints of `skeleton` whose mean it is, mostly one joint twice,
+    and whether it has them.
     """
     sources = list(skeleton.to(MOVNECT15).sources)
     neck = MOVNECT15.index("neck")

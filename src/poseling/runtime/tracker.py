@@ -1,9 +1,7 @@
-"""Who is where, from frame to frame: crops from the last poses, identities, and what is done when someone is
-lost.
+"""Tracking people through a video: the next crop from the last pose, ids, and recovery of lost people.
 
-There is no detector of people yet. A person starts in a box that someone gives, or, while nobody is followed,
-as the one whom the network finds in the whole frame or, if it finds nobody there, in one part of the frame
-after the other.
+There is no person detector yet. A person starts in a given box or, while none is tracked, as the one person
+that the network finds in the whole frame or, failing that, in one part of the frame after another.
 """
 
 from __future__ import annotations
@@ -27,34 +25,35 @@ Array = NDArray[np.float64]
 # for 30 frames a second.
 MOMENTUM, RATE = 0.75, 30.0
 
-LOST = 0.2  # a person whose joints' mean score is lower is not there, unless somebody asks for more or less
-# What is enough to stay: a third of the person's usual mean score, but from half of that to all of it. So a
-# network that is sure of people keeps nobody who is gone, and one whose scores lie about the threshold does
-# not find and lose the same person by turns.
+LOST = 0.2  # the mean score below which a person is lost, by default
+# A person is kept from a third of its usual mean score on, limited to between half of LOST and LOST. So a
+# confident network does not keep a person who has left, and a person whose scores are near the threshold is
+# not found and lost in turn.
 KEPT, LEAST = 0.33, 0.5
-USUAL = 0.2  # how much of a person's usual score is the last one's
-UNSURE = 0.5  # a joint of a score lower than so much of what is enough stays where it was on the person
-JUMP = 0.5  # a person whose joints move so much of their size in one frame, in the median, is someone else
+USUAL = 0.2  # weight of the last score in a person's usual score
+UNSURE = 0.5  # a joint with a score below this part of the person's threshold keeps its place relative to the person
+JUMP = 0.5  # joints that move by this part of the person's size in one frame, in the median, are another person's
 NEAR, ALIKE = (
     1.0,
     1.6,
-    # who is found again is the same at most so many sizes from the last place, and at most so many times
-    # larger or smaller
+    # a person found again is the same one up to this distance in sizes, and up to this ratio of sizes
 )
-REMEMBERED = 1.0  # seconds for which that is tried
+REMEMBERED = 1.0  # seconds for which a lost person is remembered
 SAME, OVERLAP = (
     0.7,
     0.3,
-)  # two poses of that similarity, or boxes of that intersection over union, are one person
-# A cut: the colours differ (Bhattacharyya distance of the histograms) and so does where light and dark are
-# (correlation). Of pairs of JHMDB's clips that finds 94 %, and it is wrong for 4 % of the images half a
-# second apart in one clip (docs/runtime.md).
+)  # poses of this similarity, or boxes of this intersection over union, are one person
+# A cut: the colours differ (Bhattacharyya distance of the histograms) and so does the pattern of light and
+# dark (correlation). This finds 94 % of the cuts between JHMDB's clips, and is wrong for 4 % of the frames
+# half a second apart in one clip (docs/runtime.md).
 COLOURS_DIFFER, PLACES_AGREE = 0.4, 0.5
-PLAIN = 4.0  # grey levels of spread: two images with less are one wall, in whatever light
+PLAIN = (
+    4.0  # standard deviation in grey levels: two images with less are both plain, whatever their brightness
+)
 
 
 class Looks(Protocol):
-    """What a Tracker needs of a network; `Network` is one."""
+    """What a Tracker needs of a network; `Network` has it."""
 
     spec: PoseSpec
 
@@ -63,8 +62,8 @@ class Looks(Protocol):
 
 @dataclass
 class _Person:
-    """Where a person was when last seen, at `seen` seconds: joints (K, 2), which of them are `sure` (K,), xyz
-    (K, 3) or None, and the region x0, y0, x1, y1 to look at next; and the `usual` mean of its scores.
+    """A person when last seen, at `seen` seconds: joints (K, 2), which of them are `sure` (K,), xyz (K, 3) or
+    None, the region x0, y0, x1, y1 of the next crop, and the running mean `usual` of its scores.
     """
 
     id: int
@@ -79,17 +78,16 @@ class _Person:
 
 
 class Tracker:
-    """The people of a video, frame after frame, each under one id for as long as it can be known that it is
-    the same person.
+    """The people of a video, frame after frame, each with one id for as long as it is recognised.
 
-    A person is looked for where the last pose was. One who is lost (low score, left the image) is left out of
-    the pose, and searched in a wider crop, the whole frame and the last place in turn; found near there
-    within a second the id is kept, else whoever is found is someone new. So it is after a cut in the video,
-    or when all joints jump at once. Ids count up and never come back. Nothing that comes out is NaN: a joint
-    that the network does not know, or gives as NaN, stays where it was on the person (in the middle of the
-    crop if it was never seen), with the score 0 if it is NaN. Somebody is found from a mean score of `lost`
-    on, and then stays from a third of their usual score on (`KEPT`). `refused` is the highest mean score for
-    which nobody was found.
+    A person is searched around the last pose. A lost person (low score, left the image) is missing from the
+    pose, and is searched in a wider crop, in the whole frame and in the last place in turn. If it is found
+    near the last place within a second, it keeps its id; otherwise the person found gets a new one. The same
+    holds after a cut in the video, or when all joints jump at once. Ids count up and are never reused. The
+    result has no NaN: a joint that the network has not found, or gives as NaN, keeps its place relative to
+    the person (the middle of the crop if it was never seen), with score 0 if it is NaN. A person is found
+    from a mean score of `lost` on, and then kept from a third of its usual score on (`KEPT`). `refused` is
+    the highest mean score that was too low.
     """
 
     def __init__(self, network: Looks, lost: float = LOST) -> None:
@@ -99,10 +97,10 @@ class Tracker:
         self._glance: tuple[tuple[int, ...], NDArray[np.floating], NDArray[np.floating]] | None = None
 
     def __call__(self, image: NDArray[np.uint8], seconds: float, found: ArrayLike | None = None) -> Pose:
-        """The people in the image (H, W, 3) BGR at a time in seconds, by id; `found` (N, 4) are boxes around
-        people that someone else has found in it.
+        """The people in the image (H, W, 3) BGR at a time in seconds, by id; `found` (N, 4) are boxes of a
+        detector.
 
-        A box that overlaps nobody starts a person. Errors as of `Network`.
+        A box that overlaps no tracked person starts a new one. Errors as of `Network`.
         """
         if self._cut(image):
             self._people = []
@@ -125,8 +123,8 @@ class Tracker:
         return self._pose(here)
 
     def _matched(self, boxes: Array) -> tuple[dict[int, Array], list[int]]:
-        """The found boxes by the id of the person they are around, as regions, where that person is lost; and
-        which of them are around nobody.
+        """Detected boxes of lost people, by id, as regions; and the indices of the boxes that match no
+        person.
         """
         if not len(boxes):
             return {}, []
@@ -140,8 +138,8 @@ class Tracker:
         return regions, [j for j in range(len(boxes)) if j not in {j for _, j in pairs}]
 
     def _least(self, person: _Person) -> float:
-        """The mean score from which a person who was seen in the last frame is there; one who is lost has to
-        be found again.
+        """The mean score that keeps a person who was seen in the last frame; a lost one has to be found
+        again.
         """
         return (
             self._lost
@@ -150,7 +148,7 @@ class Tracker:
         )
 
     def _searched(self, person: _Person, whole: Array) -> Array:
-        """Where to look for a person: where it was, and if it was not there wider, everywhere, and there
+        """The region to search: the last one, then in turn a wider one, the whole image and the last one
         again.
         """
         match person.missed % 3:
@@ -168,12 +166,12 @@ class Tracker:
         least: list[float],
         whole: Array,
     ) -> list[_Person | None]:
-        """What the network sees in each region, as people without an id, or None where nobody is; a wide
-        region is looked at again from nearer.
+        """One prediction for each region, as people without an id, or None where no person is found; a wide
+        region is run again in a closer crop.
         """
         far = [
             LEAST * enough if w else enough for w, enough in zip(wide, least, strict=True)
-        ]  # somebody small scores less
+        ]  # a small person has a lower score
         people = self._asked(image, regions, far, whole)
         again = [i for i, person in enumerate(people) if wide[i] and person is not None]
         if not again:
@@ -190,7 +188,7 @@ class Tracker:
     def _asked(
         self, image: NDArray[np.uint8], regions: list[Array], least: list[float], whole: Array
     ) -> list[_Person | None]:
-        # The network widens a box by its padding; what it shall see is known here.
+        # The network enlarges a box by its padding; the region is final.
         pose = self.network(
             image, np.stack([scaled_box(region, 1 / self.network.spec.padding) for region in regions])
         )
@@ -215,7 +213,7 @@ class Tracker:
         return people
 
     def _followed(self, answers: list[_Person | None], seconds: float, whole: Array) -> None:
-        """Puts what was seen into the list of people: each goes on, is lost, is forgotten, or is someone new."""
+        """Updates the list of people: each is continued, lost, forgotten, or new."""
         before = self._people
         known: list[_Person | None] = [*before, *[None] * (len(answers) - len(before))]
         answers = _single(answers, known)
@@ -239,13 +237,13 @@ class Tracker:
             else:
                 new.id = self._started
                 self._started += 1
-            # A network that is sure of nonsense could make it ever larger.
+            # With a confident but wrong network the region could grow without limit.
             new.region = np.minimum(np.maximum(new.region, lowest), highest)
             after.append(new)
         self._people = sorted(after, key=lambda person: person.id)
 
     def _cut(self, image: NDArray[np.uint8]) -> bool:
-        """Whether this image and the last one show different scenes, or are not of one size."""
+        """Whether this image and the last one show different scenes, or differ in size."""
         small = cv2.resize(image, (64, 48), interpolation=cv2.INTER_NEAREST)
         colours = np.sqrt(
             np.asarray(cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3), np.float32).ravel()
@@ -286,8 +284,8 @@ class Tracker:
 
 
 def settled(pose: Pose, places: NDArray[np.floating]) -> Pose:
-    """The pose with numbers alone: a joint that is not finite, in the image or in space, gets the score 0,
-    its person's place (N, 2), and the root's in space.
+    """The pose without NaN: a joint that is not finite, in 2D or 3D, gets score 0 and its person's place (N,
+    2), and the root's position in 3D.
     """
     known = np.isfinite(pose.xy).all(-1) & (np.abs(pose.xy) < 1e6).all(-1) & np.isfinite(pose.score)
     if pose.xyz is not None:

@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling import video
-from poseling.files import keep_apart, read_image, write_bytes
+from poseling.files import IMAGES, images_of, keep_apart, read_image, write_bytes
 from poseling.video import Recording, Tell
-
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def images(source: Path) -> tuple[Path, ...]:
@@ -25,7 +23,7 @@ def images(source: Path) -> tuple[Path, ...]:
     if source.is_dir():
         # macOS puts a hidden `._name.jpg` beside each image.
         inside = (p for p in source.iterdir() if not p.name.startswith("."))
-        found = tuple(sorted(p for p in inside if p.suffix.lower() in IMAGES and p.is_file()))
+        found = tuple(sorted(images_of(inside)))
         if not found:
             raise ValueError(
                 f"{source}: holds no image ({', '.join(IMAGES)}); name the folder that does, or a file"

@@ -1,8 +1,8 @@
-"""Places for synthetic people to be in: made up by numbers, or cut from a folder of images.
+"""Backgrounds for synthetic people: drawn scenes, or windows of a folder of images.
 
-Both are called alike, `background(size, random)`, and give (size, size, 3) uint8 RGB. A made-up place is a
-crude one, but it has what images of places have: a ground in perspective, a horizon, sharp edges at every
-scale, textures, other people, and poles and bars that look like limbs and are none.
+Both are called as `background(size, random)` and return (size, size, 3) uint8 RGB. Drawn scenes are crude,
+but have what photographs have: a ground in perspective, a horizon, sharp edges at every scale, textures,
+other people, and poles and bars that look like limbs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Layer = NDArray[Any]  # an image or a mask, uint8, which OpenCV's types do not s
 Colour = tuple[float, float, float]
 Backgrounds = Callable[[int, np.random.Generator], Image]
 SHIFT = 4  # fractional bits: cv2 draws at sixteenths of a pixel
-TILE = 512  # pixels: the side of a stored texture, which goes on at its other side
+TILE = 512  # pixels: the side of a stored, periodic texture
 SKIN: tuple[Colour, ...] = (
     (255, 219, 190),
     (240, 194, 160),
@@ -57,8 +57,8 @@ TONES = {
 
 @dataclass(frozen=True)
 class Folder:
-    """Windows of the images at `paths`. Those that cannot be read go to `broken` and the next one is taken,
-    so a broken file changes no other's image.
+    """Windows of the images at `paths`. Unreadable images are added to `broken` and the next one is used, so
+    a broken file does not change other images.
     """
 
     paths: Sequence[Path]
@@ -67,13 +67,12 @@ class Folder:
     def __post_init__(self) -> None:
         if not self.paths:
             raise ValueError(
-                "a folder of backgrounds without an image; name one that holds images, or none for made-up "
-                "places"
+                "a folder of backgrounds without an image; name one with images, or none for drawn scenes"
             )
 
     def __call__(self, size: int, random: np.random.Generator) -> Image:
-        """(size, size, 3) RGB of a square window by lot, flipped by lot; OSError that names the folder and
-        its first file if no image can be read.
+        """(size, size, 3) RGB of a random square window, mirrored at random; OSError that names the folder
+        and its first file if no image can be read.
         """
         first = int(random.integers(len(self.paths)))
         share, x, y, flip = random.random(4).tolist()
@@ -107,7 +106,7 @@ class Folder:
 
 
 def procedural(size: int, random: np.random.Generator) -> Image:
-    """(size, size, 3) RGB of a place that does not exist."""
+    """(size, size, 3) RGB of a drawn scene."""
     family = random.random()
     place = next(draw for share, draw in FAMILIES if family < share)
     canvas = np.zeros((size, size, 3), np.uint8)
@@ -120,7 +119,7 @@ def procedural(size: int, random: np.random.Generator) -> Image:
 
 
 def _tone(name: str, random: np.random.Generator) -> Colour:
-    """A colour by lot out of a family of them."""
+    """A random colour of a family."""
     h0, h1, s0, s1, v0, v1 = TONES[name]
     h, s, v = random.random(3).tolist()
     r, g, b = colorsys.hsv_to_rgb((h0 + h * (h1 - h0)) / 360 % 1, s0 + s * (s1 - s0), v0 + v * (v1 - v0))
@@ -153,12 +152,12 @@ def _shades(colour: Colour, random: np.random.Generator, contrast: float = 0.45)
     return _ramp(dark, colour, light)
 
 
-# --- textures: made once from a fixed seed, cut and coloured by lot
+# --- textures: made once from a fixed seed, cut and coloured at random
 
 
 def _fractal(random: np.random.Generator, slope: float, stretch: float = 1.0) -> NDArray[np.float64]:
-    """(TILE, TILE) of noise whose amplitude falls with frequency ** `slope`; `stretch` above 1 makes it long
-    from top to bottom.
+    """(TILE, TILE) of noise whose amplitude decreases with frequency ** `slope`; `stretch` above 1 elongates
+    it vertically.
     """
     fy, fx = np.fft.fftfreq(TILE)[:, None] * stretch, np.fft.rfftfreq(TILE)[None, :] / stretch
     falls = np.maximum(np.hypot(fx, fy), 1 / TILE) ** -slope
@@ -172,9 +171,7 @@ def _even(values: Layer, spread: float = 50) -> Layer:
 
 
 def _around(tile: Layer, draw: Callable[[Layer], None], margin: int = 64) -> Layer:
-    """What `draw` paints beyond the middle is lost; so the tile is cut from a larger one whose borders blend
-    into each other.
-    """
+    """Makes a tile periodic: it is cut from a larger one whose borders are blended into each other."""
     big = cv2.resize(tile, (TILE + margin, TILE + margin), interpolation=cv2.INTER_NEAREST)
     draw(big)
     fade = np.linspace(0, 1, margin).reshape((1, -1) + (1,) * (big.ndim - 2))
@@ -198,7 +195,7 @@ def _texture(name: str) -> Layer:
 
 
 def _leaves(random: np.random.Generator) -> Layer:
-    """Leaf over leaf, those on top in more light."""
+    """Leaves over leaves, brighter towards the top."""
 
     def draw(big: Layer) -> None:
         side = len(big)
@@ -458,8 +455,8 @@ class _View:
 
 
 def _view(size: int, random: np.random.Generator, low: float = 0.05, high: float = 0.7) -> _View:
-    """The person that will stand there is about as high as the image, so the camera is 3 to 8 m away from
-    where the ground leaves the frame.
+    """The person in the foreground is about as high as the image, so the camera is 3 to 8 m from where the
+    ground leaves the frame.
     """
     horizon, focal, height, centre = random.random(4).tolist()
     return _View(
@@ -658,7 +655,7 @@ def _tree(
 def _person(
     canvas: Layer, x: float, foot: float, height: float, random: np.random.Generator, light: float = 1.0
 ) -> None:
-    """A figure in skin and cloth, upright more or less: not a person to find, only somebody about."""
+    """A rough figure in skin and cloth, roughly upright: a distractor, not a person to find."""
     lots = random.normal(0, 1, 12).tolist()
     kind = int(random.integers(len(SKIN)))
     skin, shirt, legs = (
@@ -1253,7 +1250,7 @@ def _abstract(canvas: Layer, random: np.random.Generator) -> None:
     if kind < 0.3:
         name = str(random.choice(["clutter", "clutter", "wares", "crowd"]))
         layer = _cut(name, size, size, scale, random)
-        # The stored colours in another order and strength.
+        # The stored colours, permuted and scaled.
         mix = np.eye(3)[random.permutation(3)] * random.uniform(0.5, 1.2, 3) + random.uniform(
             -0.15, 0.15, (3, 3)
         )
@@ -1309,9 +1306,7 @@ FAMILIES: tuple[tuple[float, Callable[[Layer, np.random.Generator], None]], ...]
 
 
 def _band(canvas: Layer, level: float, random: np.random.Generator) -> None:
-    """What stands about in the distance: things, onlookers or bushes in a ragged row whose foot is at row
-    `level`.
-    """
+    """A ragged row of objects, spectators or bushes in the distance, with its foot at row `level`."""
     size = len(canvas)
     high, name = (
         random.uniform(0.05, 0.4) * size,
@@ -1326,7 +1321,7 @@ def _band(canvas: Layer, level: float, random: np.random.Generator) -> None:
 
 
 def _distractors(canvas: Layer, random: np.random.Generator) -> None:
-    """Somebody farther away or half out of the frame, poles, and rounded bars in the colours of skin and
+    """A person farther away or partly outside the frame, poles, and rounded bars in the colours of skin and
     cloth.
     """
     size = len(canvas)
@@ -1386,7 +1381,7 @@ def _distractors(canvas: Layer, random: np.random.Generator) -> None:
 def _rounded(
     canvas: Layer, start: Sequence[float], end: Sequence[float], width: float, colour: Colour
 ) -> None:
-    """A bar in light from one side."""
+    """A bar lit from one side."""
     way = np.array([end[1] - start[1], start[0] - end[0]])
     off = way / max(float(np.hypot(*way)), 1e-6) * width
     for share, gain in ((1.0, 0.6), (0.7, 0.8), (0.4, 1.0)):
@@ -1401,7 +1396,7 @@ def _rounded(
 
 
 def _photograph(canvas: Layer, random: np.random.Generator) -> Layer:
-    """Uneven light, the background out of focus, exposure and a cast of colour, each by lot."""
+    """Uneven light, defocus, exposure and a colour cast, each at random."""
     size = len(canvas)
     zoom, x, y, roll, angle, blur, sigma, shade, night, flip = random.random(10).tolist()
     if zoom < 0.4:
@@ -1419,7 +1414,7 @@ def _photograph(canvas: Layer, random: np.random.Generator) -> Layer:
         spread = (0.4 + 3.2 * sigma**2) * size / 256
         if spread < 1.5:
             canvas = cv2.GaussianBlur(canvas, (0, 0), spread)
-        else:  # fewer pixels do for what is so smooth
+        else:  # a strong blur needs fewer pixels
             half = cv2.resize(canvas, (size // 2, size // 2), interpolation=cv2.INTER_AREA)
             canvas = cv2.resize(
                 cv2.GaussianBlur(half, (0, 0), spread / 2), (size, size), interpolation=cv2.INTER_LINEAR
@@ -1434,7 +1429,7 @@ def _photograph(canvas: Layer, random: np.random.Generator) -> Layer:
     elif shade < 0.7:
         gains = cv2.resize(light, (size, size), interpolation=cv2.INTER_CUBIC)
         canvas = cv2.multiply(canvas, cv2.merge([gains, gains, gains]), dtype=cv2.CV_8U)
-    # A camera's exposure: most of the way to a mean and a contrast as images have them; nights stay dark.
+    # A camera's exposure: most of the way to a photograph's usual mean and contrast; nights stay dark.
     seen = canvas[::4, ::4].astype(np.float32)
     mean, spread = float(seen.mean()), float(seen.std())
     wanted, contrast, cast = random.normal(112, 28), random.uniform(42, 72), np.exp(random.normal(0, 0.06, 3))

@@ -1,8 +1,8 @@
-"""Adult bodies of all builds from Anny (Apache-2.0; its shapes are MakeHuman's, CC0), put into a posture:
-surface, skeleton and joints.
+"""Adult bodies from Anny (Apache-2.0; its shapes are MakeHuman's, CC0) in a pose: surface, skeleton and
+joints.
 
-Anny gives the surface at rest; turning its bones is done here, in float64 NumPy, so that the same seed gives
-the same bytes and the joints are exact. Axes are the body's: x to its left, y up, z to its front, in metres.
+Anny gives the surface at rest. Bones are rotated here, in float64 NumPy, so that the same seed gives the same
+bytes and the joints are exact. Axes are the body's: x to its left, y up, z to its front, in metres.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LIMB_JOINTS = {
         ("ankle", "foot"),
     )
 }
-# Anny's bones and the joint of the posture that turns each. A bone that is not here follows its parent.
+# Anny's bones and the pose's joint that rotates each. Other bones follow their parent.
 TURNED_BY = {
     "root": "pelvis",
     "spine05": "waist",
@@ -53,8 +53,8 @@ TURNED_BY = {
     "clavicle.R": "right_collar",
     **{bone: joint for joint, bone in LIMB_JOINTS.items()},
 }
-# Anny rests with arms and legs apart. The posture's zero is the T-pose, so each of these points from its
-# bone's head to the other's, this way.
+# Anny's rest pose has arms and legs apart. A pose of zeros is the T-pose, in which each of these bones points
+# from its head to the other's in this direction.
 LIMBS = {
     **{
         f"{bone}.{side}": (f"{end}.{side}", (sign, 0.0, 0.0))
@@ -67,8 +67,8 @@ LIMBS = {
         for bone, end in (("upperleg01", "lowerleg01"), ("lowerleg01", "foot"))
     },
 }
-# Where the joints are: at the head of a bone, or a point of Anny's COCO regressor that a bone carries. The
-# first are centres of rotation, so that bones keep their lengths in every posture.
+# The joints' positions: the head of a bone, or a point of Anny's COCO regressor attached to a bone. The first
+# are centres of rotation, so bones have the same length in every pose.
 AT_HEADS = {
     "neck": "neck02",
     "spine": "spine02",
@@ -113,7 +113,7 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """A body in a posture: (V, 3, 4) what moves each vertex from rest, and joints (28, 3)."""
+    """A body in a pose: (V, 3, 4) the transform of each vertex from rest, and joints (28, 3)."""
 
     moves: Array
     joints: Array
@@ -210,7 +210,7 @@ class Bodies:
         return np.asarray(share.argmax(1))
 
     def sample(self, random: np.random.Generator) -> Body:
-        """An adult by lot: sex, age, stature, weight, muscle and proportions."""
+        """A random adult: sex, age, height, weight, muscle and proportions."""
         female = random.random() < 0.5
         gender = float(
             np.clip((1.0 if female else 0.0) + (-1 if female else 1) * abs(random.normal(0, 0.12)), 0, 1)
@@ -224,8 +224,7 @@ class Bodies:
         }
         mean, spread = STATURE["female" if female else "male"]
         wanted = float(np.clip(random.normal(mean, spread), mean - 2.5 * spread, mean + 2.5 * spread))
-        # Anny's stature, in the middle of its other parameters: the other ones change it by a few
-        # centimetres.
+        # Anny's height for middle values of its other parameters, which change it by a few centimetres.
         height = float(np.clip(0.5 + (wanted - (1.908 - 0.14 * gender)) / 1.09, 0.02, 0.98))
         return self.build(shape | {"height": height}, female)
 
@@ -254,7 +253,7 @@ class Bodies:
             (joints[at("left_hip")] + joints[at("right_hip")]) / 2,
             self.bone("root"),
         )
-        # MPII's thorax lies between the shoulders; their middle itself would move with them.
+        # MPII's thorax is between the shoulders; their mean would move with them.
         joints[at("thorax")], carriers[at("thorax")] = (
             heads[[self.bone("clavicle.L"), self.bone("clavicle.R")]].mean(0),
             self.bone("spine01"),
@@ -289,7 +288,7 @@ class Bodies:
         return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
     def pose(self, body: Body, rotations: Array, curl: float = 0.3) -> Posed:
-        """The body with a posture's `rotations` (20, 3) and fingers curled by `curl` radians a joint, its
+        """The body with a pose's `rotations` (20, 3) and fingers curled by `curl` radians a joint, its
         pelvis at the origin.
         """
         local = rotation_matrix(rotations)
@@ -336,8 +335,8 @@ class Bodies:
 
 @contextlib.contextmanager
 def _first_time_alone(marker: Path) -> Iterator[None]:
-    """The first time, Anny builds its model in a minute and keeps it; processes that start together wait for
-    the one that does, instead of reading half of it.
+    """The first time, Anny builds and caches its model, which takes a minute; other processes wait for it
+    instead of reading an incomplete file.
     """
     if marker.exists():
         yield
@@ -351,8 +350,8 @@ def _first_time_alone(marker: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """Keeps off the terminal what warp's native code says of a missing graphics card, which nobody here asks
-    for. Exceptions come through.
+    """Hides the native warnings of warp about a missing graphics card, which is not used. Exceptions are
+    raised.
     """
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

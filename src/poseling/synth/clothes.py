@@ -1,5 +1,5 @@
-"""Who nobody sees naked: skin with a face, hair, and garments that are the body's own surface pushed out
-along its normals and cut at hems and sleeves.
+"""Skin with a face, hair, and garments: the body's surface offset along its normals and cut at hems and
+sleeves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix, diags
 from poseling.synth.bodies import PARTS, Array, Bodies, Body, Posed
 from poseling.synth.render import Colour, Layer, Material
 
-# ids of the body's parts are PERSON + their place in PARTS; whatever is no part of a person is more than that
+# ids of the body's parts are PERSON + their index in PARTS; everything else has larger ids
 PERSON = 1
 SKIN = (
     (255, 224, 200),
@@ -68,7 +68,7 @@ class Garment:
 
 @dataclass(frozen=True)
 class Outfit:
-    """All that one person wears and how skin and hair look."""
+    """The clothes of one person and how skin and hair look."""
 
     skin: Material
     face: tuple[Colour, Colour, Colour]  # eyes, lips, brows
@@ -148,7 +148,7 @@ class Wardrobe:
         }
 
     def outfit(self, female: bool, random: np.random.Generator) -> Outfit:
-        """Skin, hair and clothes by lot. Nobody goes without a top and trousers, shorts or a long dress."""
+        """Random skin, hair and clothes. Every person has a top and trousers, shorts or a long dress."""
         tone = _mix(SKIN, random)
         skin = Material(
             "skin",
@@ -364,7 +364,7 @@ class Wardrobe:
 
 
 def _within(random: np.random.Generator, *ranges: tuple[float, float, float]) -> float:
-    """A number by lot from one of some ranges (until, low, high), each taken if a draw in 0..1 is below its
+    """A random number from one of some ranges (until, low, high), each taken if a draw in 0..1 is below its
     `until` and not below the one before; the last is 1.
     """
     draw = random.random()
@@ -386,7 +386,7 @@ def _mix(palette: tuple[tuple[int, int, int], ...], random: np.random.Generator,
 
 
 def colour(random: np.random.Generator) -> Colour:
-    """A colour of cloth or paint by lot: often white, black, grey or blue, else any hue."""
+    """A random colour of cloth or paint: often white, black, grey or blue, else any hue."""
     kind = random.random()
     if kind < 0.18:
         return _linear(np.full(3, random.uniform(200, 250)))

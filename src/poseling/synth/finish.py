@@ -1,5 +1,5 @@
-"""The last steps of a synthetic image: the person over the background, and what a camera does to both.
-Nothing here moves a pixel's place.
+"""The last steps of a synthetic image: the person over the background, and the effects of a camera. No pixel
+moves.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def blend(
     random: np.random.Generator,
     shadows: Sequence[tuple[float, float, float]] = (),
 ) -> NDArray[np.float32]:
-    """(H, W, 3) in 0..255: `render` (H, W, 3) over `background` (H, W, 3), both 0..255, where `alpha` (H, W)
-    in 0..1 says.
+    """(H, W, 3) in 0..255: `render` (H, W, 3) over `background` (H, W, 3), both 0..255, with `alpha` (H, W)
+    in 0..1.
 
-    The render's colours are its own up to the edge, not multiplied by alpha; where alpha is 0 they may be
-    anything. By lot the edge gets softer, the person takes on some of the background's light, and light from
-    behind wraps around the edge. Each of `shadows`, (x, y, radius) in pixels, darkens the background in a
-    soft flat ellipse, as under a foot.
+    The render's colours are not multiplied by alpha; where alpha is 0 they may be anything. At random the
+    edge is softened, the person takes on some of the background's colour, and light from behind wraps around
+    the edge. Each of `shadows`, (x, y, radius) in pixels, darkens the background in a soft flat ellipse, as
+    under a foot.
     """
     edge, match, wrap, dark, squash = random.random(5).tolist()
     height, width = alpha.shape
@@ -45,13 +45,12 @@ def blend(
     seen = cv2.multiply(render, cover)
     inside = float(alpha.sum())
     if inside >= 1:
-        # Half of the people are lit as they were rendered; the others take up to a third of the way to the
+        # Half of the people keep their rendered colours; the others move up to a third of the way to the
         # background's mean colour.
         person, place = np.array(cv2.sumElems(seen)[:3]) / inside, np.array(cv2.mean(behind)[:3])
         gain = np.clip((place + 8) / (person + 8), 0.35, 2.8) ** (0.7 * max(0.0, match - 0.5))
         seen = cv2.transform(seen, np.diag(gain))
-    # A lens spreads the edge over its neighbours: the colour next to it stays the person's, so nothing dark
-    # comes in from outside.
+    # A lens spreads the edge: the colour next to it stays the person's, so that no dark rim appears.
     sigma = 0.35 + 0.65 * edge
     soft = _threefold(cv2.GaussianBlur(alpha, (0, 0), sigma))
     spread = cv2.divide(cv2.GaussianBlur(seen, (0, 0), sigma), np.maximum(soft, np.float32(1e-3)))
@@ -67,11 +66,11 @@ def blend(
 
 
 def finish(image: NDArray[np.generic], random: np.random.Generator) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB uint8 of an image (H, W, 3) in 0..255, as a camera and a file would give it.
+    """(H, W, 3) RGB uint8 of an image (H, W, 3) in 0..255, with the effects of a camera and a file.
 
-    In the order of a camera: motion and lens blur, vignette, exposure and white balance, fewer pixels, noise,
-    tone, sharpening, JPEG, back to size. Each is centred on the pixel, so joints stay where they are. The
-    same number of draws for every image.
+    In a camera's order: motion and lens blur, vignette, exposure and white balance, downsampling, noise, tone
+    curve, sharpening, JPEG, upsampling. Each is centred on the pixel, so joints do not move. Every image uses
+    the same number of random draws.
     """
     lot = random.random(40).tolist()
     height, width = image.shape[:2]
@@ -87,8 +86,8 @@ def finish(image: NDArray[np.generic], random: np.random.Generator) -> NDArray[n
     if lot[3] < 0.35:
         light = cv2.GaussianBlur(light, (0, 0), (0.3 + 1.1 * lot[4] ** 2) * max(height, width) / 256)
 
-    # Most images of people are crops of a larger one: 38 to 100 % of the pixels, grown back at the end. In
-    # LSP it is about a half.
+    # Most images of people are crops of a larger one: downsample to 38 to 100 %, and back at the end. In LSP
+    # it is about a half.
     scale = 0.38 + 0.62 * lot[5] ** 1.5 if lot[6] < 0.8 else 1.0
     small = (max(8, round(width * scale)), max(8, round(height * scale)))
     if small != (width, height):
@@ -125,8 +124,7 @@ def finish(image: NDArray[np.generic], random: np.random.Generator) -> NDArray[n
             cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
             SAMPLING[int(4 * lot[30])],
         ]
-        # The codec only needs to be told the same order on both ways; as BGR it makes luma of the right
-        # channels.
+        # The same order is used for encoding and decoding; BGR gives luma of the right channels.
         file = cv2.imencode(".jpg", done[..., ::-1], flags)[1]
         done = cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)
     if small != (width, height):
@@ -137,9 +135,7 @@ def finish(image: NDArray[np.generic], random: np.random.Generator) -> NDArray[n
 
 
 def _threefold(values: NDArray[Any]) -> NDArray[Any]:
-    """(H, W, 3) of (H, W): OpenCV multiplies like by like, many times faster than numpy spreads one channel
-    over three.
-    """
+    """(H, W, 3) of (H, W): OpenCV multiplies equal shapes, many times faster than numpy's broadcasting."""
     return cv2.merge([values, values, values])
 
 
@@ -190,8 +186,8 @@ def _tone(gamma: float, contrast: float, lift: float) -> NDArray[np.uint8]:
 
 
 def _grain(size: tuple[int, int], place: Sequence[float], coarse: bool) -> NDArray[np.float32]:
-    """(H, W, 3) of noise of deviation 1: a window of the stored noise, wrapped around. To draw it anew would
-    cost more than all the rest.
+    """(H, W, 3) of noise of deviation 1: a window of the stored noise, wrapped around. Drawing new noise
+    would cost more than all the rest.
     """
     width, height = size
     noise = _noise(coarse)

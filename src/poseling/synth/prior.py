@@ -1,14 +1,14 @@
-"""Postures that people take: drawn from a mixture fitted to motion capture, then widened to what sport shows.
+"""Human poses: drawn from a mixture fitted to motion capture, then widened towards sports.
 
-A posture is (20, 3) rotation vectors in radians, one for each of `JOINTS` relative to its parent, in the
-body's axes: x to the person's left, y up, z to the front. Zero is the T-pose: arms straight out to the sides,
-palms down, legs straight down, feet forward. The pelvis holds lean and tilt only: where a person faces is the
-image's to choose.
+A pose is (20, 3) rotation vectors in radians, one for each of `JOINTS` relative to its parent, in the body's
+axes: x to the person's left, y up, z to the front. Zero is the T-pose: arms straight out to the sides, palms
+down, legs straight down, feet forward. The pelvis has lean and tilt only; the person's heading is set by the
+image.
 
 In these axes elbows flex about y (left -, right +: the forearm comes forward), knees about +x (the calf goes
-back), hips about -x (the thigh comes forward), the trunk and neck about +x (forward). `prior.npz` holds
-numbers that `scripts/fit_pose_prior.py` made of 61 clips of the CMU motion capture database, none of their
-frames.
+back), hips about -x (the thigh comes forward), the trunk and neck about +x (forward). `prior.npz` has the
+parameters that `scripts/fit_pose_prior.py` fitted to 61 clips of the CMU motion capture database, and none of
+their frames.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """A Gaussian mixture of postures: shares (C,), means (C, 60) and lower factors (C, 60, 60) of the
+    """A Gaussian mixture of poses: shares (C,), means (C, 60) and lower factors (C, 60, 60) of the
     covariances, and the clips it was fitted to.
     """
 
@@ -47,7 +47,7 @@ class Mixture:
     clips: tuple[str, ...]
 
     def draw(self, random: np.random.Generator) -> tuple[Array, int]:
-        """A posture (20, 3), not yet within the limits, and its component."""
+        """A pose (20, 3), not yet within the limits, and its component."""
         component = int(random.choice(len(self.shares), p=self.shares))
         z = random.standard_normal(self.means.shape[1])
         return (self.means[component] + self.factors[component] @ z).reshape(-1, 3), component
@@ -55,13 +55,13 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """What postures there are, by split; the splits have no clip in common."""
+    """The mixtures by split; the splits have no clip in common."""
 
     mixtures: Mapping[str, Mixture]
 
     @classmethod
     def load(cls) -> Prior:
-        """The one that ships with the package."""
+        """The prior that ships with the package."""
         with (
             resources.files("poseling.synth").joinpath("prior.npz").open("rb") as file,
             np.load(file, allow_pickle=False) as arrays,
@@ -69,14 +69,14 @@ class Prior:
             return cls({name: _mixture(arrays, name) for name in SPLITS})
 
     def sample(self, random: np.random.Generator, split: str) -> tuple[Array, str]:
-        """A posture (20, 3) of a split and the name of its motion, such as `train-017`; all its joints are
+        """A pose (20, 3) of a split and the name of its motion, such as `train-017`; all its joints are
         within their limits and no limb is in another.
 
         ValueError for a split that is not one of `SPLITS`.
         """
         if split not in self.mixtures:
             raise ValueError(
-                f"there is no split {split!r} of the postures; choose one of {', '.join(self.mixtures)}"
+                f"there is no split {split!r} of the poses; choose one of {', '.join(self.mixtures)}"
             )
         mixture = self.mixtures[split]
         for _ in range(TRIES):
@@ -120,8 +120,8 @@ class Limit:
 # of Orthopaedic Surgeons, 1994: shoulder flexion and abduction 180, extension 60, turn 70 in, 90 out; elbow
 # 150, pronation and supination 80; wrist flexion 80, extension 70, to the thumb 20, away 30; hip flexion 120,
 # extension 30, abduction 45, adduction 30, turn 45; knee 135; ankle up 20, down 50, inversion 35, eversion
-# 15; neck 45 each way, turn 60; trunk forward 80, back 25, to a side 35, turn 45. Athletes and dancers go
-# further, the clips' ones too, so most have 10 to 30 degrees more. Trunk and neck share theirs among their
+# 15; neck 45 each way, turn 60; trunk forward 80, back 25, to a side 35, turn 45. Athletes and dancers, also
+# in the clips, go further, so most are 10 to 30 degrees wider. Trunk and neck share theirs among their
 # joints, and all of the forearm's turn is the wrist's. Left side; the right one mirrors it.
 LIMITS = {
     "pelvis": Limit("y", (-178, 178), (0, 0), (-178, 178)),
@@ -151,7 +151,7 @@ _SWAP = np.array(
 
 
 def mirrored(rotations: Array) -> Array:
-    """(..., 20, 3) the same posture in a mirror: left and right change places."""
+    """(..., 20, 3) the same pose mirrored: left and right are swapped."""
     return np.asarray(rotations[..., _SWAP, :] * _MIRROR)
 
 
@@ -176,8 +176,8 @@ def _rotations(turned: Array) -> Array:
 
 
 def clamp(rotations: Array) -> Array:
-    """(..., 20, 3) the posture with what goes beyond the joints' limits cut off, swing and twist each by
-    itself; within them it stays as it is.
+    """(..., 20, 3) the pose clipped to the joints' limits, swing and twist separately; a pose within them is
+    unchanged.
     """
     return _rotations(_cut(turns(rotations)))
 
@@ -236,8 +236,8 @@ def _rotate(quaternion: Array, points: Array) -> Array:
 _CENTRE = _quaternion(np.deg2rad([limit.centre for limit in _JOINT_LIMITS]))
 
 
-# How a drawn posture is changed, and how often: the clips walk, dance, climb and play, and hardly ever sit,
-# throw, kick or turn upside down.
+# How often and how much a drawn pose is changed: the clips show walking, dancing, climbing and games, and
+# hardly ever sitting, throwing, kicking or turning upside down.
 WAYS = {
     "as_drawn": 0.44,
     "arms_anywhere": 0.14,
@@ -262,8 +262,8 @@ _LIMBS = (*_ARMS, *_LEGS, _ARMS[0] + _ARMS[1], _LEGS[0] + _LEGS[1])
 
 
 def _widened(turned: Array, other: Array, random: np.random.Generator) -> Array:
-    """(20, 3) turns of a posture, changed towards what sport shows; they may be beyond the limits. `other` is
-    a second draw.
+    """(20, 3) turns of a pose, changed towards sports; they may be beyond the limits. `other` is a second
+    draw.
     """
     turned = turned.copy()
     if random.random() < MIX:
@@ -398,8 +398,8 @@ def figure(rotations: Array) -> tuple[Array, Array]:
     )
 
 
-# The radius in metres of the balls that each part is made of; small enough that people who stand, walk, dance
-# and climb (the clips) hardly ever collide.
+# The radius in metres of the balls that each part is made of; small enough that the clips' poses (standing,
+# walking, dancing, climbing) hardly ever collide.
 _BALLS = (
     ("trunk", 0.085),
     ("head", 0.10),
@@ -441,7 +441,7 @@ def _along(start: Array, end: Array) -> Array:
 
 
 def _may_touch(a: str, b: str) -> bool:
-    """Whether two parts are neighbours on the body, and so always near one another."""
+    """Whether two parts are neighbours on the body, and so always close."""
     side_a, _, part_a = a.rpartition("_")
     side_b, _, part_b = b.rpartition("_")
     pair = {part_a, part_b}

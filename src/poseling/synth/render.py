@@ -1,5 +1,5 @@
-"""Triangles to pixels through OpenGL: colour, depth and whose pixel it is. llvmpipe on a CPU, the graphics
-card where there is one.
+"""Triangles to pixels through OpenGL: colour, depth and part ids. llvmpipe on a CPU, the graphics card if
+there is one.
 
 Everything is drawn at twice the image's size; colours are averaged, depth and ids are not, so that they stay
 exact.
@@ -43,9 +43,9 @@ PATTERNS = ("plain", "stripes", "checks", "clouds", "spots", "fade", "skin", "ha
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Triangles (T, 3) over vertices (V, 3) in camera axes with normals (V, 3); where they rest (V, 3), for
-    the pattern; `ids` (V,) whose pixel it is; and `keep` (V,): a fragment shows where it is above 0, which
-    cuts sleeves and hems cleanly.
+    """Triangles (T, 3) over vertices (V, 3) in camera axes with normals (V, 3); `rest` (V, 3) positions, for
+    the pattern; `ids` (V,) of the part; and `keep` (V,): a fragment is drawn where it is above 0, which gives
+    clean edges of sleeves and hems.
     """
 
     vertices: NDArray[np.float32]
@@ -61,7 +61,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """Where it comes from (a direction in camera axes towards the light) and its colour."""
+    """A light's direction (in camera axes, towards the light) and colour."""
 
     direction: tuple[float, float, float]
     colour: Colour
@@ -142,7 +142,7 @@ void main() {
 
 
 class Renderer:
-    """Draws images of one size. OSError that says what to install where there is no EGL."""
+    """Renders images of one size. OSError that says what to install if there is no EGL."""
 
     def __init__(self, size: int) -> None:
         import moderngl

@@ -1,6 +1,4 @@
-"""One image of one person with all that is true of it: who, how dressed, in what posture, in what light,
-through which camera, before what.
-"""
+"""One image of one person with its ground truth: body, clothes, pose, light, camera and background."""
 
 from __future__ import annotations
 
@@ -20,9 +18,9 @@ from poseling.synth.finish import blend, finish
 from poseling.synth.prior import SPLITS, Prior
 from poseling.synth.render import OVER, Layer, Light, Material, Rendered, Renderer
 
-OBJECT = PERSON + len(PARTS)  # the id of all else that is drawn: things and other people
-# How deep below the surface of a naked body a joint lies, in metres, seen from where it is nearest to the
-# eye; cloth and fat are on top of that.
+OBJECT = PERSON + len(PARTS)  # the id of objects and other people
+# The depth of a joint below the surface of the naked body, in metres, from the side where it is smallest;
+# cloth and fat add to it.
 DEPTH = {
     **dict.fromkeys(("nose", "left_eye", "right_eye"), 0.03),
     **dict.fromkeys(("left_ear", "right_ear"), 0.05),
@@ -43,12 +41,12 @@ DEPTH = {
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """An image (H, W, 3) uint8 RGB and its truth.
+    """An image (H, W, 3) uint8 RGB and its ground truth.
 
-    joints (28, 2) pixels; visible (28,): 2 seen, 1 hidden by something, 0 outside the image; xyz (28, 3)
-    metres in camera axes (x right, y down, z away); camera (4,) fx fy cx cy in pixels; box (4,) x0 y0 x1 y1
-    around what the person covers of the image, as if nothing stood in front; `motion` names where the posture
-    comes from. `depth` and `ids` are the renderer's, at twice the size, for checks.
+    joints (28, 2) pixels; visible (28,): 2 visible, 1 hidden, 0 outside the image; xyz (28, 3) metres in
+    camera axes (x right, y down, z away); camera (4,) fx fy cx cy in pixels; box (4,) x0 y0 x1 y1 around the
+    person within the image, ignoring occlusion; `motion` names the pose's mixture component. `depth` and
+    `ids` are the renderer's, at twice the size, for checks.
     """
 
     image: NDArray[np.uint8]
@@ -64,8 +62,8 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One rendered person without a background, with its truth as in `Shot`. `shadows` holds (x, y, radius)
-    in pixels for each foot on the ground.
+    """One rendered person without a background, with its ground truth as in `Shot`. `shadows` has (x, y,
+    radius) in pixels for each foot on the ground.
     """
 
     rendered: Rendered
@@ -79,11 +77,11 @@ class Scene:
 
 
 class Studio:
-    """Makes the images of one set: `size` pixels wide and high, postures of one split's motions, before
-    images of one's own or drawn backgrounds.
+    """Makes the images of one set: `size` pixels wide and high, poses of one split, in front of the given
+    images or drawn backgrounds.
 
-    ImportError without the extra `synth`; OSError where OpenGL cannot be started, or where no background can
-    be read.
+    ImportError without the extra `synth`; OSError if OpenGL cannot be started, or if no background can be
+    read.
     """
 
     def __init__(self, size: int = 256, split: str = "train", backgrounds: Sequence[Path] = ()) -> None:
@@ -151,8 +149,8 @@ class Studio:
     def visible(
         self, joints: NDArray[np.floating], xyz: NDArray[np.floating], rendered: Rendered
     ) -> NDArray[np.uint8]:
-        """(28,) by the depth test: a joint is seen if what shows at its pixel is no nearer than flesh and
-        cloth over the joint are thick.
+        """(28,) by the depth test: a joint is visible if the surface at its pixel is no nearer than the
+        thickness of flesh and cloth over it.
         """
         inside = ((joints > -0.5) & (joints < self.size - 0.5)).all(1)
         column, row = np.clip(
@@ -160,12 +158,14 @@ class Studio:
         ).T
         room = np.array([DEPTH[j] for j in SYNTH28.joints]) + 0.03
         nearest = rendered.depth[row, column]
-        seen = nearest > xyz[:, 2] - room  # infinity where nothing is: the top of a head by a hair
+        seen = (
+            nearest > xyz[:, 2] - room
+        )  # infinity where there is no surface, for example just above the head
         return np.where(inside, np.where(seen, 2, 1), 0).astype(np.uint8)
 
     def _camera(self, posed: Posed, random: np.random.Generator) -> tuple[tuple[Array, Array], Array]:
         """The view, a rotation (3, 3) and shift (3,) from body axes to camera axes, and the lens (4,): the
-        person fills a share of the image by lot.
+        person fills a random part of the image.
         """
         heading = random.uniform(-np.pi, np.pi) if random.random() < 0.6 else random.normal(0, 0.7)
         pitch = np.deg2rad(np.clip(random.normal(8, 13), -25, 60))  # from above is positive
@@ -173,12 +173,12 @@ class Studio:
         turn = rotation_matrix(np.array([0, heading, 0]))
         front = np.diag(
             [1.0, -1.0, -1.0]
-        )  # from the front the body's left is on the right, and its front looks back at the camera
+        )  # seen from the front, the body's left is on the right and its front faces the camera
         rotation = (
             rotation_matrix(np.array([0, 0, roll])) @ rotation_matrix(np.array([pitch, 0, 0])) @ front @ turn
         )
         points = posed.joints @ rotation.T
-        # Body height in the image and the lens decide how far away the person is.
+        # The person's height in the image and the lens determine the distance.
         field = np.deg2rad(random.uniform(22, 65))
         focal = self.size / 2 / np.tan(field / 2)
         low, high = points.min(0), points.max(0)
@@ -211,7 +211,7 @@ class Studio:
         return lights, _triple(sky), _triple(sky * random.uniform(0.25, 0.8)), up
 
     def _things(self, xyz: NDArray[np.floating], random: np.random.Generator) -> list[Layer]:
-        """Now and then something between the camera and the person: a box, a ball or a post."""
+        """Sometimes an object between the camera and the person: a box, a ball or a post."""
         layers = []
         for _ in range(int(random.choice([0, 1, 2], p=[0.72, 0.2, 0.08]))):
             joint = xyz[int(random.integers(len(xyz)))].astype(np.float64)
@@ -239,7 +239,7 @@ class Studio:
     def _passer_by(
         self, xyz: NDArray[np.floating], rotation: Array, random: np.random.Generator
     ) -> list[Layer]:
-        """Now and then somebody else, mostly further away: a network must know whose limbs are whose."""
+        """Sometimes a second person, mostly farther away: a network must assign limbs to the right person."""
         present, before = random.random() < 0.18, random.random() < 0.15
         if not present:
             return []

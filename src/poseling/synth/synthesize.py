@@ -1,5 +1,5 @@
-"""Makes a set of synthetic people, by several processes at once, so that an interrupted run goes on and the
-same seed gives the same bytes whoever makes them.
+"""Makes a set of synthetic people with several processes. An interrupted run continues, and the same seed
+gives the same bytes for any number of processes.
 
 Without torch: only the workers import the studio.
 """
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from poseling.synth.studio import Shot
 
 PIECE = 25  # images that a worker is given at a time
-# The workers share the cores already; llvmpipe and OpenMP would start as many threads again in each of them.
+# The workers already use all cores; llvmpipe and OpenMP would start as many threads again in each of them.
 ONE_THREAD = {"LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class Maker(Protocol):
-    """What makes the images: a `Studio`."""
+    """Makes the images: a `Studio`."""
 
     @property
     def background(self) -> object:
@@ -53,7 +53,7 @@ Make = Callable[[int, str, Sequence[Path]], Maker]
 
 
 def studio(size: int, split: str, backgrounds: Sequence[Path]) -> Maker:
-    """The studio, in the process that works with it."""
+    """A studio, in the worker's process."""
     from poseling.synth.studio import Studio
 
     return Studio(size, split, backgrounds)
@@ -61,8 +61,8 @@ def studio(size: int, split: str, backgrounds: Sequence[Path]) -> Maker:
 
 @dataclass(frozen=True)
 class Synthesized:
-    """What a run did: images made, images that were there already, seconds it took, and background images
-    that could not be read.
+    """The result of a run: images made, images that existed already, seconds, and unreadable background
+    images.
     """
 
     folder: Path
@@ -89,16 +89,16 @@ def synthesize(
     make: Make = studio,
     progress: Callable[[int, int], None] | None = None,
 ) -> Synthesized:
-    """Fills `out` with `count` images and their truth, as data/synthetic.py lays them out, but for those that
-    are there already.
+    """Fills `out` with `count` images and their ground truth, in the layout of data/synthetic.py, except
+    those that exist.
 
-    An image depends on size, seed, split, quality, the background images and its index, on versions and the
-    renderer, and on nothing else. `workers` processes, one a core by default. A block counts when its truth
-    is written; what was made of others when the run ended is made again.
+    An image depends only on size, seed, split, quality, the background images, its index, library versions
+    and the renderer. `workers` processes, by default one a core. A block counts once its ground truth is
+    written; an interrupted block is made again.
 
-    ValueError if `out` holds something else, or something damaged; FileNotFoundError if `backgrounds` has no
-    image; ImportError without the extra `synth`; OSError if the disk is full, OpenGL cannot be started, or a
-    worker was killed.
+    ValueError if `out` has other or damaged content; FileNotFoundError if `backgrounds` has no image;
+    ImportError without the extra `synth`; OSError if the disk is full, OpenGL cannot be started, or a worker
+    was killed.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     for name, value, least in (
@@ -133,13 +133,13 @@ def synthesize(
         raise OSError(
             error.errno,
             f"{out}: the disk is full; whole blocks ({whole} so far) stay. Make room, and the same command "
-            f"goes on",
+            "continues",
         ) from error
 
 
 def _places(folder: Path) -> list[Path]:
-    """The images in a folder of backgrounds, to the bottom, hidden ones left out, in order. They are not
-    opened: a broken one is met when it is wanted.
+    """The images in a folder of backgrounds, at any depth, without hidden ones, in order. They are not opened
+    here.
     """
     found = images_of(shown(folder))
     if not found:
@@ -151,7 +151,7 @@ def _places(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Order:
-    """What every worker is told."""
+    """The parameters of every worker."""
 
     out: Path
     seed: int
@@ -197,7 +197,7 @@ def _synthesize(
 
 
 def _there(out: Path) -> tuple[dict[int, Truth], dict[int, int]]:
-    """The truth of the images that are there by their index, and where each block that has been whole ends."""
+    """The ground truth of the existing images by their index, and the end of each complete block."""
     images, rows, ends = synthetic.image_paths(out), dict[int, Truth](), dict[int, int]()
     for first, path in synthetic.truth_paths(out).items():
         block = synthetic.read_truth(path)
@@ -210,17 +210,17 @@ def _there(out: Path) -> tuple[dict[int, Truth], dict[int, int]]:
     return rows, ends
 
 
-# What a worker answers for a piece: the truth by index, and the background images that it could not read so
-# far.
+# A worker's result for a piece: the ground truth by index, and the background images that it could not read
+# so far.
 _Answer = tuple[dict[int, Truth], tuple[Path, ...]]
 
 
 def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_Answer, None, None]:
-    """Deals the pieces to as many processes, and gives their answers as they come. When it is left, they end
-    after the image that each is at.
+    """Distributes the pieces to that many processes, and yields their results as they come. When it is
+    closed, they stop after the current image.
     """
-    # Not fork: neither OpenGL nor torch's threads live through it. Not the standard library's pools: one
-    # waits for ever for a worker that was killed, the other cannot be stopped before its pieces are done.
+    # Not fork: neither OpenGL nor torch's threads survive it. Not the standard library's pools: one waits
+    # forever for a killed worker, the other cannot be stopped before its pieces are done.
     context, waiting = multiprocessing.get_context("spawn"), iter(pieces)
     team: dict[connection.Connection, SpawnProcess] = {}
     try:
@@ -228,7 +228,7 @@ def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_
             for _ in range(min(workers, len(pieces))):
                 mine, theirs = context.Pipe()
                 worker = context.Process(target=_work, args=(theirs, order), daemon=True)
-                worker.start()  # if it cannot be started, it is not to be waited for either
+                worker.start()  # only a started process is waited for
                 team[mine] = worker
                 theirs.close()
         busy = set(team)
@@ -250,7 +250,9 @@ def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_
     finally:
         for link in team:
             link.close()
-        patience = time.monotonic() + 2  # seconds; one that still imports its libraries has begun nothing
+        patience = (
+            time.monotonic() + 2
+        )  # seconds; a worker that still imports its libraries has no image to finish
         for process in team.values():
             process.join(max(0.0, patience - time.monotonic()))
             process.kill()
@@ -259,9 +261,7 @@ def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_
 
 @contextmanager
 def _for_workers() -> Iterator[None]:
-    """While it lasts, processes start with one thread each, and deaf to Ctrl-C: that is for the one that
-    gives the orders, which then tells them.
-    """
+    """Inside it, processes start with one thread each and ignore Ctrl-C, which the parent handles."""
     environment = {name: os.environ.get(name) for name in ONE_THREAD}
     resource_tracker.ensure_running()  # here, since it lets SIGINT through when it has started
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -278,19 +278,19 @@ def _for_workers() -> Iterator[None]:
 
 
 def _died(out: Path, worker: SpawnProcess) -> OSError:
-    """What is said of a worker that ended without a word."""
+    """The error for a worker that ended without a message."""
     worker.join(5)
     code = worker.exitcode or 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return ChildProcessError(
-        f"{out}: a worker {how}; if memory ran out, take fewer with --workers. Whole blocks stay, and the "
-        f"same command goes on"
+        f"{out}: a worker {how}; if memory ran out, use fewer --workers. Whole blocks stay, and the same "
+        "command continues"
     )
 
 
 def _work(link: connection.Connection, order: _Order) -> None:
-    """A worker's life: it says None when it is ready, then answers pieces, until the other side of the link
-    is closed; an error is its last word.
+    """A worker's loop: it sends None when ready, then results of pieces, until the link is closed; an error
+    is its last message.
     """
     try:
         maker = order.make(order.size, order.split, order.backgrounds)
@@ -298,7 +298,7 @@ def _work(link: connection.Connection, order: _Order) -> None:
         while True:
             rows = {}
             for index in link.recv():
-                if link.poll():  # nothing is sent before the answer, so this is the end
+                if link.poll():  # the parent sends nothing before the result, so the link was closed
                     return
                 rows[index] = _shoot(order, maker, index)
             background = maker.background
@@ -311,7 +311,7 @@ def _work(link: connection.Connection, order: _Order) -> None:
 
 
 def _shoot(order: _Order, maker: Maker, index: int) -> Truth:
-    """Makes an image and writes it; gives its truth."""
+    """Makes an image and writes it; returns its ground truth."""
     shot = maker.shoot(order.seed, index)
     data = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, order.quality])[1]
     write_bytes(synthetic.image_path(order.out, index), data.tobytes())
@@ -319,9 +319,7 @@ def _shoot(order: _Order, maker: Maker, index: int) -> Truth:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note, or if it cannot be sent to another process, one that says the
-    same.
-    """
+    """The error with its traceback as a note, or if it cannot be pickled, another one with the same text."""
     text = "".join(traceback.format_exception(error))
     error.add_note(text)
     try:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from poseling.adapter import Adapter
+from poseling.models.importers.onnx_file import parse
 from poseling.onnx_pose import OnnxPose
 from poseling.onnx_session import open_session
 from poseling.teachers.base import Prediction
@@ -79,10 +80,7 @@ def _digest(path: Path, reading: str) -> str:
     """Of the file, of the files in which it keeps weights, wherever in it they are named, and of how it is
     read. ValueError that names the file if it is no ONNX file, or keeps weights outside of its folder.
     """
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's
-        raise ValueError(f"{path}: is cut short or no ONNX file ({type(error).__name__}: {error})") from error
+    model = parse(path)
     outside = {
         entry.value for tensor in _tensors(model) for entry in tensor.external_data if entry.key == "location"
     }

@@ -21,9 +21,10 @@ from poseling.adapter import ADAPTERS, NAME, SIGNATURES, Adapter
 from poseling.codecs import FEATURES, codec
 from poseling.codecs.heatmap import Heatmap
 from poseling.geometry import Size
-from poseling.models import from_onnx as reader
-from poseling.models.from_onnx import Read
 from poseling.models.graph import MODEL, GraphNetwork
+from poseling.models.importers.onnx_check import difference
+from poseling.models.importers.onnx_file import candidates, load
+from poseling.models.importers.onnx_graph import Read, read
 from poseling.skeleton import Skeleton
 from poseling.spec import KEY, PoseSpec
 
@@ -88,7 +89,7 @@ def from_onnx(
     file, what in it does not work, and the way out.
     """
     path = Path(path)
-    model = reader.load(path)
+    model = load(path)
     own, name = _own(path, model), _known(model)
     adapter = ADAPTERS[name] if name else None
     if (
@@ -100,10 +101,10 @@ def from_onnx(
         if default is None:
             raise ValueError(
                 f"{path}: name the heatmaps, or a feature map, with --until; candidates are "
-                f"{'; '.join(reader.candidates(model)) or 'none'}"
+                f"{'; '.join(candidates(model)) or 'none'}"
             )
         until = default
-    found = reader.read(path, until, size, model)
+    found = read(path, until, size, model)
     network, native = found.network, found.size or size
     assert native is not None  # else read refuses
     whole = default is not None and network.graph.output == default
@@ -112,7 +113,7 @@ def from_onnx(
     if whole and name == "blazepose":  # its last six are no joints
         channels = tuple(range(len(spec.skeleton)))
         network = network.with_channels(channels)
-    apart = reader.difference(replace(found, network=network), spec, crops(native), channels)
+    apart = difference(replace(found, network=network), spec, crops(native), channels)
     size = size or native
     try:
         network.at(size)

@@ -11,7 +11,9 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from poseling.models.from_onnx import candidates, difference, read, resolve
+from poseling.models.importers.onnx_check import difference
+from poseling.models.importers.onnx_file import candidates, resolve
+from poseling.models.importers.onnx_graph import read
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 
@@ -277,7 +279,7 @@ def test_inputs_that_are_no_images_are_refused():
         taken([helper.make_node("Relu", ["in"], ["y"])], shape=(1, 3, 8))
     with pytest.raises(ValueError, match="which has no axis of three colours"):
         taken([helper.make_node("Relu", ["in"], ["y"])], shape=(1, 4, 8, 8))
-    with pytest.raises(ValueError, match="leaves the size of its images free; say which with --size W H"):
+    with pytest.raises(ValueError, match="leaves the size of its images free; give one with --size W H"):
         taken([helper.make_node("Relu", ["in"], ["y"])], shape=(1, 3, "H", "W"))
     two = model([helper.make_node("Add", ["in", "other"], ["y"])])
     two.graph.input.append(helper.make_tensor_value_info("other", 1, (1, 3, 8, 8)))

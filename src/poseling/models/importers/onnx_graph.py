@@ -1,13 +1,11 @@
-"""An ONNX file's graph as a `GraphNetwork`: constants folded, what is not needed left out, the pixels' own
-arithmetic at its start taken off and told.
+"""An ONNX graph as a `GraphNetwork`: each node becomes an operation, its weights the layers of the network, which
+is freed of the fixed sizes that the file has for no reason.
 
-`read` makes the network, `difference` compares it with ONNX Runtime. Neither knows what the network's answers
-mean; `models.importers.onnx` does.
+`read` makes the network. It does not know what the outputs mean; `importers.onnx` does.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,29 +16,26 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 from torch import Tensor
 
-from poseling.codecs.normalize import normalise
 from poseling.geometry import Size
 from poseling.models.graph import Graph, GraphNetwork, Operation
-from poseling.models.operators import FUNCTIONS, LAYERS
-from poseling.onnx_session import open_session
-from poseling.spec import PoseSpec
+from poseling.models.importers.onnx_file import (
+    Array,
+    attributes,
+    check_known,
+    folded,
+    image_input,
+    load,
+    needed,
+    resolve,
+    softmax_follows,
+)
+from poseling.models.importers.onnx_pixels import pixels, sides, size_of
+from poseling.models.operators import LAYERS
 
-Array = NDArray[Any]
 BOUND = 1e-3  # of an output's range: how far torch and ONNX Runtime may be apart
 ENDLESS = 3e38  # where Clip's bound means none
-CONTROL = ("If", "Loop", "Scan", "SequenceMap")
-RANDOM = (
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Bernoulli",
-    "Multinomial",
-)
 
 # Inputs that say how, not what: constants among them become attributes. By their place behind the first
 # input.
@@ -109,36 +104,6 @@ class Read:
         return (np.rint(values) if self.dtype.kind in "iu" else values).astype(self.dtype)
 
 
-def load(path: Path) -> Any:
-    """The ONNX model in `path`, with the weights that it keeps in other files. FileNotFoundError; ValueError
-    if it is cut, no ONNX file or lacks weights.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise ValueError(f"{path}: is cut short or no ONNX file ({error}); fetch it again") from error
-    if not model.graph.node or not model.graph.input:
-        raise ValueError(f"{path}: is no ONNX file with a network in it; fetch it again")
-    outside = {
-        e.value
-        for t in model.graph.initializer
-        for e in t.external_data
-        if e.key == "location" and t.data_location
-    }
-    for name in sorted(outside):
-        if not (path.parent / name).is_file():
-            raise ValueError(f"{path}: keeps its weights in {name}, which is not beside it; put it there")
-    try:
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ValueError(
-            f"{path}: its weights in {', '.join(sorted(outside))} cannot be read ({error}); fetch both again"
-        ) from error
-    return model
-
-
 def read(path: Path, until: str, size: Size | None = None, model: Any = None) -> Read:
     """The network in `path` from its image to the tensor `until`, a name or an unambiguous part of one.
 
@@ -152,57 +117,6 @@ def read(path: Path, until: str, size: Size | None = None, model: Any = None) ->
         raise error if str(error).startswith(str(path)) else ValueError(f"{path}: {error}") from error
 
 
-def resolve(model: Any, until: str) -> str:
-    """The tensor that `until` names: itself, or the only one, or in one place the last, of whose name it is a
-    part. ValueError with near names if there is none.
-    """
-    names = [o for n in model.graph.node for o in n.output if o]
-    if until in names:
-        return until
-    place = re.compile(rf"(^|[/.]){re.escape(until)}(?=[/:.]|$)")
-    found = [n for n in names if place.search(n)] or [n for n in names if until in n]
-    scopes = {n[: n.index(until)] for n in found}
-    if not found:
-        near = difflib.get_close_matches(
-            until, [*names, *{part for n in names for part in n.split("/")}], 5, 0.4
-        )
-        near = near or [o.name for o in model.graph.output]
-        raise ValueError(f"no tensor is called {until!r}; near are {', '.join(near)}")
-    if len(scopes) > 1:
-        raise ValueError(
-            f"--until {until!r} may be {', '.join(found[:6])}{', ...' if len(found) > 6 else ''}; give more "
-            f"of the name"
-        )
-    return found[-1]
-
-
-def candidates(model: Any) -> list[str]:
-    """The maps that might be heatmaps, each with its shape: what convolutions give behind which there is no
-    other.
-    """
-    inferred = onnx.shape_inference.infer_shapes(model)
-    shapes = {
-        v.name: [d.dim_value or d.dim_param or "?" for d in v.type.tensor_type.shape.dim]
-        for v in inferred.graph.value_info
-    }
-    behind: dict[str, list[Any]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            behind.setdefault(name, []).append(node)
-    ends, before_conv = [], set()
-    for node in reversed(model.graph.node):
-        conv = node.op_type in ("Conv", "ConvTranspose", "Gemm")
-        if any(
-            id(n) in before_conv or n.op_type in ("Conv", "ConvTranspose")
-            for o in node.output
-            for n in behind.get(o, [])
-        ):
-            before_conv.add(id(node))
-        elif conv and node.op_type != "Gemm":
-            ends.append(node.output[0])
-    return [f"{name} {shapes.get(name, '')}".strip() for name in reversed(ends)]
-
-
 class _Reader:
     """One file while it is read."""
 
@@ -211,20 +125,18 @@ class _Reader:
         self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
         if self.opset < 7:
             raise ValueError(f"is of ONNX opset {self.opset}; export it again with 13 or newer")
-        self.stored = {t.name: t for t in model.graph.initializer}
         self.operations: list[Operation] = []
         self.weights: dict[str, Tensor] = {}
         self.layers: dict[Any, str] = {}
 
     def read(self, until: str, size: Size | None) -> Read:
         output = resolve(self.model, until)
-        nodes = self._needed(output)
-        self.constants, nodes = self._folded(nodes, output)
-        self._known(nodes)
+        self.constants, nodes = folded(self.path, self.model, needed(self.model, output), output)
+        check_known(nodes)
         if (
             nodes
             and nodes[-1].op_type == "Transpose"
-            and list(_attributes(nodes[-1]).get("perm", ())) == [0, 2, 3, 1]
+            and list(attributes(nodes[-1]).get("perm", ())) == [0, 2, 3, 1]
             and len(nodes) > 1
         ):
             nodes, output = (
@@ -232,10 +144,10 @@ class _Reader:
                 nodes[-1].input[0],
             )  # maps laid out (B, h, w, K), which are wanted (B, K, h, w)
         self.uses = Counter(name for n in nodes for name in n.input)
-        given = self._image(nodes)
+        given = image_input(self.model, nodes)
         dims = [d.dim_value or None for d in given.type.tensor_type.shape.dim]
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type))
-        start = self._start(given.name, dims, nodes)
+        start = pixels(given.name, dims, nodes, self.constants)
         nodes = [n for n in nodes if id(n) not in start.taken]
         skip: set[int] = set()
         for index, node in enumerate(nodes):
@@ -249,201 +161,18 @@ class _Reader:
         network = self._network(
             Graph(operations, start.input, output, features if features != start.input else "")
         )
-        native = self._size(dims, start.layout, size)
+        native = size_of(dims, start.layout, size)
         network = self._freed(network, native, dims[0])
-        after = self._after(output)
+        after = softmax_follows(self.model, output)
         return Read(
-            self.path, self.model, network, given.name, start.layout, dtype, dims[0], native if None not in self._sides(dims, start.layout) else None,
+            self.path, self.model, network, given.name, start.layout, dtype, dims[0], native if None not in sides(dims, start.layout) else None,
             tuple(start.gain), tuple(start.offset), start.flipped, after,
         )  # fmt: skip
-
-    # What is needed
-
-    def _needed(self, output: str) -> list[Any]:
-        needed, kept = {output}, []
-        for node in reversed(self.model.graph.node):
-            if needed.intersection(node.output):
-                needed.update(node.input)
-                kept.append(node)
-        return kept[::-1]
-
-    def _after(self, output: str) -> bool:
-        """Whether a softmax reads the output, at once or reshaped."""
-        names = {output}
-        for node in self.model.graph.node:
-            if names.intersection(node.input):
-                if node.op_type == "Softmax":
-                    return True
-                if node.op_type in (
-                    "Reshape",
-                    "Flatten",
-                    "Transpose",
-                    "Unsqueeze",
-                    "Gather",
-                    "Identity",
-                    "Squeeze",
-                ):
-                    names.update(node.output)
-        return False
-
-    def _known(self, nodes: Sequence[Any]) -> None:
-        for node in nodes:
-            what = f"operator {node.op_type}" + (
-                f" of {node.domain}" if node.domain not in ("", "ai.onnx") else ""
-            )
-            if node.op_type in CONTROL:
-                raise ValueError(
-                    f"{what} ({node.output[0]}) is control flow, which no list of operations has; name an "
-                    f"earlier tensor with --until"
-                )
-            if node.domain not in ("", "ai.onnx") or node.op_type not in {
-                *LAYERS,
-                *FUNCTIONS,
-                "Gemm",
-                "Upsample",
-            }:
-                raise ValueError(
-                    f"{what} ({node.output[0]}) is unknown; name an earlier tensor with --until, or add it "
-                    f"to poseling/models/operators.py"
-                )
-
-    def _folded(self, nodes: Sequence[Any], output: str) -> tuple[dict[str, Array], list[Any]]:
-        """Every constant by its name, and the nodes that are left: constants are those stored, half floats as
-        floats, and those that operations make of constants alone, which ONNX Runtime computes.
-        """
-        known = set(self.stored)
-        made: list[Any] = []
-        rest: list[Any] = []
-        for node in nodes:
-            constant = node.op_type not in (*CONTROL, *RANDOM) and all(
-                name in known for name in node.input if name
-            )
-            (made if constant else rest).append(node)
-            if constant:
-                known.update(node.output)
-        if output in known:
-            raise ValueError(f"{output} does not depend on the image; name another tensor with --until")
-        read = {name for node in rest for name in node.input}
-        wanted = [name for node in made for name in node.output if name in read]
-        found = {
-            name: onnx.numpy_helper.to_array(t, str(self.path.parent))
-            for name, t in self.stored.items()
-            if name in read
-        }
-        if wanted:
-            part = onnx.helper.make_model(
-                onnx.helper.make_graph(
-                    made, "constants", [], [onnx.ValueInfoProto(name=name) for name in wanted],
-                    [t for n, t in self.stored.items() if any(n in node.input for node in made)],
-                ),
-                opset_imports=self.model.opset_import, ir_version=self.model.ir_version,
-            )  # fmt: skip
-            found |= zip(wanted, _session(part).run(wanted, {}), strict=True)
-        return {
-            name: a.astype(np.float32) if a.dtype in (np.float16, np.float64) else a
-            for name, a in found.items()
-        }, rest
-
-    # The image
-
-    def _image(self, nodes: Sequence[Any]) -> Any:
-        read = {name for node in nodes for name in node.input}
-        inputs = [i for i in self.model.graph.input if i.name in read and i.name not in self.stored]
-        if len(inputs) != 1:
-            raise ValueError(
-                f"has {len(inputs)} inputs ({', '.join(i.name for i in inputs)}), a network takes one image"
-            )
-        [given] = inputs
-        if len(given.type.tensor_type.shape.dim) != 4:
-            raise ValueError(
-                f"its input {given.name} has {len(given.type.tensor_type.shape.dim)} axes, a batch of images "
-                f"has four"
-            )
-        return given
-
-    def _start(self, name: str, dims: Sequence[int | None], nodes: Sequence[Any]) -> _Start:
-        """The arithmetic on pixels at the graph's start."""
-        readers: dict[str, list[Any]] = {}
-        for node in nodes:
-            for read in dict.fromkeys(node.input):
-                readers.setdefault(read, []).append(node)
-        first = next((n for n in nodes if n.op_type == "Transpose"), None)
-        turned = first is not None and list(_attributes(first).get("perm", ())) == [0, 3, 1, 2]
-        told = (dims[3] == 3) != (dims[1] == 3)
-        layout = "bhwc" if (dims[3] == 3 if told else turned) else "bchw"
-        if 3 not in (dims[1], dims[3]) and None not in (dims[1], dims[3]):
-            raise ValueError(f"its input {name} is {list(dims)}, which has no axis of three colours")
-        start = _Start(layout, name)
-        order, gain, offset, flipped = layout, np.ones(3), np.zeros(3), False
-        asked: list[tuple[Any, str]] = []  # nodes that read the image's shape, and how the axes lay there
-        while True:
-            behind = [n for n in readers.get(name, []) if n.op_type != "Shape"]
-            asked += [(n, order) for n in readers.get(name, []) if n.op_type == "Shape"]
-            if len(behind) != 1:
-                break
-            [node] = behind
-            a, at = _attributes(node), order.index("c")
-            if node.op_type == "Transpose":
-                order = "".join(order[i] for i in a["perm"])
-            elif node.op_type in ("Add", "Sub", "Mul", "Div"):
-                other = next((i for i in node.input if i != name), name)
-                value = _by_colour(self.constants.get(other), at)
-                left = node.input[0] == name
-                if value is None or (node.op_type == "Div" and not left):
-                    break
-                if node.op_type in ("Mul", "Div"):
-                    factor = value if node.op_type == "Mul" else 1 / value
-                    gain, offset = gain * factor, offset * factor
-                elif node.op_type == "Add" or left:
-                    offset = offset + (value if node.op_type == "Add" else -value)
-                else:
-                    gain, offset = -gain, value - offset
-            elif _reverses(node, a, self.constants, at):
-                gain, offset, flipped = gain[::-1], offset[::-1], not flipped
-            elif not (
-                node.op_type in ("Cast", "Identity", "Dropout")
-                or (node.op_type == "Split" and len(node.output) == 1)
-            ):
-                break
-            start.taken.add(id(node))
-            name = node.output[0]
-        if order == "bchw":
-            start.input = name
-        else:
-            start.input = "images"
-            start.operations.append(
-                Operation("Transpose", ("images",), (name,), {"perm": ["bchw".index(c) for c in order]})
-            )
-        for node, there in asked:
-            shape, places = f"{node.output[0]}/of_images", f"{node.output[0]}/axes"
-            start.taken.add(id(node))
-            bounds = _attributes(node)
-            axes = ["bchw".index(c) for c in there][bounds.get("start", 0) : bounds.get("end")]
-            start.operations += [
-                Operation("Shape", (start.input,), (shape,)),
-                Operation("Constant", (), (places,), {"value": axes, "dtype": "int64"}),
-                Operation("Gather", (shape, places), (node.output[0],), {"axis": 0}),
-            ]
-        if not (np.isfinite(gain).all() and np.isfinite(offset).all() and gain.all()):
-            raise ValueError(
-                f"the arithmetic on pixels before {name} divides by 0; the file cannot be used as it is"
-            )
-        start.gain, start.offset, start.flipped = gain.tolist(), offset.tolist(), flipped
-        return start
-
-    def _sides(self, dims: Sequence[int | None], layout: str) -> tuple[int | None, int | None]:
-        return (dims[2], dims[1]) if layout == "bhwc" else (dims[3], dims[2])
-
-    def _size(self, dims: Sequence[int | None], layout: str, size: Size | None) -> Size:
-        width, height = self._sides(dims, layout)
-        if (width is None or height is None) and size is None:
-            raise ValueError("leaves the size of its images free; say which with --size W H")
-        return (width or (size or (0, 0))[0], height or (size or (0, 0))[1])
 
     # Operations
 
     def _convert(self, node: Any, later: Sequence[Any], skip: set[int]) -> None:
-        a = _attributes(node)
+        a = attributes(node)
         kind, inputs, outputs = node.op_type, list(node.input), [node.output[0]]
         if kind in (
             "Conv",
@@ -730,97 +459,6 @@ class _Reader:
         return freed
 
 
-@dataclass
-class _Start:
-    """The graph's start: what was taken off and what is put there instead."""
-
-    layout: str
-    input: str
-
-    def __post_init__(self) -> None:
-        self.operations: list[Operation] = []
-        self.taken: set[int] = set()
-        self.gain: list[float] = [1.0] * 3
-        self.offset: list[float] = [0.0] * 3
-        self.flipped = False
-
-
-@torch.inference_mode()
-def difference(
-    found: Read,
-    spec: PoseSpec,
-    crops: NDArray[np.uint8],
-    channels: Sequence[int] | None = None,
-    bound: float = BOUND,
-) -> float:
-    """How far the network and ONNX Runtime are apart on `crops` (N, H, W, 3) uint8 RGB: the mean difference,
-    as a part of the output's range.
-
-    `channels` of the file's output that the network still has. ValueError that names the file and the first
-    tensor that differs, if anywhere by more than `bound` of its range.
-    """
-    network = found.network.eval()
-    images = normalise(torch.from_numpy(crops), spec)
-    output = network.graph.output
-    [theirs] = _outputs(found, images, [output])
-    ours = network(images)[:, 0].numpy()
-    apart = _apart(ours, theirs if channels is None else theirs[:, list(channels)])
-    if apart.max() <= bound:
-        return float(apart.mean())
-    values = {
-        n: v for n, v in network.values(images).items() if isinstance(v, Tensor) and v.is_floating_point()
-    }
-    there = {o for n in found.model.graph.node for o in n.output}
-    names = [n for o in network.graph.operations for n in o.outputs if n in values and n in there]
-    for name, expected in zip(names, _outputs(found, images, names), strict=True):
-        value = values[name].numpy()
-        if value.shape != expected.shape or _apart(value, expected).max() > bound:
-            break
-    raise ValueError(
-        f"{found.path}: torch and ONNX Runtime differ by {apart.max():.2g} of the range of {output}, more "
-        f"than {bound:g}; the first tensor that differs is "
-        f"{name}. Name an earlier one with --until, and report it"
-    )
-
-
-def _apart(ours: Array, theirs: Array) -> Array:
-    return np.abs(ours - theirs) / max(float(theirs.max() - theirs.min()), 1e-12)
-
-
-def _outputs(found: Read, images: Tensor, names: Sequence[str]) -> list[Array]:
-    """What ONNX Runtime gives for these tensors of the file."""
-    model = onnx.ModelProto()
-    model.CopyFrom(found.model)
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session, fed = _session(model), found.fed(images)
-    step = found.batch or len(fed)
-    filled = np.concatenate([fed, *[fed[-1:]] * (-len(fed) % step)])
-    parts = [
-        session.run(list(names), {found.input: filled[i : i + step]}) for i in range(0, len(filled), step)
-    ]
-    return [np.concatenate(part)[: len(fed)] for part in zip(*parts, strict=True)]
-
-
-def _session(model: Any) -> Any:
-    return open_session(model.SerializeToString(), log=3)
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    """As JSON has them."""
-    found: dict[str, Any] = {}
-    for attribute in node.attribute:
-        value = onnx.helper.get_attribute_value(attribute)
-        if isinstance(value, bytes):
-            value = value.decode()
-        elif isinstance(value, onnx.TensorProto):
-            value = onnx.numpy_helper.to_array(value).reshape(-1)[0].item()
-        elif isinstance(value, (list, tuple)) or hasattr(value, "extend"):
-            value = list(value)
-        found[attribute.name] = value
-    return found
-
-
 def _window(a: Mapping[str, Any], kernel: Sequence[int]) -> dict[str, Any]:
     """Kernel, strides, pads and dilations of a convolution or a pool."""
     auto = a.get("auto_pad", "NOTSET")
@@ -831,35 +469,6 @@ def _window(a: Mapping[str, Any], kernel: Sequence[int]) -> dict[str, Any]:
         "pads": list(a.get("pads", [0, 0, 0, 0])) if auto == "NOTSET" else [0, 0, 0, 0],
     }
     return made | {"same": auto} if auto.startswith("SAME") else made
-
-
-def _by_colour(value: Array | None, axis: int) -> Array | None:
-    """(3,) a constant as one number for each colour, the colours being along `axis` of four; None if it is
-    none.
-    """
-    if value is None or value.ndim > 4:
-        return None
-    shape = (1,) * (4 - value.ndim) + value.shape
-    if any(s != 1 for i, s in enumerate(shape) if i != axis) or shape[axis] not in (1, 3):
-        return None
-    return np.broadcast_to(value.astype(np.float64).reshape(-1), (3,))
-
-
-def _reverses(node: Any, a: Mapping[str, Any], constants: Mapping[str, Array], axis: int) -> bool:
-    """Whether a node turns the colours around and does nothing else."""
-    given = [constants.get(name) for name in node.input[1:]]
-    if node.op_type == "Gather":
-        return given[0] is not None and a.get("axis", 0) % 4 == axis and given[0].tolist() == [2, 1, 0]
-    if node.op_type == "Slice" and len(given) == 4:
-        values = [g.tolist() if g is not None else [] for g in given]
-        return (
-            len(values[2]) == 1
-            and values[2][0] % 4 == axis
-            and values[3] == [-1]
-            and values[0][0] in (-1, 2)
-            and values[1][0] < -3
-        )
-    return False
 
 
 PLUMBING = re.compile(
