@@ -29,7 +29,6 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## a student with and without its teacher, three times each, on the mini set that comes with the program; the page is demo/demo.html
 	$(BIN)/poseling distill fpd --out $(DEMO) --seeds 3
 	cp $(DEMO)/report.html $(DEMO)/demo.html
-	cp $(DEMO)/report.png $(DEMO)/demo.png
 	$(BIN)/python scripts/beside.py docs/images/person.jpg $(DEMO)/beside.jpg "the student, after a minute=$(DEMO)/student.onnx" poseling-n=poseling-n
 	@echo "$(DEMO)/beside.jpg has the minute-old student beside poseling-n, the trained network that comes with the program."
 	@echo "Look at $(DEMO)/demo.html. The command is $(BIN)/poseling; . $(BIN)/activate puts it on the path. Next: docs/own.md"

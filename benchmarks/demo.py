@@ -1,4 +1,4 @@
-"""What a newcomer waits for, and what he sees: `make demo` after installation, on a machine where nothing is cached.
+"""Time and results of `make demo` after installation, with empty caches.
 
 python benchmarks/demo.py [--out DIR]
 """
@@ -18,12 +18,19 @@ from results import HERE, write
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="where the demo goes, and stays: a folder that is not there yet; a temporary one if not given")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where the demo goes, and stays: a folder that is not there yet; a temporary one if not given",
+    )
     flags = parser.parse_args()
     if flags.out and flags.out.exists():
         parser.error(
-            f"{flags.out} is there: what is finished in it would not be run again, so there would be nothing to time; remove it or name another"
+            f"{flags.out} is there: what is finished in it would not be run again, so there would be nothing "
+            f"to time; remove it or name another"
         )
     with tempfile.TemporaryDirectory() as folder:
         out = (flags.out or Path(folder) / "demo").absolute()
@@ -32,12 +39,18 @@ def main() -> None:
         make("demo", folder, f"DEMO={out}")
         seconds = time.perf_counter() - start
         report = json.loads((out / "report.json").read_text())
-    write("demo", rows(report, seconds), f"`make demo`: `{report['command'].replace(str(out), 'demo')}`")  # not where it lay on this machine
+    write(
+        "demo", rows(report, seconds), f"`make demo`: `{report['command'].replace(str(out), 'demo')}`"
+    )  # not its path on this machine
 
 
 def make(target: str, cache: str, *variables: str) -> None:
-    """Runs a target of the Makefile with an empty cache, as on a machine that sees Poseling for the first time."""
-    subprocess.run(["make", "-C", HERE.parent, target, *variables], check=True, env=os.environ | {"XDG_CACHE_HOME": cache})
+    """Runs a target of the Makefile with an empty cache, as on a machine without Poseling."""
+    subprocess.run(
+        ["make", "-C", HERE.parent, target, *variables],
+        check=True,
+        env=os.environ | {"XDG_CACHE_HOME": cache},
+    )
 
 
 def rows(report: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
@@ -46,10 +59,22 @@ def rows(report: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
         {"name": "seconds_after_install", "value": seconds, "unit": "s"},
         {"name": "teacher", "value": report["teacher"]["value"], "unit": report["metric"]},
     ]
-    for name, unit in (("baseline", report["metric"]), ("distilled", report["metric"]), ("gap_closed", "share")):
+    for name, unit in (
+        ("baseline", report["metric"]),
+        ("distilled", report["metric"]),
+        ("gap_closed", "share"),
+    ):
         arm = report[name]
         if arm["mean"] is not None:
-            out.append({"name": name, "value": arm["mean"], "unit": unit, "spread": arm["spread"], "values": arm["values"]})
+            out.append(
+                {
+                    "name": name,
+                    "value": arm["mean"],
+                    "unit": unit,
+                    "spread": arm["spread"],
+                    "values": arm["values"],
+                }
+            )
     return out
 
 

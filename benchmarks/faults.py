@@ -1,11 +1,11 @@
-"""What our readers make of files that are damaged, or meant to do harm: read right, or refused in one line
-that names the file.
+"""How the readers handle damaged and malicious files: read correctly, or refused in one line that names the
+file.
 
 python benchmarks/faults.py --cases ../shared/cases/malformed --seeds 20
 
-Inputs are the files of `--cases`, named reader-kind-number, each put in the place of the good one in a small
-set that is made here, and good files changed at random, a fixed number of each. Each is read in a process of
-its own, with a limit of memory and of time. tests/test_faults.py does the same with fewer.
+Inputs are the files of `--cases`, named reader-kind-number, each replacing the valid one in a small generated
+set, and valid files changed at random, a fixed number of each. Each is read in its own process, with a memory
+and a time limit. tests/test_faults.py does the same with fewer.
 """
 
 from __future__ import annotations
@@ -40,17 +40,20 @@ from poseling.adapter import Adapter
 from poseling.codecs import Heatmap
 from poseling.data import coco, h36m, images, lsp, mocap, mpi_inf_3dhp, mpii, synthetic
 from poseling.data.check import check
-from poseling.data.people import LARGEST, People
-from poseling.data.pickled import read_pickle
-from poseling.files import read_picture
-from poseling.models import checkpoint, registry, weights
+from poseling.data.dataset import LARGEST, PoseDataset
+from poseling.files import read_image
+from poseling.models import checkpoint, registry
+from poseling.models.importers import imagenet
+from poseling.models.importers.fpd import load_fpd
+from poseling.models.importers.vnect import _arrays as vnect_arrays
+from poseling.pickled import read_pickle
 from poseling.runtime.pipeline import track
 from poseling.skeleton import COCO17, CROWDPOSE14, SYNTH28
 from poseling.spec import PoseSpec
+from poseling.teachers.base import Prediction
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.onnx import OnnxTeacher
-from poseling.teachers.store import MAPS_VERSION, Manifest, Rows, Store
-from poseling.teachers.vnect import _arrays as vnect_arrays
+from poseling.teachers.store import MAPS_VERSION, Manifest, Store
 from poseling.train import log
 
 MEMORY, SECONDS = 3 << 30, 20  # more than a process had before, and of time of the clock
@@ -70,7 +73,7 @@ class Reader:
     weight: float = 1.0  # how much of the random changes it gets
 
 
-def picture(width: int = 40, height: int = 30, suffix: str = ".jpg") -> bytes:
+def image(width: int = 40, height: int = 30, suffix: str = ".jpg") -> bytes:
     return cv2.imencode(suffix, rng().integers(0, 255, (height, width, 3), np.uint8))[1].tobytes()
 
 
@@ -91,8 +94,8 @@ def text(value: object) -> bytes:
 
 
 def named(folder: str, names: tuple[str, ...], *usual: str) -> Bytes:
-    """Pictures of these names, or of the usual ones."""
-    return {f"{folder}/{name}": picture() for name in names or usual}
+    """Images of these names, or of the usual ones."""
+    return {f"{folder}/{name}": image() for name in names or usual}
 
 
 def points(count: int, joints: int, low: float = 2, high: float = 28) -> np.ndarray:
@@ -106,12 +109,18 @@ def make_lsp(names: tuple[str, ...]) -> Bytes:
 
 def make_lspet(names: tuple[str, ...]) -> Bytes:
     joints = np.concatenate([points(5, 14), np.ones((5, 14, 1))], -1).transpose(1, 2, 0)
-    return {"joints.mat": mat(True, joints=joints), **named("images", (), *(f"im{i:05d}.jpg" for i in range(1, 6)))}
+    return {
+        "joints.mat": mat(True, joints=joints),
+        **named("images", (), *(f"im{i:05d}.jpg" for i in range(1, 6))),
+    }
 
 
 def mpii_rows(names: tuple[str, ...]) -> list[dict[str, Any]]:
-    people = zip(names, points(len(names), 16), strict=True)
-    return [{"image": n, "joints": p.tolist(), "joints_vis": [1] * 16, "center": [15.0, 15.0], "scale": 0.1} for n, p in people]
+    dataset = zip(names, points(len(names), 16), strict=True)
+    return [
+        {"image": n, "joints": p.tolist(), "joints_vis": [1] * 16, "center": [15.0, 15.0], "scale": 0.1}
+        for n, p in dataset
+    ]
 
 
 def make_mpii(names: tuple[str, ...], truth: bool = True) -> Bytes:
@@ -119,7 +128,9 @@ def make_mpii(names: tuple[str, ...], truth: bool = True) -> Bytes:
     files = {"annot/valid.json": text(mpii_rows(names)), **named("images", names)}
     if truth:
         heads = np.broadcast_to(np.array([[1.0, 1], [5, 4]])[..., None], (2, 2, len(names)))
-        files["annot/gt_valid.mat"] = mat(headboxes_src=heads, pos_gt_src=points(len(names), 16).transpose(1, 2, 0))
+        files["annot/gt_valid.mat"] = mat(
+            headboxes_src=heads, pos_gt_src=points(len(names), 16).transpose(1, 2, 0)
+        )
     return files
 
 
@@ -127,10 +138,24 @@ def make_mpii_mat(names: tuple[str, ...]) -> Bytes:
     names = names or ("a.jpg", "b.jpg")
     rows = []
     for name in names:
-        seen = [{"x": x, "y": y, "id": k, "is_visible": "1" if k % 2 else 1} for k, (x, y) in enumerate(points(1, 16)[0].tolist())]
-        rect = {"x1": 1.0, "y1": 2.0, "x2": 4.0, "y2": 6.0, "scale": 0.1, "objpos": {"x": 15.0, "y": 15.0}, "annopoints": {"point": seen}}
+        seen = [
+            {"x": x, "y": y, "id": k, "is_visible": "1" if k % 2 else 1}
+            for k, (x, y) in enumerate(points(1, 16)[0].tolist())
+        ]
+        rect = {
+            "x1": 1.0,
+            "y1": 2.0,
+            "x2": 4.0,
+            "y2": 6.0,
+            "scale": 0.1,
+            "objpos": {"x": 15.0, "y": 15.0},
+            "annopoints": {"point": seen},
+        }
         rows.append({"image": {"name": name}, "annorect": rect})
-    return {mpii.OFFICIAL: mat(True, RELEASE={"annolist": rows, "img_train": np.ones(len(names))}), **named("images", names)}
+    return {
+        mpii.OFFICIAL: mat(True, RELEASE={"annolist": rows, "img_train": np.ones(len(names))}),
+        **named("images", names),
+    }
 
 
 def coco_data(skeleton: Any, names: tuple[str, ...], ids: tuple[int, ...] = (1, 2, 3)) -> dict[str, Any]:
@@ -138,11 +163,27 @@ def coco_data(skeleton: Any, names: tuple[str, ...], ids: tuple[int, ...] = (1, 
     for i, xy in zip(ids, points(len(ids), len(skeleton)), strict=True):
         flat = np.concatenate([xy, np.full((len(skeleton), 1), 2)], 1).ravel().tolist()
         rows.append(
-            {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 30, 25], "area": 300.5, "iscrowd": 0, "num_keypoints": 17, "keypoints": flat}
+            {
+                "id": i,
+                "image_id": i,
+                "category_id": 1,
+                "bbox": [1, 1, 30, 25],
+                "area": 300.5,
+                "iscrowd": 0,
+                "num_keypoints": 17,
+                "keypoints": flat,
+            }
         )
-    pictures = [{"id": i, "file_name": n, "width": 40, "height": 30, "crowdIndex": 0.5} for i, n in zip(ids, names, strict=True)]
+    images = [
+        {"id": i, "file_name": n, "width": 40, "height": 30, "crowdIndex": 0.5}
+        for i, n in zip(ids, names, strict=True)
+    ]
     joints = ["head" if j == "head_top" else j for j in skeleton.joints]
-    return {"images": pictures, "annotations": rows, "categories": [{"id": 1, "name": "person", "keypoints": joints}]}
+    return {
+        "images": images,
+        "annotations": rows,
+        "categories": [{"id": 1, "name": "person", "keypoints": joints}],
+    }
 
 
 COCO_NAMES = ("1.jpg", "2.jpg", "3.jpg")
@@ -150,17 +191,27 @@ DETECTED = (785, 40083, 196141, 197388)  # the ids of a well-known small sample
 
 
 def make_coco(names: tuple[str, ...]) -> Bytes:
-    return {"annotations/person_keypoints_val2017.json": text(coco_data(COCO17, COCO_NAMES)), **named("val2017", (), *COCO_NAMES)}
+    return {
+        "annotations/person_keypoints_val2017.json": text(coco_data(COCO17, COCO_NAMES)),
+        **named("val2017", (), *COCO_NAMES),
+    }
 
 
 def make_crowd(names: tuple[str, ...]) -> Bytes:
-    return {"json/crowdpose_test.json": text(coco_data(CROWDPOSE14, COCO_NAMES)), **named("images", (), *COCO_NAMES)}
+    return {
+        "json/crowdpose_test.json": text(coco_data(CROWDPOSE14, COCO_NAMES)),
+        **named("images", (), *COCO_NAMES),
+    }
 
 
 def make_detections(names: tuple[str, ...]) -> Bytes:
     files = tuple(f"{i}.jpg" for i in DETECTED)
     found = [{"image_id": i, "category_id": 1, "bbox": [2.5, 3, 20, 15], "score": 0.5} for i in DETECTED]
-    return {"a.json": text(coco_data(COCO17, files, DETECTED)), "found.json": text(found), **named("pictures", (), *files)}
+    return {
+        "a.json": text(coco_data(COCO17, files, DETECTED)),
+        "found.json": text(found),
+        **named("images", (), *files),
+    }
 
 
 CAMERA = {
@@ -171,7 +222,10 @@ CAMERA = {
     "k": np.zeros((3, 1)),
     "p": np.zeros((2, 1)),
 }
-H36M_NAMES = ("S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg", "S5/S5_SittingDown.54138969/S5_SittingDown.54138969_000002.jpg")
+H36M_NAMES = (
+    "S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg",
+    "S5/S5_SittingDown.54138969/S5_SittingDown.54138969_000002.jpg",
+)
 
 
 def space(count: int, joints: int) -> np.ndarray:
@@ -180,14 +234,25 @@ def space(count: int, joints: int) -> np.ndarray:
 
 def labels_npz(names: tuple[str, ...]) -> bytes:
     ones = np.ones((len(names), 17, 1))
-    part, xyz = (np.concatenate([values, ones], -1) for values in (points(len(names), 17), space(len(names), 17)))
-    return npz(imgname=np.array(names), center=np.zeros((len(names), 2)), scale=np.ones(len(names)), part=part, S=xyz)
+    part, xyz = (
+        np.concatenate([values, ones], -1) for values in (points(len(names), 17), space(len(names), 17))
+    )
+    return npz(
+        imgname=np.array(names), center=np.zeros((len(names), 2)), scale=np.ones(len(names)), part=part, S=xyz
+    )
 
 
 def make_h36m(names: tuple[str, ...]) -> Bytes:
     names = names or H36M_NAMES
-    cameras = {(f"S{s}", c): CAMERA for s in (1, 5, 6, 7, 8, 9, 11) for c in ("54138969", "55011271", "58860488", "60457274")}
-    files = {"annotation_body3d/cameras.pkl": pickle.dumps(cameras), "annotation_body3d/fps10/h36m_train.npz": labels_npz(names)}
+    cameras = {
+        (f"S{s}", c): CAMERA
+        for s in (1, 5, 6, 7, 8, 9, 11)
+        for c in ("54138969", "55011271", "58860488", "60457274")
+    }
+    files = {
+        "annotation_body3d/cameras.pkl": pickle.dumps(cameras),
+        "annotation_body3d/fps10/h36m_train.npz": labels_npz(names),
+    }
     return {**files, **named("images", names)}
 
 
@@ -219,11 +284,11 @@ def make_synthetic(names: tuple[str, ...]) -> Bytes:
         "motion": np.array(["walking"] * count),
     }
     files = {"synthetic.json": text({"synthetic": {"backgrounds": 0}}), "truth/000000.npz": npz(**truth)}
-    return {**files, **{f"pictures/000/{i:06d}.jpg": picture() for i in range(count)}}
+    return {**files, **{f"pictures/000/{i:06d}.jpg": image() for i in range(count)}}
 
 
 def bvh() -> bytes:
-    """A rig that stands still, and one frame in which it turns."""
+    """A rig at rest, and one frame in which it rotates."""
     lines, joints = ["HIERARCHY"], 0
 
     def joint(name: str, offset: tuple[float, ...], children: list[Any], word: str = "JOINT") -> None:
@@ -244,8 +309,11 @@ def bvh() -> bytes:
         return chain
 
     legs = [limb(side, sign, ("Thigh", "Calf", "Foot"), (0, -45, 0)) for side, sign in (("L", 1), ("R", -1))]
-    arms = [limb(side, sign, ("Upperarm", "Forearm", "Hand"), (sign * 25, 0, 0)) for side, sign in (("L", 1), ("R", -1))]
-    head = ("Head", (0, 8, 0), [("L_Eye", (3, 8, 8), []), ("R_Eye", (-3, 8, 8), [])])
+    arms = [
+        limb(side, sign, ("Upperarm", "Forearm", "Hand"), (sign * 25, 0, 0))
+        for side, sign in (("L", 1), ("R", -1))
+    ]
+    head: tuple[Any, ...] = ("Head", (0, 8, 0), [("L_Eye", (3, 8, 8), []), ("R_Eye", (-3, 8, 8), [])])
     joint("Hip", (0, 100, 0), [*legs, ("NeckTwist01", (0, 50, 0), [head, *arms])], "ROOT")
     frames = [" ".join(["0 100 0", *["0 0 0"] * joints]), " ".join(["0 100 5", *["0 10 0"] * joints])]
     return "\n".join([*lines, "MOTION", "Frames: 2", "Frame Time: 0.033333", *frames, ""]).encode()
@@ -271,19 +339,26 @@ SPEC = PoseSpec("hourglass-1x8", COCO17, Heatmap((64, 64)).fields(), (64, 64))
 
 
 def student() -> bytes:
-    """A network of two nodes that says it is ours."""
-    xy, score = (numpy_helper.from_array(v, n) for n, v in (("a", points(1, 17).astype(np.float32)), ("b", np.full((1, 17), 0.5, np.float32))))
+    """A network of two nodes with our metadata."""
+    xy, score = (
+        numpy_helper.from_array(v, n)
+        for n, v in (("a", points(1, 17).astype(np.float32)), ("b", np.full((1, 17), 0.5, np.float32)))
+    )
     crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", 64, 64, 3])
     outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("xy", "score")]
     nodes = [helper.make_node("Identity", ["a"], ["xy"]), helper.make_node("Identity", ["b"], ["score"])]
-    model = helper.make_model(helper.make_graph(nodes, "g", [crops], outputs, [xy, score]), opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [crops], outputs, [xy, score]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
     helper.set_model_props(model, {"poseling": SPEC.to_json()})
     data: bytes = model.SerializeToString()
     return data
 
 
 def make_student(names: tuple[str, ...]) -> Bytes:
-    return {"a.onnx": student(), "a.jpg": picture()}
+    return {"a.onnx": student(), "a.jpg": image()}
 
 
 def make_checkpoint(names: tuple[str, ...]) -> Bytes:
@@ -299,16 +374,32 @@ def make_torch(names: tuple[str, ...]) -> Bytes:
     return {"a.pth.tar": file.getvalue()}
 
 
-MANIFEST = Manifest("t", "d", SYNTH28, (128, 128), 1.25, (32, 32), (4.0, 4.0), False, (1.0,), {"code": "x"}, version=MAPS_VERSION)
+MANIFEST = Manifest(
+    "t",
+    "d",
+    SYNTH28,
+    (128, 128),
+    1.25,
+    (32, 32),
+    (4.0, 4.0),
+    False,
+    (1.0,),
+    {"code": "x"},
+    version=MAPS_VERSION,
+)
 
 
 def make_store(names: tuple[str, ...]) -> Bytes:
     with tempfile.TemporaryDirectory() as folder:
         store = Store.create(folder, MANIFEST)
-        answers = rng().uniform(0, 127, (3, 28, 2)).astype(np.float32)
-        store.write(Rows([bytes([i]) * 16 for i in range(3)], answers, np.full((3, 28), 200, np.uint8), [b"maps"] * 3))
+        xy = torch.from_numpy(rng().uniform(0, 127, (3, 28, 2)).astype(np.float32))
+        said = Prediction(xy, torch.full((3, 28), 200 / 255), torch.zeros(3, 28, 32, 32))
+        store.write([store.rows([bytes([i]) * 16 for i in range(3)], said)])
         part = next(Path(store.url).glob("part-*"))
-        return {"manifest.json": Path(store.url, "manifest.json").read_bytes(), "part-0.parquet": part.read_bytes()}
+        return {
+            "manifest.json": Path(store.url, "manifest.json").read_bytes(),
+            "part-0.parquet": part.read_bytes(),
+        }
 
 
 def read_store(folder: Path) -> object:
@@ -316,7 +407,7 @@ def read_store(folder: Path) -> object:
     return store.keys(), [table.to_pydict() for _, table in store.read({bytes([i]) * 16 for i in range(3)})]
 
 
-def read_images(folder: Path) -> People:
+def read_images(folder: Path) -> PoseDataset:
     return images.images(folder)
 
 
@@ -328,55 +419,103 @@ def _track(folder: Path) -> object:
 def read_spec(folder: Path) -> object:
     try:
         return PoseSpec.from_json((folder / "spec.json").read_bytes().decode("utf-8", "replace"))
-    except ValueError as error:  # a spec is no file of its own: whoever has the file names it
+    except ValueError as error:  # a spec is not a file: the error is about the file that has it
         raise ValueError(f"{folder / 'spec.json'}: {error}") from error
 
 
-def read_detections(folder: Path) -> People:
-    return coco.people(folder / "a.json", folder / "pictures", folder / "found.json")
+def read_detections(folder: Path) -> PoseDataset:
+    return coco.read_coco(folder / "a.json", folder / "images", folder / "found.json")
 
 
 READERS: dict[str, Reader] = {
     "lsp": Reader(make_lsp, "joints.mat", lsp.lsp),
     "lspet": Reader(make_lspet, "joints.mat", lsp.lspet),
-    "mpiijson": Reader(partial(make_mpii, truth=False), "annot/valid.json", lambda folder: mpii.mpii(folder, "valid")),
+    "mpiijson": Reader(
+        partial(make_mpii, truth=False), "annot/valid.json", lambda folder: mpii.mpii(folder, "valid")
+    ),
     "gt": Reader(make_mpii, "annot/gt_valid.mat", lambda folder: mpii.mpii(folder, "valid")),
     "mpiimat": Reader(make_mpii_mat, mpii.OFFICIAL, lambda folder: mpii.mpii(folder, "trainval")),
     "coco": Reader(make_coco, "annotations/person_keypoints_val2017.json", coco.val),
     "crowd": Reader(make_crowd, "json/crowdpose_test.json", lambda folder: coco.crowdpose(folder, "test")),
     "det": Reader(make_detections, "found.json", read_detections),
-    "boxes": Reader(lambda names: {"boxes.json": text({"a.png": [[1, 1, 20, 20]]}), "a.png": picture(suffix=".png")}, "boxes.json", read_images),
-    "images": Reader(lambda names: {"a.jpg": picture()}, "a.jpg", read_images),
-    "png": Reader(lambda names: {"a.png": picture(suffix=".png")}, "a.png", lambda folder: read_picture(folder / "a.png")),
-    "webp": Reader(lambda names: {"a.webp": picture(suffix=".webp")}, "a.webp", lambda folder: read_picture(folder / "a.webp")),
+    "boxes": Reader(
+        lambda names: {"boxes.json": text({"a.png": [[1, 1, 20, 20]]}), "a.png": image(suffix=".png")},
+        "boxes.json",
+        read_images,
+    ),
+    "images": Reader(lambda names: {"a.jpg": image()}, "a.jpg", read_images),
+    "png": Reader(
+        lambda names: {"a.png": image(suffix=".png")}, "a.png", lambda folder: read_image(folder / "a.png")
+    ),
+    "webp": Reader(
+        lambda names: {"a.webp": image(suffix=".webp")},
+        "a.webp",
+        lambda folder: read_image(folder / "a.webp"),
+    ),
     "h36m": Reader(make_h36m, "annotation_body3d/fps10/h36m_train.npz", h36m.h36m),
     "h36cam": Reader(make_h36m, "annotation_body3d/cameras.pkl", h36m.h36m),
     "vp3d": Reader(make_vp3d, "data_3d_h36m.npz", h36m.h36m),
     "3dhp": Reader(make_3dhp, "annotations/mpi_inf_3dhp_train.npz", mpi_inf_3dhp.mpi_inf_3dhp),
     "synth": Reader(make_synthetic, "truth/000000.npz", synthetic.synthetic),
     "note": Reader(make_synthetic, "synthetic.json", synthetic.synthetic, 0.5),
-    "bvh": Reader(make_bvh, "a.zip", lambda folder: [m.xyz for m in mocap.motions(folder / "a.zip").values()]),
-    "clip": Reader(lambda names: {"a.bvh": bvh()}, "a.bvh", lambda folder: [m.xyz for m in mocap.motions(folder / "a.bvh").values()]),
-    "adapter": Reader(lambda names: {"a.json": text(ADAPTER), "a.onnx": student()}, "a.json", lambda f: OnnxTeacher(f / "a.onnx", str(f / "a.json"))),
-    "adapter2": Reader(lambda names: {"a.json": text(ADAPTER)}, "a.json", lambda folder: Adapter.from_json(folder / "a.json"), 0.5),
+    "bvh": Reader(
+        make_bvh, "a.zip", lambda folder: [m.xyz for m in mocap.motions(folder / "a.zip").values()]
+    ),
+    "clip": Reader(
+        lambda names: {"a.bvh": bvh()},
+        "a.bvh",
+        lambda folder: [m.xyz for m in mocap.motions(folder / "a.bvh").values()],
+    ),
+    "adapter": Reader(
+        lambda names: {"a.json": text(ADAPTER), "a.onnx": student()},
+        "a.json",
+        lambda f: OnnxTeacher(f / "a.onnx", str(f / "a.json")),
+    ),
+    "adapter2": Reader(
+        lambda names: {"a.json": text(ADAPTER)},
+        "a.json",
+        lambda folder: Adapter.from_json(folder / "a.json"),
+        0.5,
+    ),
     "spec": Reader(lambda names: {"spec.json": SPEC.to_json().encode()}, "spec.json", read_spec),
     "student": Reader(make_student, "a.onnx", _track),
     "onnxteacher": Reader(make_student, "a.onnx", lambda folder: OnnxTeacher(folder / "a.onnx"), 0.5),
     "track": Reader(make_student, "a.jpg", _track),
-    "checkpoint": Reader(make_checkpoint, "a.safetensors", lambda folder: checkpoint_teacher(folder / "a.safetensors").digest),
-    "fpd": Reader(make_torch, "a.pth.tar", lambda folder: checkpoint.load_fpd(folder / "a.pth.tar", "hourglass-1x8", 16)),
-    "weights": Reader(lambda names: {"a.pth": make_torch(())["a.pth.tar"]}, "a.pth", lambda folder: weights._read(folder / "a.pth")[0], 0.5),
+    "checkpoint": Reader(
+        make_checkpoint, "a.safetensors", lambda folder: checkpoint_teacher(folder / "a.safetensors").digest
+    ),
+    "fpd": Reader(
+        make_torch, "a.pth.tar", lambda folder: load_fpd(folder / "a.pth.tar", "hourglass-1x8", 16)
+    ),
+    "weights": Reader(
+        lambda names: {"a.pth": make_torch(())["a.pth.tar"]},
+        "a.pth",
+        lambda folder: imagenet._read(folder / "a.pth")[0],
+        0.5,
+    ),
     "store": Reader(make_store, "manifest.json", read_store),
     "part": Reader(make_store, "part-0.parquet", read_store),
     "log": Reader(
-        lambda names: {"log.jsonl": b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": NaN}\n'}, "log.jsonl", lambda f: log.read(f / "log.jsonl")
+        lambda names: {"log.jsonl": b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": NaN}\n'},
+        "log.jsonl",
+        lambda f: log.read(f / "log.jsonl"),
     ),
-    "pickle": Reader(lambda names: {"a.pkl": pickle.dumps({"a": CAMERA})}, "a.pkl", lambda folder: read_pickle(folder / "a.pkl")),
-    "vnect": Reader(lambda names: {"a.pkl": pickle.dumps({"a": np.ones((3, 2))})}, "a.pkl", lambda folder: vnect_arrays(folder / "a.pkl")),
-    "vimages": Reader(lambda names: {"a.mp4": b""}, "a.mp4", lambda folder: images.images(folder / "a.mp4"), 0),
+    "pickle": Reader(
+        lambda names: {"a.pkl": pickle.dumps({"a": CAMERA})},
+        "a.pkl",
+        lambda folder: read_pickle(folder / "a.pkl"),
+    ),
+    "vnect": Reader(
+        lambda names: {"a.pkl": pickle.dumps({"a": np.ones((3, 2))})},
+        "a.pkl",
+        lambda folder: vnect_arrays(folder / "a.pkl"),
+    ),
+    "vimages": Reader(
+        lambda names: {"a.mp4": b""}, "a.mp4", lambda folder: images.images(folder / "a.mp4"), 0
+    ),
 }
 
-# What is done to good files.
+# How valid files are changed.
 
 VALUES: tuple[Any, ...] = (
     *(
@@ -406,11 +545,13 @@ VALUES: tuple[Any, ...] = (
         {"a": 1},
     ),
 )
-WORDS = tuple(struct.pack("<I", v) for v in (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)) + tuple(struct.pack("<q", v) for v in (-1, 1 << 40, 1 << 62))
+WORDS = tuple(struct.pack("<I", v) for v in (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)) + tuple(
+    struct.pack("<q", v) for v in (-1, 1 << 40, 1 << 62)
+)
 
 
 def damaged(data: bytes, random: np.random.Generator) -> bytes:
-    """Bytes that a disk, a network or a stranger changed."""
+    """Bytes changed by a disk, a network or an attacker."""
     if not len(data):
         return data
     out, at = bytearray(data), int(random.integers(len(data)))
@@ -438,7 +579,15 @@ def json_changed(data: bytes, random: np.random.Generator) -> bytes:
     """The same JSON with one value replaced, somewhere in it; at times a value that is very deep or has
     very many digits.
     """
-    special = (b"[" * 50_000, b'{"a":' * 50_000, b"1" * 5000, b"[" * 900 + b"]" * 900, b"\xff\xfe[]", b"nul", b"")
+    special = (
+        b"[" * 50_000,
+        b'{"a":' * 50_000,
+        b"1" * 5000,
+        b"[" * 900 + b"]" * 900,
+        b"\xff\xfe[]",
+        b"nul",
+        b"",
+    )
     if random.random() < 0.1:
         return special[int(random.integers(len(special)))]
     whole = json.loads(data)
@@ -477,7 +626,9 @@ def array_changed(array: np.ndarray, random: np.random.Generator) -> Any:
             return array.astype(object) if array.dtype.kind == "f" else array.astype("S")
         case _ if array.dtype.kind == "f" and array.size:
             changed = array.copy()
-            changed.ravel()[int(random.integers(array.size))] = (np.nan, np.inf, 1e30)[int(random.integers(3))]
+            changed.ravel()[int(random.integers(array.size))] = (np.nan, np.inf, 1e30)[
+                int(random.integers(3))
+            ]
             return changed
     return array
 
@@ -488,7 +639,12 @@ def npz_changed(data: bytes, random: np.random.Generator) -> bytes:
         arrays = dict(file)
     name = list(arrays)[int(random.integers(len(arrays)))]
     if random.random() < 0.2:
-        header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(127) + b"\n"
+        header = (
+            b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(
+                127
+            )
+            + b"\n"
+        )
         file = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w") as new:
             for member in old.namelist():
@@ -497,14 +653,20 @@ def npz_changed(data: bytes, random: np.random.Generator) -> bytes:
     if random.random() < 0.1:
         del arrays[name]
     else:
-        arrays[name] = array_changed(arrays[name], random) if arrays[name].ndim else np.array(VALUES[int(random.integers(len(VALUES)))], object)
+        arrays[name] = (
+            array_changed(arrays[name], random)
+            if arrays[name].ndim
+            else np.array(VALUES[int(random.integers(len(VALUES)))], object)
+        )
     return npz(**arrays)
 
 
 def mat_changed(data: bytes, random: np.random.Generator) -> bytes:
     """What is packed in it is damaged and packed again, so that the damage reaches the reader."""
     if len(data) > 136 and data[128] == 15:
-        return data[:128] + (lambda body: struct.pack("<II", 15, len(body)) + body)(zlib.compress(damaged(zlib.decompress(data[136:]), random)))
+        return data[:128] + (lambda body: struct.pack("<II", 15, len(body)) + body)(
+            zlib.compress(damaged(zlib.decompress(data[136:]), random))
+        )
     return data[:128] + damaged(data[128:], random)
 
 
@@ -515,7 +677,11 @@ def pickle_changed(data: bytes, random: np.random.Generator) -> bytes:
     while isinstance(inner := node[list(node)[int(random.integers(len(node)))]], dict):
         node = inner
     key = list(node)[int(random.integers(len(node)))]
-    node[key] = array_changed(node[key], random) if isinstance(node[key], np.ndarray) else VALUES[int(random.integers(len(VALUES)))]
+    node[key] = (
+        array_changed(node[key], random)
+        if isinstance(node[key], np.ndarray)
+        else VALUES[int(random.integers(len(VALUES)))]
+    )
     return pickle.dumps(whole)
 
 
@@ -528,30 +694,37 @@ def changed(file: str, data: bytes, random: np.random.Generator) -> bytes:
     return damaged(data, random) if change is None or random.random() < 0.4 else change(data, random)
 
 
-# What came of it.
+# The outcome.
 
 
 def odd(found: object) -> str:
-    """What in an answer nobody would expect, "" if nothing is."""
-    if isinstance(found, People):
-        people = found
-        if not len(people):
+    """An implausible value in the result, "" if there is none."""
+    if isinstance(found, PoseDataset):
+        dataset = found
+        if not len(dataset):
             return "nobody"
-        for name in ("boxes", "joints", "xyz", "camera"):
-            values = getattr(people, name)
+        for name in ("boxes", "joints", "joints_3d", "camera"):
+            values = getattr(dataset, name)
             if values is not None and not (np.abs(values) <= LARGEST).all():
                 return f"{name} that are no numbers"
-        if not (people.boxes[:, 2:] > people.boxes[:, :2]).all():
+        if not (dataset.boxes[:, 2:] > dataset.boxes[:, :2]).all():
             return "a box without area"
-        truth = people.instances.truth if people.instances is not None else None
-        if truth is not None and not all(np.isfinite(values).all() for values in (truth.boxes, truth.area, truth.joints)):
+        truth = dataset.instances.truth if dataset.instances is not None else None
+        if truth is not None and not all(
+            np.isfinite(values).all() for values in (truth.boxes, truth.area, truth.joints)
+        ):
             return "a truth that is no numbers"
         if truth is not None and not (truth.area[truth.count > 0] > 0).all():
             return "an area of 0"
-        if people.head is not None and np.isinf(people.head).any():
+        if dataset.head_size is not None and np.isinf(dataset.head_size).any():
             return "an infinite head"
-        check(people)
-    if isinstance(found, list) and found and isinstance(found[0], np.ndarray) and not all((np.abs(values) <= LARGEST).all() for values in found):
+        check(dataset)
+    if (
+        isinstance(found, list)
+        and found
+        and isinstance(found[0], np.ndarray)
+        and not all((np.abs(values) <= LARGEST).all() for values in found)
+    ):
         return "places that are no numbers"
     if isinstance(found, str) and re.search(r"NaN|Infinity|e\+\d\d", found):
         return "poses that are no numbers"
@@ -593,7 +766,9 @@ def alone(reader: Reader, folders: list[Path], seconds: int = SECONDS) -> list[t
             found += [(verdict, why) for verdict, why in map(json.loads, heard)]
         _, status = os.waitpid(child, 0)
         if len(found) < len(folders):
-            found.append(("crash", f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "no answer"))
+            found.append(
+                ("crash", f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "no answer")
+            )
     return found
 
 
@@ -617,20 +792,28 @@ def lay(files: Bytes, folder: Path) -> None:
 
 
 def names_in(data: bytes) -> tuple[str, ...]:
-    """The pictures that a file of annotations names, also where it is packed or has four bytes a letter."""
+    """The images that a file of annotations names, also where it is packed or has four bytes a letter."""
     for start in (m.start() for m in re.finditer(b"\x78\x9c", data)):
         try:
             data += zlib.decompressobj().decompress(data[start:], 1 << 20)
         except zlib.error:
             continue
-    return tuple(dict.fromkeys(m.decode() for m in re.findall(rb"(?:[\w.-]+?/)*[\w.-]+?\.jpg", data.replace(b"\0\0\0", b""))))
+    return tuple(
+        dict.fromkeys(
+            m.decode() for m in re.findall(rb"(?:[\w.-]+?/)*[\w.-]+?\.jpg", data.replace(b"\0\0\0", b""))
+        )
+    )
 
 
 def case(path: Path) -> tuple[Reader, Bytes]:
     """The reader that a file of --cases is for, and the set that it stands in."""
     kind, data = path.name.partition("-")[0], path.read_bytes()
     suffix = path.suffix
-    aliases = {("store", ".parquet"): "part", ("images", ".png"): "png images", ("track", ".png"): "png track"}
+    aliases = {
+        ("store", ".parquet"): "part",
+        ("images", ".png"): "png images",
+        ("track", ".png"): "png track",
+    }
     kind = aliases.get((kind, suffix), kind)
     if kind.startswith("png "):
         base = READERS[kind.split()[1]]
@@ -654,7 +837,9 @@ def _people_of(data: bytes) -> bytes | None:
     if joints.ndim != 3:
         return None
     rows = mpii_rows(("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")[: joints.shape[2]])
-    return text([row | {"joints": xy.tolist()} for row, xy in zip(rows, joints.transpose(2, 0, 1), strict=True)])
+    return text(
+        [row | {"joints": xy.tolist()} for row, xy in zip(rows, joints.transpose(2, 0, 1), strict=True)]
+    )
 
 
 def _track_png(folder: Path) -> object:
@@ -708,8 +893,10 @@ def main() -> None:
     rows += [{"name": row, "value": counts[verdict], "unit": "files"} for row, verdict in bad.items()]
     given = len(list(arguments.cases.iterdir())) if arguments.cases else 0
     notes = (
-        f"{given} files that once led to a traceback, an unnamed error, a silent odd value, a hang, too much memory or a crash, and {len(found) - given} good files "
-        f"changed at random, for {len(READERS)} readers. {counts['read']} were read, {counts['refused']} refused in a line that names the file. A crash is also more "
+        f"{given} files that once led to a traceback, an unnamed error, a silent odd value, a hang, too much "
+        f"memory or a crash, and {len(found) - given} good files "
+        f"changed at random, for {len(READERS)} readers. {counts['read']} were read, {counts['refused']} "
+        f"refused in a line that names the file. A crash is also more "
         f"than {MEMORY >> 30} GiB of memory or {SECONDS} seconds."
     )
     print(results.write("faults", rows, notes))

@@ -1,9 +1,11 @@
-"""How long OKS average precision takes, ours (faster-coco-eval, fed by poseling.evaluate.oks) against pycocotools, for as many people as COCO val2017 has.
+"""Time of OKS average precision, ours (faster-coco-eval, called by poseling.evaluate.oks) and pycocotools',
+for as many people as COCO val2017 has.
 
-    python benchmarks/oks_speed.py                    5,000 generated pictures, about 11,000 people, two answers each
+    python benchmarks/oks_speed.py                    5,000 generated images, about 11,000 people, two predictions each
 
-Both start from what a program holds when its network has answered: ours from arrays and a read annotation file, pycocotools from its indexed COCO object and a list
-of results. Both give the same ten numbers, which is checked. They run in turns, in one process and thread, and change who goes first.
+Both start from a network's predictions in memory: ours from arrays and a read annotation file, pycocotools
+from its indexed COCO object and a list of results. Both give the same ten numbers, which is checked. They run
+in turn, in one process and thread, and alternate the order.
 """
 
 from __future__ import annotations
@@ -25,26 +27,27 @@ from pycocotools.cocoeval import COCOeval
 
 from poseling.data import coco
 from poseling.evaluate import oks
+from poseling.evaluate.spread import mean_and_spread
 from poseling.skeleton import COCO17
 from results import ratio, write
 
 
-def main(pictures: int = 5000, rounds: int = 7) -> None:
+def main(images: int = 5000, rounds: int = 7) -> None:
     """Measures, and writes results/oks_speed.json.
 
     Parameters
     ----------
-    pictures
+    images
         How many.
     rounds
         How often each runs.
     """
-    truth, answers = generated(pictures)
+    truth, answers = generated(images)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "person_keypoints.json"
         path.write_text(json.dumps(truth))
         read = coco.read(path)
-    picture = np.array([a["image_id"] for a in answers], np.int64)
+    image = np.array([a["image_id"] for a in answers], np.int64)
     joints = np.array([a["keypoints"] for a in answers]).reshape(-1, 17, 3)[..., :2]
     score = np.array([a["score"] for a in answers])
     with contextlib.redirect_stdout(io.StringIO()):
@@ -53,7 +56,7 @@ def main(pictures: int = 5000, rounds: int = 7) -> None:
         known.createIndex()
 
     def ours() -> list[float]:
-        return list(oks.average_precision(read, picture, joints, score).values())
+        return list(oks.average_precision(read, image, joints, score).values())
 
     def theirs() -> list[float]:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -75,22 +78,32 @@ def main(pictures: int = 5000, rounds: int = 7) -> None:
             times[name].append(time.perf_counter() - start)
             print(f"{name}: {times[name][-1]:.2f} s", flush=True)
     rows = [
-        {"name": name, "value": statistics.median(taken), "unit": "s", "spread": statistics.stdev(taken), "values": taken}
+        {
+            "name": name,
+            "value": statistics.median(taken),
+            "unit": "s",
+            "spread": mean_and_spread(taken)[1],
+            "values": taken,
+        }
         for name, taken in times.items()
     ]
-    rows.append(ratio("ours_over_pycocotools", times["pycocotools"], times["ours"], "pycocotools"))  # of times: theirs over ours
-    people = len(truth["annotations"])
-    notes = f"{pictures} pictures, {people} people, {len(answers)} answers; the ten rows of both differ by at most {worst:.1g}."
+    rows.append(
+        ratio("ours_over_pycocotools", times["pycocotools"], times["ours"], "pycocotools")
+    )  # of times: theirs over ours
+    dataset = len(truth["annotations"])
+    notes = f"{images} images, {dataset} people, {len(answers)} answers; the ten rows of both differ by at most {worst:.1g}."
     write("oks_speed", rows, notes)
     print(notes, rows[-1]["value"])
 
 
-def generated(pictures: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """An annotation and results as of COCO val2017: 11,004 people in 5,000 pictures there, more than half of the pictures without any."""
+def generated(images: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """An annotation and results as of COCO val2017: 11,004 people in 5,000 images there, more than half of
+    the images without any.
+    """
     rng = np.random.default_rng(0)
     annotations: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
-    for picture in range(1, pictures + 1):
+    for image in range(1, images + 1):
         for _ in range(rng.geometric(1 / 4.1) if rng.random() < 0.54 else 0):
             size, corner = rng.uniform(20, 300, 2), rng.uniform(0, 400, 2)
             flags = rng.choice([0, 1, 2], 17, p=[0.3, 0.1, 0.6]) * (rng.random() > 0.4)
@@ -99,7 +112,7 @@ def generated(pictures: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": picture,
+                    "image_id": image,
                     "category_id": 1,
                     "bbox": [*corner.tolist(), *size.tolist()],
                     "area": float(0.53 * size.prod()),
@@ -114,14 +127,19 @@ def generated(pictures: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                 guess += rng.normal(0, spread, guess.shape) * size
                 answers.append(
                     {
-                        "image_id": picture,
+                        "image_id": image,
                         "category_id": 1,
                         "score": float(rng.random()),
                         "keypoints": np.insert(guess, 2, 1, 1).ravel().tolist(),
                     }
                 )
-    images = [{"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480} for i in range(1, pictures + 1)]
-    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.joints)}]}, answers
+    return {
+        "images": [
+            {"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480} for i in range(1, images + 1)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.joints)}],
+    }, answers
 
 
 if __name__ == "__main__":

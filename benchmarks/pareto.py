@@ -1,9 +1,11 @@
-"""Accuracy against time: exported students beside MoveNet and BlazePose, on LSP 1001-2000 and on one thread of this machine.
+"""Accuracy and time of exported students, MoveNet and BlazePose, on LSP 1001-2000 and on one thread of this
+machine.
 
     python benchmarks/pareto.py --root DIR --peers DIR --students FILE.onnx [FILE.onnx ...] [--names NAME [NAME ...]]
 
---root holds lsp/; --peers holds movenet-lightning.onnx, movenet-thunder.onnx, blazepose-lite.onnx and blazepose-heavy.onnx. A student is called as the network in
-its file, unless --names says otherwise. With --count, to try it out, only so many people are tested and the rows are printed instead of written.
+--root holds lsp/; --peers holds movenet-lightning.onnx, movenet-thunder.onnx, blazepose-lite.onnx and
+blazepose-heavy.onnx. A student has the name of the network in its file, unless --names is given. With
+--count, to try it out, only so many people are tested and the rows are printed instead of written.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,9 +27,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from poseling.data import sets
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.figures import BASELINE, DISTILLED, encode
 from poseling.evaluate.latency import Ratio, paired
-from poseling.evaluate.measure import Measure
 from poseling.files import write_bytes
 from poseling.onnx_session import open_session
 from poseling.runtime.network import Network
@@ -36,7 +38,8 @@ from poseling.teachers.base import Teacher
 from results import write
 
 LIGHTNING = "movenet-lightning"
-# Name, file, adapter. BlazePose's heatmaps are better on LSP than the points it answers with (docs/teachers.md), so it is measured by both.
+# Name, file, adapter. BlazePose's heatmaps are better on LSP than its points (docs/teachers.md), so both are
+# measured.
 PEERS = (
     (LIGHTNING, "movenet-lightning.onnx", None),
     ("movenet-thunder", "movenet-thunder.onnx", None),
@@ -46,12 +49,20 @@ PEERS = (
     ("blazepose-heavy-maps", "blazepose-heavy.onnx", "blazepose-maps"),
 )
 NOTES = (
-    "Time: processor time of ONNX Runtime on the CPU, one thread, one crop of the input's size; each network in turns with MoveNet Lightning, {rounds} rounds, the median of the rounds' "
-    "ratios ± half of the 10-90 % range; Lightning over itself is what the measurement is good for. Decoding is inside the students' and MoveNet's files, not in "
-    "BlazePose's `-maps`. Accuracy: PCK@0.2 of the torso over the {joints} joints that MoveNet knows too, {people} test people, each network with the padding that it was "
-    "made for, no flip test for anyone. The students learned LSP's labels, the peers did not; hips and shoulders differ between the families. {inputs}"
+    "Time: processor time of ONNX Runtime on the CPU, one thread, one crop of the input's size; each network "
+    "in turns with MoveNet Lightning, {rounds} rounds, the median of the rounds' "
+    "ratios ± half of the 10-90 % range; Lightning over itself is what the measurement is good for. Decoding "
+    "is inside the students' and MoveNet's files, not in "
+    "BlazePose's `-maps`. Accuracy: PCK@0.2 of the torso over the {joints} joints that MoveNet knows too, "
+    "{people} test people, each network with the padding that it was "
+    "made for, no flip test for anyone. The students learned LSP's labels, the peers did not; hips and "
+    "shoulders differ between the families. {inputs}"
 )
-TYPES: dict[str, type[np.generic]] = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+TYPES: dict[str, type[np.generic]] = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(float)": np.float32,
+}
 
 
 @dataclass(frozen=True)
@@ -65,12 +76,16 @@ class Entry:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--peers", type=Path, required=True)
     parser.add_argument("--students", type=Path, nargs="+", required=True)
     parser.add_argument("--names", nargs="+", help="of the students, in their order")
-    parser.add_argument("--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images" / "pareto.png")
+    parser.add_argument(
+        "--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images" / "pareto.png"
+    )
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--count", type=int, help="test on so many people only, and write no result")
     flags = parser.parse_args()
@@ -78,16 +93,21 @@ def main() -> None:
     if len(names) != len(flags.students):
         parser.error(f"--names has {len(names)} names for {len(flags.students)} students; give one for each")
     if len({*names, *(peer for peer, _, _ in PEERS)}) != len(names) + len(PEERS):
-        parser.error(f"two networks have the same name ({', '.join(names)}); tell the students apart with --names")
-    networks = [(name, path, None, True) for name, path in zip(names, flags.students, strict=True)]
+        parser.error(
+            f"two networks have the same name ({', '.join(names)}); tell the students apart with --names"
+        )
+    networks: list[tuple[str, Any, str | None, bool]] = [
+        (name, path, None, True) for name, path in zip(names, flags.students, strict=True)
+    ]
     networks += [(name, flags.peers / file, adapter, False) for name, file, adapter in PEERS]
 
-    # All the timing comes first: the threads of the networks that are asked about people wait in a busy loop for their next call.
+    # Timing comes first: the threads of the networks used for accuracy wait in a busy loop for their next
+    # call.
     files = dict.fromkeys(path for _, path, _, _ in networks)
     ratios = {path: against(path, flags.peers / PEERS[0][1], flags.rounds) for path in files}
     judge = teachers.load(str(flags.peers / PEERS[0][1]))
-    people = sets.people_to_test("lsp", flags.root)
-    measure = Measure.of(people[: flags.count] if flags.count else people).known_to(judge)
+    dataset = sets.people_to_test("lsp", flags.root)
+    measure = Evaluator.of(dataset[: flags.count] if flags.count else dataset).known_to(judge)
     entries, inputs = [], []
     for name, path, adapter, ours in networks:
         network = teachers.load(str(path), adapter)
@@ -99,23 +119,35 @@ def main() -> None:
             print(row)
     else:
         sizes = f"Inputs: {', '.join(inputs)}."
-        write("pareto", found, NOTES.format(rounds=flags.rounds, joints=int(measure.joints.sum()), people=len(measure.people), inputs=sizes))
+        write(
+            "pareto",
+            found,
+            NOTES.format(
+                rounds=flags.rounds,
+                joints=int(measure.joints.sum()),
+                dataset=len(measure.dataset),
+                inputs=sizes,
+            ),
+        )
     plot(entries, flags.plot)
 
 
 def against(path: Path, lightning: Path, rounds: int) -> Ratio:
     """The time of the network in `path` over that of the one in `lightning`, each round by itself.
 
-    It is the processor's time of this process, which on one thread is the time that passes where nothing else runs: elsewhere a long call is interrupted more
-    often than a short one, and the ratio of what the clock on the wall says would flatter the fast networks.
+    It is this process's CPU time. On a shared machine a long call is interrupted more often than a short one,
+    so a ratio of wall-clock times would favour fast networks.
     """
     return paired(caller(path), caller(lightning), rounds, clock=time.process_time)
 
 
 def caller(path: Path, threads: int = 1) -> Callable[[], object]:
-    """A call of the network in an ONNX file on one random crop: its input lies ready in the type that the file takes."""
+    """A call of the network in an ONNX file on one random crop: its input is prepared in the file's type."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; --peers names the folder with MoveNet and BlazePose, --students exported files")
+        raise FileNotFoundError(
+            f"{path}: there is no such file; --peers names the folder with MoveNet and BlazePose, --students "
+            f"exported files"
+        )
     session = open_session(path, threads=threads, log=3)
     (port,) = session.get_inputs()
     crop = np.random.default_rng(0).integers(0, 256, (1, *port.shape[1:])).astype(TYPES[port.type])
@@ -124,26 +156,35 @@ def caller(path: Path, threads: int = 1) -> Callable[[], object]:
     return lambda: session.run(None, {port.name: crop})
 
 
-def accuracy(network: Teacher, measure: Measure) -> float:
-    """PCK from 0 to 1. ValueError if the network does not know a joint that is measured, which would count as wrong."""
-    skeleton = measure.people.skeleton
+def accuracy(network: Teacher, measure: Evaluator) -> float:
+    """PCK from 0 to 1. ValueError if the network lacks a measured joint, which would count as wrong."""
+    skeleton = measure.dataset.skeleton
     known = network.skeleton.to(skeleton).known
-    if lacking := [joint for joint, m, k in zip(skeleton.joints, measure.joints, known, strict=True) if m and not k]:
-        raise ValueError(f"{network.name} does not know {', '.join(lacking)}, which MoveNet does; leave it out")
-    return float(measure.score(*measure.ask(network, flip=False)).mean)
+    if lacking := [
+        joint for joint, m, k in zip(skeleton.joints, measure.joints, known, strict=True) if m and not k
+    ]:
+        raise ValueError(
+            f"{network.name} does not know {', '.join(lacking)}, which MoveNet does; leave it out"
+        )
+    return float(measure.score(measure.predict(network, flip=False)).mean)
 
 
 def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The accuracy of all, then how often each answers while Lightning does once; the spread of that to the first order."""
+    """The accuracy of all, then the speed relative to Lightning; its spread to the first order."""
     out: list[dict[str, Any]] = [{"name": e.name, "value": e.pck, "unit": "PCK@0.2"} for e in entries]
     for e in entries:
-        speed = {"value": 1 / e.ratio.median, "unit": "times", "spread": e.ratio.spread / 2 / e.ratio.median**2, "ratio_to": LIGHTNING}
+        speed = {
+            "value": 1 / e.ratio.median,
+            "unit": "times",
+            "spread": e.ratio.spread / 2 / e.ratio.median**2,
+            "ratio_to": LIGHTNING,
+        }
         out.append({"name": f"{e.name}_over_lightning", **speed})
     return out
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of (time, accuracy) nobody else beats in one without being worse in the other, from the fastest to the slowest."""
+    """The Pareto front of (time, accuracy), from the fastest to the slowest."""
     best, out = -np.inf, []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         if points[i][1] > best:
@@ -186,9 +227,11 @@ def plot(entries: Sequence[Entry], path: Path) -> None:
 
 
 def place_labels(axes: Axes, entries: Sequence[Entry], line: NDArray[np.float64]) -> list[Any]:
-    """The names beside the points, each where it covers least of the other names, the points, and the `line` (P, 2) in pixels; gives their texts."""
+    """The names beside the points, each where it covers least of the other names, the points, and the `line`
+    (P, 2) in pixels; gives their texts.
+    """
     points = axes.transData.transform([(e.ratio.median, e.pck) for e in entries])
-    inside, renderer = axes.get_window_extent(), axes.figure.canvas.get_renderer()
+    inside, renderer = axes.get_window_extent(), cast(Any, axes.figure.canvas).get_renderer()
     texts: list[Any] = []
     taken: list[Any] = []
     for i in np.argsort(-points[:, 1], kind="stable"):
@@ -204,12 +247,27 @@ def place_labels(axes: Axes, entries: Sequence[Entry], line: NDArray[np.float64]
                     va={1: "bottom", -1: "top", 0: "center"}[dy],
                     fontsize=8,
                     color=DISTILLED if entry.ours else "#444444",
-                    arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3} if far else None,
+                    arrowprops={
+                        "arrowstyle": "-",
+                        "color": "#999999",
+                        "linewidth": 0.6,
+                        "shrinkA": 0,
+                        "shrinkB": 3,
+                    }
+                    if far
+                    else None,
                 )
                 text.update_positions(renderer)
                 box = Text.get_window_extent(text, renderer).padded(1)  # without the line to its point
                 hidden = sum(box.overlaps(other) for other in taken)
-                hidden += 2 * (not (inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1))
+                hidden += 2 * (
+                    not (
+                        inside.x0 <= box.x0
+                        and box.x1 <= inside.x1
+                        and inside.y0 <= box.y0
+                        and box.y1 <= inside.y1
+                    )
+                )
                 hidden += box.padded(4).count_contains(np.delete(points, i, axis=0))
                 choices.append((100.0 * hidden + box.count_contains(line) + far / 3, text, box))
         _, kept, box = min(choices, key=lambda choice: choice[0])

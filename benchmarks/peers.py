@@ -1,9 +1,10 @@
-"""Our networks beside MoveNet and BlazePose: the same crops, the same machine, one run.
+"""Our networks compared with MoveNet and BlazePose: the same crops, the same machine, one run.
 
     python benchmarks/peers.py --root DIR --peers DIR --ours poseling-n=FILE.onnx poseling-s=FILE.onnx [--elsewhere FILE.json ...]
 
---root holds lsp/; --peers the five ONNX files; --elsewhere names annotation files in COCO's format, the pictures beside them, of sets that nobody here trained on.
-With --count, to try it out, only so many people are tested and the rows are printed instead of written.
+--root holds lsp/; --peers the five ONNX files; --elsewhere names annotation files in COCO's format, the
+images beside them, of sets that none of ours was trained on. With --count, to try it out, only so many people
+are tested and the rows are printed instead of written.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import numpy as np
 from pareto import Entry, caller, plot
 from poseling import zoo
 from poseling.data import coco, sets
-from poseling.data.people import People, join
+from poseling.data.dataset import PoseDataset, join
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.latency import Ratio, latency, paired
-from poseling.evaluate.measure import Measure
 from poseling.evaluate.pck import distances
 from poseling.evaluate.pck import score as scored
 from poseling.skeleton import COCO17
@@ -33,7 +34,7 @@ from poseling.teachers.base import Teacher
 from results import command, write
 
 LIGHTNING = "movenet-lightning"
-# Name, file, adapter. BlazePose's heatmaps are better on LSP than the points it answers with (docs/teachers.md).
+# Name, file, adapter. BlazePose's heatmaps are better on LSP than its points (docs/teachers.md).
 PEERS = (
     (LIGHTNING, "movenet-lightning.onnx", None),
     ("movenet-thunder", "movenet-thunder.onnx", None),
@@ -42,13 +43,17 @@ PEERS = (
     ("blazepose-heavy", "blazepose-heavy.onnx", "blazepose-maps"),
 )
 LIMBS = [COCO17.index(joint) for joint in COCO17.joints[5:]]
-SMALLEST = 60  # pixels of a person's box in the other sets: smaller ones are nobody's task
+SMALLEST = 60  # pixels of a person's box in the other sets: smaller ones are left out
 NOTES = (
-    "Accuracy: PCK of the torso over 12 limb joints, one pass, no flip, every network with the padding that it was made for, boxes around all labelled joints. "
-    "LSP 1001-2000 ({people} people): OURS LEARNED LSP'S WAY OF LABELLING, THE PEERS DID NOT, so hips and shoulders favour ours there. "
+    "Accuracy: PCK of the torso over 12 limb joints, one pass, no flip, every network with the padding that "
+    "it was made for, boxes around all labelled joints. "
+    "LSP 1001-2000 ({people} people): OURS LEARNED LSP'S WAY OF LABELLING, THE PEERS DID NOT, so hips and "
+    "shoulders favour ours there. "
     "`elsewhere`: {others} people of {sets}, on whom we trained nothing. "
-    "Times: milliseconds of ONNX Runtime, one crop, decoding inside the file (not BlazePose's), one thread by the processor's clock and two by the wall's; "
-    "`.over_lightning` is Lightning's time over the network's, in turns, {rounds} rounds, ± half of the 10-90 % range. `.mb` is the file."
+    "Times: milliseconds of ONNX Runtime, one crop, decoding inside the file (not BlazePose's), one thread "
+    "by the processor's clock and two by the wall's; "
+    "`.over_lightning` is Lightning's time over the network's, in turns, {rounds} rounds, ± half of the "
+    "10-90 % range. `.mb` is the file."
 )
 
 
@@ -79,77 +84,126 @@ class Found:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--peers", type=Path, required=True)
     parser.add_argument("--ours", nargs="+", required=True, help="NAME=FILE.onnx")
     parser.add_argument("--elsewhere", type=Path, nargs="+", default=[])
     parser.add_argument("--sets", default="other sets", help="what those are, in words")
-    parser.add_argument("--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images" / "peers.png")
+    parser.add_argument(
+        "--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images" / "peers.png"
+    )
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--count", type=int)
     flags = parser.parse_args()
     pairs = [entry.partition("=") for entry in flags.ours]
-    networks = [(name, Path(file), None) for name, _, file in pairs] + [(name, flags.peers / file, adapter) for name, file, adapter in PEERS]
-    # All the timing comes first: the threads of the networks that are asked about people wait in a busy loop for their next call.
+    networks = [(name, Path(file), None) for name, _, file in pairs] + [
+        (name, flags.peers / file, adapter) for name, file, adapter in PEERS
+    ]
+    # Timing comes first: the threads of the networks used for accuracy wait in a busy loop for their next
+    # call.
     lightning = flags.peers / PEERS[0][1]
     times = {name: timed(path, lightning, flags.rounds) for name, path, _ in networks}
-    people = sets.people_to_test("lsp", flags.root).to(COCO17)
-    people = people[: flags.count] if flags.count else people
+    dataset = sets.people_to_test("lsp", flags.root).to(COCO17)
+    dataset = dataset[: flags.count] if flags.count else dataset
     others = elsewhere(flags.elsewhere) if flags.elsewhere else None
     found = []
     for name, path, adapter in networks:
         network = teachers.load(str(path), adapter)
-        near = away(network, people)
+        near = away(network, dataset)
         far = None if others is None else away(network, others)
         found.append(one := Found(name, near, far, *times[name], path.stat().st_size / 1e6))
-        print(f"{name}: {one.pck02:.4f} {one.pck01:.4f} {one.elsewhere} {one.ratio} {one.ms:.2f} ms", flush=True)
+        print(
+            f"{name}: {one.pck02:.4f} {one.pck01:.4f} {one.elsewhere} {one.ratio} {one.ms:.2f} ms", flush=True
+        )
     if not flags.count:
         write(
-            "peers", rows(found), NOTES.format(people=len(people), others=0 if others is None else len(others), sets=flags.sets, rounds=flags.rounds)
+            "peers",
+            rows(found),
+            NOTES.format(
+                people=len(dataset),
+                others=0 if others is None else len(others),
+                sets=flags.sets,
+                rounds=flags.rounds,
+            ),
         )
         ours = [name for name, _, _ in pairs]
         for one in found:
             if zoo.is_name(one.name):
-                zoo.record(one.name, card(one, len(people), flags.sets, 0 if others is None else len(others)))
-        plot([Entry(f.name, f.name in ours, Ratio(1 / f.ratio.median, 1 / f.ratio.p90, 1 / f.ratio.p10), f.pck02) for f in found], flags.plot)
+                zoo.record(
+                    one.name, card(one, len(dataset), flags.sets, 0 if others is None else len(others))
+                )
+        plot(
+            [
+                Entry(
+                    f.name,
+                    f.name in ours,
+                    Ratio(1 / f.ratio.median, 1 / f.ratio.p90, 1 / f.ratio.p10),
+                    f.pck02,
+                )
+                for f in found
+            ],
+            flags.plot,
+        )
 
 
 def timed(path: Path, lightning: Path, rounds: int) -> tuple[Ratio, Ratio, float, float]:
-    """Lightning's time over the network's on one thread and on two, in turns, and the network's own milliseconds on both."""
-    one, two = (paired(caller(lightning, n), caller(path, n), rounds, clock=clock) for n, clock in ((1, time.process_time), (2, time.perf_counter)))
-    ms, ms_two = (latency(caller(path, n), repeats=rounds, clock=clock).median_ms for n, clock in ((1, time.process_time), (2, time.perf_counter)))
+    """Lightning's time over the network's on one thread and on two, in turns, and the network's own
+    milliseconds on both.
+    """
+    one, two = (
+        paired(caller(lightning, n), caller(path, n), rounds, clock=clock)
+        for n, clock in ((1, time.process_time), (2, time.perf_counter))
+    )
+    ms, ms_two = (
+        latency(caller(path, n), repeats=rounds, clock=clock).median_ms
+        for n, clock in ((1, time.process_time), (2, time.perf_counter))
+    )
     return one, two, ms, ms_two
 
 
-def away(network: Teacher, people: People) -> np.ndarray:
+def away(network: Teacher, dataset: PoseDataset) -> np.ndarray:
     """(N, K) how far the limb joints that are labelled are off, in torsos; other joints are NaN."""
-    measure = Measure.of(people)
-    joints = measure.ask(network, flip=False).joints
+    measure = Evaluator.of(dataset)
+    joints = measure.predict(network, flip=False).xy
     limbs = np.isin(np.arange(len(COCO17)), LIMBS)
-    return distances(joints, people.joints, (people.visible > 0) & limbs, measure.lengths)
+    return distances(joints, dataset.joints, (dataset.visible > 0) & limbs, measure.lengths)
 
 
-def elsewhere(files: Sequence[Path]) -> People:
-    """The people of annotation files, the pictures beside them, in their annotated boxes; those with a torso to measure by, and large enough."""
-    found = [coco.people(file, file.parent) for file in files]
-    people = join(*(replace(p.to(COCO17), instances=None, sizes=None) for p in found))
-    torso = (people.visible[:, [COCO17.index("left_shoulder"), COCO17.index("right_hip")]] > 0).all(1)
-    large = (people.boxes[:, 2:] - people.boxes[:, :2]).max(1) >= SMALLEST
-    return people[np.flatnonzero(large & torso & ((people.visible[:, LIMBS] > 0).sum(1) >= 6))]
+def elsewhere(files: Sequence[Path]) -> PoseDataset:
+    """The people of annotation files, the images beside them, in their annotated boxes; those with a torso to
+    measure by, and large enough.
+    """
+    found = [coco.read_coco(file, file.parent) for file in files]
+    dataset = join(*(replace(p.to(COCO17), instances=None, sizes=None) for p in found))
+    torso = (dataset.visible[:, [COCO17.index("left_shoulder"), COCO17.index("right_hip")]] > 0).all(1)
+    large = (dataset.boxes[:, 2:] - dataset.boxes[:, :2]).max(1) >= SMALLEST
+    return dataset[np.flatnonzero(large & torso & ((dataset.visible[:, LIMBS] > 0).sum(1) >= 6))]
 
 
 def card(one: Found, people: int, sets: str, others: int) -> zoo.Card:
-    """What the zoo says of a network."""
+    """The zoo's card of a network."""
     lsp = f"LSP 1001-2000, 12 limb joints, {people} people"
-    scores = [zoo.Score(lsp, "PCK@0.2", one.pck02, spread(one.near, 0.2)), zoo.Score(lsp, "PCK@0.1", one.pck01, spread(one.near, 0.1))]
+    scores = [
+        zoo.Score(lsp, "PCK@0.2", one.pck02, spread(one.near, 0.2)),
+        zoo.Score(lsp, "PCK@0.1", one.pck01, spread(one.near, 0.1)),
+    ]
     if one.far is not None and one.elsewhere is not None:
-        scores.append(zoo.Score(f"{sets}, {others} people whom we trained nothing on", "PCK@0.2", one.elsewhere, spread(one.far, 0.2)))
+        scores.append(
+            zoo.Score(
+                f"{sets}, {others} people whom we trained nothing on",
+                "PCK@0.2",
+                one.elsewhere,
+                spread(one.far, 0.2),
+            )
+        )
     return zoo.Card(tuple(scores), 1 / one.ratio.median, datetime.date.today().isoformat(), command(sys.argv))
 
 
 def spread(away: np.ndarray, alpha: float, draws: int = 1000) -> float:
-    """Half of what holds 95 % of PCK over people drawn anew."""
+    """Half of the 95 % interval of PCK over resampled people."""
     random = np.random.default_rng(0)
     known, right = ~np.isnan(away), away <= alpha
     counts, hits = known.sum(1), (known & right).sum(1)

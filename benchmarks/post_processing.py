@@ -1,26 +1,31 @@
-"""What happens to a network's answers in time: crops, filters, constant bones and joint limits, on motion capture with truth and on a real video.
+"""Post-processing over time: crops, filters, constant bones and joint limits, on motion capture with ground
+truth and on a real video.
 
     python benchmarks/post_processing.py --motions cmu_bvh_30fps.zip --video pose_squats.mp4 --reference pose_squats_3d.full.json --model student.onnx
 
-Motion capture is seen by a camera 4 m away (500 pixels of focal length) and trembles: 30 mm in each axis in space, 3 pixels in the picture, anew in each frame. Jitter is
-there the acceleration error against the truth, before over after.
+Motion capture is seen by a camera 4 m away (500 pixels of focal length) with noise: 30 mm in each axis in 3D,
+3 pixels in 2D, independent in each frame. Its jitter is the acceleration error against the ground truth,
+before divided by after.
 
-The video's frames go through `--model`, crops from the last pose and all, causally, and once more as `poseling track --lookahead 2` does it. It shows squats at 5 frames a second, so
-most of a second difference is the squats' own and has to stay. What trembles is what differs from the motion: its measure is the acceleration error against `--reference`, a list of
-(33, 3) metres a frame that another network (BlazePose) gives for the same frames, over the joints that both have. Where the joints lie differently on the body falls out of a
-difference in time; the reference's own tremble stays in it, before and after, so that the ratio is too small rather than too large. The plain ratio of second
-differences is given beside it, and so is the acceleration of the reference itself: a filter that brings the answers' below that takes motion away.
-At 5 frames a second VNect's constants cannot reach 3: even of somebody who stands still the filter takes half of each new value (0.8 Hz), which cuts the second difference
-of white noise by sqrt(7.2) = 2.7.
+The video's frames go through `--model`, crops from the last pose and all, causally, and once more as
+`poseling track --lookahead 2` does it. It shows squats at 5 frames a second, so most of a second difference
+is the squats' own and has to stay. What trembles is what differs from the motion: its measure is the
+acceleration error against `--reference`, a list of (33, 3) metres a frame that another network (BlazePose)
+gives for the same frames, over the joints that both have. Where the joints lie differently on the body falls
+out of a difference in time; the reference's own tremble stays in it, before and after, so that the ratio is
+too small rather than too large. The plain ratio of second differences is given beside it, and so is the
+acceleration of the reference itself: a filter that brings the answers' below that takes motion away. At 5
+frames a second VNect's constants cannot reach 3: even of somebody who stands still the filter takes half of
+each new value (0.8 Hz), which cuts the second difference of white noise by sqrt(7.2) = 2.7.
 
-Time is processor time without the network's, each frame's least of several runs. Everything is for one person.
+Time is processor time without the network's, each frame's least of several runs. Everything is for one
+person.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Iterable
@@ -35,6 +40,7 @@ from scipy.spatial.transform import Rotation
 from poseling.data.mocap import Motion, motions, seen
 from poseling.evaluate.motion import accel, bone_spread, jitter, lag
 from poseling.evaluate.mpjpe import mpjpe
+from poseling.evaluate.spread import mean_and_spread
 from poseling.geometry import project
 from poseling.pose import Pose
 from poseling.runtime.kinematics import LIMITS, TURNS, forward
@@ -52,7 +58,7 @@ CAMERA = np.array([500.0, 500.0, 319.5, 239.5])
 WALL = np.full((480, 640, 3), 90, np.uint8)  # what a clip shows
 FRAMES = 150  # of each clip: five seconds
 CLIPS = 20
-SPACE, PICTURE = 0.03, 3.0  # metres and pixels of noise
+SPACE, IMAGE = 0.03, 3.0  # noise in metres and pixels
 WARM = 90  # frames until the bones' lengths stand
 ROUNDS = 3  # times that everything is measured
 SHORTEST = 30  # frames, without which a lag cannot be told
@@ -64,18 +70,25 @@ Seen = Iterable[tuple[float, NDArray[np.uint8]]]
 
 
 class Told:
-    """A network that costs nothing: the answers (T, 15, 3) metres from the pelvis and (T, 15, 2) pixels are there already, one a frame."""
+    """A network that costs nothing: the answers (T, 15, 3) metres from the pelvis and (T, 15, 2) pixels are
+    there already, one a frame.
+    """
 
     spec = PoseSpec("told", MOVNECT15, {"name": "told"}, (256, 256), outputs=("xy", "score", "xyz"))
 
     def __init__(self, xyz: NDArray[np.floating], xy: NDArray[np.floating]) -> None:
         self.poses = [
-            Pose(xy[[i]].astype(np.float32), np.ones((1, len(MOVNECT15)), np.float32), MOVNECT15, xyz[[i]].astype(np.float32))
+            Pose(
+                xy[[i]].astype(np.float32),
+                np.ones((1, len(MOVNECT15)), np.float32),
+                MOVNECT15,
+                xyz[[i]].astype(np.float32),
+            )
             for i in range(len(xyz))
         ]
         self.asked = 0
 
-    def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Pose:
+    def __call__(self, image: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Pose:
         # Whoever is found in the first frame is looked at twice.
         self.asked += 1
         return self.poses[max(0, self.asked - 2)]
@@ -87,15 +100,16 @@ class Timed:
     def __init__(self, network: Looks) -> None:
         self.network, self.spec, self.ms = network, network.spec, 0.0
 
-    def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Pose:
+    def __call__(self, image: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Pose:
         start = time.process_time()
-        pose = self.network(picture, boxes)
+        pose = self.network(image, boxes)
         self.ms += 1000 * (time.process_time() - start)
         return pose
 
 
 class Processed:
-    """A sequence before (`raw`) and after the filters and the fit (`xyz`), as (T, 15, 3) metres in the frames `rows` (T,) that show somebody, and its rotations (T, 13, 4).
+    """A sequence before (`raw`) and after the filters and the fit (`xyz`), as (T, 15, 3) metres in the frames
+    `rows` (T,) that show somebody, and its rotations (T, 13, 4).
 
     ms (F,) are what each of all frames took, `network` (F,) what the network took besides.
     """
@@ -104,13 +118,13 @@ class Processed:
         timed = Timed(network)
         tracker, smoother, bodies = Tracker(timed), Smoother(), Bodies(MOVNECT15, None)
         raw, found, turned, rows, spent, asked = [], [], [], [], [], []
-        for i, (at, picture) in enumerate(sequence):
+        for i, (at, image) in enumerate(sequence):
             timed.ms = 0.0
             start = time.process_time()
-            pose = tracker(picture, at)
+            pose = tracker(image, at)
             smooth = smoother(pose, at)
             assert smooth is not None
-            frame = bodies(Frame(i, at, picture, smooth, camera))
+            frame = bodies(Frame(i, at, image, smooth, camera))
             spent.append(1000 * (time.process_time() - start) - timed.ms)
             asked.append(timed.ms)
             if not len(pose):
@@ -124,36 +138,55 @@ class Processed:
             turned.append(frame.rotations[0])
         if len(rows) < SHORTEST:
             raise ValueError(
-                f"somebody is seen in {len(rows)} of {len(spent)} frames, and at least {SHORTEST} are needed; take a network that has learnt more, or another clip"
+                f"somebody is seen in {len(rows)} of {len(spent)} frames, and at least {SHORTEST} are "
+                f"needed; take a network that has learnt more, or another clip"
             )
-        self.rows, self.raw, self.xyz, self.rotations = np.array(rows), np.array(raw, np.float64), np.array(found, np.float64), np.array(turned)
+        self.rows, self.raw, self.xyz, self.rotations = (
+            np.array(rows),
+            np.array(raw, np.float64),
+            np.array(found, np.float64),
+            np.array(turned),
+        )
         self.ms, self.network = np.array(spent), np.array(asked)
 
 
 def rebuilt(done: Processed) -> float:
     """By how many mm the farthest joint is elsewhere than its body's rotations and lengths have it."""
-    return 1000 * max(float(np.abs(forward(turns, lengths_of(xyz)) - xyz).max()) for turns, xyz in zip(done.rotations, done.xyz, strict=True))
+    return 1000 * max(
+        float(np.abs(forward(turns, lengths_of(xyz)) - xyz).max())
+        for turns, xyz in zip(done.rotations, done.xyz, strict=True)
+    )
 
 
 def lengths_of(xyz: NDArray[np.floating]) -> NDArray[np.float64]:
     """(8,) the lengths of a fitted body's bones, left and right being one."""
     at = {name: xyz[MOVNECT15.index(name)].astype(np.float64) for name in MOVNECT15.joints}
     pairs = [("neck", "pelvis"), ("head_top", "neck")]
-    pairs += [(f"left_{a}", b if b in at else f"left_{b}") for a, b in (("shoulder", "neck"), ("elbow", "shoulder"), ("wrist", "elbow"))]
-    pairs += [(f"left_{a}", b if b in at else f"left_{b}") for a, b in (("hip", "pelvis"), ("knee", "hip"), ("ankle", "knee"))]
+    pairs += [
+        (f"left_{a}", b if b in at else f"left_{b}")
+        for a, b in (("shoulder", "neck"), ("elbow", "shoulder"), ("wrist", "elbow"))
+    ]
+    pairs += [
+        (f"left_{a}", b if b in at else f"left_{b}")
+        for a, b in (("hip", "pelvis"), ("knee", "hip"), ("ankle", "knee"))
+    ]
     return np.array([np.linalg.norm(at[a] - at[b]) for a, b in pairs])
 
 
 def beyond_limits(rotations: NDArray[np.floating]) -> float:
-    """By how many degrees the farthest of rotations (T, 13, 4) is beyond its limit, measured here anew: a twist about the bone, then a swing away from the centre.
+    """By how many degrees the farthest of rotations (T, 13, 4) is beyond its limit, measured here anew: a
+    twist about the bone, then a swing away from the centre.
 
-    Above 0 for some joint, since some may not turn at all about an axis: 0 to rounding is what is promised (docs/kinematics.md).
+    Above 0 for some joint, since some may not turn at all about an axis: 0 to rounding is what is promised
+    (docs/kinematics.md).
     """
     worst = 0.0
     for name, turns in zip(TURNS, np.moveaxis(rotations[:, 1:], 1, 0), strict=True):
         limit, side = LIMITS[name.split("_")[-1]], -1 if name.startswith("right_") else 1
         # Limits are the left side's. The plane x = 0 mirrors: turns about y and z change their sign.
-        turn = Rotation.from_rotvec(limit.centre, degrees=True).inv() * Rotation.from_quat(turns[:, [1, 2, 3, 0]] * [1, side, side, 1])
+        turn = Rotation.from_rotvec(limit.centre, degrees=True).inv() * Rotation.from_quat(
+            turns[:, [1, 2, 3, 0]] * [1, side, side, 1]
+        )
         axis = "xyz".index(limit.bone)
         about, whole = turn.as_quat()[:, [axis, 3]].T
         twist = Rotation.from_rotvec(2 * np.arctan2(about, whole)[:, None] * np.eye(3)[axis])
@@ -164,7 +197,9 @@ def beyond_limits(rotations: NDArray[np.floating]) -> float:
 
 
 def least(runs: list[Processed]) -> NDArray[np.float64]:
-    """(F,) each frame's time, the least of the runs; without the first frame, in which a body is looked for from many sides."""
+    """(F,) each frame's time, the least of the runs; without the first frame, in which a body is looked for
+    from many sides.
+    """
     return np.asarray(np.min([run.ms for run in runs], axis=0)[1:])
 
 
@@ -175,8 +210,11 @@ def on_motion(clip: Motion, random: np.random.Generator) -> tuple[list[Processed
     truth = xyz - xyz[:, [PELVIS]]
     noise = random.normal(0, SPACE, truth.shape)
     raw = truth + noise - noise[:, [PELVIS]]
-    xy = project(xyz, CAMERA) + random.normal(0, PICTURE, (*raw.shape[:2], 2))
-    runs = [Processed(Told(raw, xy), ((i / clip.fps, WALL) for i in range(len(raw))), CAMERA) for _ in range(ROUNDS)]
+    xy = project(xyz, CAMERA) + random.normal(0, IMAGE, (*raw.shape[:2], 2))
+    runs = [
+        Processed(Told(raw, xy), ((i / clip.fps, WALL) for i in range(len(raw))), CAMERA)
+        for _ in range(ROUNDS)
+    ]
     done, known = runs[0], np.ones(raw.shape[:2], bool)
     truth, raw, known = truth[done.rows], raw[done.rows], known[done.rows]
     return runs, {
@@ -191,14 +229,17 @@ def on_motion(clip: Motion, random: np.random.Generator) -> tuple[list[Processed
 
 def on_video(video: Path, reference: Path, model: Path) -> tuple[list[Processed], dict[str, float]]:
     """The network's answers to a video, before and after."""
-    sequence = [(float(at or 0.0), picture) for _, at, picture in frames(video)]
+    sequence = [(float(at or 0.0), image) for _, at, image in frames(video)]
     height, width = sequence[0][1].shape[:2]
     network = Network(model, threads=1)
     runs = [Processed(network, sequence, guessed_camera((width, height))) for _ in range(ROUNDS)]
     done = runs[0]
     poses = BLAZEPOSE33.to(MOVNECT15).joints(np.array(json.loads(reference.read_text()), np.float64))
     if len(poses) != len(sequence):
-        raise ValueError(f"{reference} has {len(poses)} poses, but {video} has {len(sequence)} frames; give those of the same video")
+        raise ValueError(
+            f"{reference} has {len(poses)} poses, but {video} has {len(sequence)} frames; give those of the "
+            f"same video"
+        )
     motion = poses - poses[:, [PELVIS]]
 
     with tempfile.TemporaryDirectory() as folder:
@@ -228,7 +269,9 @@ def on_video(video: Path, reference: Path, model: Path) -> tuple[list[Processed]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for flag in ("motions", "video", "reference", "model"):
         parser.add_argument(f"--{flag}", type=Path, required=True)
     parser.add_argument("--dry", action="store_true", help="print the numbers and keep none")
@@ -243,8 +286,13 @@ def main() -> None:
     ms = np.concatenate([least(runs) for runs in every])
 
     def row(name: str, key: str, unit: str, factor: float = 1.0) -> dict[str, Any]:
-        values = [factor * n[key] for n in numbers]
-        return {"name": name, "value": statistics.mean(values), "unit": unit, "spread": statistics.stdev(values)}
+        mean, spread = mean_and_spread([factor * n[key] for n in numbers])
+        return {
+            "name": name,
+            "value": mean,
+            "unit": unit,
+            "spread": spread,
+        }
 
     def one(name: str, value: float, unit: str) -> dict[str, Any]:
         return {"name": name, "value": float(value), "unit": unit}
@@ -256,26 +304,46 @@ def main() -> None:
         row("bone_spread_from_the_first_frame", "bones", "%, worst bone", 100),
         one("ms_per_frame", float(np.median(ms)), "ms of processor time, median, one person"),
         one("ms_per_frame_p90", float(np.percentile(ms, 90)), "ms"),
-        one("share_of_network_time", float(np.median(ms)) / video["network"], "parts of the network's own time"),
+        one(
+            "share_of_network_time",
+            float(np.median(ms)) / video["network"],
+            "parts of the network's own time",
+        ),
         row("error_before", "before", "mm"),
         row("error_after", "after", "mm"),
         one("beyond_limits", max(beyond_limits(runs[0].rotations) for runs in every), "degrees, at worst"),
         one("forward_kinematics", max(rebuilt(runs[0]) for runs in every), "mm, at worst"),
-        one("squats_jitter_ratio", video["jitter"], "acceleration error against the reference, before over after"),
+        one(
+            "squats_jitter_ratio",
+            video["jitter"],
+            "acceleration error against the reference, before over after",
+        ),
         one("squats_jitter_ratio_plain", video["plain"], "second difference before over after"),
         one("squats_lag_frames", video["lag"], "frames of 1/5 s, behind the raw answers"),
         one("squats_bone_spread_raw", 100 * video["before"], "%, worst bone"),
         one("squats_bone_spread", 100 * video["bones"], "%, worst bone, lengths learnt on the way"),
-        one("squats_lookahead_jitter_ratio", video["ahead jitter"], "acceleration error against the reference, before over after"),
-        one("squats_lookahead_jitter_ratio_plain", video["ahead plain"], "second difference before over after"),
+        one(
+            "squats_lookahead_jitter_ratio",
+            video["ahead jitter"],
+            "acceleration error against the reference, before over after",
+        ),
+        one(
+            "squats_lookahead_jitter_ratio_plain", video["ahead plain"], "second difference before over after"
+        ),
         one("squats_lookahead_lag_frames", video["ahead lag"], "frames of 1/5 s, behind the raw answers"),
-        one("squats_lookahead_bone_spread", 100 * video["ahead bones"], "%, worst bone, measured in a first pass"),
+        one(
+            "squats_lookahead_bone_spread",
+            100 * video["ahead bones"],
+            "%, worst bone, measured in a first pass",
+        ),
         one("squats_acceleration_raw", video["acceleration"], "mm a frame squared"),
         one("squats_acceleration_reference", video["of the reference"], "mm a frame squared"),
     ]
     if not flags.dry:
         write(
-            "post_processing", rows, notes=f"{CLIPS} clips of {FRAMES} frames with noise; {video['frames']} frames of the video, {flags.model.name}."
+            "post_processing",
+            rows,
+            notes=f"{CLIPS} clips of {FRAMES} frames with noise; {video['frames']} frames of the video, {flags.model.name}.",
         )
     for r in rows:
         print(f"{r['name']}: {r['value']:.4g} {r['unit']}")

@@ -1,9 +1,11 @@
-"""Where the benchmarks' numbers live: `results/NAME.json`, one file a benchmark, and RESULTS.md, made from all of them by `python benchmarks/results.py`.
+"""Files of the benchmarks' results: `results/NAME.json`, one file a benchmark, and RESULTS.md, made from
+all of them by `python benchmarks/results.py`.
 
-A row is a dict with `name`, `value` and `unit`; if they mean something, `spread` (of the same unit), `values` (the single measurements), `ratio` and `ratio_to`
-(to which row), and `block` (a table of its own).
+A row is a dict with `name`, `value` and `unit`; if they mean something, `spread` (of the same unit), `values`
+(the single measurements), `ratio` and `ratio_to` (to which row), and `block` (a table of its own).
 
-A row `A_over_B` is how often A does its work while B does it once: throughput over throughput, in `times`, above 1 where A is faster. Of times it is B's over A's.
+A row `A_over_B` is how often A does its work while B does it once: throughput over throughput, in `times`,
+above 1 where A is faster. Of times it is B's over A's.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from poseling.evaluate.report import Report
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import write_bytes
 
 HERE = Path(__file__).resolve().parent
@@ -27,24 +30,40 @@ FOLDER, PAGE = HERE / "results", HERE / "RESULTS.md"
 FIELDS = {"name", "value", "unit", "spread", "values", "ratio", "ratio_to", "block"}
 
 
-def write(name: str, rows: Sequence[Mapping[str, Any]], notes: str = "", block: str = "", folder: Path = FOLDER) -> Path:
+def write(
+    name: str, rows: Sequence[Mapping[str, Any]], notes: str = "", block: str = "", folder: Path = FOLDER
+) -> Path:
     """`folder`/`name`.json with the rows, the command, the date and the machine.
 
-    A benchmark that runs at several scales gives each a `block`: rows of other blocks stay, and `runs` keeps for each block what produced it.
-    ValueError for a row that lacks a field or has an unknown one, and for an `A_over_B` whose unit is not `times`.
+    A benchmark that runs at several scales gives each a `block`: rows of other blocks stay, and `runs` keeps
+    for each block what produced it. ValueError for a row that lacks a field or has an unknown one, and for an
+    `A_over_B` whose unit is not `times`.
     """
     for row in rows:
         if not {"name", "value", "unit"} <= row.keys() or not row.keys() <= FIELDS:
-            raise ValueError(f"{name}: a row needs name, value and unit and may have {', '.join(sorted(FIELDS))}; this one has {', '.join(row)}")
+            raise ValueError(
+                f"{name}: a row needs name, value and unit and may have {', '.join(sorted(FIELDS))}; this "
+                f"one has {', '.join(row)}"
+            )
         if "_over_" in row["name"] and row["unit"] != "times":
-            raise ValueError(f"{name}: {row['name']} is a ratio of throughputs, and its unit times, not {row['unit']}")
+            raise ValueError(
+                f"{name}: {row['name']} is a ratio of throughputs, and its unit times, not {row['unit']}"
+            )
     path = folder / f"{name}.json"
-    run = {"command": command(sys.argv), "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(), "notes": notes}
+    run = {
+        "command": command(sys.argv),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "notes": notes,
+    }
     result: dict[str, Any] = {"name": name, **run, "rows": list(rows)}
     if block:
         before = json.loads(path.read_text()) if path.is_file() else {"rows": [], "runs": {}}
         kept = [row for row in before["rows"] if row.get("block") != block]
-        result |= {"rows": [*kept, *({**row, "block": block} for row in rows)], "runs": {**before["runs"], block: run}}
+        result |= {
+            "rows": [*kept, *({**row, "block": block} for row in rows)],
+            "runs": {**before["runs"], block: run},
+        }
     write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
     return path
 
@@ -57,28 +76,53 @@ def report_rows(report: Report) -> list[dict[str, Any]]:
     unit = report.metric
     out: list[dict[str, Any]] = [{"name": "teacher", "value": report.teacher.mean, "unit": unit}]
     for arm in (report.baseline, report.distilled, *report.others):
-        out.append({"name": arm.name, "value": arm.mean, "unit": unit, "spread": arm.spread, "values": list(arm.values)})
+        out.append(
+            {
+                "name": arm.name,
+                "value": arm.mean,
+                "unit": unit,
+                "spread": arm.spread,
+                "values": list(arm.values),
+            }
+        )
     for arm in (report.distilled, *report.others):
         gap, name = report.gap(arm), "gap_closed" if arm is report.distilled else f"gap_closed_{arm.name}"
         if gap is not None and gap.mean is not None:
-            out.append({"name": name, "value": gap.mean, "unit": "share", "spread": gap.spread, "values": list(gap.values)})
+            out.append(
+                {
+                    "name": name,
+                    "value": gap.mean,
+                    "unit": "share",
+                    "spread": gap.spread,
+                    "values": list(gap.values),
+                }
+            )
     return out
 
 
 def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], to: str) -> dict[str, Any]:
-    """A row that compares two series of throughputs measured in turn: the median of the ratios of each turn, and their standard deviation. For two series of
-    times give theirs first.
+    """A row that compares two series of throughputs measured in turn: the median of the ratios of each turn,
+    and their standard deviation. For two series of times give theirs first.
 
     >>> ratio("stored_over_live", [4.0, 9.0, 10.0], [2.0, 3.0, 2.0], "live")
-    {'name': 'stored_over_live', 'value': 3.0, 'unit': 'times', 'spread': 1.5275252316519468, 'values': [2.0, 3.0, 5.0], 'ratio_to': 'live'}
+    {'name': 'stored_over_live', 'value': 3.0, 'unit': 'times', 'spread': 1.5275252316519468, 'values': [2.0,
+    3.0, 5.0], 'ratio_to': 'live'}
     """
     each = [a / b for a, b in zip(ours, theirs, strict=True)]
-    spread = statistics.stdev(each) if len(each) > 1 else 0.0
-    return {"name": name, "value": statistics.median(each), "unit": "times", "spread": spread, "values": each, "ratio_to": to}
+    return {
+        "name": name,
+        "value": statistics.median(each),
+        "unit": "times",
+        "spread": mean_and_spread(each)[1] or 0.0,
+        "values": each,
+        "ratio_to": to,
+    }
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The command line without the places on this machine: paths become their last part, the script stays under benchmarks/."""
+    """The command line without this machine's folders: paths become their last part, the script stays under
+    benchmarks/.
+    """
     script, *rest = arguments
     return " ".join(["python", f"benchmarks/{Path(script).name}", *(_bare(a) for a in rest)])
 
@@ -86,12 +130,20 @@ def command(arguments: Sequence[str]) -> str:
 def machine() -> str:
     """Processor, cores, memory and torch's version, and the first GPU if there is one."""
     info = Path("/proc/cpuinfo")
-    models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
+    models = (
+        [
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if info.is_file()
+        else []
+    )
     parts = [models[0] if models else platform.processor() or platform.machine(), f"{os.cpu_count()} cores"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     parts.append(f"torch {importlib.metadata.version('torch')}")
-    torch = sys.modules.get("torch")  # a benchmark that does not use torch need not load it to be described
+    torch = sys.modules.get("torch")  # a benchmark without torch need not load it
     if torch is not None and torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name(0))
     return ", ".join(parts)
@@ -120,16 +172,31 @@ def _section(result: Mapping[str, Any]) -> str:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     compared = any("ratio" in row for row in rows)
-    lines = ["| | value | unit |" + (" ratio |" if compared else ""), "|---|---:|---|" + ("---|" if compared else "")]
+    lines = [
+        "| | value | unit |" + (" ratio |" if compared else ""),
+        "|---|---:|---|" + ("---|" if compared else ""),
+    ]
     for row in rows:
-        value = _number(row["value"]) + (f" ± {_number(row['spread'])}" if row.get("spread") is not None else "")
-        times = f"{_number(row['ratio'])} x {row.get('ratio_to', '')}".strip() if row.get("ratio") is not None else ""
+        value = _number(row["value"]) + (
+            f" ± {_number(row['spread'])}" if row.get("spread") is not None else ""
+        )
+        times = (
+            f"{_number(row['ratio'])} x {row.get('ratio_to', '')}".strip()
+            if row.get("ratio") is not None
+            else ""
+        )
         lines.append(f"| {row['name']} | {value} | {row['unit']} |" + (f" {times} |" if compared else ""))
     return lines
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:.0f}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else f"{value:.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _bare(argument: str) -> str:

@@ -1,18 +1,19 @@
-"""How fast synthetic people are made: pictures of 256x256 with all their truth, written to disk, by `poseling data synthesize` as it comes.
+"""Speed of `poseling data synthesize` with its defaults: images of 256x256 with their ground truth, written
+to disk.
 
     python benchmarks/synthesis.py [--count 200] [--rounds 3]
 
-Starting the workers counts, as it does for whoever asks for pictures; the more of them, the less it weighs.
+The workers' start is included; it matters less with more images.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from poseling.evaluate.spread import mean_and_spread
 from poseling.synth.render import Renderer, is_gpu
 from poseling.synth.synthesize import synthesize
 from results import write
@@ -21,7 +22,9 @@ SIZE = 256
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     flags = parser.parse_args()
@@ -29,17 +32,33 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(flags.rounds):
             for workers, found in rates.items():  # in turn, so that a busy machine disturbs both alike
-                made = synthesize(Path(folder) / f"{turn}-{workers}", flags.count, SIZE, seed=turn, workers=workers)
-                found.append(made.pictures_per_second)
+                made = synthesize(
+                    Path(folder) / f"{turn}-{workers}", flags.count, SIZE, seed=turn, workers=workers
+                )
+                found.append(made.images_per_second)
     where = "gpu" if is_gpu(Renderer(SIZE).name) else "cpu"
-    rows = [row(f"pictures_per_second_{where}", rates[2]), row(f"pictures_per_second_{where}_one_worker", rates[1])]
-    write("synthesis", rows, f"{flags.count} pictures of {SIZE}x{SIZE} a round, {flags.rounds} rounds, two workers and one in turn", block=where)
+    rows = [
+        row(f"pictures_per_second_{where}", rates[2]),
+        row(f"pictures_per_second_{where}_one_worker", rates[1]),
+    ]
+    write(
+        "synthesis",
+        rows,
+        f"{flags.count} images of {SIZE}x{SIZE} a round, {flags.rounds} rounds, two workers and one in turn",
+        block=where,
+    )
 
 
 def row(name: str, rates: list[float]) -> dict[str, Any]:
     """Mean and spread over the rounds."""
-    spread = statistics.stdev(rates) if len(rates) > 1 else None
-    return {"name": name, "value": statistics.fmean(rates), "unit": "pictures/s", "spread": spread, "values": rates}
+    mean, spread = mean_and_spread(rates)
+    return {
+        "name": name,
+        "value": mean,
+        "unit": "images/s",
+        "spread": spread,
+        "values": rates,
+    }
 
 
 if __name__ == "__main__":

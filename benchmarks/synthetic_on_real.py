@@ -1,10 +1,13 @@
-"""What synthetic people are worth on real pictures: one student trained on them alone, on LSP 1-850 alone, and on both, tested on LSP 1001-2000, PCK@0.2.
+"""What synthetic people are worth on real images: one student trained on them alone, on LSP 1-850 alone, and
+on both, tested on LSP 1001-2000, PCK@0.2.
 
     python benchmarks/synthetic_on_real.py --synthetic DIR --root DIR --out DIR [--seeds 3] [--real N] [--longer EPOCHS] [--only ARM ...] [--block NAME]
 
---synthetic is a folder that `poseling data synthesize` wrote, --root holds lsp/. All arms take equally many steps: --epochs are counted in the real people, LSP 1-850 or the first --real of them.
-On both, every second picture of an epoch is real, however many synthetic ones there are: they vary more, but it is the real ones that the test is like.
-A stopped run goes on where it was. Processes with different --seed may share one --out; the last, over all seeds, writes the result.
+--synthetic is a folder that `poseling data synthesize` wrote, --root holds lsp/. All arms take equally many
+steps: --epochs are counted in the real people, LSP 1-850 or the first --real of them. On both, every second
+image of an epoch is real, however many synthetic ones there are: they vary more, but the test images are like
+the real ones. A stopped run continues. Processes with different --seed may share one --out; the last, over
+all seeds, writes the result.
 """
 
 from __future__ import annotations
@@ -18,20 +21,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from poseling.data.people import People, join
+from poseling.data.dataset import PoseDataset, join
 from poseling.data.synthetic import synthetic
+from poseling.evaluate.spread import mean_and_spread
 from poseling.geometry import joints_box
-from poseling.recipes.lab import Lab, Setup, Trained
+from poseling.recipes.config import TrainConfig
+from poseling.recipes.experiment import Experiment, Trained
 from results import write
 
-SETUP = Setup(
-    data=("lsp",), batch=32, optimizer="adamw", schedule="one_cycle", weight_decay=0.01, learning_rate=2e-3, loss="kl", sigma=1.5, bf16=True
+SETUP = TrainConfig(
+    data=("lsp",),
+    batch=32,
+    optimizer="adamw",
+    schedule="one_cycle",
+    weight_decay=0.01,
+    learning_rate=2e-3,
+    loss="kl",
+    sigma=1.5,
+    bf16=True,
 )
 ARMS = ("synthetic", "real", "both", "synthetic_then_real")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--synthetic", type=Path, required=True)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -39,63 +54,96 @@ def main() -> None:
     parser.add_argument("--student", default="hourglass-1x64")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=float, default=40)
-    parser.add_argument("--longer", type=float, help="also train on LSP alone for so many epochs, where more steps may help")
+    parser.add_argument(
+        "--longer", type=float, help="also train on LSP alone for so many epochs, where more steps may help"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--block", default="", help="a name for these settings, so that other ones' results stay")
+    parser.add_argument(
+        "--block", default="", help="a name for these settings, so that other ones' results stay"
+    )
     parser.add_argument("--only", choices=ARMS, nargs="*", default=ARMS[:3])
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     own = {"size": flags.size, "epochs": flags.epochs, "evaluate_every": max(1.0, flags.epochs / 4)}
-    setup = replace(SETUP, root=(flags.root,), out=flags.out, seeds=flags.seeds, seed=flags.seed, **own)
-    lab = Lab("synthetic_on_real", setup, flags.student)
-    lab.people = lab.people[: flags.real]
-    made = as_labelled(synthetic(flags.synthetic), lab.people)
-    arms = {name: [run(lab, name, made, seed) for seed in lab.seeds] for name in flags.only}
+    config = replace(SETUP, root=(flags.root,), out=flags.out, seeds=flags.seeds, seed=flags.seed, **own)
+    experiment = Experiment.of("synthetic_on_real", config, flags.student)
+    experiment = experiment.with_dataset(experiment.dataset[: flags.real])
+    made = as_labelled(synthetic(flags.synthetic), experiment.dataset)
+    arms = {name: [run(experiment, name, made, seed) for seed in experiment.seeds] for name in flags.only}
     if flags.longer:
-        arms["real_longer"] = [lab.fit("real_longer", lab.supervised(), seed, epochs=flags.longer) for seed in lab.seeds]
-    notes = f"{flags.student} at {flags.size}x{flags.size}, {len(lab.people)} real and {len(made)} synthetic people, {flags.epochs:g} epochs of {len(lab.people)}"
-    write("synthetic_on_real", rows(arms, lab.measure.name), notes + (f", {flags.longer:g} for real_longer" if flags.longer else ""), flags.block)
+        arms["real_longer"] = [
+            experiment.fit(
+                "real_longer", experiment.learner(seed), experiment.supervised(), epochs=flags.longer
+            )
+            for seed in experiment.seeds
+        ]
+    notes = f"{flags.student} at {flags.size}x{flags.size}, {len(experiment.dataset)} real and {len(made)} synthetic people, {flags.epochs:g} epochs of {len(experiment.dataset)}"
+    write(
+        "synthetic_on_real",
+        rows(arms, experiment.measure.name),
+        notes + (f", {flags.longer:g} for real_longer" if flags.longer else ""),
+        flags.block,
+    )
 
 
-def as_labelled(made: People, real: People) -> People:
-    """Synthetic people as if those who labelled `real` had labelled them: their joints, and boxes around the joints instead of around all of the person."""
-    people = made.to(real.skeleton)
-    people = people[(people.visible > 0).mean(1) >= 0.5]  # those of LSP are all but whole in their pictures
-    boxes = [joints_box(joints, seen > 0) for joints, seen in zip(people.joints, people.visible, strict=True)]
-    return replace(people, boxes=np.array(boxes, np.float32))
+def as_labelled(made: PoseDataset, real: PoseDataset) -> PoseDataset:
+    """Synthetic people with `real`'s conventions: its joints, and boxes around the joints instead of the
+    whole person.
+    """
+    dataset = made.to(real.skeleton)
+    dataset = dataset[(dataset.visible > 0).mean(1) >= 0.5]  # people in LSP are nearly whole in their images
+    boxes = [
+        joints_box(joints, seen > 0) for joints, seen in zip(dataset.joints, dataset.visible, strict=True)
+    ]
+    return replace(dataset, boxes=np.array(boxes, np.float32))
 
 
-def half_and_half(real: People, made: People) -> People:
+def half_and_half(real: PoseDataset, made: PoseDataset) -> PoseDataset:
     """One epoch of both: the smaller set again and again, until it is as large as the other."""
     count = max(len(real), len(made))
-    return join(*(people[np.arange(count) % len(people)] for people in (real, made)))
+    return join(*(dataset[np.arange(count) % len(dataset)] for dataset in (real, made)))
 
 
-def run(lab: Lab, arm: str, made: People, seed: int) -> Trained:
+def run(experiment: Experiment, arm: str, made: PoseDataset, seed: int) -> Trained:
     """One training; all of them take equally many steps."""
-    terms, epochs = lab.supervised(), lab.setup.epochs
+    terms, epochs = experiment.supervised(), experiment.config.epochs
+    assert epochs is not None  # the command line has one
     if arm == "synthetic_then_real":
-        first = lab.fit("synthetic_first", terms, seed, people=made, epochs=epochs / 2)
-        return lab.fit(arm, terms, seed, epochs=epochs / 2, after=first)
-    people = {"synthetic": made, "real": lab.people, "both": half_and_half(lab.people, made)}
-    return lab.fit(arm, terms, seed, people=people[arm])
+        learner = experiment.learner(seed)
+        first = experiment.fit("synthetic_first", learner, terms, dataset=made, epochs=epochs / 2)
+        return experiment.fit(arm, experiment.learner(seed, start=first), terms, epochs=epochs / 2)
+    dataset = {"synthetic": made, "real": experiment.dataset, "both": half_and_half(experiment.dataset, made)}
+    return experiment.fit(arm, experiment.learner(seed), terms, dataset=dataset[arm])
 
 
 def rows(arms: Mapping[str, Sequence[Trained]], metric: str) -> list[dict[str, Any]]:
-    """Each arm, and what it is better than real pictures alone, seed by seed."""
+    """Each arm, and its difference to real images alone, seed by seed."""
     values = {name: [trained.score.mean for trained in arm] for name, arm in arms.items()}
     out = [_row(name, found, metric) for name, found in values.items()]
     if "real" in values:
         others = [name for name in values if name != "real"]
-        out += [_row(f"{name}_minus_real", [a - b for a, b in zip(values[name], values["real"], strict=True)], metric) for name in others]
+        out += [
+            _row(
+                f"{name}_minus_real",
+                [a - b for a, b in zip(values[name], values["real"], strict=True)],
+                metric,
+            )
+            for name in others
+        ]
     return out
 
 
 def _row(name: str, values: Sequence[float], unit: str) -> dict[str, Any]:
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"name": name, "value": float(np.mean(values)), "unit": unit, "spread": spread, "values": list(values)}
+    mean, spread = mean_and_spread(values)
+    return {
+        "name": name,
+        "value": mean,
+        "unit": unit,
+        "spread": spread,
+        "values": list(values),
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Networks beside each other on one picture, each with its name: what the README shows, and what the demo ends with.
+"""Draws several networks' poses on one image side by side, each with its name.
 
-python scripts/beside.py PICTURE OUT [NAME=MODEL ...]
+python scripts/beside.py IMAGE OUT [NAME=MODEL ...]
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from poseling.files import read_picture, write_bytes
+from poseling.files import read_image, write_bytes
 from poseling.runtime import Network, draw
 
 STRIP = 28  # pixels of a caption
 
 
-def beside(picture: Path, out: Path, models: dict[str, str]) -> None:
-    """Draws what each model sees in the picture, side by side, to the JPEG `out`."""
-    image = read_picture(picture)
+def beside(image: Path, out: Path, models: dict[str, str]) -> None:
+    """Draws what each model sees in the image, side by side, to the JPEG `out`."""
+    pixels = read_image(image)
     tiles = []
     for name, model in models.items():
-        drawn = draw(image, Network(model)(image, colour="rgb"))
+        drawn = draw(pixels, Network(model)(pixels, colour="rgb"))
         strip = np.full((STRIP, drawn.shape[1], 3), 255, np.uint8)
         cv2.putText(strip, name, (6, STRIP - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)
         tiles.append(np.concatenate([drawn, strip]))
@@ -31,5 +31,5 @@ def beside(picture: Path, out: Path, models: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    picture, out, *pairs = sys.argv[1:]
-    beside(Path(picture), Path(out), dict(pair.split("=", 1) for pair in pairs))
+    image, out, *pairs = sys.argv[1:]
+    beside(Path(image), Path(out), dict(pair.split("=", 1) for pair in pairs))

@@ -1,4 +1,5 @@
-"""Makes the teacher that ships with the package from a trained network: the same weights in half precision, so in half the bytes. Loading makes them float again.
+"""Makes the teacher that ships with the package from a trained network: the same weights in half precision,
+half the size. Loading converts them to float.
 
 python scripts/make_mini_teacher.py CHECKPOINT --out src/poseling/data/mini-teacher.safetensors
 """
@@ -16,22 +17,27 @@ LARGEST = 6_000_000  # bytes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     flags = parser.parse_args()
     network, spec = checkpoint.load(flags.checkpoint)
-    picture = torch.rand(1, 3, *spec.size[::-1])
+    image = torch.rand(1, 3, *spec.size[::-1])
     with torch.no_grad():
-        before = network(picture)
+        before = network(image)
         checkpoint.save(flags.out, network.half(), spec)
-        after = checkpoint.load(flags.out)[0](picture)
+        after = checkpoint.load(flags.out)[0](image)
     size = flags.out.stat().st_size
     print(
-        f"{flags.out}: {spec.model}, {size / 1e6:.2f} MB; its maps differ by {float((after - before).abs().max() / before.abs().max()):.2%} at most"
+        f"{flags.out}: {spec.model}, {size / 1e6:.2f} MB; its maps differ by "
+        f"{float((after - before).abs().max() / before.abs().max()):.2%} at most"
     )
     if not torch.isfinite(after).all() or size > LARGEST:
-        raise SystemExit(f"{flags.out}: is no use: more than {LARGEST} bytes, or a weight too large for half precision")
+        raise SystemExit(
+            f"{flags.out}: is no use: more than {LARGEST} bytes, or a weight too large for half precision"
+        )
 
 
 if __name__ == "__main__":

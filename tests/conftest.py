@@ -1,4 +1,4 @@
-"""What the tests share: the folder of real pictures and networks, where it is there, and one thread for torch."""
+"""What the tests share: the folder of real images and networks, where it is there, and one thread for torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ SHARED = Path(os.environ.get("POSELING_SHARED", Path(__file__).resolve().parents
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with `data/` and `peers/`; tests that need it are marked `shared` and skip where it is absent."""
+    """The folder with `data/` and `peers/`; tests that need it are marked `shared` and skip where it is
+    absent.
+    """
     if not (SHARED / "data" / "README.md").is_file():
-        pytest.skip(f"{SHARED} is not there: this test needs its pictures or networks (POSELING_SHARED names another place)")
+        pytest.skip(
+            f"{SHARED} is not there: this test needs its images or networks (POSELING_SHARED names another "
+            f"place)"
+        )
     return SHARED

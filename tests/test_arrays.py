@@ -62,7 +62,9 @@ def test_files_that_are_no_npz(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"a\.npz: .*it lacks b"):
         read_npz(tmp_path / "a.npz", "a", "b")
     monkeypatch.setenv("POSELING_LIMIT_MB", "1")
-    with pytest.raises(ValueError, match=r"a\.npz: .*it claims 3 MB and may have 1; set POSELING_LIMIT_MB higher"):
+    with pytest.raises(
+        ValueError, match=r"a\.npz: .*it claims 3 MB and may have 1; set POSELING_LIMIT_MB higher"
+    ):
         read_npz(tmp_path / "a.npz", "a")
 
 
@@ -79,6 +81,10 @@ def test_a_locked_member(tmp_path):
 
 def test_numbers_are_numbers():
     assert numbers(np.array([[1, 2]], np.uint8), None, 2).tolist() == [[1.0, 2.0]]
-    for array, message in ((np.array(["1"]), "of <U1, not of numbers"), (np.ones(2, complex), "complex128"), (np.ones((2, 3)), r"expected \(N, 2\)")):
+    for array, message in (
+        (np.array(["1"]), "of <U1, not of numbers"),
+        (np.ones(2, complex), "complex128"),
+        (np.ones((2, 3)), r"expected \(N, 2\)"),
+    ):
         with pytest.raises(ValueError, match=message):
             numbers(array, None, 2)

@@ -1,4 +1,6 @@
-"""Every reader against damaged and hostile files: read right, or refused in one line that names the file; no traceback, no hang, bounded memory."""
+"""Every reader against damaged and hostile files: read right, or refused in one line that names the file; no
+traceback, no hang, bounded memory.
+"""
 
 from __future__ import annotations
 

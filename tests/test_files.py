@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.files import Draft, keep_apart, new_folder, read_picture, write_bytes
-from poseling.headers import picture_size
+from poseling.files import Draft, keep_apart, new_folder, read_image, write_bytes
+from poseling.headers import image_size
 
 
 def test_bytes(tmp_path):
@@ -75,14 +75,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
-def test_a_picture_that_claims_to_be_too_large_is_named(tmp_path):
+def test_a_image_that_claims_to_be_too_large_is_named(tmp_path):
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0))
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
-    with pytest.raises(OSError, match=r"a\.png: is 40000 x 40000 pixels; it claims 9156 MB and may have 1024; set POSELING_LIMIT_MB"):
-        read_picture(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
+    with pytest.raises(
+        OSError,
+        match=r"a\.png: is 40000 x 40000 pixels; it claims 9156 MB and may have 1024; set POSELING_LIMIT_MB",
+    ):
+        read_image(tmp_path / "a.png")
 
 
 def test_a_draft_that_is_dropped_leaves_what_was_there(tmp_path):
@@ -147,11 +152,18 @@ def test_what_killed_writers_leave_is_taken_away_a_day_later(tmp_path):
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     left = list(tmp_path.iterdir())
     assert len(left) == 2
-    others = [".a.0123456789ab", ".poseling-frames", "poseling-0123456789ab.tmp", ".poseling-0123456789ab.tmp.gz"]
+    others = [
+        ".a.0123456789ab",
+        ".poseling-frames",
+        "poseling-0123456789ab.tmp",
+        ".poseling-0123456789ab.tmp.gz",
+    ]
     for name in others:
         (tmp_path / name).write_text("not ours")
         os.utime(tmp_path / name, (0, 0))
-    write_in = "from pathlib import Path; from poseling.files import write_bytes; write_bytes(Path({!r}), b'')".format(str(tmp_path / "b"))
+    write_in = "from pathlib import Path; from poseling.files import write_bytes; write_bytes(Path({!r}), b'')".format(
+        str(tmp_path / "b")
+    )
     subprocess.run([sys.executable, "-c", write_in], check=True)
     assert set(left) < set(tmp_path.iterdir())  # somebody may be writing them
     yesterday = time.time() - 90000
@@ -170,7 +182,9 @@ def test_inputs_and_outputs_are_kept_apart(tmp_path):
     read = {"the model itself": [tmp_path / "other"], "the source itself": [tmp_path / "in"]}
     keep_apart({"--out": tmp_path / "new", "--json": None, "--page": tmp_path / "circle"}, read)
     for same in ("in", "link", "hard", "../" + tmp_path.name + "/in"):
-        with pytest.raises(ValueError, match=r"--out .* is the source itself and would be replaced; give another name"):
+        with pytest.raises(
+            ValueError, match=r"--out .* is the source itself and would be replaced; give another name"
+        ):
             keep_apart({"--out": tmp_path / same}, read)
     with pytest.raises(ValueError, match=r"--json .* is what --out writes and would be replaced"):
         keep_apart({"--out": tmp_path / "new", "--json": tmp_path / "." / "new"}, read)
@@ -183,40 +197,44 @@ def jpeg(progressive: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("progressive", [0, 1])
-@pytest.mark.parametrize("behind", [b"\0" * 9000, b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40, b"\xff" * 5000, b"\xff\xd8\xff"])
+@pytest.mark.parametrize(
+    "behind", [b"\0" * 9000, b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40, b"\xff" * 5000, b"\xff\xd8\xff"]
+)
 def test_what_lies_behind_a_jpeg_is_no_part_of_it(tmp_path: Path, progressive: int, behind: bytes):
     whole = jpeg(progressive)
     (tmp_path / "a.jpg").write_bytes(whole + behind)
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.jpg", bgr=True), cv2.imdecode(np.frombuffer(whole, np.uint8), 1))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.jpg", bgr=True), cv2.imdecode(np.frombuffer(whole, np.uint8), 1)
+    )
 
 
 @pytest.mark.parametrize("progressive", [0, 1])
 def test_a_jpeg_that_is_cut_is_refused_wherever_it_is(tmp_path: Path, progressive: int):
-    """Also with another picture's end in its head, as of a thumbnail, and with an end behind what is missing
+    """Also with another image's end in its head, as of a thumbnail, and with an end behind what is missing
     filled up with zeros.
     """
     whole = jpeg(progressive)
     thumbnail = b"\xff\xe1" + (len(whole) + 2).to_bytes(2, "big") + whole
     headed = whole[:2] + thumbnail + whole[2:]
     (tmp_path / "a.jpg").write_bytes(headed)
-    assert read_picture(tmp_path / "a.jpg").shape == (40, 56, 3)
+    assert read_image(tmp_path / "a.jpg").shape == (40, 56, 3)
     for length in range(len(thumbnail) + 2, len(headed), 97):
         (tmp_path / "a.jpg").write_bytes(headed[:length] + b"\0" * 500)
-        with pytest.raises(OSError, match=r"a\.jpg: is not a whole picture"):
-            read_picture(tmp_path / "a.jpg")
+        with pytest.raises(OSError, match=r"a\.jpg: is not a whole image"):
+            read_image(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes(headed[:-1])
-    with pytest.raises(OSError, match=r"a\.jpg: is not a whole picture"):
-        read_picture(tmp_path / "a.jpg")
+    with pytest.raises(OSError, match=r"a\.jpg: is not a whole image"):
+        read_image(tmp_path / "a.jpg")
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["motion_photo.jpg", "zeros_after.jpg"])
-def test_pictures_of_public_reports(shared: Path, name: str):
+def test_images_of_public_reports(shared: Path, name: str):
     from PIL import Image
 
     path = shared / "cases" / "public" / "10" / name
-    with Image.open(path) as picture:
-        np.testing.assert_array_equal(read_picture(path), np.asarray(picture.convert("RGB")))
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(read_image(path), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize(
@@ -232,9 +250,9 @@ def test_pictures_of_public_reports(shared: Path, name: str):
 )
 def test_the_size_is_in_the_header(suffix, options):
     data = cv2.imencode(suffix, np.zeros((37, 61, 3), np.uint8), options)[1].tobytes()
-    assert picture_size(data) == (61, 37)
+    assert image_size(data) == (61, 37)
     for end in range(12):
-        assert picture_size(data[:end]) is None
+        assert image_size(data[:end]) is None
 
 
 def test_a_small_file_may_not_take_gigabytes(tmp_path, monkeypatch):
@@ -242,22 +260,27 @@ def test_a_small_file_may_not_take_gigabytes(tmp_path, monkeypatch):
     at = data.index(b"\xff\xc0") + 5
     data[at : at + 4] = struct.pack(">HH", 30_000, 30_000)
     (tmp_path / "a.jpg").write_bytes(data)
-    with pytest.raises(OSError, match=r"a\.jpg: is 30000 x 30000 pixels; it claims 5150 MB and may have 1024; set POSELING_LIMIT_MB higher"):
-        read_picture(tmp_path / "a.jpg")
+    with pytest.raises(
+        OSError,
+        match=r"a\.jpg: is 30000 x 30000 pixels; it claims 5150 MB and may have 1024; set POSELING_LIMIT_MB higher",
+    ):
+        read_image(tmp_path / "a.jpg")
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((500, 400, 3), np.uint8))  # 1.2 MB
     monkeypatch.setenv("POSELING_LIMIT_MB", "1")
     with pytest.raises(OSError, match=r"b\.png: is 400 x 500 pixels; it claims 2 MB"):
-        read_picture(tmp_path / "b.png")
+        read_image(tmp_path / "b.png")
     monkeypatch.setenv("POSELING_LIMIT_MB", "2")
-    assert read_picture(tmp_path / "b.png").shape == (500, 400, 3)
+    assert read_image(tmp_path / "b.png").shape == (500, 400, 3)
     monkeypatch.setenv("POSELING_LIMIT_MB", "much")
     with pytest.raises(ValueError, match="POSELING_LIMIT_MB is 'much'"):
-        read_picture(tmp_path / "b.png")
+        read_image(tmp_path / "b.png")
 
 
 def test_a_jpeg_whose_size_comes_late_and_after_odd_bytes(tmp_path):
-    """Two megabytes of other segments, such as colour profiles and previews, come before the size; decoders skip what is between two segments."""
+    """Two megabytes of other segments, such as colour profiles and previews, come before the size; decoders
+    skip what is between two segments.
+    """
     data = cv2.imencode(".jpg", np.full((37, 61, 3), 90, np.uint8))[1].tobytes()
     segment = b"\xff\xe2" + struct.pack(">H", 65_000) + bytes(64_998)
     (tmp_path / "a.jpg").write_bytes(data[:2] + segment * 33 + b"\x00\x01" + data[2:])
-    assert read_picture(tmp_path / "a.jpg").shape == (37, 61, 3)
+    assert read_image(tmp_path / "a.jpg").shape == (37, 61, 3)

@@ -1,4 +1,4 @@
-"""The one affine: there and back, what it keeps, and that pictures and points move alike."""
+"""The one affine: there and back, what it keeps, and that images and points move alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from poseling.geometry import Crop, affine, compose, joints_box, person_size, quaternion, quaternion_matrix, rotation_matrix, rotation_vector
+from poseling.geometry import (
+    Crop,
+    affine,
+    compose,
+    joints_box,
+    person_size,
+    quaternion,
+    quaternion_matrix,
+    rotation_matrix,
+    rotation_vector,
+)
 
 sizes = st.tuples(st.integers(16, 300), st.integers(16, 300))
 places, extents = st.floats(-500, 500), st.floats(4, 800)
@@ -24,7 +34,9 @@ crops = st.builds(
     st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2)),
     st.booleans(),
 )
-points = st.lists(st.tuples(st.floats(-1000, 1000), st.floats(-1000, 1000)), min_size=1, max_size=5).map(np.array)
+points = st.lists(st.tuples(st.floats(-1000, 1000), st.floats(-1000, 1000)), min_size=1, max_size=5).map(
+    np.array
+)
 
 
 @given(crops, points)
@@ -54,18 +66,37 @@ def test_angles_and_shares_are_kept(crop):
     assert (np.linalg.det(linear) < 0) == crop.flipped
 
 
-rows = st.tuples(boxes, st.floats(-180, 180), st.floats(0.5, 2), st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2)), st.booleans())
+rows = st.tuples(
+    boxes,
+    st.floats(-180, 180),
+    st.floats(0.5, 2),
+    st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2)),
+    st.booleans(),
+)
 
 
 @given(st.lists(rows, min_size=1, max_size=6), sizes, st.floats(1, 2))
 def test_many_crops_at_once_are_each_by_itself(rows, size, padding):
-    """And as written down: the box's middle to 0, turned, scaled so that the padded box just fits, to the shifted middle of the input, mirrored."""
-    found = Crop.matrices(np.array([row[0] for row in rows]), size, padding, *(np.array(part) for part in list(zip(*rows, strict=True))[1:]))
+    """And as written down: the box's middle to 0, turned, scaled so that the padded box just fits, to the
+    shifted middle of the input, mirrored.
+    """
+    found = Crop.matrices(
+        np.array([row[0] for row in rows]),
+        size,
+        padding,
+        *(np.array(part) for part in list(zip(*rows, strict=True))[1:]),
+    )
     last = np.array(size) - 1
     for (box, rotation, scale, shift, flip), matrix in zip(rows, found, strict=True):
-        np.testing.assert_array_equal(matrix, Crop.from_box(box, size, padding, rotation, scale, shift, flip).matrix)
+        np.testing.assert_array_equal(
+            matrix, Crop.from_box(box, size, padding, rotation, scale, shift, flip).matrix
+        )
         low, high = np.array(box).reshape(2, 2)
-        turn = Rotation.from_rotvec([0, 0, np.deg2rad(rotation)]).as_matrix()[:2, :2] * scale * min(last / (padding * (high - low)))
+        turn = (
+            Rotation.from_rotvec([0, 0, np.deg2rad(rotation)]).as_matrix()[:2, :2]
+            * scale
+            * min(last / (padding * (high - low)))
+        )
         for point in (low, high, np.array([box[0], box[3]])):
             x, y = turn @ (point - (low + high) / 2) + last * (0.5 + np.array(shift))
             np.testing.assert_allclose(affine(matrix, point), [last[0] - x if flip else x, y], atol=1e-6)
@@ -91,32 +122,41 @@ def test_scale_shift_and_rotation_by_hand():
     assert Crop.from_box(box, size, padding=1).apply(right)[0].tolist() == [100, 50]
     np.testing.assert_allclose(Crop.from_box(box, size, padding=1, scale=2).apply(right), [[150, 50]])
     np.testing.assert_allclose(Crop.from_box(box, size, padding=2).apply(right), [[75, 50]])
-    np.testing.assert_allclose(Crop.from_box(box, size, padding=1, shift=(0.1, -0.2)).apply(right), [[110, 30]])
+    np.testing.assert_allclose(
+        Crop.from_box(box, size, padding=1, shift=(0.1, -0.2)).apply(right), [[110, 30]]
+    )
     # Clockwise by 90 degrees: what was right is now below.
-    np.testing.assert_allclose(Crop.from_box(box, size, padding=1, rotation=90).apply(right), [[50, 100]], atol=1e-9)
+    np.testing.assert_allclose(
+        Crop.from_box(box, size, padding=1, rotation=90).apply(right), [[50, 100]], atol=1e-9
+    )
 
 
-def test_whole_picture():
+def test_whole_image():
     crop = Crop.whole((200, 100), (64, 64))
-    np.testing.assert_allclose(crop.apply(np.array([[0.0, 0.0], [199.0, 99.0]])), [[0, 63 / 2 - 99 / 2 * 63 / 199], [63, 63 / 2 + 99 / 2 * 63 / 199]])
+    np.testing.assert_allclose(
+        crop.apply(np.array([[0.0, 0.0], [199.0, 99.0]])),
+        [[0, 63 / 2 - 99 / 2 * 63 / 199], [63, 63 / 2 + 99 / 2 * 63 / 199]],
+    )
 
 
-@pytest.mark.parametrize("box", [(5, 5, 5, 9), (5, 9, 8, 9), (8, 0, 5, 9), (0, 0, np.nan, 9), (0, 0, np.inf, 9)])
+@pytest.mark.parametrize(
+    "box", [(5, 5, 5, 9), (5, 9, 8, 9), (8, 0, 5, 9), (0, 0, np.nan, 9), (0, 0, np.inf, 9)]
+)
 def test_a_box_without_area_is_an_error(box):
     with pytest.raises(ValueError, match="has no area"):
         Crop.from_box(box, (64, 64))
 
 
 def dot(size, at, sigma):
-    """A picture with one smooth dot, and its place."""
+    """An image with one smooth dot, and its place."""
     x = np.exp(-0.5 * ((np.arange(size[0]) - at[0]) / sigma) ** 2)
     y = np.exp(-0.5 * ((np.arange(size[1]) - at[1]) / sigma) ** 2)
     return np.repeat(np.round(250 * y[:, None] * x[None, :]).astype(np.uint8)[..., None], 3, 2)
 
 
-def middle(picture):
+def middle(image):
     """The centre of mass of the ink."""
-    ink = picture[..., 0].astype(float)
+    ink = image[..., 0].astype(float)
     y, x = np.mgrid[: ink.shape[0], : ink.shape[1]]
     return np.array([(ink * x).sum(), (ink * y).sum()]) / ink.sum()
 
@@ -130,46 +170,51 @@ def middle(picture):
     st.tuples(st.integers(60, 90), st.integers(60, 90)),
     st.tuples(st.integers(300, 420), st.integers(300, 420)),
 )
-def test_a_dot_goes_where_its_point_goes(shrink, rotation, flip, share, size, picture_size):
+def test_a_dot_goes_where_its_point_goes(shrink, rotation, flip, share, size, image_size):
     """Below a factor of two in one step, above it with an average first."""
-    at = np.array(share) * picture_size
+    at = np.array(share) * image_size
     half = shrink * (np.array(size) - 1) / 2
-    crop = Crop.from_box((*(at - 0.9 * half), *(at + 1.1 * half)), size, padding=1, rotation=rotation, flip=flip)
+    crop = Crop.from_box(
+        (*(at - 0.9 * half), *(at + 1.1 * half)), size, padding=1, rotation=rotation, flip=flip
+    )
     sigma = max(3.0, 2.5 * shrink)
     expected = crop.apply(at)
     reach = 4 * sigma / shrink
     assume((expected > reach).all() and (expected < np.array(size) - 1 - reach).all())
-    assume((at > 4 * sigma).all() and (at < np.array(picture_size) - 1 - 4 * sigma).all())
-    assert np.abs(middle(crop.warp(dot(picture_size, at, sigma))) - expected).max() < 0.1
+    assume((at > 4 * sigma).all() and (at < np.array(image_size) - 1 - 4 * sigma).all())
+    assert np.abs(middle(crop.warp(dot(image_size, at, sigma))) - expected).max() < 0.1
 
 
 @pytest.mark.parametrize("factor", [2.0, 2.5, 3.7, 8.0])
 def test_fine_stripes_become_grey_not_noise(factor):
     """Every other row black and white: what shrinks by more than two must average them."""
-    picture = np.zeros((400, 400, 3), np.uint8)
-    picture[::2] = 255
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[::2] = 255
     size = int(400 / factor)
-    out = Crop.whole((400, 400), (size, size)).warp(picture)[2:-2, 2:-2].astype(int)
-    # Averages of whole blocks are 127.5 where the block is even, and between a third and two thirds of 255 where it is three rows.
+    out = Crop.whole((400, 400), (size, size)).warp(image)[2:-2, 2:-2].astype(int)
+    # Averages of whole blocks are 127.5 where the block is even, and between a third and two thirds of 255
+    # where it is three rows.
     assert out.min() >= 84
     assert out.max() <= 171
 
 
 def test_identity_warp_keeps_every_pixel():
-    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    np.testing.assert_array_equal(Crop.whole((60, 40), (60, 40)).warp(picture), picture)
-    mirrored = Crop.from_box((0, 0, 59, 39), (60, 40), padding=1, flip=True).warp(picture)
-    np.testing.assert_array_equal(mirrored, picture[:, ::-1])
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    np.testing.assert_array_equal(Crop.whole((60, 40), (60, 40)).warp(image), image)
+    mirrored = Crop.from_box((0, 0, 59, 39), (60, 40), padding=1, flip=True).warp(image)
+    np.testing.assert_array_equal(mirrored, image[:, ::-1])
 
 
-def test_black_where_the_picture_ends():
+def test_black_where_the_image_ends():
     out = Crop.from_box((-50, -50, -10, -10), (32, 32), padding=1).warp(np.full((50, 50, 3), 255, np.uint8))
     assert (out == 0).all()
 
 
 @given(crops, crops, points)
 def test_compose(outer, inner, xy):
-    np.testing.assert_allclose(affine(compose(outer.matrix, inner.matrix), xy), outer.apply(inner.apply(xy)), rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(
+        affine(compose(outer.matrix, inner.matrix), xy), outer.apply(inner.apply(xy)), rtol=1e-9, atol=1e-6
+    )
 
 
 def test_affine_agrees_with_opencv():
@@ -186,7 +231,9 @@ def test_joints_box():
 
 
 def test_a_persons_size_is_the_root_of_the_area():
-    np.testing.assert_allclose(person_size(np.array([[10, 20, 19, 36], [5, 5, 5, 30]], np.float32)), [12, 5])  # no box is narrower than a pixel
+    np.testing.assert_allclose(
+        person_size(np.array([[10, 20, 19, 36], [5, 5, 5, 30]], np.float32)), [12, 5]
+    )  # no box is narrower than a pixel
 
 
 turns = st.tuples(*[st.floats(-7, 7)] * 3).map(np.array)
@@ -199,13 +246,24 @@ def test_quaternions_are_scipys(vector):
     found, theirs = quaternion(matrix), Rotation.from_matrix(matrix).as_quat()[[3, 0, 1, 2]]
     assert found[0] >= 0
     np.testing.assert_allclose(found, theirs * np.sign(found @ theirs), atol=1e-9)
-    np.testing.assert_allclose(quaternion_matrix(-3 * found), matrix, atol=1e-9)  # neither sign nor length matter
+    np.testing.assert_allclose(
+        quaternion_matrix(-3 * found), matrix, atol=1e-9
+    )  # neither sign nor length matter
     np.testing.assert_allclose(rotation_matrix(rotation_vector(matrix)), matrix, atol=1e-9)
 
 
 def test_quaternions_of_half_turns():
     """Where w is 0, and the usual formula from the trace divides by it."""
-    matrices = np.array([np.diag([1.0, -1, -1]), np.diag([-1.0, 1, -1]), np.diag([-1.0, -1, 1]), [[0, 1, 0], [1, 0, 0], [0, 0, -1]]])
+    matrices = np.array(
+        [
+            np.diag([1.0, -1, -1]),
+            np.diag([-1.0, 1, -1]),
+            np.diag([-1.0, -1, 1]),
+            [[0, 1, 0], [1, 0, 0], [0, 0, -1]],
+        ]
+    )
     half = np.sqrt(0.5)
-    np.testing.assert_allclose(quaternion(matrices), [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, half, half, 0]], atol=1e-12)
+    np.testing.assert_allclose(
+        quaternion(matrices), [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, half, half, 0]], atol=1e-12
+    )
     np.testing.assert_allclose(quaternion_matrix(quaternion(matrices)), matrices, atol=1e-12)

@@ -64,7 +64,9 @@ def test_metadata_that_is_no_text_names_the_file(model: Path):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("kind", ["student-traceback-3", "student-unnamed-1", "student-unnamed-2", "onnxteacher-traceback-16"])
+@pytest.mark.parametrize(
+    "kind", ["student-traceback-3", "student-unnamed-1", "student-unnamed-2", "onnxteacher-traceback-16"]
+)
 def test_malformed_files_are_one_line_with_their_name(shared: Path, kind: str):
     from poseling.runtime import Network
 
@@ -81,30 +83,37 @@ main(sys.argv[1:])
 """
 
 
-def _tracked(model: Path, picture: Path, home: Path, wrapper: tuple[str, ...] = (), **more: str) -> subprocess.CompletedProcess[str]:
-    """`poseling track` in a process of its own, at home in an empty folder. Its environment has what a program needs to
-    start and no more: onnxruntime keeps quiet by itself where a variable such as CI says that a build server runs it.
+def _tracked(
+    model: Path, image: Path, home: Path, wrapper: tuple[str, ...] = (), **more: str
+) -> subprocess.CompletedProcess[str]:
+    """`poseling track` in a process of its own, at home in an empty folder. Its environment has what a
+    program needs to start and no more: onnxruntime keeps quiet by itself where a variable such as CI says
+    that a build server runs it.
     """
     home.mkdir()
-    known = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TMPDIR") or name.startswith(("OMP_", "OPENBLAS_"))}
+    known = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "LANG", "TMPDIR") or name.startswith(("OMP_", "OPENBLAS_"))
+    }
     command = [
         *wrapper,
         sys.executable,
         "-c",
         USE,
         "track",
-        str(picture),
+        str(image),
         "--model",
         str(model),
         "--json",
-        str(picture.with_suffix(".json")),
+        str(image.with_suffix(".json")),
     ]
     environment = {**known, "HOME": str(home), "PYTHONPATH": str(SOURCE), **more}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     import cv2
 
     cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
@@ -112,25 +121,27 @@ def picture(tmp_path: Path) -> Path:
 
 
 @pytest.mark.shared
-def test_tracking_leaves_nothing_at_home(shared: Path, tmp_path: Path, picture: Path):
+def test_tracking_leaves_nothing_at_home(shared: Path, tmp_path: Path, image: Path):
     model = shared / "cases" / "net" / "student.onnx"
-    done = _tracked(model, picture, tmp_path / "home")
+    done = _tracked(model, image, tmp_path / "home")
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "home").rglob("*")) == []
 
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("strace") is None, reason="only strace sees the look-ups of code that is not Python's")
-def test_tracking_looks_nobody_up(shared: Path, tmp_path: Path, picture: Path):
+@pytest.mark.skipif(
+    shutil.which("strace") is None, reason="only strace sees the look-ups of code that is not Python's"
+)
+def test_tracking_looks_nobody_up(shared: Path, tmp_path: Path, image: Path):
     model, seen = shared / "cases" / "net" / "student.onnx", tmp_path / "seen.txt"
     strace = ("strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(seen))
-    done = _tracked(model, picture, tmp_path / "home", strace)
+    done = _tracked(model, image, tmp_path / "home", strace)
     if "ptrace" in done.stderr:
         pytest.skip("strace may not trace here")
     assert done.returncode == 0, done.stderr
     calls = [line for line in seen.read_text().splitlines() if "AF_INET" in line or "AF_UNIX" in line]
     assert calls == []
     # The test can fail: where it is allowed to, onnxruntime asks for its host.
-    _tracked(model, picture, tmp_path / "other", strace, ORT_DISABLE_TELEMETRY="0")
+    _tracked(model, image, tmp_path / "other", strace, ORT_DISABLE_TELEMETRY="0")
     assert list((tmp_path / "other").rglob("deviceid")) or "AF_INET" in seen.read_text()

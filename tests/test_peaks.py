@@ -26,7 +26,9 @@ def test_it_finds_what_the_codec_finds(decoding: str, unbiased: bool, sigma: flo
     ours = peaks(maps.numpy(), codec.pixel, sigma, decoding)
     np.testing.assert_allclose(ours[0], xy, atol=1e-3)
     np.testing.assert_allclose(ours[1], score, atol=1e-6)
-    assert np.abs(ours[0][0, 1] - JOINTS[0, 1].numpy()).max() < (0.01 if (decoding, unbiased) == ("dark", True) else 3)
+    assert np.abs(ours[0][0, 1] - JOINTS[0, 1].numpy()).max() < (
+        0.01 if (decoding, unbiased) == ("dark", True) else 3
+    )
 
 
 def test_logits_become_the_codec_s_gaussians():

@@ -15,7 +15,13 @@ from poseling.skeleton import COCO17, LSP14, MPII16
 def pose():
     """Three people of COCO with depth, whom somebody tracks as 7, 5 and 9."""
     random = np.random.default_rng(0)
-    return Pose(random.normal(0, 50, (3, 17, 2)), random.random((3, 17)), COCO17, random.normal(0, 1, (3, 17, 3)), np.array([7, 5, 9]))
+    return Pose(
+        random.normal(0, 50, (3, 17, 2)),
+        random.random((3, 17)),
+        COCO17,
+        random.normal(0, 1, (3, 17, 3)),
+        np.array([7, 5, 9]),
+    )
 
 
 def test_numbers_are_made_plain():
@@ -27,7 +33,14 @@ def test_numbers_are_made_plain():
 
 @pytest.mark.parametrize(
     ("which", "rows"),
-    [(1, [1]), (-1, [2]), (np.int64(0), [0]), (slice(1, None), [1, 2]), (np.array([True, False, True]), [0, 2]), (np.array([2, 0]), [2, 0])],
+    [
+        (1, [1]),
+        (-1, [2]),
+        (np.int64(0), [0]),
+        (slice(1, None), [1, 2]),
+        (np.array([True, False, True]), [0, 2]),
+        (np.array([2, 0]), [2, 0]),
+    ],
 )
 def test_choosing_always_gives_people(pose, which, rows):
     some = pose[which]
@@ -49,7 +62,10 @@ def test_nobody():
     [
         ({"xy": np.zeros((2, 16, 2))}, r"Pose\.xy has shape \(2, 16, 2\), expected \(2, 17, 2\)"),
         ({"score": np.zeros(17)}, r"Pose\.score has shape \(17,\), expected \(2, 17\)"),
-        ({"xyz": np.zeros((2, 17, 2))}, r"Pose\.xyz has shape \(2, 17, 2\), expected \(2, 17, 3\) for 2 people of skeleton coco17"),
+        (
+            {"xyz": np.zeros((2, 17, 2))},
+            r"Pose\.xyz has shape \(2, 17, 2\), expected \(2, 17, 3\) for 2 people of skeleton coco17",
+        ),
         ({"ids": np.zeros(3)}, r"Pose\.ids has shape \(3,\), expected \(2,\)"),
     ],
 )

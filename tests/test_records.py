@@ -85,7 +85,9 @@ def test_what_is_no_record(given):
         from_fields(Outer, given, "thing")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe[]", b"1" * 5000, b"[" * 100_000, b'{"a":' * 100_000, b"\x00", b"nul"])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"\xff\xfe[]", b"1" * 5000, b"[" * 100_000, b'{"a":' * 100_000, b"\x00", b"nul"]
+)
 def test_what_is_no_json_names_the_file(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"a\.json: is no (whole )?JSON"):

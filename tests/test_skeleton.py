@@ -14,11 +14,13 @@ PAIRS = [(a, b) for a in EVERY for b in EVERY]
 name = st.sampled_from(EVERY)
 
 
-def joints(skeleton, seed, people=2):
-    return np.random.default_rng(seed).normal(0, 100, (people, len(skeleton), 2))
+def joints(skeleton, seed, dataset=2):
+    return np.random.default_rng(seed).normal(0, 100, (dataset, len(skeleton), 2))
 
 
-@pytest.mark.parametrize(("skeleton", "count"), [(COCO17, 17), (MPII16, 16), (LSP14, 14), (H36M17, 17), (BLAZEPOSE33, 33)])
+@pytest.mark.parametrize(
+    ("skeleton", "count"), [(COCO17, 17), (MPII16, 16), (LSP14, 14), (H36M17, 17), (BLAZEPOSE33, 33)]
+)
 def test_counts_and_trees(skeleton, count):
     assert len(skeleton) == count
     roots = [j for j, p in enumerate(skeleton.parents) if j == p]
@@ -35,9 +37,20 @@ def test_counts_and_trees(skeleton, count):
 def test_orders_are_those_of_the_data_sets():
     # cocoapi's list of keypoints; MPII's ids and LSP's rows as their authors number them.
     assert COCO17.joints[:5] == ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-    assert [COCO17.index(j) for j in ("left_shoulder", "right_wrist", "left_hip", "right_ankle")] == [5, 10, 11, 16]
-    assert [MPII16.index(j) for j in ("right_ankle", "pelvis", "thorax", "neck", "head_top", "right_wrist", "left_wrist")] == [0, 6, 7, 8, 9, 10, 15]
-    assert [LSP14.index(j) for j in ("right_ankle", "left_hip", "left_ankle", "right_wrist", "left_shoulder", "neck", "head_top")] == [
+    assert [COCO17.index(j) for j in ("left_shoulder", "right_wrist", "left_hip", "right_ankle")] == [
+        5,
+        10,
+        11,
+        16,
+    ]
+    assert [
+        MPII16.index(j)
+        for j in ("right_ankle", "pelvis", "thorax", "neck", "head_top", "right_wrist", "left_wrist")
+    ] == [0, 6, 7, 8, 9, 10, 15]
+    assert [
+        LSP14.index(j)
+        for j in ("right_ankle", "left_hip", "left_ankle", "right_wrist", "left_shoulder", "neck", "head_top")
+    ] == [
         0,
         3,
         5,
@@ -46,8 +59,12 @@ def test_orders_are_those_of_the_data_sets():
         12,
         13,
     ]
-    assert [H36M17.index(j) for j in ("pelvis", "right_hip", "left_hip", "thorax", "left_shoulder", "right_wrist")] == [0, 1, 4, 8, 11, 16]
-    assert [BLAZEPOSE33.index(j) for j in ("nose", "left_shoulder", "right_hip", "left_heel", "right_foot_index")] == [0, 11, 24, 29, 32]
+    assert [
+        H36M17.index(j) for j in ("pelvis", "right_hip", "left_hip", "thorax", "left_shoulder", "right_wrist")
+    ] == [0, 1, 4, 8, 11, 16]
+    assert [
+        BLAZEPOSE33.index(j) for j in ("nose", "left_shoulder", "right_hip", "left_heel", "right_foot_index")
+    ] == [0, 11, 24, 29, 32]
 
 
 def test_body19_is_cocos_with_neck_and_head_top():
@@ -55,8 +72,14 @@ def test_body19_is_cocos_with_neck_and_head_top():
     assert BODY19.sigmas[:17] == COCO17.sigmas
     assert BODY19.flip.tolist() == [*COCO17.flip.tolist(), 17, 18]
     named = {BODY19.joints[a]: BODY19.joints[b] for a, b in enumerate(BODY19.parents)}
-    assert (named["nose"], named["left_shoulder"], named["right_hip"], named["neck"]) == ("head_top", "neck", "neck", "neck")
-    # COCO's people have neither neck nor head top, MPII's and LSP's have both, beside the twelve limb joints; what body19 has goes back unchanged.
+    assert (named["nose"], named["left_shoulder"], named["right_hip"], named["neck"]) == (
+        "head_top",
+        "neck",
+        "neck",
+        "neck",
+    )
+    # COCO's people have neither neck nor head top, MPII's and LSP's have both, beside the twelve limb joints;
+    # what body19 has goes back unchanged.
     for other, known in ((COCO17, 17), (MPII16, 14), (LSP14, 14)):
         there, back = other.to(BODY19), BODY19.to(other)
         assert there.known.sum() == known
@@ -74,7 +97,9 @@ def test_flip_is_an_involution_that_exchanges_the_sides(skeleton):
     for joint, mirror in enumerate(flip):
         a, b = skeleton.joints[joint], skeleton.joints[mirror]
         assert a == b if joint == mirror else {a.split("_")[0], b.split("_")[0]} == {"left", "right"}
-        assert a.removeprefix("left_").removeprefix("right_") == b.removeprefix("left_").removeprefix("right_")
+        assert a.removeprefix("left_").removeprefix("right_") == b.removeprefix("left_").removeprefix(
+            "right_"
+        )
         # The mirror image of a bone is a bone, but where the tree has one side only as parent.
         assert flip[skeleton.parents[joint]] == skeleton.parents[mirror]
 
@@ -105,7 +130,11 @@ def test_matrix_weights_and_known_agree(a, b):
     # An independent reading of the names.
     middles = {"pelvis": "hip", "thorax": "shoulder"}
     for row, joint in enumerate(b.joints):
-        sides = [a.joints.index(f"{s}_{middles[joint]}") for s in ("left", "right") if joint in middles and f"{s}_{middles[joint]}" in a.joints]
+        sides = [
+            a.joints.index(f"{s}_{middles[joint]}")
+            for s in ("left", "right")
+            if joint in middles and f"{s}_{middles[joint]}" in a.joints
+        ]
         expected = [a.joints.index(joint)] if joint in a.joints else sides if len(sides) == 2 else []
         assert np.flatnonzero(how.matrix[row]).tolist() == sorted(expected)
         assert how.single[row] == (expected[0] if len(expected) == 1 else -1)
@@ -129,7 +158,9 @@ def test_pelvis_is_the_middle_of_the_hips_and_as_sure_as_the_less_sure():
 
 def test_nothing_in_common_is_an_error():
     hand = Skeleton("hand", ("wrist", "thumb"), (0, 0))
-    with pytest.raises(ValueError, match=r"hand .*and coco17 .*have no joint in common; joints are matched by name"):
+    with pytest.raises(
+        ValueError, match=r"hand .*and coco17 .*have no joint in common; joints are matched by name"
+    ):
         hand.to(COCO17)
 
 
@@ -154,7 +185,27 @@ def test_bad_skeletons(fields, match):
 
 
 def test_sigmas_of_coco():
-    # cocoapi: np.array([.26, .25, .25, .35, .35, .79, .79, .72, .72, .62, .62, 1.07, 1.07, .87, .87, .89, .89]) / 10
+    # cocoapi: np.array([.26, .25, .25, .35, .35, .79, .79, .72, .72, .62, .62, 1.07, 1.07, .87, .87, .89,
+    # .89]) / 10
     np.testing.assert_allclose(
-        np.multiply(COCO17.sigmas, 10), [0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89]
+        np.multiply(COCO17.sigmas, 10),
+        [
+            0.26,
+            0.25,
+            0.25,
+            0.35,
+            0.35,
+            0.79,
+            0.79,
+            0.72,
+            0.72,
+            0.62,
+            0.62,
+            1.07,
+            1.07,
+            0.87,
+            0.87,
+            0.89,
+            0.89,
+        ],
     )

@@ -23,7 +23,9 @@ plain = st.recursive(
 specs = st.builds(
     PoseSpec,
     model=words,
-    skeleton=st.sampled_from([*SKELETONS.values(), Skeleton("own", ("left_a", "right_a", "b"), (2, 2, 2), (0.1, 0.1, 0.2))]),
+    skeleton=st.sampled_from(
+        [*SKELETONS.values(), Skeleton("own", ("left_a", "right_a", "b"), (2, 2, 2), (0.1, 0.1, 0.2))]
+    ),
     codec=st.dictionaries(words, plain, max_size=4),
     size=st.tuples(st.integers(1, 4096), st.integers(1, 4096)),
     padding=positive,
@@ -55,12 +57,27 @@ def test_fields_keep_their_types():
 
 def test_the_fields_of_a_codec_come_back_equal():
     """A codec's size is a tuple, JSON has lists."""
-    spec = PoseSpec("net", LSP14, {"name": "heatmap", "size": (256, 256)}, (256, 256), arguments={"sizes": (1, 2)})
+    spec = PoseSpec(
+        "net", LSP14, {"name": "heatmap", "size": (256, 256)}, (256, 256), arguments={"sizes": (1, 2)}
+    )
     assert PoseSpec.from_json(spec.to_json()) == spec
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100000, '{"a":' * 100000, "1" * 5000, "", "nothing", "[]", "3", "null", "{}", '{"skeleton": 3}', '{"skeleton": {"name": "a"}}']
+    "text",
+    [
+        "[" * 100000,
+        '{"a":' * 100000,
+        "1" * 5000,
+        "",
+        "nothing",
+        "[]",
+        "3",
+        "null",
+        "{}",
+        '{"skeleton": 3}',
+        '{"skeleton": {"name": "a"}}',
+    ],
 )
 def test_what_is_no_spec(text):
     with pytest.raises(ValueError, match="this is not a PoseSpec"):
@@ -86,8 +103,14 @@ def test_a_file_from_before_there_were_versions_is_of_the_first():
 
 @pytest.mark.parametrize("version", ["2.0", "2", 2, 17.5, "next"])
 def test_a_newer_kind_of_file_is_told(version):
-    fields = json.loads(PoseSpec("net", LSP14, {}, (64, 64)).to_json()) | {"version": version, "size": "whatever"}
-    with pytest.raises(ValueError, match=rf"its PoseSpec is of version {version}, and this poseling reads version 1; update poseling"):
+    fields = json.loads(PoseSpec("net", LSP14, {}, (64, 64)).to_json()) | {
+        "version": version,
+        "size": "whatever",
+    }
+    with pytest.raises(
+        ValueError,
+        match=rf"its PoseSpec is of version {version}, and this poseling reads version 1; update poseling",
+    ):
         PoseSpec.from_json(json.dumps(fields))
 
 
@@ -107,7 +130,10 @@ def test_a_newer_kind_of_file_is_told(version):
         ({"licences": {"code": 3}}, r"licences\['code'\] is 3, expected text"),
         ({"codec": "heatmap"}, "codec is 'heatmap', expected values by name"),
         ({"colour": ["rgb"]}, "colour is"),
-        ({"skeleton": {"name": "a", "joints": ["b"], "parents": [0], "sigmas": [None]}}, r"skeleton: sigmas\[0\] is None"),
+        (
+            {"skeleton": {"name": "a", "joints": ["b"], "parents": [0], "sigmas": [None]}},
+            r"skeleton: sigmas\[0\] is None",
+        ),
         ({"skeleton": {"name": "a", "joints": ["b"], "parents": [0.5]}}, r"skeleton: parents\[0\] is 0\.5"),
         ({"skeleton": {"name": "a", "joints": [], "parents": []}}, "has no joints"),
     ],

@@ -33,10 +33,13 @@ ENTRY = zoo.Entry(
     code="Apache-2.0",
     start="MoveNet Lightning, Apache-2.0",
     teacher="MoveNet Thunder, Apache-2.0",
-    pictures={"LSP": "Flickr photos, no licence stated: research", "exercises": "Unlicense"},
+    images={"LSP": "Flickr photos, no licence stated: research", "exercises": "Unlicense"},
     command="python benchmarks/family.py n --from start.safetensors --budget 2h",
 )
-SCORES = (zoo.Score("LSP test, boxes times 1.25, one pass", "PCK@0.2", 0.8812, 0.0061), zoo.Score("LSP test", "PCK@0.1", 0.7012, 0.008))
+SCORES = (
+    zoo.Score("LSP test, boxes times 1.25, one pass", "PCK@0.2", 0.8812, 0.0061),
+    zoo.Score("LSP test", "PCK@0.1", 0.7012, 0.008),
+)
 CARD = zoo.Card(SCORES, 0.48, "2026-11-27", "python benchmarks/peers.py")
 
 
@@ -46,7 +49,10 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     spec = PoseSpec("fixed", Skeleton("one", ("nose",), (0,)), {"name": "fixed"}, (40, 30), padding=1.0)
     answers = [("xy", np.float32([[[10, 5]]])), ("score", np.float32([[0.75]]))]
     graph = helper.make_graph(
-        [helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value)) for name, value in answers],
+        [
+            helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value))
+            for name, value in answers
+        ],
         "fixed",
         [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", 30, 40, 3])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in answers],
@@ -79,11 +85,14 @@ def test_a_name_goes_where_a_file_does(filled: Path, tmp_path: Path, capsys: pyt
     black = np.zeros((30, 40, 3), np.uint8)
     for network in (Network(), Network("poseling-n"), Network(Path("poseling-n")), Network(filled)):
         np.testing.assert_allclose(network(black).xy, [[[10, 5]]], atol=1e-4)
-    assert (Network().name, Network().terms) == ("poseling-n", "for research only")
+    assert (Network().name, Network().licence) == ("poseling-n", "for research only")
     assert isinstance(shipped("poseling-n"), Shipped)
     cv2.imwrite(str(tmp_path / "photo.png"), black)
     main(["track", str(tmp_path / "photo.png"), "--out", str(tmp_path / "drawn.png")])
-    assert " ".join(capsys.readouterr().out.split()) == f"1 frame: {tmp_path}/drawn.png, by poseling-n (for research only)"
+    assert (
+        " ".join(capsys.readouterr().out.split())
+        == f"1 frame: {tmp_path}/drawn.png, by poseling-n (for research only)"
+    )
     assert cv2.imread(str(tmp_path / "drawn.png")).any()
 
 
@@ -94,13 +103,17 @@ def test_names_that_there_are_not(filled: Path, tmp_path: Path, capsys: pytest.C
         with pytest.raises(ValueError, match=f"poseling-x: {there}"):
             call("poseling-x")
     assert there in refused(capsys, "track", str(tmp_path / "photo.png"), "--model", "poseling-x")
-    assert "poseling-x: is no network of the zoo; the zoo has poseling-n" in refused(capsys, "models", "poseling-x")
+    assert "poseling-x: is no network of the zoo; the zoo has poseling-n" in refused(
+        capsys, "models", "poseling-x"
+    )
     assert there in refused(capsys, "evaluate", "poseling-x", "--data", "mini")
     with pytest.raises(ValueError, match="leave out the adapter 'movenet'"):
         load("poseling-n", "movenet")
 
 
-def test_a_damaged_file_is_found_once_a_process_and_a_missing_one_told(filled: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def test_a_damaged_file_is_found_once_a_process_and_a_missing_one_told(
+    filled: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((30, 40, 3), np.uint8))
     whole = filled.read_bytes()
     filled.write_bytes(whole[:-1] + b"x")
@@ -111,7 +124,9 @@ def test_a_damaged_file_is_found_once_a_process_and_a_missing_one_told(filled: P
     filled.unlink()
     assert zoo.path("poseling-n") == filled  # it was right once
     zoo.path.cache_clear()
-    with pytest.raises(FileNotFoundError, match=r"poseling-n: its file .* is not there; install poseling again"):
+    with pytest.raises(
+        FileNotFoundError, match=r"poseling-n: its file .* is not there; install poseling again"
+    ):
         zoo.path("poseling-n")
 
 
@@ -127,7 +142,7 @@ def test_the_card_and_the_table(filled: Path, capsys: pytest.CaptureFixture[str]
         "  input       40 x 30 pixels",
         "  parameters  2.3 million",
         "  teacher     MoveNet Thunder, Apache-2.0",
-        "  pictures    exercises: Unlicense",
+        "  images    exercises: Unlicense",
         "  PCK@0.2     0.881 +- 0.006 on LSP test, boxes times 1.25, one pass",
         "  time        0.48 of MoveNet Lightning's, in turns on one thread",
         "              python benchmarks/family.py n --from start.safetensors --budget 2h",
@@ -150,40 +165,54 @@ def test_the_card_and_the_table(filled: Path, capsys: pytest.CaptureFixture[str]
 def test_an_empty_zoo_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(zoo, "ENTRIES", {})
     assert zoo.table() == "No network is in this copy of poseling."
-    with pytest.raises(ValueError, match="poseling-n: is neither a file nor a network of the zoo; the zoo has none yet"):
+    with pytest.raises(
+        ValueError, match="poseling-n: is neither a file nor a network of the zoo; the zoo has none yet"
+    ):
         Network()
 
 
-@pytest.mark.parametrize("name", zoo.ENTRIES or [pytest.param("", marks=pytest.mark.skip("no network ships yet"))])
+@pytest.mark.parametrize(
+    "name", zoo.ENTRIES or [pytest.param("", marks=pytest.mark.skip("no network ships yet"))]
+)
 def test_what_ships_is_what_its_entry_says(name: str):
     entry, file = zoo.ENTRIES[name], zoo.path(name)  # the right SHA-256
     assert file.stat().st_size <= 6 * MB
     spec = PoseSpec.from_json(metadata(open_session(file), file)[KEY])
     assert (spec.size, spec.skeleton.name) == (entry.size, entry.skeleton)
-    stored = sum(int(np.prod(tensor.dims)) for tensor in onnx.load(file).graph.initializer if tensor.data_type in (1, 10))
+    stored = sum(
+        int(np.prod(tensor.dims))
+        for tensor in onnx.load(file).graph.initializer
+        if tensor.data_type in (1, 10)
+    )
     assert stored == pytest.approx(entry.parameters, rel=0.05)
     assert zoo.cards()[name].scores
     assert entry.command
-    assert entry.pictures
+    assert entry.images
 
 
 def test_the_weights_are_few_and_all_have_an_entry():
     files = [path for path in zoo.WEIGHTS.rglob("*") if path.is_file()]
-    assert {path.name for path in files if path.suffix == ".onnx"} == {entry.file for entry in zoo.ENTRIES.values()}
+    assert {path.name for path in files if path.suffix == ".onnx"} == {
+        entry.file for entry in zoo.ENTRIES.values()
+    }
     assert sum(path.stat().st_size for path in files) <= 20 * MB
     assert set(json.loads(zoo.CARDS.read_text())) <= set(zoo.ENTRIES)
 
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_a_network_of_the_zoo_teaches_and_learns(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An exported network comes back as one that has heatmaps, and as one that is trained on, in other joints."""
+def test_a_network_of_the_zoo_teaches_and_learns(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An exported network comes back as one that has heatmaps, and as one that is trained on, in other
+    joints.
+    """
     import torch
 
     from poseling.export.onnx import export
     from poseling.models import checkpoint, start
+    from poseling.models.importers.onnx import from_onnx
     from poseling.skeleton import BODY19, COCO17
-    from poseling.teachers.start import from_onnx
 
     made = from_onnx(shared / "peers" / "movenet-lightning.onnx")
     checkpoint.save(tmp_path / "made.safetensors", made.network, made.spec)

@@ -1,4 +1,6 @@
-"""How an ONNX pose network is fed and read, as data: an `Adapter`. MoveNet's, BlazePose's and RTMPose's are here, docs/teachers.md shows how to write one."""
+"""How an ONNX pose network is fed and read, as data: an `Adapter`. MoveNet's, BlazePose's and RTMPose's are
+here, docs/teachers.md shows how to write one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from poseling.geometry import Size
 from poseling.records import from_fields, read_json
-from poseling.skeleton import BLAZEPOSE33, COCO17, SKELETONS, Skeleton
+from poseling.skeleton import BLAZEPOSE33, COCO17, Skeleton
 from poseling.spec import SIDE, PoseSpec
 
 Activation = Literal["none", "sigmoid", "softmax"]
@@ -26,8 +28,9 @@ def _choice(name: str, value: str, *choices: str) -> None:
 class Points:
     """Coordinates in the output called `output`, read as (B, rows, `columns`) numbers whatever its shape.
 
-    `x` and `y` are the columns of the two axes. `normalised` coordinates are parts of the input's width and height, others are input pixels. `corner` says that 0
-    is the corner of the first pixel, as in most networks; without it 0 is that pixel's centre, and a normalised 1 the centre of the last. `rows` are the
+    `x` and `y` are the columns of the two axes. `normalised` coordinates are parts of the input's width and
+    height, others are input pixels. `corner` says that 0 is the corner of the first pixel, as in most
+    networks; without it 0 is that pixel's centre, and a normalised 1 the centre of the last. `rows` are the
     joints in the skeleton's order, the first K rows if None.
     """
 
@@ -40,16 +43,25 @@ class Points:
     rows: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.columns < 2 or self.x == self.y or not all(0 <= axis < self.columns for axis in (self.x, self.y)):
-            raise ValueError(f"points: x and y are two different columns of 0..{self.columns - 1}, got x {self.x} and y {self.y}")
+        if (
+            self.columns < 2
+            or self.x == self.y
+            or not all(0 <= axis < self.columns for axis in (self.x, self.y))
+        ):
+            raise ValueError(
+                f"points: x and y are two different columns of 0..{self.columns - 1}, got x {self.x} and y "
+                f"{self.y}"
+            )
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Heatmaps in the output called `output`, (B, channels, h, w) if `layout` is bchw, (B, h, w, channels) if bhwc.
+    """Heatmaps in the output called `output`, (B, channels, h, w) if `layout` is bchw, (B, h, w, channels) if
+    bhwc.
 
-    `activation` is what still has to be done to them: none where they are Gaussians or past their sigmoid, softmax (over the pixels) where each is a distribution's
-    logits. `sigma` of their Gaussians in heatmap pixels. `unbiased` and `decoding` as in `codecs.heatmap.Heatmap`: without unbiased, heatmap pixel i lies
+    `activation` is what still has to be done to them: none where they are Gaussians or past their sigmoid,
+    softmax (over the pixels) where each is a distribution's logits. `sigma` of their Gaussians in heatmap
+    pixels. `unbiased` and `decoding` as in `codecs.heatmap.Heatmap`: without unbiased, heatmap pixel i lies
     at input pixel i times the stride. `channels` are the joints in the skeleton's order, the first K if None.
     """
 
@@ -66,16 +78,21 @@ class Maps:
         _choice("maps: activation", self.activation, "none", "sigmoid", "softmax")
         _choice("maps: decoding", self.decoding, "plain", "quarter", "dark")
         if not self.sigma > 0:
-            raise ValueError(f"maps: sigma is {self.sigma}; it is a Gaussian's width in heatmap pixels, above 0")
+            raise ValueError(
+                f"maps: sigma is {self.sigma}; it is a Gaussian's width in heatmap pixels, above 0"
+            )
 
 
 @dataclass(frozen=True)
 class Bins:
-    """SimCC's bins (see `codecs.simcc`) in two outputs, `x` (B, rows, `split` W) and `y` (B, rows, `split` H), as RTMPose and DWPose give them.
+    """SimCC's bins (see `codecs.simcc`) in two outputs, `x` (B, rows, `split` W) and `y` (B, rows, `split`
+    H), as RTMPose and DWPose give them.
 
-    Without an `activation` the numbers are heights, 1 for a network that is sure, and the score is the lesser of the two highest, as in RTMPose's code; with
-    softmax they are logits of Gaussians of `sigma` bins (RTMPose's rule if None) at `beta`, and the score is our SimCC's. `unbiased` and `decoding` as in
-    `codecs.simcc.SimCC`: without unbiased, bin i lies at input pixel i / split. `rows` are the joints in the skeleton's order, the first K if None.
+    Without an `activation` the numbers are heights, 1 for a network that is sure, and the score is the lesser
+    of the two highest, as in RTMPose's code; with softmax they are logits of Gaussians of `sigma` bins
+    (RTMPose's rule if None) at `beta`, and the score is our SimCC's. `unbiased` and `decoding` as in
+    `codecs.simcc.SimCC`: without unbiased, bin i lies at input pixel i / split. `rows` are the joints in the
+    skeleton's order, the first K if None.
     """
 
     x: str = "simcc_x"
@@ -93,9 +110,14 @@ class Bins:
         if self.decoding not in ("plain", "dark"):
             raise ValueError(f"decoding {self.decoding!r} is unknown to SimCC; use plain or dark")
         if self.split < 1:
-            raise ValueError(f"split is {self.split}; it is how many bins a pixel has, a whole number of 1 or more")
+            raise ValueError(
+                f"split is {self.split}; it is how many bins a pixel has, a whole number of 1 or more"
+            )
         if not 0 < self.beta < np.inf:
-            raise ValueError(f"beta is {self.beta}; it multiplies the logits before each softmax, a number above 0 such as RTMPose's 10")
+            raise ValueError(
+                f"beta is {self.beta}; it multiplies the logits before each softmax, a number above 0 such "
+                f"as RTMPose's 10"
+            )
         if not min(self.sigmas((64, 64))) > 0:
             raise ValueError(f"sigma is {self.sigma}; it is a Gaussian's width in bins, above 0")
 
@@ -112,8 +134,9 @@ class Bins:
 class Space:
     """Joints in space in the output called `output`, read as (B, rows, `columns`) numbers whatever its shape.
 
-    `x`, `y` and `z` are the columns of the three axes. `unit` is the metres in a 1 of each: below 0 where the axis points the other way than ours, which are x right,
-    y down and z away from the camera. The answer is from the root, whatever the numbers are from. `rows` as in `Points`.
+    `x`, `y` and `z` are the columns of the three axes. `unit` is the metres in a 1 of each: below 0 where the
+    axis points the other way than ours, which are x right, y down and z away from the camera. The answer is
+    from the root, whatever the numbers are from. `rows` as in `Points`.
     """
 
     output: str
@@ -127,14 +150,22 @@ class Space:
     def __post_init__(self) -> None:
         axes = {self.x, self.y, self.z}
         if len(axes) != 3 or not all(0 <= axis < self.columns for axis in axes):
-            raise ValueError(f"space: x, y and z are three different columns of 0..{self.columns - 1}, got x {self.x}, y {self.y} and z {self.z}")
+            raise ValueError(
+                f"space: x, y and z are three different columns of 0..{self.columns - 1}, got x {self.x}, y "
+                f"{self.y} and z {self.z}"
+            )
         if len(self.unit) != 3 or not np.isfinite(self.unit).all() or 0 in self.unit:
-            raise ValueError(f"space: unit is three numbers, the metres in a 1 along x, y and z, none of them 0, got {self.unit}")
+            raise ValueError(
+                f"space: unit is three numbers, the metres in a 1 along x, y and z, none of them 0, got "
+                f"{self.unit}"
+            )
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure the network is of each joint: the column `column` of the output called `output`, read as (B, rows, `columns`); `activation` makes 0..1 of it."""
+    """How sure the network is of each joint: the column `column` of the output called `output`, read as (B,
+    rows, `columns`); `activation` makes 0..1 of it.
+    """
 
     output: str
     columns: int = 1
@@ -150,12 +181,15 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Adapter:
-    """How to feed an ONNX pose network and how to read it. What the file says itself, the input's type and mostly its size, is taken from the file.
+    """How to feed an ONNX pose network and how to read it. What the file says itself, the input's type and
+    mostly its size, is taken from the file.
 
-    `padding` of the box around a person. Its one input gets (pixel / 255 * `white` - `mean`) / `std` in the order of `colour`: white is 255 for networks that want
-    0..255, 1 for those that want 0..1. `size` (W, H) only where the file leaves it free. A network gives `points`, `bins` or `maps`, or several: joints are
-    those of the first that is there. The score is `score`; without it that of the bins, or the height of the map's peak; with points alone each joint
-    weighs 1. `space` where the network knows depth. `licences` of code, weights and data.
+    `padding` of the box around a person. Its one input gets (pixel / 255 * `white` - `mean`) / `std` in the
+    order of `colour`: white is 255 for networks that want 0..255, 1 for those that want 0..1. `size` (W, H)
+    only where the file leaves it free. A network gives `points`, `bins` or `maps`, or several: joints are
+    those of the first that is there. The score is `score`; without it that of the bins, or the height of the
+    map's peak; with points alone each joint weighs 1. `space` where the network knows depth. `licences` of
+    code, weights and data.
     """
 
     skeleton: Skeleton
@@ -171,20 +205,29 @@ class Adapter:
     maps: Maps | None = None
     score: Confidence | None = None
     space: Space | None = None
-    licences: dict[str, str] = field(default_factory=lambda: {"code": "unknown", "weights": "unknown", "data": "unknown"})
+    licences: dict[str, str] = field(
+        default_factory=lambda: {"code": "unknown", "weights": "unknown", "data": "unknown"}
+    )
 
     def __post_init__(self) -> None:
         _choice("layout", self.layout, "bhwc", "bchw")
         _choice("colour", self.colour, "rgb", "bgr")
         if self.points is None and self.bins is None and self.maps is None:
-            raise ValueError("the adapter names neither points, bins nor maps; say in which output the network gives its joints")
+            raise ValueError(
+                "the adapter names neither points, bins nor maps; say in which output the network gives its "
+                "joints"
+            )
         if not len(self.skeleton):
             raise ValueError("its skeleton has no joints; name those that the network gives")
         if not self.padding > 0 or not self.white > 0:
             raise ValueError(f"padding {self.padding} and white {self.white} are above 0")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
-            raise ValueError(f"mean and std are three numbers each, std above 0, got {self.mean} and {self.std}")
-        if self.size is not None and (len(self.size) != 2 or not all(2 <= side <= SIDE for side in self.size)):
+            raise ValueError(
+                f"mean and std are three numbers each, std above 0, got {self.mean} and {self.std}"
+            )
+        if self.size is not None and (
+            len(self.size) != 2 or not all(2 <= side <= SIDE for side in self.size)
+        ):
             raise ValueError(f"size is (width, height) in pixels, 2 to {SIDE}, got {self.size}")
         chosen = {
             "points: rows": self.points.rows if self.points else None,
@@ -195,7 +238,10 @@ class Adapter:
         }
         for name, rows in chosen.items():
             if rows is not None and (len(rows) != len(self.skeleton) or min(rows) < 0):
-                raise ValueError(f"{name} is one place for each of the {len(self.skeleton)} joints of skeleton {self.skeleton.name}, got {rows}")
+                raise ValueError(
+                    f"{name} is one place for each of the {len(self.skeleton)} joints of skeleton "
+                    f"{self.skeleton.name}, got {rows}"
+                )
         if self.space is not None:
             _ = self.skeleton.root  # ValueError where there is none
 
@@ -208,14 +254,17 @@ class Adapter:
 
     @classmethod
     def from_json(cls, path: Path) -> Adapter:
-        """The adapter in a JSON file with the fields of this class; `skeleton` is the name of one of ours, or its name, joints and parents.
+        """The adapter in a JSON file with the fields of this class; `skeleton` is the name of one of ours, or
+        its name, joints and parents.
 
         ValueError that names the file and the field if something in it is wrong; FileNotFoundError.
         """
         try:
             return cls.from_fields(read_json(path))
         except FileNotFoundError:
-            raise FileNotFoundError(f"{path}: there is no such adapter; built in are {', '.join(ADAPTERS)}") from None
+            raise FileNotFoundError(
+                f"{path}: there is no such adapter; built in are {', '.join(ADAPTERS)}"
+            ) from None
         except ValueError as error:
             told = str(error).removeprefix(f"{path}: ")
             raise ValueError(f"{path}: is no adapter: {told}; docs/teachers.md lists the fields") from error
@@ -223,17 +272,13 @@ class Adapter:
     @classmethod
     def from_fields(cls, fields: object) -> Adapter:
         """The adapter of what JSON holds; ValueError that names the field if something in it is wrong."""
-        name = fields.get("skeleton") if isinstance(fields, dict) else None
-        if isinstance(fields, dict) and isinstance(name, str):
-            if name not in SKELETONS:
-                raise ValueError(f"skeleton {name!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints and parents")
-            fields = {**fields, "skeleton": SKELETONS[name]}
         return from_fields(cls, fields)
 
     @classmethod
     def from_spec(cls, spec: PoseSpec) -> Adapter:
-        """How a file with this contract is fed and read: one that `poseling export` wrote of a checkpoint, which takes crops (N, H, W, 3) uint8 RGB and
-        gives `xy`, `score` and, if it knows depth, `xyz`, or `maps` if it is raw; or one of somebody else's, in whose contract the adapter itself lies.
+        """How a file with this contract is fed and read: one that `poseling export` wrote of a checkpoint,
+        which takes crops (N, H, W, 3) uint8 RGB and gives `xy`, `score` and, if it knows depth, `xyz`, or
+        `maps` if it is raw; or one of somebody else's, in whose contract the adapter itself lies.
 
         ValueError if the contract does not hold what it must.
         """
@@ -243,14 +288,24 @@ class Adapter:
             try:
                 how = {key: spec.codec[key] for key in ("sigma", "unbiased", "decoding")}
             except KeyError as error:
-                raise ValueError(f"gives maps, and its codec {spec.codec.get('name')!r} does not say {error} of them") from error
+                raise ValueError(
+                    f"gives maps, and its codec {spec.codec.get('name')!r} does not say {error} of them"
+                ) from error
             read: dict[str, Any] = {"maps": Maps("maps", **how)}
         else:
-            read = {"points": Points("xy", 2, corner=False), "score": Confidence("score"), "space": Space("xyz") if "xyz" in spec.outputs else None}
-        return cls(spec.skeleton, spec.padding, "bhwc", white=255.0, size=spec.size, licences=spec.licences, **read)
+            read = {
+                "points": Points("xy", 2, corner=False),
+                "score": Confidence("score"),
+                "space": Space("xyz") if "xyz" in spec.outputs else None,
+            }
+        return cls(
+            spec.skeleton, spec.padding, "bhwc", white=255.0, size=spec.size, licences=spec.licences, **read
+        )
 
     def spec(self, model: str, size: Size, recipe: str = "") -> PoseSpec:
-        """The contract of the network called `model` with inputs of `size` (W, H), in which this adapter lies as its `codec`: `from_spec` takes it out again."""
+        """The contract of the network called `model` with inputs of `size` (W, H), in which this adapter lies
+        as its `codec`: `from_spec` takes it out again.
+        """
         outputs = ("xy", "score") if self.space is None else ("xy", "score", "xyz")
         return PoseSpec(
             model,
@@ -267,7 +322,7 @@ class Adapter:
         )
 
 
-# Which pixel a coordinate of 0 means was measured by flipping the LSP test pictures, see docs/teachers.md.
+# Which pixel a coordinate of 0 means was measured by flipping the LSP test images, see docs/teachers.md.
 _GOOGLE = {"code": "Apache-2.0", "weights": "Apache-2.0", "data": "unknown"}
 MOVENET = Adapter(
     COCO17,
@@ -278,7 +333,8 @@ MOVENET = Adapter(
     score=Confidence("Identity:0", 3, 2),
     licences=_GOOGLE,
 )
-# Neither its visibility nor its presence tells right from wrong (docs/teachers.md): the score is the peak of its heatmap, which does.
+# Neither its visibility nor its presence tells right from wrong (docs/teachers.md): the score is the peak of
+# its heatmap, which does.
 BLAZEPOSE = Adapter(
     BLAZEPOSE33,
     padding=1.5,
@@ -298,8 +354,14 @@ RTMPOSE = Adapter(
     bins=Bins(),
     licences={"code": "Apache-2.0", "weights": "Apache-2.0", "data": "unknown"},
 )
-# `blazepose` gives the points that the network gives, `blazepose-maps` those that its heatmaps give, which are better on LSP.
-ADAPTERS = {"movenet": MOVENET, "blazepose": BLAZEPOSE, "blazepose-maps": replace(BLAZEPOSE, points=None), "rtmpose": RTMPOSE}
+# `blazepose` gives the points that the network gives, `blazepose-maps` those that its heatmaps give, which
+# are better on LSP.
+ADAPTERS = {
+    "movenet": MOVENET,
+    "blazepose": BLAZEPOSE,
+    "blazepose-maps": replace(BLAZEPOSE, points=None),
+    "rtmpose": RTMPOSE,
+}
 
 Shape = tuple[int | None, ...]  # None where the file leaves it free
 Port = tuple[str, Shape]  # type, shape
@@ -309,7 +371,10 @@ Signature = tuple[dict[str, Port], dict[str, Shape], str]
 def _rtmpose(size: Size, joints: int, batch: int | None) -> Signature:
     """The inputs and outputs of an RTMPose, as mmdeploy names them."""
     width, height = size
-    outputs: dict[str, Shape] = {"simcc_x": (batch, joints, 2 * width), "simcc_y": (batch, joints, 2 * height)}
+    outputs: dict[str, Shape] = {
+        "simcc_x": (batch, joints, 2 * width),
+        "simcc_y": (batch, joints, 2 * height),
+    }
     return {"input": ("tensor(float)", (batch, 3, height, width))}, outputs, "rtmpose"
 
 
@@ -322,5 +387,10 @@ SIGNATURES: tuple[Signature, ...] = (
         {"Identity:0": (None, 64, 64, 39), "Identity_2:0": (None, 195), "Identity_4:0": (None, 117)},
         "blazepose",  # Lite, Full, Heavy
     ),
-    *(_rtmpose(size, joints, batch) for size in ((192, 256), (288, 384)) for joints in (17, 26, 133) for batch in (None, 1)),
+    *(
+        _rtmpose(size, joints, batch)
+        for size in ((192, 256), (288, 384))
+        for joints in (17, 26, 133)
+        for batch in (None, 1)
+    ),
 )

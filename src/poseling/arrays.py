@@ -47,8 +47,12 @@ def numbers(array: NDArray[Any], *shape: int | None) -> NDArray[np.float64]:
     """
     if array.dtype.kind not in "biuf":
         raise ValueError(f"it is of {array.dtype}, not of numbers")
-    if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape, strict=True)):
-        raise ValueError(f"it has shape {array.shape}, expected ({', '.join('N' if s is None else str(s) for s in shape)})")
+    if array.ndim != len(shape) or any(
+        want is not None and want != got for want, got in zip(shape, array.shape, strict=True)
+    ):
+        raise ValueError(
+            f"it has shape {array.shape}, expected ({', '.join('N' if s is None else str(s) for s in shape)})"
+        )
     return array.astype(np.float64)
 
 

@@ -14,83 +14,114 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.help import DefaultFormatter, HelpPanel
+from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel, InlineText
 from rich.console import Console, ConsoleOptions
 from rich.progress import Progress, TaskID
 from rich.text import Text
 
 from poseling import __version__
-from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
+from poseling.data.coco_files import NO_FILES, CocoFiles
+from poseling.recipes import RECIPES, UNTRAINED_NOTE, own
 
-FIRST, OWN, LAST = "What everybody needs", "This recipe", "The rest"
+OWN = "This recipe"
 # Where recipes' flags stand in their help. What no group names is the recipe's own.
 GROUPS: dict[str, tuple[str, ...]] = {
-    FIRST: ("data", "root", "out", "teacher", "teachers", "student", "budget", "seeds"),
+    "Main flags": ("data", "root", "annotations", "category", "sides", "out", "teacher", "teachers", "train_teacher", "student", "budget", "seeds"),
+    "The teacher": ("teacher_epochs", "teacher_adapter", "teacher_flip", "teacher_scales", "alpha", "confidence"),
     OWN: (),
     "Training": (
         "epochs", "as_published", "size", "width", "batch", "learning_rate", "optimizer", "schedule", "weight_decay", "clip", "ema", "warmup", "milestones",
         "layer_decay", "drop_path", "loss", "sigma", "pretrained", "seed",
     ),
-    "Augmentation": ("padding", "rotation", "scale", "shift", "light", "half_body", "occlusion"),
-    LAST: ("smoke", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
+    "Augmentation": ("padding", "rotation", "scale", "shift", "color_jitter", "half_body", "occlusion"),
+    "The rest": ("smoke", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
 }  # fmt: skip
 
 
+def _filled(entry: HelpEntry) -> HelpEntry:
+    """The entry with the names of data sets where its text has `{sets}`, or `{sets with test}` for those with
+    a test split. Read when help is printed: every other start would wait for it.
+    """
+    text = getattr(getattr(entry.description, "primary_renderable", None), "markup", "")
+    if "{sets" not in text:
+        return entry
+    from poseling.data import sets
+
+    chosen = {
+        "{sets}": sets.names(),
+        "{sets with train}": sets.names("train"),
+        "{sets with test}": sets.names("test"),
+        "{sets with boxes}": sets.names(boxes=True),
+        "{sets in 3D}": sets.names(is_3d=True),
+    }
+    for mark, names in chosen.items():
+        text = text.replace(mark, names)
+    filled = InlineText.from_format(text, "markdown", force_empty_end=entry.description.force_empty_end)
+    for more in entry.description.texts:
+        filled.append(more)
+    return entry.copy(description=filled)
+
+
+def _plain(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+    """Prints help with the names of the data sets in it."""
+    DefaultFormatter()(console, options, panel.copy(entries=[_filled(entry) for entry in panel.entries]))
+
+
 def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because half of them are inherited, and named in a dozen signatures."""
+    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because most
+    are the fields of dataclasses that recipes share.
+    """
     if panel.format != "parameter":
         DefaultFormatter()(console, options, panel)
         return
     flags = {entry.positive_names[0].removeprefix("--").replace("-", "_"): entry for entry in panel.entries}
     named = {name for names in GROUPS.values() for name in names}
     for title, names in GROUPS.items():
-        shown = [flags[name] for name in names if name in flags] if names else [entry for name, entry in flags.items() if name not in named]
+        shown = (
+            [flags[name] for name in names if name in flags]
+            if names
+            else [entry for name, entry in flags.items() if name not in named]
+        )
         if shown:
-            DefaultFormatter()(console, options, panel.copy(title=title, entries=shown))
+            _plain(console, options, panel.copy(title=title, entries=shown))
 
 
-BASE = ("numpy", "cv2", "onnxruntime", "av", "rich")  # what every installation has, or it is broken
+TRAINING = ("torch", "accelerate", "safetensors", "matplotlib", "scipy", "onnx")  # some of the extra `train`
+BASE = ("numpy", "cv2", "onnxruntime", "av", "rich")  # dependencies of every installation
 console = Console()
 app = App(
     name="poseling",
-    help="Turns a big human-pose network into a small one that keeps its skill.",
+    help="Distils large human-pose networks into small ones, and measures what the teacher was worth.",
     version=__version__,
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),  # --scales 0.9 1 1.1, and no --empty-scales
+    default_parameter=Parameter(
+        consume_multiple=True, negative_iterable=()
+    ),  # --scales 0.9 1 1.1, and no --empty-scales
     result_action="return_value",
+    help_formatter=_plain,
 )
 distill = App(
     name="distill",
-    help="Train a student with a teacher, and an equal one without, and say what the teacher was worth. One paper, one recipe.",
+    help="Train a student with a teacher and, as a control, without it, and report what the teacher was worth. One "
+    "paper, one recipe. A file of yours is a recipe too: poseling distill ./mine.py (docs/extending.md).",
     help_formatter=_grouped,
 )
-data = App(name="data", help="Look at a data set before training on it, or make one.")
+data = App(name="data", help="Check, preview, download or make a data set.")
 app.command(distill)
 app.command(data)
 
-# Recipes are named here and imported when they are run: `poseling track` must start without torch. What is said about each stands at the top of its file.
-RECIPES = (
-    "baseline",
-    "fpd",
-    "unlabelled",
-    "pseudo_labels",
-    "kdlpn",
-    "vitpose_mobile",
-    "tokenpose_mobile",
-    "dwpose",
-    "okdhp",
-    "distilpose",
-    "sdpose",
-    "knowledge_token",
-    "multi_teacher",
-    "movnect",
-)
-
 
 def _help(recipe: str) -> str:
-    """The docstring of a recipe's file; its first line, which lists show, says where nobody has trained it at length."""
-    docstring = ast.get_docstring(ast.parse((Path(__file__).parent / "recipes" / f"{recipe}.py").read_text(encoding="utf-8"))) or ""
+    """The docstring of a recipe's file, which is read and not imported: `poseling track` must start without
+    torch. Its first line, which lists show, says where a recipe was not trained at length.
+    """
+    docstring = (
+        ast.get_docstring(
+            ast.parse((Path(__file__).parent / "recipes" / f"{recipe}.py").read_text(encoding="utf-8"))
+        )
+        or ""
+    )
     first, _, rest = docstring.partition("\n")
-    return f"{first}{f' {UNTRAINED_IN_SHORT}' if recipe in UNTRAINED else ''}\n{rest}"
+    return f"{first}{'' if RECIPES.get(recipe, True) else f' {UNTRAINED_NOTE}'}\n{rest}"
 
 
 for recipe in RECIPES:
@@ -110,6 +141,7 @@ def evaluate(
     *,
     data: str,
     root: Path | None = None,
+    files: CocoFiles = NO_FILES,
     boxes: str | None = None,
     flip_test: bool = True,
     space: bool = False,
@@ -117,46 +149,50 @@ def evaluate(
     adapter: str | None = None,
     device: str = "cpu",
 ) -> None:
-    """Evaluates any network, a checkpoint, an ONNX file or a ViTPose, on the test people of a data set. ONNX files are run as `poseling track` runs them.
+    """Evaluate a network (a checkpoint, an ONNX file or a ViTPose) on the test split of a data set. ONNX
+    files are run as in `poseling track`.
 
     Parameters
     ----------
     model
-        A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
+        A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a
+        folder or hub name of a ViTPose.
     data
-        lsp, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, packed, synthetic or mini.
+        One of {sets with test}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     boxes
-        ground-truth, detections (the usual file under --root), or a detector's JSON file; for coco, crowdpose and ochuman. Not given: ground-truth.
+        ground-truth, detections (the usual file under --root), or a detector's JSON file; for {sets with
+        boxes} and coco_json. Not given: ground-truth.
     flip_test
-        Average over the mirrored picture.
+        Average over the mirrored image.
     space
-        Measure where joints are in space, in mm: MPJPE, PA-MPJPE, N-MPJPE, 3DPCK@150 and its AUC, on Human3.6M by action as well. For h36m, mpi_inf_3dhp, synthetic
-        and mini, and networks that answer in metres.
+        Measure 3D joints, in mm: MPJPE, PA-MPJPE, N-MPJPE, 3DPCK@150 and its AUC, on Human3.6M by action as
+        well. For {sets in 3D}, and networks that predict metres.
     rescale
-        Scale the labels to pictures that were resized after they were labelled.
+        Scale the labels to images that were resized after they were labelled.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        and outputs (docs/teachers.md).
     device
         Where the network runs: cpu, cuda or cuda:N.
     """
     from poseling.data import h36m, sets
     from poseling.data.sizes import differing, rescaled
-    from poseling.evaluate.measure import Measure, by_action, table
+    from poseling.evaluate.evaluator import Evaluator, by_action, table
     from poseling.evaluate.shipped import shipped
 
     network = shipped(model, adapter, device)
-    people = sets.people_to_test(data, root, boxes, network.skeleton if space else None)
-    people = rescaled(people) if rescale else people
-    if wrong := differing(people):
-        told = f"{len(wrong)} pictures are not as large as their annotation says, and count as they are; the first, {wrong[0].picture}: {wrong[0].message}"
+    dataset = sets.people_to_test(data, root, boxes, network.skeleton if space else None, files)
+    dataset = rescaled(dataset) if rescale else dataset
+    if wrong := differing(dataset):
+        told = f"{len(wrong)} images are not as large as their annotation says, and count as they are; the first, {wrong[0].image}: {wrong[0].message}"
         console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    measure = Measure.of(people, space).known_to(network)
-    found = measure.ask(network, flip_test)
-    console.print(table(network, measure, *found))
-    if space and people.name == "h36m":
-        console.print(by_action(measure, found, h36m.actions(people)))
+    evaluator = Evaluator.of(dataset, space).known_to(network)
+    pose = evaluator.predict(network, flip_test)
+    console.print(table(network, evaluator, pose))
+    if space and dataset.name == "h36m":
+        console.print(by_action(evaluator, pose, h36m.actions(dataset)))
 
 
 @app.command
@@ -165,6 +201,7 @@ def label(
     *,
     data: str = "images",
     root: Path | None = None,
+    files: CocoFiles = NO_FILES,
     url: str,
     flip: bool = False,
     scales: tuple[float, ...] = (1.0,),
@@ -172,54 +209,74 @@ def label(
     adapter: str | None = None,
     device: str = "cpu",
 ) -> None:
-    """Asks a teacher about every person of a data set and stores its answers; run it as often and in as many processes as you like.
+    """Store a teacher's predictions for every person of a data set. Run it again to continue, and in any
+    number of processes.
 
     Parameters
     ----------
     teacher
-        A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
+        A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a
+        folder or hub name of a ViTPose.
     data
-        lsp, lspet, mpii, coco, crowdpose, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
+        One of {sets with train}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     url
-        Where the answers go: a folder, or any URL that fsspec knows.
+        Where the predictions are stored: a folder, or any URL that fsspec supports.
     flip
-        Average the answer over the mirrored picture.
+        Average the prediction over the mirrored image.
     scales
-        Average the answer over these zooms.
+        Average the prediction over these zooms.
     shard
-        I N: take process I's share of N, counted from 0; from the environment of accelerate, torchrun or SLURM if not given.
+        I N: take process I's share of N, counted from 0; from the environment of accelerate, torchrun or
+        SLURM if not given.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        and outputs (docs/teachers.md).
     device
         Where the teacher runs: cpu, cuda (under torchrun or accelerate, each process's own GPU) or cuda:N.
     """
     from poseling.data import sets
-    from poseling.teachers.labels import label as run
+    from poseling.teachers.cache import label as run
     from poseling.teachers.load import load
     from poseling.teachers.shards import deal_of_environment, device_of_environment, shard_of_environment
 
     mine = shard or shard_of_environment()
     deal = "" if shard else deal_of_environment()
-    network, people = load(teacher, adapter, device_of_environment(device)), sets.load(data, root).train
-    with Progress(console=console, disable=mine[0] > 0) as progress:  # bars of several processes would overwrite each other
+    network = load(teacher, adapter, device_of_environment(device))
+    dataset = sets.load(data, root, files=files).train
+    with Progress(
+        console=console, disable=mine[0] > 0
+    ) as progress:  # bars of several processes would overwrite each other
         bar = progress.add_task(f"asking {network.name}", total=None)
         try:
-            done = run(network, people, url, flip, scales, shard=mine, progress=partial(_tell, progress, bar), deal=deal)
+            done = run(
+                network,
+                dataset,
+                url,
+                flip,
+                scales,
+                shard=mine,
+                progress=partial(_tell, progress, bar),
+                deal=deal,
+            )
         except KeyboardInterrupt:
-            told = f"Stopped. The answers until here stay in {url}, and the same command goes on from there."
+            told = f"Stopped. The predictions so far are in {url}, and the same command continues from there."
             console.print(told, markup=False, highlight=False, soft_wrap=True)
             sys.exit(130)
     which = f"shard {mine[0]} of {mine[1]}: " if mine[1] > 1 else ""
-    console.print(f"{which}{done.asked} answers asked for, {done.already} were there already, in {done.store}", soft_wrap=True)
+    console.print(
+        f"{which}{done.asked} predictions made, {done.already} stored already, in {done.store}",
+        soft_wrap=True,
+    )
     for line in done.skipped:
         console.print(line, style="yellow", markup=False)
 
 
 @app.command
 def models(name: str | None = None) -> None:
-    """Lists the networks that come with Poseling, or prints the card of one: scores, speed, licences, and how it was made.
+    """List the networks that come with Poseling, or print the card of one: scores, speed, licences, and how
+    it was trained.
 
     Parameters
     ----------
@@ -228,45 +285,61 @@ def models(name: str | None = None) -> None:
     """
     from poseling import zoo
 
-    console.print(zoo.table() if name is None else zoo.card(name), markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        zoo.table() if name is None else zoo.card(name), markup=False, highlight=False, soft_wrap=True
+    )
 
 
 @app.command
 def export(
-    model: Path, *, out: Path | None = None, pictures: Path | None = None, raw: bool = False, half: bool = False, adapter: str | None = None
+    model: Path,
+    *,
+    out: Path | None = None,
+    images: Path | None = None,
+    raw: bool = False,
+    half: bool = False,
+    adapter: str | None = None,
 ) -> None:
-    """Writes one ONNX file with network, decoding and contract, and checks that it answers as the checkpoint does.
+    """Write one ONNX file with network, decoding and contract, and check that it gives the same joints as the
+    checkpoint.
 
-    Of somebody else's ONNX network it writes the same graph with its contract, and so how it is fed and read.
+    Given an ONNX file from elsewhere, write the same graph with a contract: its preprocessing and outputs.
 
     Parameters
     ----------
     model
-        A checkpoint (.safetensors), or somebody else's ONNX file.
+        A checkpoint (.safetensors), or an ONNX file from elsewhere.
     out
         The file to write; beside the model if not given.
-    pictures
-        A folder of pictures for the check of a checkpoint.
+    images
+        A folder of images for the check of a checkpoint.
     raw
-        Give the heatmaps of a checkpoint instead of joints.
+        Output a checkpoint's heatmaps instead of joints.
     half
         Store the weights of a checkpoint as half floats: half the file, as fast.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        and outputs (docs/teachers.md).
     """
     if model.suffix.lower() == ".onnx":
-        if raw or half or pictures is not None:
-            raise ValueError(f"{model}: is an ONNX file, of which only the contract is added; --raw, --half and --pictures are for checkpoints")
+        if raw or half or images is not None:
+            raise ValueError(
+                f"{model}: is an ONNX file, to which only the contract is added; --raw, --half and --images "
+                "are for checkpoints"
+            )
         from poseling.export.contract import with_contract
 
         out = out or model.with_name(f"{model.stem}-contract.onnx")
         spec = with_contract(model, out, adapter)
-        told = f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. Try it: poseling track PICTURE --model {out}"
+        told = f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. Try it: poseling track IMAGE --model {out}"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
         return
     if adapter is not None:
-        raise ValueError(f"{model}: a checkpoint says itself how to be read; leave out the adapter {adapter!r}, which is for ONNX files")
-    from poseling.data.images import images
+        raise ValueError(
+            f"{model}: a checkpoint carries its own contract; leave out the adapter {adapter!r}, which is "
+            f"for ONNX files"
+        )
+    from poseling.data import images as folders
     from poseling.export.onnx import export as run
     from poseling.export.parity import windows
     from poseling.files import keep_apart
@@ -275,8 +348,8 @@ def export(
     out = out or model.with_suffix(".onnx")
     keep_apart({"--out": out}, {"the checkpoint itself": [model]})
     crops = None
-    if pictures is not None:
-        crops = windows(images(pictures).pictures, load(model)[1].size)
+    if images is not None:
+        crops = windows(folders.images(images).images, load(model)[1].size)
     console.print(f"{out}: {run(model, out, raw, crops, half=half)}")
 
 
@@ -292,66 +365,103 @@ def import_(
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
     colour: Literal["rgb", "bgr"] | None = None,
-    pictures: Path | None = None,
+    images: Path | None = None,
 ) -> None:
-    """Makes a checkpoint of ours, that can be trained, teach or be exported, from any ONNX network, or from one of FPD's or of VNect's authors.
+    """Convert an ONNX network, or a checkpoint of FPD's or VNect's authors, to a checkpoint of Poseling: to
+    train, teach, evaluate or export.
 
-    Of an ONNX file the graph is read up to the tensor --until and compared with ONNX Runtime. MoveNet, BlazePose and what `poseling export` wrote need no options.
+    An ONNX file's graph is converted up to the tensor --until and compared with ONNX Runtime. MoveNet,
+    BlazePose and files of `poseling export` need no options.
 
     Parameters
     ----------
     checkpoint
-        An .onnx file. Of FPD's authors, an hourglass trained on MPII at 256x256: a .pth or .pth.tar file from ilovepose/fast-human-pose-estimation.pytorch. Of
-        VNect's: a .pkl or .npz file, made of their Caffe model by caffe2pkl.py of XinArkh/VNect.
+        An .onnx file. Of FPD's authors, an hourglass trained on MPII at 256x256: a .pth or .pth.tar file from
+        ilovepose/fast-human-pose-estimation.pytorch. Of VNect's: a .pkl or .npz file, made of their Caffe
+        model by caffe2pkl.py of XinArkh/VNect.
     network
         Which network FPD's or VNect's file holds: hourglass-STACKSxCHANNELS or vnect-50.
     out
         The checkpoint to write (.safetensors); beside theirs if not given.
     until
-        ONNX: the heatmaps, before a sigmoid or softmax, or a feature map that is to get a head. A tensor's name or an unambiguous part of it.
+        ONNX: the heatmaps, before a sigmoid or softmax, or a feature map for a new head. A tensor's name or
+        an unambiguous part of it.
     size
-        ONNX: width and height of the network's pictures; the file's own if not given.
+        ONNX: width and height of the network's images; the file's own if not given.
     skeleton
-        ONNX: whose joints the heatmaps are, in their order, by name: coco17, mpii16, lsp14, ...
+        ONNX: the skeleton of the heatmaps, by name: coco17, mpii16, lsp14, ...
     mean
-        ONNX: what is taken from pixels of 0..1, where the file does not say.
+        ONNX: the mean that is subtracted from pixels of 0..1, where the file does not contain it.
     std
-        ONNX: what they are then divided by.
+        ONNX: the standard deviation that they are then divided by.
     colour
-        ONNX: the order of colours that the file wants; rgb if not given.
-    pictures
-        ONNX: a folder of pictures for the comparison.
+        ONNX: the file's colour order; rgb if not given.
+    images
+        ONNX: a folder of images for the comparison.
     """
     if checkpoint.suffix.lower() == ".onnx":
-        _import_onnx(checkpoint, out or checkpoint.with_suffix(".safetensors"), until, size, skeleton, mean, std, colour, pictures)
+        _import_onnx(
+            checkpoint,
+            out or checkpoint.with_suffix(".safetensors"),
+            until,
+            size,
+            skeleton,
+            mean,
+            std,
+            colour,
+            images,
+        )
         return
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
     from poseling.files import keep_apart
-    from poseling.models.checkpoint import load_fpd, save
+    from poseling.models.checkpoint import save
+    from poseling.models.importers.fpd import load_fpd
+    from poseling.models.importers.vnect import load_vnect
     from poseling.skeleton import MPII16, VNECT21
     from poseling.spec import PoseSpec
-    from poseling.teachers.vnect import load_vnect
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
     keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
     licences = {"code": "Apache-2.0", "weights": "as its authors say"}
     if network == "vnect-50":
-        # In training a person filled 0.7 to 1 of the picture. How wide their heatmaps are nobody says.
+        # In training a person filled 0.7 to 1 of the image. The width of their heatmaps is not published.
         maps = LocationMap((368, 368), decoding="quarter", unbiased=False, height=VNECT_HEIGHT)
         licences["data"] = "MPII, LSP, Human3.6M, MPI-INF-3DHP: research"
         spec = PoseSpec(
-            network, VNECT21, maps.fields(), maps.size, 1.2, "bgr", (0.4,) * 3, (1.0,) * 3, licences=licences, recipe="imported from VNect's authors"
+            network,
+            VNECT21,
+            maps.fields(),
+            maps.size,
+            1.2,
+            "bgr",
+            (0.4,) * 3,
+            (1.0,) * 3,
+            licences=licences,
+            recipe="imported from VNect's authors",
         )
         save(out, load_vnect(checkpoint), spec)
         console.print(f"{out}: {network}, {VNECT21.name}", soft_wrap=True)
         return
     codec = Heatmap((256, 256), decoding="quarter", unbiased=False)
     licences["data"] = "MPII: research"
-    # Their MPII configuration: COLOR_RGB false, ImageNet's mean and std, boxes of 200 x scale pixels times 1.25.
-    spec = PoseSpec(network, MPII16, codec.fields(), codec.size, 1.25, "bgr", licences=licences, recipe="imported from FPD's authors")
+    # Their MPII configuration: COLOR_RGB false, ImageNet's mean and std, boxes of 200 x scale pixels times
+    # 1.25.
+    spec = PoseSpec(
+        network,
+        MPII16,
+        codec.fields(),
+        codec.size,
+        1.25,
+        "bgr",
+        licences=licences,
+        recipe="imported from FPD's authors",
+    )
     save(out, load_fpd(checkpoint, network, len(MPII16)), spec)
-    console.print(f"{out}: {network}, {MPII16.name}. Check it: poseling evaluate {out} --data mpii --root DIR", soft_wrap=True)
+    console.print(
+        f"{out}: {network}, {MPII16.name}. Check it: poseling evaluate {out} --data mpii --root DIR",
+        soft_wrap=True,
+    )
 
 
 def _import_onnx(
@@ -363,29 +473,39 @@ def _import_onnx(
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
     colour: str | None,
-    pictures: Path | None,
+    images: Path | None,
 ) -> None:
-    from poseling.data.images import images
+    from poseling.data import images as folders
     from poseling.evaluate.cost import cost
     from poseling.export.parity import synthetic, windows
     from poseling.models.checkpoint import save
+    from poseling.models.importers.onnx import from_onnx
     from poseling.skeleton import SKELETONS
-    from poseling.teachers.start import from_onnx
 
     if skeleton is not None and skeleton not in SKELETONS:
         raise ValueError(f"skeleton {skeleton!r} is unknown; there is {', '.join(SKELETONS)}")
     whose = None if skeleton is None else SKELETONS[skeleton]
-    shown = images(pictures).pictures if pictures else None
+    shown = folders.images(images).images if images else None
     start = from_onnx(
-        file, until, size, skeleton=whose, mean=mean, std=std, colour=colour, crops=lambda s: windows(shown, s) if shown else synthetic(s)
+        file,
+        until,
+        size,
+        skeleton=whose,
+        mean=mean,
+        std=std,
+        colour=colour,
+        crops=lambda s: windows(shown, s) if shown else synthetic(s),
     )
     spec, network = start.spec, start.network
     save(out, network, spec)
     whole, shape = cost(network, spec.size), network.shapes(spec.size)[network.graph.output]
     joints = f"joints of {spec.skeleton.name}" if len(spec.skeleton) else "features, no joints yet"
     console.print(
-        f"{out}: {whole.params:,} parameters, {whole.gmac:.2f} GMAC at {spec.size[0]}x{spec.size[1]}, {network.graph.output} {shape[1:]}, {joints}; "
-        f"from ONNX Runtime on {'pictures' if shown else 'drawn figures'} it differs by {start.difference:.1g} of the range",
+        f"{out}: {whole.params:,} parameters, {whole.gmac:.2f} GMAC at {spec.size[0]}x{spec.size[1]}, "
+        f"{network.graph.output} {shape[1:]}, {joints}; "
+        f"from ONNX Runtime on {'images' if shown else 'generated images'} it differs by "
+        f"{start.difference:.1g} "
+        f"of the range",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -411,20 +531,24 @@ def track(
     provider: str = "cpu",
     threshold: float = 0.2,
 ) -> None:
-    """Finds the pose in a picture, a folder of pictures or a video, and draws it. One person a picture; followed in a video. Needs no torch.
+    """Find and draw the pose in an image, a folder of images or a video. One person per image; tracked in a
+    video. Works without torch.
 
     Parameters
     ----------
     source
-        A picture, a folder or a video.
+        An image, a folder or a video.
     model
-        A network of the zoo by name (`poseling models`), or an ONNX file: from `poseling export`, from a recipe, or any that --adapter tells how to feed and read.
+        A network of the zoo by name (`poseling models`), or an ONNX file: from `poseling export`, from a
+        recipe, or any other with --adapter.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file (docs/teachers.md).
     out
-        Where the drawn pictures or the drawn video go; the folder `drawn` if neither --out nor --json is given.
+        Output file or folder of the drawn images or video; the folder `drawn` if neither --out nor --json is
+        given.
     box
-        X0 Y0 X1 Y1 around the person, in pixels, of a video in its first frame; searched for if not given.
+        X0 Y0 X1 Y1 around the person, in pixels, in a video in its first frame; if not given, the person is
+        searched for.
     json
         Also write the poses, a JSON line a frame.
     csv
@@ -434,17 +558,18 @@ def track(
     smooth
         Filter the poses of a video over time.
     lookahead
-        So many frames after each one are looked at to filter it, which leaves hardly any lag.
+        Filter each frame with this many frames after it, which nearly removes the lag.
     camera
-        FX FY CX CY of the camera in pixels, for the place of a person in metres; guessed from the picture's size if not given.
+        FX FY CX CY of the camera in pixels, for a person's position in metres; guessed from the image's size
+        if not given.
     height
-        How tall the person is, in metres; the network's guess if not given.
+        The person's height in metres; the network's estimate if not given.
     fit
-        Fit a body with bones of constant length and joints within their limits to what a network says in space, in a video.
+        Fit a body with constant bone lengths and joint limits to a network's 3D joints, in a video.
     provider
-        What the network runs on: cpu, cuda, tensorrt, openvino, coreml, directml or xnnpack.
+        The execution provider: cpu, cuda, tensorrt, openvino, coreml, directml or xnnpack.
     threshold
-        The score from which joints are drawn, and in a video from which a person, whose joints have it in the mean, is there.
+        The lowest score of joints that are drawn, and in a video the lowest mean score of a person.
     """
     from contextlib import ExitStack
 
@@ -459,7 +584,7 @@ def track(
     takes = None if bvh is None else Takes(height)
     if out is None and json is None and csv is None and bvh is None:
         out = Path("drawn")
-        told = f"Drawing into {out.resolve()}; --out names another place"
+        told = f"Drawing into {out.resolve()}; --out names another folder"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
     empty = 0
 
@@ -489,11 +614,17 @@ def track(
             sinks=sinks,
         )
     written = [str(path) for path in (done.drawn, done.json, csv) if path is not None]
-    written += [str(path) for path in takes.write(bvh)] if takes is not None and bvh is not None else []
-    told = f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (f", {empty} of them without anybody" if empty else "")
-    console.print(f"{told}: {', '.join(written)}, by {done.network}", markup=False, highlight=False, soft_wrap=True)
+    if takes is not None and bvh is not None:
+        written += [str(path) for path in takes.write(bvh)]
+    told = f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (
+        f", {empty} of them without a person" if empty else ""
+    )
+    console.print(
+        f"{told}: {', '.join(written)}, by {done.network}", markup=False, highlight=False, soft_wrap=True
+    )
     if takes is not None and takes.lifted:
-        console.print("This network says nothing about depth: the motion was lifted from the picture (docs/live.md)", markup=False, soft_wrap=True)
+        told = "The network has no depth: the motion is estimated from 2D joints (docs/live.md)"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     for note in done.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
@@ -530,21 +661,38 @@ def live(
     """
     from poseling.live.open import serve
 
-    serve(model, host, port, vmc, certificate, key, browser, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+    serve(
+        model,
+        host,
+        port,
+        vmc,
+        certificate,
+        key,
+        browser,
+        lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+    )
 
 
 @data.command
-def check(name: str, *, root: Path | None = None, teacher: str | None = None, json: Path | None = None) -> None:
-    """Finds unreadable pictures, joints outside, swapped sides, empty boxes; names each file.
+def check(
+    name: str,
+    *,
+    root: Path | None = None,
+    files: CocoFiles = NO_FILES,
+    teacher: str | None = None,
+    json: Path | None = None,
+) -> None:
+    """Find unreadable images, joints outside the image, swapped sides and empty boxes, with each file's name.
 
     Parameters
     ----------
     name
-        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
+        One of {sets}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     teacher
-        Also compare the labels' sides with this network's answers: a checkpoint (.safetensors), an ONNX file, or a folder or hub name of a ViTPose.
+        Also compare the labels' sides with this network's predictions: a checkpoint (.safetensors), an ONNX
+        file, or a folder or hub name of a ViTPose.
     json
         Also write the findings to this file.
     """
@@ -557,21 +705,21 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
 
     if teacher is not None:
         keep_apart({"--json": json}, {"the teacher itself": [Path(teacher)]})
-    split, network, findings = sets.load(name, root), None, []
+    split, network, findings = sets.load(name, root, files=files), None, []
     if teacher is not None:
         from poseling.teachers.load import load
 
         network = load(teacher)
-    for part, people in split.parts:
+    for part, dataset in split.parts:
         with Progress(console=console) as progress:
-            bar = progress.add_task(f"{part}: {len(people)} people", total=None)
-            found = run(people, partial(_tell, progress, bar))
-        if network is not None and len(whole := showable(people, found)):
-            from poseling.evaluate.measure import Measure
+            bar = progress.add_task(f"{part}: {len(dataset)} people", total=None)
+            found = run(dataset, partial(_tell, progress, bar))
+        if network is not None and len(whole := showable(dataset, found)):
+            from poseling.evaluate.evaluator import Evaluator
 
-            answers = np.full(people.joints.shape, np.nan, np.float32)
-            answers[whole] = Measure.of(people[whole]).answers(network, flip=False)
-            found += swapped_against(people, answers)
+            answers = np.full(dataset.joints.shape, np.nan, np.float32)
+            answers[whole] = Evaluator.of(dataset[whole]).predict(network, flip=False).xy
+            found += swapped_against(dataset, answers)
         findings += found
     for line in report(findings):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -580,42 +728,55 @@ def check(name: str, *, root: Path | None = None, teacher: str | None = None, js
 
 
 @data.command
-def preview(name: str, *, root: Path | None = None, out: Path = Path("preview.png"), count: int = 24, seed: int = 0) -> None:
-    """Draws a contact sheet of labelled people: those to train on, or where there are none those to test on.
+def preview(
+    name: str,
+    *,
+    root: Path | None = None,
+    files: CocoFiles = NO_FILES,
+    out: Path = Path("preview.png"),
+    count: int = 24,
+    seed: int = 0,
+) -> None:
+    """Draw a contact sheet of labelled people, from the training split, or from the test split if there is no
+    other.
 
     Parameters
     ----------
     name
-        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, packed, synthetic or mini.
+        One of {sets}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     out
         The PNG to write.
     count
-        How many people.
+        The number of people.
     seed
-        Which people.
+        The random choice of people.
     """
     from poseling.data import sets
     from poseling.data.preview import preview as run
 
-    split = sets.load(name, root)
-    shown = run(split.test if split.training is None and split.test is not None else split.train, out, count, seed)
+    split = sets.load(name, root, files=files)
+    shown = run(
+        split.test if split.training is None and split.test is not None else split.train, out, count, seed
+    )
     console.print(f"{out}: {len(shown)} people of {name}", soft_wrap=True)
 
 
 @data.command
 def boxes(root: Path, *, model: str | None = None, adapter: str | None = None) -> None:
-    """Looks for the person in each picture of a folder and writes boxes.json beside them: for training on pictures that people do not fill.
+    """Find the person in each image of a folder and write boxes.json beside them, for training on images that
+    people do not fill.
 
     Parameters
     ----------
     root
-        The folder with the pictures.
+        The folder with the images.
     model
-        The network that looks: a name of `poseling models`, or an ONNX file; poseling-n if not given.
+        The network: a name of `poseling models`, or an ONNX file; poseling-n if not given.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, rtmpose, or a JSON file (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, rtmpose, or a JSON file
+        (docs/teachers.md).
     """
     from poseling import zoo
     from poseling.runtime.boxes import write_boxes
@@ -626,27 +787,36 @@ def boxes(root: Path, *, model: str | None = None, adapter: str | None = None) -
         bar = progress.add_task("looking for people", total=None)
         found, of = write_boxes(root, network, partial(_tell, progress, bar))
     console.print(
-        f"{root / 'boxes.json'}: a person in {found} of {of} pictures, by {network.name}. Look: poseling data preview images --root {root}",
+        f"{root / 'boxes.json'}: a person in {found} of {of} images, by {network.name}. Check it: poseling "
+        f"data preview images --root {root}",
         soft_wrap=True,
     )
 
 
 @data.command
 def pack(
-    name: str, *, root: Path | None = None, out: Path, split: Literal["train", "val", "test"] = "train", size: int = 256, quality: int = 80
+    name: str,
+    *,
+    root: Path | None = None,
+    files: CocoFiles = NO_FILES,
+    out: Path,
+    split: Literal["train", "val", "test"] = "train",
+    size: int = 256,
+    quality: int = 80,
 ) -> None:
-    """Cuts each person out of a data set as one small image, so that a set of gigabytes fits into memory (--data packed --resident) or through a thin line.
+    """Store each person of a data set as one small image, so that a set of gigabytes fits into memory (--data
+    packed --resident) or can be copied quickly.
 
     Parameters
     ----------
     name
-        lsp, lspet, mpii, coco, crowdpose, ochuman, h36m, mpi_inf_3dhp, images, synthetic or mini.
+        One of {sets}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     out
-        The new folder for the people. A folder that holds train/, val/ and test/ is taken as one set.
+        The new folder. A folder with train/, val/ and test/ is read as one set.
     split
-        Which of the set's people.
+        The split.
     size
         The images' width and height in pixels.
     quality
@@ -655,40 +825,51 @@ def pack(
     from poseling.data import sets
     from poseling.data.packed import pack as run
 
-    found = sets.load(name, root)
-    people = found.train if split == "train" else found.val if split == "val" else found.test
-    if people is None:
-        raise ValueError(f"--split {split}: {name} under {root} has no such people; take train")
+    found = sets.load(name, root, files=files)
+    dataset = found.train if split == "train" else found.val if split == "val" else found.test
+    if dataset is None:
+        raise ValueError(f"--split {split}: {name} under {root} has no such split; take train")
     with Progress(console=console) as progress:
         bar = progress.add_task("packing", total=None)
-        done = run(people, out, size, quality, partial(_tell, progress, bar))
-    console.print(f"{out}: {len(done)} of {len(people)} people of {name}", soft_wrap=True)
+        done = run(dataset, out, size, quality, partial(_tell, progress, bar))
+    console.print(f"{out}: {len(done)} of {len(dataset)} people of {name}", soft_wrap=True)
 
 
 @data.command
 def download(name: str = "coco", *, root: Path, parts: tuple[str, ...] = ()) -> None:
-    """Fetches a data set from its own server. Run it again to go on where it was stopped.
+    """Download a data set from its own server. Run it again to continue where it was stopped.
 
-    It needs a network, and about 20 GB for train2017 and val2017 (twice that while they are unpacked). Each file is checked before it is unpacked; what is there
-    already is not fetched again, and an official zip in --root is used instead of the network.
+    It needs internet access, and about 20 GB for train2017 and val2017 (twice that while unpacking). Each
+    file is verified before it is unpacked; existing files are not downloaded again, and an official zip in
+    --root is used if there.
 
     Parameters
     ----------
     name
         coco.
     root
-        The folder for the set.
+        The set's folder.
     parts
-        annotations (0.25 GB), val (0.8 GB) and train (19 GB); all if not given. The first two are enough to evaluate.
+        annotations (0.25 GB), val (0.8 GB) and train (19 GB); all if not given. The first two are enough to
+        evaluate.
     """
     from poseling.data.download import download as run
 
     try:
         with Progress(console=console) as progress:
             bar = progress.add_task("", total=None)
-            done = run(name, root, lambda what, done, of: progress.update(bar, description=what, completed=done, total=of), parts)
+            done = run(
+                name,
+                root,
+                lambda what, done, of: progress.update(bar, description=what, completed=done, total=of),
+                parts,
+            )
     except KeyboardInterrupt:
-        console.print(f"Stopped. What was fetched stays in {root}, and the same command goes on.", markup=False, soft_wrap=True)
+        console.print(
+            f"Stopped. Downloaded parts stay in {root}, and the same command continues.",
+            markup=False,
+            soft_wrap=True,
+        )
         sys.exit(130)
     for what, which in (("fetched now", done.fetched), ("there already", done.already)):
         if which:
@@ -706,49 +887,68 @@ def synthesize(
     backgrounds: Path | None = None,
     workers: int | None = None,
 ) -> None:
-    """Makes pictures of people who do not exist, with exact joints in 2D and 3D. Run it again to go on where it was stopped, or with a larger count for more.
+    """Render synthetic people with exact joints in 2D and 3D. Run it again to continue where it was stopped,
+    or with a larger count for more.
 
-    The very first time, Anny builds its model, which takes a minute.
+    The first time, Anny builds its model, which takes a minute.
 
     Parameters
     ----------
     count
-        How many pictures there shall be.
+        The number of images.
     out
-        The folder for the set.
+        The set's folder.
     size
-        The pictures' width and height in pixels.
+        The images' width and height in pixels.
     split
-        train, val and test share no body and no motion. A folder that holds train/ and test/ is taken as one set.
+        train, val and test share no body and no motion. A folder with train/ and test/ is read as one set.
     seed
-        The same seed gives the same pictures.
+        The same seed gives the same images.
     backgrounds
-        A folder of pictures, in whatever depth, to put people before; made-up places if not given.
+        A folder of images, at any depth, as backgrounds; drawn scenes if not given.
     workers
-        Processes that make pictures, each with 0.8 GB of memory; one a core if not given.
+        Processes that make images, each with 0.8 GB of memory; one a core if not given.
     """
     from poseling.synth.synthesize import synthesize as run
 
     try:
         with Progress(console=console) as progress:
             bar = progress.add_task("making people", total=None)
-            done = run(out, count, size, seed, split, backgrounds, workers, progress=partial(_tell, progress, bar))
+            done = run(
+                out, count, size, seed, split, backgrounds, workers, progress=partial(_tell, progress, bar)
+            )
     except KeyboardInterrupt:
-        console.print(f"Stopped. Whole blocks of pictures stay in {out}, and the same command goes on.", markup=False, soft_wrap=True)
+        console.print(
+            f"Stopped. Whole blocks of images stay in {out}, and the same command continues.",
+            markup=False,
+            soft_wrap=True,
+        )
         sys.exit(130)
     except ImportError as error:
         _not_installed(error, "synth")
-    speed = f"{done.made} made now at {done.pictures_per_second:.1f} pictures/s" if done.made else "all of them were there already"
-    console.print(f"{out}: {done.made + done.already} people, {speed}", markup=False, highlight=False, soft_wrap=True)
+    speed = (
+        f"{done.made} made now at {done.images_per_second:.1f} images/s"
+        if done.made
+        else "all of them existed already"
+    )
+    console.print(
+        f"{out}: {done.made + done.already} people, {speed}", markup=False, highlight=False, soft_wrap=True
+    )
     if done.skipped:
         console.print(
-            f"{len(done.skipped)} background pictures cannot be read, the first is {done.skipped[0]}; others were taken",
+            f"{len(done.skipped)} background images cannot be read, the first is {done.skipped[0]}; others "
+            "were used",
             style="yellow",
             markup=False,
             soft_wrap=True,
         )
     root = out.parent if out.name in ("train", "test") and (out.parent / "train").is_dir() else out
-    console.print(f"Look at them: poseling data preview synthetic --root {root}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"Preview: poseling data preview synthetic --root {root}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
@@ -756,9 +956,12 @@ def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command; an error that the user can mend is one line on stderr and exit code 1, not a traceback."""
+    """Runs a command; an error that the user can correct is one line on stderr and exit code 1, not a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, print_error=False, exit_on_error=False)
+        if words[:1] == ["distill"] and len(words) > 1 and own.is_file(words[1]):
+            _add_recipe(words[1])
+        app(words, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         _fail(f"{error} See `{' '.join(('poseling', *(error.command_chain or ())))} --help`.")
     except ImportError as error:
@@ -767,16 +970,33 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
+def _add_recipe(word: str) -> None:
+    """Adds the recipe in a file of the user's to `distill`, under the name that the command line gives it."""
+    try:
+        function = own.load(word)
+    except ImportError as error:
+        if error.name and (error.name in TRAINING or error.name.partition(".")[0] == "poseling"):
+            raise
+        raise ValueError(f"{word}: cannot be imported: {error}") from error
+    if word in distill:
+        del distill[word]
+    distill.command(function, name=word, help=own.help_of(function))
+
+
 def _not_installed(error: ImportError, extra: str) -> NoReturn:
-    missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error  # cyclopts wraps what a recipe could not import
+    missing = (
+        error.__cause__ if isinstance(error.__cause__, ImportError) else error
+    )  # cyclopts wraps import errors of recipes
     if missing.name is None or missing.name.partition(".")[0] == "poseling":
         raise error
     extra = "" if missing.name.partition(".")[0] in BASE else extra
-    _fail(f"{missing.name} is not installed; {_install(extra)} brings it")
+    _fail(f"{missing.name} is not installed; {_install(extra)} installs it")
 
 
 def _install(extra: str) -> str:
-    """The command that installs this Poseling again with `extra`, from where it came: the package index may have another of that name, or none."""
+    """The command that installs this Poseling again with `extra`, from its own source: the package index may
+    have none, or another package of that name.
+    """
     brackets = f"[{extra}]" if extra else ""
     try:
         about = distribution("poseling").read_text("direct_url.json")

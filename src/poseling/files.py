@@ -1,4 +1,6 @@
-"""Files and folders that are there whole or not at all, and pictures that are read whole or not at all. Without torch."""
+"""Files and folders that are there whole or not at all, and images that are read whole or not at all. Without
+torch.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.headers import picture_size
+from poseling.headers import image_size
 from poseling.limits import excess
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # what a folder of pictures for training is searched for
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # what a folder is searched for, and `read_image` reads
 LEFT_BEHIND = re.compile(r"\.poseling-[0-9a-f]{12}\.tmp")  # what `_beside` calls what is not finished
 STALE = 86400.0  # seconds without a change, after which it is taken to be of a writer that was killed
 # The next marker of a JPEG: FF, then neither 0 (FF is a value), nor a restart marker within the values, nor
@@ -28,17 +30,23 @@ MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 def shown(folder: Path) -> list[Path]:
-    """All that lies under `folder`, to the bottom, in the order of the paths; hidden files, and what lies in hidden folders, left out."""
-    return sorted(p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    """All that lies under `folder`, to the bottom, in the order of the paths; hidden files, and what lies in
+    hidden folders, left out.
+    """
+    return sorted(
+        p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    )
 
 
-def pictures_of(paths: Iterable[Path]) -> list[Path]:
-    """Those of the paths that are picture files by their suffix. They are not opened."""
-    return [p for p in paths if p.suffix.lower() in PICTURES and p.is_file()]
+def images_of(paths: Iterable[Path]) -> list[Path]:
+    """Those of the paths that are image files by their suffix. They are not opened."""
+    return [p for p in paths if p.suffix.lower() in IMAGES and p.is_file()]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """`data` to `path`, atomically; OSError that names the file when the disk is full, with nothing left behind."""
+    """`data` to `path`, atomically; OSError that names the file when the disk is full, with nothing left
+    behind.
+    """
     draft = Draft(path)
     draft.write(data)
     draft.keep()
@@ -145,14 +153,17 @@ def keep_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Iterable
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `path` when the block ends well and vanishes otherwise.
 
-    Where another process was first, its folder stays: both were about to hold the same. OSError that names the folder if it cannot be written.
+    Where another process was first, its folder stays: both were about to hold the same. OSError that names
+    the folder if it cannot be written.
     """
     temporary = _beside(path)
     try:
         temporary.mkdir(parents=True)
         _sweep(path.parent)
     except OSError as error:
-        raise OSError(error.errno, f"{path.parent}: cannot be written to ({error.strerror}); choose another folder") from error
+        raise OSError(
+            error.errno, f"{path.parent}: cannot be written to ({error.strerror}); choose another folder"
+        ) from error
     try:
         yield temporary
         try:
@@ -164,29 +175,36 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def read_picture(path: Path, bgr: bool = False) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB, or `bgr` as OpenCV has it, turned as the file says; OSError that names the file if it is missing, truncated, too large or no picture.
+def read_image(path: Path, bgr: bool = False) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB, or `bgr` as OpenCV has it, turned as the file says; OSError that names the file if it is
+    missing, truncated, too large or no image.
 
-    Pictures are JPEG, PNG, WebP, BMP or GIF: of others nobody would know how large they are before they are decoded.
+    Images are JPEG, PNG, WebP, BMP or GIF: of others nobody would know how large they are before they are
+    decoded.
     """
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise OSError(f"{path}: cannot be read: {error.strerror}") from error
-    size = picture_size(data.tobytes())
+    size = image_size(data.tobytes())
     if size is not None:
         check_size(path, size)
     try:
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR if bgr else cv2.IMREAD_COLOR_RGB) if size else None
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR if bgr else cv2.IMREAD_COLOR_RGB) if size else None
     except cv2.error:  # a header that asks for more pixels than OpenCV allows
-        picture = None
-    if picture is None or _truncated(data):
-        raise OSError(f"{path}: is not a whole picture ({len(data)} bytes) of JPEG, PNG, WebP, BMP or GIF; fetch it again or remove it")
-    return np.asarray(picture, np.uint8)
+        image = None
+    if image is None or _truncated(data):
+        raise OSError(
+            f"{path}: is not a whole image ({len(data)} bytes) of JPEG, PNG, WebP, BMP or GIF; fetch it "
+            f"again or remove it"
+        )
+    return np.asarray(image, np.uint8)
 
 
 def check_size(path: Path, size: tuple[int, int]) -> None:
-    """OSError that names the picture's file if its (W, H) is nothing that one can see, or more than may be made room for."""
+    """OSError that names the image's file if its (W, H) is nothing that one can see, or more than may be made
+    room for.
+    """
     width, height = size
     if min(size) < 1:
         raise OSError(f"{path}: is {width} x {height} pixels, which shows nobody")
@@ -227,18 +245,18 @@ def _same(a: Path, b: Path) -> bool:
 def _truncated(data: NDArray[np.uint8]) -> bool:
     """Whether a JPEG ends before its end marker.
 
-    OpenCV fills the missing part with grey and says nothing, so the markers are walked. What lies behind the end, such
-    as the video of a Motion Photo, is no part of the picture.
+    OpenCV fills the missing part with grey and says nothing, so the markers are walked. What lies behind the
+    end, such as the video of a Motion Photo, is no part of the image.
     """
     if bytes(data[:2]) != b"\xff\xd8":
         return False
-    picture, at = data.tobytes(), 2
-    while found := MARKER.search(picture, at):
-        marker, at = picture[found.end() - 1], found.end()
+    image, at = data.tobytes(), 2
+    while found := MARKER.search(image, at):
+        marker, at = image[found.end() - 1], found.end()
         if marker == 0xD9:
             return False
-        # All others are followed by their length. The values behind a scan's head hold no marker but those that
-        # `MARKER` passes over.
+        # All others are followed by their length. The values behind a scan's head hold no marker but those
+        # that `MARKER` passes over.
         if marker not in (0x01, 0xD8):
-            at += int.from_bytes(picture[at : at + 2], "big")
+            at += int.from_bytes(image[at : at + 2], "big")
     return True

@@ -1,7 +1,8 @@
 """Where things are: the one affine from a person's box to a network's input and back.
 
-Pixel centres lie at whole numbers everywhere, so a picture of width W spans -0.5 .. W - 0.5 and mirrors as x -> W - 1 - x. Lengths scale by
-(W - 1), the unbiased convention of UDP (Huang et al., CVPR 2020): flipping and resizing then commute exactly.
+Pixel centres lie at whole numbers everywhere, so an image of width W spans -0.5 .. W - 0.5 and mirrors as x
+-> W - 1 - x. Lengths scale by (W - 1), the unbiased convention of UDP (Huang et al., CVPR 2020): flipping and
+resizing then commute exactly.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ PADDING = 1.25  # how much larger than the person's box a crop is, unless a netw
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """An affine `matrix` (2, 3) from picture pixels to the pixels of an input of `size` (W, H).
+    """An affine `matrix` (2, 3) from image pixels to the pixels of an input of `size` (W, H).
 
     `flipped` says that it mirrors, so that left and right joints have to be swapped by whoever uses it.
 
@@ -47,11 +48,14 @@ class Crop:
     ) -> Crop:
         """The crop around `box` times `padding`, grown to the input's shape.
 
-        `rotation` in degrees turns the person clockwise, `scale` > 1 shows it larger, `shift` moves it by parts of the crop's width and height,
-        `flip` mirrors it last. ValueError for a box without area or with numbers that are not finite.
+        `rotation` in degrees turns the person clockwise, `scale` > 1 shows it larger, `shift` moves it by
+        parts of the crop's width and height, `flip` mirrors it last. ValueError for a box without area or
+        with numbers that are not finite.
         """
         rows = np.array([[float(v) for v in box]])
-        matrix = cls.matrices(rows, size, padding, np.array([rotation]), np.array([scale]), np.array([shift]), np.array([flip]))
+        matrix = cls.matrices(
+            rows, size, padding, np.array([rotation]), np.array([scale]), np.array([shift]), np.array([flip])
+        )
         return cls(matrix[0], size, flip)
 
     @staticmethod
@@ -64,15 +68,20 @@ class Crop:
         shift: NDArray[np.floating],
         flip: NDArray[np.bool_],
     ) -> NDArray[np.float64]:
-        """The affines (B, 2, 3) of B crops, as `from_box` makes each: boxes (B, 4), rotation (B,), scale (B,), shift (B, 2), flip (B,)."""
+        """The affines (B, 2, 3) of B crops, as `from_box` makes each: boxes (B, 4), rotation (B,), scale
+        (B,), shift (B, 2), flip (B,).
+        """
         corners = np.asarray(boxes, np.float64).reshape(-1, 2, 2)
         span = corners[:, 1] - corners[:, 0]
         bad = ~(np.isfinite(corners).all((1, 2)) & (span > 0).all(1))
         if bad.any():
             x0, y0, x1, y1 = corners[np.flatnonzero(bad)[0]].ravel()
-            raise ValueError(f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) has no area; boxes are x0, y0, x1, y1 in pixels with x1 > x0 and y1 > y0")
+            raise ValueError(
+                f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) has no area; boxes are x0, y0, x1, y1 in pixels with "
+                f"x1 > x0 and y1 > y0"
+            )
         last = np.array(size, np.float64) - 1
-        # One scale for both axes: the box must fit, the other axis shows more of the picture.
+        # One scale for both axes: the box must fit, the other axis shows more of the image.
         zoom = scale / padding * (last / span).min(1)
         angle = np.deg2rad(rotation)
         cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
@@ -84,47 +93,50 @@ class Crop:
         return matrix
 
     @classmethod
-    def whole(cls, picture_size: Size, size: Size) -> Crop:
-        """The whole picture (W, H), fitted into the input."""
-        return cls.from_box(whole_box(picture_size, 1.0), size, 1.0)
+    def whole(cls, image_size: Size, size: Size) -> Crop:
+        """The whole image (W, H), fitted into the input."""
+        return cls.from_box(whole_box(image_size, 1.0), size, 1.0)
 
     @property
     def inverse(self) -> NDArray[np.float64]:
-        """(2, 3) from input pixels back to picture pixels."""
+        """(2, 3) from input pixels back to image pixels."""
         linear = np.linalg.inv(self.matrix[:, :2])
         return np.concatenate([linear, -linear @ self.matrix[:, 2:]], axis=1)
 
     def apply(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
-        """(..., 2) picture pixels to input pixels. Left and right are not swapped here."""
+        """(..., 2) image pixels to input pixels. Left and right are not swapped here."""
         return affine(self.matrix, points)
 
     def invert(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
-        """(..., 2) input pixels to picture pixels."""
+        """(..., 2) input pixels to image pixels."""
         return affine(self.inverse, points)
 
     def turn(self, xyz: NDArray[np.floating]) -> NDArray[np.floating]:
-        """(..., 3) metres from the root in camera axes, as the crop shows the person: turned in the plane and mirrored as it is, not scaled.
+        """(..., 3) metres from the root in camera axes, as the crop shows the person: turned in the plane and
+        mirrored as it is, not scaled.
 
-        Left and right are not swapped here. The crop is taken for a picture of its own, its middle for the optical axis.
+        Left and right are not swapped here. The crop is taken for an image of its own, its middle for the
+        optical axis.
         """
         linear = self.matrix[:, :2]
         turned = np.array(xyz, dtype=xyz.dtype)
         turned[..., :2] = xyz[..., :2] @ (linear / np.sqrt(abs(np.linalg.det(linear)))).T
         return turned
 
-    def warp(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(h, w, 3) picture to (H, W, 3) input in one warp; black where the picture ends."""
+    def warp(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(h, w, 3) image to (H, W, 3) input in one warp; black where the image ends."""
         matrix = self.matrix
         shrink = 1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))
         if shrink > 2:
-            # Bilinear sampling skips pixels beyond a factor of two: average them first. cv2.resize maps x to (x + 0.5) / f - 0.5.
+            # Bilinear sampling skips pixels beyond a factor of two: average them first. cv2.resize maps x to
+            # (x + 0.5) / f - 0.5.
             factor = int(shrink)
-            height, width = (max(1, round(s / factor)) for s in picture.shape[:2])
-            fx, fy = picture.shape[1] / width, picture.shape[0] / height
-            picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+            height, width = (max(1, round(s / factor)) for s in image.shape[:2])
+            fx, fy = image.shape[1] / width, image.shape[0] / height
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
             back = np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
             matrix = matrix @ back
-        return np.asarray(cv2.warpAffine(picture, matrix, self.size, flags=cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.warpAffine(image, matrix, self.size, flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def affine(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -138,20 +150,27 @@ def compose(outer: NDArray[np.floating], inner: NDArray[np.floating]) -> NDArray
     return np.asarray(outer @ np.concatenate([inner, bottom]), np.float64)
 
 
-def whole_box(picture_size: Size, padding: float = PADDING) -> Box:
-    """The box of the one person in a picture (W, H) that nobody drew a box in: its crop with this padding shows the picture, and no black about it.
+def whole_box(image_size: Size, padding: float = PADDING) -> Box:
+    """The box of the one person in an image (W, H) that nobody drew a box in: its crop with this padding
+    shows the image, and no black about it.
 
-    Data give such a box for the usual padding, and so training and evaluation show a network of that padding what it is shown at work. Of people who fill LSP's
-    pictures MoveNet Lightning finds 0.841 of the joints so and 0.776 where the picture is padded again; where they fill half of it, 0.478 and 0.268
+    Data give such a box for the usual padding, and so training and evaluation show a network of that padding
+    what it is shown at work. Of people who fill LSP's images MoveNet Lightning finds 0.841 of the joints so
+    and 0.776 where the image is padded again; where they fill half of it, 0.478 and 0.268
     (benchmarks/whole_frame.py).
 
     >>> whole_box((101, 51))
     (10.0, 5.0, 90.0, 45.0)
     """
-    # A picture may be one pixel wide, but no box has no width.
-    width, height = (max(1, side - 1) for side in picture_size)
+    # An image may be one pixel wide, but no box has no width.
+    width, height = (max(1, side - 1) for side in image_size)
     part = (1 - 1 / padding) / 2
-    return round(part * width, 6), round(part * height, 6), round(width - part * width, 6), round(height - part * height, 6)
+    return (
+        round(part * width, 6),
+        round(part * height, 6),
+        round(width - part * width, 6),
+        round(height - part * height, 6),
+    )
 
 
 def scaled_box(box: NDArray[np.floating], factor: float) -> NDArray[np.float64]:
@@ -161,7 +180,9 @@ def scaled_box(box: NDArray[np.floating], factor: float) -> NDArray[np.float64]:
 
 
 def joints_box(joints: NDArray[np.floating], visible: NDArray[np.generic]) -> NDArray[np.float32]:
-    """(K, 2) joints and (K,) which of them count, to the box x0, y0, x1, y1 around them; NaN where none counts."""
+    """(K, 2) joints and (K,) which of them count, to the box x0, y0, x1, y1 around them; NaN where none
+    counts.
+    """
     chosen = joints[np.asarray(visible, bool)]
     if not len(chosen):
         return np.full(4, np.nan, np.float32)
@@ -185,7 +206,9 @@ def rotation_matrix(vector: NDArray[np.floating]) -> NDArray[np.float64]:
     zero = np.zeros_like(x)
     cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*vector.shape, 3)
     # numpy's sinc(t) is sin(pi t) / (pi t), which is also right at zero.
-    return np.asarray(np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (cross @ cross))
+    return np.asarray(
+        np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (cross @ cross)
+    )
 
 
 def rotation_vector(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -211,12 +234,17 @@ def project(xyz: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[
 
 
 def project_distorted(
-    xyz: NDArray[np.floating], camera: NDArray[np.floating], radial: NDArray[np.floating], tangential: NDArray[np.floating]
+    xyz: NDArray[np.floating],
+    camera: NDArray[np.floating],
+    radial: NDArray[np.floating],
+    tangential: NDArray[np.floating],
 ) -> NDArray[np.float32]:
-    """`project` through a lens that bends: `radial` (3,) for r^2, r^4 and r^6, `tangential` (2,), as Human3.6M's calibration has them.
+    """`project` through a lens that bends: `radial` (3,) for r^2, r^4 and r^6, `tangential` (2,), as
+    Human3.6M's calibration has them.
 
-    That calibration counts the tangential part that scales a point once, where Brown's model and OpenCV count it twice: 2 p1 x y + p2 (r^2 + 2 x^2) is here
-    p1 x y + p2 (r^2 + x^2). Its labels are made this way (0.00003 pixels from them; with OpenCV's way up to 0.2).
+    That calibration counts the tangential part that scales a point once, where Brown's model and OpenCV count
+    it twice: 2 p1 x y + p2 (r^2 + 2 x^2) is here p1 x y + p2 (r^2 + x^2). Its labels are made this way
+    (0.00003 pixels from them; with OpenCV's way up to 0.2).
 
     >>> project_distorted(np.array([[1.0, 0.0, 2.0]]), np.array([100.0, 100.0, 0.0, 0.0]), np.array([0.4, 0.0, 0.0]), np.zeros(2)).tolist()
     [[55.0, 0.0]]
@@ -224,7 +252,11 @@ def project_distorted(
     points, lens = xyz.astype(np.float64), np.asarray(camera, np.float64)
     flat = points[..., :2] / points[..., 2:]
     squared = (flat**2).sum(-1, keepdims=True)
-    scale = 1 + squared * (radial[0] + squared * (radial[1] + squared * radial[2])) + flat @ tangential[::-1, None]
+    scale = (
+        1
+        + squared * (radial[0] + squared * (radial[1] + squared * radial[2]))
+        + flat @ tangential[::-1, None]
+    )
     return ((flat * scale + squared * tangential[::-1]) * lens[:2] + lens[2:]).astype(np.float32)
 
 
@@ -235,7 +267,8 @@ def quaternion(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     [0.707107, 0.0, 0.0, 0.707107]
     """
     m = np.asarray(matrix, np.float64)
-    # The quaternion times 4w, 4x, 4y and 4z, as in Shepperd, "Quaternion from rotation matrix" (1978): the longest of the four is exact enough.
+    # The quaternion times 4w, 4x, 4y and 4z, as in Shepperd, "Quaternion from rotation matrix" (1978): the
+    # longest of the four is exact enough.
     four = (m.reshape(*m.shape[:-2], 9) @ _SHEPPERD).reshape(*m.shape[:-2], 4, 4) + np.eye(4)
     rows = four.reshape(-1, 4, 4)
     turn = rows[np.arange(len(rows)), rows.diagonal(axis1=1, axis2=2).argmax(1)].reshape(*four.shape[:-1])
@@ -243,7 +276,9 @@ def quaternion(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(turn / np.where(turn[..., :1] < 0, -size, size))
 
 
-_shepperd = np.zeros((3, 3, 4, 4))  # what an entry of the matrix adds to 4 q_a q_b, for a, b of w x y z; where a is b there is 1 besides
+_shepperd = np.zeros(
+    (3, 3, 4, 4)
+)  # what an entry of the matrix adds to 4 q_a q_b, for a, b of w x y z; where a is b there is 1 besides
 for _i, _j, _k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
     _shepperd[_i, _i, range(4), range(4)] = [1, *(1 if axis == _i else -1 for axis in range(3))]
     _shepperd[_k, _j, [0, _i + 1], [_i + 1, 0]], _shepperd[_j, _k, [0, _i + 1], [_i + 1, 0]] = 1, -1

@@ -1,4 +1,4 @@
-"""What a picture's first bytes say of its size, before anybody makes room for it. Files of JPEG, PNG,
+"""What an image's first bytes say of its size, before anybody makes room for it. Files of JPEG, PNG,
 WebP, BMP and GIF, whatever their names are.
 """
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 import struct
 
 
-def picture_size(data: bytes) -> tuple[int, int] | None:
+def image_size(data: bytes) -> tuple[int, int] | None:
     """(W, H) as they lie in the file, not turned; None for anything else, or if the size is not among
     these bytes.
     """

@@ -12,12 +12,14 @@ VARIABLE, USUAL = "POSELING_LIMIT_MB", 1024
 
 
 def limit() -> int:
-    """The bytes that one picture or one file's arrays may take, 1 GiB unless POSELING_LIMIT_MB says
+    """The bytes that one image or one file's arrays may take, 1 GiB unless POSELING_LIMIT_MB says
     another number of MiB. ValueError if that is no number.
     """
     text = os.environ.get(VARIABLE, str(USUAL))
     if not text.isdecimal() or not int(text):
-        raise ValueError(f"{VARIABLE} is {text!r}; it is how many MB a file may claim, a whole number above 0")
+        raise ValueError(
+            f"{VARIABLE} is {text!r}; it is how many MB a file may claim, a whole number above 0"
+        )
     return int(text) << 20
 
 
@@ -28,7 +30,11 @@ def excess(claimed: int) -> str:
     'it claims 3072 MB and may have 1024; set POSELING_LIMIT_MB higher if that is right'
     """
     most = limit()
-    return "" if claimed <= most else f"it claims {-(-claimed >> 20)} MB and may have {most >> 20}; set {VARIABLE} higher if that is right"
+    return (
+        ""
+        if claimed <= most
+        else f"it claims {-(-claimed >> 20)} MB and may have {most >> 20}; set {VARIABLE} higher if that is right"
+    )
 
 
 def unpacked(path: Path) -> int:

@@ -38,11 +38,15 @@ def refuse_loops(path: Path) -> None:
             raise ValueError(f"{path}: is cut short or no ONNX file (it is empty)")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                loop = next((name for name in _operations(data, 0, len(data), "model", 0) if name in LOOPS), None)
+                loop = next(
+                    (name for name in _operations(data, 0, len(data), "model", 0) if name in LOOPS), None
+                )
             except (IndexError, ValueError) as error:
                 raise ValueError(f"{path}: is cut short or no ONNX file ({error})") from error
     if loop and not os.environ.get(ALLOW_LOOPS):
-        raise ValueError(f"{path}: has a {loop}, which may never end; set {ALLOW_LOOPS}=1 if you trust the file")
+        raise ValueError(
+            f"{path}: has a {loop}, which may never end; set {ALLOW_LOOPS}=1 if you trust the file"
+        )
 
 
 def beyond(error: Exception) -> str:

@@ -26,15 +26,17 @@ DTYPES: dict[str, type[np.generic]] = {
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
 }
-CPU_BATCH = 8  # crops at once where the file leaves it free: BlazePose Lite takes 12 ms of one core for each of 8, 17 of 32, Heavy 35 and 49
+# crops at once where the file leaves it free: BlazePose Lite takes 12 ms of one core for each of 8, 17 of 32,
+# Heavy 35 and 49
+CPU_BATCH = 8
 SLACK = 0.05  # how far a score that is declared as 0..1 may leave it; a logit leaves it further
 HIGHEST = 2.0  # a network that was trained to draw peaks of 1 overshoots a little
 
 
 class Said(NamedTuple):
-    """What a network says of B crops: xy (B, K, 2) in pixels of its input, score (B, K) in 0..1, maps (B, K, h, w)
-    Gaussians with a peak of 1, None if it only gives points, and xyz (B, K, 3) metres from the root in the crop's
-    camera axes, None if it knows no depth.
+    """What a network says of B crops: xy (B, K, 2) in pixels of its input, score (B, K) in 0..1, maps (B, K,
+    h, w) Gaussians with a peak of 1, None if it only gives points, and xyz (B, K, 3) metres from the root in
+    the crop's camera axes, None if it knows no depth.
     """
 
     xy: Floats
@@ -46,9 +48,9 @@ class Said(NamedTuple):
 class OnnxPose:
     """The network of an open `session` of the file `path`, fed and read as `adapter_of` says.
 
-    `size` (W, H) is of its input; `map_size` (w, h) of its heatmaps and `pixel` the input pixels in one of theirs
-    along x and y, both None if it only gives points. ValueError that names the file, says what its inputs and
-    outputs are, and what of the adapter does not fit them.
+    `size` (W, H) is of its input; `map_size` (w, h) of its heatmaps and `pixel` the input pixels in one of
+    theirs along x and y, both None if it only gives points. ValueError that names the file, says what its
+    inputs and outputs are, and what of the adapter does not fit them.
     """
 
     def __init__(self, session: Any, path: Path, adapter: Adapter | str | None = None) -> None:
@@ -91,7 +93,9 @@ class OnnxPose:
         return Said(xy, score, maps, None if a.space is None else self._xyz(a.space, outputs[a.space.output]))
 
     def _run(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Crops (B, H, W, 3) to the outputs that the adapter reads, (B, ...), in batches of the size that the file takes."""
+        """Crops (B, H, W, 3) to the outputs that the adapter reads, (B, ...), in batches of the size that the
+        file takes.
+        """
         names, fed = self.adapter.outputs, self._fed(crops)
         step = self._batch or max(min(len(fed), self._most), 1)
         parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
@@ -103,23 +107,35 @@ class OnnxPose:
             try:
                 outputs = self.session.run(list(names), {self._input: batch})
             except REFUSED as error:
-                raise self._misfit(f"it cannot be run on {len(batch)} crops ({error}{beyond(error)})") from error
+                raise self._misfit(
+                    f"it cannot be run on {len(batch)} crops ({error}{beyond(error)})"
+                ) from error
             for name, out in zip(names, outputs, strict=True):
                 if not isinstance(out, np.ndarray) or out.dtype.kind not in "biuf" or not out.ndim:
-                    raise self._misfit(f"output {name} is {getattr(out, 'dtype', type(out).__name__)}, no array of numbers")
+                    raise self._misfit(
+                        f"output {name} is {getattr(out, 'dtype', type(out).__name__)}, no array of numbers"
+                    )
                 if len(batch) == 1 and len(out) != 1:
-                    out = out[None]  # made for one picture, it may leave that axis out
+                    out = out[None]  # made for one image, it may leave that axis out
                 if len(out) != len(batch):
                     raise self._misfit(f"output {name} is {out.shape} for {len(batch)} crops")
                 parts[name].append(out)
-        return {name: np.ascontiguousarray(np.concatenate(outs)[: len(fed)], np.float32) for name, outs in parts.items()}
+        return {
+            name: np.ascontiguousarray(np.concatenate(outs)[: len(fed)], np.float32)
+            for name, outs in parts.items()
+        }
 
     def _keeps_two(self) -> bool:
-        """Whether a file that leaves its batch free runs on two crops, and answers for both: many were traced with one, and only say that they take more."""
+        """Whether a file that leaves its batch free runs on two crops, and answers for both: many were traced
+        with one, and only say that they take more.
+        """
         width, height = self.size
         fed = self._fed(np.zeros((2, height, width, 3), np.uint8))
         try:
-            return all(out.ndim and len(out) == 2 for out in quietly(self.session, list(self.adapter.outputs), {self._input: fed}))
+            return all(
+                out.ndim and len(out) == 2
+                for out in quietly(self.session, list(self.adapter.outputs), {self._input: fed})
+            )
         except REFUSED:
             return False
 
@@ -128,7 +144,9 @@ class OnnxPose:
         pixels: NDArray[np.generic] = crops if a.colour == "rgb" else crops[..., ::-1]
         if np.issubdtype(self._dtype, np.floating):
             # In float32 for half-float networks too: they get the rounded result, not rounded steps.
-            pixels = (pixels.astype(np.float32) * np.float32(a.white / 255) - np.array(a.mean, np.float32)) / np.array(a.std, np.float32)
+            pixels = (
+                pixels.astype(np.float32) * np.float32(a.white / 255) - np.array(a.mean, np.float32)
+            ) / np.array(a.std, np.float32)
         if a.layout == "bchw":
             pixels = pixels.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(pixels, self._dtype)
@@ -137,23 +155,32 @@ class OnnxPose:
         """The input's name and type, its fixed batch if it has one, and (W, H)."""
         a, inputs = self.adapter, self.session.get_inputs()
         if len(inputs) != 1:
-            raise self._misfit(f"it has {len(inputs)} inputs, an adapter feeds one picture")
+            raise self._misfit(f"it has {len(inputs)} inputs, an adapter feeds one image")
         [given] = inputs
         if given.type not in DTYPES:
             raise self._misfit(f"its input is {given.type}, known are {', '.join(DTYPES)}")
         plain = a.white == 255 and set(a.mean) == {0} and set(a.std) == {1}
         if not np.issubdtype(DTYPES[given.type], np.floating) and not plain:
-            raise self._misfit(f"its input is {given.type}: whole numbers, for which the adapter must say white 255, mean 0 and std 1")
+            raise self._misfit(
+                f"its input is {given.type}: whole numbers, for which the adapter must say white 255, mean 0 "
+                f"and std 1"
+            )
         shape = _shape(given)
         axes = (2, 1, 3) if a.layout == "bhwc" else (3, 2, 1)
         if len(shape) != 4 or shape[axes[2]] not in (3, None):
-            raise self._misfit(f"its input is {shape}, which is not {a.layout} with three colours; try the other layout")
+            raise self._misfit(
+                f"its input is {shape}, which is not {a.layout} with three colours; try the other layout"
+            )
         size = []
         for name, axis, wanted in zip(("width", "height"), axes, a.size or (None, None), strict=False):
             if shape[axis] is None and wanted is None:
-                raise self._misfit(f"it leaves the {name} of its input free; the adapter must give size (width, height)")
+                raise self._misfit(
+                    f"it leaves the {name} of its input free; the adapter must give size (width, height)"
+                )
             if None not in (shape[axis], wanted) and shape[axis] != wanted:
-                raise self._misfit(f"its input is {shape[axis]} pixels in {name}, the adapter's size says {wanted}")
+                raise self._misfit(
+                    f"its input is {shape[axis]} pixels in {name}, the adapter's size says {wanted}"
+                )
             size.append(shape[axis] or wanted or 0)
         if more := excess((shape[0] or 1) * size[0] * size[1] * 3 * np.dtype(DTYPES[given.type]).itemsize):
             raise self._misfit(f"its input is {shape}: {more}")
@@ -170,14 +197,20 @@ class OnnxPose:
         needed = 1 + max(maps.channels or (len(skeleton) - 1,))
         if channels < needed:
             raise self._misfit(
-                f"output {maps.output} is {shape}, read as {maps.layout} it has {channels} channels, skeleton {skeleton.name} needs {needed}"
+                f"output {maps.output} is {shape}, read as {maps.layout} it has {channels} channels, "
+                f"skeleton {skeleton.name} needs {needed}"
             )
         (width, height), stride = self.size, self.size[0] // w
         if (w * stride, h * stride) != (width, height):
             raise self._misfit(
-                f"output {maps.output} has heatmaps of {w}x{h} pixels, the input's {width}x{height} is no multiple of that; check the layout"
+                f"output {maps.output} has heatmaps of {w}x{h} pixels, the input's {width}x{height} is no "
+                f"multiple of that; check the layout"
             )
-        pixel = ((width - 1) / (w - 1), (height - 1) / (h - 1)) if maps.unbiased else (float(stride), float(stride))
+        pixel = (
+            ((width - 1) / (w - 1), (height - 1) / (h - 1))
+            if maps.unbiased
+            else (float(stride), float(stride))
+        )
         return (w, h), pixel
 
     def _maps(self, maps: Maps, out: Floats) -> Floats:
@@ -191,7 +224,8 @@ class OnnxPose:
             return gaussians(out, maps.sigma)
         if len(out) and out.max() > HIGHEST:
             raise self._misfit(
-                f"the heatmaps in output {maps.output} are up to {out.max():g} high, a Gaussian's peak is 1; do they need an activation?"
+                f"the heatmaps in output {maps.output} are up to {out.max():g} high, a Gaussian's peak is 1; "
+                f"do they need an activation?"
             )
         return out
 
@@ -203,7 +237,8 @@ class OnnxPose:
         needed = 1 + max(part.rows or (len(skeleton) - 1,))
         if odd or rows < needed:
             raise self._misfit(
-                f"output {part.output} is {out.shape}, which does not hold {part.columns} columns for each of at least {needed} rows "
+                f"output {part.output} is {out.shape}, which does not hold {part.columns} columns for each "
+                f"of at least {needed} rows "
                 f"(skeleton {skeleton.name})"
             )
         return flat.reshape(len(flat), rows, part.columns)[:, list(part.rows or range(len(skeleton)))]
@@ -212,10 +247,13 @@ class OnnxPose:
         """Joints (B, K, 2) in input pixels and scores (B, K) of bins (B, rows, X) and (B, rows, Y)."""
         rows = list(bins.rows or range(len(self.adapter.skeleton)))
         found, sure = [], []
-        for name, out, side, sigma in zip((bins.x, bins.y), (x, y), self.size, bins.sigmas(self.size), strict=True):
+        for name, out, side, sigma in zip(
+            (bins.x, bins.y), (x, y), self.size, bins.sigmas(self.size), strict=True
+        ):
             if out.ndim != 3 or out.shape[1] <= max(rows) or out.shape[2] != bins.split * side:
                 raise self._misfit(
-                    f"output {name} is {out.shape}, but {bins.split} bins a pixel of {self.size[0]}x{self.size[1]} are (B, {max(rows) + 1} or more, {bins.split * side})"
+                    f"output {name} is {out.shape}, but {bins.split} bins a pixel of "
+                    f"{self.size[0]}x{self.size[1]} are (B, {max(rows) + 1} or more, {bins.split * side})"
                 )
             chosen = out[:, rows]
             found.append(bin_peaks(bins.beta * chosen, sigma, bins.decoding))
@@ -247,7 +285,8 @@ class OnnxPose:
             return _sigmoid(score)
         if len(score) and not (score.min() >= -SLACK and score.max() <= 1 + SLACK):
             raise self._misfit(
-                f"the score in output {part.output} runs from {score.min():g} to {score.max():g}, not 0..1; is it a logit (activation sigmoid)?"
+                f"the score in output {part.output} runs from {score.min():g} to {score.max():g}, not 0..1; "
+                f"is it a logit (activation sigmoid)?"
             )
         return np.clip(score, 0, 1)
 
@@ -256,9 +295,9 @@ class OnnxPose:
 
 
 def adapter_of(session: Any, path: Path, adapter: Adapter | str | None = None) -> Adapter:
-    """How the file `path`, open in `session`, is fed and read: as `adapter` says, itself, or a built-in one by its
-    name, or a JSON file; if it is None, as the contract in the file says, or as is known of files with these inputs
-    and outputs. FileNotFoundError; ValueError that names the file if nothing says so.
+    """How the file `path`, open in `session`, is fed and read: as `adapter` says, itself, or a built-in one
+    by its name, or a JSON file; if it is None, as the contract in the file says, or as is known of files with
+    these inputs and outputs. FileNotFoundError; ValueError that names the file if nothing says so.
     """
     if isinstance(adapter, Adapter):
         return adapter
@@ -276,8 +315,10 @@ def adapter_of(session: Any, path: Path, adapter: Adapter | str | None = None) -
         if inputs == wanted_inputs and wanted_outputs.items() <= outputs.items():
             return ADAPTERS[name]
     raise ValueError(
-        f"{path}: has no PoseSpec in its metadata and is none of the networks that are known by their inputs and outputs ({', '.join(ADAPTERS)}), "
-        f"so an adapter must say how to feed and read it: a JSON file as docs/teachers.md shows, for --adapter. {_ports(session)}"
+        f"{path}: has no PoseSpec in its metadata and is none of the networks that are known by their inputs "
+        f"and outputs ({', '.join(ADAPTERS)}), "
+        f"so an adapter must say how to feed and read it: a JSON file as docs/teachers.md shows, for "
+        f"--adapter. {_ports(session)}"
     )
 
 
@@ -287,7 +328,10 @@ def _sigmoid(values: Floats) -> Floats:
 
 def _ports(session: Any) -> str:
     """In words what goes in and what comes out."""
-    lines = ["; ".join(f"{p.name} {p.type} {list(p.shape)}" for p in ports) for ports in (session.get_inputs(), session.get_outputs())]
+    lines = [
+        "; ".join(f"{p.name} {p.type} {list(p.shape)}" for p in ports)
+        for ports in (session.get_inputs(), session.get_outputs())
+    ]
     return f"Its inputs: {lines[0]}. Its outputs: {lines[1]}"
 
 

@@ -60,22 +60,29 @@ def open_session(
 ) -> Any:
     """An `onnxruntime.InferenceSession` of a file, or of one in memory.
 
-    `provider` is what it runs on, as `PROVIDERS` names it, with `:N` behind it on that provider's device N (`cuda:1`);
-    `threads` for it, all cores if None; `log` is what goes to stderr, 0 (all) to 4 (what is fatal). FileNotFoundError if
-    there is no such file; ValueError that names it if it cannot be read or has loops (`onnx_limits`), and for a provider or a number of
-    threads that cannot be had; RuntimeError if the provider is there but does not start.
+    `provider` is what it runs on, as `PROVIDERS` names it, with `:N` behind it on that provider's device N
+    (`cuda:1`); `threads` for it, all cores if None; `log` is what goes to stderr, 0 (all) to 4 (what is
+    fatal). FileNotFoundError if there is no such file; ValueError that names it if it cannot be read or has
+    loops (`onnx_limits`), and for a provider or a number of threads that cannot be had; RuntimeError if the
+    provider is there but does not start.
     """
     name = model if isinstance(model, Path) else "the network"
     if isinstance(model, Path) and not model.is_file():
-        raise FileNotFoundError(f"{model}: there is no such file; `poseling export` makes it from a checkpoint")
+        raise FileNotFoundError(
+            f"{model}: there is no such file; `poseling export` makes it from a checkpoint"
+        )
     if isinstance(model, Path) and model.suffix.lower() == ".safetensors":
-        raise ValueError(f"{model}: is a checkpoint, and only ONNX files are run; export it first: poseling export {shlex.quote(str(model))}")
+        raise ValueError(
+            f"{model}: is a checkpoint, and only ONNX files are run; export it first: poseling export "
+            f"{shlex.quote(str(model))}"
+        )
     available = onnxruntime.get_available_providers()
     provider, _, device = provider.partition(":")
     if provider not in PROVIDERS or PROVIDERS[provider] not in available:
         here = ", ".join(short for short, full in PROVIDERS.items() if full in available)
         raise ValueError(
-            f"{name}: provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or install the onnxruntime that has it"
+            f"{name}: provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or "
+            f"install the onnxruntime that has it"
         )
     if isinstance(model, Path):
         refuse_loops(model)
@@ -89,15 +96,21 @@ def open_session(
     try:
         chosen = PROVIDERS[provider], {"device_id": device} if device else {}
         session = onnxruntime.InferenceSession(model, settings, providers=[chosen])
-        _ = [port.name for port in (*session.get_inputs(), *session.get_outputs())]  # names that are no text are told when they are asked for
+        _ = [
+            port.name for port in (*session.get_inputs(), *session.get_outputs())
+        ]  # names that are no text are told when they are asked for
     except REFUSED as error:
         raise ValueError(
-            f"{name}: is cut short or no ONNX file that this onnxruntime can read ({error}); `poseling export` makes one of a checkpoint"
+            f"{name}: is cut short or no ONNX file that this onnxruntime can read ({error}); `poseling "
+            f"export` makes one of a checkpoint"
         ) from error
     # onnxruntime takes the CPU, with no more than a line on stderr, where a provider that it lists cannot
     # start.
     if (first := session.get_providers()[0]) != PROVIDERS[provider]:
-        raise RuntimeError(f"{name}: provider {provider!r} is listed but did not start, onnxruntime took {first} instead; look at its drivers")
+        raise RuntimeError(
+            f"{name}: provider {provider!r} is listed but did not start, onnxruntime took {first} instead; "
+            f"look at its drivers"
+        )
     session.disable_fallback()
     return session
 
@@ -112,7 +125,9 @@ def bound_memory(options: Any) -> None:
 
 @cache
 def _allowance() -> None:
-    about = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
+    about = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
     onnxruntime.create_and_register_allocator(about, onnxruntime.OrtArenaCfg({"max_mem": SHARE * limit()}))
 
 

@@ -16,8 +16,8 @@ def peaks(
     sigma: float,
     decoding: Literal["plain", "quarter", "dark"],
 ) -> tuple[Floats, Floats]:
-    """Gaussians (B, K, h, w) of `sigma` heatmap pixels to joints (B, K, 2) in input pixels, of which `pixel` are one
-    of the heatmap's along x and y, and scores (B, K), the height of the peak in 0..1.
+    """Gaussians (B, K, h, w) of `sigma` heatmap pixels to joints (B, K, 2) in input pixels, of which `pixel`
+    are one of the heatmap's along x and y, and scores (B, K), the height of the peak in 0..1.
 
     `plain` is the brightest pixel, `quarter` and `dark` go on from there, as `codecs.heatmap.Heatmap` does.
     A map that holds NaN has the score NaN.
@@ -36,8 +36,9 @@ def peaks(
 
 
 def bin_peaks(logits: Floats, sigma: float, decoding: Literal["plain", "dark"]) -> Floats:
-    """Logits (B, K, X) along an axis to where they are highest (B, K), in bins: the highest bin, or for `dark` the top of the parabola fitted to what lies within
-    a sigma of it, at most half a sigma away, as `codecs.simcc.top` has it.
+    """Logits (B, K, X) along an axis to where they are highest (B, K), in bins: the highest bin, or for
+    `dark` the top of the parabola fitted to what lies within a sigma of it, at most half a sigma away, as
+    `codecs.simcc.top` has it.
     """
     peak = logits.argmax(-1)
     at = peak.astype(np.float32)
@@ -58,10 +59,14 @@ def bin_peaks(logits: Floats, sigma: float, decoding: Literal["plain", "dark"]) 
 
 
 def gaussians(logits: Floats, sigma: float) -> Floats:
-    """Logits (B, K, h, w) of distributions over pixels to Gaussians whose peak is 1 where the network is sure."""
+    """Logits (B, K, h, w) of distributions over pixels to Gaussians whose peak is 1 where the network is
+    sure.
+    """
     flat = logits.reshape(*logits.shape[:2], logits.shape[-2] * logits.shape[-1])
     parts = np.exp(flat - flat.max(-1, keepdims=True))
-    return np.asarray((parts / parts.sum(-1, keepdims=True) * (2 * np.pi * sigma**2)).reshape(logits.shape), np.float32)
+    return np.asarray(
+        (parts / parts.sum(-1, keepdims=True) * (2 * np.pi * sigma**2)).reshape(logits.shape), np.float32
+    )
 
 
 def _at(maps: Floats, x: NDArray[np.intp], y: NDArray[np.intp]) -> Floats:
@@ -80,8 +85,8 @@ def _slope(maps: Floats, x: NDArray[np.intp], y: NDArray[np.intp]) -> Floats:
 
 
 def _newton(maps: Floats, x: NDArray[np.intp], y: NDArray[np.intp], sigma: float) -> Floats:
-    """DARK's step (B, K, 2) in heatmap pixels from the peak x, y (Zhang et al., CVPR 2020): a blur of the map's own
-    sigma, the logarithm, and one Newton step to the top, at most one pixel along each axis.
+    """DARK's step (B, K, 2) in heatmap pixels from the peak x, y (Zhang et al., CVPR 2020): a blur of the
+    map's own sigma, the logarithm, and one Newton step to the top, at most one pixel along each axis.
 
     The step's pixel must have two neighbours on each side; nearer to the border it is taken at the nearest
     pixel that does, and counted from there.
@@ -90,7 +95,9 @@ def _newton(maps: Floats, x: NDArray[np.intp], y: NDArray[np.intp], sigma: float
     reach = round(2.5 * sigma)
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1, dtype=np.float32) / np.float32(sigma)) ** 2)
     line /= line.sum()
-    blur = np.stack([np.pad(line, (i, 2 - i)) for i in range(3)])  # (3, 2 reach + 3): at the middle and beside it
+    blur = np.stack(
+        [np.pad(line, (i, 2 - i)) for i in range(3)]
+    )  # (3, 2 reach + 3): at the middle and beside it
     cx, cy = np.clip(x, 1, w - 2), np.clip(y, 1, h - 2)
     around = np.arange(-reach - 1, reach + 2)
     columns, rows = (cx[..., None] + around)[..., None, :], (cy[..., None] + around)[..., :, None]

@@ -1,4 +1,4 @@
-"""What comes out of everything: the poses of the people in one picture."""
+"""What comes out of everything: the poses of the people in one image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from poseling.skeleton import Skeleton
 class Pose:
     """N people with K joints each.
 
-    xy (N, K, 2) pixels of the picture, pixel centres at whole numbers; score (N, K) in 0..1; xyz (N, K, 3) metres relative to the root, or None;
-    ids (N,) who is who over time (0, 1, 2, ... where nobody tracks).
+    xy (N, K, 2) pixels of the image, pixel centres at whole numbers; score (N, K) in 0..1; xyz (N, K, 3)
+    metres relative to the root, or None; ids (N,) who is who over time (0, 1, 2, ... where nobody tracks).
 
     >>> from poseling.skeleton import LSP14
     >>> pose = Pose(np.zeros((2, 14, 2)), np.ones((2, 14)), LSP14)
@@ -41,7 +41,10 @@ class Pose:
             expected["xyz"] = (people, joints, 3)
         for name, shape in expected.items():
             if (got := getattr(self, name).shape) != shape:
-                raise ValueError(f"Pose.{name} has shape {got}, expected {shape} for {people} people of skeleton {self.skeleton.name}")
+                raise ValueError(
+                    f"Pose.{name} has shape {got}, expected {shape} for {people} people of skeleton "
+                    f"{self.skeleton.name}"
+                )
 
     def __len__(self) -> int:
         return len(self.xy)
@@ -50,12 +53,24 @@ class Pose:
         """The chosen people, always as a Pose of N people."""
         if isinstance(which, int | np.integer):
             which = np.array([which])
-        return Pose(self.xy[which], self.score[which], self.skeleton, None if self.xyz is None else self.xyz[which], self.ids[which])
+        return Pose(
+            self.xy[which],
+            self.score[which],
+            self.skeleton,
+            None if self.xyz is None else self.xyz[which],
+            self.ids[which],
+        )
 
     def to(self, skeleton: Skeleton) -> Pose:
         """The same people in another skeleton; joints that this one does not have get score 0."""
         how = self.skeleton.to(skeleton)
-        return Pose(how.joints(self.xy), how.weights(self.score), skeleton, None if self.xyz is None else how.joints(self.xyz), self.ids)
+        return Pose(
+            how.joints(self.xy),
+            how.weights(self.score),
+            skeleton,
+            None if self.xyz is None else how.joints(self.xyz),
+            self.ids,
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Plain lists, for JSON."""
@@ -70,4 +85,6 @@ class Pose:
 
 
 def _rounded(values: NDArray[np.float32], digits: int) -> object:
-    return np.round(values.astype(np.float64), digits).tolist()  # float32 would print digits that are not there
+    return np.round(
+        values.astype(np.float64), digits
+    ).tolist()  # float32 would print digits that are not there

@@ -65,7 +65,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return None
         several = isinstance(value, list | tuple)
         choices = [one for one in inner if one is not type(None)]
-        return _value(next((one for one in choices if (get_origin(one) is tuple) == several), choices[0]), value, where)
+        return _value(
+            next((one for one in choices if (get_origin(one) is tuple) == several), choices[0]), value, where
+        )
     if origin is Literal:
         if value not in inner or type(value) is not type(inner[inner.index(value)]):
             raise ValueError(f"{where} {value!r} is unknown; use {' or '.join(map(str, inner))}")
@@ -73,15 +75,23 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         many = inner[1:] == (...,)
         if not isinstance(value, list | tuple) or not (many or len(value) == len(inner)):
-            raise ValueError(f"{where} is {_shown(value)}, expected a list" + ("" if many else f" of {len(inner)}"))
+            raise ValueError(
+                f"{where} is {_shown(value)}, expected a list" + ("" if many else f" of {len(inner)}")
+            )
         kinds = inner[:1] * len(value) if many else inner
-        return tuple(_value(one, entry, f"{where}[{i}]") for i, (one, entry) in enumerate(zip(kinds, value, strict=True)))
+        return tuple(
+            _value(one, entry, f"{where}[{i}]")
+            for i, (one, entry) in enumerate(zip(kinds, value, strict=True))
+        )
     if origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise ValueError(f"{where} is {_shown(value)}, expected values by name")
         return {str(name): _value(inner[1], entry, f"{where}[{name!r}]") for name, entry in value.items()}
     if isinstance(hint, type) and is_dataclass(hint):
-        return value if isinstance(value, hint) else from_fields(hint, value, where)
+        if isinstance(value, hint):
+            return value
+        own = getattr(hint, "from_dict", None)  # a class with another way to be written, such as by a name
+        return from_fields(hint, value, where) if own is None else own(value, where)
     return _plain(hint, value, where)
 
 

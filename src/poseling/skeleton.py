@@ -1,4 +1,6 @@
-"""Skeletons: named joints, the bones between them, and conversion from one convention to another by name, never by count."""
+"""Skeletons: named joints, the bones between them, and conversion from one convention to another by name,
+never by count.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.records import from_fields
+
 Number = TypeVar("Number", bound=np.number)
 
 # Joints that are by definition the middle of two others, so that a skeleton without them can still give them.
@@ -18,7 +22,8 @@ MIDDLES = {"pelvis": ("left_hip", "right_hip"), "thorax": ("left_shoulder", "rig
 
 @dataclass(frozen=True)
 class Skeleton:
-    """K joints by name, the parent of each (its own index for a root), and the OKS sigmas where they are published.
+    """K joints by name, the parent of each (its own index for a root), and the OKS sigmas where they are
+    published.
 
     Left and right are told by the prefixes `left_` and `right_`.
 
@@ -37,16 +42,40 @@ class Skeleton:
         count = len(self.joints)
         if len(set(self.joints)) != count:
             twice = sorted({j for j in self.joints if self.joints.count(j) > 1})
-            raise ValueError(f"skeleton {self.name} names {', '.join(twice)} more than once; give each joint its own name")
+            raise ValueError(
+                f"skeleton {self.name} names {', '.join(twice)} more than once; give each joint its own name"
+            )
         if len(self.parents) != count or any(not 0 <= p < count for p in self.parents):
-            raise ValueError(f"skeleton {self.name} needs one parent index in 0..{count - 1} for each of its {count} joints, got {self.parents}")
+            raise ValueError(
+                f"skeleton {self.name} needs one parent index in 0..{count - 1} for each of its {count} "
+                f"joints, got {self.parents}"
+            )
         if self.sigmas is not None and len(self.sigmas) != count:
             raise ValueError(f"skeleton {self.name} has {count} joints but {len(self.sigmas)} sigmas")
         if self.sigmas is not None and not all(0 < s < np.inf for s in self.sigmas):
             raise ValueError(f"skeleton {self.name} has a sigma that is not above 0: {self.sigmas}")
         for joint in self.joints:
             if (mirror := _mirror(joint)) not in self.joints:
-                raise ValueError(f"skeleton {self.name} has {joint} but no {mirror}; add it, or drop the prefix if the joint has no side")
+                raise ValueError(
+                    f"skeleton {self.name} has {joint} but no {mirror}; add it, or drop the prefix if the "
+                    f"joint has no side"
+                )
+
+    @classmethod
+    def from_dict(cls, given: object, where: str = "skeleton") -> Skeleton:
+        """The skeleton in a file: its fields by name, or the name of one of `SKELETONS`. ValueError that names
+        the field below `where`.
+
+        >>> Skeleton.from_dict("lsp14") == LSP14
+        True
+        """
+        if not isinstance(given, str):
+            return from_fields(cls, given, where)
+        if given not in SKELETONS:
+            raise ValueError(
+                f"{where} {given!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints and parents"
+            )
+        return SKELETONS[given]
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -56,7 +85,9 @@ class Skeleton:
         try:
             return self.joints.index(joint)
         except ValueError:
-            raise KeyError(f"skeleton {self.name} has no joint {joint!r}; it has {', '.join(self.joints)}") from None
+            raise KeyError(
+                f"skeleton {self.name} has no joint {joint!r}; it has {', '.join(self.joints)}"
+            ) from None
 
     @cached_property
     def flip(self) -> NDArray[np.int64]:
@@ -70,14 +101,20 @@ class Skeleton:
 
     @cached_property
     def root(self) -> tuple[int, ...]:
-        """The joints whose middle is the origin of what is told from the root: the pelvis, or both hips; ValueError where there is neither."""
+        """The joints whose middle is the origin of what is told from the root: the pelvis, or both hips;
+        ValueError where there is neither.
+        """
         for names in (("pelvis",), MIDDLES["pelvis"]):
             if all(name in self.joints for name in names):
                 return tuple(self.joints.index(name) for name in names)
-        raise ValueError(f"skeleton {self.name} has neither a pelvis nor two hips, so nothing can be told from its root")
+        raise ValueError(
+            f"skeleton {self.name} has neither a pelvis nor two hips, so nothing can be told from its root"
+        )
 
     def to(self, other: Skeleton) -> Conversion:
-        """The conversion of this skeleton's joints to `other`'s, by name; ValueError if they have no joint in common."""
+        """The conversion of this skeleton's joints to `other`'s, by name; ValueError if they have no joint in
+        common.
+        """
         sources = []
         for joint in other.joints:
             names = (joint,) if joint in self.joints else MIDDLES.get(joint, ())
@@ -85,7 +122,8 @@ class Skeleton:
             sources.append(tuple(self.joints.index(n) for n in names) if found else ())
         if not any(sources):
             raise ValueError(
-                f"skeletons {self.name} ({', '.join(self.joints[:4])}, ...) and {other.name} ({', '.join(other.joints[:4])}, ...) have no joint in common; "
+                f"skeletons {self.name} ({', '.join(self.joints[:4])}, ...) and {other.name} "
+                f"({', '.join(other.joints[:4])}, ...) have no joint in common; "
                 "joints are matched by name, so rename them where they mean the same"
             )
         return Conversion(self, other, tuple(sources))
@@ -115,7 +153,9 @@ class Conversion:
 
     @cached_property
     def single(self) -> NDArray[np.int64]:
-        """(K_target,) the one source joint, or -1: what a heatmap can follow, since the mean of two maps is no map of the middle."""
+        """(K_target,) the one source joint, or -1: what a heatmap can follow, since the mean of two maps is
+        no map of the middle.
+        """
         return np.array([s[0] if len(s) == 1 else -1 for s in self.sources])
 
     def joints(self, joints: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -128,7 +168,9 @@ class Conversion:
         return np.asarray(self.matrix.astype(joints.dtype) @ joints)
 
     def weights(self, weights: NDArray[Number]) -> NDArray[Number]:
-        """(..., K_source) to (..., K_target): a middle is as sure as the less sure of its two, an unknown joint weighs nothing."""
+        """(..., K_source) to (..., K_target): a middle is as sure as the less sure of its two, an unknown
+        joint weighs nothing.
+        """
         out = np.zeros((*weights.shape[:-1], len(self.target)), weights.dtype)
         for row, sources in enumerate(self.sources):
             if sources:
@@ -157,56 +199,93 @@ def _skeleton(name: str, tree: str, sigmas: tuple[float, ...] | None = None) -> 
 
 COCO17 = _skeleton(
     "coco17",
-    "nose nose, l_eye nose, r_eye nose, l_ear l_eye, r_ear r_eye, l_shoulder nose, r_shoulder nose, l_elbow l_shoulder, r_elbow r_shoulder,"
-    "l_wrist l_elbow, r_wrist r_elbow, l_hip l_shoulder, r_hip r_shoulder, l_knee l_hip, r_knee r_hip, l_ankle l_knee, r_ankle r_knee",
+    "nose nose, l_eye nose, r_eye nose, l_ear l_eye, r_ear r_eye, l_shoulder nose, r_shoulder nose, l_elbow "
+    "l_shoulder, r_elbow r_shoulder,"
+    "l_wrist l_elbow, r_wrist r_elbow, l_hip l_shoulder, r_hip r_shoulder, l_knee l_hip, r_knee r_hip, "
+    "l_ankle l_knee, r_ankle r_knee",
     # cocoapi, PythonAPI/pycocotools/cocoeval.py
-    (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+    (
+        0.026,
+        0.025,
+        0.025,
+        0.035,
+        0.035,
+        0.079,
+        0.079,
+        0.072,
+        0.072,
+        0.062,
+        0.062,
+        0.107,
+        0.107,
+        0.087,
+        0.087,
+        0.089,
+        0.089,
+    ),
 )
 MPII16 = _skeleton(
     "mpii16",
-    "r_ankle r_knee, r_knee r_hip, r_hip pelvis, l_hip pelvis, l_knee l_hip, l_ankle l_knee, pelvis pelvis, thorax pelvis, neck thorax, head_top neck,"
-    "r_wrist r_elbow, r_elbow r_shoulder, r_shoulder thorax, l_shoulder thorax, l_elbow l_shoulder, l_wrist l_elbow",
+    "r_ankle r_knee, r_knee r_hip, r_hip pelvis, l_hip pelvis, l_knee l_hip, l_ankle l_knee, pelvis pelvis, "
+    "thorax pelvis, neck thorax, head_top neck,"
+    "r_wrist r_elbow, r_elbow r_shoulder, r_shoulder thorax, l_shoulder thorax, l_elbow l_shoulder, l_wrist "
+    "l_elbow",
 )
 # LSP's neck is MPII's upper neck: the papers that train on both treat them as one.
 LSP14 = _skeleton(
     "lsp14",
-    "r_ankle r_knee, r_knee r_hip, r_hip neck, l_hip neck, l_knee l_hip, l_ankle l_knee, r_wrist r_elbow, r_elbow r_shoulder, r_shoulder neck,"
+    "r_ankle r_knee, r_knee r_hip, r_hip neck, l_hip neck, l_knee l_hip, l_ankle l_knee, r_wrist r_elbow, "
+    "r_elbow r_shoulder, r_shoulder neck,"
     "l_shoulder neck, l_elbow l_shoulder, l_wrist l_elbow, neck neck, head_top neck",
 )
 # CrowdPose's "head" is the top of the head. Its sigmas: Jeff-sjtu/CrowdPose, crowdposetools/cocoeval.py.
 CROWDPOSE14 = _skeleton(
     "crowdpose14",
-    "l_shoulder neck, r_shoulder neck, l_elbow l_shoulder, r_elbow r_shoulder, l_wrist l_elbow, r_wrist r_elbow, l_hip neck, r_hip neck, l_knee l_hip,"
+    "l_shoulder neck, r_shoulder neck, l_elbow l_shoulder, r_elbow r_shoulder, l_wrist l_elbow, r_wrist "
+    "r_elbow, l_hip neck, r_hip neck, l_knee l_hip,"
     "r_knee r_hip, l_ankle l_knee, r_ankle r_knee, head_top neck, neck neck",
     (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
 )
-# Joint 9 is "Neck/Nose" in VideoPose3D: neither of the two, so it keeps a name of its own and converts to nothing.
+# Joint 9 is "Neck/Nose" in VideoPose3D: neither of the two, so it keeps a name of its own and converts to
+# nothing.
 H36M17 = _skeleton(
     "h36m17",
-    "pelvis pelvis, r_hip pelvis, r_knee r_hip, r_ankle r_knee, l_hip pelvis, l_knee l_hip, l_ankle l_knee, spine pelvis, thorax spine, neck_nose thorax,"
-    "head_top neck_nose, l_shoulder thorax, l_elbow l_shoulder, l_wrist l_elbow, r_shoulder thorax, r_elbow r_shoulder, r_wrist r_elbow",
+    "pelvis pelvis, r_hip pelvis, r_knee r_hip, r_ankle r_knee, l_hip pelvis, l_knee l_hip, l_ankle l_knee, "
+    "spine pelvis, thorax spine, neck_nose thorax,"
+    "head_top neck_nose, l_shoulder thorax, l_elbow l_shoulder, l_wrist l_elbow, r_shoulder thorax, r_elbow "
+    "r_shoulder, r_wrist r_elbow",
 )
 BLAZEPOSE33 = _skeleton(
     "blazepose33",
-    "nose nose, l_eye_inner nose, l_eye l_eye_inner, l_eye_outer l_eye, r_eye_inner nose, r_eye r_eye_inner, r_eye_outer r_eye, l_ear l_eye_outer,"
-    "r_ear r_eye_outer, l_mouth nose, r_mouth nose, l_shoulder nose, r_shoulder nose, l_elbow l_shoulder, r_elbow r_shoulder, l_wrist l_elbow, r_wrist r_elbow,"
-    "l_pinky l_wrist, r_pinky r_wrist, l_index l_wrist, r_index r_wrist, l_thumb l_wrist, r_thumb r_wrist, l_hip l_shoulder, r_hip r_shoulder, l_knee l_hip,"
-    "r_knee r_hip, l_ankle l_knee, r_ankle r_knee, l_heel l_ankle, r_heel r_ankle, l_foot_index l_ankle, r_foot_index r_ankle",
+    "nose nose, l_eye_inner nose, l_eye l_eye_inner, l_eye_outer l_eye, r_eye_inner nose, r_eye r_eye_inner, "
+    "r_eye_outer r_eye, l_ear l_eye_outer,"
+    "r_ear r_eye_outer, l_mouth nose, r_mouth nose, l_shoulder nose, r_shoulder nose, l_elbow l_shoulder, "
+    "r_elbow r_shoulder, l_wrist l_elbow, r_wrist r_elbow,"
+    "l_pinky l_wrist, r_pinky r_wrist, l_index l_wrist, r_index r_wrist, l_thumb l_wrist, r_thumb r_wrist, "
+    "l_hip l_shoulder, r_hip r_shoulder, l_knee l_hip,"
+    "r_knee r_hip, l_ankle l_knee, r_ankle r_knee, l_heel l_ankle, r_heel r_ankle, l_foot_index l_ankle, "
+    "r_foot_index r_ankle",
 )
-# What the program's own synthetic people are labelled with: COCO's joints in COCO's order, and those that the other conventions above have besides.
-# A hand is the knuckle of its middle finger.
+# What the program's own synthetic people are labelled with: COCO's joints in COCO's order, and those that the
+# other conventions above have besides. A hand is the knuckle of its middle finger.
 SYNTH28 = _skeleton(
     "synth28",
-    "nose head_top, l_eye nose, r_eye nose, l_ear l_eye, r_ear r_eye, l_shoulder thorax, r_shoulder thorax, l_elbow l_shoulder, r_elbow r_shoulder,"
-    "l_wrist l_elbow, r_wrist r_elbow, l_hip pelvis, r_hip pelvis, l_knee l_hip, r_knee r_hip, l_ankle l_knee, r_ankle r_knee,"
-    "head_top neck, neck thorax, thorax spine, spine pelvis, pelvis pelvis, l_hand l_wrist, r_hand r_wrist, l_heel l_ankle, r_heel r_ankle,"
+    "nose head_top, l_eye nose, r_eye nose, l_ear l_eye, r_ear r_eye, l_shoulder thorax, r_shoulder thorax, "
+    "l_elbow l_shoulder, r_elbow r_shoulder,"
+    "l_wrist l_elbow, r_wrist r_elbow, l_hip pelvis, r_hip pelvis, l_knee l_hip, r_knee r_hip, l_ankle "
+    "l_knee, r_ankle r_knee,"
+    "head_top neck, neck thorax, thorax spine, spine pelvis, pelvis pelvis, l_hand l_wrist, r_hand r_wrist, "
+    "l_heel l_ankle, r_heel r_ankle,"
     "l_foot_index l_ankle, r_foot_index r_ankle",
 )
-# VNect's 21 joints in its order, which is that of its public weights (Mehta et al., SIGGRAPH 2017); its "head" is the face's middle, and a hand the knuckles.
+# VNect's 21 joints in its order, which is that of its public weights (Mehta et al., SIGGRAPH 2017); its
+# "head" is the face's middle, and a hand the knuckles.
 VNECT21 = _skeleton(
     "vnect21",
-    "head_top neck, neck pelvis, r_shoulder neck, r_elbow r_shoulder, r_wrist r_elbow, l_shoulder neck, l_elbow l_shoulder, l_wrist l_elbow, r_hip pelvis,"
-    "r_knee r_hip, r_ankle r_knee, l_hip pelvis, l_knee l_hip, l_ankle l_knee, pelvis pelvis, spine pelvis, head neck, r_hand r_wrist, l_hand l_wrist,"
+    "head_top neck, neck pelvis, r_shoulder neck, r_elbow r_shoulder, r_wrist r_elbow, l_shoulder neck, "
+    "l_elbow l_shoulder, l_wrist l_elbow, r_hip pelvis,"
+    "r_knee r_hip, r_ankle r_knee, l_hip pelvis, l_knee l_hip, l_ankle l_knee, pelvis pelvis, spine pelvis, "
+    "head neck, r_hand r_wrist, l_hand l_wrist,"
     "r_foot_index r_ankle, l_foot_index l_ankle",
 )
 # The first 15 of them are what MoVNect learns (Hwang et al., WACV 2020).
@@ -220,7 +299,22 @@ BODY19 = Skeleton(
     (18, *COCO17.parents[1:5], 17, 17, *COCO17.parents[7:11], 17, 17, *COCO17.parents[13:17], 17, 17),
     (*(COCO17.sigmas or ()), 0.079, 0.079),  # the last two as CrowdPose has them
 )
-SKELETONS = {s.name: s for s in (BODY19, COCO17, MPII16, LSP14, CROWDPOSE14, H36M17, BLAZEPOSE33, SYNTH28, VNECT21, MOVNECT15, MPI3DHP17)}
+SKELETONS = {
+    s.name: s
+    for s in (
+        BODY19,
+        COCO17,
+        MPII16,
+        LSP14,
+        CROWDPOSE14,
+        H36M17,
+        BLAZEPOSE33,
+        SYNTH28,
+        VNECT21,
+        MOVNECT15,
+        MPI3DHP17,
+    )
+}
 
 
 def by_name(name: str) -> Skeleton:

@@ -1,4 +1,6 @@
-"""A network's contract: all that one must know to feed it a picture and read its answer. It travels inside every checkpoint and every exported file."""
+"""A network's contract: all that one must know to feed it an image and read its answer. It travels inside
+every checkpoint and every exported file.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from poseling.geometry import Size
 from poseling.records import from_fields, parse_json
 from poseling.skeleton import Skeleton
 
-VERSION = "1.0"  # the first number grows when a reader of before would go wrong, the second when it merely misses something
+# the first number grows when a reader of before would go wrong, the second when it merely misses something
+VERSION = "1.0"
 SIDE = 4096  # pixels, more than any input has
 FEATURES = "features"  # the codec of a network that gives a map and no joints
 KEY = "poseling"  # the metadata entry of safetensors and ONNX files that holds the spec as JSON
@@ -23,10 +26,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class PoseSpec:
     """What a network sees and what it says.
 
-    `model` as the zoo names it; `codec` as the fields of the codec with its `name`; `size` (W, H) of the input; `padding` of the box around a person;
-    pixels are scaled to 0..1, then normalised by `mean` and `std` in the order of `colour`. `licences` of code, weights and data. `recipe` and its arguments
-    tell how the weights came about. `version` is that of this contract, and `unknown` what a newer one of the same first number says besides: it is kept, and means
-    nothing here.
+    `model` as the zoo names it; `codec` as the fields of the codec with its `name`; `size` (W, H) of the
+    input; `padding` of the box around a person; pixels are scaled to 0..1, then normalised by `mean` and
+    `std` in the order of `colour`. `licences` of code, weights and data. `recipe` and its arguments tell how
+    the weights came about. `version` is that of this contract, and `unknown` what a newer one of the same
+    first number says besides: it is kept, and means nothing here.
     """
 
     model: str
@@ -38,7 +42,9 @@ class PoseSpec:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     outputs: tuple[str, ...] = ("xy", "score")
-    licences: dict[str, str] = field(default_factory=lambda: {"code": "Apache-2.0", "weights": "unknown", "data": "unknown"})
+    licences: dict[str, str] = field(
+        default_factory=lambda: {"code": "Apache-2.0", "weights": "unknown", "data": "unknown"}
+    )
     recipe: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     version: str = VERSION
@@ -48,16 +54,25 @@ class PoseSpec:
         if not all(1 <= side <= SIDE for side in self.size):
             raise ValueError(f"PoseSpec.size is {self.size}; it is (width, height) in pixels, 1 to {SIDE}")
         if not len(self.skeleton) and self.codec.get("name") != FEATURES:
-            raise ValueError(f"skeleton {self.skeleton.name} has no joints, and only a network that gives {FEATURES} needs none")
+            raise ValueError(
+                f"skeleton {self.skeleton.name} has no joints, and only a network that gives {FEATURES} "
+                f"needs none"
+            )
         if not 0 < self.padding < np.inf:
-            raise ValueError(f"PoseSpec.padding is {self.padding}; it is how many times its box a person gets, above 0")
+            raise ValueError(
+                f"PoseSpec.padding is {self.padding}; it is how many times its box a person gets, above 0"
+            )
         if self.colour not in ("rgb", "bgr"):
             raise ValueError(f"PoseSpec.colour is {self.colour!r}; use 'rgb' or 'bgr'")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError(f"PoseSpec.mean and std need three numbers each, got {self.mean} and {self.std}")
         if not all(s > 0 for s in self.std):
             raise ValueError(f"PoseSpec.std is {self.std}; pixels are divided by it, so it is above 0")
-        for name in ("codec", "arguments", "unknown"):  # as JSON has them, tuples as lists: a spec equals what comes back from a file
+        for name in (
+            "codec",
+            "arguments",
+            "unknown",
+        ):  # as JSON has them, tuples as lists: a spec equals what comes back from a file
             object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))
 
     def to_json(self) -> str:
@@ -75,7 +90,9 @@ class PoseSpec:
 
     @classmethod
     def from_json(cls, text: str) -> PoseSpec:
-        """The reverse, also of a file from before there were versions; ValueError if the text is not a spec, or one of a newer kind."""
+        """The reverse, also of a file from before there were versions; ValueError if the text is not a spec,
+        or one of a newer kind.
+        """
         try:
             given = parse_json(text)
             if not isinstance(given, dict):
@@ -87,9 +104,14 @@ class PoseSpec:
                 known, unknown = _split(given | {"skeleton": skeleton, "version": version}, cls)
                 return from_fields(cls, {**known, "unknown": unknown | ({"skeleton": more} if more else {})})
         except ValueError as error:
-            raise ValueError(f"this is not a PoseSpec: {error}; the file was not written by poseling, or it is damaged") from error
+            raise ValueError(
+                f"this is not a PoseSpec: {error}; the file was not written by poseling, or it is damaged"
+            ) from error
         reads = VERSION.partition(".")[0]
-        raise ValueError(f"its PoseSpec is of version {version[:20]}, and this poseling reads version {reads}; update poseling to use this file")
+        raise ValueError(
+            f"its PoseSpec is of version {version[:20]}, and this poseling reads version {reads}; update "
+            f"poseling to use this file"
+        )
 
 
 def _split(given: Any, kind: type[Any]) -> tuple[Any, dict[str, Any]]:

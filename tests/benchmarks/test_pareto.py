@@ -57,4 +57,10 @@ def test_names_of_close_points_do_not_overlap(pareto: ModuleType) -> None:
 def test_half_of_the_10_to_90_range_is_the_spread(pareto: ModuleType) -> None:
     pck, time = pareto.rows([pareto.Entry("small", True, Ratio(0.5, 0.4, 0.8), 0.7)])
     assert pck == {"name": "small", "value": 0.7, "unit": "PCK@0.2"}
-    assert time == {"name": "small_over_lightning", "value": 2, "unit": "times", "spread": pytest.approx(0.8), "ratio_to": "movenet-lightning"}
+    assert time == {
+        "name": "small_over_lightning",
+        "value": 2,
+        "unit": "times",
+        "spread": pytest.approx(0.8),
+        "ratio_to": "movenet-lightning",
+    }

@@ -23,8 +23,22 @@ def results() -> ModuleType:
     return module
 
 
-def test_a_result_says_how_it_was_made_but_not_where(results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/home/me/benchmarks/speed.py", "--root", "/home/me/data", "--out=/tmp/x", "--count", "3", "some/where"])
+def test_a_result_says_how_it_was_made_but_not_where(
+    results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "/home/me/benchmarks/speed.py",
+            "--root",
+            "/home/me/data",
+            "--out=/tmp/x",
+            "--count",
+            "3",
+            "some/where",
+        ],
+    )
     rows = [
         {"name": "ours", "value": 2.0, "unit": "ms", "spread": 0.5, "ratio": 4.0, "ratio_to": "theirs"},
         {"name": "theirs", "value": 8, "unit": "ms"},
@@ -41,10 +55,16 @@ def test_a_result_says_how_it_was_made_but_not_where(results: ModuleType, tmp_pa
     assert "| theirs | 8 | ms |  |" in page
 
 
-def test_a_scale_leaves_the_others_alone(results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scale_leaves_the_others_alone(
+    results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(scale: str, value: float) -> dict[str, object]:
         monkeypatch.setattr(sys, "argv", ["speed.py", "--scale", scale])
-        return json.loads(results.write("speed", [{"name": "ours", "value": value, "unit": "ms"}], block=scale, folder=tmp_path).read_text())
+        return json.loads(
+            results.write(
+                "speed", [{"name": "ours", "value": value, "unit": "ms"}], block=scale, folder=tmp_path
+            ).read_text()
+        )
 
     run("cpu", 1.0)
     run("gpu", 2.0)
@@ -56,18 +76,29 @@ def test_a_scale_leaves_the_others_alone(results: ModuleType, tmp_path: Path, mo
     }
     results.render(tmp_path, tmp_path / "PAGE.md")
     page = (tmp_path / "PAGE.md").read_text()
-    assert page.index("### cpu") < page.index("| ours | 3 | ms |") < page.index("### gpu") < page.index("| ours | 2 | ms |")
+    assert (
+        page.index("### cpu")
+        < page.index("| ours | 3 | ms |")
+        < page.index("### gpu")
+        < page.index("| ours | 2 | ms |")
+    )
 
 
-@pytest.mark.parametrize("row", [{"name": "a", "value": 1}, {"name": "a", "value": 1, "unit": "ms", "colour": "red"}])
-def test_a_row_with_fields_missing_or_unknown_is_refused(results: ModuleType, tmp_path: Path, row: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "row", [{"name": "a", "value": 1}, {"name": "a", "value": 1, "unit": "ms", "colour": "red"}]
+)
+def test_a_row_with_fields_missing_or_unknown_is_refused(
+    results: ModuleType, tmp_path: Path, row: dict[str, object]
+) -> None:
     with pytest.raises(ValueError, match="speed: a row needs name, value and unit"):
         results.write("speed", [row], folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_series_are_compared_turn_by_turn(results: ModuleType) -> None:
-    row = results.ratio("a_over_b", [4.0, 9.0, 10.0], [2.0, 3.0, 2.0], "b")  # 2, 3 and 5 times; mean 10/3, deviation sqrt((16 + 1 + 25) / 9 / 2)
+    row = results.ratio(
+        "a_over_b", [4.0, 9.0, 10.0], [2.0, 3.0, 2.0], "b"
+    )  # 2, 3 and 5 times; mean 10/3, deviation sqrt((16 + 1 + 25) / 9 / 2)
     assert row["value"] == 3
     assert row["spread"] == pytest.approx((42 / 18) ** 0.5)
 
@@ -77,7 +108,9 @@ RESULTS = sorted((Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_what_is_over_something_is_throughput_over_throughput(path: Path) -> None:
-    """Every `A_over_B` on record: in `times`, above 1 where A is faster. Where A and B are rows as well, the ratio of each turn is worked out again from them."""
+    """Every `A_over_B` on record: in `times`, above 1 where A is faster. Where A and B are rows as well, the
+    ratio of each turn is worked out again from them.
+    """
     rows = json.loads(path.read_text())["rows"]
     for row in rows:
         assert not row["unit"].startswith("times the"), f"{row['name']}: {row['unit']}"
@@ -87,18 +120,31 @@ def test_what_is_over_something_is_throughput_over_throughput(path: Path) -> Non
             continue
         assert row["unit"] == "times"
         measured = [
-            one for name in (ours, theirs) for one in rows if one["name"] == name and one.get("block") == row.get("block") and "values" in one
+            one
+            for name in (ours, theirs)
+            for one in rows
+            if one["name"] == name and one.get("block") == row.get("block") and "values" in one
         ]
         if len(measured) == 2 and measured[0]["unit"] == measured[1]["unit"] and "values" in row:
             a, b = (one["values"] for one in measured)
-            each = [y / x for x, y in zip(a, b, strict=True)] if measured[0]["unit"] in ("s", "ms") else [x / y for x, y in zip(a, b, strict=True)]
+            each = (
+                [y / x for x, y in zip(a, b, strict=True)]
+                if measured[0]["unit"] in ("s", "ms")
+                else [x / y for x, y in zip(a, b, strict=True)]
+            )
             assert row["values"] == pytest.approx(each)
             assert row["value"] == pytest.approx(statistics.median(each))
 
 
 def test_ours_is_2_4_times_as_fast_as_pycocotools() -> None:
-    """By hand from the times on record: the fourth of the seven quotients, 4.001490697999543 s under 9.735227099999975 s, is 2.4329."""
-    (row,) = [row for row in json.loads((RESULTS[0].parent / "oks_speed.json").read_text())["rows"] if "_over_" in row["name"]]
+    """By hand from the times on record: the fourth of the seven quotients, 4.001490697999543 s under
+    9.735227099999975 s, is 2.4329.
+    """
+    (row,) = [
+        row
+        for row in json.loads((RESULTS[0].parent / "oks_speed.json").read_text())["rows"]
+        if "_over_" in row["name"]
+    ]
     assert row["value"] == pytest.approx(2.4329, abs=1e-4)
 
 

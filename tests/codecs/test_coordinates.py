@@ -1,8 +1,6 @@
-"""Numbers there and back, and what all codecs have in common."""
+"""Numbers there and back."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from poseling.codecs import CODECS, codec, spatial
 from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
 
@@ -36,7 +33,9 @@ def test_there_and_back(parts):
     torch.testing.assert_close(score, torch.full((1, 6), 0.880797, dtype=torch.float64))  # 1 / (1 + exp(-2))
     torch.testing.assert_close(CODEC.decode(outputs(targets.float()))[0], joints.float(), atol=1e-3, rtol=0)
     mirrored = CODEC.encode(torch.stack([SIZE[0] - 1 - joints[..., 0], joints[..., 1]], -1), weight)[0]
-    torch.testing.assert_close(mirrored, torch.stack([1 - targets[..., 0], targets[..., 1]], -1), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        mirrored, torch.stack([1 - targets[..., 0], targets[..., 1]], -1), atol=1e-12, rtol=0
+    )
 
 
 def test_by_hand():
@@ -47,7 +46,16 @@ def test_by_hand():
 
 
 def test_who_is_outside_weighs_nothing():
-    joints = [[-0.49, 30], [-0.51, 30], [191.49, 30], [191.51, 30], [30, -1e9], [np.nan, 3], [3, np.inf], [30, 30]]
+    joints = [
+        [-0.49, 30],
+        [-0.51, 30],
+        [191.49, 30],
+        [191.51, 30],
+        [30, -1e9],
+        [np.nan, 3],
+        [3, np.inf],
+        [30, 30],
+    ]
     weight = torch.full((1, 8), 0.7)
     weight[0, 7] = 0
     targets, out = CODEC.encode(torch.tensor([joints], dtype=torch.float32), weight)
@@ -71,21 +79,3 @@ def test_a_teachers_maps_are_left_as_they_are():
         assert one.from_maps(maps) is maps
         assert maps.shape == (1, 1, 64, 48)
     assert CODEC.heatmap == Heatmap(SIZE)
-
-
-@pytest.mark.parametrize("name", CODECS)
-def test_all_have_the_same_shape(name):
-    one = codec({"name": name, "size": list(SIZE)})
-    assert one.size == SIZE
-    assert codec(json.loads(json.dumps(one.fields()))) == one
-    targets, weight = one.encode(torch.tensor([[[100.0, 50.0]] * 3] * 2), torch.ones(2, 3))
-    assert targets.shape[:2] == weight.shape[:2] == (2, 3)
-    assert weight.ndim == (3 if spatial(one) else 2)
-    taught = one.from_maps(torch.zeros(2, 3, *one.heatmap.map_size[::-1]))
-    assert taught.shape == ((2, 3, 64, 48) if one.kind == "points" else targets.shape)
-    said = torch.zeros(2, 3, 5) if one.kind == "points" else torch.zeros_like(targets)
-    assert (one.maps(said) is None) == (one.kind != "maps")
-    xy, score = one.decode(said)
-    assert (xy.shape, score.shape) == ((2, 3, 2), (2, 3))
-    if spatial(one):
-        assert one.space(said).shape == (2, 3, 3)

@@ -21,7 +21,9 @@ PARTS = arrays(np.float64, (6, 2), elements=st.floats(0, 1))  # joints in parts 
 
 
 def inside(parts, margin=0.0):
-    """Joints (1, 6, 2) anywhere in the input, its outermost pixels' outer halves too, but for `margin` pixels."""
+    """Joints (1, 6, 2) anywhere in the input, its outermost pixels' outer halves too, but for `margin`
+    pixels.
+    """
     return torch.from_numpy(-0.49 + margin + parts * (np.array(SIZE) - 0.02 - 2 * margin))[None]
 
 
@@ -41,7 +43,9 @@ def test_dark_is_exact_everywhere(split, parts):
         torch.testing.assert_close(x.sum(-1), torch.ones(1, 6, dtype=torch.float64))
     xy, score = simcc.decode(logits(targets))
     torch.testing.assert_close(xy, joints, atol=1e-6, rtol=0)
-    assert (score >= math.exp(-0.125 / min(simcc.sigmas) ** 2) - 1e-6).all()  # half a bin beside the nearest bin at most
+    assert (
+        score >= math.exp(-0.125 / min(simcc.sigmas) ** 2) - 1e-6
+    ).all()  # half a bin beside the nearest bin at most
     xy, _ = simcc.decode(logits(targets.float()))
     torch.testing.assert_close(xy, joints.float(), atol=0.01, rtol=0)
 
@@ -58,7 +62,9 @@ def test_plain_is_half_a_bin_off_at_most(parts):
 
 
 def test_the_published_bins():
-    """RTMPose's figures, and mmpose's targets written out: a Gaussian on the rounded bin over sigma sqrt(2 pi)."""
+    """RTMPose's figures, and mmpose's targets written out: a Gaussian on the rounded bin over sigma sqrt(2
+    pi).
+    """
     assert SimCC((192, 256)).sigmas == pytest.approx((4.9, 5.66), abs=0.005)
     assert SimCC((288, 384)).sigmas == pytest.approx((6.0, 6.93), abs=0.005)
     assert SimCC((192, 256), split=4).sigmas == pytest.approx((9.8, 11.31), abs=0.005)  # as many pixels
@@ -92,7 +98,8 @@ def test_mirroring_bins_is_mirroring_joints(parts):
     x, y = simcc.axes(simcc.encode(joints, torch.ones(1, 6))[0])
     flipped = torch.cat([x.flip(-1), y], -1)
     torch.testing.assert_close(simcc.encode(mirrored, torch.ones(1, 6))[0], flipped, atol=1e-12, rtol=0)
-    # And for bins that are no Gaussians. (Of two bins that are equally high one is chosen, so let there be none.)
+    # And for bins that are no Gaussians. (Of two bins that are equally high one is chosen, so let there be
+    # none.)
     noise = torch.randn(1, 6, 384 + 512, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x, y = simcc.axes(noise + logits(torch.cat([x, y], -1)))
     there, back = (simcc.decode(torch.cat([line, y], -1)) for line in (x, x.flip(-1)))
@@ -127,13 +134,19 @@ def test_a_nan_on_either_axis_is_seen_in_the_score(decoding, place):
 
 def test_the_score_is_that_of_the_less_sure_axis():
     simcc = SimCC((64, 96), sigma=2.0)
-    targets, _ = simcc.encode(torch.tensor([[[20.25, 40.25]]], dtype=torch.float64), torch.ones(1, 1))  # in the middle of a bin
+    targets, _ = simcc.encode(
+        torch.tensor([[[20.25, 40.25]]], dtype=torch.float64), torch.ones(1, 1)
+    )  # in the middle of a bin
     x, y = (line.log() / 10 for line in simcc.axes(targets))
     assert simcc.decode(torch.cat([x, y], -1))[1].item() == pytest.approx(1, abs=1e-6)
-    assert simcc.decode(torch.cat([x, y / 4], -1))[1].item() == pytest.approx(0.5, abs=1e-6)  # the fourth root is a Gaussian of twice the width
+    assert simcc.decode(torch.cat([x, y / 4], -1))[1].item() == pytest.approx(
+        0.5, abs=1e-6
+    )  # the fourth root is a Gaussian of twice the width
     assert simcc.decode(torch.cat([x / 9, y / 4], -1))[1].item() == pytest.approx(1 / 3, abs=1e-6)
     assert simcc.decode(torch.cat([4 * x, 4 * y], -1))[1].item() == 1  # surer than its targets
-    assert SimCC((64, 96), sigma=2.0, beta=1.0).decode(10 * torch.cat([x / 9, y / 4], -1))[1].item() == pytest.approx(1 / 3, abs=1e-6)
+    assert SimCC((64, 96), sigma=2.0, beta=1.0).decode(10 * torch.cat([x / 9, y / 4], -1))[
+        1
+    ].item() == pytest.approx(1 / 3, abs=1e-6)
     flat = simcc.decode(torch.zeros(1, 1, 320))
     assert flat[1].item() == pytest.approx(2 * np.sqrt(2 * np.pi) / 192)
     assert flat[0].isfinite().all()
@@ -145,7 +158,10 @@ def test_noise_moves_dark_less_than_plain():
     joints = 20 + 150 * torch.rand(1, 400, 2, generator=generator)
     targets, _ = SimCC(SIZE).encode(joints, torch.ones(1, 400))
     noisy = targets.clamp(min=1e-30).log() + 0.03 * torch.randn(targets.shape, generator=generator)
-    error = {how: (SimCC(SIZE, decoding=how).decode(noisy)[0] - joints).abs().mean().item() for how in ("plain", "dark")}
+    error = {
+        how: (SimCC(SIZE, decoding=how).decode(noisy)[0] - joints).abs().mean().item()
+        for how in ("plain", "dark")
+    }
     assert error["dark"] < 0.5 * error["plain"]
 
 
@@ -163,7 +179,16 @@ def test_dark_stays_within_half_a_sigma_of_the_peak(peak, seed):
 def test_who_is_outside_weighs_nothing(unbiased):
     simcc = SimCC((64, 64), unbiased=unbiased)
     first, end = (-0.5, 63.5) if unbiased else (-0.25, 63.75)
-    joints = [[first + 0.01, 30], [first - 0.01, 30], [end - 0.01, 30], [end + 0.01, 30], [30, -1e9], [np.nan, 3], [3, np.inf], [30, 30]]
+    joints = [
+        [first + 0.01, 30],
+        [first - 0.01, 30],
+        [end - 0.01, 30],
+        [end + 0.01, 30],
+        [30, -1e9],
+        [np.nan, 3],
+        [3, np.inf],
+        [30, 30],
+    ]
     weight = torch.full((1, 8), 0.7)
     weight[0, 7] = 0  # inside, but unlabelled
     targets, out = simcc.encode(torch.tensor([joints], dtype=torch.float32), weight)
@@ -173,7 +198,9 @@ def test_who_is_outside_weighs_nothing(unbiased):
 
 
 def test_marginals_by_hand():
-    """A Gaussian map summed over columns is a Gaussian, read where the bins are; here in NumPy, at two bins a heatmap pixel."""
+    """A Gaussian map summed over columns is a Gaussian, read where the bins are; here in NumPy, at two bins a
+    heatmap pixel.
+    """
     simcc = SimCC((64, 96), split=1)
     heatmap = simcc.heatmap
     assert heatmap == Heatmap((64, 96))
@@ -181,12 +208,17 @@ def test_marginals_by_hand():
     y, x = np.mgrid[:24, :16]
     maps = 0.6 * np.exp(-((x - 7.3) ** 2 / (2 * 1.7**2) + (y - 12.1) ** 2 / (2 * 2.5**2)))
     got = simcc.from_maps(torch.from_numpy(maps)[None, None], narrow=False)
-    for line, centre, sigma, pixel in zip(simcc.axes(got), (7.3, 12.1), (1.7, 2.5), (63 / 15, 95 / 23), strict=True):
+    for line, centre, sigma, pixel in zip(
+        simcc.axes(got), (7.3, 12.1), (1.7, 2.5), (63 / 15, 95 / 23), strict=True
+    ):
         expected = np.exp(-((np.arange(line.shape[-1]) / pixel - centre) ** 2) / (2 * sigma**2))
         np.testing.assert_allclose(line[0, 0].numpy(), expected / expected.sum(), atol=1e-4)
-    # Narrowed, the widths go down in the proportion of the codec's to the heatmap's Gaussian: a hill of 1.7 where 2 is usual becomes 0.85 of a sigma.
+    # Narrowed, the widths go down in the proportion of the codec's to the heatmap's Gaussian: a hill of 1.7
+    # where 2 is usual becomes 0.85 of a sigma.
     narrow = simcc.from_maps(torch.from_numpy(maps)[None, None])
-    for line, centre, part, sigma, pixel in zip(simcc.axes(narrow), (7.3, 12.1), (0.85, 1.25), simcc.sigmas, (63 / 15, 95 / 23), strict=True):
+    for line, centre, part, sigma, pixel in zip(
+        simcc.axes(narrow), (7.3, 12.1), (0.85, 1.25), simcc.sigmas, (63 / 15, 95 / 23), strict=True
+    ):
         expected = np.exp(-((np.arange(line.shape[-1]) - centre * pixel) ** 2) / (2 * (part * sigma) ** 2))
         np.testing.assert_allclose(line[0, 0].numpy(), expected / expected.sum(), atol=1e-4)
 
@@ -194,11 +226,13 @@ def test_marginals_by_hand():
 @given(parts=PARTS, height=st.floats(0.05, 1))
 @settings(max_examples=30, deadline=None)
 def test_a_teachers_maps_become_the_targets_of_its_joints(parts, height):
-    """For any size of peak, also at the border, up to where hardly anything of the hill is left on the map."""
+    """For any size of peak, also at the border, where little of the Gaussian is left on the map."""
     simcc, joints = SimCC(SIZE), inside(parts)
     maps, weight = simcc.heatmap.encode(joints, torch.ones(1, 6, dtype=torch.float64))
     assert (weight == 1).all()
-    torch.testing.assert_close(simcc.from_maps(height * maps), simcc.encode(joints, weight)[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        simcc.from_maps(height * maps), simcc.encode(joints, weight)[0], atol=1e-6, rtol=0
+    )
 
 
 def test_as_the_store_keeps_them_too():
@@ -235,7 +269,9 @@ def test_the_spec_records_it_with_its_numbers():
     fields = json.loads(json.dumps(simcc.fields()))
     assert fields["sigma"] == pytest.approx([4.899, 5.657], abs=1e-3)
     assert codec(fields) == simcc
-    assert codec({"name": "simcc", "size": [64, 64], "sigma": 6}) == SimCC((64, 64), sigma=(6.0, 6.0), beta=1.0)  # a file of a time before beta
+    assert codec({"name": "simcc", "size": [64, 64], "sigma": 6}) == SimCC(
+        (64, 64), sigma=(6.0, 6.0), beta=1.0
+    )  # a file of a time before beta
 
 
 def test_wrong_numbers_are_told():

@@ -1,4 +1,6 @@
-"""Warped maps against OpenCV's warp, an implementation of its own, and against Gaussians drawn where they should be."""
+"""Warped maps against OpenCV's warp, an implementation of its own, and against Gaussians drawn where they
+should be.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +21,38 @@ from poseling.codecs.warp import warp_maps
     st.tuples(st.floats(-4, 4), st.floats(-4, 4)),
     st.sampled_from([(9, 7), (12, 16)]),
 )
-def test_it_samples_where_opencv_does(angle: float, zoom: float, shift: tuple[float, float], size: tuple[int, int]) -> None:
+def test_it_samples_where_opencv_does(
+    angle: float, zoom: float, shift: tuple[float, float], size: tuple[int, int]
+) -> None:
     turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = np.concatenate([turn, np.array([[5 + shift[0]], [4 + shift[1]]])], 1)
-    # OpenCV rounds the place of a sample to 1/32 pixel, so compare where the map is smooth: a ramp, and away from the border where it falls to 0.
+    # OpenCV rounds the place of a sample to 1/32 pixel, so compare where the map is smooth: a ramp, and away
+    # from the border where it falls to 0.
     xs, ys = np.meshgrid(np.arange(11, dtype=np.float32), np.arange(10, dtype=np.float32))
     ramp = 0.01 * (3 * xs - 2 * ys + 30)
     wanted = cv2.warpAffine(ramp, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=-1)
     inside = cv2.warpAffine(np.ones_like(ramp), matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    mine = warp_maps(torch.from_numpy(ramp)[None, None], torch.from_numpy(matrix)[None].float(), size)[0, 0].numpy()
+    mine = warp_maps(torch.from_numpy(ramp)[None, None], torch.from_numpy(matrix)[None].float(), size)[
+        0, 0
+    ].numpy()
     np.testing.assert_allclose(mine[inside == 1], wanted[inside == 1], atol=0.01 * 5 / 32)
-    far = cv2.warpAffine(np.ones((14, 15), np.float32), matrix + np.array([0, 0, 2]), size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) == 0
+    far = (
+        cv2.warpAffine(
+            np.ones((14, 15), np.float32),
+            matrix + np.array([0, 0, 2]),
+            size,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        )
+        == 0
+    )
     assert not mine[far].any()  # nothing more than two pixels outside
 
 
 def test_between_four_pixels_by_hand() -> None:
     maps = torch.tensor([[[[0.0, 4.0], [8.0, 16.0]]]])
     middle = torch.tensor([[[1.0, 0, 0.5], [0, 1, 0.25]]])
-    # At (0.5, 0.25): 0.75 of the upper row's 2 and 0.25 of the lower row's 12. One pixel on, x = 1.5 is half outside: half of 0.75 * 4 + 0.25 * 16.
-    # A row further, y = 1.25 sees 0.75 of the lower row.
+    # At (0.5, 0.25): 0.75 of the upper row's 2 and 0.25 of the lower row's 12. One pixel on, x = 1.5 is half
+    # outside: half of 0.75 * 4 + 0.25 * 16. A row further, y = 1.25 sees 0.75 of the lower row.
     assert warp_maps(maps, middle, (2, 2)).flatten().tolist() == pytest.approx([4.5, 3.5, 9.0, 6.0], abs=1e-5)
 
 
@@ -47,7 +62,10 @@ def test_each_map_goes_its_own_way() -> None:
     matrix = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[-1.0, 0, 3], [0, 1, 1]]])
     warped = warp_maps(maps, matrix, (3, 2))
     assert warped[0, 0].tolist() == [pytest.approx([0, 0, 0], abs=1e-6), pytest.approx([0, 0.2, 0], abs=1e-6)]
-    assert warped[1, 0].tolist() == [pytest.approx([0, 0, 0.2], abs=1e-6), pytest.approx([0, 0, 0], abs=1e-6)]  # x = 3 - x', y = 1 + y'
+    assert warped[1, 0].tolist() == [
+        pytest.approx([0, 0, 0.2], abs=1e-6),
+        pytest.approx([0, 0, 0], abs=1e-6),
+    ]  # x = 3 - x', y = 1 + y'
 
 
 @pytest.mark.parametrize("zoom", [0.5, 0.8, 1.0, 1.3])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poseling.data.augment import Augment, relight
+from poseling.data.augment import Augment, color_jitter
 from poseling.geometry import Crop
 from poseling.skeleton import LSP14, MPII16
 
@@ -35,14 +35,20 @@ def parts(crop):
 
 
 def test_nothing_is_the_canonical_crop():
-    for crop in crops(Augment(half_body=0.5, light=0.3).none(), 20):
+    for crop in crops(Augment(half_body=0.5, color_jitter=0.3).none(), 20):
         np.testing.assert_allclose(crop.matrix, Crop.from_box(BOX, SIZE, 1.25).matrix)
         assert not crop.flipped
-    assert Augment(light=0.4, occlusion=1).none().factors(np.random.default_rng(0)).tolist() == [1, 1, 1]
+    assert Augment(color_jitter=0.4, occlusion=1).none().factors(np.random.default_rng(0)).tolist() == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_zoom_and_rotation_are_fpds():
-    """Zoom N(1, 0.25) cut at 0.75 and 1.25; in 6 of 10 samples a turn of N(0, 30) degrees cut at 60; the box's middle stays in the middle."""
+    """Zoom N(1, 0.25) cut at 0.75 and 1.25; in 6 of 10 samples a turn of N(0, 30) degrees cut at 60; the
+    box's middle stays in the middle.
+    """
     canonical, _ = parts(Crop.from_box(BOX, SIZE, 1.25))
     found = crops(Augment(flip=0), 4000)
     zooms, turns = (np.array(v) for v in zip(*map(parts, found), strict=True))
@@ -66,11 +72,15 @@ def test_mirrors_in_half_of_the_samples():
     plain = Crop.from_box(BOX, SIZE, 1.25)
     for crop in found[:20]:
         x, y = plain.apply(person()).T
-        np.testing.assert_allclose(crop.apply(person()), np.stack([127 - x if crop.flipped else x, y], 1), atol=1e-9)
+        np.testing.assert_allclose(
+            crop.apply(person()), np.stack([127 - x if crop.flipped else x, y], 1), atol=1e-9
+        )
 
 
 def test_shift_moves_within_its_bounds():
-    """The box's middle, (120, 160), is up to a tenth of the crop's sides away from the input's middle, in all directions alike."""
+    """The box's middle, (120, 160), is up to a tenth of the crop's sides away from the input's middle, in all
+    directions alike.
+    """
     found = crops(Augment(shift=0.1), 2000)
     places = np.stack([crop.apply(np.array([120.0, 160.0])) for crop in found]) - 63.5
     assert (np.abs(places) <= 0.1 * 127 + 1e-9).all()
@@ -89,7 +99,10 @@ def test_many_at_once_are_alike():
     assert flipped.mean() == pytest.approx(0.5, abs=0.03)
     signs = np.linalg.det(matrices[:, :, :2]) < 0
     np.testing.assert_array_equal(signs, flipped)
-    zoom, zooms = (np.sqrt(np.abs(np.linalg.det(m[:, :, :2]))) for m in (matrices, np.stack([crop.matrix for crop in single])))
+    zoom, zooms = (
+        np.sqrt(np.abs(np.linalg.det(m[:, :, :2])))
+        for m in (matrices, np.stack([crop.matrix for crop in single]))
+    )
     for quantile in (0, 0.1, 0.5, 0.9, 1):
         assert np.quantile(zoom, quantile) == pytest.approx(np.quantile(zooms, quantile), rel=0.03)
     turn = np.abs(np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 1, 1])))
@@ -98,8 +111,13 @@ def test_many_at_once_are_alike():
 
 
 def test_one_setting_does_not_change_the_draws_of_another():
-    """The same seed with and without half bodies and mirroring turns and zooms alike, so that an ablation changes one thing only."""
-    one, other = crops(Augment(flip=0), 50), crops(Augment(flip=0, half_body=1), 50, visible=np.array([2] * 6 + [0] * 8))
+    """The same seed with and without half bodies and mirroring turns and zooms alike, so that an ablation
+    changes one thing only.
+    """
+    one, other = (
+        crops(Augment(flip=0), 50),
+        crops(Augment(flip=0, half_body=1), 50, visible=np.array([2] * 6 + [0] * 8)),
+    )
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a.matrix, b.matrix)  # six labelled joints are too few for half a body
 
@@ -110,7 +128,9 @@ def inside(crop, joints):
 
 
 def test_half_bodies():
-    """Half of the half bodies are upper, half lower; the box is half as large again as the half's joints; the padding comes on top."""
+    """Half of the half bodies are upper, half lower; the box is half as large again as the half's joints; the
+    padding comes on top.
+    """
     canonical = Augment(scale=0, rotation=0, flip=0, half_body=1)
     lower, upper = person()[:6], person()[6:]
     boxes = []
@@ -129,7 +149,10 @@ def test_half_bodies():
 
 @pytest.mark.parametrize(
     ("visible", "why"),
-    [([2] * 8 + [0] * 6, "eight labelled joints"), ([2] * 2 + [0] * 4 + [2] * 8, "two of the lower half: only the upper half can be cut out")],
+    [
+        ([2] * 8 + [0] * 6, "eight labelled joints"),
+        ([2] * 2 + [0] * 4 + [2] * 8, "two of the lower half: only the upper half can be cut out"),
+    ],
 )
 def test_half_bodies_need_enough_labels(visible, why):
     canonical = Crop.from_box(BOX, SIZE, 1.25).matrix
@@ -153,7 +176,9 @@ def test_the_halves_of_other_skeletons():
     legs = joints[:7]
     random = np.random.default_rng(0)
     augment = Augment(scale=0, rotation=0, flip=0, half_body=1)
-    found = [augment.crop(BOX, joints, np.full(16, 2), MPII16, SIZE, 1.0, random).apply(joints) for _ in range(30)]
+    found = [
+        augment.crop(BOX, joints, np.full(16, 2), MPII16, SIZE, 1.0, random).apply(joints) for _ in range(30)
+    ]
     spans = {round(float(np.ptp(at[:7, 0])) / 127, 3) for at in found}
     assert len(spans) == 2
     height = np.ptp(legs[:, 1])
@@ -201,30 +226,31 @@ def test_occlusion_as_often_as_it_says():
     assert not crop.any()  # nobody is labelled
 
 
-def lit(picture, brightness, contrast, saturation):
+def lit(image, brightness, contrast, saturation):
     """(H, W, 3) in 0..1 by the formulas: shift, scale, blend with the grey of ITU-R 601, each cut to 0..1."""
-    picture = np.clip(picture + brightness - 1, 0, 1)
-    picture = np.clip(picture * contrast, 0, 1)
-    grey = picture @ np.array([0.299, 0.587, 0.114])
-    return np.clip(saturation * picture + (1 - saturation) * grey[..., None], 0, 1)
+    image = np.clip(image + brightness - 1, 0, 1)
+    image = np.clip(image * contrast, 0, 1)
+    grey = image @ np.array([0.299, 0.587, 0.114])
+    return np.clip(saturation * image + (1 - saturation) * grey[..., None], 0, 1)
 
 
 def test_light_is_the_formula():
     random = np.random.default_rng(0)
-    pictures, factors = random.uniform(0, 1, (5, 4, 6, 3)), random.uniform(0.6, 1.4, (5, 3))
-    expected = np.stack([lit(p, *f) for p, f in zip(pictures, factors, strict=True)])
-    got = relight(torch.from_numpy(pictures).permute(0, 3, 1, 2), torch.from_numpy(factors)).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(got, expected, atol=1e-6)
+    images, factors = random.uniform(0, 1, (5, 4, 6, 3)), random.uniform(0.6, 1.4, (5, 3))
+    expected = np.stack([lit(p, *f) for p, f in zip(images, factors, strict=True)])
+    got = color_jitter(255 * torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(factors))
+    np.testing.assert_allclose(got.permute(0, 2, 3, 1).numpy() / 255, expected, atol=1e-6)
 
 
 def test_light_of_one_is_no_change():
-    pictures = torch.rand(2, 3, 4, 4)
-    torch.testing.assert_close(relight(pictures, torch.ones(2, 3)), pictures)
+    images = 255 * torch.rand(2, 3, 4, 4)
+    assert torch.equal(color_jitter(images, torch.ones(2, 3)), images)
+    assert torch.equal(color_jitter(images.to(torch.uint8), torch.ones(2, 3)), images.to(torch.uint8).float())
 
 
 def test_factors_within_their_bound():
     random = np.random.default_rng(0)
-    factors = np.stack([Augment(light=0.2).factors(random) for _ in range(500)])
+    factors = np.stack([Augment(color_jitter=0.2).factors(random) for _ in range(500)])
     assert factors.dtype == np.float32
     assert 0.8 <= factors.min() < 0.81
     assert 1.19 < factors.max() <= 1.2

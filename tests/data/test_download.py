@@ -30,7 +30,9 @@ def packed(names=NAMES, seed: int = 0) -> bytes:
 
 
 class Server:
-    """Serves `files` by path. `cuts` are how many bytes of a body go out before the connection breaks, one for each request to come."""
+    """Serves `files` by path. `cuts` are how many bytes of a body go out before the connection breaks, one
+    for each request to come.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -78,7 +80,14 @@ def server(monkeypatch) -> Iterator[Server]:
 
 
 def offer(server: Server, data: bytes, monkeypatch, **more) -> None:
-    archive = {"part": "val", "path": "zips/val2017.zip", "size": len(data), "md5": hashlib.md5(data).hexdigest(), "members": "val2017/", "count": 5}
+    archive = {
+        "part": "val",
+        "path": "zips/val2017.zip",
+        "size": len(data),
+        "md5": hashlib.md5(data).hexdigest(),
+        "members": "val2017/",
+        "count": 5,
+    }
     monkeypatch.setattr(module, "DOWNLOADS", {"coco": (Archive(**(archive | more)),)})
     server.files["/zips/val2017.zip"] = data
 
@@ -105,7 +114,7 @@ def test_fetches_unpacks_and_tidies_up(server, tmp_path):
     assert len(server.asked) == 1
 
 
-def test_pictures_in_images_are_there_as_well(server, tmp_path):
+def test_images_in_images_are_there_as_well(server, tmp_path):
     download("coco", tmp_path, server=server.url)
     (tmp_path / "images").mkdir()
     (tmp_path / "val2017").rename(tmp_path / "images" / "val2017")
@@ -138,7 +147,11 @@ def test_goes_on_in_the_next_call_after_ctrl_c(server, tmp_path, monkeypatch):
 
 def test_ctrl_c_while_unpacking_leaves_whole_files_only(server, tmp_path, monkeypatch):
     extract = module._extract
-    monkeypatch.setattr(module, "_extract", lambda source, member, target: stop() if "003" in target.name else extract(source, member, target))
+    monkeypatch.setattr(
+        module,
+        "_extract",
+        lambda source, member, target: stop() if "003" in target.name else extract(source, member, target),
+    )
 
     def stop() -> None:
         raise KeyboardInterrupt
@@ -168,7 +181,10 @@ def test_a_server_without_range_begins_anew(server, tmp_path):
 
 def test_a_connection_that_brings_nothing_is_given_up(server, tmp_path):
     server.cuts = [80_000, *[0] * 9]
-    with pytest.raises(OSError, match=r"val2017\.zip: cannot be fetched \(the connection was cut\); 80000 of \d+ bytes are there and stay"):
+    with pytest.raises(
+        OSError,
+        match=r"val2017\.zip: cannot be fetched \(the connection was cut\); 80000 of \d+ bytes are there and stay",
+    ):
         download("coco", tmp_path, server=server.url)
     assert len(server.asked) == 1 + module.ATTEMPTS
     server.cuts = []
@@ -179,18 +195,27 @@ def test_a_connection_that_brings_nothing_is_given_up(server, tmp_path):
 def test_without_a_network(server, tmp_path):
     server.http.shutdown()
     server.http.server_close()
-    with pytest.raises(OSError, match=r"cannot be fetched \(.*refused\); 0 of .* call it again to go on, or put val2017\.zip into"):
+    with pytest.raises(
+        OSError,
+        match=r"cannot be fetched \(.*refused\); 0 of .* call it again to go on, or put val2017\.zip into",
+    ):
         download("coco", tmp_path, server=server.url)
 
 
 def test_another_file_is_refused(server, tmp_path, monkeypatch):
     server.files["/zips/val2017.zip"] = packed(seed=1)  # of the same size
-    with pytest.raises(ValueError, match=r"its MD5 is [0-9a-f]{32}, that of the official val2017\.zip [0-9a-f]{32}; it is removed, call it again"):
+    with pytest.raises(
+        ValueError,
+        match=r"its MD5 is [0-9a-f]{32}, that of the official val2017\.zip [0-9a-f]{32}; it is removed, call it again",
+    ):
         download("coco", tmp_path, server=server.url)
     assert not (tmp_path / ".download" / "val2017.zip.part").exists()
     assert not (tmp_path / "val2017").exists()
     server.files["/zips/val2017.zip"] += b"more"
-    with pytest.raises(ValueError, match=r"val2017\.zip: has \d+ bytes, but the official val2017\.zip has \d+; it is another file"):
+    with pytest.raises(
+        ValueError,
+        match=r"val2017\.zip: has \d+ bytes, but the official val2017\.zip has \d+; it is another file",
+    ):
         download("coco", tmp_path, server=server.url)
     del server.files["/zips/val2017.zip"]
     with pytest.raises(OSError, match="the server says 404"):
@@ -201,7 +226,10 @@ def test_a_broken_member_is_named_where_there_is_no_digest(server, tmp_path, mon
     data = bytearray(packed())
     data[150_000] ^= 1
     offer(server, bytes(data), monkeypatch, md5=None)
-    with pytest.raises(ValueError, match=r"val2017\.zip: is broken \(val2017/002\.jpg: Bad CRC-32.*remove it and call this again"):
+    with pytest.raises(
+        ValueError,
+        match=r"val2017\.zip: is broken \(val2017/002\.jpg: Bad CRC-32.*remove it and call this again",
+    ):
         download("coco", tmp_path, server=server.url)
     assert sorted(p.name for p in (tmp_path / "val2017").iterdir()) == ["000.jpg", "001.jpg"]
     offer(server, b"no zip at all", monkeypatch, md5=None)

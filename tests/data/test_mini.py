@@ -17,13 +17,15 @@ from hypothesis import strategies as st
 
 from poseling.data import mini
 from poseling.data.mini import unpack
-from poseling.files import read_picture
+from poseling.files import read_image
 from poseling.skeleton import COCO17, SYNTH28
 
 
 @pytest.fixture(scope="module")
 def make_mini() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_mini", Path(__file__).resolve().parents[2] / "scripts" / "make_mini.py")
+    spec = importlib.util.spec_from_file_location(
+        "make_mini", Path(__file__).resolve().parents[2] / "scripts" / "make_mini.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -76,7 +78,9 @@ def test_several_at_once_leave_one_whole_folder(tmp_path: Path):
         thread.join()
     assert len(found) == 4
     assert list((tmp_path / "cache").iterdir()) == [found[0]]  # nor is anything half done left beside it
-    assert {path.name: path.read_bytes() for path in found[0].iterdir()} == {f"f{i}": bytes([i]) * 1000 for i in range(200)}
+    assert {path.name: path.read_bytes() for path in found[0].iterdir()} == {
+        f"f{i}": bytes([i]) * 1000 for i in range(200)
+    }
 
 
 @pytest.mark.parametrize("name", ["../outside", "train/../../outside", "/outside"])
@@ -133,19 +137,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("split", "least"), [("train", 1000), ("val", 100), ("test", 250)])
 def test_the_truth_in_2d_is_the_truth_in_3d_projected(folder: Path, split: mini.Part, least: int):
-    people = mini.mini(split, folder)
-    assert people.skeleton == SYNTH28
-    assert len(people) >= least
-    assert people.xyz is not None
-    assert people.camera is not None
-    focal, centre = people.camera[:, None, :2], people.camera[:, None, 2:]
-    projected = focal * people.xyz[..., :2] / people.xyz[..., 2:] + centre
-    known = people.visible > 0
+    dataset = mini.mini(split, folder)
+    assert dataset.skeleton == SYNTH28
+    assert len(dataset) >= least
+    assert dataset.joints_3d is not None
+    assert dataset.camera is not None
+    focal, centre = dataset.camera[:, None, :2], dataset.camera[:, None, 2:]
+    projected = focal * dataset.joints_3d[..., :2] / dataset.joints_3d[..., 2:] + centre
+    known = dataset.visible > 0
     assert known.mean() > 0.8
-    assert np.abs(projected - people.joints)[known].max() < 0.01
-    for picture, joints, seen in zip(people.pictures, people.joints, known, strict=True):
+    assert np.abs(projected - dataset.joints)[known].max() < 0.01
+    for image, joints, seen in zip(dataset.images, dataset.joints, known, strict=True):
         assert (joints[seen] >= -0.5).all()
-        assert (joints[seen] <= np.array(read_picture(picture).shape[1::-1]) - 0.5).all()
+        assert (joints[seen] <= np.array(read_image(image).shape[1::-1]) - 0.5).all()
 
 
 def test_it_is_as_large_as_promised(folder: Path):
@@ -154,14 +158,16 @@ def test_it_is_as_large_as_promised(folder: Path):
     assert mini.teacher().stat().st_size <= 6_000_000
 
 
-def test_no_picture_is_in_two_splits(folder: Path):
-    seen = [path.read_bytes() for split in ("train", "val", "test") for path in mini.mini(split, folder).pictures]
+def test_no_image_is_in_two_splits(folder: Path):
+    seen = [
+        path.read_bytes() for split in ("train", "val", "test") for path in mini.mini(split, folder).images
+    ]
     assert len(set(seen)) == len(seen)
 
 
-def test_the_pictures_are_all_readable(folder: Path):
-    people = mini.mini("test", folder)
-    assert max(max(read_picture(path).shape) for path in people.pictures) <= 192
+def test_the_images_are_all_readable(folder: Path):
+    dataset = mini.mini("test", folder)
+    assert max(max(read_image(path).shape) for path in dataset.images) <= 192
 
 
 def test_the_teacher_knows_the_joints_of_newcomers():
@@ -170,17 +176,25 @@ def test_the_teacher_knows_the_joints_of_newcomers():
     teacher = load(str(mini.teacher()))
     assert teacher.skeleton.to(COCO17).known.all()
     assert next(teacher.network.parameters()).dtype.is_floating_point
-    assert next(teacher.network.parameters()).element_size() == 4  # stored as half, computed in single precision
+    assert (
+        next(teacher.network.parameters()).element_size() == 4
+    )  # stored as half, computed in single precision
 
 
 # How it was made
 
 
 def person(joints: list[list[float]], box: tuple[float, ...] = (0, 0, 255, 255)) -> dict[str, np.ndarray]:
-    """One person's truth in a picture of 256 x 256."""
+    """One person's truth in an image of 256 x 256."""
     xyz = np.array([[(u - 127.5) / 300 * 2, (v - 120) / 310 * 2, 2] for u, v in joints])  # two metres away
     camera = np.array([300, 310, 127.5, 120], np.float32)
-    return {"joints": np.array(joints, np.float32), "visible": np.full(len(joints), 2, np.uint8), "xyz": xyz, "camera": camera, "box": np.array(box)}
+    return {
+        "joints": np.array(joints, np.float32),
+        "visible": np.full(len(joints), 2, np.uint8),
+        "xyz": xyz,
+        "camera": camera,
+        "box": np.array(box),
+    }
 
 
 @given(
@@ -191,8 +205,12 @@ def person(joints: list[list[float]], box: tuple[float, ...] = (0, 0, 255, 255))
     width=st.integers(20, 156),
     side=st.integers(16, 156),
 )
-def test_the_truth_moves_as_opencv_moves_the_picture(make_mini: ModuleType, u: int, v: int, left: int, top: int, width: int, side: int):
-    """The area of a pixel, from u - 0.5 to u + 0.5, goes where a resampling puts it that maps a window's edges on those of the small picture."""
+def test_the_truth_moves_as_opencv_moves_the_image(
+    make_mini: ModuleType, u: int, v: int, left: int, top: int, width: int, side: int
+):
+    """The area of a pixel, from u - 0.5 to u + 0.5, goes where a resampling puts it that maps a window's
+    edges on those of the small image.
+    """
     got = make_mini.moved(person([[u, v]]), left, top, side / width, side)
     for place, pixel, start in ((got["joints"][0, 0], u, left), (got["joints"][0, 1], v, top)):
         low, high = ((edge - (start - 0.5)) / width * side - 0.5 for edge in (pixel - 0.5, pixel + 0.5))
@@ -202,17 +220,23 @@ def test_the_truth_moves_as_opencv_moves_the_picture(make_mini: ModuleType, u: i
 
 
 def test_what_is_bright_stays_where_its_joint_is(make_mini: ModuleType):
-    picture = np.zeros((256, 256), np.float32)
-    picture[100:108, 60:76] = 1  # its middle is at 67.5, 103.5
+    image = np.zeros((256, 256), np.float32)
+    image[100:108, 60:76] = 1  # its middle is at 67.5, 103.5
     left, top, width = make_mini.window(np.array([50.0, 80.0, 110.0, 130.0]), 256)
-    small = cv2.resize(picture[top : top + width, left : left + width], (60, 60), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image[top : top + width, left : left + width], (60, 60), interpolation=cv2.INTER_AREA)
     rows, columns = np.indices(small.shape)
     middle = [(columns * small).sum() / small.sum(), (rows * small).sum() / small.sum()]
-    assert make_mini.moved(person([[67.5, 103.5]]), left, top, 60 / width, 60)["joints"][0] == pytest.approx(middle, abs=0.01)
+    assert make_mini.moved(person([[67.5, 103.5]]), left, top, 60 / width, 60)["joints"][0] == pytest.approx(
+        middle, abs=0.01
+    )
 
 
-def test_the_window_is_around_the_person_and_in_the_picture(make_mini: ModuleType):
-    assert make_mini.window(np.array([100.0, 100.0, 150.0, 140.0]), 256) == (85, 80, 80)  # 1.6 x 50, around 125, 120
+def test_the_window_is_around_the_person_and_in_the_image(make_mini: ModuleType):
+    assert make_mini.window(np.array([100.0, 100.0, 150.0, 140.0]), 256) == (
+        85,
+        80,
+        80,
+    )  # 1.6 x 50, around 125, 120
     assert make_mini.window(np.array([0.0, 200.0, 50.0, 255.0]), 256) == (0, 168, 88)
     assert make_mini.window(np.array([0.0, 0.0, 255.0, 255.0]), 256) == (0, 0, 256)
 
@@ -221,7 +245,9 @@ def test_moving_keeps_the_projection(make_mini: ModuleType):
     got = make_mini.moved(person([[30.0, 40.0], [200.0, 111.0]], (20, 30, 210, 120)), 10, 0, 0.55, 130)
     projected = got["camera"][:2] * got["xyz"][:, :2] / got["xyz"][:, 2:] + got["camera"][2:]
     assert np.abs(projected - got["joints"]).max() < 1e-3
-    assert got["box"] == pytest.approx([(20 - 10 + 0.5) * 0.55 - 0.5, 30.5 * 0.55 - 0.5, 200.5 * 0.55 - 0.5, 120.5 * 0.55 - 0.5], abs=1e-4)
+    assert got["box"] == pytest.approx(
+        [(20 - 10 + 0.5) * 0.55 - 0.5, 30.5 * 0.55 - 0.5, 200.5 * 0.55 - 0.5, 120.5 * 0.55 - 0.5], abs=1e-4
+    )
 
 
 def test_the_same_files_make_the_same_bytes(make_mini: ModuleType):

@@ -30,7 +30,10 @@ def rig(left_out=""):
             return
         order.append(name)
         lines.append(f"{word} CC_Base_{name}\n{{\nOFFSET {' '.join(map(str, offset))}")
-        lines.append(f"CHANNELS {'6 Xposition Yposition Zposition' if word == 'ROOT' else '3'} Zrotation Yrotation Xrotation")
+        lines.append(
+            f"CHANNELS {'6 Xposition Yposition Zposition' if word == 'ROOT' else '3'} Zrotation Yrotation "
+            f"Xrotation"
+        )
         for child in children:
             child()
         if not children:
@@ -42,15 +45,26 @@ def rig(left_out=""):
         return lambda: joint(name, offset, [chain(rest)] if rest else ())
 
     def leg(side, sign):
-        return chain([(f"{side}_Thigh", (sign * 10, -5, 0)), *((f"{side}_{name}", offset) for name, offset in LEG)])
+        return chain(
+            [(f"{side}_Thigh", (sign * 10, -5, 0)), *((f"{side}_{name}", offset) for name, offset in LEG)]
+        )
 
     def arm(side, sign):
-        return chain([(f"{side}_Upperarm", (sign * 20, -7, 0)), *((f"{side}_{name}", (sign * length, 0, 0)) for name, length in ARM)])
+        return chain(
+            [
+                (f"{side}_Upperarm", (sign * 20, -7, 0)),
+                *((f"{side}_{name}", (sign * length, 0, 0)) for name, length in ARM),
+            ]
+        )
 
     eyes = [chain([("L_Eye", (3, 8, 8))]), chain([("R_Eye", (-3, 8, 8))])]
     neck = [lambda: joint("Head", (0, 8, 0), eyes)]
     # The arms hang on the neck's base: collar bones are of no interest here.
-    body = [leg("L", 1), leg("R", -1), lambda: joint("NeckTwist01", (0, 50, 0), [*neck, arm("L", 1), arm("R", -1)])]
+    body = [
+        leg("L", 1),
+        leg("R", -1),
+        lambda: joint("NeckTwist01", (0, 50, 0), [*neck, arm("L", 1), arm("R", -1)]),
+    ]
     joint("Hip", (0, 100, 0), body, "ROOT")
     return "\n".join(lines), order
 
@@ -64,7 +78,9 @@ def write(path, frames, left_out="", fps=30):
         for joint in order:
             row += frame.get(joint, (0, 0, 0))
         rows.append(" ".join(map(str, row)))
-    path.write_text(f"{text}\nMOTION\nFrames: {len(rows)}\nFrame Time: {1 / fps:.6f}\n" + "\n".join(rows) + "\n")
+    path.write_text(
+        f"{text}\nMOTION\nFrames: {len(rows)}\nFrame Time: {1 / fps:.6f}\n" + "\n".join(rows) + "\n"
+    )
 
 
 def test_joints_by_hand(tmp_path):
@@ -85,8 +101,14 @@ def test_joints_by_hand(tmp_path):
     }
     for joint, place in by_hand.items():
         np.testing.assert_allclose(motion.xyz[0, AT(joint)], place, atol=1e-9, err_msg=joint)
-    # Everything turns to the left, from z to x; the left arm, now behind, points up; the head bows by a right angle, to where the face was.
-    after = {"left_shoulder": (0, 1.38, -0.2), "left_wrist": (0, 1.88, -0.2), "left_hip": (0, 0.9, -0.1), "head_top": (0.19, 1.53, 0)}
+    # Everything turns to the left, from z to x; the left arm, now behind, points up; the head bows by a right
+    # angle, to where the face was.
+    after = {
+        "left_shoulder": (0, 1.38, -0.2),
+        "left_wrist": (0, 1.88, -0.2),
+        "left_hip": (0, 0.9, -0.1),
+        "head_top": (0.19, 1.53, 0),
+    }
     for joint, place in after.items():
         np.testing.assert_allclose(motion.xyz[1, AT(joint)], place, atol=1e-9, err_msg=joint)
 
@@ -101,7 +123,9 @@ def test_folders_zip_files_and_units(tmp_path):
     assert list(folder) == list(packed) == ["a", "b"]
     np.testing.assert_array_equal(folder["a"].xyz, packed["a"].xyz)
     np.testing.assert_allclose(inches["a"].xyz[:, 1:], 2.54 * folder["a"].xyz[:, 1:])
-    np.testing.assert_allclose(folder["a"].xyz[1] - folder["a"].xyz[0], np.broadcast_to([0.1, 0, 0], (15, 3)), atol=1e-12)
+    np.testing.assert_allclose(
+        folder["a"].xyz[1] - folder["a"].xyz[0], np.broadcast_to([0.1, 0, 0], (15, 3)), atol=1e-12
+    )
 
 
 def test_a_first_frame_elsewhere_is_left_out(tmp_path):
@@ -110,14 +134,18 @@ def test_a_first_frame_elsewhere_is_left_out(tmp_path):
     write(tmp_path / "cut.bvh", [{"place": (0, 40, 0)}, {"place": (40, 100, 0)}, {"place": (80, 100, 0)}])
     clips = motions(tmp_path)
     assert {name: len(clip.xyz) for name, clip in clips.items()} == {"kept": 3, "cut": 2}
-    assert clips["cut"].xyz[0, AT("right_ankle"), 1] == pytest.approx(0)  # the ground is that of the frames that are left
+    assert clips["cut"].xyz[0, AT("right_ankle"), 1] == pytest.approx(
+        0
+    )  # the ground is that of the frames that are left
 
 
 def test_errors_name_the_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no \.bvh in it"):
         motions(tmp_path)
     write(tmp_path / "a.bvh", [{}], left_out="L_Hand")
-    with pytest.raises(ValueError, match=r"a\.bvh: the rig has no CC_Base_L_Hand; clips have to be of the CC_Base rig"):
+    with pytest.raises(
+        ValueError, match=r"a\.bvh: the rig has no CC_Base_L_Hand; clips have to be of the CC_Base rig"
+    ):
         motions(tmp_path)
     (tmp_path / "a.bvh").write_text("HIERARCHY\nROOT")
     with pytest.raises(ValueError, match=r"a\.bvh: is no BVH that can be read"):
@@ -129,17 +157,19 @@ def test_errors_name_the_file(tmp_path):
 
 
 FOUR = Skeleton("four", ("pelvis", "head", "to_the_left", "to_the_front"), (0, 0, 0, 0))
-STILL = Motion("still", 30.0, np.array([[[0.0, 1.0, 0.0], [0.0, 1.5, 0.0], [0.2, 1.5, 0.0], [0.0, 1.5, 0.1]]]), FOUR)
+STILL = Motion(
+    "still", 30.0, np.array([[[0.0, 1.0, 0.0], [0.0, 1.5, 0.0], [0.2, 1.5, 0.0], [0.0, 1.5, 0.1]]]), FOUR
+)
 
 
 @pytest.mark.parametrize(
     ("heading", "pitch", "expected"),
     [
-        # The head is up; whose left is at the picture's right faces the camera.
+        # The head is up; whose left is at the image's right faces the camera.
         (0, 0, [[0, 0, 3], [0, -0.5, 3], [0.2, -0.5, 3], [0, -0.5, 2.9]]),
         (90, 0, [[0, 0, 3], [0, -0.5, 3], [0, -0.5, 3.2], [0.1, -0.5, 3]]),
         (180, 0, [[0, 0, 3], [0, -0.5, 3], [-0.2, -0.5, 3], [0, -0.5, 3.1]]),
-        # From straight above the head is nearest, and the face's side is down in the picture.
+        # From straight above the head is nearest, and the face's side is down in the image.
         (0, 90, [[0, 0, 3], [0, 0, 2.5], [0.2, 0, 2.5], [0, 0.1, 2.5]]),
     ],
 )
@@ -153,16 +183,24 @@ def test_what_is_seen_is_the_same_body(seed, heading, pitch, distance):
     xyz = np.random.default_rng(seed).uniform(-1, 1, (4, 15, 3))
     points = seen(Motion("random", 30.0, xyz), heading, pitch, distance)
     np.testing.assert_allclose(
-        np.linalg.norm(points[:, :, None] - points[:, None], axis=-1), np.linalg.norm(xyz[:, :, None] - xyz[:, None], axis=-1), atol=1e-9
+        np.linalg.norm(points[:, :, None] - points[:, None], axis=-1),
+        np.linalg.norm(xyz[:, :, None] - xyz[:, None], axis=-1),
+        atol=1e-9,
     )
     np.testing.assert_allclose(points[:, AT("pelvis")].mean(0), [0, 0, distance], atol=1e-9)
     # No mirror: a body's three directions keep their handedness in axes that point right, down and away.
-    turn, *_ = np.linalg.lstsq((xyz - xyz[:, AT("pelvis")].mean(0)).reshape(-1, 3), (points - [0, 0, distance]).reshape(-1, 3), rcond=None)
+    turn, *_ = np.linalg.lstsq(
+        (xyz - xyz[:, AT("pelvis")].mean(0)).reshape(-1, 3),
+        (points - [0, 0, distance]).reshape(-1, 3),
+        rcond=None,
+    )
     assert np.linalg.det(turn) == pytest.approx(1)
 
 
 def test_who_comes_too_near_is_told():
-    with pytest.raises(ValueError, match=r"still: from 0\.15 metres a joint is 0\.05 metres before the camera"):
+    with pytest.raises(
+        ValueError, match=r"still: from 0\.15 metres a joint is 0\.05 metres before the camera"
+    ):
         seen(STILL, distance=0.15)
 
 
@@ -180,13 +218,31 @@ def clips(shared, tmp_path_factory):
 @pytest.mark.shared
 def test_real_clips_are_people(clips):
     read = motions(clips)
-    assert {name: len(clip.xyz) for name, clip in read.items()} == {"002_01": 86, "003_02": 92, "005_10": 205, "006_09": 76, "007_03": 104}
+    assert {name: len(clip.xyz) for name, clip in read.items()} == {
+        "002_01": 86,
+        "003_02": 92,
+        "005_10": 205,
+        "006_09": 76,
+        "007_03": 104,
+    }
     for clip in read.values():
         assert clip.fps == 30
-        for joint, length in {"elbow": 0.252, "wrist": 0.257, "knee": 0.477, "ankle": 0.498, "hip": 0.097}.items():
+        for joint, length in {
+            "elbow": 0.252,
+            "wrist": 0.257,
+            "knee": 0.477,
+            "ankle": 0.498,
+            "hip": 0.097,
+        }.items():
             for child, parent in ((c, p) for c, p in MOVNECT15.bones if MOVNECT15.joints[c].endswith(joint)):
-                np.testing.assert_allclose(np.linalg.norm(clip.xyz[:, child] - clip.xyz[:, parent], axis=-1), length, atol=1e-3)
-        for joint, (least, most) in {"head_top": (0.22, 0.28), "neck": (0.45, 0.57), "left_shoulder": (0.12, 0.2)}.items():
+                np.testing.assert_allclose(
+                    np.linalg.norm(clip.xyz[:, child] - clip.xyz[:, parent], axis=-1), length, atol=1e-3
+                )
+        for joint, (least, most) in {
+            "head_top": (0.22, 0.28),
+            "neck": (0.45, 0.57),
+            "left_shoulder": (0.12, 0.2),
+        }.items():
             bone = np.linalg.norm(clip.xyz[:, AT(joint)] - clip.xyz[:, MOVNECT15.parents[AT(joint)]], axis=-1)
             assert least < bone.min() < bone.max() < most
         points = seen(clip, 30, 20, 6)
@@ -202,7 +258,9 @@ def test_real_clips_are_people(clips):
 @pytest.mark.shared
 def test_another_reader_has_the_joints_at_the_same_places(clips):
     """scripts/fit_pose_prior.py reads BVH by itself; it leaves the root's place out."""
-    spec = importlib.util.spec_from_file_location("fit_pose_prior", Path(__file__).resolve().parents[2] / "scripts/fit_pose_prior.py")
+    spec = importlib.util.spec_from_file_location(
+        "fit_pose_prior", Path(__file__).resolve().parents[2] / "scripts/fit_pose_prior.py"
+    )
     prior = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(prior)
     for name, motion in ((name, motions(clips / f"{name}.bvh")[name]) for name in ("002_01", "007_03")):
@@ -212,8 +270,19 @@ def test_another_reader_has_the_joints_at_the_same_places(clips):
             if parent >= 0:
                 whole[:, bone] = whole[:, parent] @ local[:, bone]
                 places[:, bone] = places[:, parent] + whole[:, parent] @ offsets[bone]
-        bones = {"neck": "NeckTwist01", "left_wrist": "L_Hand", "right_ankle": "R_Foot", "left_knee": "L_Calf", "right_shoulder": "R_Upperarm"}
-        other = np.stack([places[:, names.index(f"CC_Base_{bone}")] for bone in bones.values()], 1)[-len(motion.xyz) :] / 100
+        bones = {
+            "neck": "NeckTwist01",
+            "left_wrist": "L_Hand",
+            "right_ankle": "R_Foot",
+            "left_knee": "L_Calf",
+            "right_shoulder": "R_Upperarm",
+        }
+        other = (
+            np.stack([places[:, names.index(f"CC_Base_{bone}")] for bone in bones.values()], 1)[
+                -len(motion.xyz) :
+            ]
+            / 100
+        )
         own = motion.xyz[:, [AT(joint) for joint in bones]]
         np.testing.assert_allclose(own - own[:, :1], other - other[:, :1], atol=1e-9)
 
@@ -233,13 +302,18 @@ def test_a_rate_or_a_frame_that_is_no_number(tmp_path, old, new):
     text = (tmp_path / "a.bvh").read_text()
     head, motion = text.split("MOTION")
     (tmp_path / "a.bvh").write_text(f"{head}MOTION{motion.replace(old, new)}")
-    with pytest.raises(ValueError, match=r"a\.bvh: (has a frame or a rate of frames that is no number|is no BVH that can be read)"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.bvh: (has a frame or a rate of frames that is no number|is no BVH that can be read)",
+    ):
         motions(tmp_path / "a.bvh")
 
 
 def test_zip_files_that_cannot_be_unpacked(tmp_path, monkeypatch):
     (tmp_path / "a.zip").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"a\.zip: is no whole zip file that can be unpacked \(File is not a zip file\)"):
+    with pytest.raises(
+        ValueError, match=r"a\.zip: is no whole zip file that can be unpacked \(File is not a zip file\)"
+    ):
         motions(tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.bvh", bytes(3 << 20))

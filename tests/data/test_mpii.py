@@ -13,7 +13,7 @@ from poseling.data.mpii import OFFICIAL, from_json, from_mat, mpii
 from poseling.skeleton import MPII16
 
 
-def pictures(folder, *names):
+def images(folder, *names):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         cv2.imwrite(str(folder / name), np.zeros((30, 40, 3), np.uint8))
@@ -21,13 +21,20 @@ def pictures(folder, *names):
 
 def row(image, offset=0.0, **more):
     joints = [[10.0 + k + offset, 20.0 + 2 * k] for k in range(16)]
-    return {"image": image, "joints": joints, "joints_vis": [1] * 16, "center": [101.0, 51.0], "scale": 0.5, **more}
+    return {
+        "image": image,
+        "joints": joints,
+        "joints_vis": [1] * 16,
+        "center": [101.0, 51.0],
+        "scale": 0.5,
+        **more,
+    }
 
 
 @pytest.fixture
 def root(tmp_path):
     """Two training people and one for validation, in HRNet's layout."""
-    pictures(tmp_path / "images", "a.jpg", "b.jpg", "c.jpg")
+    images(tmp_path / "images", "a.jpg", "b.jpg", "c.jpg")
     hidden = row("b.jpg")
     hidden["joints"][3], hidden["joints_vis"][3] = [-1.0, -1.0], 0
     (tmp_path / "annot").mkdir()
@@ -37,12 +44,12 @@ def root(tmp_path):
 
 
 def test_json_counts_from_one_and_minus_one_is_unlabelled(root):
-    people = mpii(root, "train")
-    assert people.skeleton == MPII16
-    assert people.joints[0, 0].tolist() == [9, 19]
-    assert people.visible[1].tolist() == [2, 2, 2, 0] + [2] * 12
-    assert people.joints[1, 3].tolist() == [0, 0]
-    assert people.head is None
+    dataset = mpii(root, "train")
+    assert dataset.skeleton == MPII16
+    assert dataset.joints[0, 0].tolist() == [9, 19]
+    assert dataset.visible[1].tolist() == [2, 2, 2, 0] + [2] * 12
+    assert dataset.joints[1, 3].tolist() == [0, 0]
+    assert dataset.head_size is None
 
 
 def test_box_is_the_square_of_200_scales_moved_down_by_15(root):
@@ -56,7 +63,7 @@ def test_a_person_without_centre_gets_the_box_of_its_joints(root):
 
 
 def test_trainval_is_both(root):
-    assert [p.name for p in mpii(root, "trainval").pictures] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert [p.name for p in mpii(root, "trainval").images] == ["a.jpg", "b.jpg", "c.jpg"]
 
 
 def ground_truth(root, joints):
@@ -67,14 +74,17 @@ def ground_truth(root, joints):
 
 def test_head_is_six_tenths_of_the_diagonal(root):
     ground_truth(root, np.array(row("", 5)["joints"])[..., None])
-    assert mpii(root, "valid").head.tolist() == [30]
+    assert mpii(root, "valid").head_size.tolist() == [30]
 
 
 def test_head_boxes_of_other_people_are_refused(root):
     ground_truth(root, np.array(row("", 300)["joints"])[..., None])
     with pytest.raises(ValueError, match=r"gt_valid\.mat.*295 pixels.*not in the same order"):
         mpii(root, "valid")
-    savemat(root / "annot/gt_valid.mat", {"headboxes_src": np.zeros((2, 2, 3)), "pos_gt_src": np.zeros((16, 2, 3))})
+    savemat(
+        root / "annot/gt_valid.mat",
+        {"headboxes_src": np.zeros((2, 2, 3)), "pos_gt_src": np.zeros((16, 2, 3))},
+    )
     with pytest.raises(ValueError, match=r"gt_valid\.mat: headboxes_src does not belong to 1 people"):
         mpii(root, "valid")
     savemat(root / "annot/gt_valid.mat", {"nothing": 1})
@@ -83,7 +93,15 @@ def test_head_boxes_of_other_people_are_refused(root):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[1]", '{"a": 1}', json.dumps([{"image": "a.jpg"}]), json.dumps([row("a.jpg", joints=[[1, 2]] * 17)]), json.dumps([])]
+    "text",
+    [
+        "{",
+        "[1]",
+        '{"a": 1}',
+        json.dumps([{"image": "a.jpg"}]),
+        json.dumps([row("a.jpg", joints=[[1, 2]] * 17)]),
+        json.dumps([]),
+    ],
 )
 def test_json_of_another_shape_names_the_file(root, text):
     (root / "annot/train.json").write_text(text)
@@ -98,14 +116,17 @@ def test_bad_names_say_the_way_out(root, tmp_path):
         mpii(tmp_path / "elsewhere", "train")
 
 
-def test_nan_joints_and_missing_pictures_are_counted(root):
+def test_nan_joints_and_missing_images_are_counted(root):
     broken = row("a.jpg")
     broken["joints"][2] = [float("nan"), 3.0]
     (root / "annot/train.json").write_text(json.dumps([broken, row("gone.jpg")]))
-    people = mpii(root, "train")
-    assert len(people) == 1
-    assert people.visible[0, 2] == 0
-    assert [(f.kind, f.picture.name) for f in people.found] == [("joint is NaN", "a.jpg"), ("missing picture", "gone.jpg")]
+    dataset = mpii(root, "train")
+    assert len(dataset) == 1
+    assert dataset.visible[0, 2] == 0
+    assert [(f.kind, f.image.name) for f in dataset.findings] == [
+        ("joint is NaN", "a.jpg"),
+        ("missing image", "gone.jpg"),
+    ]
 
 
 def struct(**fields):
@@ -138,7 +159,13 @@ def test_official_struct_with_its_traps(tmp_path):
     place = {"scale": 0.5, "objpos": struct(x=101.0, y=51.0)}
     # Visibility as a number, as a character, and as nothing, as it is for head top and neck.
     many = struct(
-        annopoints=struct(point=structs(point(6, 12, 22, 0.0), point(0, 11, 21, "1"), point(8, 5, 6, EMPTY), point(1, 7, 8, "0"))), **head, **place
+        annopoints=struct(
+            point=structs(
+                point(6, 12, 22, 0.0), point(0, 11, 21, "1"), point(8, 5, 6, EMPTY), point(1, 7, 8, "0")
+            )
+        ),
+        **head,
+        **place,
     )
     one = struct(annopoints=struct(point=point(9, 3, 4, EMPTY)), **head, **place)
     none = struct(annopoints=EMPTY, **dict.fromkeys(head, EMPTY), **place)
@@ -150,44 +177,68 @@ def test_official_struct_with_its_traps(tmp_path):
         struct(image=struct(name="test.jpg"), annorect=struct(**place)),
         train=[1, 1, 1, 0],
     )
-    pictures(tmp_path / "images", "many.jpg", "bare.jpg", "test.jpg")
-    people = mpii(tmp_path, "trainval")
-    assert [p.name for p in people.pictures] == ["many.jpg", "many.jpg"]
-    labelled = {MPII16.joints[k]: (people.joints[0, k].tolist(), int(people.visible[0, k])) for k in np.flatnonzero(people.visible[0])}
-    assert labelled == {"pelvis": ([11, 21], 1), "right_ankle": ([10, 20], 2), "neck": ([4, 5], 2), "right_knee": ([6, 7], 1)}
-    assert np.flatnonzero(people.visible[1]).tolist() == [9]
-    assert people.joints[1, 9].tolist() == [2, 3]
-    np.testing.assert_allclose(people.head, [6, 6])
-    assert people.boxes[0].tolist() == [50, 7.5, 150, 107.5]
-    assert [(f.kind, f.picture.name) for f in people.found] == [("no joints", "many.jpg"), ("no joints", "bare.jpg")]
+    images(tmp_path / "images", "many.jpg", "bare.jpg", "test.jpg")
+    dataset = mpii(tmp_path, "trainval")
+    assert [p.name for p in dataset.images] == ["many.jpg", "many.jpg"]
+    labelled = {
+        MPII16.joints[k]: (dataset.joints[0, k].tolist(), int(dataset.visible[0, k]))
+        for k in np.flatnonzero(dataset.visible[0])
+    }
+    assert labelled == {
+        "pelvis": ([11, 21], 1),
+        "right_ankle": ([10, 20], 2),
+        "neck": ([4, 5], 2),
+        "right_knee": ([6, 7], 1),
+    }
+    assert np.flatnonzero(dataset.visible[1]).tolist() == [9]
+    assert dataset.joints[1, 9].tolist() == [2, 3]
+    np.testing.assert_allclose(dataset.head_size, [6, 6])
+    assert dataset.boxes[0].tolist() == [50, 7.5, 150, 107.5]
+    assert [(f.kind, f.image.name) for f in dataset.findings] == [
+        ("no joints", "many.jpg"),
+        ("no joints", "bare.jpg"),
+    ]
 
     held_back = mpii(tmp_path, "test")
-    assert [p.name for p in held_back.pictures] == ["test.jpg"]
+    assert [p.name for p in held_back.images] == ["test.jpg"]
     assert not held_back.labelled
     assert held_back.boxes[0].tolist() == [50, 7.5, 150, 107.5]
-    assert np.isnan(held_back.head).all()
+    assert np.isnan(held_back.head_size).all()
 
-    with pytest.raises(FileNotFoundError, match="does not know the train and valid parts: take the split trainval"):
+    with pytest.raises(
+        FileNotFoundError, match="does not know the train and valid parts: take the split trainval"
+    ):
         mpii(tmp_path, "train")
 
 
-def test_official_file_of_one_picture(tmp_path):
+def test_official_file_of_one_image(tmp_path):
     """squeeze_me makes scalars of arrays of one."""
-    rect = struct(annopoints=struct(point=structs(point(0, 1, 2, 1.0), point(1, 4, 9, 1.0))), scale=1.0, objpos=struct(x=5.0, y=5.0))
+    rect = struct(
+        annopoints=struct(point=structs(point(0, 1, 2, 1.0), point(1, 4, 9, 1.0))),
+        scale=1.0,
+        objpos=struct(x=5.0, y=5.0),
+    )
     official(tmp_path / OFFICIAL, struct(image=struct(name="a.jpg"), annorect=rect), train=[1])
-    pictures(tmp_path, "a.jpg")  # beside the annotation
+    images(tmp_path, "a.jpg")  # beside the annotation
     assert len(from_mat(tmp_path / OFFICIAL)) == 1
 
 
-@pytest.mark.parametrize("content", [{"other": 1}, {"RELEASE": {"annolist": 3}}, {"RELEASE": {"annolist": {"image": 1}, "img_train": 1}}])
+@pytest.mark.parametrize(
+    "content",
+    [{"other": 1}, {"RELEASE": {"annolist": 3}}, {"RELEASE": {"annolist": {"image": 1}, "img_train": 1}}],
+)
 def test_another_mat_names_the_file(tmp_path, content):
     savemat(tmp_path / OFFICIAL, content)
     with pytest.raises(ValueError, match=OFFICIAL):
         from_mat(tmp_path / OFFICIAL)
 
 
-def test_a_point_that_mpii_does_not_have_names_the_picture(tmp_path):
-    rect = struct(annopoints=struct(point=structs(point(0, 1, 2, 1.0), point(16, 4, 9, 1.0))), scale=1.0, objpos=struct(x=5.0, y=5.0))
+def test_a_point_that_mpii_does_not_have_names_the_image(tmp_path):
+    rect = struct(
+        annopoints=struct(point=structs(point(0, 1, 2, 1.0), point(16, 4, 9, 1.0))),
+        scale=1.0,
+        objpos=struct(x=5.0, y=5.0),
+    )
     official(tmp_path / OFFICIAL, struct(image=struct(name="odd.jpg"), annorect=rect), train=[1])
     with pytest.raises(ValueError, match=r"odd\.jpg"):
         from_mat(tmp_path / OFFICIAL)
@@ -195,30 +246,39 @@ def test_a_point_that_mpii_does_not_have_names_the_picture(tmp_path):
 
 @pytest.mark.shared
 def test_real_people(shared):
-    people = from_json(shared / "data/fixtures/mpii/test_mpii.json")
-    assert len(people) == 5
-    assert people.joints[0, 0].tolist() == [803, 710]
-    assert people.visible[2].tolist() == [0, 2, 2, 2, 2, 0] + [2] * 10
-    np.testing.assert_allclose(people.boxes[0], [965 - 471.8488, 339 + 70.77732 - 471.8488, 965 + 471.8488, 339 + 70.77732 + 471.8488], rtol=1e-6)
+    dataset = from_json(shared / "data/fixtures/mpii/test_mpii.json")
+    assert len(dataset) == 5
+    assert dataset.joints[0, 0].tolist() == [803, 710]
+    assert dataset.visible[2].tolist() == [0, 2, 2, 2, 2, 0] + [2] * 10
+    np.testing.assert_allclose(
+        dataset.boxes[0],
+        [965 - 471.8488, 339 + 70.77732 - 471.8488, 965 + 471.8488, 339 + 70.77732 + 471.8488],
+        rtol=1e-6,
+    )
 
 
 def test_head_boxes_that_are_no_numbers_are_refused(root):
     joints = np.array(row("", 5)["joints"])[..., None]
     for boxes in (np.full((2, 2, 1), np.nan), np.full((2, 2, 1), np.inf), "text"):
         savemat(root / "annot/gt_valid.mat", {"headboxes_src": boxes, "pos_gt_src": joints})
-        with pytest.raises(ValueError, match=r"gt_valid\.mat: headboxes_src (has an entry that is no number|does not belong to 1 people)"):
+        with pytest.raises(
+            ValueError,
+            match=r"gt_valid\.mat: headboxes_src (has an entry that is no number|does not belong to 1 people)",
+        ):
             mpii(root, "valid")
-    savemat(root / "annot/gt_valid.mat", {"headboxes_src": np.ones((2, 2, 1)), "pos_gt_src": joints})  # a point
-    people = mpii(root, "valid")
-    assert np.isnan(people.head[0])
-    assert [f.kind for f in people.found] == ["no head size"]
+    savemat(
+        root / "annot/gt_valid.mat", {"headboxes_src": np.ones((2, 2, 1)), "pos_gt_src": joints}
+    )  # a point
+    dataset = mpii(root, "valid")
+    assert np.isnan(dataset.head_size[0])
+    assert [f.kind for f in dataset.findings] == ["no head size"]
 
 
-def test_a_joint_of_the_json_beyond_all_pictures_is_unlabelled(root):
+def test_a_joint_of_the_json_beyond_all_images_is_unlabelled(root):
     far = row("a.jpg")
     far["joints"][10] = [768.0, 9223372036854775808]
     (root / "annot/train.json").write_text(json.dumps([far]))
-    people = mpii(root, "train")
-    assert people.visible[0, 10] == 0
-    assert people.joints[0, 10].tolist() == [0, 0]
-    assert [f.kind for f in people.found] == ["joint is NaN"]
+    dataset = mpii(root, "train")
+    assert dataset.visible[0, 10] == 0
+    assert dataset.joints[0, 10].tolist() == [0, 0]
+    assert [f.kind for f in dataset.findings] == ["joint is NaN"]

@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poseling.data.synthetic import SHAPES, claim, picture_path, picture_paths, read_truth, synthetic, truth_path, truth_paths, write_truth
+from poseling.data.synthetic import (
+    SHAPES,
+    claim,
+    image_path,
+    image_paths,
+    read_truth,
+    synthetic,
+    truth_path,
+    truth_paths,
+    write_truth,
+)
 from poseling.skeleton import SYNTH28
 
 ABOUT = {"version": 1, "seed": 4, "size": 64, "split": "train", "quality": 90, "backgrounds": 0}
@@ -26,7 +36,14 @@ def truth(count: int, seed: int = 0) -> dict[str, np.ndarray]:
     joints = np.stack([60 * xyz[..., 0] / xyz[..., 2] + 31.5, 62 * xyz[..., 1] / xyz[..., 2] + 30], -1)
     visible = random.integers(1, 3, (count, 28)).astype(np.uint8)
     box = np.tile(np.float32([3, 4, 50, 60]), (count, 1))
-    return {"joints": joints, "visible": visible, "xyz": xyz, "camera": camera, "box": box, "motion": np.array(["walk", "dance"] * count)[:count]}
+    return {
+        "joints": joints,
+        "visible": visible,
+        "xyz": xyz,
+        "camera": camera,
+        "box": box,
+        "motion": np.array(["walk", "dance"] * count)[:count],
+    }
 
 
 def lay(root: Path, blocks: dict[int, dict[str, np.ndarray]], suffix: str = ".jpg", **about: object) -> Path:
@@ -46,61 +63,79 @@ def rows(block: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     return [{name: values[i] for name, values in block.items()} for i in range(len(block["motion"]))]
 
 
-def test_people_are_read_in_the_order_of_their_pictures(tmp_path: Path):
+def test_people_are_read_in_the_order_of_their_images(tmp_path: Path):
     blocks = {1000: truth(2, 1), 0: truth(3, 0), 250: truth(2, 2)}
-    people = synthetic(lay(tmp_path, blocks))
+    dataset = synthetic(lay(tmp_path, blocks))
     names = ["000/000000", "000/000001", "000/000002", "000/000250", "000/000251", "001/001000", "001/001001"]
-    assert people.pictures == tuple(tmp_path / "pictures" / f"{name}.jpg" for name in names)
-    for name, got in (("xyz", people.xyz), ("camera", people.camera), ("box", people.boxes), ("joints", people.joints), ("visible", people.visible)):
-        np.testing.assert_array_equal(got, np.concatenate([blocks[first][name] for first in (0, 250, 1000)]), err_msg=name)
-    assert people.skeleton == SYNTH28
-    assert people.name == "synthetic"
-    assert people.left_out == ()
+    assert dataset.images == tuple(tmp_path / "pictures" / f"{name}.jpg" for name in names)
+    for name, got in (
+        ("xyz", dataset.joints_3d),
+        ("camera", dataset.camera),
+        ("box", dataset.boxes),
+        ("joints", dataset.joints),
+        ("visible", dataset.visible),
+    ):
+        np.testing.assert_array_equal(
+            got, np.concatenate([blocks[first][name] for first in (0, 250, 1000)]), err_msg=name
+        )
+    assert dataset.skeleton == SYNTH28
+    assert dataset.name == "synthetic"
+    assert dataset.left_out == ()
 
 
-def test_joints_outside_the_picture_are_unlabelled_but_known_in_space(tmp_path: Path):
+def test_joints_outside_the_image_are_unlabelled_but_known_in_space(tmp_path: Path):
     block = truth(2)
     block["visible"][1] = 0
     block["visible"][1, 5] = 2  # all but the left shoulder
-    people = synthetic(lay(tmp_path, {0: block}))
-    assert len(people) == 2
-    assert np.flatnonzero(people.joints[1].any(-1)).tolist() == [5]
-    np.testing.assert_array_equal(people.xyz, block["xyz"])
-    assert people.boxes[1].tolist() == [3, 4, 50, 60]
+    dataset = synthetic(lay(tmp_path, {0: block}))
+    assert len(dataset) == 2
+    assert np.flatnonzero(dataset.joints[1].any(-1)).tolist() == [5]
+    np.testing.assert_array_equal(dataset.joints_3d, block["xyz"])
+    assert dataset.boxes[1].tolist() == [3, 4, 50, 60]
 
 
 def test_the_terms_say_where_everything_comes_from(tmp_path: Path):
-    own = synthetic(lay(tmp_path / "own", {0: truth(1)})).terms
+    own = synthetic(lay(tmp_path / "own", {0: truth(1)})).licence
     assert all(word in own for word in ("Anny", "Apache-2.0", "MakeHuman", "CC0-1.0", "CMU", "poseling"))
     assert "backgrounds" not in own
-    assert synthetic(lay(tmp_path / "other", {0: truth(1)}, backgrounds=12)).terms == own + "; backgrounds: as those pictures"
+    assert (
+        synthetic(lay(tmp_path / "other", {0: truth(1)}, backgrounds=12)).licence
+        == own + "; backgrounds: as those images"
+    )
 
 
 def test_webp_is_read_too(tmp_path: Path):
-    people = synthetic(lay(tmp_path, {0: truth(2)}, ".webp"))
-    assert [path.name for path in people.pictures] == ["000000.webp", "000001.webp"]
-    assert people.left_out == ()
+    dataset = synthetic(lay(tmp_path, {0: truth(2)}, ".webp"))
+    assert [path.name for path in dataset.images] == ["000000.webp", "000001.webp"]
+    assert dataset.left_out == ()
 
 
 def test_what_another_program_left_is_no_part_of_the_set(tmp_path: Path):
     lay(tmp_path, {0: truth(1)})
-    for name in ("pictures/000/.000001.jpg.0123", "pictures/000/notes.txt", "truth/.000250.npz.0123", "truth/old.npz"):
+    for name in (
+        "pictures/000/.000001.jpg.0123",
+        "pictures/000/notes.txt",
+        "truth/.000250.npz.0123",
+        "truth/old.npz",
+    ):
         (tmp_path / name).write_bytes(b"something")
     assert len(synthetic(tmp_path)) == 1
-    assert list(picture_paths(tmp_path)) == list(truth_paths(tmp_path)) == [0]
+    assert list(image_paths(tmp_path)) == list(truth_paths(tmp_path)) == [0]
 
 
-def test_missing_pictures_are_left_out_and_told(tmp_path: Path):
+def test_missing_images_are_left_out_and_told(tmp_path: Path):
     block = truth(4)
     lay(tmp_path, {0: block})
     (tmp_path / "pictures/000/000002.jpg").unlink()
-    people = synthetic(tmp_path)
-    np.testing.assert_array_equal(people.xyz, block["xyz"][[0, 1, 3]])
-    np.testing.assert_array_equal(people.camera, block["camera"][[0, 1, 3]])
-    assert [(f.kind, f.picture.name, f.person) for f in people.found] == [("missing picture", "000002.jpg", 2)]
+    dataset = synthetic(tmp_path)
+    np.testing.assert_array_equal(dataset.joints_3d, block["xyz"][[0, 1, 3]])
+    np.testing.assert_array_equal(dataset.camera, block["camera"][[0, 1, 3]])
+    assert [(f.kind, f.image.name, f.person) for f in dataset.findings] == [
+        ("missing image", "000002.jpg", 2)
+    ]
     for path in (tmp_path / "pictures/000").iterdir():
         path.unlink()
-    with pytest.raises(FileNotFoundError, match="none of the 4 pictures is there"):
+    with pytest.raises(FileNotFoundError, match="none of its 4 images was found"):
         synthetic(tmp_path)
 
 
@@ -135,7 +170,10 @@ def npz(**arrays: np.ndarray) -> bytes:
 def test_a_damaged_truth_is_named(tmp_path: Path, data: bytes):
     lay(tmp_path, {0: truth(3), 250: truth(3)})
     (tmp_path / "truth/000250.npz").write_bytes(data)
-    with pytest.raises(ValueError, match=r"truth/000250\.npz: is damaged \(.*\); delete it, and `poseling data synthesize` makes its pictures again"):
+    with pytest.raises(
+        ValueError,
+        match=r"truth/000250\.npz: is damaged \(.*\); delete it, and `poseling data synthesize` makes its images again",
+    ):
         synthetic(tmp_path)
 
 
@@ -163,15 +201,15 @@ def test_a_truth_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFact
 @given(st.integers(0, 10**7))
 def test_an_index_is_found_where_it_was_put(index: int):
     root = Path("set")
-    assert int(picture_path(root, index).stem) == int(truth_path(root, index).stem) == index
-    assert int(picture_path(root, index).parent.name) == index // 1000
-    assert picture_path(root, index).parent.parent == root / "pictures"
+    assert int(image_path(root, index).stem) == int(truth_path(root, index).stem) == index
+    assert int(image_path(root, index).parent.name) == index // 1000
+    assert image_path(root, index).parent.parent == root / "pictures"
 
 
 def test_a_folder_is_claimed_once(tmp_path: Path):
     claim(tmp_path / "set", ABOUT)
     claim(tmp_path / "set", ABOUT)
-    claim(tmp_path / "set", ABOUT | {"seed": 5})  # there is no picture yet
+    claim(tmp_path / "set", ABOUT | {"seed": 5})  # there is no image yet
     (tmp_path / "set" / "pictures").mkdir()
     with pytest.raises(ValueError, match=r'"seed": 5.*wanted.*"seed": 4'):
         claim(tmp_path / "set", ABOUT)

@@ -6,9 +6,24 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from poseling.distill.feature import Align, Generate, align, aligned_mse, attention_transfer, channel_wise, fade, generate, masked_generation
+from poseling.distill.feature import (
+    Align,
+    Generate,
+    align,
+    aligned_mse,
+    attention_transfer,
+    channel_wise,
+    fade,
+    generate,
+    masked_generation,
+)
 
-LOSSES = {"aligned_mse": aligned_mse, "masked_generation": masked_generation, "attention_transfer": attention_transfer, "channel_wise": channel_wise}
+LOSSES = {
+    "aligned_mse": aligned_mse,
+    "masked_generation": masked_generation,
+    "attention_transfer": attention_transfer,
+    "channel_wise": channel_wise,
+}
 
 
 def pair(seed=0, b=3, c=4, h=5, w=6, dtype=torch.float64):
@@ -19,7 +34,9 @@ def pair(seed=0, b=3, c=4, h=5, w=6, dtype=torch.float64):
 @pytest.mark.parametrize("loss", [aligned_mse, masked_generation])
 def test_squares_are_summed_and_people_averaged(loss):
     student, teacher = pair()
-    assert loss(student, teacher, torch.ones(3)).item() == pytest.approx(F.mse_loss(student, teacher, reduction="sum").item() / 3, rel=1e-12)
+    assert loss(student, teacher, torch.ones(3)).item() == pytest.approx(
+        F.mse_loss(student, teacher, reduction="sum").item() / 3, rel=1e-12
+    )
 
 
 def test_attention_transfer_by_loops():
@@ -29,7 +46,10 @@ def test_attention_transfer_by_loops():
     for b in range(3):
         maps = []
         for feature in (student, teacher):
-            q = [[sum(feature[b, c, y, x].item() ** 2 for c in range(feature.shape[1])) for x in range(6)] for y in range(5)]
+            q = [
+                [sum(feature[b, c, y, x].item() ** 2 for c in range(feature.shape[1])) for x in range(6)]
+                for y in range(5)
+            ]
             length = math.sqrt(sum(v**2 for row in q for v in row))
             maps.append([[v / length for v in row] for row in q])
         total += sum((maps[0][y][x] - maps[1][y][x]) ** 2 for y in range(5) for x in range(6)) / 30
@@ -38,12 +58,17 @@ def test_attention_transfer_by_loops():
 
 def test_attention_looks_where_not_how_much_nor_in_how_many_channels():
     student, _ = pair()
-    assert attention_transfer(student, torch.cat([3 * student, 3 * student], 1), torch.ones(3)).item() == pytest.approx(0, abs=1e-15)
+    assert attention_transfer(
+        student, torch.cat([3 * student, 3 * student], 1), torch.ones(3)
+    ).item() == pytest.approx(0, abs=1e-15)
 
 
 def test_attention_of_another_size_is_resized():
     """A ramp 0, 1, 2, 3, 4 (as sums of squares) in three pixels is 0, 2, 4."""
-    small, large = torch.tensor([0.0, 2, 4]).sqrt().view(1, 1, 1, 3), torch.arange(5.0).sqrt().view(1, 1, 1, 5)
+    small, large = (
+        torch.tensor([0.0, 2, 4]).sqrt().view(1, 1, 1, 3),
+        torch.arange(5.0).sqrt().view(1, 1, 1, 5),
+    )
     assert attention_transfer(small, large, torch.ones(1)).item() == pytest.approx(0, abs=1e-12)
     assert attention_transfer(large, small, torch.ones(1)).item() == pytest.approx(0, abs=1e-12)
 
@@ -52,15 +77,27 @@ def test_attention_of_another_size_is_resized():
 def test_channel_wise_is_torchs_divergence(temperature):
     student, teacher = pair()
     log = (student.reshape(12, 30) / temperature).log_softmax(1)
-    expected = F.kl_div(log, (teacher.reshape(12, 30) / temperature).softmax(1), reduction="sum") * temperature**2 / 12
-    assert channel_wise(student, teacher, torch.ones(3), temperature=temperature).item() == pytest.approx(expected.item(), rel=1e-12)
+    expected = (
+        F.kl_div(log, (teacher.reshape(12, 30) / temperature).softmax(1), reduction="sum")
+        * temperature**2
+        / 12
+    )
+    assert channel_wise(student, teacher, torch.ones(3), temperature=temperature).item() == pytest.approx(
+        expected.item(), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_a_weight_weighs_the_loss_of_its_person(name):
     student, teacher = pair()
     weight = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
-    expected = sum(w * LOSSES[name](student[b : b + 1], teacher[b : b + 1], torch.ones(1)).item() for b, w in enumerate(weight.tolist())) / 3
+    expected = (
+        sum(
+            w * LOSSES[name](student[b : b + 1], teacher[b : b + 1], torch.ones(1)).item()
+            for b, w in enumerate(weight.tolist())
+        )
+        / 3
+    )
     assert LOSSES[name](student, teacher, weight).item() == pytest.approx(expected, rel=1e-9)
 
 
@@ -79,10 +116,14 @@ def test_without_weight_there_is_no_loss_and_no_slope(name):
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_half_precision_is_reckoned_in_full(name):
-    student, teacher = (50 * t for t in pair(c=64, h=16, w=12, dtype=torch.float16))  # the sum of squares is beyond float16
+    student, teacher = (
+        50 * t for t in pair(c=64, h=16, w=12, dtype=torch.float16)
+    )  # the sum of squares is beyond float16
     loss = LOSSES[name](student, teacher, torch.ones(3))
     assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(LOSSES[name](student.double(), teacher.double(), torch.ones(3)).item(), rel=1e-5)
+    assert loss.item() == pytest.approx(
+        LOSSES[name](student.double(), teacher.double(), torch.ones(3)).item(), rel=1e-5
+    )
 
 
 def test_features_that_do_not_fit_are_refused():
@@ -99,7 +140,10 @@ def test_fade():
 def test_align_projects_each_pixel_and_resizes():
     module = Align(2, 3, (5, 4))
     feature = torch.randn(2, 2, 4, 5)
-    expected = torch.einsum("oc,bchw->bohw", module.project.weight[:, :, 0, 0], feature) + module.project.bias[:, None, None]
+    expected = (
+        torch.einsum("oc,bchw->bohw", module.project.weight[:, :, 0, 0], feature)
+        + module.project.bias[:, None, None]
+    )
     torch.testing.assert_close(module(feature), expected)
     ramp = torch.arange(3.0).expand(1, 2, 2, 3)
     torch.testing.assert_close(Align(2, 2, (5, 4))(ramp), torch.arange(0, 2.5, 0.5).expand(1, 2, 4, 5))

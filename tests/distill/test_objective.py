@@ -1,4 +1,6 @@
-"""What a student is trained for: FPD's loss by hand, with answers that are stored as maps, as points, and asked for live."""
+"""The weighted sum of terms and its targets: FPD's loss by hand, with predictions that are stored as maps,
+stored as points, and live; terms on features, logits and the student itself.
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,21 +11,34 @@ from torch import nn
 
 from poseling.codecs import Coordinates, SimCC
 from poseling.codecs.heatmap import Heatmap
-from poseling.codecs.picture import normalise
-from poseling.data.augment import relight
+from poseling.codecs.losses import mse, simulated_heatmap, smooth_l1
+from poseling.codecs.normalize import normalise
+from poseling.data.augment import color_jitter
 from poseling.distill.feature import align, aligned_mse, fade
-from poseling.distill.objective import Objective, Term, fpd, looks_inside, losses_of, simcc_logits_of, supervised, watch
-from poseling.distill.pupil import pupil
-from poseling.distill.response import LOSSES, mse, simulated_heatmap, smooth_l1
+from poseling.distill.hooks import hooked
+from poseling.distill.objective import (
+    Objective,
+    Term,
+    fpd,
+    looks_inside,
+    supervised,
+    watch,
+)
+from poseling.distill.targets import ask
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
-from poseling.teachers.base import Answer
+from poseling.teachers.base import Prediction
 from poseling.teachers.network import NetworkTeacher
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand", "pelvis"), (0, 0, 0, 0))
 CODEC = Heatmap((64, 64))
 SPEC = PoseSpec("hourglass-1x8", BODY, CODEC.fields(), (64, 64))
-LABELS = torch.tensor([[[30.0, 12.0], [10.0, 40.0], [50.0, 44.0], [32.0, 40.0]], [[33.0, 20.0], [15.0, 50.0], [70.0, 30.0], [30.0, 41.0]]])
+LABELS = torch.tensor(
+    [
+        [[30.0, 12.0], [10.0, 40.0], [50.0, 44.0], [32.0, 40.0]],
+        [[33.0, 20.0], [15.0, 50.0], [70.0, 30.0], [30.0, 41.0]],
+    ]
+)
 SAID = LABELS + torch.tensor([2.0, -3.0])
 
 
@@ -34,7 +49,7 @@ def batch(**more):
         "image": torch.from_numpy(random.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)),
         "joints": LABELS,
         "weight": torch.tensor([[1.0, 1, 1, 1], [0, 1, 1, 1]]),
-        "light": torch.ones(2, 3),
+        "color_jitter": torch.ones(2, 3),
         "broken": torch.zeros(2, dtype=torch.int64),
         "person": torch.arange(2),
         **more,
@@ -42,33 +57,37 @@ def batch(**more):
 
 
 class Student:
-    """Says the same of everything, two stacks, and keeps what it was shown."""
+    """Gives the same outputs for all images, two stages, and keeps its inputs."""
 
     def __init__(self):
-        self.outputs = torch.rand(2, 2, 4, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        self.outputs = torch.rand(
+            2, 2, 4, 16, 16, generator=torch.Generator().manual_seed(0)
+        ).requires_grad_()
 
-    def __call__(self, pictures):
-        self.seen = pictures
+    def __call__(self, images):
+        self.seen = images
         return self.outputs
 
 
 @dataclass
-class Guest:
-    """A teacher that knows where everyone is: `joints` (B, K, 2) in pixels of its own input."""
+class FixedTeacher:
+    """A teacher that predicts `joints` (B, K, 2) in pixels of its own input, whatever it sees."""
 
     joints: torch.Tensor
     skeleton: Skeleton = BODY
     size: tuple[int, int] = (64, 64)
     with_maps: bool = True
     score: torch.Tensor | None = None
-    name: str = "guest"
-    digest: str = "guest"
+    name: str = "fixed"
+    digest: str = "fixed"
     padding: float = 1.25
     licences: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.codec = Heatmap(self.size)
-        self.map_size, self.pixel = (self.codec.map_size, self.codec.pixel) if self.with_maps else (None, None)
+        self.map_size, self.pixel = (
+            (self.codec.map_size, self.codec.pixel) if self.with_maps else (None, None)
+        )
         self.sigma = self.codec.sigma if self.with_maps else None
 
     def __call__(self, crops):
@@ -77,17 +96,23 @@ class Guest:
         self.seen = crops
         maps, _ = self.codec.encode(self.joints, torch.ones(self.joints.shape[:2]))
         score = torch.ones(self.joints.shape[:2]) if self.score is None else self.score
-        return Answer(self.joints, score, maps if self.with_maps else None)
+        return Prediction(self.joints, score, maps if self.with_maps else None)
 
 
 def by_loops(outputs, targets, weight):
-    """Half the mean square of each map, weighed, averaged over people and joints, summed over stacks."""
+    """Half the mean square of each map, weighed, averaged over samples and joints, summed over stages."""
     outputs, targets, weight = outputs.detach().numpy(), targets.numpy(), weight.numpy()
     total = 0.0
     for s in range(outputs.shape[1]):
         for b in range(outputs.shape[0]):
             for k in range(outputs.shape[2]):
-                total += weight[b, k] * 0.5 * np.mean((outputs[b, s, k] - targets[b, k]) ** 2) / outputs.shape[0] / outputs.shape[2]
+                total += (
+                    weight[b, k]
+                    * 0.5
+                    * np.mean((outputs[b, s, k] - targets[b, k]) ** 2)
+                    / outputs.shape[0]
+                    / outputs.shape[2]
+                )
     return total
 
 
@@ -98,25 +123,35 @@ def gaussians(joints, size=16, pixel=63 / 15, sigma=2.0):
     return torch.from_numpy(np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * sigma**2)).astype(np.float32))
 
 
-LABEL_WEIGHT = torch.tensor([[1.0, 1, 1, 1], [0, 1, 0, 1]])  # 0 for the unlabelled head and the hand at x = 70 of 64
+LABEL_WEIGHT = torch.tensor(
+    [[1.0, 1, 1, 1], [0, 1, 0, 1]]
+)  # 0 for the unlabelled head and the hand at x = 70 of 64
 
 
 def test_labels_alone():
     student = Student()
     parts = Objective(SPEC, CODEC, supervised(CODEC, "mse"))(student, batch())
     assert set(parts) == {"loss", "labels"}
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT), rel=1e-5)
+    assert parts["loss"].item() == pytest.approx(
+        by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT), rel=1e-5
+    )
     torch.testing.assert_close(student.seen, normalise(batch()["image"], SPEC), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.2])
 def test_fpd_by_hand(alpha):
-    """(1 - alpha) of the labels' loss and alpha of the teacher's, whose last stack is held against both of the student's."""
-    student, guest = Student(), Guest(SAID)
-    parts = Objective(SPEC, CODEC, fpd(CODEC, "mse", alpha), teacher=guest)(student, batch())
+    """(1 - alpha) of the labels' loss and alpha of the teacher's, whose last stack is held against both of
+    the student's.
+    """
+    student, teacher = Student(), FixedTeacher(SAID)
+    parts = Objective(SPEC, CODEC, fpd(CODEC, "mse", alpha), teacher=teacher)(student, batch())
     labels = by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT)
     inside = torch.ones(2, 4)
-    teacher = by_loops(student.outputs, gaussians(SAID) * torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 1]])[..., None, None], inside)
+    teacher = by_loops(
+        student.outputs,
+        gaussians(SAID) * torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 1]])[..., None, None],
+        inside,
+    )
     assert parts["labels"].item() == pytest.approx(labels, rel=1e-5)
     assert parts["teacher"].item() == pytest.approx(teacher, rel=1e-5)
     assert parts["loss"].item() == pytest.approx((1 - alpha) * labels + alpha * teacher, rel=1e-5)
@@ -133,141 +168,151 @@ def test_alpha_is_a_share():
         fpd(CODEC, "mse", 1.5)
 
 
-def stored(**more):
-    """The same words as stored maps, a byte a pixel, that lie where the student's do."""
-    maps = (gaussians(SAID) * 255).round().to(torch.uint8)
-    scale = torch.tensor([1 / 255, 0.0]).expand(2, 4, 2)
-    answer = {
-        "answer_maps": maps,
-        "answer_scale": scale,
-        "answer_matrix": torch.eye(3)[:2].expand(2, 2, 3),
-        "answer_xy": SAID,
-        "answer_weight": torch.ones(2, 4),
-    }
-    return batch(**answer | more)
+def stored(with_maps=True, **more):
+    """The batch with the teacher's joints, and maps of a byte a pixel that lie where the student's do."""
+    found = {"teacher_xy": SAID, "teacher_weight": torch.ones(2, 4)}
+    if with_maps:
+        found["teacher_maps"] = (gaussians(SAID) * 255).round().to(torch.uint8)
+        found["teacher_scale"] = torch.tensor([1 / 255, 0.0]).expand(2, 4, 2)
+        found["teacher_matrix"] = torch.eye(3)[:2].expand(2, 2, 3)
+    return batch(**found | more)
 
 
 ALONE = (Term("teacher", mse, 1.0, "teacher"),)
 
 
-def test_stored_maps():
-    student = Student()
-    parts = Objective(SPEC, CODEC, ALONE)(student, stored())
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, (gaussians(SAID) * 255).round() / 255, torch.ones(2, 4)), rel=1e-5)
+BYTES = (gaussians(SAID) * 255).round() / 255
 
 
-def test_stored_maps_have_a_scale_each():
-    """By hand: bytes of 1/255 as above, and for the second joint half as high, for the third with a byte of 20 for 0."""
-    student, said = Student(), stored()
-    scale = torch.tensor([[1 / 255, 0], [0.5 / 255, 0], [1 / 255, 20], [1 / 255, 0]])
-    parts = Objective(SPEC, CODEC, ALONE)(student, {**said, "answer_scale": scale.expand(2, 4, 2)})
-    maps = (gaussians(SAID) * 255).round() / 255
+def scaled():
+    """BYTES with the second joint's map half as high and 20 steps taken from the third's."""
+    maps = BYTES.clone()
     maps[:, 1] /= 2
     maps[:, 2] -= 20 / 255
-    maps = maps.clamp(min=0)  # as the hills are brought to the student's width
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, maps, torch.ones(2, 4)), rel=1e-5)
+    return maps.clamp(min=0)  # as the warp leaves them
 
 
-def test_stored_maps_follow_their_matrix():
-    """A matrix that leads a pixel x of the student's map to x + 3 of the teacher's."""
-    student = Student()
-    matrix = torch.tensor([[1.0, 0, 3], [0, 1, 0]]).expand(2, 2, 3)
-    parts = Objective(SPEC, CODEC, ALONE)(student, stored(answer_matrix=matrix))
-    moved = torch.zeros(2, 4, 16, 16)
-    moved[..., :13] = ((gaussians(SAID) * 255).round() / 255)[..., 3:]
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, moved, torch.ones(2, 4)), rel=1e-4)
+def shifted():
+    """BYTES three pixels to the left."""
+    maps = torch.zeros_like(BYTES)
+    maps[..., :13] = BYTES[..., 3:]
+    return maps
 
 
-def test_stored_points():
-    student, said = Student(), stored()
-    del said["answer_maps"], said["answer_matrix"]
-    said["answer_weight"] = torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 1, 1]])
-    known = torch.tensor([[1.0, 1, 0, 1], [1, 1, 0, 1]])  # the last hand lies outside the crop
-    parts = Objective(SPEC, CODEC, ALONE)(student, said)
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(SAID), known), rel=1e-5)
+SCALES = torch.tensor([[1 / 255, 0], [0.5 / 255, 0], [1 / 255, 20], [1 / 255, 0]]).expand(2, 4, 2)
+THREE = torch.tensor([[1.0, 0, 3], [0, 1, 0]]).expand(2, 2, 3)
+SCORES = torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 0, 1]])
+ONES = torch.ones(2, 4)
+SURE = torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 1, 1]])  # of points, the last hand outside the crop
+STORED = {  # name: whether there are maps, what differs in the batch, confidence, the targets, their weight
+    "maps": (True, {}, False, BYTES, ONES),
+    "a scale for each map": (True, {"teacher_scale": SCALES}, False, scaled(), ONES),
+    "a matrix to x + 3 of the teacher's maps": (True, {"teacher_matrix": THREE}, False, shifted(), ONES),
+    "points": (
+        False,
+        {"teacher_weight": SURE},
+        False,
+        gaussians(SAID),
+        torch.tensor([[1.0, 1, 0, 1], [1, 1, 0, 1]]),
+    ),
+    "maps by confidence": (True, {"teacher_weight": SCORES}, True, BYTES, SCORES),
+    "points by confidence": (False, {"teacher_weight": SCORES}, True, gaussians(SAID), SCORES),
+}
 
 
-@pytest.mark.parametrize("how", ["maps", "points"])
-def test_confidence_weighs_by_the_teachers_score(how):
-    student, said = Student(), stored(answer_weight=torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 0, 1]]))
-    if how == "points":
-        del said["answer_maps"], said["answer_matrix"]
-    parts = Objective(SPEC, CODEC, ALONE, confidence=True)(student, said)
-    maps = (gaussians(SAID) * 255).round() / 255 if how == "maps" else gaussians(SAID)
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, maps, said["answer_weight"]), rel=1e-5)
+@pytest.mark.parametrize("name", STORED)
+def test_stored_predictions(name):
+    with_maps, changes, confidence, targets, weight = STORED[name]
+    student, given = Student(), stored(with_maps, **changes)
+    parts = Objective(SPEC, CODEC, ALONE, confidence)(student, given)
+    assert parts["loss"].item() == pytest.approx(
+        by_loops(student.outputs, targets, weight), rel=1e-4 if "matrix" in name else 1e-5
+    )
 
 
+@pytest.mark.parametrize("confidence", [False, True])
 @pytest.mark.parametrize("with_maps", [True, False])
-def test_a_live_teacher_says_what_a_stored_one_does(with_maps):
+def test_a_live_teacher_gives_the_targets_of_a_stored_one(with_maps, confidence):
     score = torch.tensor([[0.9, 0.4, 0.1, 1], [0.2, 1, 0.5, 1]])
-    for confidence in (False, True):
-        live, kept = Student(), Student()
-        guest = Guest(SAID, with_maps=with_maps, score=score)
-        said = stored(answer_weight=score)
-        if not with_maps:
-            del said["answer_maps"], said["answer_matrix"]
-        else:
-            said["answer_maps"][1, 2] = 0  # the guest draws nothing for the hand outside its crop
-        a = Objective(SPEC, CODEC, ALONE, confidence, guest)(live, batch())
-        b = Objective(SPEC, CODEC, ALONE, confidence)(kept, said)
-        assert a["loss"].item() == pytest.approx(b["loss"].item(), rel=2e-3)
-        torch.testing.assert_close(guest.seen, batch()["image"])
+    teacher, given = (
+        FixedTeacher(SAID, with_maps=with_maps, score=score),
+        stored(with_maps, teacher_weight=score),
+    )
+    if with_maps:
+        given["teacher_maps"][1, 2] = 0  # the live one draws nothing for the hand outside its crop
+    live = Objective(SPEC, CODEC, ALONE, confidence, teacher)(Student(), batch())
+    kept = Objective(SPEC, CODEC, ALONE, confidence)(Student(), given)
+    assert live["loss"].item() == pytest.approx(kept["loss"].item(), rel=2e-3)
+    torch.testing.assert_close(teacher.seen, batch()["image"])
 
 
 @pytest.mark.parametrize("with_maps", [True, False])
 def test_a_teacher_with_fewer_joints_in_another_order(with_maps):
-    """It knows a right and a left hand and two hips: no head, and the pelvis only as their middle, which has a point but no map."""
+    """It knows a right and a left hand and two hips: no head, and the pelvis only as their middle, which has
+    a point but no map.
+    """
     other = Skeleton("other", ("right_hand", "left_hand", "left_hip", "right_hip"), (0, 0, 0, 0))
     joints = torch.stack([SAID[:, 2], SAID[:, 1], SAID[:, 3] - 2, SAID[:, 3] + 2], 1)
-    guest, student = Guest(joints, other, with_maps=with_maps, score=torch.tensor([[0.5, 0.6, 0.7, 0.8]]).expand(2, 4)), Student()
-    expected = torch.tensor([[0, 1.0, 1, 0 if with_maps else 1], [0, 1, 1 if with_maps else 0, 0 if with_maps else 1]])
+    teacher, student = (
+        FixedTeacher(
+            joints, other, with_maps=with_maps, score=torch.tensor([[0.5, 0.6, 0.7, 0.8]]).expand(2, 4)
+        ),
+        Student(),
+    )
+    expected = torch.tensor(
+        [[0, 1.0, 1, 0 if with_maps else 1], [0, 1, 1 if with_maps else 0, 0 if with_maps else 1]]
+    )
     maps = gaussians(SAID)
     maps[1, 2] = 0
-    found = Objective(SPEC, CODEC, ALONE, teacher=guest)(student, batch())["loss"].item()
+    found = Objective(SPEC, CODEC, ALONE, teacher=teacher)(student, batch())["loss"].item()
     assert found == pytest.approx(by_loops(student.outputs, maps, expected), rel=1e-5)
     sure = expected * torch.tensor([0, 0.6, 0.5, 0.7])  # a middle is as sure as the less sure of its two
-    found = Objective(SPEC, CODEC, ALONE, True, guest)(student, batch())["loss"].item()
+    found = Objective(SPEC, CODEC, ALONE, True, teacher)(student, batch())["loss"].item()
     assert found == pytest.approx(by_loops(student.outputs, maps, sure), rel=1e-5)
 
 
 @pytest.mark.parametrize(("size", "with_maps"), [((128, 128), True), ((192, 192), True), ((96, 96), False)])
 def test_a_teacher_with_another_input_size(size, with_maps):
-    """Corners on corners: a joint at x of 64 lies at x (W - 1) / 63 of W. Its hills come in the student's width, not in its own."""
+    """Corners on corners: a joint at x of 64 lies at x (W - 1) / 63 of W. Its hills come in the student's
+    width, not in its own.
+    """
     inner = torch.tensor([[[30.0, 22], [20, 40], [40, 44], [32, 40]]]).expand(2, 4, 2)
-    guest, student = Guest(inner * (size[0] - 1) / 63, size=size, with_maps=with_maps), Student()
+    teacher, student = FixedTeacher(inner * (size[0] - 1) / 63, size=size, with_maps=with_maps), Student()
     student.outputs = torch.zeros(2, 1, 4, 16, 16)
-    objective = Objective(SPEC, CODEC, ALONE, teacher=guest)
-    answer, _ = objective._ask(batch()["image"])
-    maps, weight = objective._target("teacher", batch(), answer, torch.ones(2))
+    objective = Objective(SPEC, CODEC, ALONE, teacher=teacher)
+    prediction, _ = ask(teacher, batch()["image"])
+    maps, weight = objective.targets.teaching(batch(), prediction)
     torch.testing.assert_close(maps, gaussians(inner), atol=0.06 if with_maps else 1e-5, rtol=0)
     xy, _ = CODEC.decode(maps)
     torch.testing.assert_close(xy, inner, atol=0.4 if with_maps else 0.02, rtol=0)
     assert (weight == 1).all()
-    assert objective(student, batch())["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(inner), weight), rel=0.03)
+    assert objective(student, batch())["loss"].item() == pytest.approx(
+        by_loops(student.outputs, gaussians(inner), weight), rel=0.03
+    )
 
 
 def test_a_live_teacher_sees_the_resized_crop():
     ramp = torch.arange(64.0).view(1, 1, 64, 1).expand(2, 64, 64, 3).to(torch.uint8)
-    guest = Guest(SAID, size=(128, 128))
-    Objective(SPEC, CODEC, ALONE, teacher=guest)(Student(), batch(image=ramp))
+    teacher = FixedTeacher(SAID, size=(128, 128))
+    Objective(SPEC, CODEC, ALONE, teacher=teacher)(Student(), batch(image=ramp))
     expected = (torch.arange(128.0) * 63 / 127).round().to(torch.uint8)
-    assert torch.equal(guest.seen[0, 5, :, 1], expected)
+    assert torch.equal(teacher.seen[0, 5, :, 1], expected)
 
 
-def test_light_changes_the_picture_for_student_and_teacher_alike():
-    light = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
-    student, guest = Student(), Guest(SAID)
-    given = batch(light=light)
-    Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=guest)(student, given)
-    lit = relight(given["image"].permute(0, 3, 1, 2) / 255, light) * 255
+def test_light_changes_the_image_for_student_and_teacher_alike():
+    factors = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
+    student, teacher = Student(), FixedTeacher(SAID)
+    given = batch(color_jitter=factors)
+    Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=teacher)(student, given)
+    lit = color_jitter(given["image"].permute(0, 3, 1, 2), factors)
     torch.testing.assert_close(student.seen, normalise(lit.permute(0, 2, 3, 1), SPEC))
-    assert torch.equal(guest.seen, lit.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
-    assert not torch.equal(guest.seen[0], given["image"][0])
+    assert torch.equal(teacher.seen, lit.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
+    assert not torch.equal(teacher.seen[0], given["image"][0])
     torch.testing.assert_close(lit[1].permute(1, 2, 0).round().to(torch.uint8), given["image"][1])
 
 
-@pytest.mark.parametrize("teacher", [None, Guest(SAID)])
-def test_nothing_is_learnt_from_a_picture_that_cannot_be_read(teacher):
+@pytest.mark.parametrize("teacher", [None, FixedTeacher(SAID)])
+def test_nothing_is_learnt_from_a_image_that_cannot_be_read(teacher):
     student = Student()
     broken = stored(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0] * 4, [0.0] * 4]))
     Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=teacher)(student, broken)["loss"].backward()
@@ -276,20 +321,28 @@ def test_nothing_is_learnt_from_a_picture_that_cannot_be_read(teacher):
 
 
 def test_no_gradient_reaches_the_teacher():
-    guest = Guest(SAID.clone().requires_grad_())
-    Objective(SPEC, CODEC, ALONE, teacher=guest)(Student(), batch())["loss"].backward()
-    assert guest.joints.grad is None
+    teacher = FixedTeacher(SAID.clone().requires_grad_())
+    Objective(SPEC, CODEC, ALONE, teacher=teacher)(Student(), batch())["loss"].backward()
+    assert teacher.joints.grad is None
 
 
 def test_fpds_teacher_speaks_of_labelled_joints():
-    """As the authors' JointsMSE, which weighs both terms by the label's visibility: 1/K sum_k v_k D_k, here of the first person's joints 0, 2 and 3 of 4."""
+    """As the authors' JointsMSE, which weighs both terms by the label's visibility: 1/K sum_k v_k D_k, here
+    of the first person's joints 0, 2 and 3 of 4.
+    """
     given = batch(weight=torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 0]]))
     student = Student()
-    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=Guest(SAID))(student, given)["teacher"]
-    ours = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0), teacher=Guest(SAID))(student, given)["teacher"]
-    weight = torch.tensor([[1.0, 0, 1, 1], [1, 1, 1, 1]])  # nobody labelled the second person: all of the teacher's word counts
+    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=FixedTeacher(SAID))(
+        student, given
+    )["teacher"]
+    ours = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0), teacher=FixedTeacher(SAID))(student, given)[
+        "teacher"
+    ]
+    weight = torch.tensor(
+        [[1.0, 0, 1, 1], [1, 1, 1, 1]]
+    )  # the second sample has no label: all of the teacher's joints count
     maps = gaussians(SAID)
-    maps[1, 2] = 0  # the guest draws nothing of a hand outside
+    maps[1, 2] = 0  # the teacher draws nothing of a hand outside
     assert theirs.item() == pytest.approx(by_loops(student.outputs, maps, weight), rel=1e-4)
     assert ours.item() == pytest.approx(by_loops(student.outputs, maps, torch.ones(2, 4)), rel=1e-4)
     assert theirs.item() < ours.item()
@@ -301,7 +354,9 @@ def test_a_softmax_codec_is_taught_by_kl():
     spec = replace(SPEC, codec=codec.fields())
     student = Student()
     student.outputs = gaussians(SAID).clamp(min=1e-20).log()[:, None].repeat(1, 2, 1, 1, 1).requires_grad_()
-    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=Guest(SAID))(student, batch())["loss"]
+    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=FixedTeacher(SAID))(
+        student, batch()
+    )["loss"]
     assert loss.item() == pytest.approx(0, abs=1e-5)
 
 
@@ -309,7 +364,7 @@ def test_a_softmax_codec_is_taught_by_kl():
 
 
 class Inner(nn.Module):
-    """Maps of two stacks, read from a feature of `channels` at a quarter of the input."""
+    """Maps of two stages, read from a feature of `channels` at a quarter of the input."""
 
     def __init__(self, channels=3, seed=0, joints=4):
         super().__init__()
@@ -318,8 +373,8 @@ class Inner(nn.Module):
         self.features = nn.Identity()
         self.head = nn.Conv2d(channels, 2 * joints, 1)
 
-    def forward(self, pictures):
-        out = self.head(self.features(self.backbone(pictures)))
+    def forward(self, images):
+        out = self.head(self.features(self.backbone(images)))
         return out.unflatten(1, (2, -1))
 
 
@@ -330,8 +385,8 @@ class Bins(nn.Module):
         super().__init__()
         self.bins = nn.Parameter(torch.randn(2, 4, 256, generator=torch.Generator().manual_seed(seed)))
 
-    def forward(self, pictures):
-        return self.bins + pictures.mean((1, 2, 3))[:, None, None, None]
+    def forward(self, images):
+        return self.bins + images.mean((1, 2, 3))[:, None, None, None]
 
 
 def seen_by(found):
@@ -345,23 +400,34 @@ def seen_by(found):
 
 
 def taught(terms, student=None, teacher=None, spec=SPEC, codec=CODEC, **more):
-    """The objective and the pupil of a student and a live teacher."""
+    """The objective, and the hooked student, of a student and a live teacher."""
     student, teacher = student or Inner(), teacher or NetworkTeacher(Inner(5, 1), spec, digest="t")
-    learner = pupil(student, (64, 64), watch(terms), {t.name: t.adapter for t in terms if t.adapter}, teacher.network, teacher.size)
+    learner = hooked(
+        student,
+        (64, 64),
+        watch(terms),
+        {t.name: t.adapter for t in terms if t.adapter},
+        teacher.network,
+        teacher.size,
+    )
     return Objective(spec, codec, tuple(terms), teacher=teacher, **more), learner
 
 
 def test_a_feature_term_by_hand():
-    """Labels and 2 (1 - done) times the squared distance of the features, the student's three channels brought to the teacher's five."""
+    """Labels and 2 (1 - done) times the squared distance of the features, the student's three channels
+    brought to the teacher's five.
+    """
     terms = [*supervised(CODEC, "mse"), Term("mimic", aligned_mse, 2.0, "teacher", "features", align, fade)]
     objective, learner = taught(terms)
     given = batch(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0, 1, 1, 1], [0, 0, 0, 0]]))
     parts = objective(learner, given, 0.25)
-    pictures = normalise(given["image"], SPEC)
-    mine, theirs = learner.network.backbone(pictures), objective.teacher.network.backbone(pictures)
+    images = normalise(given["image"], SPEC)
+    mine, theirs = learner.network.backbone(images), objective.teacher.network.backbone(images)
     project = learner.adapters["mimic"].project
     across = torch.einsum("oc,bchw->bohw", project.weight[:, :, 0, 0], mine) + project.bias[:, None, None]
-    expected = (across[0] - theirs[0]).square().sum().item() / 2  # the mean over two people, one of whom cannot be read
+    expected = (
+        across[0] - theirs[0]
+    ).square().sum().item() / 2  # the mean over two people, one of whom cannot be read
     assert set(parts) == {"loss", "labels", "mimic"}
     assert parts["mimic"].item() == pytest.approx(expected, rel=1e-4)
     assert parts["loss"].item() == pytest.approx(parts["labels"].item() + 2 * 0.75 * expected, rel=1e-4)
@@ -379,7 +445,11 @@ def test_a_schedule_scales_its_term_alone():
         Term("b", lambda *_: torch.tensor(1.0), 3.0, "labels", schedule=lambda done: done**2),
     )
     objective = Objective(SPEC, CODEC, terms)
-    assert [objective(Student(), batch(), done)["loss"].item() for done in (0.0, 0.5, 1.0)] == [10.0, 10.75, 13.0]
+    assert [objective(Student(), batch(), done)["loss"].item() for done in (0.0, 0.5, 1.0)] == [
+        10.0,
+        10.75,
+        13.0,
+    ]
     assert objective(Student(), batch(), 0.5)["b"].item() == 1  # as it is, without weight
 
 
@@ -390,12 +460,12 @@ def test_a_joints_term_reads_features_under_the_teachers_maps():
     parts = objective(learner, given)
     assert parts["loss"].item() == 1.5
     (mine, theirs, weight) = found[0]
-    pictures = normalise(given["image"], SPEC)
+    images = normalise(given["image"], SPEC)
     with torch.no_grad():
         teacher = objective.teacher.network
-        maps = teacher(pictures)[:, -1].clamp(min=0).numpy()
+        maps = teacher(images)[:, -1].clamp(min=0).numpy()
         for got, network in ((mine, learner.network), (theirs, teacher)):
-            feature = network.backbone(pictures).numpy()
+            feature = network.backbone(images).numpy()
             expected = np.einsum("bkhw,bchw->bkc", maps, feature) / maps.sum((-2, -1))[..., None]
             np.testing.assert_allclose(got.detach().numpy(), expected, rtol=1e-3, atol=1e-4)
     assert mine.shape == (2, 4, 3)
@@ -418,25 +488,34 @@ def test_a_logits_term_compares_outputs_as_they_are():
     torch.testing.assert_close(theirs, Bins(1).bins[1] + bright)  # the last of the teacher's stages
     assert weight.tolist() == [1, 0]
     # DWPose's loss on them: nothing where both are one network.
-    same, learner = taught([Term("logits", simcc_logits_of(codec), 1.0, "teacher", "logits")], Bins(1), NetworkTeacher(Bins(1), spec), spec, codec)
+    same, learner = taught(
+        [Term("logits", codec.logits_loss(), 1.0, "teacher", "logits")],
+        Bins(1),
+        NetworkTeacher(Bins(1), spec),
+        spec,
+        codec,
+    )
     learner.network.bins.data[0] = learner.network.bins.data[1]
     assert same(learner, given)["logits"].item() == pytest.approx(0, abs=1e-5)
 
 
 def test_what_a_network_learns_from_itself():
     found, inside = [], []
-    terms = [Term("outputs", seen_by(found), 1.0, "itself"), Term("tokens", seen_by(inside), 2.0, "itself", "features")]
+    terms = [
+        Term("outputs", seen_by(found), 1.0, "itself"),
+        Term("tokens", seen_by(inside), 2.0, "itself", "features"),
+    ]
     student = Inner()
-    learner = pupil(student, (64, 64), watch(terms), {})
+    learner = hooked(student, (64, 64), watch(terms), {})
     given = batch(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 0]]))
     parts = Objective(SPEC, CODEC, tuple(terms))(learner, given)  # without a teacher
     assert parts["loss"].item() == 9
-    pictures = normalise(given["image"], SPEC)
+    images = normalise(given["image"], SPEC)
     outputs, weight = found[0]
-    torch.testing.assert_close(outputs, student(pictures))
+    torch.testing.assert_close(outputs, student(images))
     assert weight.tolist() == [[1, 0, 1, 1], [0] * 4]
     feature, whole = inside[0]
-    torch.testing.assert_close(feature, student.backbone(pictures))
+    torch.testing.assert_close(feature, student.backbone(images))
     assert whole.tolist() == [1, 0]
 
 
@@ -444,19 +523,29 @@ MIMIC = Term("mimic", aligned_mse, 1.0, "teacher", "features", align)
 
 
 def test_watching_is_for_terms_that_look_inside():
-    terms = (*supervised(CODEC, "mse"), *ALONE, MIMIC, Term("pairs", mse, 1.0, "teacher", "joints"), Term("own", mse, 1.0, "itself", "visual_tokens"))
+    terms = (
+        *supervised(CODEC, "mse"),
+        *ALONE,
+        MIMIC,
+        Term("pairs", mse, 1.0, "teacher", "joints"),
+        Term("own", mse, 1.0, "itself", "visual_tokens"),
+    )
     assert watch(terms) == {"mimic": "features", "pairs": "features", "own": "visual_tokens"}
     assert watch((Term("logits", mse, 1.0, "teacher", "logits"),)) == {"logits": ""}
     assert [looks_inside(t) for t in (terms, terms[:2], terms[4:], terms[2:3])] == [True, False, False, True]
 
 
 @pytest.mark.parametrize("at", ["features", "joints", "logits"])
-def test_answers_cannot_be_looked_into(at):
+def test_features_need_a_teacher_that_is_a_checkpoint(at):
     term = replace(MIMIC, at=at)
-    with pytest.raises(ValueError, match=rf"mimic \(at {at}\): .* but stored answers cannot be looked into; take a teacher that is a checkpoint"):
+    with pytest.raises(
+        ValueError,
+        match=rf"mimic \(at {at}\): .* but stored predictions cannot be looked into; "
+        "take a teacher that is a checkpoint",
+    ):
         Objective(SPEC, CODEC, (*ALONE, term))
-    with pytest.raises(ValueError, match="but guest cannot be looked into"):
-        Objective(SPEC, CODEC, (term,), teacher=Guest(SAID))  # as an ONNX file: it answers, and that is all
+    with pytest.raises(ValueError, match="but fixed cannot be looked into"):
+        Objective(SPEC, CODEC, (term,), teacher=FixedTeacher(SAID))  # as an ONNX file: predictions alone
     Objective(SPEC, CODEC, (replace(term, against="itself"),))
 
 
@@ -470,54 +559,26 @@ def test_logits_of_different_codecs_are_refused():
     ]
     for other in others:
         with pytest.raises(
-            ValueError, match="logits can be compared where both networks have the same joints, input size and codec; the teacher wise has"
+            ValueError,
+            match="logits can be compared where both networks have the same joints, input size and codec; "
+            "the teacher wise has",
         ):
             Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), other, "wise"))
     Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), SPEC, "wise"))
 
 
-def test_losses_of_each_codec():
-    assert losses_of(CODEC) == (LOSSES["mse"], LOSSES["mse"])
-    assert losses_of(CODEC, "kl") == (LOSSES["kl"], LOSSES["kl"])
-    assert losses_of(Coordinates((64, 64)), "kl") == (smooth_l1, simulated_heatmap)
-    labels, teacher = losses_of(SimCC((32, 64)), "mse")
-    assert labels is teacher
-    assert labels.__name__ == "simcc_kl"
-    # 64 bins of x and 128 of y: a sure target against outputs that know nothing.
-    target = torch.zeros(1, 1, 192)
-    target[..., 10] = target[..., 100] = 1
-    assert labels(torch.zeros(1, 1, 1, 192), target, torch.ones(1, 1)).item() == pytest.approx(np.log(64) + np.log(128), rel=1e-5)
-    outputs = torch.zeros(1, 1, 1, 192)
-    outputs[..., 10], outputs[..., 100] = np.log(63) / 10, np.log(127) / 10  # times the codec's beta of 10: half of each
-    assert labels(outputs, target, torch.ones(1, 1)).item() == pytest.approx(2 * np.log(2), rel=1e-5)
-
-
-@pytest.mark.parametrize("beta", [1.0, 10.0])
-def test_dwpose_weighs_logits_and_labels_by_one_beta(beta):
-    """Of a teacher that says of a label's own bins what the label says, the loss and its slope are the label's: what `--logits 0.1` says is what it weighs."""
-    codec = SimCC((2, 2), split=1, sigma=1.0, beta=beta)
-    labels, logits = losses_of(codec)[0], simcc_logits_of(codec)
-    assert logits.__name__ == "simcc_logits"
-    outputs = torch.zeros(1, 1, 1, 4, requires_grad=True)
-    target = torch.tensor([[[0.75, 0.25, 0.75, 0.25]]])
-    said = target.log() / beta  # whose softmax, at this beta, is 3/4 and 1/4
-    # By hand, along each axis: 3/4 ln 3/2 + 1/4 ln 1/2; its slope is beta (1/2 - 3/4).
-    for loss, given in ((labels, target), (logits, said)):
-        outputs.grad = None
-        value = loss(outputs, given, torch.ones(1, 1))
-        value.backward()
-        assert value.item() == pytest.approx(2 * (0.75 * np.log(1.5) - 0.25 * np.log(2)), rel=1e-5)
-        assert outputs.grad.flatten().tolist() == pytest.approx([-beta / 4, beta / 4] * 2, rel=1e-5)
-
-
 POINTS = Coordinates((64, 64))
 
 
-def believed():
+def near_the_labels():
     """Outputs (2, 1, 4, 5) of a student of coordinates: beside the truth, of many widths."""
     random = np.random.default_rng(3)
     place = (LABELS.numpy() + random.uniform(-5, 5, (2, 4, 2))) / 63
-    return torch.from_numpy(np.concatenate([place, random.uniform(1, 3, (2, 4, 2)), random.normal(size=(2, 4, 1))], -1).astype(np.float32))[:, None]
+    return torch.from_numpy(
+        np.concatenate([place, random.uniform(1, 3, (2, 4, 2)), random.normal(size=(2, 4, 1))], -1).astype(
+            np.float32
+        )
+    )[:, None]
 
 
 def drawn(outputs, maps, weight):
@@ -534,15 +595,15 @@ def drawn(outputs, maps, weight):
 
 @pytest.mark.parametrize("how", ["maps", "points", "live maps", "live points"])
 def test_a_student_of_coordinates_learns_from_hills(how):
-    """The maps as they are stored; where there are only points, the maps that a teacher would have drawn. The labels teach it places."""
+    """The maps as they are stored; where there are only points, the maps that a teacher would have drawn. The
+    labels teach it places.
+    """
     spec = replace(SPEC, codec=POINTS.fields())
     terms = (Term("labels", smooth_l1, 1.0, "labels"), Term("teacher", simulated_heatmap, 2.0, "teacher"))
-    student, said = Student(), stored()
-    student.outputs = believed().requires_grad_()
-    if how == "points":
-        del said["answer_maps"], said["answer_matrix"]
-    guest = Guest(SAID, with_maps=how == "live maps") if how.startswith("live") else None
-    parts = Objective(spec, POINTS, terms, teacher=guest)(student, said if guest is None else batch())
+    student, given = Student(), stored(with_maps=how != "points")
+    student.outputs = near_the_labels().requires_grad_()
+    teacher = FixedTeacher(SAID, with_maps=how == "live maps") if how.startswith("live") else None
+    parts = Objective(spec, POINTS, terms, teacher=teacher)(student, given if teacher is None else batch())
     maps, weight = gaussians(SAID), [[1, 1, 1, 1], [1, 1, 1, 1]]
     if how == "maps":
         maps = (maps * 255).round() / 255
@@ -550,7 +611,8 @@ def test_a_student_of_coordinates_learns_from_hills(how):
         maps[1, 2] = 0  # nothing is drawn of a hand outside
     else:
         weight[1][2] = 0
-    # By hand: a hill more than three widths outside the map counts for nothing; the hand at x = 70 of 64 lies 1.7 pixels of the map outside.
+    # By hand: a hill more than three widths outside the map counts for nothing; the hand at x = 70 of 64 lies
+    # 1.7 pixels of the map outside.
     teacher = drawn(student.outputs.detach(), maps, weight)
     assert parts["teacher"].item() == pytest.approx(teacher, rel=1e-3)
     apart = (student.outputs.detach()[:, 0, :, :2] - LABELS / 63).abs().numpy()  # all below 1

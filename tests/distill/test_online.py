@@ -12,16 +12,23 @@ from poseling.distill.online import okdhp, ramp_up
 
 
 def outputs(b=3, branches=3, k=4, h=5, w=6):
-    return torch.randn(b, branches + 1, k, h, w, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.randn(
+        b, branches + 1, k, h, w, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
 
 
 def test_okdhp_is_the_authors():
-    """Their loss: for each branch and joint torch's divergence of all people, over people and pixels divided, over joints summed."""
+    """Their loss: for each branch and joint torch's divergence of all people, over people and pixels divided,
+    over joints summed.
+    """
     answers = outputs()
     total = 0.0
     for branch in range(3):
         for k in range(4):
-            log, target = answers[:, branch, k].reshape(3, -1).log_softmax(1), answers[:, -1, k].reshape(3, -1).softmax(1)
+            log, target = (
+                answers[:, branch, k].reshape(3, -1).log_softmax(1),
+                answers[:, -1, k].reshape(3, -1).softmax(1),
+            )
             total += F.kl_div(log, target, reduction="sum").item() / 3 / 30
     assert okdhp(answers, torch.ones(3, 4)).item() == pytest.approx(total, rel=1e-12)
 
@@ -34,12 +41,16 @@ def test_okdhp_is_scipys_and_weighed(temperature):
     each = rel_entr(soft[:, -1:], soft[:, :-1]).sum(-1).sum(1) / 30
     expected = temperature**2 * (each * weight.numpy()).sum() / 3
     assert okdhp(answers, weight, temperature=temperature).item() == pytest.approx(expected, rel=1e-9)
-    people = torch.tensor([0.0, 1.0, 0.5])
-    assert okdhp(answers, people).item() == pytest.approx(okdhp(answers, people[:, None].expand(3, 4)).item(), rel=1e-12)
+    dataset = torch.tensor([0.0, 1.0, 0.5])
+    assert okdhp(answers, dataset).item() == pytest.approx(
+        okdhp(answers, dataset[:, None].expand(3, 4)).item(), rel=1e-12
+    )
 
 
 def test_branches_that_agree_have_no_loss():
-    assert okdhp(outputs()[:, :1].expand(-1, 4, -1, -1, -1), torch.ones(3, 4)).item() == pytest.approx(0, abs=1e-15)
+    assert okdhp(outputs()[:, :1].expand(-1, 4, -1, -1, -1), torch.ones(3, 4)).item() == pytest.approx(
+        0, abs=1e-15
+    )
 
 
 def test_the_ensemble_learns_unless_it_is_kept_still():
@@ -52,7 +63,9 @@ def test_the_ensemble_learns_unless_it_is_kept_still():
     assert not answers.grad[:, -1].any()
     torch.testing.assert_close(answers.grad[:, 0], branch)
     soft = answers.detach().flatten(3).softmax(-1)
-    torch.testing.assert_close(branch.flatten(2), (soft[:, 0] - soft[:, -1]) / 90)  # the slope of a cross-entropy, over people and pixels
+    torch.testing.assert_close(
+        branch.flatten(2), (soft[:, 0] - soft[:, -1]) / 90
+    )  # the slope of a cross-entropy, over people and pixels
 
 
 def test_without_weight_and_in_half_precision():

@@ -13,15 +13,21 @@ def tokens(*shape, seed=0):
 
 def test_token_mse_is_torchs():
     student, teacher = tokens(3, 4, 5), tokens(3, 4, 5, seed=1)
-    assert token_mse(student, teacher, torch.ones(3)).item() == pytest.approx(F.mse_loss(student, teacher).item(), rel=1e-12)
+    assert token_mse(student, teacher, torch.ones(3)).item() == pytest.approx(
+        F.mse_loss(student, teacher).item(), rel=1e-12
+    )
 
 
 def test_token_mse_weighs_people_and_joints():
     student, teacher = tokens(2, 3, 5), tokens(2, 3, 5, seed=1)
     each = (student - teacher).square().mean(-1)
     weight = torch.tensor([[1.0, 0.0, 0.5], [0.0, 0.0, 2.0]])
-    assert token_mse(student, teacher, weight).item() == pytest.approx((each[0, 0] + each[0, 2] / 2 + 2 * each[1, 2]).item() / 6, rel=1e-9)
-    assert token_mse(student, teacher, torch.tensor([0.0, 0.5])).item() == pytest.approx(0.5 * each[1].sum().item() / 6, rel=1e-9)
+    assert token_mse(student, teacher, weight).item() == pytest.approx(
+        (each[0, 0] + each[0, 2] / 2 + 2 * each[1, 2]).item() / 6, rel=1e-9
+    )
+    assert token_mse(student, teacher, torch.tensor([0.0, 0.5])).item() == pytest.approx(
+        0.5 * each[1].sum().item() / 6, rel=1e-9
+    )
 
 
 def test_tokens_that_do_not_fit_are_refused():
@@ -35,7 +41,9 @@ def test_cycles_are_summed_over_neighbours():
     assert cycles(run, torch.ones(2)).item() == pytest.approx(expected.item(), rel=1e-12)
     first = F.mse_loss(run[0, 0], run[0, 1]) + F.mse_loss(run[0, 1], run[0, 2])
     assert cycles(run, torch.tensor([0.5, 0.0])).item() == pytest.approx(first.item() / 4, rel=1e-9)
-    assert cycles(run, torch.tensor([[0.5] * 4, [0.0] * 4])).item() == pytest.approx(first.item() / 4, rel=1e-9)
+    assert cycles(run, torch.tensor([[0.5] * 4, [0.0] * 4])).item() == pytest.approx(
+        first.item() / 4, rel=1e-9
+    )
 
 
 def test_the_later_cycle_learns_unless_it_is_kept_still():

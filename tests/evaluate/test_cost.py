@@ -6,7 +6,9 @@ from poseling.evaluate.cost import Cost, cost
 from poseling.models import registry
 
 
-@pytest.mark.parametrize(("name", "params", "gmac"), [("hourglass-8x256", 25.59, 28.1), ("hourglass-4x128", 3.29, 3.9)])
+@pytest.mark.parametrize(
+    ("name", "params", "gmac"), [("hourglass-8x256", 25.59, 28.1), ("hourglass-4x128", 3.29, 3.9)]
+)
 def test_the_hourglasses_of_fpd(name, params, gmac):
     with torch.device("meta"):
         network = registry.build(name, 16)
@@ -16,8 +18,15 @@ def test_the_hourglasses_of_fpd(name, params, gmac):
 
 
 def test_by_hand():
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 5 * 3, 7))
-    # 10 x 6 pixels become 5 x 3; each of 4 outputs takes 27 products there. The linear layer takes 60 x 7. Batch norm's 8 parameters count, its statistics do not.
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4 * 5 * 3, 7),
+    )
+    # 10 x 6 pixels become 5 x 3; each of 4 outputs takes 27 products there. The linear layer takes 60 x 7.
+    # Batch norm's 8 parameters count, its statistics do not.
     assert cost(network, (10, 6)) == Cost(4 * 27 + 8 + 60 * 7 + 7, (15 * 4 * 27 + 60 * 7) / 1e9)
 
 
@@ -37,7 +46,8 @@ def test_attention_counts():
             tokens = x.flatten(2).transpose(1, 2)
             return self.inner(tokens, tokens, tokens, need_weights=False)[0]
 
-    # 12 tokens of 8 channels: four projections of 8 x 8, then queries times keys and weights times values, each 12 x 12 x 8
+    # 12 tokens of 8 channels: four projections of 8 x 8, then queries times keys and weights times values,
+    # each 12 x 12 x 8
     assert cost(Attention(), (4, 3), channels=8).gmac == pytest.approx((4 * 12 * 64 + 2 * 12 * 12 * 8) / 1e9)
 
 

@@ -29,7 +29,9 @@ def test_jitter_by_hand():
     points[:, 0, 0] = (0, 1, 0, 4)
     points[:, 1, 1] = (0, 3, 6, 9)
     assert jitter(points) == (2 + 5 + 0 + 0) / 4
-    assert jitter(np.concatenate([points, points[..., :1]], -1)) == pytest.approx(1000 * (2 + 5) * 2**0.5 / 4)  # metres, so mm
+    assert jitter(np.concatenate([points, points[..., :1]], -1)) == pytest.approx(
+        1000 * (2 + 5) * 2**0.5 / 4
+    )  # metres, so mm
 
 
 def test_accel_against_a_still_truth_is_jitter():
@@ -54,7 +56,9 @@ def test_frames_that_are_nan_are_left_out():
 @settings(deadline=None)
 @given(st.floats(-4, 4), st.floats(12, 200), st.integers(1, 4), st.sampled_from([2, 3]))
 def test_lag_of_a_shifted_wave(shift, period, joints, size):
-    assert lag(wave(150, period, shift, joints, size), wave(150, period, 0, joints, size), limit=5) == pytest.approx(shift, abs=0.02)
+    assert lag(
+        wave(150, period, shift, joints, size), wave(150, period, 0, joints, size), limit=5
+    ) == pytest.approx(shift, abs=0.02)
 
 
 def test_lag_of_a_walk_is_exact():
@@ -74,7 +78,9 @@ def test_lag_of_a_low_pass_at_one_frequency_is_its_phase_delay(period):
     share, turn = 0.4, 2 * np.pi / period
     raw = wave(1000, period)
     response = share / (1 - (1 - share) * np.exp(-1j * turn))
-    assert lag(low_pass(raw, share)[100:], raw[100:], limit=8) == pytest.approx(-np.angle(response) / turn, abs=0.03)
+    assert lag(low_pass(raw, share)[100:], raw[100:], limit=8) == pytest.approx(
+        -np.angle(response) / turn, abs=0.03
+    )
 
 
 def test_lag_is_nan_where_nothing_tells_it():
@@ -93,7 +99,9 @@ def test_lag_leaves_out_nan_frames():
 
 @pytest.mark.parametrize("share", [0.3, 0.6])
 def test_noise_that_both_share_hardly_draws_the_lag_to_nothing(share):
-    """Noise of half the movement, in the raw sequence and so in what is made of it. Without the window these lags would be read as 0.4 and 0.1."""
+    """Noise of half the movement, in the raw sequence and so in what is made of it. Without the window these
+    lags would be read as 0.4 and 0.1.
+    """
     truth = 2 * wave(1200, 60, joints=6)
     raw = truth + np.random.default_rng(0).normal(0, 1, truth.shape)
     filtered = low_pass(raw, share)
@@ -148,7 +156,9 @@ def test_bone_spread_does_not_see_size_or_place(seed, scale):
     rng = np.random.default_rng(seed)
     xyz = rng.normal(size=(6, 15, 3))
     there = rng.normal(size=(6, 1, 3))
-    np.testing.assert_allclose(bone_spread(scale * xyz + there, MOVNECT15)[0], bone_spread(xyz, MOVNECT15)[0], atol=1e-9)
+    np.testing.assert_allclose(
+        bone_spread(scale * xyz + there, MOVNECT15)[0], bone_spread(xyz, MOVNECT15)[0], atol=1e-9
+    )
 
 
 def test_bones_that_are_never_there():

@@ -10,12 +10,12 @@ from poseling.evaluate.pckh import pckh, pckh_fpd
 from poseling.skeleton import MPII16
 
 
-def case(seed, people=7):
+def case(seed, dataset=7):
     rng = np.random.default_rng(seed)
-    truth = rng.uniform(0, 300, (people, 16, 2))
-    visible = rng.random((people, 16)) < 0.75
+    truth = rng.uniform(0, 300, (dataset, 16, 2))
+    visible = rng.random((dataset, 16)) < 0.75
     visible[0] = True
-    return truth + rng.normal(0, 15, truth.shape), truth, visible, rng.uniform(20, 60, people)
+    return truth + rng.normal(0, 15, truth.shape), truth, visible, rng.uniform(20, 60, dataset)
 
 
 def one_person(**errors):
@@ -28,7 +28,9 @@ def one_person(**errors):
 
 
 def toolkit(predicted, truth, visible, head):
-    """MPII's evaluation, written out for this test: 14 joints, pooled, thresholds 0 to 0.5 by 0.01; (PCKh@0.5, AUC)."""
+    """MPII's evaluation, written out for this test: 14 joints, pooled, thresholds 0 to 0.5 by 0.01;
+    (PCKh@0.5, AUC).
+    """
     curve = []
     for step in range(51):
         hits = [
@@ -42,7 +44,9 @@ def toolkit(predicted, truth, visible, head):
 
 
 def fpd(predicted, truth, visible, head):
-    """FPD's table by another road: rates of each joint, weighted by masked label counts, from a (thresholds, joints) array."""
+    """FPD's table by another road: rates of each joint, weighted by masked label counts, from a (thresholds,
+    joints) array.
+    """
     error = np.sqrt(((predicted + 1 - (truth + 1)) ** 2).sum(-1)) / head[:, None]
     grid = np.arange(0, 0.51, 0.01)
     rates = np.array([[np.mean(error[visible[:, k], k] <= t) for k in range(16)] for t in (0.5, grid[11])])
@@ -50,7 +54,14 @@ def fpd(predicted, truth, visible, head):
     weight[[6, 7]] = 0
     weight /= weight.sum()
     half = rates[0]
-    pairs = {"Shoulder": (12, 13), "Elbow": (11, 14), "Wrist": (10, 15), "Hip": (2, 3), "Knee": (1, 4), "Ankle": (0, 5)}
+    pairs = {
+        "Shoulder": (12, 13),
+        "Elbow": (11, 14),
+        "Wrist": (10, 15),
+        "Hip": (2, 3),
+        "Knee": (1, 4),
+        "Ankle": (0, 5),
+    }
     table = {"Head": half[9], **{name: (half[a] + half[b]) / 2 for name, (a, b) in pairs.items()}}
     return {**table, "Mean": half @ weight, "Mean@0.1": rates[1] @ weight}
 
@@ -66,7 +77,8 @@ def test_pckh_by_hand():
 
 
 def test_auc_by_hand():
-    # 13 joints are exact; one is at 0.25, so it counts at 25 of the 50 steps, and at half of the step that leads there.
+    # 13 joints are exact; one is at 0.25, so it counts at 25 of the 50 steps, and at half of the step that
+    # leads there.
     assert pckh(*one_person(left_wrist=25)).auc == pytest.approx((13 * 50 + 25.5) / 14 / 50)
 
 
@@ -83,17 +95,17 @@ def test_mean_at_a_tenth_of_fpd_is_at_eleven_hundredths():
 
 @given(st.integers(0, 10_000))
 def test_pckh_is_the_toolkits(seed):
-    people = case(seed)
-    mean, auc = toolkit(*people)
-    score = pckh(*people)
+    dataset = case(seed)
+    mean, auc = toolkit(*dataset)
+    score = pckh(*dataset)
     assert score.mean == pytest.approx(mean)
     assert score.auc == pytest.approx(auc)
 
 
 @given(st.integers(0, 10_000))
 def test_fpds_table_is_its_codes(seed):
-    people = case(seed)
-    ours, theirs = pckh_fpd(*people), fpd(*people)
+    dataset = case(seed)
+    ours, theirs = pckh_fpd(*dataset), fpd(*dataset)
     assert list(ours) == list(theirs)
     assert ours == pytest.approx(theirs)
-    assert ours["Mean"] == pytest.approx(pckh(*people).mean)  # the weighting by labels is the pooled mean
+    assert ours["Mean"] == pytest.approx(pckh(*dataset).mean)  # the weighting by labels is the pooled mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -17,20 +18,30 @@ from torch import Tensor, nn
 
 from poseling.codecs import Codec, Coordinates, LocationMap, SimCC, SimCC3D, codec, read
 from poseling.codecs.heatmap import Heatmap
-from poseling.codecs.picture import normalise
+from poseling.codecs.normalize import normalise
 from poseling.export import onnx as exporting
 from poseling.export import parity
 from poseling.export.onnx import Deployed, export
 from poseling.export.parity import Parity, ParityError
 from poseling.geometry import Crop
 from poseling.models import checkpoint, registry
+from poseling.models.family import Family
 from poseling.runtime import Network
 from poseling.skeleton import LSP14
 from poseling.spec import KEY, PoseSpec
 
 SIZE = (64, 64)
 LICENCES = {"code": "Apache-2.0", "weights": "CC0", "data": "drawn"}
-SPEC = PoseSpec("hourglass-1x32", LSP14, Heatmap(SIZE).fields(), SIZE, colour="bgr", licences=LICENCES, recipe="test", arguments={"steps": 15})
+SPEC = PoseSpec(
+    "hourglass-1x32",
+    LSP14,
+    Heatmap(SIZE).fields(),
+    SIZE,
+    colour="bgr",
+    licences=LICENCES,
+    recipe="test",
+    arguments={"steps": 15},
+)
 
 
 def discs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,35 +83,45 @@ def exported(trained: Path) -> tuple[Path, Parity]:
 
 
 class Pool(nn.Module):
-    """(B, 3, 64, 64) to fourteen mixtures of the colours, pooled to (B, 1, 14, 16, 16): a network that exports in a second."""
+    """(B, 3, 64, 64) to fourteen mixtures of the colours, pooled to (B, 1, 14, 16, 16): a network that
+    exports in a second.
+    """
 
     def __init__(self, joints: int) -> None:
         super().__init__()
         mixture = torch.from_numpy(np.random.default_rng(0).normal(size=(joints, 3, 1, 1)).astype(np.float32))
         self.mixture = nn.Parameter(mixture)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return nn.functional.avg_pool2d(nn.functional.conv2d(pictures, self.mixture), 4)[:, None]
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(nn.functional.conv2d(images, self.mixture), 4)[:, None]
+
+
+def own_family(monkeypatch: pytest.MonkeyPatch, name: str, build: Callable[[int], nn.Module]) -> None:
+    """Registers a network that `build` makes for so many joints."""
+    family = Family(name, lambda variant, joints, size: build(joints), name, name)
+    monkeypatch.setitem(registry.FAMILIES, name, family)
 
 
 @pytest.fixture
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(registry.MODELS, "pool", lambda variant, joints, size: Pool(joints))
+    own_family(monkeypatch, "pool", Pool)
     return tmp_path / "pool.safetensors"
 
 
 def run(model: Path, crops: np.ndarray) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return dict(zip((o.name for o in session.get_outputs()), session.run(None, {"crops": crops}), strict=True))
+    return dict(
+        zip((o.name for o in session.get_outputs()), session.run(None, {"crops": crops}), strict=True)
+    )
 
 
 def torch_says(path: Path, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """PyTorch's joints and scores, its input normalised by numpy: what the file must say."""
     network, spec = checkpoint.load(path)
     ordered = crops[..., ::-1] if spec.colour == "bgr" else crops
-    pictures = ((ordered / 255 - spec.mean) / spec.std).transpose(0, 3, 1, 2).astype(np.float32)
+    images = ((ordered / 255 - spec.mean) / spec.std).transpose(0, 3, 1, 2).astype(np.float32)
     with torch.no_grad():
-        xy, score = codec(spec.codec).decode(network(torch.from_numpy(pictures))[:, -1])
+        xy, score = codec(spec.codec).decode(network(torch.from_numpy(images))[:, -1])
     return xy.numpy(), score.numpy()
 
 
@@ -143,13 +164,15 @@ def test_the_file_tells_nothing_of_the_machine_that_made_it(exported: tuple[Path
 
 
 @pytest.mark.slow
-def test_the_runtime_says_what_torch_says_of_a_picture(trained: Path, exported: tuple[Path, Parity]):
+def test_the_runtime_says_what_torch_says_of_a_image(trained: Path, exported: tuple[Path, Parity]):
     drawn = discs(2, 3)[0]
-    picture = cv2.resize(np.concatenate(list(drawn), 1), (400, 200), interpolation=cv2.INTER_CUBIC)  # two crops side by side
+    image = cv2.resize(
+        np.concatenate(list(drawn), 1), (400, 200), interpolation=cv2.INTER_CUBIC
+    )  # two crops side by side
     boxes = np.array([(20.0, 25.0, 170.0, 180.0), (205.5, 10.25, 390.0, 190.0)])
-    pose = Network(exported[0], threads=1)(picture[..., ::-1], boxes)
+    pose = Network(exported[0], threads=1)(image[..., ::-1], boxes)
     crops = [Crop.from_box(box, SIZE, SPEC.padding) for box in boxes]
-    xy, score = torch_says(trained, np.stack([crop.warp(picture) for crop in crops]))
+    xy, score = torch_says(trained, np.stack([crop.warp(image) for crop in crops]))
     expected = np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)])
     assert np.abs(pose.xy - expected).max() < 0.05
     np.testing.assert_allclose(pose.score, score, atol=1e-4)
@@ -168,7 +191,8 @@ def test_a_spoilt_weight_is_found_and_nothing_is_written(
     monkeypatch.setattr(exporting, "graph", lambda deployed: spoilt)
     out = tmp_path / "spoilt.onnx"
     with pytest.raises(
-        ParityError, match=r"small\.safetensors.*spoilt\.onnx was not written.*of 448 joints are off by more than 0\.05 px, the worst by \d"
+        ParityError,
+        match=r"small\.safetensors.*spoilt\.onnx was not written.*of 448 joints are off by more than 0\.05 px, the worst by \d",
     ):
         export(trained, out, crops=discs(32, 1)[0])
     assert list(tmp_path.iterdir()) == []
@@ -182,8 +206,13 @@ def test_a_spoilt_weight_is_found_and_nothing_is_written(
 
 # The hourglass above has dark without softmax.
 @pytest.mark.slow
-@pytest.mark.parametrize(("decoding", "softmax"), [("plain", False), ("plain", True), ("quarter", False), ("quarter", True), ("dark", True)])
-def test_every_decoding_is_in_the_graph(pool: Path, decoding: Literal["plain", "quarter", "dark"], softmax: bool):
+@pytest.mark.parametrize(
+    ("decoding", "softmax"),
+    [("plain", False), ("plain", True), ("quarter", False), ("quarter", True), ("dark", True)],
+)
+def test_every_decoding_is_in_the_graph(
+    pool: Path, decoding: Literal["plain", "quarter", "dark"], softmax: bool
+):
     spec = replace(SPEC, model="pool-", codec=Heatmap(SIZE, decoding=decoding, softmax=softmax).fields())
     checkpoint.save(pool, Pool(14), spec)
     out = pool.with_suffix(".onnx")
@@ -206,23 +235,33 @@ def test_a_raw_file_gives_maps_that_its_own_codec_reads(pool: Path):
     said, (xy, _) = run(out, crops), torch_says(pool, crops)
     assert said.keys() == {"maps"}
     assert said["maps"].shape == (2, 14, 16, 16)
-    np.testing.assert_allclose(said["maps"].sum((2, 3)), 2 * np.pi * 2.0**2, rtol=1e-4)  # a softmax in units of a Gaussian of sigma 2
+    np.testing.assert_allclose(
+        said["maps"].sum((2, 3)), 2 * np.pi * 2.0**2, rtol=1e-4
+    )  # a softmax in units of a Gaussian of sigma 2
     written = PoseSpec.from_json({e.key: e.value for e in onnx.load(out).metadata_props}[KEY])
     assert written.outputs == ("maps",)
-    np.testing.assert_allclose(codec(written.codec).decode(torch.from_numpy(said["maps"]))[0].numpy(), xy, atol=0.01)
+    np.testing.assert_allclose(
+        codec(written.codec).decode(torch.from_numpy(said["maps"]))[0].numpy(), xy, atol=0.01
+    )
 
 
-def test_half_floats_are_half_the_file_and_say_nearly_the_same(trained: Path, exported: tuple[Path, Parity], tmp_path: Path):
+def test_half_floats_are_half_the_file_and_say_nearly_the_same(
+    trained: Path, exported: tuple[Path, Parity], tmp_path: Path
+):
     out = tmp_path / "half.onnx"
     found = export(trained, out, crops=discs(32, 3)[0], half=True)
     assert found.max_pixels < 0.5
-    assert out.stat().st_size < 0.7 * exported[0].stat().st_size  # the graph itself is a third of so small a file
+    assert (
+        out.stat().st_size < 0.7 * exported[0].stat().st_size
+    )  # the graph itself is a third of so small a file
     kinds = {t.name: t.data_type for t in onnx.load(out).graph.initializer}
     assert {kind for name, kind in kinds.items() if name.endswith("_half")} == {onnx.TensorProto.FLOAT16}
 
 
 def test_without_crops_the_result_says_that_they_were_drawn(pool: Path):
-    checkpoint.save(pool, Pool(14), replace(SPEC, model="pool-", codec=Heatmap(SIZE, decoding="plain").fields()))
+    checkpoint.save(
+        pool, Pool(14), replace(SPEC, model="pool-", codec=Heatmap(SIZE, decoding="plain").fields())
+    )
     assert export(pool, pool.with_suffix(".onnx")).source == "synthetic"
 
 
@@ -236,8 +275,8 @@ def test_crops_that_do_not_fit_are_refused(pool: Path):
 
 def test_the_last_stack_is_the_answer():
     class Two(nn.Module):
-        def forward(self, pictures: Tensor) -> Tensor:
-            maps = pictures.new_zeros(len(pictures), 2, 14, 16, 16)
+        def forward(self, images: Tensor) -> Tensor:
+            maps = images.new_zeros(len(images), 2, 14, 16, 16)
             maps[:, 0, :, 1, 1], maps[:, 1, :, 15, 15] = 1, 1
             return maps
 
@@ -250,15 +289,20 @@ TALL = (192, 256)  # (W, H), as most networks for people have it
 
 
 class Sums(nn.Module):
-    """(B, 3, 256, 192) to the bins of SimCC: fourteen mixtures of the colours, summed over rows and over columns, each sum in two bins."""
+    """(B, 3, 256, 192) to the bins of SimCC: fourteen mixtures of the colours, summed over rows and over
+    columns, each sum in two bins.
+    """
 
     def __init__(self, joints: int) -> None:
         super().__init__()
         self.mixture = Pool(joints).mixture
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        mixed = 20 * nn.functional.conv2d(pictures, self.mixture)
-        smooth = (nn.functional.avg_pool1d(line, 15, stride=1, padding=7, count_include_pad=False) for line in (mixed.mean(2), mixed.mean(3)))
+    def forward(self, images: Tensor) -> Tensor:
+        mixed = 20 * nn.functional.conv2d(images, self.mixture)
+        smooth = (
+            nn.functional.avg_pool1d(line, 15, stride=1, padding=7, count_include_pad=False)
+            for line in (mixed.mean(2), mixed.mean(3))
+        )
         return torch.cat([line.repeat_interleave(2, -1) for line in smooth], -1)[:, None]
 
 
@@ -267,24 +311,37 @@ class Numbers(nn.Module):
 
     def __init__(self, joints: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.from_numpy(np.random.default_rng(0).normal(size=(3, joints * 5)).astype(np.float32)))
+        self.weight = nn.Parameter(
+            torch.from_numpy(np.random.default_rng(0).normal(size=(3, joints * 5)).astype(np.float32))
+        )
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        numbers = (pictures[:, :, :40, :40].mean((2, 3)) @ self.weight).view(pictures.shape[0], 1, -1, 5)
-        return torch.cat([numbers[..., :2].sigmoid(), nn.functional.softplus(numbers[..., 2:4]), numbers[..., 4:]], -1)
+    def forward(self, images: Tensor) -> Tensor:
+        numbers = (images[:, :, :40, :40].mean((2, 3)) @ self.weight).view(images.shape[0], 1, -1, 5)
+        return torch.cat(
+            [numbers[..., :2].sigmoid(), nn.functional.softplus(numbers[..., 2:4]), numbers[..., 4:]], -1
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "network"),
-    [(SimCC(TALL), Sums), (SimCC(TALL, decoding="plain", unbiased=False), Sums), (Coordinates(TALL), Numbers)],
+    [
+        (SimCC(TALL), Sums),
+        (SimCC(TALL, decoding="plain", unbiased=False), Sums),
+        (Coordinates(TALL), Numbers),
+    ],
     ids=["simcc", "simcc-plain", "coordinates"],
 )
-def test_other_codecs_export_alike(how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(registry.MODELS, "stub", lambda variant, joints, size: network(joints))
+def test_other_codecs_export_alike(
+    how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own_family(monkeypatch, "stub", network)
     path = tmp_path / "stub.safetensors"
     checkpoint.save(path, network(14), replace(SPEC, model="stub-", codec=how.fields(), size=TALL))
-    with pytest.raises(ValueError, match=r"stub-: --raw gives heatmaps, but a network with the codec (simcc|coordinates) has none"):
+    with pytest.raises(
+        ValueError,
+        match=r"stub-: --raw gives heatmaps, but a network with the codec (simcc|coordinates) has none",
+    ):
         export(path, path.with_suffix(".onnx"), raw=True)
     assert not path.with_suffix(".onnx").exists()
     found = export(path, path.with_suffix(".onnx"))
@@ -295,7 +352,9 @@ def test_other_codecs_export_alike(how: Codec, network: type[nn.Module], tmp_pat
         assert said.keys() == {"xy", "score"}
         np.testing.assert_allclose(said["xy"], xy, atol=0.01)
         np.testing.assert_allclose(said["score"], score, atol=1e-4)
-    spec = PoseSpec.from_json({e.key: e.value for e in onnx.load(path.with_suffix(".onnx")).metadata_props}[KEY])
+    spec = PoseSpec.from_json(
+        {e.key: e.value for e in onnx.load(path.with_suffix(".onnx")).metadata_props}[KEY]
+    )
     assert codec(spec.codec) == how
     assert Network(path.with_suffix(".onnx")).spec == spec
 
@@ -303,25 +362,35 @@ def test_other_codecs_export_alike(how: Codec, network: type[nn.Module], tmp_pat
 class Bins(Sums):
     """The same, and in space the sums over rows again, stretched over 150 bins three times."""
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        bins = super().forward(pictures)[:, 0]
+    def forward(self, images: Tensor) -> Tensor:
+        bins = super().forward(images)[:, 0]
         space = nn.functional.interpolate(bins[..., : 2 * TALL[0]], 150, mode="linear")
         return torch.cat([bins, space, space.flip(-1), space.roll(40, -1)], -1)[:, None]
 
 
 class Locations(Pool):
-    """(B, 3, 256, 192) to fourteen mixtures of the colours at stride 8, and six fields under each that differ from place to place."""
+    """(B, 3, 256, 192) to fourteen mixtures of the colours at stride 8, and six fields under each that differ
+    from place to place.
+    """
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        maps = nn.functional.avg_pool2d(nn.functional.conv2d(pictures, self.mixture), 8)
-        fields = torch.linspace(-1, 1, maps.shape[-1])[None, None] * torch.linspace(-1, 1, maps.shape[-2])[:, None] + 0.1 * maps.unsqueeze(2)
+    def forward(self, images: Tensor) -> Tensor:
+        maps = nn.functional.avg_pool2d(nn.functional.conv2d(images, self.mixture), 8)
+        fields = torch.linspace(-1, 1, maps.shape[-1])[None, None] * torch.linspace(-1, 1, maps.shape[-2])[
+            :, None
+        ] + 0.1 * maps.unsqueeze(2)
         return torch.cat([maps.unsqueeze(2), fields.expand(-1, -1, 6, -1, -1)], 2)[:, None]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "network"), [(SimCC3D(TALL), Bins), (LocationMap(TALL), Locations)], ids=["simcc3d", "location_map"])
-def test_a_codec_for_space_exports_metres_too(how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(registry.MODELS, "stub", lambda variant, joints, size: network(joints))
+@pytest.mark.parametrize(
+    ("how", "network"),
+    [(SimCC3D(TALL), Bins), (LocationMap(TALL), Locations)],
+    ids=["simcc3d", "location_map"],
+)
+def test_a_codec_for_space_exports_metres_too(
+    how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own_family(monkeypatch, "stub", network)
     path = tmp_path / "stub.safetensors"
     checkpoint.save(path, network(14), replace(SPEC, model="stub-", codec=how.fields(), size=TALL))
     with pytest.raises(ValueError, match=r"stub-: --raw gives heatmaps.*export it without --raw"):
@@ -342,19 +411,25 @@ def test_a_codec_for_space_exports_metres_too(how: Codec, network: type[nn.Modul
             assert part.shape == wanted.shape
             np.testing.assert_allclose(part, wanted.numpy(), atol=most)
     assert np.ptp(said["xyz"], 0).max() > 0.1  # and there is something to compare
-    spec = PoseSpec.from_json({e.key: e.value for e in onnx.load(path.with_suffix(".onnx")).metadata_props}[KEY])
+    spec = PoseSpec.from_json(
+        {e.key: e.value for e in onnx.load(path.with_suffix(".onnx")).metadata_props}[KEY]
+    )
     assert spec.outputs == ("xy", "score", "xyz")
     assert codec(spec.codec) == how
     assert Network(path.with_suffix(".onnx")).spec == spec
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [registry.smallest("movnect-medium"), registry.smallest("simcc3d-mobilenetv2")])
+@pytest.mark.parametrize(
+    "name", [registry.smallest("movnect-medium"), registry.smallest("simcc3d-mobilenetv2")]
+)
 def test_networks_in_space_export(name: str):
     torch.manual_seed(0)
     size = (64, 64)
     how = codec({"name": registry.codec_of(name), "size": size})
-    deployed = Deployed(registry.build(name, 14, size), replace(SPEC, model=name, codec=how.fields(), size=size)).eval()
+    deployed = Deployed(
+        registry.build(name, 14, size), replace(SPEC, model=name, codec=how.fields(), size=size)
+    ).eval()
     model = onnxruntime.InferenceSession(exporting.graph(deployed).SerializeToString())
     for count in (1, 3):  # two were exported
         crops = np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3), np.uint8)
@@ -362,6 +437,8 @@ def test_networks_in_space_export(name: str):
             expected = deployed(torch.from_numpy(crops))
         found = model.run(None, {"crops": crops})
         assert [part.shape for part in found] == [(count, 14, 2), (count, 14), (count, 14, 3)]
-        near = np.abs(found[0] - expected[0].numpy()).max(-1) < 0.05  # a random network's maps may have equal peaks
+        near = (
+            np.abs(found[0] - expected[0].numpy()).max(-1) < 0.05
+        )  # a random network's maps may have equal peaks
         assert near.mean() > 0.9
         np.testing.assert_allclose(found[2][near], expected[2].numpy()[near], atol=1e-3)

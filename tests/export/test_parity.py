@@ -1,4 +1,6 @@
-"""Parity judged on networks of three heatmaps: the channels of the crop themselves, once in torch and once in an ONNX file made by hand."""
+"""Parity judged on networks of three heatmaps: the channels of the crop themselves, once in torch and once in
+an ONNX file made by hand.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def network(crops: torch.Tensor) -> torch.Tensor:
 
 
 def model(gain: float = 1.0, roll: int = 0, tilt: float = 0.0) -> bytes:
-    """The same as a raw ONNX file; its maps may be multiplied, moved to the right, or raised by `tilt` from pixel to pixel."""
+    """The same as a raw ONNX file; its maps may be multiplied, moved to the right, or raised by `tilt` from
+    pixel to pixel.
+    """
     width, height = SIZE
     ramp = tilt * np.arange(width, dtype=np.float32)[None, None, None]
     column = (np.arange(width) - roll) % width
@@ -47,7 +51,9 @@ def model(gain: float = 1.0, roll: int = 0, tilt: float = 0.0) -> bytes:
         [helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["N", 3, height, width])],
         [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+    ).SerializeToString()
 
 
 def peaks(x: list[int], count: int = 32) -> np.ndarray:
@@ -67,13 +73,17 @@ def test_the_numbers_are_those_of_arithmetic():
     assert found.varied == pytest.approx(4)
     assert "32 given crops" in str(found)
     assert found.max_mm is None
-    assert "in space" not in str(found)
+    assert "in 3D" not in str(found)
 
 
 def test_a_shift_of_a_pixel_is_a_pixel():
-    with pytest.raises(ParityError, match=r"96 of 96 joints are off by more than 0\.05 px, the worst by 1 px"):
+    with pytest.raises(
+        ParityError, match=r"96 of 96 joints are off by more than 0\.05 px, the worst by 1 px"
+    ):
         check(network, CODEC, model(roll=1), peaks([4, 16]))
-    assert check(network, CODEC, model(roll=1), peaks([2, 22]), bound=1.0).mean_pixels == 1  # the bound itself is within it
+    assert (
+        check(network, CODEC, model(roll=1), peaks([2, 22]), bound=1.0).mean_pixels == 1
+    )  # the bound itself is within it
     with pytest.raises(ParityError, match="off by more than"):
         check(network, CODEC, model(roll=1), peaks([2, 22]), bound=0.99)
 
@@ -88,7 +98,9 @@ def test_pixels_are_those_of_the_input_not_of_the_heatmap():
 def test_scores_count_too(gain: float, right: bool):
     # 0.784 x 0.001 and x 0.002, on either side of a thousandth
     if right:
-        assert check(network, CODEC, model(gain), peaks([4, 12])).max_score == pytest.approx(200 / 255 * 0.001, rel=1e-3)
+        assert check(network, CODEC, model(gain), peaks([4, 12])).max_score == pytest.approx(
+            200 / 255 * 0.001, rel=1e-3
+        )
     else:
         with pytest.raises(ParityError, match=r"scores differ by up to 0\.00157, more than 0\.001"):
             check(network, CODEC, model(gain), peaks([4, 12]))
@@ -111,7 +123,9 @@ def test_a_network_that_ignores_its_input_proves_nothing():
 
 def test_a_network_that_sees_nobody_proves_nothing():
     crops = peaks([4, 12]) // 100  # 2 / 255, below the floor
-    with pytest.raises(ParityError, match=r"only 0 of 96 joints have a score of 0\.01 or more.*these are synthetic"):
+    with pytest.raises(
+        ParityError, match=r"only 0 of 96 joints have a score of 0\.01 or more.*these are synthetic"
+    ):
         check(network, CODEC, model(), crops, source="synthetic")
 
 
@@ -121,7 +135,9 @@ def test_too_few_crops_are_refused():
 
 
 def with_second_peaks(count: int, height: int) -> np.ndarray:
-    """128 crops of one peak of 200 each; the first `count` have one of `height` to the right of it in the first channel as well."""
+    """128 crops of one peak of 200 each; the first `count` have one of `height` to the right of it in the
+    first channel as well.
+    """
     crops = peaks([4, 12], 128)
     crops[:count, 8, 20, 0] = height
     return crops
@@ -149,7 +165,8 @@ def test_of_few_joints_one_may_jump():
 
 
 def test_and_only_between_peaks_that_are_equal():
-    # 199 against 200 of 255, brought to the top by a tilt of 0.016 over the 16 or 8 columns between them: that is no float noise.
+    # 199 against 200 of 255, brought to the top by a tilt of 0.016 over the 16 or 8 columns between them:
+    # that is no float noise.
     with pytest.raises(ParityError, match="2 of 384 joints are off"):
         check(network, CODEC, model(tilt=1e-3), with_second_peaks(2, 199))
 
@@ -177,29 +194,40 @@ def test_equal_bins_excuse_too_and_points_never():
     far = np.array([[True, False, False], [False, False, True]])
     for column, explained in ((2, True), (6, True), (3, False)):
         answer = np.full((2, 3, 2), (column, 4), np.float32)
-        np.testing.assert_array_equal(parity._noise_explains(simcc, outputs, (answer,), far, 0.05)[far], explained)
+        np.testing.assert_array_equal(
+            parity._noise_explains(simcc, outputs, (answer,), far, 0.05)[far], explained
+        )
     points = torch.zeros(2, 3, 5)
     points[..., 4] = 1e4  # a large logit is no reason to be somewhere else
-    assert not parity._noise_explains(Coordinates((8, 8)), points, (np.zeros((2, 3, 2), np.float32),), far, 0.05).any()
+    assert not parity._noise_explains(
+        Coordinates((8, 8)), points, (np.zeros((2, 3, 2), np.float32),), far, 0.05
+    ).any()
 
 
 SPACE = SimCC3D((24, 16), split=1, reach=1.0, cell=0.1, spread=0.1, decoding="plain")
 
 
 def columns(crops: torch.Tensor) -> torch.Tensor:
-    """SimCC-3D's bins of three joints: where a crop's colours are bright in x and in y, and in space where its rows 1 to 3 are, up to column 19."""
+    """SimCC-3D's bins of three joints: where a crop's colours are bright in x and in y, and in space where
+    its rows 1 to 3 are, up to column 19.
+    """
     maps = 20 * network(crops)
     return torch.cat([maps.amax(2), maps.amax(3), *(maps[:, :, row, :20] for row in (1, 2, 3))], -1)
 
 
-def in_space(count: int = 32) -> np.ndarray:
+def is_3d(count: int = 32) -> np.ndarray:
     """Crops of joints that all lie at (0.65, -0.15, -0.95) m."""
     crops = peaks([4, 12], count)
     crops[:, 1, 16], crops[:, 2, 8], crops[:, 3, 0] = 150, 150, 150
     return crops
 
 
-def said(monkeypatch: pytest.MonkeyPatch, crops: np.ndarray, change: np.ndarray | float, where: tuple[slice | int, ...] = ()) -> None:
+def said(
+    monkeypatch: pytest.MonkeyPatch,
+    crops: np.ndarray,
+    change: np.ndarray | float,
+    where: tuple[slice | int, ...] = (),
+) -> None:
     """Lets the file say what PyTorch says, but for `change` in metres added to its xyz (N, 3, 3) at `where`."""
     xy, score, xyz = (part.numpy().copy() for part in read(SPACE, columns(torch.from_numpy(crops))))
     np.testing.assert_allclose(xyz[-1, -1], (0.65, -0.15, -0.95), atol=1e-6)
@@ -208,16 +236,19 @@ def said(monkeypatch: pytest.MonkeyPatch, crops: np.ndarray, change: np.ndarray 
 
 
 def test_a_place_in_space_is_compared_in_millimetres(monkeypatch: pytest.MonkeyPatch):
-    crops = in_space()
+    crops = is_3d()
     said(monkeypatch, crops, 0.0)
     found = check(columns, SPACE, b"", crops)
     assert (found.max_mm, found.max_pixels, found.compared) == (0, 0, 96)
     said(monkeypatch, crops, np.array([0.0003, -0.0004, 0.0]), (7, 1))
     found = check(columns, SPACE, b"", crops)
     assert found.max_mm == pytest.approx(0.5, abs=1e-3)
-    assert "(mean 0 px), in space by at most 0.5 mm, their scores" in str(found)
+    assert "(mean 0 px), in 3D by at most 0.5 mm, their scores" in str(found)
     said(monkeypatch, crops, np.array([0.0, 0.0, 0.0011]), (7, 1))
-    with pytest.raises(ParityError, match=r"1 of 96 joints are off by more than 0\.05 px or 1 mm in space, the worst by 0 px and 1\.1 mm"):
+    with pytest.raises(
+        ParityError,
+        match=r"1 of 96 joints are off by more than 0\.05 px or 1 mm in 3D, the worst by 0 px and 1\.1 mm",
+    ):
         check(columns, SPACE, b"", crops)
     said(monkeypatch, crops, math.nan, (7, 1, 2))
     with pytest.raises(ParityError, match=r"1 of 96 joints are off .* and nan mm"):
@@ -226,7 +257,7 @@ def test_a_place_in_space_is_compared_in_millimetres(monkeypatch: pytest.MonkeyP
 
 def test_where_the_score_says_nothing_space_is_not_compared(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parity, "FLOOR", 0.3)  # bins that are all alike still have a score
-    crops = in_space()
+    crops = is_3d()
     crops[3] = 0
     said(monkeypatch, crops, 0.5, (3,))
     found = check(columns, SPACE, b"", crops)
@@ -234,7 +265,7 @@ def test_where_the_score_says_nothing_space_is_not_compared(monkeypatch: pytest.
 
 
 def test_a_jump_between_equal_bins_in_space_is_excused_too(monkeypatch: pytest.MonkeyPatch):
-    crops = in_space(128)
+    crops = is_3d(128)
     crops[5, 3, 10, 2] = 150  # Z may be -0.95 or 0.05
     said(monkeypatch, crops, np.array([0, 0, 1.0]), (5, 2))
     found = check(columns, SPACE, b"", crops)
@@ -244,17 +275,17 @@ def test_a_jump_between_equal_bins_in_space_is_excused_too(monkeypatch: pytest.M
         check(columns, SPACE, b"", crops)
 
 
-def test_windows_of_one_picture_differ_and_the_first_is_all_of_it(tmp_path: Path):
-    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "a.png"), picture[..., ::-1])
+def test_windows_of_one_image_differ_and_the_first_is_all_of_it(tmp_path: Path):
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
     crops = parity.windows([tmp_path / "a.png"], (60, 40))
     assert crops.shape == (32, 40, 60, 3)
-    np.testing.assert_array_equal(crops[0], picture)  # RGB, and at its own size no pixel moves
+    np.testing.assert_array_equal(crops[0], image)  # RGB, and at its own size no pixel moves
     assert len({c.tobytes() for c in crops}) == 32
     np.testing.assert_array_equal(crops, parity.windows([tmp_path / "a.png"], (60, 40)))
 
 
-def test_of_many_pictures_the_windows_are_an_even_choice(tmp_path: Path):
+def test_of_many_images_the_windows_are_an_even_choice(tmp_path: Path):
     paths = [tmp_path / f"{i:02d}.png" for i in range(63)]
     for i, path in enumerate(paths):
         cv2.imwrite(str(path), np.full((8, 8, 3), i, np.uint8))
@@ -262,8 +293,8 @@ def test_of_many_pictures_the_windows_are_an_even_choice(tmp_path: Path):
     assert crops[:, 0, 0, 0].tolist() == list(range(0, 63, 2))
 
 
-def test_no_pictures_are_an_error():
-    with pytest.raises(ValueError, match="no pictures"):
+def test_no_images_are_an_error():
+    with pytest.raises(ValueError, match="no images"):
         parity.windows([], (8, 8))
 
 

@@ -44,7 +44,7 @@ def serving() -> Iterator[Callable[[], Server]]:
 
     def start() -> Server:
         made = server(
-            Site(zoo.path("poseling-n"), {"name": "poseling-n", "terms": zoo.terms("poseling-n")}), port=0
+            Site(zoo.path("poseling-n"), {"name": "poseling-n", "terms": zoo.licence("poseling-n")}), port=0
         )
         threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True).start()
         started.append(made)

@@ -138,7 +138,7 @@ def test_nobody_and_pictures_have_no_motion(tmp_path: Path):
     assert not list(tmp_path.iterdir())
     still = frames(1)[0]
     with pytest.raises(ValueError, match="a picture has no motion"):
-        Takes()(Frame(0, None, still.picture, still.pose))
+        Takes()(Frame(0, None, still.image, still.pose))
 
 
 def test_a_table_has_a_row_for_each_frame_and_person(tmp_path: Path):

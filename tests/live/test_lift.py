@@ -134,5 +134,5 @@ def test_nobody_and_nonsense_give_numbers():
         assert np.isfinite(fitted.rotations).all()
     with pytest.raises(ValueError, match="19 joints"):
         lifter.fit(np.zeros((17, 2)), np.zeros(17), CAMERA, 0.0)
-    with pytest.raises(ValueError, match="no person"):
+    with pytest.raises(ValueError, match="not a person"):
         Lifter(BODY19, 17.5)

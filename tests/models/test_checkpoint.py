@@ -16,11 +16,20 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.models import checkpoint, registry
 from poseling.models.graph import Graph, GraphNetwork, Operation
 from poseling.models.hourglass import from_fpd
+from poseling.models.importers.fpd import load_fpd
 from poseling.skeleton import COCO17, LSP14, MPII16
 from poseling.spec import KEY, PoseSpec
 
 CODEC = Heatmap((64, 64), sigma=1.5, softmax=True)
-SPEC = PoseSpec("hourglass-1x8", LSP14, CODEC.fields(), (64, 64), licences={"code": "Apache-2.0"}, recipe="fpd/distilled", arguments={"epochs": 3})
+SPEC = PoseSpec(
+    "hourglass-1x8",
+    LSP14,
+    CODEC.fields(),
+    (64, 64),
+    licences={"code": "Apache-2.0"},
+    recipe="fpd/distilled",
+    arguments={"epochs": 3},
+)
 
 
 @pytest.fixture
@@ -37,11 +46,13 @@ def test_round_trip(tmp_path, network):
     loaded, spec = checkpoint.load(path)
     assert spec == SPEC
     assert not loaded.training
-    for (name, ours), (other, theirs) in zip(network.state_dict().items(), loaded.state_dict().items(), strict=True):
+    for (name, ours), (other, theirs) in zip(
+        network.state_dict().items(), loaded.state_dict().items(), strict=True
+    ):
         assert name == other
         assert torch.equal(ours, theirs), name
-    picture = torch.randn(1, 3, 64, 64)
-    assert torch.equal(network.eval()(picture), loaded.to(memory_format=torch.channels_last)(picture))
+    image = torch.randn(1, 3, 64, 64)
+    assert torch.equal(network.eval()(image), loaded.to(memory_format=torch.channels_last)(image))
     assert os.listdir(path.parent) == ["student.safetensors"]
 
 
@@ -64,7 +75,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, network, monkeypatch, step):
     checkpoint.save(path, network, SPEC)
     before = path.read_bytes()
     fails_at(monkeypatch, step)
-    with pytest.raises(OSError, match=r"student\.safetensors: could not be written \(No space left on device\)") as caught:
+    with pytest.raises(
+        OSError, match=r"student\.safetensors: could not be written \(No space left on device\)"
+    ) as caught:
         checkpoint.save(path, registry.build("hourglass-1x8", 14), SPEC)
     assert caught.value.errno == errno.ENOSPC
     assert path.read_bytes() == before
@@ -99,7 +112,11 @@ def test_a_file_cut_short(tmp_path, network, part):
 
 
 def test_files_that_are_none_of_ours(tmp_path, network):
-    missing, foreign, text = tmp_path / "missing.safetensors", tmp_path / "foreign.safetensors", tmp_path / "text.safetensors"
+    missing, foreign, text = (
+        tmp_path / "missing.safetensors",
+        tmp_path / "foreign.safetensors",
+        tmp_path / "text.safetensors",
+    )
     save_file({"weight": torch.zeros(3)}, foreign)
     text.write_text("hello, I am no network")
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors: there is no such checkpoint"):
@@ -116,7 +133,9 @@ def test_files_that_are_none_of_ours(tmp_path, network):
 def test_a_contract_that_does_not_fit_the_weights(tmp_path, network):
     path = tmp_path / "net.safetensors"
     checkpoint.save(path, network, PoseSpec("hourglass-1x8", MPII16, CODEC.fields(), (64, 64)))
-    with pytest.raises(ValueError, match=r"net\.safetensors: the weights do not fit hourglass-1x8 with 16 joints(.|\n)*score"):
+    with pytest.raises(
+        ValueError, match=r"net\.safetensors: the weights do not fit hourglass-1x8 with 16 joints(.|\n)*score"
+    ):
         checkpoint.load(path)
     checkpoint.save(path, network, PoseSpec("transformer-9", LSP14, CODEC.fields(), (64, 64)))
     with pytest.raises(ValueError, match=r"net\.safetensors: no network is called 'transformer-9'"):
@@ -124,9 +143,13 @@ def test_a_contract_that_does_not_fit_the_weights(tmp_path, network):
 
 
 def theirs(network):
-    """The weights under the authors' names: the inverse of `from_fpd`, found by trying every name that their layout has."""
+    """The weights under the authors' names: the inverse of `from_fpd`, found by trying every name that their
+    layout has.
+    """
     names = [
-        f"{stem}.{what}" for stem in _stems(len(network.stacks)) for what in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        f"{stem}.{what}"
+        for stem in _stems(len(network.stacks))
+        for what in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     ]
     to_ours = {name: next(iter(from_fpd({name: torch.zeros(1)}))) for name in names}
     state = network.state_dict()
@@ -136,10 +159,15 @@ def theirs(network):
 def _stems(stacks):
     blocks = ["layer1.0", "layer2.0", "layer3.0"]
     for s in range(stacks):
-        blocks += [f"hg.{s}.hg.{level}.{branch}.0" for level in range(4) for branch in range(3)] + [f"hg.{s}.hg.0.3.0", f"res.{s}.0"]
+        blocks += [f"hg.{s}.hg.{level}.{branch}.0" for level in range(4) for branch in range(3)] + [
+            f"hg.{s}.hg.0.3.0",
+            f"res.{s}.0",
+        ]
     yield from ("conv1", "bn1")
     for block in blocks:
-        yield from (f"{block}.{part}" for part in ("bn1", "conv1", "bn2", "conv2", "bn3", "conv3", "downsample.0"))
+        yield from (
+            f"{block}.{part}" for part in ("bn1", "conv1", "bn2", "conv2", "bn3", "conv3", "downsample.0")
+        )
     for s in range(stacks):
         yield from (f"fc.{s}.0", f"fc.{s}.1", f"score.{s}", f"fc_.{s}", f"score_.{s}")
 
@@ -152,7 +180,7 @@ def test_a_checkpoint_of_fpds_authors(tmp_path, wrapped):
     state = theirs(network)
     assert len(state) == len(network.state_dict())
     torch.save({"epoch": 3, "state_dict": state} if wrapped else state, tmp_path / "final_state.pth")
-    loaded = checkpoint.load_fpd(tmp_path / "final_state.pth", "hourglass-2x8", 16)
+    loaded = load_fpd(tmp_path / "final_state.pth", "hourglass-2x8", 16)
     assert not loaded.training
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name]), name
@@ -161,20 +189,24 @@ def test_a_checkpoint_of_fpds_authors(tmp_path, wrapped):
 def test_a_torch_file_that_does_not_fit(tmp_path):
     path = tmp_path / "final_state.pth"
     torch.save(theirs(registry.build("hourglass-1x8", 16)), path)
-    with pytest.raises(ValueError, match=r"final_state\.pth: the weights do not fit hourglass-2x8 with 16 joints"):
-        checkpoint.load_fpd(path, "hourglass-2x8", 16)
+    with pytest.raises(
+        ValueError, match=r"final_state\.pth: the weights do not fit hourglass-2x8 with 16 joints"
+    ):
+        load_fpd(path, "hourglass-2x8", 16)
     with pytest.raises(FileNotFoundError, match="there is no such checkpoint"):
-        checkpoint.load_fpd(tmp_path / "missing.pth", "hourglass-1x8", 16)
+        load_fpd(tmp_path / "missing.pth", "hourglass-1x8", 16)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"final_state\.pth: is cut short or no torch file"):
-        checkpoint.load_fpd(path, "hourglass-1x8", 16)
+        load_fpd(path, "hourglass-1x8", 16)
     torch.save({"backbone.weight": torch.zeros(2)}, path)
-    with pytest.raises(ValueError, match=r"final_state\.pth: (.|\n)*backbone\.weight is no weight of an FPD hourglass"):
-        checkpoint.load_fpd(path, "hourglass-1x8", 16)
+    with pytest.raises(
+        ValueError, match=r"final_state\.pth: (.|\n)*backbone\.weight is no weight of an FPD hourglass"
+    ):
+        load_fpd(path, "hourglass-1x8", 16)
     torch.save(torch.zeros(2), path)
     with pytest.raises(ValueError, match="holds a Tensor, no state dict"):
-        checkpoint.load_fpd(path, "hourglass-1x8", 16)
+        load_fpd(path, "hourglass-1x8", 16)
 
 
 class Bomb:
@@ -189,12 +221,16 @@ def test_a_torch_file_cannot_run_code(tmp_path, monkeypatch):
     (tmp_path / "old.pth").write_bytes(pickle.dumps(Bomb()))
     for name in ("bomb.pth", "old.pth"):
         with pytest.raises(ValueError, match=name):
-            checkpoint.load_fpd(tmp_path / name, "hourglass-1x8", 16)
+            load_fpd(tmp_path / name, "hourglass-1x8", 16)
     assert not (tmp_path / "exploded").exists()
 
 
 def test_tensors_and_metadata_come_back(tmp_path):
-    tensors = {"a": torch.arange(6.0).view(2, 3).T, "b": torch.tensor(3), "c": torch.zeros(0, 2)}  # not contiguous, a scalar, nothing
+    tensors = {
+        "a": torch.arange(6.0).view(2, 3).T,
+        "b": torch.tensor(3),
+        "c": torch.zeros(0, 2),
+    }  # not contiguous, a scalar, nothing
     checkpoint.write_tensors(tmp_path / "t", tensors, {"step": "7"})
     found, metadata = checkpoint.read_tensors(tmp_path / "t")
     assert metadata == {"step": "7"}
@@ -205,7 +241,12 @@ def test_tensors_and_metadata_come_back(tmp_path):
 
 GRAPH = Graph(
     (
-        Operation("BatchNormalization", ("x",), ("n",), {"layer": "norm", "channels": 3, "epsilon": 1e-5, "momentum": 0.9}),
+        Operation(
+            "BatchNormalization",
+            ("x",),
+            ("n",),
+            {"layer": "norm", "channels": 3, "epsilon": 1e-5, "momentum": 0.9},
+        ),
         Operation("Constant", (), ("two",), {"value": 2.0, "dtype": "float32"}),
         Operation("Mul", ("n", "two"), ("y",)),
     ),
@@ -222,8 +263,8 @@ def test_a_graph_comes_back_with_its_operations_and_its_buffers(tmp_path):
     loaded, spec = checkpoint.load(tmp_path / "net")
     assert isinstance(loaded, GraphNetwork)
     assert (loaded.graph, spec, loaded.training) == (GRAPH, GRAPH_SPEC, False)
-    picture = torch.randn(1, 3, 8, 8)
-    assert torch.equal(loaded(picture), network.eval()(picture))
+    image = torch.randn(1, 3, 8, 8)
+    assert torch.equal(loaded(image), network.eval()(image))
     assert loaded.layers["norm"].running_mean.abs().min() > 0
 
 
@@ -232,7 +273,10 @@ def test_a_graph_comes_back_with_its_operations_and_its_buffers(tmp_path):
     [
         ({"version": 7}, "net: the graph is version 7, this poseling reads version 1"),
         ({"operations": [["Sorcery", ["x"], ["y"], {}]]}, "net: operation 'Sorcery' is unknown"),
-        ({"operations": [["PRelu", ["x"], ["y"], {"layer": "p"}]]}, "net: an operation of its graph lacks what it needs"),
+        (
+            {"operations": [["PRelu", ["x"], ["y"], {"layer": "p"}]]},
+            "net: an operation of its graph lacks what it needs",
+        ),
         ({"operations": [["Relu", ["x"], ["y"], {}]]}, "net: the weights do not fit graph"),
         (None, "net: its network is a graph, and the operations are missing"),
     ],
@@ -256,7 +300,16 @@ def test_a_graph_and_its_contract_go_together(tmp_path, network):
         checkpoint.save(tmp_path / "net", network, GRAPH_SPEC)
 
 
-@pytest.mark.parametrize("name", ["hourglass-100000x100000", "hourglass-100000x8", "hourglass-1x1000000000000", "kdlpn-99999999", "vitpose-t-simple"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hourglass-100000x100000",
+        "hourglass-100000x8",
+        "hourglass-1x1000000000000",
+        "kdlpn-99999999",
+        "vitpose-t-simple",
+    ],
+)
 def test_a_spec_may_not_ask_for_more_than_the_file_has(tmp_path, network, name):
     path = tmp_path / "net.safetensors"
     size = (64, 64) if name.startswith("h") else (4096, 4096)
@@ -275,16 +328,20 @@ def test_nothing_stays_of_the_guard(network):
     torch.nn.Linear(300, 400)
 
 
-@pytest.mark.parametrize("data", [b"PK\x03\x04", b"\x80\x02", b"12345678", bytes(8), b"\x93NUMPY", b"ustar" * 200])
+@pytest.mark.parametrize(
+    "data", [b"PK\x03\x04", b"\x80\x02", b"12345678", bytes(8), b"\x93NUMPY", b"ustar" * 200]
+)
 def test_bytes_that_are_no_torch_file(tmp_path, data):
     (tmp_path / "a.pth.tar").write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.pth\.tar: is cut short or no torch file of plain tensors"):
-        checkpoint.load_fpd(tmp_path / "a.pth.tar", "hourglass-1x8", 16)
+        load_fpd(tmp_path / "a.pth.tar", "hourglass-1x8", 16)
 
 
 def test_a_torch_file_that_unpacks_to_gigabytes(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(3 << 20))
     monkeypatch.setenv("POSELING_LIMIT_MB", "2")
-    with pytest.raises(ValueError, match=r"a\.pth: it claims 3 MB and may have 2; set POSELING_LIMIT_MB higher"):
-        checkpoint.load_fpd(tmp_path / "a.pth", "hourglass-1x8", 16)
+    with pytest.raises(
+        ValueError, match=r"a\.pth: it claims 3 MB and may have 2; set POSELING_LIMIT_MB higher"
+    ):
+        load_fpd(tmp_path / "a.pth", "hourglass-1x8", 16)

@@ -52,7 +52,9 @@ def test_places_are_float32_under_autocast():
 def test_shapes_and_what_hooks_see():
     network, seen = distilpose.build_mobile("mobilenetv2_050-2", 3, (64, 96)), {}
     for name in ("features", "visual_tokens", "keypoint_tokens"):
-        network.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: seen.update({name: output.shape}))
+        network.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: seen.update({name: output.shape})
+        )
     points = network(torch.randn(2, 3, 96, 64))
     assert points.shape == (2, 1, 3, 5)
     assert seen == {"features": (2, DIM, 6, 4), "visual_tokens": (2, 24, DIM), "keypoint_tokens": (2, 3, DIM)}

@@ -9,14 +9,20 @@ import torch
 from torch.nn import functional as F
 
 from poseling.codecs import Heatmap
-from poseling.distill.pupil import watched
+from poseling.distill.hooks import watched
 from poseling.evaluate.cost import cost
 from poseling.models.graph import Graph, GraphNetwork, Operation
 from poseling.skeleton import COCO17, LSP14, MPII16, SYNTH28, Skeleton
 
 
 def conv(
-    layer: str, inputs: str, outputs: str, channels: tuple[int, int], kernel: int = 1, stride: int = 1, pads: tuple[int, ...] | None = None
+    layer: str,
+    inputs: str,
+    outputs: str,
+    channels: tuple[int, int],
+    kernel: int = 1,
+    stride: int = 1,
+    pads: tuple[int, ...] | None = None,
 ) -> Operation:
     a = {
         "layer": layer,
@@ -56,7 +62,9 @@ def test_it_computes_what_the_operations_say():
     w = dict(network.layers.items())
     stem = F.conv2d(F.pad(x, (0, 1, 0, 1)), w["stem"].weight, w["stem"].bias, 2).clamp(0, 6)
     down = F.conv2d(stem, w["down"].weight, w["down"].bias, 2, 1)
-    up = F.interpolate(F.conv2d(down, w["deep"].weight, w["deep"].bias, 2, 1), scale_factor=2, mode="bilinear")
+    up = F.interpolate(
+        F.conv2d(down, w["deep"].weight, w["deep"].bias, 2, 1), scale_factor=2, mode="bilinear"
+    )
     expected = F.conv2d(up + down, w["score"].weight, w["score"].bias)
     torch.testing.assert_close(network(x), expected[:, None])
 
@@ -64,15 +72,24 @@ def test_it_computes_what_the_operations_say():
 def test_json_gives_the_same_graph():
     graph = small()
     assert Graph.from_json(graph.to_json()) == graph
-    assert GraphNetwork(Graph.from_json(graph.to_json())).state_dict().keys() == GraphNetwork(graph).state_dict().keys()
+    assert (
+        GraphNetwork(Graph.from_json(graph.to_json())).state_dict().keys()
+        == GraphNetwork(graph).state_dict().keys()
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"version": 2}, "version 2, this poseling reads version 1"),
-        ({"operations": [["Sorcery", ["x"], ["y"], {}]], "output": "y", "features": ""}, "operation 'Sorcery' is unknown"),
-        ({"operations": [["Relu", ["z"], ["y"], {}]], "output": "y", "features": ""}, "Relu y reads z, which nothing before it gives"),
+        (
+            {"operations": [["Sorcery", ["x"], ["y"], {}]], "output": "y", "features": ""},
+            "operation 'Sorcery' is unknown",
+        ),
+        (
+            {"operations": [["Relu", ["z"], ["y"], {}]], "output": "y", "features": ""},
+            "Relu y reads z, which nothing before it gives",
+        ),
         ({"output": "nowhere"}, "no operation gives nowhere"),
         ({"operations": 3}, "this is no graph of operations"),
     ],
@@ -99,7 +116,10 @@ def test_gradients_reach_every_parameter():
 def test_sizes_that_do_not_work_are_told_with_those_that_do():
     network = GraphNetwork(small())
     assert network.at((64, 32)) is network
-    with pytest.raises(ValueError, match=r"does not take 60x36 pictures: Add trunk cannot run on .* Multiples of 8 work, such as 64x40"):
+    with pytest.raises(
+        ValueError,
+        match=r"does not take 60x36 images: Add trunk cannot run on .* Multiples of 8 work, such as 64x40",
+    ):
         network.at((60, 36))
 
 
@@ -149,7 +169,9 @@ def test_middles_and_joints_nobody_knows():
     fresh = network.with_joints(COCO17, tail).layers["score"].weight[1]
     assert 0 < fresh.abs().max() < 0.01
     grown = network.with_joints(COCO17, SYNTH28).layers["score"]
-    torch.testing.assert_close(grown.weight[SYNTH28.index("left_heel")], before.weight[COCO17.index("left_ankle")])
+    torch.testing.assert_close(
+        grown.weight[SYNTH28.index("left_heel")], before.weight[COCO17.index("left_ankle")]
+    )
 
 
 def test_joints_that_cannot_be_changed_are_told():

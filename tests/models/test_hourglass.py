@@ -1,4 +1,6 @@
-"""The hourglass's size and cost as its paper has them, and the names of the FPD authors' checkpoints, listed here once more from their layout."""
+"""The hourglass's size and cost as its paper has them, and the names of the FPD authors' checkpoints, listed
+here once more from their layout.
+"""
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from poseling.models.hourglass import Hourglass, from_fpd
 
 
 def macs(network, size):
-    """Multiply-accumulates of the convolutions for one picture, by hooks on the meta device."""
+    """Multiply-accumulates of the convolutions for one image, by hooks on the meta device."""
     counts = []
 
     def count(conv, _, output):
@@ -63,7 +65,9 @@ def checkpoint_names(stacks, width, blocks, joints):
 
 
 # Parameters and GMAC that FPD and its authors' logs give for 16 joints at 256 x 256.
-@pytest.mark.parametrize(("stacks", "width", "millions", "gmac"), [(8, 256, 25.59, 28.09), (4, 128, 3.29, 3.91)])
+@pytest.mark.parametrize(
+    ("stacks", "width", "millions", "gmac"), [(8, 256, 25.59, 28.09), (4, 128, 3.29, 3.91)]
+)
 def test_size_and_cost_are_the_papers(stacks, width, millions, gmac):
     with torch.device("meta"):
         network = Hourglass(16, stacks, width).eval()
@@ -79,11 +83,11 @@ def test_it_answers_with_every_stack_at_a_quarter(size, stacks):
 
 def test_what_a_stack_predicts_goes_back_into_the_trunk():
     torch.manual_seed(0)
-    network, picture = Hourglass(3, 2, 16).eval(), torch.randn(1, 3, 64, 64)
-    before = network(picture)
+    network, image = Hourglass(3, 2, 16).eval(), torch.randn(1, 3, 64, 64)
+    before = network(image)
     with torch.no_grad():
         network.stacks[0].score_back.weight.mul_(2)
-    after = network(picture)
+    after = network(image)
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.allclose(before[:, 1], after[:, 1])
     assert network.stacks[-1].features_back is None  # nothing that is never trained
@@ -103,11 +107,15 @@ def test_a_width_that_is_no_multiple_of_four():
 @pytest.mark.parametrize("variant", [(8, 256, 1, 16), (4, 128, 1, 16), (1, 32, 3, 14)])
 def test_the_authors_names_are_ours(variant):
     stacks, width, blocks, joints = variant
-    theirs = {f"module.{name}": torch.empty(shape, device="meta") for name, shape in checkpoint_names(*variant)}
+    theirs = {
+        f"module.{name}": torch.empty(shape, device="meta") for name, shape in checkpoint_names(*variant)
+    }
     ours = from_fpd(theirs)
     with torch.device("meta"):
         network = Hourglass(joints, stacks, width, blocks)
-    wanted = {name: t.shape for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    wanted = {
+        name: t.shape for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked")
+    }
     assert {name: t.shape for name, t in ours.items()} == wanted
     assert len(ours) == len(theirs)  # no two became one
 
@@ -115,7 +123,10 @@ def test_the_authors_names_are_ours(variant):
 def test_levels_are_counted_from_the_innermost():
     """Their level 3 of 4 is our outermost, whose shapes are all alike: only the name can be wrong."""
     ours = from_fpd(
-        {f"hg.1.hg.{level}.{branch}.0.conv1.bias": torch.tensor([level * 10 + branch]) for level, branch in ((3, 0), (3, 1), (2, 2), (0, 0), (0, 3))}
+        {
+            f"hg.1.hg.{level}.{branch}.0.conv1.bias": torch.tensor([level * 10 + branch])
+            for level, branch in ((3, 0), (3, 1), (2, 2), (0, 0), (0, 3))
+        }
     )
     assert {name: t.item() for name, t in ours.items()} == {
         "stacks.1.hourglass.keep.0.conv1.bias": 30,
@@ -133,7 +144,9 @@ def test_a_weight_of_another_network(name):
 
 
 def test_the_features_are_what_the_last_prediction_is_read_from():
-    """Where distillation looks: one map at a quarter, on which the last stack's 1x1 convolution stands; with several stacks too."""
+    """Where distillation looks: one map at a quarter, on which the last stack's 1x1 convolution stands; with
+    several stacks too.
+    """
     network, seen = Hourglass(3, 2, 16).eval(), []
     network.features.register_forward_hook(lambda module, inputs, output: seen.append(output))
     outputs = network(torch.randn(2, 3, 64, 128))

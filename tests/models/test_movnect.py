@@ -6,8 +6,9 @@ import torch
 from poseling.codecs import LocationMap
 from poseling.evaluate.cost import cost
 from poseling.export.onnx import Deployed, graph
-from poseling.models import backbones, movnect, registry, weights
+from poseling.models import backbones, movnect, registry
 from poseling.models.backbones.mobilenet import MobileNetV2
+from poseling.models.importers import imagenet
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 
@@ -31,23 +32,45 @@ def test_size_and_cost_are_the_papers():
     assert sum(p.numel() for p in network.head.parameters() if p.ndim == 4) == weights_of_the_figure(15)
 
 
-# MobileNetV2's 96 channels at stride 16, and the figure's 368, 256, 192 and 128, times the factor, to the nearest multiple of 8.
+# MobileNetV2's 96 channels at stride 16, and the figure's 368, 256, 192 and 128, times the factor, to the
+# nearest multiple of 8.
 @pytest.mark.parametrize(
     ("variant", "widths"),
-    [("tiny", (24, 96, 64, 48, 32)), ("small", (48, 184, 128, 96, 64)), ("medium", (96, 368, 256, 192, 128)), ("large", (144, 552, 384, 288, 192))],
+    [
+        ("tiny", (24, 96, 64, 48, 32)),
+        ("small", (48, 184, 128, 96, 64)),
+        ("medium", (96, 368, 256, 192, 128)),
+        ("large", (144, 552, 384, 288, 192)),
+    ],
 )
 def test_all_widths_are_scaled(variant, widths):
     with torch.device("meta"):
         head = movnect.build(variant, 15, (256, 256)).head
     inside, out = head.block13a[0][0], head.block13a[2][0]
-    assert (inside.in_channels, inside.out_channels, out.out_channels, head.up[0].in_channels, head.maps.in_channels) == widths
+    assert (
+        inside.in_channels,
+        inside.out_channels,
+        out.out_channels,
+        head.up[0].in_channels,
+        head.maps.in_channels,
+    ) == widths
 
 
-@pytest.mark.parametrize(("variant", "joints", "size"), [("medium", 15, (256, 256)), ("large", 21, (368, 368)), ("tiny", 1, (48, 16))])
+@pytest.mark.parametrize(
+    ("variant", "joints", "size"),
+    [("medium", 15, (256, 256)), ("large", 21, (368, 368)), ("tiny", 1, (48, 16))],
+)
 def test_maps_at_an_eighth(variant, joints, size):
     with torch.device("meta"):
         network = movnect.build(variant, joints, size)
-    assert network(torch.zeros(2, 3, size[1], size[0], device="meta")).shape == (2, 1, joints, 7, size[1] // 8, size[0] // 8)
+    assert network(torch.zeros(2, 3, size[1], size[0], device="meta")).shape == (
+        2,
+        1,
+        joints,
+        7,
+        size[1] // 8,
+        size[0] // 8,
+    )
 
 
 def test_every_weight_is_trained_and_the_head_reads_the_features():
@@ -79,8 +102,16 @@ def test_the_last_layers_read_vectors_and_lengths():
 @pytest.mark.parametrize(
     ("variant", "size", "message"),
     [
-        ("huge", (256, 256), "movnect-huge: there is movnect-tiny, movnect-small, movnect-medium, movnect-large"),
-        ("small", (250, 256), "movnect-small takes pictures whose sides are multiples of 16, and not 250x256; try 256x256"),
+        (
+            "huge",
+            (256, 256),
+            "movnect-huge: there is movnect-tiny, movnect-small, movnect-medium, movnect-large",
+        ),
+        (
+            "small",
+            (250, 256),
+            "movnect-small takes images whose sides are multiples of 16, and not 250x256; try 256x256",
+        ),
     ],
 )
 def test_a_network_that_is_none(variant, size, message):
@@ -97,16 +128,21 @@ def test_the_zoo_knows_both():
 def test_a_whole_mobilenet_from_torchvision_starts_it(tmp_path):
     torch.manual_seed(0)
     theirs, network = MobileNetV2(), movnect.build("medium", 5, (64, 64))
-    torch.save(theirs.state_dict() | {"classifier.1.weight": torch.zeros(1000, 1280)}, tmp_path / "mobilenet_v2.pth")
-    weights.load_backbone(network, tmp_path / "mobilenet_v2.pth")
+    torch.save(
+        theirs.state_dict() | {"classifier.1.weight": torch.zeros(1000, 1280)}, tmp_path / "mobilenet_v2.pth"
+    )
+    imagenet.load_backbone(network, tmp_path / "mobilenet_v2.pth")
     theirs.eval()
     network.eval()
-    picture = torch.randn(1, 3, 64, 64)
-    for a, b in zip(theirs(picture)[:3], network.backbone(picture), strict=True):
+    image = torch.randn(1, 3, 64, 64)
+    for a, b in zip(theirs(image)[:3], network.backbone(image), strict=True):
         assert torch.equal(a, b)
-    torch.save({name: t for name, t in theirs.state_dict().items() if not name.startswith("features.13.")}, tmp_path / "cut.pth")
+    torch.save(
+        {name: t for name, t in theirs.state_dict().items() if not name.startswith("features.13.")},
+        tmp_path / "cut.pth",
+    )
     with pytest.raises(ValueError, match=r"does not fit the backbone mobilenetv2: it lacks features\.13\."):
-        weights.load_backbone(network, tmp_path / "cut.pth")
+        imagenet.load_backbone(network, tmp_path / "cut.pth")
 
 
 @pytest.mark.slow
@@ -132,10 +168,14 @@ def test_the_head_on_any_row_of_layers(family: str, name: str):
     network = registry.build(f"{family}-{name}", 4, (96, 64))
     assert network.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 1, 4, 7, 8, 12)
     whole = backbones.build(name, (96, 64))
-    kept = {key: value for key, value in whole.state_dict().items() if not key.startswith(network.backbone.left_out)}
+    kept = {
+        key: value
+        for key, value in whole.state_dict().items()
+        if not key.startswith(network.backbone.left_out)
+    }
     network.backbone.load_state_dict(kept)
-    picture = torch.rand(1, 3, 64, 96)
-    for mine, theirs in zip(network.backbone(picture), whole.eval()(picture), strict=False):
+    image = torch.rand(1, 3, 64, 96)
+    for mine, theirs in zip(network.backbone(image), whole.eval()(image), strict=False):
         torch.testing.assert_close(mine, theirs)
 
 

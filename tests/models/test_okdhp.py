@@ -11,7 +11,10 @@ from poseling.models.okdhp import OKDHP, single
 def test_size_is_three_hourglasses_on_one_stem_and_the_aggregation():
     with torch.device("meta"):
         network, hourglass = okdhp.build("2x128", 16, (256, 256)), Hourglass(16, 2, 128)
-    count = {name: sum(p.numel() for p in part.parameters()) for name, part in (("all", network), ("one", hourglass), ("stacks", hourglass.stacks))}
+    count = {
+        name: sum(p.numel() for p in part.parameters())
+        for name, part in (("all", network), ("one", hourglass), ("stacks", hourglass.stacks))
+    }
     views = sum(128 * 128 * k * k + 3 * 128 for k in (3, 5, 7))
     aggregation = views + (128 + 1) * 64 + 3 * (64 + 1) * 16
     assert count["all"] == count["one"] + 2 * count["stacks"] + aggregation
@@ -21,11 +24,11 @@ def test_size_is_three_hourglasses_on_one_stem_and_the_aggregation():
 def test_branches_stack_by_stack_then_the_ensemble(stacks):
     torch.manual_seed(0)
     network = OKDHP(5, stacks, 16).eval()
-    pictures = torch.randn(2, 3, 64, 128)
-    found = network(pictures)
+    images = torch.randn(2, 3, 64, 128)
+    found = network(images)
     assert found.shape == (2, 3 * stacks + 1, 5, 16, 32)
     for branch in range(3):
-        torch.testing.assert_close(found[:, branch:-1:3], single(network, branch)(pictures))
+        torch.testing.assert_close(found[:, branch:-1:3], single(network, branch)(images))
 
 
 def test_the_ensemble_by_hand():
@@ -41,7 +44,7 @@ def test_the_ensemble_by_hand():
     torch.testing.assert_close(ensemble[1], (b0[1] + e * b1[1] + e * b2[1]) / (1 + 2 * e))
 
 
-def test_weights_of_the_branches_see_the_picture_and_add_up():
+def test_weights_of_the_branches_see_the_image_and_add_up():
     torch.manual_seed(0)
     aggregation = OKDHP(4, 1, 16).aggregation.eval()
     weights = aggregation(torch.randn(2, 16, 8, 8))
@@ -71,5 +74,7 @@ def test_every_weight_is_trained():
 
 @pytest.mark.parametrize("variant", ["", "3", "0x16", "2x16x3"])
 def test_a_variant_that_there_is_not(variant):
-    with pytest.raises(ValueError, match=f"okdhp-{variant}: name the stacks and channels of each branch, as in okdhp-2x128"):
+    with pytest.raises(
+        ValueError, match=f"okdhp-{variant}: name the stacks and channels of each branch, as in okdhp-2x128"
+    ):
         okdhp.build(variant, 16, (256, 256))

@@ -14,13 +14,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from poseling.models.from_onnx import read
+from poseling.models.importers.onnx_graph import read
 
 FAST = settings(max_examples=30)
 
 
-def net(nodes: list[Any], stored: dict[str, Any] | None = None, shape=("N", 3, 11, 9), opset=18, domain="") -> Any:
-    """A file of `nodes` from the picture `x` to `y`."""
+def net(
+    nodes: list[Any], stored: dict[str, Any] | None = None, shape=("N", 3, 11, 9), opset=18, domain=""
+) -> Any:
+    """A file of `nodes` from the image `x` to `y`."""
     graph = helper.make_graph(
         nodes,
         "net",
@@ -59,7 +61,15 @@ kernel = st.lists(st.integers(1, 4), min_size=2, max_size=2)
 
 
 @FAST
-@given(kernel, pad, pair, pair, st.sampled_from([1, 3]), st.booleans(), st.sampled_from(["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]))
+@given(
+    kernel,
+    pad,
+    pair,
+    pair,
+    st.sampled_from([1, 3]),
+    st.booleans(),
+    st.sampled_from(["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]),
+)
 def test_convolutions(kernel, pads, strides, dilations, group, bias, auto):
     if auto.startswith("SAME"):
         dilations = [1, 1]  # onnxruntime takes SAME with no others
@@ -72,7 +82,9 @@ def test_convolutions(kernel, pads, strides, dilations, group, bias, auto):
 
 
 @FAST
-@given(kernel, st.lists(st.integers(0, 1), min_size=4, max_size=4), pair, st.sampled_from([1, 3]), st.booleans())
+@given(
+    kernel, st.lists(st.integers(0, 1), min_size=4, max_size=4), pair, st.sampled_from([1, 3]), st.booleans()
+)
 def test_transposed_convolutions(kernel, pads, strides, group, bias):
     more = [s - 1 for s in strides]
     a = {"kernel_shape": kernel, "strides": strides, "group": group, "pads": pads, "output_padding": more}
@@ -81,13 +93,33 @@ def test_transposed_convolutions(kernel, pads, strides, group, bias):
 
 
 @FAST
-@given(st.sampled_from(["MaxPool", "AveragePool"]), kernel, pad, pair, st.booleans(), st.sampled_from(["NOTSET", "SAME_UPPER", "VALID"]))
+@given(
+    st.sampled_from(["MaxPool", "AveragePool"]),
+    kernel,
+    pad,
+    pair,
+    st.booleans(),
+    st.sampled_from(["NOTSET", "SAME_UPPER", "VALID"]),
+)
 def test_pools(kind, kernel, pads, strides, count, auto):
     pads = [min(p, kernel[i % 2] - 1) for i, p in enumerate(pads)]
     if auto.startswith("SAME"):
         strides = [min(s, k) for s, k in zip(strides, kernel, strict=True)]  # onnxruntime refuses others
-    a = {"kernel_shape": kernel, "strides": strides, "auto_pad": auto} | ({"pads": pads} if auto == "NOTSET" else {})
-    same(net([helper.make_node(kind, ["x"], ["y"], **a | ({"count_include_pad": int(count)} if kind == "AveragePool" else {}))]))
+    a = {"kernel_shape": kernel, "strides": strides, "auto_pad": auto} | (
+        {"pads": pads} if auto == "NOTSET" else {}
+    )
+    same(
+        net(
+            [
+                helper.make_node(
+                    kind,
+                    ["x"],
+                    ["y"],
+                    **a | ({"count_include_pad": int(count)} if kind == "AveragePool" else {}),
+                )
+            ]
+        )
+    )
 
 
 PLACES = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
@@ -103,7 +135,9 @@ MODES = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
     st.booleans(),
 )
 def test_resizing(mode, place, how, scales, by_size):
-    a = {"mode": mode, "coordinate_transformation_mode": place} | ({"nearest_mode": how} if mode == "nearest" else {})
+    a = {"mode": mode, "coordinate_transformation_mode": place} | (
+        {"nearest_mode": how} if mode == "nearest" else {}
+    )
     if by_size:
         stored = {"sizes": np.array([1, 3, int(12 * scales[0]), int(8 * scales[1])])}
         node = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], **a)
@@ -115,7 +149,14 @@ def test_resizing(mode, place, how, scales, by_size):
 
 @pytest.mark.parametrize("place", ["half_pixel", "align_corners"])
 def test_cubic_resizing(place: str):
-    node = helper.make_node("Resize", ["x", "", "s"], ["y"], mode="cubic", coordinate_transformation_mode=place, cubic_coeff_a=-0.75)
+    node = helper.make_node(
+        "Resize",
+        ["x", "", "s"],
+        ["y"],
+        mode="cubic",
+        coordinate_transformation_mode=place,
+        cubic_coeff_a=-0.75,
+    )
     same(net([node], {"s": np.array([1, 1, 2, 2], np.float32)}))
 
 
@@ -192,7 +233,11 @@ def test_reductions(kind: str, keep: int):
         ("MatMul", {"m": normal(3, 9, 4)}, {}),
         ("Reshape", {"s": np.array([0, 3, -1])}, {}),
         ("Unsqueeze", {"axes": np.array([1, -1])}, {}),
-        ("Slice", {"s": np.array([1, -1]), "e": np.array([9, -99]), "a": np.array([2, 3]), "t": np.array([2, -2])}, {}),
+        (
+            "Slice",
+            {"s": np.array([1, -1]), "e": np.array([9, -99]), "a": np.array([2, 3]), "t": np.array([2, -2])},
+            {},
+        ),
         ("Pad", {"p": np.array([0, 2, 0, 1, 0, 0, 3, 0]), "v": np.float32(0.5)}, {}),
         ("Pad", {"p": np.array([0, 0, 2, 1, 0, 0, 3, 0])}, {"mode": "reflect"}),
         ("Pad", {"p": np.array([0, 0, 2, 1, 0, 0, 3, 0])}, {"mode": "edge"}),
@@ -201,7 +246,11 @@ def test_reductions(kind: str, keep: int):
         ("Tile", {"r": np.array([1, 2, 1, 3])}, {}),
         ("LayerNormalization", {"w": normal(3, 9), "b": normal(4, 9)}, {"axis": -1, "epsilon": 1e-3}),
         ("InstanceNormalization", {"w": normal(3, 3), "b": normal(4, 3)}, {}),
-        ("BatchNormalization", {"w": normal(3, 3), "b": normal(4, 3), "m": normal(5, 3), "v": normal(6, 3) ** 2}, {}),
+        (
+            "BatchNormalization",
+            {"w": normal(3, 3), "b": normal(4, 3), "m": normal(5, 3), "v": normal(6, 3) ** 2},
+            {},
+        ),
     ],
 )
 def test_operators_with_constants(kind: str, stored: dict[str, Any], a: dict[str, Any]):
@@ -210,7 +259,13 @@ def test_operators_with_constants(kind: str, stored: dict[str, Any], a: dict[str
 
 def test_what_does_nothing_in_use():
     nodes = [
-        helper.make_node(kind, [i], [o]) for kind, i, o in (("Relu", "x", "a"), ("Identity", "a", "b"), ("Dropout", "b", "c"), ("Neg", "c", "y"))
+        helper.make_node(kind, [i], [o])
+        for kind, i, o in (
+            ("Relu", "x", "a"),
+            ("Identity", "a", "b"),
+            ("Dropout", "b", "c"),
+            ("Neg", "c", "y"),
+        )
     ]
     same(net(nodes))
 
@@ -237,7 +292,10 @@ def test_split_concat_and_squeeze():
 
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])
 def test_blocks(mode: str):
-    nodes = [helper.make_node("SpaceToDepth", ["x"], ["d"], blocksize=2), helper.make_node("DepthToSpace", ["d"], ["y"], blocksize=2, mode=mode)]
+    nodes = [
+        helper.make_node("SpaceToDepth", ["x"], ["d"], blocksize=2),
+        helper.make_node("DepthToSpace", ["d"], ["y"], blocksize=2, mode=mode),
+    ]
     same(net(nodes, shape=("N", 3, 8, 12)))
 
 
@@ -276,9 +334,21 @@ def test_sizes_that_are_computed_flatten_a_map():
 @FAST
 @given(st.integers(4, 20), st.integers(4, 20))
 def test_sizes_are_reckoned_with(w: int, h: int):
-    """A height and a width taken out one by one, times 1.5 as floats, rounded down, and halved as whole numbers: what interpolate is written as."""
-    stored = {"one_and_half": np.float32(1.5), "half": np.array(2), "zero": np.array([0]), "n": np.array([0]), "two": np.array([2])}
-    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Shape", ["r"], ["s"]), helper.make_node("Slice", ["s", "n", "two"], ["bc"])]
+    """A height and a width taken out one by one, times 1.5 as floats, rounded down, and halved as whole
+    numbers: what interpolate is written as.
+    """
+    stored = {
+        "one_and_half": np.float32(1.5),
+        "half": np.array(2),
+        "zero": np.array([0]),
+        "n": np.array([0]),
+        "two": np.array([2]),
+    }
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Shape", ["r"], ["s"]),
+        helper.make_node("Slice", ["s", "n", "two"], ["bc"]),
+    ]
     for axis in (2, 3):
         stored[f"i{axis}"] = np.array(axis)
         nodes += [

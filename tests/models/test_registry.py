@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from poseling.codecs import CODECS
 from poseling.models import registry
 
 
@@ -21,6 +22,16 @@ def test_a_name_is_stacks_and_channels():
 def test_a_name_that_is_none(name, message):
     with pytest.raises(ValueError, match=message):
         registry.build(name, 14)
+
+
+def test_every_family_says_what_it_is():
+    for name, family in registry.FAMILIES.items():
+        assert family.name == name
+        for one in (family.example, family.smallest):
+            assert registry.is_name(one), name
+        assert family.codec in CODECS, name
+    assert registry.codec_of("movnect-medium") == "location_map"
+    assert registry.smallest("okdhp-2x128") == "okdhp-1x16"
 
 
 def test_the_seed_makes_the_network():

@@ -9,14 +9,21 @@ from poseling.models import simcc
 def test_two_bins_a_pixel_of_x_then_of_y(backbone, size):
     with torch.device("meta"):
         network = simcc.build(backbone, 14, size)
-    assert network(torch.zeros(2, 3, size[1], size[0], device="meta")).shape == (2, 1, 14, 2 * size[0] + 2 * size[1])
+    assert network(torch.zeros(2, 3, size[1], size[0], device="meta")).shape == (
+        2,
+        1,
+        14,
+        2 * size[0] + 2 * size[1],
+    )
     cells = size[0] * size[1] // 1024
     assert network.head.x.weight.shape == (2 * size[0], cells)
     assert network.head.y.weight.shape == (2 * size[1], cells)
 
 
 def test_the_head_by_hand():
-    """One channel, one joint, two cells with 3 and 5; the map doubles them: x bins are 6 u + 10 v, y bins likewise."""
+    """One channel, one joint, two cells with 3 and 5; the map doubles them: x bins are 6 u + 10 v, y bins
+    likewise.
+    """
     head = simcc.Head(1, 1, (64, 32))
     with torch.no_grad():
         for layer in (head.maps, head.x, head.y):

@@ -16,7 +16,7 @@ def test_five_axes_of_bins_as_the_codec_reads_them(backbone, size):
     outputs = network(torch.zeros(2, 3, size[1], size[0], device="meta"))
     assert outputs.shape == (2, 1, 15, 2 * size[0] + 2 * size[1] + 3 * 150)
     assert outputs.shape[-1] == sum(reads.bins)
-    assert reads.space(outputs[:, -1]).shape == (2, 15, 3)
+    assert reads.decode_3d(outputs[:, -1]).shape == (2, 15, 3)
 
 
 def test_the_head_by_hand():
@@ -33,7 +33,9 @@ def test_the_head_by_hand():
 
 
 def test_what_the_head_costs():
-    """Of 1280 channels at 8x8: 15 x 1281 weights and 15 x 1280 x 64 products of the map, 65 x 1474 weights and 15 x 64 x 1474 products of the bins."""
+    """Of 1280 channels at 8x8: 15 x 1281 weights and 15 x 1280 x 64 products of the map, 65 x 1474 weights
+    and 15 x 64 x 1474 products of the bins.
+    """
     network = simcc3d.build("mobilenetv2", 15, (256, 256))
     whole, backbone = cost(network, (256, 256)), cost(network.backbone, (256, 256))
     assert whole.params - backbone.params == 15 * 1281 + 65 * 1474

@@ -1,4 +1,6 @@
-"""The token networks as ONNX files: the same numbers as torch's, whatever the number of pictures. Small ones, with a backbone that averages."""
+"""The token networks as ONNX files: the same numbers as torch's, whatever the number of images. Small ones,
+with a backbone that averages.
+"""
 
 import numpy as np
 import onnxruntime
@@ -21,8 +23,8 @@ SIZE = (64, 96)
 class Pyramid(nn.Module):
     """Average colours at strides 4, 8, 16 and 32."""
 
-    def forward(self, pictures):
-        return tuple(nn.functional.avg_pool2d(pictures, stride) for stride in (4, 8, 16, 32))
+    def forward(self, images):
+        return tuple(nn.functional.avg_pool2d(images, stride) for stride in (4, 8, 16, 32))
 
 
 def heatmaps():
@@ -30,7 +32,9 @@ def heatmaps():
 
 
 def points():
-    return DistilPose(Pyramid(), *tokenpose_mobile.encode((3, 3, 3, 3), 14, SIZE), Transformer(2, 8)), Coordinates(SIZE)
+    return DistilPose(
+        Pyramid(), *tokenpose_mobile.encode((3, 3, 3, 3), 14, SIZE), Transformer(2, 8)
+    ), Coordinates(SIZE)
 
 
 @pytest.mark.slow

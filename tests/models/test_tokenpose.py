@@ -23,9 +23,11 @@ def attention(variant, tokens):
     return 2 * tokens**2 * DIM * variant.depth * variant.transformers / 1e9
 
 
-# Parameters and GMAC of the paper, or of SDPose and DistilPose (S-v2; B and L as (backbone, transformer) by hand, see the next test).
+# Parameters and GMAC of the paper, or of SDPose and DistilPose (S-v2; B and L as (backbone, transformer) by
+# hand, see the next test).
 @pytest.mark.parametrize(
-    ("name", "params", "gmac", "tokens"), [("t", 5.8, 1.3, 273), ("s_v1", 6.6, 2.4, 273), ("s_v2", 6.2, 4.7, 785), ("b", 13.5, None, 273)]
+    ("name", "params", "gmac", "tokens"),
+    [("t", 5.8, 1.3, 273), ("s_v1", 6.6, 2.4, 273), ("s_v2", 6.2, 4.7, 785), ("b", 13.5, None, 273)],
 )
 def test_size_and_cost_are_the_papers(name, params, gmac, tokens):
     with torch.device("meta"):
@@ -73,7 +75,9 @@ def test_every_weight_is_trained(name):
 def test_a_layer_is_torchs_pre_norm_layer_without_the_bias_of_queries_keys_and_values():
     torch.manual_seed(0)
     ours = Layer(8, 24**-0.5)
-    theirs = nn.TransformerEncoderLayer(DIM, 8, 3 * DIM, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+    theirs = nn.TransformerEncoderLayer(
+        DIM, 8, 3 * DIM, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
     with torch.no_grad():
         theirs.self_attn.in_proj_weight.copy_(ours.qkv.weight)
         theirs.self_attn.in_proj_bias.zero_()
@@ -97,28 +101,43 @@ def test_attention_in_bfloat16_is_the_same_to_its_three_digits():
     torch.testing.assert_close(rough.float(), attend(q, k, v, 0.3), atol=0.03, rtol=0)
 
 
-@pytest.mark.parametrize(("name", "width"), [("s_v1", 192), ("s_v2", 192), ("t", 12), ("b", 24), ("l", 16), ("l_d6", 24)])
+@pytest.mark.parametrize(
+    ("name", "width"), [("s_v1", 192), ("s_v2", 192), ("t", 12), ("b", 24), ("l", 16), ("l_d6", 24)]
+)
 def test_only_s_scales_attention_by_the_whole_token(name, width):
     with torch.device("meta"):
         network = tokenpose.build(name, 17, (192, 256))
-    assert {layer.scale for transformer in network.transformers for layer in transformer.layers} == {width**-0.5}
+    assert {layer.scale for transformer in network.transformers for layer in transformer.layers} == {
+        width**-0.5
+    }
 
 
 def test_sines_say_the_row_then_the_column():
     found = sine((4, 2), 8)
     y, x = 3 / 4 * 2 * math.pi, 2 / 2 * 2 * math.pi  # third row of 4, second column of 2
-    expected = [math.sin(y), math.cos(y), math.sin(y / 100), math.cos(y / 100), math.sin(x), math.cos(x), math.sin(x / 100), math.cos(x / 100)]
+    expected = [
+        math.sin(y),
+        math.cos(y),
+        math.sin(y / 100),
+        math.cos(y / 100),
+        math.sin(x),
+        math.cos(x),
+        math.sin(x / 100),
+        math.cos(x / 100),
+    ]
     torch.testing.assert_close(found[2, 1], torch.tensor(expected), atol=1e-6, rtol=0)
 
 
-def test_places_are_added_before_every_layer_and_to_the_picture_only():
+def test_places_are_added_before_every_layer_and_to_the_image_only():
     network = tokenpose.TokenPose(TINY, 2, (64, 64)).eval()
     seen = []
     for layer in network.transformers[0].layers:
         layer.forward = lambda x: seen.append(x) or torch.zeros_like(x)
     network(torch.zeros(1, 3, 64, 64))
     place = sine((4, 4), DIM).flatten(0, 1)
-    torch.testing.assert_close(seen[0][0, 2:], place)  # the patches of a black picture are 0: the bias starts so
+    torch.testing.assert_close(
+        seen[0][0, 2:], place
+    )  # the patches of a black image are 0: the bias starts so
     torch.testing.assert_close(seen[0][0, :2], network.tokens.joints[0])
     torch.testing.assert_close(seen[1][0, 2:], place)
     torch.testing.assert_close(seen[1][0, :2], torch.zeros(2, DIM))
@@ -128,8 +147,14 @@ def test_tokens_go_row_by_row():
     network = tokenpose.TokenPose(TINY, 2, (64, 48)).eval()
     with torch.no_grad():
         network.tokens.patches.weight.fill_(1 / (3 * 16 * 16))
-    pictures = torch.arange(12.0).reshape(1, 1, 3, 4).expand(1, 3, 3, 4).repeat_interleave(16, 2).repeat_interleave(16, 3)
-    found = (network.tokens(pictures) - network.tokens.position)[0, 2:, 0]
+    images = (
+        torch.arange(12.0)
+        .reshape(1, 1, 3, 4)
+        .expand(1, 3, 3, 4)
+        .repeat_interleave(16, 2)
+        .repeat_interleave(16, 3)
+    )
+    found = (network.tokens(images) - network.tokens.position)[0, 2:, 0]
     torch.testing.assert_close(found, torch.arange(12.0), atol=1e-3, rtol=0)
 
 
@@ -137,9 +162,16 @@ def test_what_hooks_see():
     network = tokenpose.build("l_d6", 5, (64, 64)).eval()
     seen = {}
     for name in ("backbone", "visual_tokens", "keypoint_tokens", "head"):
-        network.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: seen.update({name: output.shape}))
+        network.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: seen.update({name: output.shape})
+        )
     network(torch.zeros(2, 3, 64, 64))
-    assert seen == {"backbone": (2, 48, 16, 16), "visual_tokens": (2, 16, DIM), "keypoint_tokens": (2, 5, DIM), "head": (2, 5, 16, 16)}
+    assert seen == {
+        "backbone": (2, 48, 16, 16),
+        "visual_tokens": (2, 16, DIM),
+        "keypoint_tokens": (2, 5, DIM),
+        "head": (2, 5, 16, 16),
+    }
 
 
 def test_a_token_makes_its_own_map():
@@ -152,7 +184,12 @@ def test_a_token_makes_its_own_map():
     ("name", "size", "message"),
     [
         ("s", (192, 256), "tokenpose-s: there is tokenpose-t, tokenpose-s_v1"),
-        ("s_v1", (100, 128), "input 100x128 does not divide into patches: its width has to be a multiple of 16, its height of 16"),
+        (
+            "s_v1",
+            (100, 128),
+            "input 100x128 does not divide into patches: its width has to be a multiple of 16, its height of "
+            "16",
+        ),
         ("t", (96, 120), "width has to be a multiple of 16, its height of 16"),
         ("s_v2", (60, 64), "width has to be a multiple of 8, its height of 8"),
         ("b", (24, 32), "width has to be a multiple of 48, its height of 16"),

@@ -12,8 +12,8 @@ from poseling.models.tokenpose_mobile import TokenPoseMobile, copy_head
 class Pyramid(nn.Module):
     """Average colours at strides 4, 8, 16 and 32."""
 
-    def forward(self, pictures):
-        return tuple(nn.functional.avg_pool2d(pictures, stride) for stride in (4, 8, 16, 32))
+    def forward(self, images):
+        return tuple(nn.functional.avg_pool2d(images, stride) for stride in (4, 8, 16, 32))
 
 
 def tiny(size=(64, 64), depth=1):
@@ -37,10 +37,16 @@ def test_size_is_the_backbone_and_the_parts_by_hand():
 def test_shapes_and_what_hooks_see(size):
     network, seen = tiny(size), {}
     for name in ("features", "visual_tokens", "keypoint_tokens"):
-        network.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: seen.update({name: output.shape}))
+        network.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: seen.update({name: output.shape})
+        )
     assert network(torch.zeros(2, 3, size[1], size[0])).shape == (2, 1, 5, size[1] // 4, size[0] // 4)
     rows, columns = size[1] // 16, size[0] // 16
-    assert seen == {"features": (2, DIM, rows, columns), "visual_tokens": (2, rows * columns, DIM), "keypoint_tokens": (2, 5, DIM)}
+    assert seen == {
+        "features": (2, DIM, rows, columns),
+        "visual_tokens": (2, rows * columns, DIM),
+        "keypoint_tokens": (2, 5, DIM),
+    }
 
 
 def test_every_weight_is_trained():
@@ -51,7 +57,10 @@ def test_every_weight_is_trained():
 
 
 def test_a_teachers_head_in_a_student():
-    student, teacher = tiny(), tokenpose.build("t", 17, (64, 64))  # not as many joints: the head works on one at a time
+    student, teacher = (
+        tiny(),
+        tokenpose.build("t", 17, (64, 64)),
+    )  # not as many joints: the head works on one at a time
     copy_head(student, teacher)
     tokens = torch.randn(2, 5, DIM)
     assert torch.equal(student.head(tokens), teacher.head(tokens))
@@ -63,7 +72,10 @@ def test_a_teachers_head_in_a_student():
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        (lambda: tokenpose.build("t", 5, (128, 64)), "the teacher's maps are 32x16, the student's 16x16: build both for one input size"),
+        (
+            lambda: tokenpose.build("t", 5, (128, 64)),
+            "the teacher's maps are 32x16, the student's 16x16: build both for one input size",
+        ),
         (lambda: tokenpose.build("l_d6", 5, (64, 64)), "head reads the tokens of three transformers"),
         (lambda: nn.Conv2d(3, 3, 1), "the teacher is a Conv2d without TokenPose's head"),
     ],
@@ -75,7 +87,9 @@ def test_a_head_that_does_not_fit(teacher, message):
 
 @pytest.mark.parametrize("variant", ["", "mobilenetv2-", "mobilenetv2-0", "mobilenet", "mobilenetv2-4-4"])
 def test_a_variant_that_there_is_not(variant):
-    with pytest.raises(ValueError, match=f"tokenpose_mobile-{variant}: name a backbone.*backbones are resnet50, "):
+    with pytest.raises(
+        ValueError, match=f"tokenpose_mobile-{variant}: name a backbone.*backbones are resnet50, "
+    ):
         tokenpose_mobile.build(variant, 17, (192, 256))
 
 

@@ -10,7 +10,16 @@ from torch import nn
 from poseling.codecs.heatmap import Heatmap
 from poseling.evaluate.cost import cost
 from poseling.export.onnx import Deployed, graph
-from poseling.models.vitpose import ClassicDecoder, SimpleDecoder, ViTPose, build, build_plus, configuration, from_transformers, name
+from poseling.models.vitpose import (
+    ClassicDecoder,
+    SimpleDecoder,
+    ViTPose,
+    build,
+    build_plus,
+    configuration,
+    from_transformers,
+    name,
+)
 from poseling.skeleton import COCO17
 from poseling.spec import PoseSpec
 
@@ -20,7 +29,13 @@ transformers = pytest.importorskip("transformers")
 def small(simple: bool = False, experts: int = 1, joints: int = 5) -> transformers.VitPoseConfig:
     """32 wide, 2 layers, 4 heads, for an input of 48 x 64."""
     backbone = transformers.VitPoseBackboneConfig(
-        image_size=[64, 48], hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_experts=experts, part_features=8, out_indices=[2]
+        image_size=[64, 48],
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_experts=experts,
+        part_features=8,
+        out_indices=[2],
     )
     return transformers.VitPoseConfig(backbone_config=backbone, num_labels=joints, use_simple_decoder=simple)
 
@@ -44,12 +59,12 @@ def test_it_answers_as_transformers_does(simple: bool, experts: int) -> None:
     theirs = stirred(transformers.VitPoseForPoseEstimation(config))
     ours = ViTPose(config).eval()
     ours.load_state_dict(from_transformers(theirs.state_dict()))
-    pictures = torch.randn(2, 3, 64, 48)
+    images = torch.randn(2, 3, 64, 48)
     answers = []
     for dataset in range(0, experts, 3):
         ours.backbone.dataset = dataset
-        answers.append(ours(pictures))
-        expected = theirs(pictures, dataset_index=torch.tensor([dataset, dataset])).heatmaps
+        answers.append(ours(images))
+        expected = theirs(images, dataset_index=torch.tensor([dataset, dataset])).heatmaps
         assert expected.std() > 0.1
         torch.testing.assert_close(answers[-1], expected[:, None], atol=1e-4, rtol=0)
     assert experts == 1 or not torch.allclose(*answers, atol=1e-3)
@@ -69,7 +84,9 @@ def test_it_answers_as_transformers_does(simple: bool, experts: int) -> None:
     ],
 )
 def test_it_is_as_large_as_in_the_paper(variant: str, millions: float, gmac: float) -> None:
-    """Parameters as in the repository's table; its GFLOPs count a product and a sum as one and leave some out."""
+    """Parameters as in the repository's table; its GFLOPs count a product and a sum as one and leave some
+    out.
+    """
     with torch.device("meta"):
         network = build(variant, 17, (192, 256))
     found = cost(network, (192, 256))
@@ -87,9 +104,13 @@ def test_a_configuration_is_told_by_name(variant: str, experts: int) -> None:
 
 
 def test_the_experts_are_six() -> None:
-    """Against a plain ViT a layer of S has, of the 1536 -> 384 layer's 96 last outputs, five more sets of 1536 weights and a bias each."""
+    """Against a plain ViT a layer of S has, of the 1536 -> 384 layer's 96 last outputs, five more sets of
+    1536 weights and a bias each.
+    """
     with torch.device("meta"):
-        plain, plus = (sum(p.numel() for p in f("s", 17, (192, 256)).parameters()) for f in (build, build_plus))
+        plain, plus = (
+            sum(p.numel() for p in f("s", 17, (192, 256)).parameters()) for f in (build, build_plus)
+        )
     assert plus - plain == 12 * 5 * 96 * (1536 + 1)
 
 
@@ -98,7 +119,9 @@ def test_any_multiple_of_16(size: tuple[int, int]) -> None:
     network = build("t-simple", 3, size).eval()
     seen = {}
     for part in ("backbone", "visual_tokens", "features"):
-        network.get_submodule(part).register_forward_hook(lambda _, __, output, part=part: seen.update({part: output}))
+        network.get_submodule(part).register_forward_hook(
+            lambda _, __, output, part=part: seen.update({part: output})
+        )
     w, h = size
     assert network(torch.zeros(2, 3, h, w)).shape == (2, 1, 3, h // 4, w // 4)
     assert seen["backbone"].shape == seen["features"].shape == (2, 192, h // 16, w // 16)
@@ -107,12 +130,17 @@ def test_any_multiple_of_16(size: tuple[int, int]) -> None:
 
 
 def test_the_decoders() -> None:
-    assert ClassicDecoder(8, 3)(torch.zeros(1, 8, 2, 3)).shape == SimpleDecoder(8, 3)(torch.zeros(1, 8, 2, 3)).shape == (1, 3, 8, 12)
+    assert (
+        ClassicDecoder(8, 3)(torch.zeros(1, 8, 2, 3)).shape
+        == SimpleDecoder(8, 3)(torch.zeros(1, 8, 2, 3)).shape
+        == (1, 3, 8, 12)
+    )
     ramp = SimpleDecoder(1, 1)
     with torch.no_grad():
         ramp.conv.weight.zero_()[0, 0, 1, 1] = 1
         ramp.conv.bias.zero_()
-    # Half-pixel centres: of 0 and 8 four pixels each, the middle four at 1, 3, 5 and 7. What is negative is cut before, not after.
+    # Half-pixel centres: of 0 and 8 four pixels each, the middle four at 1, 3, 5 and 7. What is negative is
+    # cut before, not after.
     assert ramp(torch.tensor([[[[0.0, 8.0]]]]))[0, 0, 0].tolist() == [0, 0, 1, 3, 5, 7, 8, 8]
     assert ramp(torch.tensor([[[[-8.0, 8.0]]]]))[0, 0, 0].tolist() == [0, 0, 1, 3, 5, 7, 8, 8]
 
@@ -130,15 +158,15 @@ def test_a_size_must_be_a_multiple_of_16() -> None:
 
 def test_without_a_token_it_is_the_plain_network_and_with_one_not() -> None:
     network = stirred(ViTPose(small()))
-    pictures = torch.randn(2, 3, 64, 48)
+    images = torch.randn(2, 3, 64, 48)
     with torch.no_grad():
-        plain = network(pictures)
+        plain = network(images)
         network.add_token()
-        told = network(pictures)
+        told = network(images)
         assert told.shape == plain.shape
         assert not torch.allclose(told, plain, atol=1e-4)
         network.token = None
-        assert torch.equal(network(pictures), plain)
+        assert torch.equal(network(images), plain)
 
 
 def test_a_token_learns_while_all_else_is_frozen() -> None:
@@ -159,7 +187,9 @@ def test_the_teachers_token_stays_as_it_is_in_the_student() -> None:
         student.add_token(teacher.token)
         assert torch.equal(student.token, teacher.token)
         student(torch.randn(2, 3, 64, 48)).square().sum().backward()
-        assert {key for key, p in student.named_parameters() if key.startswith("token") and p.grad is not None} == learns
+        assert {
+            key for key, p in student.named_parameters() if key.startswith("token") and p.grad is not None
+        } == learns
     with torch.no_grad():
         teacher.token.add_(1)
     assert not torch.equal(same.token, teacher.token)
@@ -167,7 +197,9 @@ def test_the_teachers_token_stays_as_it_is_in_the_student() -> None:
         same.add_token(torch.zeros(32))
 
 
-@pytest.mark.parametrize(("variant", "dim", "learns"), [("t-token", 192, True), ("t-simple-token32", 32, False)])
+@pytest.mark.parametrize(
+    ("variant", "dim", "learns"), [("t-token", 192, True), ("t-simple-token32", 32, False)]
+)
 def test_a_name_with_a_token(variant: str, dim: int, learns: bool) -> None:
     network = build(variant, 5, (64, 64))
     assert network.token.shape == (1, 1, dim)
@@ -179,8 +211,17 @@ def test_a_name_with_a_token(variant: str, dim: int, learns: bool) -> None:
 def test_it_is_exported(variant: str) -> None:
     torch.manual_seed(0)
     network = build(variant, 17, (48, 64))
-    deployed = Deployed(network, PoseSpec("vitpose-t", COCO17, Heatmap((48, 64)).fields(), (48, 64)), raw=True).eval()
-    session = onnxruntime.InferenceSession(graph(deployed).SerializeToString(), providers=["CPUExecutionProvider"])
+    deployed = Deployed(
+        network, PoseSpec("vitpose-t", COCO17, Heatmap((48, 64)).fields(), (48, 64)), raw=True
+    ).eval()
+    session = onnxruntime.InferenceSession(
+        graph(deployed).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     crops = torch.randint(0, 256, (3, 64, 48, 3), dtype=torch.uint8)
     with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(session.run(None, {"crops": crops.numpy()})[0]), deployed(crops), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            torch.from_numpy(session.run(None, {"crops": crops.numpy()})[0]),
+            deployed(crops),
+            atol=1e-5,
+            rtol=0,
+        )

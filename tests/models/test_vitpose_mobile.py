@@ -17,13 +17,15 @@ from poseling.spec import PoseSpec
 
 
 class Steps(nn.Module):
-    """Pictures (B, 3, H, W) to maps of 2, 3, 5 and 7 channels at strides 4, 8, 16 and 32."""
+    """Images (B, 3, H, W) to maps of 2, 3, 5 and 7 channels at strides 4, 8, 16 and 32."""
 
     channels = (2, 3, 5, 7)
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps = nn.ModuleList(nn.Conv2d(i, o, k, k) for i, o, k in ((3, 2, 4), (2, 3, 2), (3, 5, 2), (5, 7, 2)))
+        self.steps = nn.ModuleList(
+            nn.Conv2d(i, o, k, k) for i, o, k in ((3, 2, 4), (2, 3, 2), (3, 5, 2), (5, 7, 2))
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         maps = []
@@ -56,7 +58,10 @@ def test_the_name_says_what_is_built(variant: str, kind: type[nn.Module], width:
     assert seen["map"].shape == (2, width, 4, 6)
 
 
-@pytest.mark.parametrize("variant", ["", "walnut", "steps-clasic", "steps-simple-", "steps-simple-0", "steps-simple-12-3", "steps-12"])
+@pytest.mark.parametrize(
+    "variant",
+    ["", "walnut", "steps-clasic", "steps-simple-", "steps-simple-0", "steps-simple-12-3", "steps-12"],
+)
 def test_a_wrong_name_is_told_what_there_is(variant: str) -> None:
     with pytest.raises(ValueError, match=r"name a backbone \(.*steps\).* a decoder \(classic, simple\)"):
         build(variant, 5, (64, 64))
@@ -68,7 +73,9 @@ def test_a_size_must_be_a_multiple_of_32() -> None:
 
 
 def test_the_neck_adds_both_maps() -> None:
-    """One channel, weights 2 and 3: 2 x 10 from stride 16, 3 x 1 from stride 32, and a norm that has seen nothing yet only divides by sqrt(1 + 1e-5)."""
+    """One channel, weights 2 and 3: 2 x 10 from stride 16, 3 x 1 from stride 32, and a norm that has seen
+    nothing yet only divides by sqrt(1 + 1e-5).
+    """
     neck = Neck((1, 1, 1, 1), 1).eval()
     nn.init.constant_(neck.fine.weight, 2)
     nn.init.constant_(neck.coarse.weight, 3)
@@ -104,20 +111,36 @@ def test_a_decoder_that_does_not_fit_is_not_copied() -> None:
 
 
 @pytest.mark.parametrize(
-    "variant", ["steps-simple-12", *(pytest.param(f"{b}-simple-12", marks=pytest.mark.slow) for b in ("efficientformer_l1", "efficientformerv2_s0"))]
+    "variant",
+    [
+        "steps-simple-12",
+        *(
+            pytest.param(f"{b}-simple-12", marks=pytest.mark.slow)
+            for b in ("efficientformer_l1", "efficientformerv2_s0")
+        ),
+    ],
 )
 def test_it_is_exported(variant: str) -> None:
     torch.manual_seed(0)
     network = build(variant, 17, (64, 96))
     for name, parameter in network.named_parameters():
-        if name.endswith((".gamma", ".table", "head.conv.weight")):  # so small at the start that their parts would not show
+        if name.endswith(
+            (".gamma", ".table", "head.conv.weight")
+        ):  # so small at the start that their parts would not show
             nn.init.normal_(parameter)
-    deployed = Deployed(network, PoseSpec(variant, COCO17, Heatmap((64, 96)).fields(), (64, 96)), raw=True).eval()
-    session = onnxruntime.InferenceSession(graph(deployed).SerializeToString(), providers=["CPUExecutionProvider"])
+    deployed = Deployed(
+        network, PoseSpec(variant, COCO17, Heatmap((64, 96)).fields(), (64, 96)), raw=True
+    ).eval()
+    session = onnxruntime.InferenceSession(
+        graph(deployed).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     crops = torch.randint(0, 256, (3, 96, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         expected = deployed(crops)
     assert expected.std() > 0.1
     torch.testing.assert_close(
-        torch.from_numpy(session.run(None, {"crops": crops.numpy()})[0]) / expected.std(), expected / expected.std(), atol=1e-4, rtol=0
+        torch.from_numpy(session.run(None, {"crops": crops.numpy()})[0]) / expected.std(),
+        expected / expected.std(),
+        atol=1e-4,
+        rtol=0,
     )

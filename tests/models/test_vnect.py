@@ -6,13 +6,15 @@ import torch
 from poseling.codecs import LocationMap
 from poseling.evaluate.cost import cost
 from poseling.export.onnx import Deployed, graph
-from poseling.models import vnect, weights
+from poseling.models import vnect
+from poseling.models.importers import imagenet
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 
 
-# 14.60 M are quoted, for convolutions alone. 12.5 and 6.03 GMAC are those of the same layers with the stride of stages 3 and 4 in their 3x3, where it makes the
-# 1x1 before it, of 256 x 128 and 512 x 256 products, see four times the pixels.
+# 14.60 M are quoted, for convolutions alone. 12.5 and 6.03 GMAC are those of the same layers with the stride
+# of stages 3 and 4 in their 3x3, where it makes the 1x1 before it, of 256 x 128 and 512 x 256 products, see
+# four times the pixels.
 @pytest.mark.parametrize(("side", "gmac"), [(368, 12.47), (256, 6.03)])
 def test_size_and_cost_are_what_is_quoted(side, gmac):
     with torch.device("meta"):
@@ -20,16 +22,27 @@ def test_size_and_cost_are_what_is_quoted(side, gmac):
     convolutions = sum(p.numel() for p in network.parameters() if p.ndim == 4)
     assert convolutions == 14_596_288
     got = cost(network, (side, side))
-    assert got.params - convolutions == sum(2 * m.num_features for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert got.params - convolutions == sum(
+        2 * m.num_features for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)
+    )
     more = 3 * (256 * 128 * (side // 8) ** 2 + 512 * 256 * (side // 16) ** 2)
     assert got.gmac + more / 1e9 == pytest.approx(gmac, abs=0.005)
 
 
-@pytest.mark.parametrize(("variant", "joints", "size"), [("50", 21, (368, 368)), ("101", 17, (192, 256)), ("152", 1, (48, 16))])
+@pytest.mark.parametrize(
+    ("variant", "joints", "size"), [("50", 21, (368, 368)), ("101", 17, (192, 256)), ("152", 1, (48, 16))]
+)
 def test_maps_at_an_eighth(variant, joints, size):
     with torch.device("meta"):
         network = vnect.build(variant, joints, size)
-    assert network(torch.zeros(2, 3, size[1], size[0], device="meta")).shape == (2, 1, joints, 7, size[1] // 8, size[0] // 8)
+    assert network(torch.zeros(2, 3, size[1], size[0], device="meta")).shape == (
+        2,
+        1,
+        joints,
+        7,
+        size[1] // 8,
+        size[0] // 8,
+    )
 
 
 def test_every_weight_is_trained_and_the_head_reads_the_features():
@@ -75,7 +88,12 @@ def test_bones_without_length_have_gradients():
 @pytest.mark.parametrize(
     ("variant", "size", "message"),
     [
-        ("18", (368, 368), "vnect-18: name the depth of its ResNet or a backbone, as in vnect-50, vnect-101, vnect-152, vnect-mobilenetv2"),
+        (
+            "18",
+            (368, 368),
+            "vnect-18: name the depth of its ResNet or a backbone, as in vnect-50, vnect-101, vnect-152, "
+            "vnect-mobilenetv2",
+        ),
         ("", (368, 368), "as in vnect-50"),
         ("50", (360, 368), "multiples of 16, and not 360x368; try 352x368"),
         ("50", (368, 4), "try 368x16"),
@@ -90,7 +108,7 @@ def test_a_whole_resnet_from_torchvision_starts_it(tmp_path):
     torch.manual_seed(0)
     theirs, network = vnect.ResNet(50), vnect.build("50", 5, (64, 64))
     torch.save(theirs.state_dict() | {"fc.weight": torch.zeros(1000, 2048)}, tmp_path / "resnet50.pth")
-    weights.load_backbone(network, tmp_path / "resnet50.pth")
+    imagenet.load_backbone(network, tmp_path / "resnet50.pth")
     assert torch.equal(network.backbone.layer3[5].conv3.weight, theirs.layer3[5].conv3.weight)
 
 

@@ -1,11 +1,12 @@
-"""One student, many objectives: equal starts, equal shares, gains seed by seed, and a page of which only its own part is written anew."""
+"""One student, many objectives: equal starts, equal shares, gains seed by seed, and a page of which only its
+own part is written anew.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import statistics
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,30 +20,34 @@ from torch.utils.data import DataLoader
 from poseling.cli import main
 from poseling.data.loader import Crops, Stream
 from poseling.distill.objective import Term
-from poseling.files import read_picture
+from poseling.files import read_image
 from poseling.models import registry
 from poseling.models.checkpoint import read_tensors
-from poseling.recipes.compare import CALIBRATION, WAYS, _batch, _learner, _scaled, _terms, insert, markdown, table
-from poseling.recipes.lab import Lab, Setup
+from poseling.recipes.compare import (
+    CALIBRATION,
+    WAYS,
+    _batch,
+    _learner,
+    _scaled,
+    _terms,
+    insert,
+    markdown,
+    table,
+)
+from poseling.recipes.config import TrainConfig
+from poseling.recipes.experiment import Experiment
 from poseling.train.loop import stream
 
 ARMS = ("heatmaps", "attention", "joint structure", "head again")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The mini set is unpacked here, not in the home of whoever runs the tests."""
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One smoke run over an objective of each kind."""
     out = tmp_path_factory.mktemp("compare")
-    (out / "page.md").write_text("# Mine\n\nBefore.\n\n<!-- compare mini -->\nold\n<!-- end mini -->\n\nAfter.\n")
+    (out / "page.md").write_text(
+        "# Mine\n\nBefore.\n\n<!-- compare mini -->\nold\n<!-- end mini -->\n\nAfter.\n"
+    )
     main(["compare", "--smoke", "--out", str(out), "--page", str(out / "page.md"), "--objectives", *ARMS])
     return out
 
@@ -54,7 +59,12 @@ def settings(state: Path) -> dict[str, object]:
 @pytest.mark.slow
 def test_gains_are_scores_minus_the_baselines(compared: Path):
     found = json.loads((compared / "compare.json").read_text())
-    assert (found["data"], found["metric"], found["seeds"], found["student"]) == ("mini", "PCK@0.2", [0], "hourglass-1x16")
+    assert (found["data"], found["metric"], found["seeds"], found["student"]) == (
+        "mini",
+        "PCK@0.2",
+        [0],
+        "hourglass-1x16",
+    )
     assert [row["name"] for row in found["objectives"]] == list(ARMS)
     assert [row["kind"] for row in found["objectives"]] == ["response", "feature", "relation", "self"]
     for row in found["objectives"]:
@@ -62,10 +72,12 @@ def test_gains_are_scores_minus_the_baselines(compared: Path):
         assert row["gains"] == [row["values"][0] - found["baseline"][0]]
         assert found["cost"][row["name"]] > 0
     assert 0 < found["teacher_value"] <= 1
-    assert read_picture(compared / "compare.png").std() > 10
+    assert read_image(compared / "compare.png").std() > 10
     text = (compared / "compare.md").read_text()
     assert "A --smoke run: the numbers mean nothing." in text
-    assert (compared / "page.md").read_text() == f"# Mine\n\nBefore.\n\n<!-- compare mini -->\n\n{text}\n<!-- end mini -->\n\nAfter.\n"
+    assert (
+        compared / "page.md"
+    ).read_text() == f"# Mine\n\nBefore.\n\n<!-- compare mini -->\n\n{text}\n<!-- end mini -->\n\nAfter.\n"
 
 
 @pytest.mark.slow
@@ -84,29 +96,47 @@ def test_arms_differ_in_their_terms_alone(compared: Path):
     assert first["terms"] == [["labels", 1.0]]
     # The head alone went on.
     before, after = (read_tensors(folder / f"head-again{part}.safetensors")[0] for part in ("-first", ""))
-    assert {name for name in before if not torch.equal(before[name], after[name])} == {"stacks.0.score.weight", "stacks.0.score.bias"}
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {
+        "stacks.0.score.weight",
+        "stacks.0.score.bias",
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["heatmaps", "attention", "aligned features", "joint structure", "masked generation"])
+@pytest.mark.parametrize(
+    "name", ["heatmaps", "attention", "aligned features", "joint structure", "masked generation"]
+)
 def test_equal_starts_and_equal_shares(name: str, tmp_path: Path):
-    """Adapters change nothing of the student's start, and the extra term is the wanted part of the labels' loss over the first batches of the run."""
-    lab = Lab("compare", Setup(smoke=True, out=tmp_path), "hourglass-1x32")
-    guide = lab.teacher("mini")
-    answers = lab.label(guide, lab.people)
-    terms = _terms(lab, WAYS[name])
+    """Adapters change nothing of the student's start, and the extra term is the wanted part of the labels'
+    loss over the first batches of the run.
+    """
+    experiment = Experiment.of("compare", TrainConfig(smoke=True, out=tmp_path), "hourglass-1x32")
+    guide = experiment.load_teacher("mini")
+    answers = experiment.label(guide, experiment.dataset)
+    terms = _terms(experiment, WAYS[name])
     live = None if name == "heatmaps" else guide
-    scaled = _scaled(lab, terms, guide, answers, live, 3, 0.25)
+    scaled = _scaled(experiment, terms, guide, answers, 3, 0.25)
     assert scaled[0] == terms[0]
     assert scaled[1] == replace(terms[1], weight=scaled[1].weight)
     torch.manual_seed(3)
-    start = registry.build(lab.student, len(lab.skeleton), lab.codec.size).state_dict()
-    objective, learner = _learner(lab, scaled, guide, answers, live, 3)
+    start = registry.build(
+        experiment.student.name, len(experiment.skeleton), experiment.codec.size
+    ).state_dict()
+    objective, learner = _learner(experiment, scaled, guide, answers, 3)
     network = learner if live is None else learner.network
     assert isinstance(network, nn.Module)
     assert all(torch.equal(value, start[key]) for key, value in network.state_dict().items())
-    crops = Crops(lab.people, lab.codec.size, lab.setup.padding, lab.augment, 3, None if live else answers)
-    batches = DataLoader(crops, lab.setup.batch, sampler=Stream(0, CALIBRATION * lab.setup.batch))  # as the training loop draws them
+    crops = Crops(
+        experiment.dataset,
+        experiment.codec.size,
+        experiment.config.padding,
+        experiment.augment,
+        3,
+        None if live else answers,
+    )
+    batches = DataLoader(
+        crops, experiment.config.batch, sampler=Stream(0, CALIBRATION * experiment.config.batch)
+    )  # as the training loop draws them
     learner.train()
     with torch.no_grad():
         parts = [objective(learner, batch) for batch in batches]
@@ -117,15 +147,22 @@ def test_equal_starts_and_equal_shares(name: str, tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_term_that_is_nothing_cannot_be_scaled(tmp_path: Path):
-    lab = Lab("compare", Setup(smoke=True, out=tmp_path), "hourglass-1x32")
-    guide = lab.teacher("mini")
-    answers = lab.label(guide, lab.people)
+    experiment = Experiment.of("compare", TrainConfig(smoke=True, out=tmp_path), "hourglass-1x32")
+    guide = experiment.load_teacher("mini")
+    answers = experiment.label(guide, experiment.dataset)
 
     def nothing(outputs: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return outputs.sum() * 0
 
     with pytest.raises(ValueError, match=r"nothing is 0\.0 at the start, so it cannot be scaled"):
-        _scaled(lab, (*lab.supervised(), Term("extra", nothing, 1.0, "teacher")), guide, answers, None, 0, 0.5)
+        _scaled(
+            experiment,
+            (*experiment.supervised(), Term("extra", nothing, 1.0, "teacher")),
+            guide,
+            answers,
+            0,
+            0.5,
+        )
 
 
 def test_an_unknown_objective_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -141,7 +178,13 @@ def test_an_unknown_objective_is_one_line(tmp_path: Path, capsys: pytest.Capture
 def found(**gains: list[float]) -> dict[str, object]:
     base = [0.5, 0.6, 0.7]
     rows = [
-        {"name": name, "kind": "feature", "paper": "P", "values": [b + g for b, g in zip(base, given, strict=True)], "gains": given}
+        {
+            "name": name,
+            "kind": "feature",
+            "paper": "P",
+            "values": [b + g for b, g in zip(base, given, strict=True)],
+            "gains": given,
+        }
         for name, given in gains.items()
     ]
     return {
@@ -165,7 +208,11 @@ def test_the_table_by_hand():
 def test_the_table_in_the_terminal():
     """No Markdown, nothing cut at 80 columns, and of one seed no spread and no empty column."""
     several = found(**{"aligned features": [0.01, 0.02, 0.03]})
-    one = several | {"seeds": [0], "baseline": [0.5], "objectives": [{**several["objectives"][0], "values": [0.51], "gains": [0.01]}]}
+    one = several | {
+        "seeds": [0],
+        "baseline": [0.5],
+        "objectives": [{**several["objectives"][0], "values": [0.51], "gains": [0.01]}],
+    }
     for given, wanted, columns in ((several, "+0.020 ± 0.010", 6), (one, "+0.010", 5)):
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(table(given))
@@ -188,7 +235,8 @@ def test_a_part_of_a_page_is_replaced_and_the_rest_stays(tmp_path: Path):
     insert(page, "lsp", "three\n")
     text = page.read_text()
     assert text == (
-        "# Which distillation\n\n<!-- compare lsp -->\n\nthree\n\n<!-- end lsp -->\n\nWords of somebody.\n\n<!-- compare coco -->\n\ntwo\n\n<!-- end coco -->\n"
+        "# Which distillation\n\n<!-- compare lsp -->\n\nthree\n\n<!-- end lsp -->\n\nWords of "
+        "somebody.\n\n<!-- compare coco -->\n\ntwo\n\n<!-- end coco -->\n"
     )
     insert(page, "lsp", "three\n")
     assert page.read_text() == text
@@ -196,9 +244,11 @@ def test_a_part_of_a_page_is_replaced_and_the_rest_stays(tmp_path: Path):
 
 @pytest.mark.parametrize("resident", [False, True])
 def test_the_batches_are_those_of_the_run(resident: bool, tmp_path: Path):
-    lab = Lab("compare", Setup(smoke=True, out=tmp_path, resident=resident), "hourglass-1x16")
-    crops = lab.samples(lab.people, lab.spec(lab.student, "size"), 3)
-    for number, batch in enumerate(stream(crops, 0, 3, lab.setup.batch, lab.engine)):
-        again = _batch(lab, crops, number)
+    experiment = Experiment.of(
+        "compare", TrainConfig(smoke=True, out=tmp_path, resident=resident), "hourglass-1x16"
+    )
+    crops = experiment.samples(experiment.dataset, experiment.spec(experiment.student, "size"), 3)
+    for number, batch in enumerate(stream(crops, 0, 3, experiment.config.batch, experiment.engine)):
+        again = _batch(experiment, crops, number)
         assert again.keys() == batch.keys()
         assert all(torch.equal(again[name], batch[name]) for name in batch)

@@ -1,4 +1,6 @@
-"""The words that weigh teachers: what was said comes back, and nothing is taken that says something twice or nothing."""
+"""The words that weigh teachers: what was said comes back, and nothing is taken that says something twice or
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,20 @@ from poseling.skeleton import COCO17
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_.-]{0,12}", fullmatch=True)
 NUMBERS = st.floats(0, 1e6, allow_nan=False)
-GIVEN = st.dictionaries(NAMES, NUMBERS | st.dictionaries(st.sampled_from(COCO17.joints), NUMBERS, min_size=1), max_size=5)
+GIVEN = st.dictionaries(
+    NAMES, NUMBERS | st.dictionaries(st.sampled_from(COCO17.joints), NUMBERS, min_size=1), max_size=5
+)
 
 
 def words(weights):
     return [
         word
         for name, worth in weights.items()
-        for word in ([f"{name}:{joint}={value!r}" for joint, value in worth.items()] if isinstance(worth, dict) else [f"{name}={worth!r}"])
+        for word in (
+            [f"{name}:{joint}={value!r}" for joint, value in worth.items()]
+            if isinstance(worth, dict)
+            else [f"{name}={worth!r}"]
+        )
     ]
 
 
@@ -42,7 +50,9 @@ def test_a_name_has_one_weight_or_one_a_joint_not_both(weights, data):
             parse((*said, f"{name}:nose={again!r}"))
 
 
-@pytest.mark.parametrize("word", ["a", "a=", "=1", "a=much", "a:=1", ":nose=1", "a=nan", "a:nose", "a=1=2", ""])
+@pytest.mark.parametrize(
+    "word", ["a", "a=", "=1", "a=much", "a:=1", ":nose=1", "a=nan", "a:nose", "a=1=2", ""]
+)
 def test_a_word_of_another_form(word):
     with pytest.raises(ValueError, match=f"--weights {word}: is not NAME=WEIGHT or NAME:JOINT=WEIGHT"):
         parse(("b=1", word))

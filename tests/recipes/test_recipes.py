@@ -1,11 +1,12 @@
-"""The recipes from the command line, at the size of a smoke run: every part works with every other, and what is written says what it must."""
+"""The recipes from the command line, at the size of a smoke run: all parts work together, and the files that
+are written are complete.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from poseling.cli import main
 from poseling.data.mini import mini
-from poseling.files import read_picture
+from poseling.files import read_image
 from poseling.models.checkpoint import read_tensors
-from poseling.recipes.lab import Setup
+from poseling.recipes.config import TrainConfig
 from poseling.runtime import Network
 from poseling.teachers.checkpoint import checkpoint_teacher
 
@@ -29,15 +30,19 @@ def run(*words: object) -> None:
     main([str(word) for word in words])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The mini set is unpacked here, not in the home of whoever runs the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-FPD = ("distill", "fpd", "--smoke", "--speeds", "--teacher", "hourglass-1x16", "--alpha", 0.5, "--warm-start", "--seeds", 2)
+FPD = (
+    "distill",
+    "fpd",
+    "--smoke",
+    "--speeds",
+    "--train-teacher",
+    "hourglass-1x16",
+    "--alpha",
+    0.5,
+    "--warm-start",
+    "--seeds",
+    2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +76,12 @@ def test_the_report_has_what_is_promised(fpd: Path):
 
 
 @pytest.mark.slow
-def test_the_pictures_are_drawn(fpd: Path):
+def test_the_images_are_drawn(fpd: Path):
     for name in ("curves.png", "cases.png"):
-        picture = read_picture(fpd / name)
-        assert picture.shape[0] > 300
-        assert picture.std() > 10  # not one colour
+        image = read_image(fpd / name)
+        assert image.shape[0] > 300
+        assert image.std() > 10  # not one colour
         assert f"]({name})" in (fpd / "report.md").read_text()
-    assert read_picture(fpd / "report.png").shape[1] == 1800
     assert (fpd / "report.html").read_text().count("<figure") == 8  # test people
 
 
@@ -103,9 +107,14 @@ def test_arms_differ_only_by_the_teacher(fpd: Path):
         fields = json.loads(metadata["settings"])
         terms = fields.pop("terms")
         settings[arm] = fields
-        assert terms == ([["labels", 1.0]] if arm.startswith("baseline") else [["labels", 0.5], ["teacher", 0.5]])
+        assert terms == (
+            [["labels", 1.0]] if arm.startswith("baseline") else [["labels", 0.5], ["teacher", 0.5]]
+        )
     assert len({json.dumps(fields, sort_keys=True) for fields in settings.values()}) == 1
-    first = {arm: json.loads((fpd / "seed-1" / arm / "log.jsonl").read_text().splitlines()[0])["labels"] for arm in settings}
+    first = {
+        arm: json.loads((fpd / "seed-1" / arm / "log.jsonl").read_text().splitlines()[0])["labels"]
+        for arm in settings
+    }
     assert first["warm"] < first["distilled"]  # it has learnt before
 
 
@@ -123,7 +132,7 @@ def test_the_same_command_again_trains_nothing_and_finds_the_same(fpd: Path, tmp
 
 @pytest.mark.slow
 def test_the_first_command_needs_nothing_else(tmp_path: Path):
-    """No data, no teacher, no numbers: those that come with the program."""
+    """Without flags: the data, the teacher and the numbers that come with the program."""
     run("distill", "fpd", "--smoke", "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["data"] == "mini"
@@ -134,27 +143,40 @@ def test_the_first_command_needs_nothing_else(tmp_path: Path):
 
 
 def test_defaults_fit_the_data():
-    """Without data those for the mini set, with data what learns soonest, or the paper's if asked for; what somebody gives stays in all of them."""
-    small, ours = Setup(), Setup(data=("mpii",), root=(Path("x"),))
-    papers = Setup(data=("mpii",), root=(Path("x"),), as_published=True)
-    assert (small.size, small.loss, small.optimizer, small.schedule, small.epochs) == (64, "kl", "adamw", "one_cycle", 10)
+    """Without data those of the mini set, with data ours, or the paper's if asked for; a flag that is given
+    stays in all of them.
+    """
+    small, ours = TrainConfig(), TrainConfig(data=("mpii",), root=(Path("x"),))
+    papers = TrainConfig(data=("mpii",), root=(Path("x"),), as_published=True)
+    assert (small.size, small.loss, small.optimizer, small.schedule, small.epochs) == (
+        64,
+        "kl",
+        "adamw",
+        "one_cycle",
+        10,
+    )
     assert (ours.size, ours.loss, ours.optimizer, ours.schedule) == (128, "kl", "adamw", "one_cycle")
     assert (ours.epochs, ours.budget, ours.ema, ours.clip) == (None, "1h", 0.999, 1.0)
     assert (papers.size, papers.loss, papers.optimizer, papers.schedule) == (256, "mse", "adam", "step")
     assert (papers.epochs, papers.batch, papers.learning_rate, papers.sigma) == (140, 4, 2.5e-4, 2.0)  # FPD's
-    assert Setup(data=("mini",)) == replace(small, data=("mini",))
-    assert Setup(root=(Path("x"),)) == replace(ours, data=())  # `unlabelled` takes a folder of pictures without being told that it is one
-    assert Setup(optimizer="adam", epochs=140).optimizer == "adam"
-    assert Setup(optimizer="adam", epochs=140).epochs == 140
-    assert Setup(data=("mpii",), root=(Path("x"),), loss="kl").loss == "kl"
+    assert TrainConfig(data=("mini",)) == replace(small, data=("mini",))
+    assert TrainConfig(root=(Path("x"),)) == replace(
+        ours, data=()
+    )  # `unlabelled --root DIR` takes a folder of images
+    assert TrainConfig(optimizer="adam", epochs=140).optimizer == "adam"
+    assert TrainConfig(optimizer="adam", epochs=140).epochs == 140
+    assert TrainConfig(data=("mpii",), root=(Path("x"),), loss="kl").loss == "kl"
 
 
 def test_learning_from_labels_needs_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    for picture in mini("val").pictures[:12]:
-        shutil.copy(picture, tmp_path)
+    for image in mini("val").images[:12]:
+        shutil.copy(image, tmp_path)
     with pytest.raises(SystemExit):
         run("distill", "fpd", "--smoke", "--data", "images", "--root", tmp_path, "--out", tmp_path / "out")
-    assert "have no labels, and fpd learns from labels; `poseling distill unlabelled` needs none" in " ".join(capsys.readouterr().err.split())
+    assert (
+        "--data images: has no labels, and fpd learns from labels; `poseling distill unlabelled` needs none"
+        in " ".join(capsys.readouterr().err.split())
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -162,20 +184,33 @@ def test_help_says_both_defaults(capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setenv("COLUMNS", "250")
     run("distill", "fpd", "--help")
     said = capsys.readouterr().out
-    assert f"[default: none; as published 140; with the mini set {Setup().epochs:g}" in said
-    assert "[default: hourglass-8x256; with the mini set mini]" in said
+    assert f"[default: none; as published 140; with the mini set {TrainConfig().epochs:g}" in said
+    assert "[default: none; with the mini set mini]" in said
+    assert "[default: hourglass-8x256; with the mini set none]" in said
 
 
-# What each recipe's arms learn by, as its file's docstring has it, and the network that is kept.
+# The losses of each recipe's arm, as its file's docstring has them, and the network that is kept.
 HALF = [["labels", 0.5], ["teacher", 0.5]]
 SMOKED = {
     "kdlpn": ("distilled", HALF, "kdlpn-16"),
     "vitpose_mobile": ("distilled", HALF, "vitpose_mobile-mobilenetv2_050-simple-32"),
     "tokenpose_mobile": ("distilled", HALF, "tokenpose_mobile-mobilenetv2_050-1"),
-    "dwpose": ("first-stage", [["labels", 1.0], ["features", 7e-5], ["logits", 0.1]], "simcc-mobilenetv2_050"),
+    "dwpose": (
+        "first-stage",
+        [["labels", 1.0], ["features", 7e-5], ["logits", 0.1]],
+        "simcc-mobilenetv2_050",
+    ),
     "okdhp": ("distilled", [["labels", 1.0], ["ensemble", 2.0]], "hourglass-1x16"),
-    "distilpose": ("distilled", [["labels", 1.0], ["simulated heatmap", 1.0], ["score", 0.01]], "distilpose_mobile-mobilenetv2_050-1"),
-    "sdpose": ("distilled", [["labels", 1.0], ["visual tokens", 5e-6], ["keypoint tokens", 5e-6]], "sdpose_mobile-mobilenetv2_050-1"),
+    "distilpose": (
+        "distilled",
+        [["labels", 1.0], ["simulated heatmap", 1.0], ["score", 0.01]],
+        "distilpose_mobile-mobilenetv2_050-1",
+    ),
+    "sdpose": (
+        "distilled",
+        [["labels", 1.0], ["visual tokens", 5e-6], ["keypoint tokens", 5e-6]],
+        "sdpose_mobile-mobilenetv2_050-1",
+    ),
     "multi_teacher": ("distilled", HALF, "hourglass-1x16"),
 }
 MORE = {"multi_teacher": ("--teachers", "mini")}
@@ -190,15 +225,21 @@ def check(out: Path, recipe: str, data: str, metric: str) -> dict[str, dict[str,
     """The report and the files of a smoke run with one seed; gives the report."""
     report = json.loads((out / "report.json").read_text())
     assert (report["recipe"], report["data"], report["metric"], report["seeds"]) == (recipe, data, metric, 1)
-    assert any("Not yet trained at length" in note for note in report["notes"]) == (not recipe.endswith(("kdlpn", "mobile")))
+    assert any("Not yet trained at length" in note for note in report["notes"]) == (
+        not recipe.endswith(("kdlpn", "mobile"))
+    )
     for arm in ("baseline", "distilled"):
         assert len(report[arm]["values"]) == 1
         assert 0 <= report[arm]["values"][0] <= 1
     spec = checkpoint_teacher(out / "student.safetensors").spec
     assert spec.model == SMOKED[recipe][2]
     assert spec.arguments["smoke"] is True
-    assert [name for name, _ in SMOKED[recipe][1]] == [name for name, _ in settings(out / "seed-0" / SMOKED[recipe][0])["terms"]]
-    if (out / "student.onnx").is_file():  # the outputs of a network that learnt for seconds can be too wild for the check
+    assert [name for name, _ in SMOKED[recipe][1]] == [
+        name for name, _ in settings(out / "seed-0" / SMOKED[recipe][0])["terms"]
+    ]
+    if (
+        out / "student.onnx"
+    ).is_file():  # the outputs of a network that learnt for seconds can be too wild for the check
         assert Network(out / "student.onnx").spec.model == spec.model
     return dict(report)
 
@@ -217,56 +258,103 @@ def test_each_recipe_proves_itself_on_the_mini_set(recipe: str, tmp_path: Path):
     assert alone == taught
     if recipe == "dwpose":
         assert settings(folder / "second-stage")["terms"] == [["itself", 1.0]]
-        first, second = (read_tensors(folder / f"{stage}.safetensors")[0] for stage in ("first-stage", "second-stage"))
+        first, second = (
+            read_tensors(folder / f"{stage}.safetensors")[0] for stage in ("first-stage", "second-stage")
+        )
         assert first.keys() == second.keys()
-        assert {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])} == {"head"}
+        assert {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])} == {
+            "head"
+        }
 
 
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("recipe", ["kdlpn", "vitpose_mobile", "tokenpose_mobile"])
-def test_a_foreign_teacher_on_real_pictures(recipe: str, tmp_path: Path, shared: Path):
+def test_a_foreign_teacher_on_real_images(recipe: str, tmp_path: Path, shared: Path):
     torch.set_num_threads(1)
     teacher = shared / "peers" / "movenet-lightning.onnx"
-    run("distill", recipe, "--smoke", "--data", "lsp", "lspet", "--root", shared / "data", "--teacher", teacher, "--out", tmp_path)
-    report = check(tmp_path, recipe, "lsp+lspet", "PCK@0.2 of 12 joints")  # LSP's neck and the top of the head are not COCO's
+    run(
+        "distill",
+        recipe,
+        "--smoke",
+        "--data",
+        "lsp",
+        "lspet",
+        "--root",
+        shared / "data",
+        "--teacher",
+        teacher,
+        "--out",
+        tmp_path,
+    )
+    report = check(
+        tmp_path, recipe, "lsp+lspet", "PCK@0.2 of 12 joints"
+    )  # LSP's neck and the top of the head are not COCO's
     assert report["teacher"]["value"] > 0.5  # 0.8 or so on all test people
 
 
 @pytest.mark.slow
 @pytest.mark.shared
 def test_from_cocos_folders_to_its_average_precision(tmp_path: Path, shared: Path):
-    """The four sample pictures, laid out as COCO's download, one command, and the measure of COCO."""
+    """The four sample images, laid out as COCO's download, one command, and COCO's measure."""
     torch.set_num_threads(1)
     fixture, root, out = shared / "data" / "fixtures" / "coco", tmp_path / "coco", tmp_path / "out"
     (root / "annotations").mkdir(parents=True)
     for part in ("train2017", "val2017"):
         shutil.copy(fixture / "test_coco.json", root / "annotations" / f"person_keypoints_{part}.json")
         (root / part).mkdir()
-        for picture in fixture.glob("*.jpg"):
-            shutil.copy(picture, root / part)
-    run("distill", "kdlpn", "--smoke", "--data", "coco", "--root", root, "--teacher", shared / "peers" / "movenet-lightning.onnx", "--out", out)
+        for image in fixture.glob("*.jpg"):
+            shutil.copy(image, root / part)
+    run(
+        "distill",
+        "kdlpn",
+        "--smoke",
+        "--data",
+        "coco",
+        "--root",
+        root,
+        "--teacher",
+        shared / "peers" / "movenet-lightning.onnx",
+        "--out",
+        out,
+    )
     report = check(out, "kdlpn", "coco", "OKS AP")
     assert report["teacher"]["value"] > 0.3
 
 
 @pytest.mark.slow
 @pytest.mark.shared
-def test_several_teachers_are_measured_where_one_of_them_knows(tmp_path: Path, shared: Path):
-    """Neither MoveNet nor BlazePose has LSP's neck and top of the head, so that nobody is measured there."""
+def test_joints_that_no_teacher_has_are_not_measured(tmp_path: Path, shared: Path):
+    """Neither MoveNet nor BlazePose has LSP's neck and top of the head, which are not measured."""
     torch.set_num_threads(1)
     teachers = [shared / "peers" / name for name in ("movenet-lightning.onnx", "blazepose-lite.onnx")]
     more = ("--teachers", *teachers, "--weights", "movenet-lightning=2", "blazepose-lite:left_wrist=3")
-    run("distill", "multi_teacher", "--smoke", "--data", "lsp", "lspet", "--root", shared / "data", *more, "--out", tmp_path)
+    run(
+        "distill",
+        "multi_teacher",
+        "--smoke",
+        "--data",
+        "lsp",
+        "lspet",
+        "--root",
+        shared / "data",
+        *more,
+        "--out",
+        tmp_path,
+    )
     report = check(tmp_path, "multi_teacher", "lsp+lspet", "PCK@0.2 of 12 joints")
     assert report["teacher"]["name"] == "teacher (movenet-lightning + blazepose-lite)"
     assert report["teacher"]["value"] > 0.5
 
 
 def points_network(path: Path) -> None:
-    """An ONNX network of MoveNet's shape that sees a standing person in every picture, a little lower in brighter ones."""
+    """An ONNX network of MoveNet's shape that predicts a standing person in every image, a little lower in
+    brighter ones.
+    """
     rng = np.random.default_rng(0)
-    points = np.dstack([np.linspace(0.1, 0.9, 17), 0.5 + rng.uniform(-0.2, 0.2, 17), np.full(17, 0.9)])[None].astype(np.float32)
+    points = np.dstack([np.linspace(0.1, 0.9, 17), 0.5 + rng.uniform(-0.2, 0.2, 17), np.full(17, 0.9)])[
+        None
+    ].astype(np.float32)
     move = np.tile(np.array([0.001, 0, 0], np.float32), (17, 1))[None, None]
     nodes = [
         helper.make_node("Cast", ["input:0"], ["float"], to=TensorProto.FLOAT),
@@ -285,17 +373,27 @@ def points_network(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_any_teacher_on_any_pictures(tmp_path: Path):
-    """One command: a foreign ONNX file teaches what it sees in a folder, of which one picture is broken."""
+def test_any_teacher_on_any_images(tmp_path: Path):
+    """One command: a foreign ONNX file teaches its predictions for a folder, of which one image is broken."""
     points_network(tmp_path / "teacher.onnx")
-    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder, out = tmp_path / "images", tmp_path / "out"
     folder.mkdir()
-    for picture in mini("val").pictures[:20]:
-        shutil.copy(picture, folder)
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a picture")
-    run("distill", "unlabelled", "--smoke", "--teacher", tmp_path / "teacher.onnx", "--root", folder, "--out", out)
+    for image in mini("val").images[:20]:
+        shutil.copy(image, folder)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not an image")
+    run(
+        "distill",
+        "unlabelled",
+        "--smoke",
+        "--teacher",
+        tmp_path / "teacher.onnx",
+        "--root",
+        folder,
+        "--out",
+        out,
+    )
     report = json.loads((out / "report.json").read_text())
-    assert report["baseline"] is None  # pictures without labels have no control
+    assert report["baseline"] is None  # images without labels have no control
     assert report["metric"] == "agreement with the teacher, PCK@0.2"
     assert report["teacher"]["value"] == 1
     assert any("broken.jpg" in note for note in report["notes"])
@@ -308,10 +406,17 @@ def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path, capsys: pytes
     from poseling.skeleton import Skeleton
     from poseling.spec import PoseSpec
 
-    spec = PoseSpec("hourglass-1x16", Skeleton("fish", ("mouth", "tail"), (0, 0)), {"name": "heatmap", "size": [64, 64]}, (64, 64))
+    spec = PoseSpec(
+        "hourglass-1x16",
+        Skeleton("fish", ("mouth", "tail"), (0, 0)),
+        {"name": "heatmap", "size": [64, 64]},
+        (64, 64),
+    )
     checkpoint.save(tmp_path / "fish.safetensors", registry.build("hourglass-1x16", 2), spec)
     with pytest.raises(SystemExit) as stopped:
-        run("distill", "fpd", "--smoke", "--teacher", tmp_path / "fish.safetensors", "--out", tmp_path / "out")
+        run(
+            "distill", "fpd", "--smoke", "--teacher", tmp_path / "fish.safetensors", "--out", tmp_path / "out"
+        )
     assert stopped.value.code == 1
     said = capsys.readouterr().err
     assert "fish (mouth, tail" in said
@@ -324,13 +429,43 @@ def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path, capsys: pytes
         (("distill", "fpd", "--data", "lsp"), "--data lsp needs --root"),
         (("distill", "fpd", "--data", "lsp", "--root", "nowhere"), "nowhere"),
         (("distill", "fpd", "--smoke", "--alpha", "1.5"), "alpha is 1.5"),
-        (("distill", "fpd", "--smoke", "--teacher", "nobody.onnx"), "nobody.onnx"),
+        (("distill", "fpd", "--smoke", "--teacher", "none.onnx"), "none.onnx: there is no such file"),
         (("distill", "fpd", "--smoke", "--teacher-loss", "mse"), "read the network's outputs differently"),
-        (("distill", "fpd", "--smoke", "--teacher", "hourglass-big"), "hourglass-4x128"),
+        (
+            ("distill", "fpd", "--smoke", "--teacher", "hourglass-8x256"),
+            "--teacher hourglass-8x256: is an architecture with random weights; --train-teacher "
+            "hourglass-8x256 trains it first",
+        ),
+        (("distill", "fpd", "--smoke", "--train-teacher", "hourglass-big"), "hourglass-4x128"),
+        (
+            ("distill", "fpd", "--smoke", "--train-teacher", "big.onnx"),
+            "--train-teacher big.onnx: is no architecture, of which there is hourglass-4x128, ",
+        ),
+        (
+            ("distill", "fpd", "--smoke", "--train-teacher", "hourglass-1x16", "--teacher", "mini"),
+            "--teacher mini --train-teacher hourglass-1x16: give one of them",
+        ),
+        (
+            ("distill", "unlabelled", "--root", "."),
+            "unlabelled needs a teacher: --teacher names weights that exist, such as movenet-thunder.onnx, "
+            "--train-teacher an architecture that is trained first",
+        ),
+        (
+            ("distill", "movnect", "--smoke", "--live", "--teacher-flip"),
+            "with --live the teacher runs in every step; leave them out",
+        ),
+        (
+            ("distill", "knowledge_token", "--smoke", "--train-teacher", "hourglass-1x16"),
+            "--train-teacher hourglass-1x16, --student vitpose-t-simple: a token goes from one ViTPose",
+        ),
     ],
 )
 def test_bad_flags_are_one_line(
-    words: tuple[str, ...], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
@@ -358,21 +493,27 @@ def test_movnect_is_measured_in_millimetres(space: Path):
     assert {"Wrist", "PA-MPJPE", "3DPCK@150"} <= report["distilled"]["per_joint"].keys()
     assert report["distilled"]["per_joint"]["MPJPE"] == pytest.approx(report["distilled"]["mean"])
     assert "lower is better" in (space / "report.md").read_text()
-    assert {path.stem for path in (space / "seed-0").glob("*.safetensors")} == {"teacher_2d", "teacher_3d", "student_2d", "baseline", "distilled"}
+    assert {path.stem for path in (space / "seed-0").glob("*.safetensors")} == {
+        "teacher_2d",
+        "teacher_3d",
+        "student_2d",
+        "baseline",
+        "distilled",
+    }
 
 
 @pytest.mark.slow
-def test_movnect_s_student_answers_in_space_without_torch(space: Path):
+def test_movnect_s_student_predicts_3d_joints_without_torch(space: Path):
     network = Network(space / "student.onnx")
     assert network.spec.outputs == ("xy", "score", "xyz")
-    people = mini("test", space / "mini")
-    pose = network(cv2.imread(str(people.pictures[0])), [people.boxes[0]])
+    dataset = mini("test", space / "mini")
+    pose = network(cv2.imread(str(dataset.images[0])), [dataset.boxes[0]])
     assert pose.xyz is not None
     assert np.isfinite(pose.xyz).all()
 
 
 @pytest.mark.slow
-def test_movnect_s_stages_go_on_where_they_were(space: Path, capsys: pytest.CaptureFixture[str]):
+def test_movnect_s_stages_continue_where_they_were(space: Path, capsys: pytest.CaptureFixture[str]):
     before = {path: path.stat().st_mtime_ns for path in space.rglob("state.safetensors")}
     run("distill", "movnect", "--smoke", "--out", space, "--stages", "teacher_2d", "student_2d")
     assert "gap closed" not in capsys.readouterr().out  # nothing to report yet
@@ -382,52 +523,101 @@ def test_movnect_s_stages_go_on_where_they_were(space: Path, capsys: pytest.Capt
 
 
 @pytest.mark.slow
-def test_pictures_are_placed_in_space_by_a_network_that_knows_depth(space: Path, tmp_path: Path):
+def test_images_get_3d_joints_from_a_3d_network(space: Path, tmp_path: Path):
     teacher = space / "student.safetensors"
-    words = ("distill", "movnect", "--smoke", "--pictures", "mini", "--out", tmp_path / "run", "--seeds", 2, "--confidence")
+    words = (
+        "distill",
+        "movnect",
+        "--smoke",
+        "--images",
+        "mini",
+        "--out",
+        tmp_path / "run",
+        "--seeds",
+        2,
+        "--confidence",
+    )
     run(*words, "--teacher", teacher, "--metres", teacher)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["data"] == "mini+mini placed by student"
-    assert any(note.startswith("In the picture, PCK@0.2 on 16 people of mini") for note in report["notes"])
+    assert any(note.startswith("In the image, PCK@0.2 on 16 samples of mini") for note in report["notes"])
     assert len(report["distilled"]["values"]) == 2
 
 
 @pytest.mark.slow
-def test_pictures_without_labels_are_placed_too(space: Path, tmp_path: Path):
-    (tmp_path / "pictures").mkdir()
-    for picture in mini("train", space / "mini").pictures[:8]:
-        shutil.copy(picture, tmp_path / "pictures")
-    words = ("distill", "movnect", "--smoke", "--pictures", "images", "--pictures-root", tmp_path / "pictures", "--out", tmp_path / "run")
+def test_images_without_labels_get_3d_joints_too(space: Path, tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    for image in mini("train", space / "mini").images[:8]:
+        shutil.copy(image, tmp_path / "images")
+    words = (
+        "distill",
+        "movnect",
+        "--smoke",
+        "--images",
+        "images",
+        "--images-root",
+        tmp_path / "images",
+        "--out",
+        tmp_path / "run",
+    )
     with pytest.raises(SystemExit):
-        run(*words)  # nobody has anything to say of them
+        run(*words)  # without a network that predicts labels there is nothing to learn
     run(*words, "--teacher", space / "student.safetensors", "--metres", space / "student.safetensors")
-    assert json.loads((tmp_path / "run" / "report.json").read_text())["data"] == "mini+images placed by student"
+    assert (
+        json.loads((tmp_path / "run" / "report.json").read_text())["data"] == "mini+images placed by student"
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.shared
 def test_blazepose_places_real_people(tmp_path: Path, shared: Path):
-    words = ("--pictures", "lsp", "lspet", "--pictures-root", shared / "data", "--metres", shared / "peers/blazepose-lite.onnx")
+    words = (
+        "--images",
+        "lsp",
+        "lspet",
+        "--images-root",
+        shared / "data",
+        "--metres",
+        shared / "peers/blazepose-lite.onnx",
+    )
     run("distill", "movnect", "--smoke", *words, "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["data"] == "mini+lsp+lspet placed by blazepose-lite"
+
+
+IN_2D = "predicts 2D joints only; this recipe needs a 3D model, such as vnect-50, movnect-medium"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--teacher", "STUDENT"), "--teacher student: knows no depth"),
-        (("--pictures", "mini", "--metres", "STUDENT"), "answers in the picture only"),
-        (("--metres", "STUDENT"), "places the people of --pictures in space; name such a set"),
-        (("--student", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
-        (("--teacher", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
+        (
+            ("--teacher", "STUDENT"),
+            "--teacher student predicts 2D joints only; this recipe needs a 3D teacher",
+        ),
+        (
+            ("--images", "mini", "--metres", "STUDENT"),
+            "predicts 2D joints only; 3D pseudo-labels need a 3D teacher",
+        ),
+        (("--metres", "STUDENT"), "gives the samples of --images 3D joints; name such a set"),
+        (("--student", "hourglass-1x16"), f"hourglass-1x16 {IN_2D}"),
+        (("--train-teacher", "hourglass-1x16"), f"hourglass-1x16 {IN_2D}"),
         (("--alpha", "2"), "alpha is 2"),
     ],
 )
-def test_what_knows_no_depth_teaches_no_space(words: tuple[str, ...], complaint: str, fpd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_2d_networks_are_refused_in_the_3d_recipe(
+    words: tuple[str, ...], complaint: str, fpd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     with pytest.raises(SystemExit):
-        run("distill", "movnect", "--smoke", "--out", tmp_path, *(str(fpd / "student.safetensors") if w == "STUDENT" else w for w in words))
+        run(
+            "distill",
+            "movnect",
+            "--smoke",
+            "--out",
+            tmp_path,
+            *(str(fpd / "student.safetensors") if w == "STUDENT" else w for w in words),
+        )
     assert complaint in " ".join(capsys.readouterr().err.split())
 
 
@@ -436,7 +626,9 @@ PSEUDO = ("distill", "pseudo_labels", "--smoke")
 
 @pytest.mark.slow
 def test_pseudo_labels_on_the_mini_set(tmp_path: Path):
-    """All arms from the mini set and its teacher, resident, with few labels: equal steps for each, and what each learnt from."""
+    """All arms from the mini set and its teacher, resident: equal steps for each, and the licence of what each
+    learnt from.
+    """
     run(*PSEUDO, "--clean", "mini", "--resident", "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["recipe"], report["data"], report["metric"]) == ("pseudo_labels", "mini", "PCK@0.2")
@@ -448,35 +640,69 @@ def test_pseudo_labels_on_the_mini_set(tmp_path: Path):
         assert fields["terms"] == [["labels", 1.0]]
         counts[arm] = round(fields["epochs"] * fields["people"] / fields["batch"])  # type: ignore[operator]
     assert set(counts.values()) == {8}  # two epochs of 32 people, 8 a step
-    licences = {arm: checkpoint_teacher(tmp_path / "seed-0" / f"{arm}.safetensors").spec.licences for arm in counts}
-    assert all("pseudo-labels by mini-teacher (code Apache-2.0" in licences[arm]["data"] for arm in ("labels_and_teacher", "teacher_alone"))
+    licences = {
+        arm: checkpoint_teacher(tmp_path / "seed-0" / f"{arm}.safetensors").spec.licences for arm in counts
+    }
+    assert all(
+        "pseudo-labels by mini-teacher (code Apache-2.0" in licences[arm]["data"]
+        for arm in ("labels_and_teacher", "teacher_alone")
+    )
 
 
 @pytest.mark.slow
 def test_pseudo_labels_of_several_sets_and_few_labels(tmp_path: Path):
-    """Pictures without labels beside the mini set, with shares; four labelled people, alone and with the teacher's answers."""
-    pictures, out = tmp_path / "pictures", tmp_path / "out"
-    pictures.mkdir()
-    for picture in mini("val").pictures[:8]:
-        shutil.copy(picture, pictures)
-    words = (*PSEUDO, "--data", "images:0.5", "mini:0.5", "--root", pictures, tmp_path / "mini", "--teacher", "mini", "--student", "hourglass-1x16")
+    """Images without labels beside the mini set, with shares; four labelled people, alone and with the
+    teacher's answers.
+    """
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for image in mini("val").images[:8]:
+        shutil.copy(image, images)
+    words = (
+        *PSEUDO,
+        "--data",
+        "images:0.5",
+        "mini:0.5",
+        "--root",
+        images,
+        tmp_path / "mini",
+        "--teacher",
+        "mini",
+        "--student",
+        "hourglass-1x16",
+    )
     run(*words, "--few", 4, "--arms", "labels_and_teacher", "few_labels", "--out", out)
     report = json.loads((out / "report.json").read_text())
     assert report["data"] == "images+mini"
     assert report["baseline"] is None
     assert [arm["name"] for arm in report["others"]] == ["few_labels", "few_labels_and_teacher"]
-    people = {arm: settings(out / "seed-0" / arm)["people"] for arm in ("few_labels", "few_labels_and_teacher", "labels_and_teacher")}
-    assert people == {"few_labels": 4, "few_labels_and_teacher": 32, "labels_and_teacher": 32}
+    dataset = {
+        arm: settings(out / "seed-0" / arm)["people"]
+        for arm in ("few_labels", "few_labels_and_teacher", "labels_and_teacher")
+    }
+    assert dataset == {"few_labels": 4, "few_labels_and_teacher": 32, "labels_and_teacher": 32}
 
 
 @pytest.mark.slow
-def test_pseudo_labels_of_pictures_alone(tmp_path: Path):
-    """Nobody has a label: one arm, on the teacher's word, measured by agreement with it."""
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for picture in mini("val").pictures[:40]:
-        shutil.copy(picture, pictures)
-    run(*PSEUDO, "--data", "images", "--root", pictures, "--teacher", "mini", "--student", "hourglass-1x16", "--out", tmp_path / "out")
+def test_pseudo_labels_of_images_alone(tmp_path: Path):
+    """Without labels: one arm, on the teacher's predictions, measured by agreement with it."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for image in mini("val").images[:40]:
+        shutil.copy(image, images)
+    run(
+        *PSEUDO,
+        "--data",
+        "images",
+        "--root",
+        images,
+        "--teacher",
+        "mini",
+        "--student",
+        "hourglass-1x16",
+        "--out",
+        tmp_path / "out",
+    )
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["metric"].startswith("agreement with the teacher")
     assert (report["baseline"], report["others"]) == (None, [])
@@ -486,26 +712,36 @@ def test_pseudo_labels_of_pictures_alone(tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--few", "-3"), "--few -3: is no number of people"),
-        (("--arms", "few_labels"), "--few 0: is no number of people; give one above 0, or leave out the arms that need it"),
-        (("--few", "33"), "--few 33: of 32 people 32 have labels that are not cleaned"),
-        (("--few", "32"), "--few 32: of 32 people 32 have labels"),
-        (("--few", "2", "--clean", "mini"), "--few 2: of 32 people 0 have labels that are not cleaned"),
+        (("--few", "-3"), "--few -3: is no number of samples"),
+        (
+            ("--arms", "few_labels"),
+            "--few 0: is no number of samples; give one above 0, or leave out the arms that need it",
+        ),
+        (("--few", "33"), "--few 33: of 32 samples 32 have labels that are not cleaned"),
+        (("--few", "32"), "--few 32: of 32 samples 32 have labels"),
+        (("--few", "2", "--clean", "mini"), "--few 2: of 32 samples 0 have labels that are not cleaned"),
         (("--clean", "lspet"), "--clean lspet: is none of the sets, which are mini"),
         (("--skeleton", "squid"), "squid"),
         (
-            ("--data", "images", "--root", "PICTURES", "--arms", "labels"),
-            "--arms labels: nobody of images has a label to learn from; take --arms teacher_alone",
+            ("--data", "images", "--root", "IMAGES", "--arms", "labels"),
+            "--arms labels: images has no labels to learn from; take --arms teacher_alone",
         ),
-        (("--data", "images:2", "--root", "PICTURES"), "--data images:2: a share lies above 0 and up to 1"),
+        (("--data", "images:2", "--root", "IMAGES"), "--data images:2: a share is above 0 and at most 1"),
         (("--student", "gone.safetensors"), "gone.safetensors: there is no such checkpoint"),
     ],
 )
-def test_pseudo_labels_that_cannot_be(words: tuple[str, ...], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    for picture in mini("val").pictures[:3]:
-        shutil.copy(picture, tmp_path)
+def test_pseudo_labels_that_cannot_be(
+    words: tuple[str, ...], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for image in mini("val").images[:3]:
+        shutil.copy(image, tmp_path)
     with pytest.raises(SystemExit) as stopped:
-        run(*PSEUDO, "--out", tmp_path / "out", *(str(tmp_path) if word == "PICTURES" else word for word in words))
+        run(
+            *PSEUDO,
+            "--out",
+            tmp_path / "out",
+            *(str(tmp_path) if word == "IMAGES" else word for word in words),
+        )
     assert stopped.value.code == 1
     said = " ".join(capsys.readouterr().err.split())
     assert complaint in said
@@ -513,12 +749,17 @@ def test_pseudo_labels_that_cannot_be(words: tuple[str, ...], complaint: str, tm
 
 
 @pytest.mark.slow
-def test_a_student_goes_on_from_a_file(tmp_path: Path):
-    """A trained student's file as the start of another: its joints, its codec, and what it knew; the licences say so."""
+def test_a_student_starts_from_a_file(tmp_path: Path):
+    """A trained student's file as the start of another: its joints, its codec and its weights, with its
+    licences.
+    """
     run("distill", "baseline", "--smoke", "--student", "hourglass-1x16", "--out", tmp_path / "first")
     start = tmp_path / "first" / "student.safetensors"
     run("distill", "baseline", "--smoke", "--student", start, "--out", tmp_path / "second")
-    logs = [json.loads((tmp_path / name / "seed-0/baseline/log.jsonl").read_text().splitlines()[0])["labels"] for name in ("first", "second")]
+    logs = [
+        json.loads((tmp_path / name / "seed-0/baseline/log.jsonl").read_text().splitlines()[0])["labels"]
+        for name in ("first", "second")
+    ]
     assert logs[1] < logs[0]
     spec = checkpoint_teacher(tmp_path / "second" / "student.safetensors").spec
     assert spec.model == "hourglass-1x16"

@@ -1,4 +1,6 @@
-"""Every recipe with a student of every kind of codec: it learns by its codec's loss, or is refused in one line that names a student that fits."""
+"""Every recipe with a student of every kind of codec: it learns by its codec's loss, or is refused in one
+line that names a student that fits.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from poseling.cli import RECIPES, main
+from poseling.cli import main
 from poseling.models.checkpoint import read_tensors
-from poseling.recipes import lab
+from poseling.recipes import RECIPES, parts, results
 
 # By the codec's name: a student, and the losses that it may learn labels and a teacher's answers by.
 STUDENTS = {
     "heatmap": ("hourglass-1x16", {"kl"}, {"kl"}),
     "simcc": ("simcc-mobilenetv2_050", {"simcc_kl"}, {"simcc_kl", "simcc_logits"}),
-    "coordinates": ("distilpose_mobile-mobilenetv2_050-1", {"smooth_l1"}, {"simulated_heatmap", "score_at_prediction"}),
+    "coordinates": (
+        "distilpose_mobile-mobilenetv2_050-1",
+        {"smooth_l1"},
+        {"simulated_heatmap", "score_at_prediction"},
+    ),
     "location_map": (
         "movnect-tiny",
         {"location_maps_kl", "heatmaps_kl", "location_l1", "bones_location_l1"},
@@ -37,29 +42,37 @@ CHOOSY = {
 MORE = {
     "multi_teacher": ("--teachers", "mini"),
     "unlabelled": ("--teacher", "mini", "--data", "mini"),
-    "movnect": ("--teacher", "movnect-tiny"),
-    "dwpose": ("--teacher", "simcc-mobilenetv2_050"),
+    "movnect": ("--train-teacher", "movnect-tiny"),
+    "dwpose": ("--train-teacher", "simcc-mobilenetv2_050"),
 }
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A few people, two steps, no speeds: it is the losses that are looked at."""
-    torch.set_num_threads(1)
+def quick() -> Iterator[None]:
+    """A few samples, two steps, no report: only the losses are looked at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(lab, "SMOKE_PEOPLE", 8)
-        patch.setattr(lab.Lab, "speeds", lambda *_: {})
-        patch.setattr(lab.Lab, "finish", lambda *_: None)
+        patch.setattr(parts, "SMOKE_SAMPLES", 8)
+        patch.setattr(results, "finish", lambda *_: None)
         yield
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", STUDENTS)
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_student_learns_by_its_codecs_loss_or_is_refused(recipe: str, codec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_student_learns_by_its_codecs_loss_or_is_refused(
+    recipe: str, codec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     student, labels, answers = STUDENTS[codec]
-    words = ("distill", recipe, "--smoke", *MORE.get(recipe, ()), "--student", student, "--out", str(tmp_path))
+    words = (
+        "distill",
+        recipe,
+        "--smoke",
+        *MORE.get(recipe, ()),
+        "--student",
+        student,
+        "--out",
+        str(tmp_path),
+    )
     fits, named = CHOOSY.get(recipe, (set(STUDENTS), ""))
     if codec not in fits:
         with pytest.raises(SystemExit):

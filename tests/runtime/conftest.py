@@ -1,10 +1,13 @@
-"""A network made by hand, so that what it says can be worked out: the brightest red and the brightest blue pixel of a crop."""
+"""A network made by hand, so that what it says can be worked out: the brightest red and the brightest blue
+pixel of a crop.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +23,8 @@ SPEC = PoseSpec("by-hand", HANDS, {"name": "by hand"}, (32, 24), padding=1.25)
 
 
 def by_hand(spec: PoseSpec | None) -> bytes:
-    """An ONNX file whose left hand is the brightest red pixel and whose right hand is the brightest blue one; the score is its brightness.
+    """An ONNX file whose left hand is the brightest red pixel and whose right hand is the brightest blue one;
+    the score is its brightness.
 
     If its spec says so it gives xyz, which are no metres but x and y in the crop and the score.
     """
@@ -40,7 +44,10 @@ def by_hand(spec: PoseSpec | None) -> bytes:
     ]
     deep = spec is not None and "xyz" in spec.outputs
     if deep:
-        nodes += [helper.make_node("Unsqueeze", ["score", "last"], ["z"]), helper.make_node("Concat", ["xy", "z"], ["xyz"], axis=2)]
+        nodes += [
+            helper.make_node("Unsqueeze", ["score", "last"], ["z"]),
+            helper.make_node("Concat", ["xy", "z"], ["xyz"], axis=2),
+        ]
     sizes = {"xy": ["N", 2, 2], "score": ["N", 2]} | ({"xyz": ["N", 2, 3]} if deep else {})
     whole = {"channels": [0, 2], "flat": [0, 2, -1], "last": [2], "width": [width]}
     constants = {**{k: np.array(v, np.int64) for k, v in whole.items()}, "white": np.array(255, np.float32)}
@@ -60,7 +67,7 @@ def by_hand(spec: PoseSpec | None) -> bytes:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """The network's file, made for pictures in whole frames or boxes, 32x24 with a padding of 1.25."""
+    """The network's file, made for images in whole frames or boxes, 32x24 with a padding of 1.25."""
     path = tmp_path / "by-hand.onnx"
     path.write_bytes(by_hand(SPEC))
     return path
@@ -70,7 +77,7 @@ def model(tmp_path: Path) -> Path:
 def variant(tmp_path: Path) -> Callable[..., Path]:
     """A file of the same network with other fields in its spec, or with none if `spec` is None."""
 
-    def make(**fields: object) -> Path:
+    def make(**fields: Any) -> Path:
         path = tmp_path / "variant.onnx"
         path.write_bytes(by_hand(None if "spec" in fields else replace(SPEC, **fields)))
         return path

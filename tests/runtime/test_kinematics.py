@@ -1,4 +1,6 @@
-"""A body of constant bones: turned by hand and by scipy, found again from its points, fitted with noise, with gaps and with nonsense."""
+"""A body of constant bones: turned by hand and by scipy, found again from its points, fitted with noise, with
+gaps and with nonsense.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from poseling.geometry import project, quaternion, quaternion_matrix, rotation_matrix
+from poseling.runtime.closed_form import closed_form
+from poseling.runtime.fit_energy import Evidence, minimise
 from poseling.runtime.kinematics import (
     BONES,
     FREE,
@@ -23,12 +27,11 @@ from poseling.runtime.kinematics import (
     SHARES,
     TURNS,
     Body,
-    closed_form,
     forward,
     measure,
     stature,
 )
-from poseling.runtime.skeleton_fit import MEASURED, Evidence, Fitted, Fitter, Lengths, minimise
+from poseling.runtime.skeleton_fit import MEASURED, Fitted, Fitter, Lengths
 from poseling.skeleton import BLAZEPOSE33, COCO17, H36M17, MOVNECT15, Skeleton
 
 CAMERA = np.array([1000.0, 1000, 500, 400])
@@ -66,14 +69,20 @@ def pixels(points: np.ndarray) -> np.ndarray:
 
 
 def inside(fitted: Fitted) -> bool:
-    """Whether every joint is within its limits, told by its quaternion: closed form of the twist and the swing, in the other direction than `Body` goes."""
+    """Whether every joint is within its limits, told by its quaternion: closed form of the twist and the
+    swing, in the other direction than `Body` goes.
+    """
     body = Body.turned(FACING, np.zeros(LOW.shape), LENGTHS)
     rest = body.local[1:]  # at zero turns each joint's rotation is its centre's
     local = np.swapaxes(rest, 1, 2) @ quaternion_matrix(fitted.rotations[1:])
     for joint, turn in enumerate(local):
-        axis = "xyz".index({"shoulder": "x", "elbow": "x", "collar": "x"}.get(TURNS[joint].split("_")[-1], "y"))
+        axis = "xyz".index(
+            {"shoulder": "x", "elbow": "x", "collar": "x"}.get(TURNS[joint].split("_")[-1], "y")
+        )
         whole = Rotation.from_matrix(turn)
-        twist = Rotation.from_rotvec(2 * np.arctan2(whole.as_quat()[axis], whole.as_quat()[3]) * np.eye(3)[axis])
+        twist = Rotation.from_rotvec(
+            2 * np.arctan2(whole.as_quat()[axis], whole.as_quat()[3]) * np.eye(3)[axis]
+        )
         turned = (whole * twist.inv()).as_rotvec() + twist.as_rotvec()
         if (turned < LOW[joint] - 1e-6).any() or (turned > HIGH[joint] + 1e-6).any():
             return False
@@ -87,7 +96,9 @@ def test_the_rest_pose_is_a_t():
     xyz = forward(np.tile([1.0, 0, 0, 0], (13, 1)), LENGTHS)
     size = dict(zip(BONES, LENGTHS, strict=True))
     np.testing.assert_allclose(xyz[at("pelvis")], 0)
-    np.testing.assert_allclose(xyz[at("left_elbow")], [size["shoulder"] + size["upper_arm"], size["trunk"], 0])
+    np.testing.assert_allclose(
+        xyz[at("left_elbow")], [size["shoulder"] + size["upper_arm"], size["trunk"], 0]
+    )
     np.testing.assert_allclose(xyz[at("right_ankle")], [-size["hip"], -size["thigh"] - size["shin"], 0])
     np.testing.assert_allclose(xyz[at("head_top")], [0, size["trunk"] + size["head"], 0])
 
@@ -120,7 +131,11 @@ def test_forward_is_a_chain_of_rotations():
         turned[joint] = turned[PARENTS[joint]] * Rotation.from_matrix(matrix)
     size = dict(zip(BONES, LENGTHS, strict=True))
     neck = turned["spine"].apply([0, size["trunk"], 0])
-    elbow = neck + turned["right_collar"].apply([-size["shoulder"], 0, 0]) + turned["right_shoulder"].apply([-size["upper_arm"], 0, 0])
+    elbow = (
+        neck
+        + turned["right_collar"].apply([-size["shoulder"], 0, 0])
+        + turned["right_shoulder"].apply([-size["upper_arm"], 0, 0])
+    )
     wrist = elbow + turned["right_elbow"].apply([-size["forearm"], 0, 0])
     ankle = (
         turned["pelvis"].apply([size["hip"], 0, 0])
@@ -147,13 +162,17 @@ def test_left_and_right_are_mirrored():
     for j, joint in enumerate(TURNS):
         if joint.startswith("left_"):
             other = TURNS.index(joint.replace("left", "right"))
-            np.testing.assert_allclose([LOW[j, 0], LOW[j, 1], LOW[j, 2]], [LOW[other, 0], -HIGH[other, 1], -HIGH[other, 2]])
+            np.testing.assert_allclose(
+                [LOW[j, 0], LOW[j, 1], LOW[j, 2]], [LOW[other, 0], -HIGH[other, 1], -HIGH[other, 2]]
+            )
 
 
 @given(st.integers(0, 10**6))
 @settings(max_examples=30, deadline=None)
 def test_closed_form_finds_the_arms(seed):
-    """Exactly, where elbows are bent and do not give to a side. Legs only nearly: where the spine bends to a side the pelvis' pitch is another one."""
+    """Exactly, where elbows are bent and do not give to a side. Legs only nearly: where the spine bends to a
+    side the pelvis' pitch is another one.
+    """
     body = random_body(seed)
     turns = body.turns.copy()
     turns[0, 0] = 0
@@ -188,7 +207,9 @@ def test_a_length_is_the_median_of_both_sides():
     xyz = random_body(0).points
     for stretch in (1.0, 1.1, 5.0):  # the last is a mistake of the network's
         longer = xyz.copy()
-        longer[at("left_wrist")] = xyz[at("left_elbow")] + stretch * (xyz[at("left_wrist")] - xyz[at("left_elbow")])
+        longer[at("left_wrist")] = xyz[at("left_elbow")] + stretch * (
+            xyz[at("left_wrist")] - xyz[at("left_elbow")]
+        )
         lengths.update(longer, ALL)
     forearm = LENGTHS[BONES.index("forearm")]
     assert lengths.metres[BONES.index("forearm")] == pytest.approx((1.1 + 1) / 2 * forearm)
@@ -227,7 +248,9 @@ def test_without_noise_the_body_is_found(seed):
     body = random_body(seed, 0.6)
     fitted = Fitter(MOVNECT15).fit(body.points, pixels(body.points + AWAY), np.ones(15), CAMERA, 0.0)
     error = np.linalg.norm(fitted.xyz - body.points, axis=1)
-    assert np.sqrt((error**2).mean()) < 3e-3  # what the pull to rest costs where joints are far from it; mostly it is less than 0.1 mm
+    assert (
+        np.sqrt((error**2).mean()) < 3e-3
+    )  # what the pull to rest costs where joints are far from it; mostly it is less than 0.1 mm
     assert fitted.root is not None
     np.testing.assert_allclose(fitted.root, AWAY, atol=0.01)
     np.testing.assert_allclose(fitted.lengths, LENGTHS)
@@ -279,7 +302,9 @@ def test_a_joint_is_lost_for_ten_frames(lost):
 def test_a_place_is_found_again_after_nonsense():
     fitter, random = Fitter(MOVNECT15, measured=LENGTHS), np.random.default_rng(0)
     for i, body in enumerate(moving(30)):
-        xy = pixels(body.points + AWAY) if i not in (4, 5) else 500 + 0.01 * random.standard_normal((15, 2))  # all in one pixel: very far away
+        xy = (
+            pixels(body.points + AWAY) if i not in (4, 5) else 500 + 0.01 * random.standard_normal((15, 2))
+        )  # all in one pixel: very far away
         fitted = fitter.fit(body.points, xy, np.ones(15), CAMERA, i / 30)
         assert fitted.root is not None
     assert np.linalg.norm(fitted.root - AWAY) < 0.1
@@ -301,7 +326,9 @@ wild = st.one_of(st.floats(-2, 2), st.floats(), st.just(np.nan))
 @given(st.data())
 @settings(max_examples=25, deadline=None)
 def test_whatever_comes_the_body_is_a_body(data):
-    """No joint beyond its limits, bones of constant length, no NaN, angles that give the points: for joints anywhere, also none."""
+    """No joint beyond its limits, bones of constant length, no NaN, angles that give the points: for joints
+    anywhere, also none.
+    """
     fitter = Fitter(MOVNECT15, measured=LENGTHS)
     random = np.random.default_rng(data.draw(st.integers(0, 10**6)))
     for i in range(3):
@@ -310,7 +337,13 @@ def test_whatever_comes_the_body_is_a_body(data):
         score = random.uniform(-0.2, 1, 15)
         for array in (xyz, xy, score):
             array[data.draw(st.integers(0, 14))] = data.draw(wild)
-        fitted = fitter.fit(xyz, xy, score, data.draw(st.sampled_from([CAMERA, None])), data.draw(st.sampled_from([i / 30, 0.0, 100.0])))
+        fitted = fitter.fit(
+            xyz,
+            xy,
+            score,
+            data.draw(st.sampled_from([CAMERA, None])),
+            data.draw(st.sampled_from([i / 30, 0.0, 100.0])),
+        )
         assert np.isfinite(fitted.xyz).all()
         assert np.isfinite(fitted.rotations).all()
         assert fitted.root is None or np.isfinite(fitted.root).all()
@@ -325,7 +358,9 @@ def test_an_elbow_does_not_bend_backwards():
     turns[TURNS.index("left_elbow")] = 0, 1.0, 0  # beyond its limit by 47 degrees
     turns[TURNS.index("left_shoulder")] = 0
     wrong = Body.turned(FACING, turns, LENGTHS)
-    fitted = Fitter(MOVNECT15, measured=LENGTHS).fit(wrong.points, pixels(wrong.points + AWAY), np.ones(15), CAMERA, 0.0)
+    fitted = Fitter(MOVNECT15, measured=LENGTHS).fit(
+        wrong.points, pixels(wrong.points + AWAY), np.ones(15), CAMERA, 0.0
+    )
     assert inside(fitted)
 
 
@@ -347,10 +382,16 @@ def test_the_minimum_is_scipys(seed):
     def residuals(unknown: np.ndarray) -> np.ndarray:
         turns = np.zeros(LOW.size)
         turns[FREE] = unknown[3:-3]
-        return evidence.residuals(Body.turned(rotation_matrix(unknown[:3]) @ body.root, turns.reshape(LOW.shape), LENGTHS), unknown[-3:])
+        return evidence.residuals(
+            Body.turned(rotation_matrix(unknown[:3]) @ body.root, turns.reshape(LOW.shape), LENGTHS),
+            unknown[-3:],
+        )
 
     free = np.full(3, np.inf)
-    bounds = np.concatenate([-free, LOW.ravel()[FREE], -free]), np.concatenate([free, HIGH.ravel()[FREE], free])
+    bounds = (
+        np.concatenate([-free, LOW.ravel()[FREE], -free]),
+        np.concatenate([free, HIGH.ravel()[FREE], free]),
+    )
     start = np.concatenate([np.zeros(3), body.turns.ravel()[FREE], AWAY])
     theirs = 2 * least_squares(residuals, start, bounds=bounds, xtol=1e-12, ftol=1e-12).cost
     found = evidence.residuals(*minimise(body, AWAY, evidence, LENGTHS, steps=50))
@@ -363,12 +404,20 @@ def test_the_residuals_slope():
     random, body, h = np.random.default_rng(0), random_body(7), 1e-6
     weights = random.uniform(0.5, 2, (15, 1))
     evidence = Evidence(
-        body.points + 0.1, weights, random.standard_normal((15, 2)), weights, body.points + 3, random.uniform(0, 1, (15, 3)), np.zeros(len(FREE))
+        body.points + 0.1,
+        weights,
+        random.standard_normal((15, 2)),
+        weights,
+        body.points + 3,
+        random.uniform(0, 1, (15, 3)),
+        np.zeros(len(FREE)),
     )
     found = evidence.jacobian(body, AWAY)
     for i in range(len(found)):
         step = h * (np.arange(len(found)) == i)
-        ahead, back = (evidence.residuals(body.moved(s * step[:-3], LENGTHS), AWAY + s * step[-3:]) for s in (1, -1))
+        ahead, back = (
+            evidence.residuals(body.moved(s * step[:-3], LENGTHS), AWAY + s * step[-3:]) for s in (1, -1)
+        )
         np.testing.assert_allclose(found[i], (ahead - back) / (2 * h), atol=1e-6)
 
 
@@ -386,13 +435,19 @@ def test_other_skeletons_come_over_by_name():
 
 @pytest.mark.shared
 def test_squats_of_a_real_person(shared):
-    """BlazePose's joints of a video at five frames a second: near them with constant bones, and the knees bend."""
+    """BlazePose's joints of a video at five frames a second: near them with constant bones, and the knees
+    bend.
+    """
     poses = np.array(json.loads((shared / "data" / "videos" / "pose_squats_3d.full.json").read_text()))
     first = Fitter(BLAZEPOSE33)
     for i, xyz in enumerate(poses):
         first.fit(xyz, np.zeros((33, 2)), np.ones(33), None, i / 5)
     fitter, error, knee, spread = Fitter(BLAZEPOSE33, measured=first.measured), [], [], []
-    limbs = [k for k, joint in enumerate(MOVNECT15.joints) if joint.split("_")[-1] in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")]
+    limbs = [
+        k
+        for k, joint in enumerate(MOVNECT15.joints)
+        if joint.split("_")[-1] in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+    ]
     for i, xyz in enumerate(poses):
         fitted = fitter.fit(xyz, np.zeros((33, 2)), np.ones(33), None, i / 5)
         same = [BLAZEPOSE33.index(MOVNECT15.joints[k]) for k in limbs]
@@ -439,7 +494,9 @@ def test_a_first_pass_measures_and_fits_nothing():
 
 
 def test_bones_grow_and_do_not_jump():
-    """The first frame is a tenth too small, all others are right: the median jumps in the second or third one, and the body follows by a hundredth a frame."""
+    """The first frame is a tenth too small, all others are right: the median jumps in the second or third
+    one, and the body follows by a hundredth a frame.
+    """
     fitter, lengths = Fitter(MOVNECT15), []
     for i in range(16):
         body = random_body(1, 0.3).points * (0.9 if i == 0 else 1.0)
@@ -453,8 +510,13 @@ def test_bones_grow_and_do_not_jump():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_leap_finds_its_way(seed):
-    """From one posture to any other within a frame, as after a cut: three frames on the body is there, whatever the one before was."""
-    fitter, bodies = Fitter(MOVNECT15, measured=LENGTHS), [random_body(seed, 0.6)] * 4 + [random_body(1000 + seed, 0.6)] * 4
+    """From one posture to any other within a frame, as after a cut: three frames on the body is there,
+    whatever the one before was.
+    """
+    fitter, bodies = (
+        Fitter(MOVNECT15, measured=LENGTHS),
+        [random_body(seed, 0.6)] * 4 + [random_body(1000 + seed, 0.6)] * 4,
+    )
     for i, body in enumerate(bodies):
         fitted = fitter.fit(body.points, pixels(body.points + AWAY), np.ones(15), CAMERA, i / 30)
     assert np.linalg.norm(fitted.xyz - bodies[-1].points, axis=1).mean() < 0.01

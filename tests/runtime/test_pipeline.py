@@ -21,11 +21,11 @@ from poseling.spec import PoseSpec
 
 
 def light(x: int, y: int) -> np.ndarray:
-    """A dark picture of 128x96 BGR with a red square around x, y, and a blue one in a corner."""
-    picture = np.full((96, 128, 3), 16, np.uint8)
-    picture[max(0, y - 6) : y + 7, max(0, x - 6) : x + 7] = (0, 0, 255)
-    picture[80:93, 110:123] = (255, 0, 0)
-    return picture
+    """A dark image of 128x96 BGR with a red square around x, y, and a blue one in a corner."""
+    image = np.full((96, 128, 3), 16, np.uint8)
+    image[max(0, y - 6) : y + 7, max(0, x - 6) : x + 7] = (0, 0, 255)
+    image[80:93, 110:123] = (255, 0, 0)
+    return image
 
 
 @pytest.fixture
@@ -41,33 +41,49 @@ def video(tmp_path: Path) -> Path:
 
 def test_a_video_is_followed_drawn_and_written(tmp_path: Path, model: Path, video: Path):
     found = track(model, video, tmp_path / "drawn", json=tmp_path / "poses" / "poses.json")
-    assert (found.frames, found.drawn, found.json) == (8, tmp_path / "drawn" / "moving.mp4", tmp_path / "poses" / "poses.json")
+    assert (found.frames, found.drawn, found.json) == (
+        8,
+        tmp_path / "drawn" / "moving.mp4",
+        tmp_path / "poses" / "poses.json",
+    )
     lines = [json.loads(line) for line in (tmp_path / "poses" / "poses.json").read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(8))
     np.testing.assert_allclose([line["seconds"] for line in lines], np.arange(8) / 4, atol=1e-6)
-    assert all(line["picture"] is None and line["skeleton"] == "hands" and line["joints"] == ["left_hand", "right_hand"] for line in lines)
+    assert all(
+        line["image"] is None
+        and line["skeleton"] == "hands"
+        and line["joints"] == ["left_hand", "right_hand"]
+        for line in lines
+    )
     xy = np.array([line["xy"] for line in lines])
-    # The brightest pixel lies somewhere in the square of 13 pixels, and one pixel of the input is four of the picture.
+    # The brightest pixel lies somewhere in the square of 13 pixels, and one pixel of the input is four of the
+    # image.
     assert np.abs(xy[:, 0, 0, 0] - (20 + 10 * np.arange(8))).max() <= 10
     assert np.abs(xy[:, 0, 1] - (116, 86)).max() <= 10
     assert np.ptp(xy[:, 0, 0, 0]) > 50
-    drawn = [picture for _, _, picture in frames(found.drawn)]
+    drawn = [image for _, _, image in frames(found.drawn)]
     assert len(drawn) == 8
     assert np.abs(drawn[0].astype(int) - light(20, 30)).max() > 60  # something is drawn
 
 
-def test_a_picture_in_a_box(tmp_path: Path, model: Path):
+def test_a_image_in_a_box(tmp_path: Path, model: Path):
     cv2.imwrite(str(tmp_path / "a.png"), light(50, 40))
     poses: list[Pose] = []
-    # With the padding of 1.25 this box's crop is 32x24 pixels at their own size, from (40, 30) on: it shows the red square but no blue.
+    # With the padding of 1.25 this box's crop is 32x24 pixels at their own size, from (40, 30) on: it shows
+    # the red square but no blue.
     found = track(
-        model, tmp_path / "a.png", tmp_path / "b.png", (43.1, 32.3, 67.9, 50.7), tmp_path / "poses.json", seen=lambda index, pose: poses.append(pose)
+        model,
+        tmp_path / "a.png",
+        tmp_path / "b.png",
+        (43.1, 32.3, 67.9, 50.7),
+        tmp_path / "poses.json",
+        seen=lambda index, pose: poses.append(pose),
     )
     assert (found.frames, found.drawn) == (1, tmp_path / "b.png")
     np.testing.assert_allclose(poses[0].xy[0, 0], (44, 34), atol=1e-4)  # the first of the square's pixels
     assert poses[0].score[0, 1] < 0.1
     [line] = [json.loads(line) for line in (tmp_path / "poses.json").read_text().splitlines()]
-    assert (line["seconds"], line["picture"]) == (None, "a.png")
+    assert (line["seconds"], line["image"]) == (None, "a.png")
     assert line["xy"] == np.round(poses[0].xy, 2).tolist()
 
 
@@ -80,12 +96,16 @@ def test_joints_are_drawn_in_the_colours_that_draw_means(tmp_path: Path, model: 
     assert blue > red  # the left hand is drawn blue, on a red square
 
 
-def test_a_video_in_which_the_network_is_unsure_of_everybody_says_which_threshold_would_do(tmp_path: Path, model: Path, video: Path):
+def test_a_video_in_which_the_network_is_unsure_of_everybody_says_which_threshold_would_do(
+    tmp_path: Path, model: Path, video: Path
+):
     found = track(model, video, json=tmp_path / "poses.json", threshold=0.99)
     assert found.network == "by-hand (code Apache-2.0, weights unknown, data unknown)"
     [note] = found.notes
     assert re.fullmatch(
-        r"in \d of 8 frames nobody reached a mean score of 0\.99, the surest had 0\.9\d?; --threshold 0\.5 finds more, and more that is nobody", note
+        r"in \d of 8 frames no person reached a mean score of 0\.99, the highest was 0\.9\d?; --threshold 0\.5 "
+        r"finds more people, and more false ones",
+        note,
     )
     assert track(model, video, json=tmp_path / "poses.json").notes == ()
 
@@ -97,9 +117,20 @@ def test_ctrl_c_leaves_a_whole_video_and_whole_lines(tmp_path: Path, model: Path
 
     with pytest.raises(KeyboardInterrupt):
         track(model, video, tmp_path / "drawn.mp4", json=tmp_path / "poses.json", seen=stop)
-    assert [json.loads(line)["frame"] for line in (tmp_path / "poses.json").read_text().splitlines()] == [0, 1, 2, 3, 4]
+    assert [json.loads(line)["frame"] for line in (tmp_path / "poses.json").read_text().splitlines()] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
     assert len(list(frames(tmp_path / "drawn.mp4"))) == 5
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["by-hand.onnx", "drawn.mp4", "moving.mp4", "poses.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "by-hand.onnx",
+        "drawn.mp4",
+        "moving.mp4",
+        "poses.json",
+    ]
 
 
 def test_a_pipe_is_written_line_by_line(tmp_path: Path, model: Path, video: Path):
@@ -139,13 +170,16 @@ def test_what_is_read_is_never_written(tmp_path: Path, model: Path, video: Path)
     assert not (tmp_path / "a.mp4").exists()
 
 
-def test_a_folder_s_pictures_are_never_written(tmp_path: Path, model: Path):
+def test_a_folder_s_images_are_never_written(tmp_path: Path, model: Path):
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "a.png"), light(50, 40))
     for how, message in (
-        ({"json": tmp_path / "in" / "a.png"}, "is one of the pictures and"),
+        ({"json": tmp_path / "in" / "a.png"}, "is one of the images and"),
         ({"out": tmp_path / "in"}, "is the source itself"),
-        ({"out": tmp_path / "out", "json": tmp_path / "out" / "a.png"}, "is one of the pictures that are drawn"),
+        (
+            {"out": tmp_path / "out", "json": tmp_path / "out" / "a.png"},
+            "is one of the images that are drawn",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             track(model, tmp_path / "in", **how)
@@ -164,13 +198,20 @@ def test_lines_that_cannot_be_written_leave_what_was_there(tmp_path: Path, model
     assert (tmp_path / "poses.json").read_text() == "good\n"
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no film")
-    with pytest.raises(OSError, match=r"bad\.mp4: is no video"):  # nor does a film that cannot be read take them away
+    with pytest.raises(
+        OSError, match=r"bad\.mp4: is not a readable video"
+    ):  # nor does a film that cannot be read take them away
         track(model, bad, json=tmp_path / "poses.json")
     assert (tmp_path / "poses.json").read_text() == "good\n"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.mp4", "by-hand.onnx", "moving.mp4", "poses.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "bad.mp4",
+        "by-hand.onnx",
+        "moving.mp4",
+        "poses.json",
+    ]
 
 
-def test_a_picture_that_cannot_be_read_is_left_out_and_told(tmp_path: Path, model: Path):
+def test_a_image_that_cannot_be_read_is_left_out_and_told(tmp_path: Path, model: Path):
     (tmp_path / "in").mkdir()
     for name in "abc":
         cv2.imwrite(str(tmp_path / "in" / f"{name}.png"), light(50, 40))
@@ -178,9 +219,14 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_told(tmp_path: Path, mode
     (tmp_path / "in" / "._a.png").write_bytes(b"words")
     found = track(model, tmp_path / "in", tmp_path / "out", json=tmp_path / "poses.json")
     assert found.frames == 2
-    assert [(row["frame"], row["picture"]) for row in lines(tmp_path / "poses.json")] == [(0, "a.png"), (2, "c.png")]
+    assert [(row["frame"], row["image"]) for row in lines(tmp_path / "poses.json")] == [
+        (0, "a.png"),
+        (2, "c.png"),
+    ]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
-    assert [note.partition(";")[0] for note in found.notes] == [f"{tmp_path}/in: 1 of 3 pictures cannot be read and were left out"]
+    assert [note.partition(";")[0] for note in found.notes] == [
+        f"{tmp_path}/in: 1 of 3 images cannot be read and were left out"
+    ]
 
 
 def test_the_threshold_says_what_is_drawn_and_who_is_there(tmp_path: Path, model: Path, video: Path):
@@ -192,12 +238,12 @@ def test_the_threshold_says_what_is_drawn_and_who_is_there(tmp_path: Path, model
     for threshold, drawn in ((0.4, True), (0.6, False)):
         track(model, tmp_path / "c.png", tmp_path / "d.png", threshold=threshold)
         assert (cv2.imread(str(tmp_path / "d.png")) != faint).any() == drawn
-    people: list[int] = []
+    dataset: list[int] = []
     for threshold in (0.2, 1.0):  # the codec takes a little of the squares' brightness away
-        track(model, video, seen=lambda index, pose: people.append(len(pose)), threshold=threshold)
-    assert (sum(people[:8]), sum(people[8:])) == (8, 0)
+        track(model, video, seen=lambda index, pose: dataset.append(len(pose)), threshold=threshold)
+    assert (sum(dataset[:8]), sum(dataset[8:])) == (8, 0)
     for wrong in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match=r"--threshold .* is no score"):
+        with pytest.raises(ValueError, match=r"--threshold .* is not a score"):
             track(model, video, threshold=wrong)
 
 
@@ -209,7 +255,7 @@ def test_with_nothing_to_write_it_only_looks(tmp_path: Path, model: Path, video:
 
 
 def test_a_bad_box_is_told_before_anything_is_written(tmp_path: Path, model: Path, video: Path):
-    with pytest.raises(ValueError, match="lies outside the picture of 128x96"):
+    with pytest.raises(ValueError, match="is outside the image of 128x96"):
         track(model, video, tmp_path / "drawn", (500, 500, 600, 600))
     assert not (tmp_path / "drawn").exists()
 
@@ -222,27 +268,35 @@ for _joint, _place in {
     )},
 }.items():  # fmt: skip
     BODY[MOVNECT15.index(_joint)] = _place
-WALK = [np.array([-0.5 + 0.02 * i, 0.1, 4.0]) for i in range(40)]  # metres, seen by the camera that is guessed for 128 x 96 pixels
+WALK = [
+    np.array([-0.5 + 0.02 * i, 0.1, 4.0]) for i in range(40)
+]  # metres, seen by the camera that is guessed for 128 x 96 pixels
 
 
-def shown(picture: np.ndarray) -> int:
-    """The index of a frame that is as bright as `walk` makes it: 30 and 5 more a frame. The codec makes all of them 3 darker."""
-    return round(float(picture.mean()) / 5 - 5.7)
+def shown(image: np.ndarray) -> int:
+    """The index of a frame that is as bright as `walk` makes it: 30 and 5 more a frame. The codec makes all
+    of them 3 darker.
+    """
+    return round(float(image.mean()) / 5 - 5.7)
 
 
 class Walker:
-    """Stands in for `Network`: tells the frame by its brightness, and sees the body where it then is, with a tremble that is the same in every run."""
+    """Stands in for `Network`: tells the frame by its brightness, and sees the body where it then is, with a
+    tremble that is the same in every run.
+    """
 
     skeleton, tremble, outputs = MOVNECT15, 0.0, ("xy", "score", "xyz")
 
-    name, terms = "walker", "code, weights and data are ours"
+    name, licence = "walker", "code, weights and data are ours"
 
-    def __init__(self, path: Path, threads: int | None = None, provider: str = "cpu", adapter: str | None = None) -> None:
+    def __init__(
+        self, path: Path, threads: int | None = None, provider: str = "cpu", adapter: str | None = None
+    ) -> None:
         self.path = path
         self.spec = PoseSpec("walker", self.skeleton, {"name": "walker"}, (64, 64), outputs=self.outputs)
 
-    def __call__(self, picture: np.ndarray, boxes: np.ndarray | None = None) -> Pose:
-        index = shown(picture)
+    def __call__(self, image: np.ndarray, boxes: np.ndarray | None = None) -> Pose:
+        index = shown(image)
         count = 1 if boxes is None else len(boxes)
         body = MOVNECT15.to(self.skeleton).joints(BODY)
         noise = np.random.default_rng(index).normal(0, self.tremble, body.shape)
@@ -250,7 +304,10 @@ class Walker:
         known = MOVNECT15.to(self.skeleton).known
         score = np.where(known, 0.9, 0.0)
         return Pose(
-            np.stack([xy] * count), np.stack([score] * count), self.skeleton, np.stack([body + noise] * count) if "xyz" in self.outputs else None
+            np.stack([xy] * count),
+            np.stack([score] * count),
+            self.skeleton,
+            np.stack([body + noise] * count) if "xyz" in self.outputs else None,
         )
 
 
@@ -270,7 +327,9 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
 
 
-def test_a_network_that_answers_in_space_gives_places_turns_and_a_view_from_the_side(tmp_path: Path, walk: Path):
+def test_a_network_that_answers_in_space_gives_places_turns_and_a_view_from_the_side(
+    tmp_path: Path, walk: Path
+):
     found = track(Path("walker.onnx"), walk, tmp_path / "drawn.mp4", json=tmp_path / "poses.json")
     rows = lines(tmp_path / "poses.json")
     assert (found.frames, len(rows)) == (40, 40)
@@ -278,7 +337,8 @@ def test_a_network_that_answers_in_space_gives_places_turns_and_a_view_from_the_
     assert all(row["camera"] == [128, 128, 63.5, 47.5] for row in rows)
     assert np.array([row["rotations"] for row in rows]).shape == (40, 1, 13, 4)
     np.testing.assert_allclose(np.linalg.norm([row["rotations"] for row in rows], axis=-1), 1, atol=1e-4)
-    # Someone who walks sideways at 0.6 m/s, seen without noise: the place lags a little, and the body is the body.
+    # Someone who walks sideways at 0.6 m/s, seen without noise: the place lags a little, and the body is the
+    # body.
     places = np.array([row["position"][0] for row in rows])
     assert np.abs(places - WALK)[10:].max() < 0.15
     assert np.abs(np.array([row["xyz"][0] for row in rows]) - BODY)[10:].max() < 0.05
@@ -293,19 +353,34 @@ def test_without_a_fit_or_a_filter_all_is_as_the_network_says(tmp_path: Path, wa
     assert all(row["rotations"] is None for row in rows)
     np.testing.assert_allclose([row["position"][0] for row in rows], WALK, atol=0.01)
     np.testing.assert_allclose([row["xyz"][0] for row in rows], np.stack([BODY] * 40), atol=1e-4)
-    track(Path("walker.onnx"), walk, json=tmp_path / "twice.json", smooth=False, fit=False, camera=(256, 256, 63.5, 47.5))
+    track(
+        Path("walker.onnx"),
+        walk,
+        json=tmp_path / "twice.json",
+        smooth=False,
+        fit=False,
+        camera=(256, 256, 63.5, 47.5),
+    )
     far = np.array([row["position"][0] for row in lines(tmp_path / "twice.json")])
     np.testing.assert_allclose(far[:, 2], 8, atol=0.4)  # twice the focal length, nearly twice as far
 
 
-def test_smoothing_lags_and_a_look_ahead_does_not(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+def test_smoothing_lags_and_a_look_ahead_does_not(
+    tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(Walker, "tremble", 0.02)
     truth = np.array([project(BODY + place, guessed_camera((128, 96))) for place in WALK])
     jitter, lag = {}, {}
     for name, how in (("raw", {"smooth": False}), ("smooth", {}), ("ahead", {"lookahead": 4})):
         seen: list[int] = []
         poses: list[Pose] = []
-        track(Path("walker.onnx"), walk, seen=lambda i, p, seen=seen, poses=poses: (seen.append(i), poses.append(p)), fit=False, **how)
+        track(
+            Path("walker.onnx"),
+            walk,
+            seen=lambda i, p, seen=seen, poses=poses: (seen.append(i), poses.append(p)),
+            fit=False,
+            **how,
+        )
         assert seen == list(range(40))
         xy = np.array([p.xy[0] for p in poses])
         jitter[name] = np.abs(np.diff([p.xyz[0] for p in poses], 2, axis=0)).mean()
@@ -318,19 +393,33 @@ def test_smoothing_lags_and_a_look_ahead_does_not(tmp_path: Path, walk: Path, mo
 def lengths(poses: list[Pose]) -> np.ndarray:
     """(T, 14) the bones of the one person."""
     xyz = np.array([pose.xyz[0] for pose in poses], np.float64)
-    return np.array([np.linalg.norm(xyz[:, child] - xyz[:, parent], axis=-1) for child, parent in MOVNECT15.bones]).T
+    return np.array(
+        [np.linalg.norm(xyz[:, child] - xyz[:, parent], axis=-1) for child, parent in MOVNECT15.bones]
+    ).T
 
 
 def test_a_look_ahead_measures_everybody_first(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
-    """Then bones have one length from the first frame on, and the network is asked no more often; without it they grow, by a hundredth a frame at most."""
+    """Then bones have one length from the first frame on, and the network is asked no more often; without it
+    they grow, by a hundredth a frame at most.
+    """
     monkeypatch.setattr(Walker, "tremble", 0.02)
     asked, plain = [], Walker.__call__
-    monkeypatch.setattr(Walker, "__call__", lambda self, picture, boxes=None: (asked.append(shown(picture)), plain(self, picture, boxes))[1])
+    monkeypatch.setattr(
+        Walker,
+        "__call__",
+        lambda self, image, boxes=None: (asked.append(shown(image)), plain(self, image, boxes))[1],
+    )
     spread, calls = {}, {}
     for name, how in (("once", {}), ("twice", {"lookahead": 3})):
         asked.clear()
         poses: list[Pose] = []
-        track(Path("walker.onnx"), walk, tmp_path / "drawn.mp4", seen=lambda i, p, poses=poses: poses.append(p), **how)
+        track(
+            Path("walker.onnx"),
+            walk,
+            tmp_path / "drawn.mp4",
+            seen=lambda i, p, poses=poses: poses.append(p),
+            **how,
+        )
         calls[name], found = list(asked), lengths(poses)
         spread[name] = np.ptp(found, axis=0) / found[0]
         assert len(found) == 40
@@ -338,20 +427,24 @@ def test_a_look_ahead_measures_everybody_first(tmp_path: Path, walk: Path, monke
     assert spread["twice"].max() < 1e-5
     assert spread["once"].max() > 0.01
     assert calls["once"] == calls["twice"]
-    drawn = [picture for _, _, picture in frames(tmp_path / "drawn.mp4")]
-    # Each pose on its own picture; the second encoding darkens once more.
-    np.testing.assert_allclose([shown(picture[:8, :8]) for picture in drawn], np.arange(40), atol=1)
+    drawn = [image for _, _, image in frames(tmp_path / "drawn.mp4")]
+    # Each pose on its own image; the second encoding darkens once more.
+    np.testing.assert_allclose([shown(image[:8, :8]) for image in drawn], np.arange(40), atol=1)
 
 
 def test_the_height_scales_the_body_and_its_distance(tmp_path: Path, walk: Path):
     for name, height in (("a", 1.7), ("b", 1.87)):
         track(Path("walker.onnx"), walk, json=tmp_path / name, height=height)
     a, b = (lines(tmp_path / name)[-1] for name in "ab")
-    np.testing.assert_allclose(np.ptp(b["xyz"][0], axis=0)[1] / np.ptp(a["xyz"][0], axis=0)[1], 1.1, rtol=0.01)
+    np.testing.assert_allclose(
+        np.ptp(b["xyz"][0], axis=0)[1] / np.ptp(a["xyz"][0], axis=0)[1], 1.1, rtol=0.01
+    )
     np.testing.assert_allclose(b["position"][0][2] / a["position"][0][2], 1.1, rtol=0.02)
 
 
-def test_joints_that_the_body_does_not_have_stay_with_their_neighbours(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+def test_joints_that_the_body_does_not_have_stay_with_their_neighbours(
+    tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(Walker, "skeleton", VNECT21)
     track(Path("walker.onnx"), walk, json=tmp_path / "poses.json", height=2.0)
     xyz = np.array(lines(tmp_path / "poses.json")[-1]["xyz"][0])
@@ -361,13 +454,17 @@ def test_joints_that_the_body_does_not_have_stay_with_their_neighbours(tmp_path:
     assert np.linalg.norm(xyz[wrist] - raw[wrist]) > 0.02
 
 
-def test_a_person_lost_and_found_a_cut_and_nan_through_everything(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
-    """Ten frames of NaN, then a second without anyone, with all stages on: lines of numbers alone, and ids that are kept or new."""
+def test_a_person_lost_and_found_a_cut_and_nan_through_everything(
+    tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Ten frames of NaN, then a second without anyone, with all stages on: lines of numbers alone, and ids
+    that are kept or new.
+    """
     plain = Walker.__call__
 
-    def trouble(self, picture, boxes=None):
-        pose = plain(self, picture, boxes)
-        index = shown(picture)
+    def trouble(self, image, boxes=None):
+        pose = plain(self, image, boxes)
+        index = shown(image)
         if 5 <= index < 9:
             return Pose(pose.xy * np.nan, pose.score * np.nan, pose.skeleton, pose.xyz * np.nan)
         if 12 <= index < 22:
@@ -380,12 +477,13 @@ def test_a_person_lost_and_found_a_cut_and_nan_through_everything(tmp_path: Path
         rows = lines(tmp_path / "poses.json")
         assert [row["ids"] for row in rows] == [[0]] * 5 + [[]] * 4 + [[0]] * 31
         assert [row["score"][0][4] == 0 for row in rows[9:]] == [False] * 3 + [True] * 10 + [False] * 18
-        # The wrist that is not seen stays with the body, which moves by 0.02 m a frame: it is never half a metre from where it is.
+        # The wrist that is not seen stays with the body, which moves by 0.02 m a frame: it is never half a
+        # metre from where it is.
         assert max(np.linalg.norm(np.array(row["xyz"][0][4]) - BODY[4]) for row in rows[9:]) < 0.5
 
 
 def test_a_video_that_is_damaged_is_told_once(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
-    """Also where its pictures are read a second time."""
+    """Also where its images are read a second time."""
 
     def hurt(source: Path, tell=lambda note: None):
         yield from frames(source)
@@ -398,7 +496,9 @@ def test_a_video_that_is_damaged_is_told_once(tmp_path: Path, walk: Path, monkey
         assert [row["frame"] for row in lines(tmp_path / "poses.json")] == list(range(40))
 
 
-def test_pictures_have_places_but_no_filter_and_no_body(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+def test_images_have_places_but_no_filter_and_no_body(
+    tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch
+):
     (tmp_path / "in").mkdir()
     for i in (0, 30):
         cv2.imwrite(str(tmp_path / "in" / f"{i:02}.png"), np.full((96, 128, 3), 30 + 5 * i, np.uint8))
@@ -408,7 +508,11 @@ def test_pictures_have_places_but_no_filter_and_no_body(tmp_path: Path, walk: Pa
     np.testing.assert_allclose([row["position"][0] for row in rows], [WALK[0], WALK[30]], atol=0.01)
     assert cv2.imread(str(found.drawn / "30.png")).shape == (96, 200, 3)
     monkeypatch.setattr(
-        Walker, "__call__", lambda self, picture, boxes=None: Pose(np.full((1, 15, 2), np.nan), np.ones((1, 15)), MOVNECT15, np.zeros((1, 15, 3)))
+        Walker,
+        "__call__",
+        lambda self, image, boxes=None: Pose(
+            np.full((1, 15, 2), np.nan), np.ones((1, 15)), MOVNECT15, np.zeros((1, 15, 3))
+        ),
     )
     track(Path("walker.onnx"), tmp_path / "in", tmp_path / "out", json=tmp_path / "poses.json")
     row = lines(tmp_path / "poses.json")[0]
@@ -421,11 +525,13 @@ def test_pictures_have_places_but_no_filter_and_no_body(tmp_path: Path, walk: Pa
         ({"lookahead": 3, "smooth": False}, "--lookahead smooths a video"),
         ({"height": 1.8, "fit": False}, "--height is for the body that is fitted"),
         ({"lookahead": -1}, "lookahead is -1"),
-        ({"camera": (0, 500, 1, 1)}, "--camera 0 500 1 1 is none; give FX FY CX CY"),
+        ({"camera": (0, 500, 1, 1)}, "--camera 0 500 1 1 is not a camera; give FX FY CX CY"),
         ({"height": 180}, "height of 180"),
     ],
 )
-def test_flags_that_do_not_go_together_are_told_before_anything_is_written(tmp_path: Path, walk: Path, how: dict, message: str):
+def test_flags_that_do_not_go_together_are_told_before_anything_is_written(
+    tmp_path: Path, walk: Path, how: dict, message: str
+):
     with pytest.raises(ValueError, match=message):
         track(Path("walker.onnx"), walk, tmp_path / "drawn.mp4", json=tmp_path / "poses.json", **how)
     assert not (tmp_path / "drawn.mp4").exists()
@@ -433,7 +539,11 @@ def test_flags_that_do_not_go_together_are_told_before_anything_is_written(tmp_p
 
 def test_height_needs_space(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Walker, "outputs", ("xy", "score"))
-    with pytest.raises(ValueError, match=r"walker\.onnx gives xy, score"):
+    with pytest.raises(
+        ValueError, match=r"--height needs a 3D network; the outputs of walker\.onnx are xy, score"
+    ):
         track(Path("walker.onnx"), walk, height=1.8)
     track(Path("walker.onnx"), walk, json=tmp_path / "poses.json")
-    assert [(row["xyz"], row["position"], row["camera"]) for row in lines(tmp_path / "poses.json")] == [(None, None, None)] * 40
+    assert [(row["xyz"], row["position"], row["camera"]) for row in lines(tmp_path / "poses.json")] == [
+        (None, None, None)
+    ] * 40

@@ -1,4 +1,6 @@
-"""Where a person stands: exact for exact joints, the optimum for others, and nothing where nothing can be known."""
+"""Where a person stands: exact for exact joints, the optimum for others, and nothing where nothing can be
+known.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,12 @@ seeds = st.integers(0, 1000)
 @given(seeds, places)
 def test_exact_joints_give_the_exact_place(seed: int, place: np.ndarray):
     xyz = body(seed)
-    np.testing.assert_allclose(position(xyz, seen(xyz, place), np.ones(15), CAMERA), place, rtol=1e-7, atol=1e-7)
-    np.testing.assert_allclose(position(xyz, project(xyz + place, CAMERA), np.ones(15), CAMERA), place, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        position(xyz, seen(xyz, place), np.ones(15), CAMERA), place, rtol=1e-7, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        position(xyz, project(xyz + place, CAMERA), np.ones(15), CAMERA), place, rtol=1e-3, atol=1e-3
+    )
 
 
 @settings(max_examples=30)
@@ -48,9 +54,16 @@ def test_for_joints_that_do_not_agree_it_is_the_least_squares(seed: int, place: 
     def residuals(t: np.ndarray) -> np.ndarray:
         u, v = (xy - CAMERA[2:]).T
         x, y, z = (xyz + t).T
-        return np.concatenate([np.sqrt(weight) * (u / CAMERA[0] * z - x), np.sqrt(weight) * (v / CAMERA[1] * z - y)])
+        return np.concatenate(
+            [np.sqrt(weight) * (u / CAMERA[0] * z - x), np.sqrt(weight) * (v / CAMERA[1] * z - y)]
+        )
 
-    np.testing.assert_allclose(position(xyz, xy, weight, CAMERA), least_squares(residuals, place, xtol=1e-14, ftol=1e-14).x, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        position(xyz, xy, weight, CAMERA),
+        least_squares(residuals, place, xtol=1e-14, ftol=1e-14).x,
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_joints_without_weight_or_place_do_not_count():
@@ -66,7 +79,9 @@ def test_weak_perspective_is_exact_for_a_flat_person_and_near_for_one_far_away()
     flat, place = body(1) * (1, 1, 0), np.array([0.5, 0.1, 5.0])
     np.testing.assert_allclose(weak_position(flat, seen(flat, place), np.ones(15), CAMERA), place, rtol=1e-9)
     xyz = body(1)
-    np.testing.assert_allclose(weak_position(xyz, seen(xyz, 8 * place), np.ones(15), CAMERA), 8 * place, rtol=0.005, atol=0.03)
+    np.testing.assert_allclose(
+        weak_position(xyz, seen(xyz, 8 * place), np.ones(15), CAMERA), 8 * place, rtol=0.005, atol=0.03
+    )
 
 
 @pytest.mark.parametrize("how", [position, weak_position])
@@ -94,7 +109,9 @@ def test_a_camera_that_is_none_is_refused():
 @settings(max_examples=30)
 @given(st.floats(0.7, 1.5))
 def test_a_wrong_focal_length_is_a_wrong_distance(factor: float):
-    """A person far away, by weak perspective: f times too long is f times too far, and not moved in the picture."""
+    """A person far away, by weak perspective: f times too long is f times too far, and not moved in the
+    image.
+    """
     xyz, place = body(2) * (1, 1, 0), np.array([0.5, 0.2, 9.0])
     camera = CAMERA * (factor, factor, 1, 1)
     found = weak_position(xyz, seen(xyz, place), np.ones(15), camera)

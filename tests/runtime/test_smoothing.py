@@ -16,7 +16,9 @@ from poseling.skeleton import Skeleton
 ARM = Skeleton("arm", ("left_hand", "right_hand", "pelvis"), (2, 2, 2))
 
 
-def scalar(values: list[float], times: list[float], mincutoff: float, beta: float, dcutoff: float) -> list[float]:
+def scalar(
+    values: list[float], times: list[float], mincutoff: float, beta: float, dcutoff: float
+) -> list[float]:
     """The paper's algorithm 1, word for word, for one number."""
     filtered = [values[0]]
     edx = 0.0
@@ -35,7 +37,9 @@ def scalar(values: list[float], times: list[float], mincutoff: float, beta: floa
 
 
 @given(
-    rows=st.lists(st.tuples(st.floats(0.001, 0.4), st.floats(-100, 100), st.floats(-100, 100)), min_size=1, max_size=20),
+    rows=st.lists(
+        st.tuples(st.floats(0.001, 0.4), st.floats(-100, 100), st.floats(-100, 100)), min_size=1, max_size=20
+    ),
     mincutoff=st.floats(0.1, 20),
     beta=st.floats(0, 2),
     dcutoff=st.floats(0.1, 5),
@@ -54,7 +58,9 @@ def test_the_unit_is_that_of_the_speed():
     values = np.cumsum(np.random.default_rng(0).normal(0, 0.05, (40, 3)), 0)
     metres, centimetres = OneEuro(0.8, 0.4), OneEuro(0.8, 0.4)
     for i, value in enumerate(values):
-        np.testing.assert_allclose(100 * metres(value, i / 30, 0.05), centimetres(100 * value, i / 30, 5.0), rtol=1e-12)
+        np.testing.assert_allclose(
+            100 * metres(value, i / 30, 0.05), centimetres(100 * value, i / 30, 5.0), rtol=1e-12
+        )
 
 
 def test_what_stands_still_stays_and_a_step_is_approached_from_one_side():
@@ -66,7 +72,8 @@ def test_what_stands_still_stays_and_a_step_is_approached_from_one_side():
 
 
 def test_with_beta_0_the_step_response_is_the_closed_form_and_the_frame_rate_hardly_matters():
-    # With alpha a the rest of a step shrinks by 1 - a a frame, and a = T / (T + tau): at high rates that is exp(-t / tau).
+    # With alpha a the rest of a step shrinks by 1 - a a frame, and a = T / (T + tau): at high rates that is
+    # exp(-t / tau).
     tau = 1 / (2 * math.pi * 1.0)
     for rate, tolerance in ((30, 0.06), (300, 0.006), (3000, 0.0006)):
         ease = OneEuro(1.0, 0.0)
@@ -78,7 +85,9 @@ def test_with_beta_0_the_step_response_is_the_closed_form_and_the_frame_rate_har
 
 
 def test_a_ramp_is_followed_alike_at_any_rate():
-    """With beta 0 the lag e behind a ramp obeys e' = (1 - alpha) (e + Te), which stands still at tau, whatever Te is."""
+    """With beta 0 the lag e behind a ramp obeys e' = (1 - alpha) (e + Te), which stands still at tau,
+    whatever Te is.
+    """
     irregular = np.cumsum(np.random.default_rng(1).uniform(0.005, 0.03, 400))
     for times in (np.arange(0, 6, 1 / 5), np.arange(0, 6, 1 / 60), np.arange(0, 6, 1 / 120), irregular):
         ease = OneEuro(1.0, 0.0)
@@ -114,7 +123,9 @@ def person(x: float, ids: tuple[int, ...] = (0,), spread: float = 100.0) -> Pose
     """People 100 pixels wide and a metre, at x pixels and x / 100 metres."""
     xy = np.array([[x, 0], [x + spread, 0], [x + spread / 2, 0]])
     xyz = np.array([[x, 0, 300], [x + 100, 0, 300], [x + 50, 0, 300]]) / 100
-    return Pose(np.stack([xy] * len(ids)), np.ones((len(ids), 3)), ARM, np.stack([xyz] * len(ids)), np.array(ids))
+    return Pose(
+        np.stack([xy] * len(ids)), np.ones((len(ids), 3)), ARM, np.stack([xyz] * len(ids)), np.array(ids)
+    )
 
 
 def test_people_are_filtered_by_id_and_forgotten():
@@ -154,7 +165,10 @@ def test_lookahead_gives_every_frame_in_order_and_a_ramp_without_lag():
     ramp = [person(0.5 * i) for i in range(100)]  # 15 cm a second
     out = {n: through(Smoother(n), ramp) for n in (0, 3, 10, 100)}
     assert all(len(poses) == 100 for poses in out.values())
-    lag = {n: np.mean([0.5 * i - p.xy[0, 0, 0] for i, p in enumerate(poses)][40:60]) / 0.5 for n, poses in out.items()}
+    lag = {
+        n: np.mean([0.5 * i - p.xy[0, 0, 0] for i, p in enumerate(poses)][40:60]) / 0.5
+        for n, poses in out.items()
+    }
     assert lag[0] > 0.8
     assert abs(lag[3]) < 0.5 * lag[0]
     assert abs(lag[10]) < 0.1
@@ -168,7 +182,9 @@ def test_lookahead_is_quieter_than_looking_back_alone():
 
 
 def test_lookahead_stops_where_a_person_does():
-    """Another id, a frame without the person, and a joint that starts anew: nothing of what comes after gets in."""
+    """Another id, a frame without the person, and a joint that starts anew: nothing of what comes after gets
+    in.
+    """
     cut = [person(0)] * 5 + [person(500, (1,))] * 5
     assert [round(float(p.xy[0, 0, 0])) for p in through(Smoother(4), cut)] == [0] * 5 + [500] * 5
     gone = [person(0)] * 5 + [person(0)[:0]] + [person(500)] * 5

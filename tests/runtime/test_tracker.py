@@ -23,12 +23,16 @@ WALL = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
 ROOT = MOVNECT15.index("pelvis")
 WRIST = MOVNECT15.index("left_wrist")
 # A person of 80 x 200 pixels with the pelvis at (0, 0); the joints lie apart.
-BODY = np.stack([np.linspace(-40, 40, K), np.linspace(-100, 100, K)[np.random.default_rng(0).permutation(K)]], -1)
+BODY = np.stack(
+    [np.linspace(-40, 40, K), np.linspace(-100, 100, K)[np.random.default_rng(0).permutation(K)]], -1
+)
 BODY -= BODY[ROOT]
 
 
 class Scene:
-    """A network that finds, in each box, the person nearest to the middle of what it is shown, if there is one, and else answers with a low score."""
+    """A network that finds, in each box, the person nearest to the middle of what it is shown, if there is
+    one, and else answers with a low score.
+    """
 
     def __init__(self, *people: np.ndarray, outputs: tuple[str, ...] = ("xy", "score", "xyz")) -> None:
         self.spec = PoseSpec("fake", MOVNECT15, {"name": "fake"}, (64, 64), padding=1.25, outputs=outputs)
@@ -37,9 +41,12 @@ class Scene:
         self.seen: list[np.ndarray] = []  # the regions of every call
         self.broken: dict[int, float] = {}  # joints and what is said instead of them
 
-    def __call__(self, picture, boxes=None) -> Pose:
+    def __call__(self, image, boxes=None) -> Pose:
         boxes = np.asarray(boxes, float)
-        middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, self.spec.padding * (boxes[:, 2:] - boxes[:, :2]) / 2
+        middle, half = (
+            (boxes[:, :2] + boxes[:, 2:]) / 2,
+            self.spec.padding * (boxes[:, 2:] - boxes[:, :2]) / 2,
+        )
         self.seen.append(np.concatenate([middle - half, middle + half], -1))
         xy, score = np.tile(middle[:, None], (1, K, 1)), np.full((len(boxes), K), 0.01)
         for row in range(len(boxes)):
@@ -66,7 +73,8 @@ def test_a_person_is_found_in_the_whole_frame_looked_at_again_and_followed():
     pose = whole(track(WALL, 0.0))
     assert pose.ids.tolist() == [0]
     np.testing.assert_allclose(scene.seen[0], [[0, 0, 639, 479]], atol=1e-9)
-    # VNect's rule: a box of 80 x 200, four tenths wider and two higher, with the root in its middle as far as all joints stay in (16 pixels).
+    # VNect's rule: a box of 80 x 200, four tenths wider and two higher, with the root in its middle as far as
+    # all joints stay in (16 pixels).
     low, high = scene.people[0].min(0), scene.people[0].max(0)
     middle = (low + high) / 2 + (np.clip(300 - (low + high)[0] / 2, -16, 16), 0)
     wanted = np.concatenate([middle - (56, 120), middle + (56, 120)])
@@ -75,11 +83,15 @@ def test_a_person_is_found_in_the_whole_frame_looked_at_again_and_followed():
     track(WALL, 1 / 30)
     np.testing.assert_allclose(scene.seen[2], [wanted])
     track(WALL, 2 / 30)
-    np.testing.assert_allclose(scene.seen[3], [MOMENTUM * wanted + (1 - MOMENTUM) * (wanted + (20, 0, 20, 0))], rtol=1e-6)
+    np.testing.assert_allclose(
+        scene.seen[3], [MOMENTUM * wanted + (1 - MOMENTUM) * (wanted + (20, 0, 20, 0))], rtol=1e-6
+    )
     # At 5 frames a second it is the same momentum in time.
     track(WALL, 2 / 30 + 0.2)
     rest = MOMENTUM ** (1 + 1 + 6)
-    np.testing.assert_allclose(track._people[0].region, rest * wanted + (1 - rest) * (wanted + (20, 0, 20, 0)), rtol=1e-6)
+    np.testing.assert_allclose(
+        track._people[0].region, rest * wanted + (1 - rest) * (wanted + (20, 0, 20, 0)), rtol=1e-6
+    )
 
 
 def test_the_crop_never_loses_a_joint_of_the_last_frame():
@@ -107,7 +119,9 @@ def test_a_joint_lost_for_ten_frames_stays_on_the_person(what: str):
             scene.score[WRIST] = 0.02 if what == "unsure" else 1.0
         pose = whole(track(WALL, i / 30))
         assert pose.ids.tolist() == [0]
-        np.testing.assert_allclose(pose.xy[0], scene.people[0], atol=1e-3)  # the body moves as one, and so does the lost joint
+        np.testing.assert_allclose(
+            pose.xy[0], scene.people[0], atol=1e-3
+        )  # the body moves as one, and so does the lost joint
         np.testing.assert_allclose(pose.xyz[0, :, :2], BODY / 100, atol=1e-5)
         assert pose.score[0, WRIST] == pytest.approx(0.02 if lost and what == "unsure" else 0 if lost else 1)
 
@@ -123,7 +137,9 @@ def test_a_joint_that_was_never_known_lies_in_the_middle_of_the_crop():
 
 
 def leave(track: Tracker, scene: Scene, seconds: float, back: np.ndarray) -> list[list[int]]:
-    """The ids of every frame while a person is there for ten frames, away for some time, and back for ten frames."""
+    """The ids of every frame while a person is there for ten frames, away for some time, and back for ten
+    frames.
+    """
     scene.people, ids = [BODY + (300, 240)], []
     away = round(30 * seconds)
     for i in range(20 + away):
@@ -160,13 +176,20 @@ def test_the_lost_are_searched_wider_everywhere_and_in_the_last_place():
     scene.people, scene.seen = [], []
     for i in range(1, 6):
         pose = track(WALL, i / 30)
-        assert (pose.xy.shape, pose.score.shape, pose.xyz.shape, pose.ids.tolist()) == ((0, K, 2), (0, K), (0, K, 3), [])
+        assert (pose.xy.shape, pose.score.shape, pose.xyz.shape, pose.ids.tolist()) == (
+            (0, K, 2),
+            (0, K),
+            (0, K, 3),
+            [],
+        )
     half = (region[2:] - region[:2]) / 2
     wider = region + np.concatenate([-half, half])
-    np.testing.assert_allclose(np.concatenate(scene.seen), [region, wider, (0, 0, 639, 479), region, wider], atol=1e-9)
+    np.testing.assert_allclose(
+        np.concatenate(scene.seen), [region, wider, (0, 0, 639, 479), region, wider], atol=1e-9
+    )
 
 
-def test_who_walks_out_of_the_picture_is_gone():
+def test_who_walks_out_of_the_image_is_gone():
     scene = Scene(BODY + (500, 240))
     track = Tracker(scene)
     ids = []
@@ -181,18 +204,21 @@ def test_a_cut_in_the_video_begins_anew():
     scene = Scene(BODY + (300, 240))
     track = Tracker(scene)
     noise = np.random.default_rng(0)
-    here, there = (np.kron(noise.integers(low, low + 90, (6, 8, 3)), np.ones((80, 80, 1))).astype(np.uint8) for low in (0, 160))
+    here, there = (
+        np.kron(noise.integers(low, low + 90, (6, 8, 3)), np.ones((80, 80, 1))).astype(np.uint8)
+        for low in (0, 160)
+    )
     ids = []
     for i in range(10):
         # The person after the cut stands where the one before stood.
         grain = noise.integers(-6, 7, here.shape)
-        picture = np.clip((here if i < 5 else there) + grain, 0, 255).astype(np.uint8)
-        ids += track(picture, i / 30).ids.tolist()
+        image = np.clip((here if i < 5 else there) + grain, 0, 255).astype(np.uint8)
+        ids += track(image, i / 30).ids.tolist()
     assert ids == [0] * 5 + [1] * 5
 
 
-def test_a_picture_of_another_size_begins_anew():
-    """A phone that is turned: where someone was says nothing in the other picture, and may lie outside of it."""
+def test_a_image_of_another_size_begins_anew():
+    """A phone that is turned: where someone was says nothing in the other image, and may lie outside of it."""
     scene = Scene(BODY + (500, 240))
     track = Tracker(scene)
     assert whole(track(WALL, 0.0)).ids.tolist() == [0]
@@ -202,7 +228,7 @@ def test_a_picture_of_another_size_begins_anew():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
-def test_a_picture_of_one_pixel_is_looked_at(size: tuple[int, int]):
+def test_a_image_of_one_pixel_is_looked_at(size: tuple[int, int]):
     scene = Scene()
     for i in range(4):
         assert len(Tracker(scene)(np.zeros((*size, 3), np.uint8), i / 30)) == 0
@@ -214,13 +240,17 @@ def test_light_that_changes_is_no_cut():
     track = Tracker(scene)
     noise = np.random.default_rng(0)
     room = np.kron(noise.integers(40, 120, (6, 8, 3)), np.ones((80, 80, 1))).astype(np.uint8)
-    ids = [track(picture, i / 30).ids.tolist() for i, picture in enumerate([room, room + 80, room, room // 2, room])]
+    ids = [
+        track(image, i / 30).ids.tolist() for i, image in enumerate([room, room + 80, room, room // 2, room])
+    ]
     assert ids == [[0]] * 5
 
 
 @pytest.mark.parametrize(("jump", "after"), [(95, 0), (105, 1)])
 def test_when_all_joints_jump_it_is_someone_new(jump: int, after: int):
-    """The upper half goes down and the lower one up by nearly, or just over, half of the person's 200 pixels, all at the same place."""
+    """The upper half goes down and the lower one up by nearly, or just over, half of the person's 200 pixels,
+    all at the same place.
+    """
     scene = Scene(BODY + (300, 240))
     track = Tracker(scene)
     track(WALL, 0.0)
@@ -256,14 +286,18 @@ def test_a_box_around_someone_known_starts_nobody():
     track = Tracker(scene)
     boxes = np.array([(*(p.min(0)), *(p.max(0))) for p in scene.people])
     assert track(WALL, 0.0, boxes[:1]).ids.tolist() == [0]
-    np.testing.assert_allclose(scene.seen[0], [[*(boxes[0, :2] - (10, 25)), *(boxes[0, 2:] + (10, 25))]])  # as Network does with a box
+    np.testing.assert_allclose(
+        scene.seen[0], [[*(boxes[0, :2] - (10, 25)), *(boxes[0, 2:] + (10, 25))]]
+    )  # as Network does with a box
     assert track(WALL, 1 / 30, boxes + 3).ids.tolist() == [0, 1]
     assert track(WALL, 2 / 30, boxes - 3).ids.tolist() == [0, 1]
     assert track(WALL, 3 / 30, []).ids.tolist() == [0, 1]
 
 
 def test_two_crops_that_show_one_person_are_one_person():
-    """The right one leaves; the search for it finds the left one, who stays who he is, and is not there twice."""
+    """The right one leaves; the search for it finds the left one, who stays who he is, and is not there
+    twice.
+    """
     scene = Scene(BODY + (100, 240), BODY + (500, 240))
     track = Tracker(scene)
     assert track(WALL, 0.0, [(*(p.min(0)), *(p.max(0))) for p in scene.people]).ids.tolist() == [0, 1]
@@ -284,7 +318,7 @@ wild = st.floats(width=32) | st.sampled_from([0.0, 100.0, 300.0, 320.0])
 @given(st.data())
 def test_whatever_the_network_says_there_is_no_nan_and_no_crash(data):
     class Mad(Scene):
-        def __call__(self, picture, boxes=None):
+        def __call__(self, image, boxes=None):
             count = len(np.asarray(boxes))
             assert np.isfinite(boxes).all()
             assert (np.asarray(boxes)[:, 2:] > np.asarray(boxes)[:, :2]).all()
@@ -306,7 +340,9 @@ def test_whatever_the_network_says_there_is_no_nan_and_no_crash(data):
 
 def test_boxes_and_poses_that_are_alike():
     a = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]])
-    np.testing.assert_allclose(iou(a, np.array([[5.0, 0, 15, 10], [20, 0, 30, 10], [3, 3, 3, 3]])), [[1 / 3, 0, 0], [0, 1, 0]])
+    np.testing.assert_allclose(
+        iou(a, np.array([[5.0, 0, 15, 10], [20, 0, 30, 10], [3, 3, 3, 3]])), [[1 / 3, 0, 0], [0, 1, 0]]
+    )
     assert associate(a, a[:0], 0.3) == []
     assert associate(a, np.array([[9.0, 0, 19, 10]]), 0.3) == []
     sure = np.ones(K, bool)
@@ -323,7 +359,9 @@ def test_a_network_that_is_hardly_sure_follows_without_finding_and_losing_by_tur
     track = Tracker(scene)
     found = []
     for frame in range(40):
-        scene.score = np.full(K, 0.24 if frame % 4 == 0 else 0.15)  # about the threshold of 0.2, mostly below it
+        scene.score = np.full(
+            K, 0.24 if frame % 4 == 0 else 0.15
+        )  # about the threshold of 0.2, mostly below it
         found.append(track(WALL, frame / 5).ids.tolist())
     assert found == [[0]] * 40
     assert len(scene.seen) == 41  # one look a frame, and the second of the first
@@ -333,9 +371,9 @@ def test_someone_small_in_the_whole_frame_is_looked_at_from_nearer_before_being_
     scene = Scene(BODY + (300, 240))
     near = Scene.__call__
 
-    def far_and_near(picture, boxes=None):
+    def far_and_near(image, boxes=None):
         scene.score = np.full(K, 0.12 if boxes[0][2] - boxes[0][0] > 300 else 0.6)
-        return near(scene, picture, boxes)
+        return near(scene, image, boxes)
 
     far_and_near.spec = scene.spec
     assert Tracker(far_and_near)(WALL, 0.0).ids.tolist() == [0]
@@ -358,8 +396,8 @@ def test_somebody_too_small_for_the_whole_frame_is_found_within_nine_frames():
     scene = Scene(0.4 * BODY + (500, 400))
     near = Scene.__call__
 
-    def short_sighted(picture, boxes=None):
-        pose = near(scene, picture, boxes)
+    def short_sighted(image, boxes=None):
+        pose = near(scene, image, boxes)
         far = np.array([box[2] - box[0] for box in boxes]) * scene.spec.padding > 400
         return Pose(pose.xy, np.where(far[:, None], 0.05, pose.score), pose.skeleton, pose.xyz)
 
@@ -376,24 +414,28 @@ def test_somebody_too_small_for_the_whole_frame_is_found_within_nine_frames():
 @pytest.mark.shared
 @pytest.mark.parametrize("part", [1.0, 0.3])
 def test_a_man_who_squats_is_followed_also_by_a_network_that_is_hardly_sure(shared: Path, part: float):
-    """Of a network with a part of MoveNet's scores, whose means lie about the threshold, he was lost and found by turns: in 23 of the 65 frames he was there."""
+    """Of a network with a part of MoveNet's scores, whose means lie about the threshold, he was lost and
+    found by turns: in 23 of the 65 frames he was there.
+    """
     network = Network(shared / "peers" / "movenet-lightning.onnx", threads=1)
     calls = 0
 
-    def unsure(picture, boxes=None):
+    def unsure(image, boxes=None):
         nonlocal calls
         calls += 1
-        pose = network(picture, boxes)
+        pose = network(image, boxes)
         return Pose(pose.xy, part * pose.score, pose.skeleton)
 
     unsure.spec = network.spec
     track = Tracker(unsure)
     truth = np.array(json.loads((shared / "data" / "videos" / "pose_squats.full.json").read_text()))[..., :2]
     how = BLAZEPOSE33.to(COCO17)
-    torso = np.linalg.norm(truth[:, BLAZEPOSE33.index("left_shoulder")] - truth[:, BLAZEPOSE33.index("right_hip")], axis=-1)
+    torso = np.linalg.norm(
+        truth[:, BLAZEPOSE33.index("left_shoulder")] - truth[:, BLAZEPOSE33.index("right_hip")], axis=-1
+    )
     right = []
-    for index, seconds, picture in frames(shared / "data" / "videos" / "pose_squats.mp4"):
-        pose = track(picture, seconds)
+    for index, seconds, image in frames(shared / "data" / "videos" / "pose_squats.mp4"):
+        pose = track(image, seconds)
         assert pose.ids.tolist() == [0], f"frame {index}"
         right.append(np.linalg.norm(pose.xy[0] - how.joints(truth[index]), axis=-1) < 0.2 * torso[index])
     assert np.mean(right) > 0.97

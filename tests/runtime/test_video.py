@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.runtime.video import Writer, frames, pictures
+from poseling.runtime.video import Writer, frames, images
 
 RAMP = range(20, 240, 20)  # the grey of each frame
 
@@ -30,69 +30,84 @@ def test_a_video_gives_all_its_frames_in_order_with_their_times(video: Path):
     found = list(frames(video))
     assert [index for index, _, _ in found] == list(range(11))
     np.testing.assert_allclose([seconds for _, seconds, _ in found], np.arange(11) / 5, atol=1e-6)
-    np.testing.assert_allclose([picture.mean() for _, _, picture in found], RAMP, atol=4)
-    assert pictures(video) == ()
+    np.testing.assert_allclose([image.mean() for _, _, image in found], RAMP, atol=4)
+    assert images(video) == ()
 
 
-def test_a_picture_has_no_time(tmp_path: Path):
+def test_a_image_has_no_time(tmp_path: Path):
     colours = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), colours)
-    [(index, seconds, picture)] = frames(tmp_path / "a.png")
+    [(index, seconds, image)] = frames(tmp_path / "a.png")
     assert (index, seconds) == (0, None)
-    np.testing.assert_array_equal(picture, colours)  # BGR, as OpenCV writes and reads
+    np.testing.assert_array_equal(image, colours)  # BGR, as OpenCV writes and reads
 
 
-def test_a_folder_gives_its_pictures_by_name(tmp_path: Path):
+def test_a_folder_gives_its_images_by_name(tmp_path: Path):
     for name, level in (("b.png", 2), ("a.PNG", 1), ("c.bmp", 3)):
         (tmp_path / name).write_bytes(cv2.imencode(Path(name).suffix.lower(), grey(level))[1].tobytes())
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "folder.png").mkdir()
-    assert [picture[0, 0, 0] for _, _, picture in frames(tmp_path)] == [1, 2, 3]
+    assert [image[0, 0, 0] for _, _, image in frames(tmp_path)] == [1, 2, 3]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="absent: there is no such"):
         next(frames(tmp_path / "absent"))
-    with pytest.raises(ValueError, match="holds no picture"):
+    with pytest.raises(ValueError, match="holds no image"):
         next(frames(tmp_path))
-    whole = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))[1].tobytes()
-    for content in (b"", b"words", whole[: len(whole) // 2], whole[:-2]):  # the last lacks no more than its end marker
+    whole = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))[
+        1
+    ].tobytes()
+    for content in (
+        b"",
+        b"words",
+        whole[: len(whole) // 2],
+        whole[:-2],
+    ):  # the last lacks no more than its end marker
         (tmp_path / "bad.jpg").write_bytes(content)
-        with pytest.raises(OSError, match=rf"bad\.jpg: is not a whole picture \({len(content)} bytes\)"):
+        with pytest.raises(OSError, match=rf"bad\.jpg: is not a whole image \({len(content)} bytes\)"):
             next(frames(tmp_path / "bad.jpg"))
 
 
-def test_a_jpeg_that_opencv_4_fills_with_grey_is_cut_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_jpeg_that_opencv_4_fills_with_grey_is_cut_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     whole = cv2.imencode(".jpg", grey(90))[1].tobytes()
     monkeypatch.setattr(cv2, "imdecode", lambda data, flags: grey(90))
     (tmp_path / "cut.jpg").write_bytes(whole)
     assert len(list(frames(tmp_path / "cut.jpg"))) == 1
     (tmp_path / "cut.jpg").write_bytes(whole[:-2])
-    with pytest.raises(OSError, match="is not a whole picture"):
+    with pytest.raises(OSError, match="is not a whole image"):
         next(frames(tmp_path / "cut.jpg"))
 
 
-def test_hidden_pictures_are_none(tmp_path: Path):
+def test_hidden_images_are_none(tmp_path: Path):
     """macOS puts a `._name` beside each file of a foreign disk."""
     cv2.imwrite(str(tmp_path / "a.png"), grey(7))
     (tmp_path / "._a.png").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
-    assert pictures(tmp_path) == (tmp_path / "a.png",)
-    assert [picture[0, 0, 0] for _, _, picture in frames(tmp_path)] == [7]
+    assert images(tmp_path) == (tmp_path / "a.png",)
+    assert [image[0, 0, 0] for _, _, image in frames(tmp_path)] == [7]
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path):
+def test_images_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path):
     for i in range(5):
         cv2.imwrite(str(tmp_path / f"{i}.png"), grey(i))
     for bad in (0, 3):
         (tmp_path / f"{bad}.png").write_bytes(b"words")
     notes: list[str] = []
     found = list(frames(tmp_path, notes.append))
-    assert [(index, picture[0, 0, 0]) for index, _, picture in found] == [(1, 1), (2, 2), (4, 4)]  # each under its own place
+    assert [(index, image[0, 0, 0]) for index, _, image in found] == [
+        (1, 1),
+        (2, 2),
+        (4, 4),
+    ]  # each under its own place
     [note] = notes
-    assert note.startswith(f"{tmp_path}: 2 of 5 pictures cannot be read and were left out; {tmp_path}/0.png: is not a whole")
+    assert note.startswith(
+        f"{tmp_path}: 2 of 5 images cannot be read and were left out; {tmp_path}/0.png: is not a whole"
+    )
     for bad in (1, 2, 4):
         (tmp_path / f"{bad}.png").write_bytes(b"words")
-    with pytest.raises(OSError, match=r"none of its 5 pictures can be read; .*0\.png: is not a whole picture"):
+    with pytest.raises(OSError, match=r"none of its 5 images can be read; .*0\.png: is not a whole image"):
         next(frames(tmp_path))
 
 
@@ -100,11 +115,13 @@ def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path):
 def test_a_video_is_written_as_mp4_at_its_own_times(tmp_path: Path, video: Path, out: str):
     times = np.cumsum(np.arange(11) / 10)
     with Writer(video, tmp_path / out) as writer:
-        for index, _, picture in frames(video):
-            writer.write(index, 255 - picture, times[index])
+        for index, _, image in frames(video):
+            writer.write(index, 255 - image, times[index])
     assert writer.target == tmp_path / ("drawn/ramp.mp4" if out == "drawn" else out)
     back = list(frames(writer.target))
-    np.testing.assert_allclose([picture.mean() for _, _, picture in back], [255 - level for level in RAMP], atol=6)
+    np.testing.assert_allclose(
+        [image.mean() for _, _, image in back], [255 - level for level in RAMP], atol=6
+    )
     np.testing.assert_allclose([seconds for _, seconds, _ in back], times, atol=1e-4)
     assert list(writer.target.parent.iterdir()) == [writer.target]
 
@@ -112,8 +129,8 @@ def test_a_video_is_written_as_mp4_at_its_own_times(tmp_path: Path, video: Path,
 def test_a_video_that_is_broken_off_is_whole_up_to_there(tmp_path: Path, video: Path):
     def stop_after_five() -> None:
         with Writer(video, tmp_path / "drawn") as writer:
-            for index, seconds, picture in frames(video):
-                writer.write(index, picture, seconds)
+            for index, seconds, image in frames(video):
+                writer.write(index, image, seconds)
                 if index == 4:
                     raise KeyboardInterrupt
 
@@ -128,15 +145,15 @@ def test_nothing_written_leaves_nothing(tmp_path: Path, video: Path):
     assert not (tmp_path / "drawn").exists()
 
 
-def test_pictures_keep_their_names(tmp_path: Path):
+def test_images_keep_their_names(tmp_path: Path):
     source = tmp_path / "in"
     source.mkdir()
     for name, level in (("a.png", 10), ("b.bmp", 20)):
         cv2.imwrite(str(source / name), grey(level))
     for out, where in ((tmp_path / "all", source), (tmp_path / "one", source / "b.bmp")):
         with Writer(where, out) as writer:
-            for index, _, picture in frames(where):
-                writer.write(index, picture + 1, None)
+            for index, _, image in frames(where):
+                writer.write(index, image + 1, None)
         there = {p.name: cv2.imread(str(p))[0, 0, 0] for p in out.iterdir()}
         assert there == ({"a.png": 11, "b.bmp": 21} if where == source else {"b.bmp": 21})
     with Writer(source / "a.png", tmp_path / "as.webp") as writer:
@@ -144,7 +161,7 @@ def test_pictures_keep_their_names(tmp_path: Path):
     assert (tmp_path / "as.webp").is_file()
 
 
-def test_a_folder_with_one_picture_is_still_a_folder(tmp_path: Path):
+def test_a_folder_with_one_image_is_still_a_folder(tmp_path: Path):
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "a.png"), grey(10))
     with Writer(tmp_path / "in", tmp_path / "out") as writer:
@@ -164,7 +181,12 @@ def test_outputs_that_do_not_fit_are_refused(tmp_path: Path, video: Path):
 
 def test_the_source_is_never_replaced(tmp_path: Path, video: Path):
     cv2.imwrite(str(tmp_path / "a.png"), grey(1))
-    for source, out in ((video, video), (video, tmp_path), (tmp_path / "a.png", tmp_path), (tmp_path, tmp_path)):
+    for source, out in (
+        (video, video),
+        (video, tmp_path),
+        (tmp_path / "a.png", tmp_path),
+        (tmp_path, tmp_path),
+    ):
         with pytest.raises(ValueError, match="is the source itself"):
             Writer(source, out)
     (tmp_path / "link.mp4").symlink_to(video)

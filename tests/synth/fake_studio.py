@@ -1,6 +1,8 @@
-"""A studio for tests that takes no time: coloured tiles and numbers from the seed. Workers import it, so it stands in a file of its own and imports little.
+"""A studio for tests that takes no time: coloured tiles and numbers from the seed. Workers import it, so it
+stands in a file of its own and imports little.
 
-It can go wrong in the ways of the real one: `at` a picture's index, `how` says what happens there or, with `start`, in its place.
+It can go wrong in the ways of the real one: `at` an image's index, `how` says what happens there or, with
+`start`, in its place.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ class OddError(Exception):
 
 
 class Fake:
-    def __init__(self, size: int, split: str, backgrounds: Sequence[Path], how: str = "", at: int = 0) -> None:
+    def __init__(
+        self, size: int, split: str, backgrounds: Sequence[Path], how: str = "", at: int = 0
+    ) -> None:
         if how == "no OpenGL":
             raise OSError("OpenGL without a window (EGL) cannot be started: apt-get install libegl1")
         if how == "no anny":
@@ -40,15 +44,21 @@ class Fake:
             self._go_wrong()
         random = np.random.default_rng((seed, len(self.split), index))
         tiles = random.integers(0, 256, (self.size // 8, self.size // 8, 3), np.uint8)
-        picture = tiles.repeat(8, 0).repeat(8, 1)
+        image = tiles.repeat(8, 0).repeat(8, 1)
         if self.background is not None:
-            picture = self.background(self.size, random)
+            image = self.background(self.size, random)
         xyz = random.uniform([-1, -1, 2], [1, 1, 4], (28, 3)).astype(np.float32)
         joints = 30 * xyz[:, :2] / xyz[:, 2:] + 16
         visible = random.integers(0, 3, 28).astype(np.uint8)
-        motion = f"motion {index % 3}" if self.how != "tell" else f"{os.environ['LP_NUM_THREADS']} {os.environ['OMP_NUM_THREADS']}"
-        camera, box = np.float32([30, 30, 16, 16]), np.float32([2, 3, 20, 30])
-        return SimpleNamespace(picture=picture, joints=joints, visible=visible, xyz=xyz, camera=camera, box=box, motion=motion)
+        motion = (
+            f"motion {index % 3}"
+            if self.how != "tell"
+            else f"{os.environ['LP_NUM_THREADS']} {os.environ['OMP_NUM_THREADS']}"
+        )
+        camera, box = np.array([30, 30, 16, 16], np.float32), np.array([2, 3, 20, 30], np.float32)
+        return SimpleNamespace(
+            image=image, joints=joints, visible=visible, xyz=xyz, camera=camera, box=box, motion=motion
+        )
 
     def _go_wrong(self) -> None:
         if self.how == "killed":
@@ -64,7 +74,7 @@ class Fake:
             raise OddError(1, 2)
         elif self.how == "full":
 
-            def full(_: int) -> None:
+            def full(fd: object) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
             os.fsync = full

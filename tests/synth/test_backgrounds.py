@@ -8,7 +8,18 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.synth.backgrounds import _MAKERS, FAMILIES, TILE, Folder, _ground, _ramp, _stripe, _texture, _View, procedural
+from poseling.synth.backgrounds import (
+    _MAKERS,
+    FAMILIES,
+    TILE,
+    Folder,
+    _ground,
+    _ramp,
+    _stripe,
+    _texture,
+    _View,
+    procedural,
+)
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +29,12 @@ def places():
 
 @pytest.mark.parametrize("size", [32, 100, 257, 640])
 def test_any_size_and_the_same_lot_the_same_bytes(size):
-    picture = procedural(size, np.random.default_rng(size))
-    assert picture.shape == (size, size, 3)
-    assert picture.dtype == np.uint8
-    assert picture.flags.c_contiguous
-    np.testing.assert_array_equal(picture, procedural(size, np.random.default_rng(size)))
-    assert (picture != procedural(size, np.random.default_rng(size + 1))).mean() > 0.5
+    image = procedural(size, np.random.default_rng(size))
+    assert image.shape == (size, size, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    np.testing.assert_array_equal(image, procedural(size, np.random.default_rng(size)))
+    assert (image != procedural(size, np.random.default_rng(size + 1))).mean() > 0.5
 
 
 def test_the_shares_of_the_families_end_at_one():
@@ -33,7 +44,7 @@ def test_the_shares_of_the_families_end_at_one():
 
 
 @pytest.mark.parametrize("draw", [draw for _, draw in FAMILIES])
-def test_every_family_paints_the_whole_picture(draw):
+def test_every_family_paints_the_whole_image(draw):
     """Over many lots, nothing of the colour that was there before is left but by chance."""
     left = []
     for i in range(25):
@@ -45,7 +56,13 @@ def test_every_family_paints_the_whole_picture(draw):
 
 def test_they_are_unlike_each_other(places):
     """Small grey versions hardly go together, and the mean colours are as far apart as those of photographs."""
-    grey = np.array([cv2.resize(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA).ravel() for p in places], float)
+    grey = np.array(
+        [
+            cv2.resize(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA).ravel()
+            for p in places
+        ],
+        float,
+    )
     together = np.abs(np.corrcoef(grey))[np.triu_indices(len(places), 1)]
     assert together.mean() < 0.35
     assert (together > 0.95).mean() < 0.01
@@ -61,7 +78,7 @@ def test_they_are_neither_black_nor_white_nor_flat(places):
 
 
 def test_power_falls_with_frequency_as_in_photographs(places):
-    """About 1 / f ** 2.8: LSP's pictures have 2.8 (corners as they are) to 3.7 (crops grown to 256)."""
+    """About 1 / f ** 2.8: LSP's images have 2.8 (corners as they are) to 3.7 (crops grown to 256)."""
     side = len(places[0])
     window = np.hanning(side)[:, None] * np.hanning(side)
     away = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side))) * side
@@ -86,7 +103,8 @@ VIEW = _View(horizon=40, focal=100, height=1.5, centre=60)
 
 
 def test_a_view_puts_metres_where_they_belong():
-    # 1.5 m up is the eye's height and so the horizon; 3 m away, on the ground, 100 * 1.5 / 3 below it; 0.6 m to the right, 100 * 0.6 / 3.
+    # 1.5 m up is the eye's height and so the horizon; 3 m away, on the ground, 100 * 1.5 / 3 below it; 0.6 m
+    # to the right, 100 * 0.6 / 3.
     points = np.array([[0, 1.5, 7], [0, 0, 3], [0.6, 0, 3]])
     np.testing.assert_allclose(VIEW.at(points), [[60, 40], [60, 90], [80, 90]])
 
@@ -116,9 +134,11 @@ def test_a_ramp_goes_through_its_colours():
 
 
 def _map(path, height=100, width=200):
-    """A picture whose red says the column and whose green says the row."""
+    """An image whose red says the column and whose green says the row."""
     rows, columns = np.mgrid[0:height, 0:width]
-    cv2.imwrite(str(path), np.stack([np.zeros_like(rows), rows, columns], -1).astype(np.uint8))  # OpenCV writes BGR
+    cv2.imwrite(
+        str(path), np.stack([np.zeros_like(rows), rows, columns], -1).astype(np.uint8)
+    )  # OpenCV writes BGR
 
 
 def test_windows_of_a_folder(tmp_path):
@@ -132,17 +152,21 @@ def test_windows_of_a_folder(tmp_path):
         flips.append(left > right)
         sides.append(abs(right - left) + 1)
         starts.append(min(left, right))
-        assert abs(sides[-1] - (window[-1, 0, 1] - window[0, 0, 1] + 1)) <= 1  # square: as many rows as columns
+        assert (
+            abs(sides[-1] - (window[-1, 0, 1] - window[0, 0, 1] + 1)) <= 1
+        )  # square: as many rows as columns
     assert 40 <= min(sides) < 55 < 85 < max(sides) <= 100
     assert 0.25 < np.mean(flips) < 0.75
     assert min(starts) < 20
     assert max(starts) > 80
 
 
-def test_large_pictures_are_averaged_and_small_ones_grown(tmp_path):
+def test_large_images_are_averaged_and_small_ones_grown(tmp_path):
     checks = np.indices((400, 400)).sum(0) % 2 * 255
     cv2.imwrite(str(tmp_path / "fine.png"), np.repeat(checks[..., None], 3, -1).astype(np.uint8))
-    seen = Folder([tmp_path / "fine.png"])(40, np.random.default_rng(0))  # a window of 160 to 400 pixels: 4 to 10 of them to one
+    seen = Folder([tmp_path / "fine.png"])(
+        40, np.random.default_rng(0)
+    )  # a window of 160 to 400 pixels: 4 to 10 of them to one
     assert np.abs(seen.astype(int) - 127).max() < 40
     _map(tmp_path / "dot.png", 1, 1)
     assert Folder([tmp_path / "dot.png"])(16, np.random.default_rng(0)).shape == (16, 16, 3)
@@ -157,7 +181,8 @@ def test_broken_files_are_stepped_over_and_remembered(tmp_path):
     seen = [int(folder(8, np.random.default_rng(i))[0, 0, 0]) for i in range(40)]
     assert set(seen) == {50, 100, 200}
     assert folder.broken == [paths[2]]
-    # Whether the broken file is known already makes no difference; where the lot falls on it, the next one is taken.
+    # Whether the broken file is known already makes no difference; where the lot falls on it, the next one is
+    # taken.
     assert seen[::-1] == [int(whole(8, np.random.default_rng(i))[0, 0, 0]) for i in reversed(range(40))]
     firsts = [int(np.random.default_rng(i).integers(4)) for i in range(40)]
     assert seen == [{0: 50, 1: 100, 2: 200, 3: 200}[i] for i in firsts]
@@ -165,11 +190,13 @@ def test_broken_files_are_stepped_over_and_remembered(tmp_path):
 
 def test_a_folder_of_nothing_but_broken_files(tmp_path):
     paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    paths[0].write_bytes(b"no picture")
+    paths[0].write_bytes(b"no image")
     folder = Folder(paths)
     for _ in range(2):
-        with pytest.raises(OSError, match=rf"{tmp_path}: none of its 2 pictures can be read \(the first is a.jpg\)"):
+        with pytest.raises(
+            OSError, match=rf"{tmp_path}: none of its 2 images can be read \(the first is a.jpg\)"
+        ):
             folder(8, np.random.default_rng(0))
     assert sorted(folder.broken) == paths
-    with pytest.raises(ValueError, match="without a picture"):
+    with pytest.raises(ValueError, match="without an image"):
         Folder([])

@@ -8,7 +8,8 @@ import pytest
 from poseling.geometry import rotation_matrix
 from poseling.skeleton import SYNTH28
 from poseling.synth.bodies import PARTS, STATURE, Bodies, _between, _first_time_alone, _half_twist
-from poseling.synth.prior import JOINTS, Prior
+from poseling.synth.joint_limits import JOINTS
+from poseling.synth.prior import Prior
 
 at = SYNTH28.index
 
@@ -31,7 +32,9 @@ def test_zero_is_the_t_pose(bodies: Bodies, body):
         np.testing.assert_allclose(arm / np.linalg.norm(arm), [sign, 0, 0], atol=1e-9)
         leg = joints[at(f"{side}_ankle")] - joints[at(f"{side}_hip")]
         np.testing.assert_allclose(leg / np.linalg.norm(leg), [0, -1, 0], atol=1e-9)
-        assert joints[at(f"{side}_foot_index")][2] > joints[at(f"{side}_heel")][2] + 0.1, "feet point to the front"
+        assert joints[at(f"{side}_foot_index")][2] > joints[at(f"{side}_heel")][2] + 0.1, (
+            "feet point to the front"
+        )
     assert joints[at("nose")][2] > joints[at("head_top")][2], "the face looks to the front"
     np.testing.assert_allclose(joints[at("pelvis")], 0, atol=1e-12)
 
@@ -39,14 +42,21 @@ def test_zero_is_the_t_pose(bodies: Bodies, body):
 @pytest.mark.parametrize(
     ("joint", "turn", "moved", "to"),
     [
-        ("left_elbow", [0, -np.pi / 2, 0], ("left_wrist", "left_elbow"), [0, 0, 1]),  # the forearm comes to the front
+        (
+            "left_elbow",
+            [0, -np.pi / 2, 0],
+            ("left_wrist", "left_elbow"),
+            [0, 0, 1],
+        ),  # the forearm comes to the front
         ("right_elbow", [0, np.pi / 2, 0], ("right_wrist", "right_elbow"), [0, 0, 1]),
         ("left_knee", [np.pi / 2, 0, 0], ("left_ankle", "left_knee"), [0, 0, -1]),  # the shin goes back
         ("right_hip", [-np.pi / 2, 0, 0], ("right_knee", "right_hip"), [0, 0, 1]),  # the thigh comes up
         ("left_shoulder", [0, 0, -np.pi / 2], ("left_wrist", "left_shoulder"), [0, -1, 0]),  # the arm hangs
     ],
 )
-def test_a_turn_of_one_joint_moves_what_hangs_on_it(bodies: Bodies, body, joint: str, turn: list[float], moved: tuple[str, str], to: list[float]):
+def test_a_turn_of_one_joint_moves_what_hangs_on_it(
+    bodies: Bodies, body, joint: str, turn: list[float], moved: tuple[str, str], to: list[float]
+):
     rotations = np.zeros((20, 3))
     rotations[JOINTS.index(joint)] = turn
     joints = bodies.pose(body, rotations).joints
@@ -93,14 +103,14 @@ def test_joints_lie_inside_the_part_they_belong_to(bodies: Bodies, body):
 
 def test_bodies_are_adults_of_all_builds(bodies: Bodies):
     random = np.random.default_rng(0)
-    people = [bodies.sample(random) for _ in range(60)]
+    dataset = [bodies.sample(random) for _ in range(60)]
     for sex, female in (("male", False), ("female", True)):
-        statures = [p.stature for p in people if p.female is female]
+        statures = [p.stature for p in dataset if p.female is female]
         mean, spread = STATURE[sex]
         assert len(statures) > 15
         assert np.mean(statures) == pytest.approx(mean, abs=3 * spread / np.sqrt(len(statures)) + 0.02)
         assert min(statures) > 1.4, "no children"
-    girths = [np.ptp(p.vertices[bodies.part == PARTS.index("torso")][:, 2]) for p in people]
+    girths = [np.ptp(p.vertices[bodies.part == PARTS.index("torso")][:, 2]) for p in dataset]
     assert max(girths) > 1.25 * min(girths)
 
 
@@ -126,8 +136,12 @@ def test_between_turns_one_direction_to_the_other():
 
 
 def test_half_of_a_twist():
-    np.testing.assert_allclose(_half_twist(np.array([0.8, 0, 0])), rotation_matrix(np.array([0.4, 0, 0])), atol=1e-12)
-    np.testing.assert_allclose(_half_twist(np.array([0, 0.5, 0])), np.eye(3), atol=1e-12)  # a bend is no twist
+    np.testing.assert_allclose(
+        _half_twist(np.array([0.8, 0, 0])), rotation_matrix(np.array([0.4, 0, 0])), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        _half_twist(np.array([0, 0.5, 0])), np.eye(3), atol=1e-12
+    )  # a bend is no twist
 
 
 def test_only_the_first_time_is_alone(tmp_path: Path):

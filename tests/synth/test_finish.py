@@ -1,4 +1,6 @@
-"""The finish: places stay, bytes repeat, and the seam between person and background is as soft as a lens makes it."""
+"""The finish: places stay, bytes repeat, and the seam between person and background is as soft as a lens
+makes it.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,29 @@ def _disc(x, y, radius, height=256, width=256):
 
 
 def _centre(grey):
-    """(x, y) of the area that is brighter than half way from the ground to the dot; brightness within it does not count, as light may fall off."""
+    """(x, y) of the area that is brighter than half way from the ground to the dot; brightness within it does
+    not count, as light may fall off.
+    """
     low, high = np.median(grey), np.quantile(grey, 0.99)
     weight = np.clip(0.5 + (grey - (low + high) / 2) / (0.4 * (high - low)), 0, 1)
     v, u = np.mgrid[0 : grey.shape[0], 0 : grey.shape[1]]
     return np.array([(weight * u).sum(), (weight * v).sum()]) / weight.sum()
 
 
-DOTS = _disc(55.3, 60.8, 24) + _disc(200.1, 70.25, 20) + _disc(80.6, 196.5, 22) - _disc(125.4, 128.9, 18) - _disc(190.7, 190.2, 26)
+DOTS = (
+    _disc(55.3, 60.8, 24)
+    + _disc(200.1, 70.25, 20)
+    + _disc(80.6, 196.5, 22)
+    - _disc(125.4, 128.9, 18)
+    - _disc(190.7, 190.2, 26)
+)
 
 
 def _moved(done):
     """By how many pixels (x, y) the dots have moved, and how much they have grown: what least squares find.
 
-    The picture is taken for the dots, their slopes (a small move is so much of the slope) and what tone does: gain, offset, curve.
+    The image is taken for the dots, their slopes (a small move is so much of the slope) and what tone does:
+    gain, offset, curve.
     """
     dots, seen = (cv2.GaussianBlur(g.astype(np.float64), (0, 0), 2) for g in (DOTS, done))
     down, right = np.gradient(dots)
@@ -45,11 +56,15 @@ def _moved(done):
 @pytest.fixture
 def no_vignette(monkeypatch):
     """A fall of light moves nothing, but bends what least squares find; it has its own test."""
-    monkeypatch.setattr("poseling.synth.finish._vignette", lambda size, centre, fall: np.ones(size[::-1], np.float32))
+    monkeypatch.setattr(
+        "poseling.synth.finish._vignette", lambda size, centre, fall: np.ones(size[::-1], np.float32)
+    )
 
 
 def test_moves_are_found():
-    moved = cv2.warpAffine(DOTS, np.array([[1.002, 0, -0.3], [0, 1.002, 0.1]]), (256, 256), flags=cv2.INTER_CUBIC)
+    moved = cv2.warpAffine(
+        DOTS, np.array([[1.002, 0, -0.3], [0, 1.002, 0.1]]), (256, 256), flags=cv2.INTER_CUBIC
+    )
     # Growing about (0, 0) takes the middle (128, 128) by 0.256 farther.
     x, y, grown = _moved(100 + 60 * moved)
     assert x == pytest.approx(-0.044, abs=0.015)
@@ -59,33 +74,40 @@ def test_moves_are_found():
 
 @pytest.mark.parametrize("seed", range(60))
 def test_dots_stay_where_they_are(seed, no_vignette):
-    x, y, grown = _moved(finish(120 + 75 * DOTS[..., None].repeat(3, 2), np.random.default_rng(seed)).mean(-1))
+    x, y, grown = _moved(
+        finish(120 + 75 * DOTS[..., None].repeat(3, 2), np.random.default_rng(seed)).mean(-1)
+    )
     assert abs(x) < 0.05
     assert abs(y) < 0.05
-    assert abs(grown) < 0.001  # an eighth of a pixel at the picture's side
+    assert abs(grown) < 0.001  # an eighth of a pixel at the image's side
 
 
 def test_over_all_seeds_dots_move_to_no_side(no_vignette):
-    moved = [_moved(finish(120 + 75 * DOTS[..., None].repeat(3, 2), np.random.default_rng((1, i))).mean(-1)) for i in range(60)]
+    moved = [
+        _moved(finish(120 + 75 * DOTS[..., None].repeat(3, 2), np.random.default_rng((1, i))).mean(-1))
+        for i in range(60)
+    ]
     np.testing.assert_array_less(np.abs(np.mean(moved, 0)), [0.01, 0.01, 2e-4])
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.integers(8, 90), st.integers(8, 90))
 def test_same_lot_same_bytes_in_any_size(seed, height, width):
-    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     lots = [np.random.default_rng(seed) for _ in range(3)]
-    done = finish(picture, lots[0])
-    assert done.shape == picture.shape
+    done = finish(image, lots[0])
+    assert done.shape == image.shape
     assert done.dtype == np.uint8
-    np.testing.assert_array_equal(done, finish(picture.astype(np.float32), lots[1]))
-    # As many draws for another picture.
+    np.testing.assert_array_equal(done, finish(image.astype(np.float32), lots[1]))
+    # As many draws for another image.
     finish(np.zeros((40, 40, 3), np.uint8), lots[2])
     assert lots[0].random() == lots[2].random()
 
 
-def test_it_changes_pictures_but_mildly():
-    """A ramp from dark to light in each colour: told apart still, as bright as before on the whole, no two alike."""
+def test_it_changes_images_but_mildly():
+    """A ramp from dark to light in each colour: told apart still, as bright as before on the whole, no two
+    alike.
+    """
     ramp = np.tile(np.linspace(20, 230, 96, dtype=np.float32)[None, :, None], (96, 1, 3))
     done = [finish(ramp, np.random.default_rng(i)) for i in range(80)]
     assert len({d.tobytes() for d in done}) == 80
@@ -109,7 +131,8 @@ def test_a_streak_is_the_same_from_both_ends(length, angle):
     kernel = _streak(length, angle)
     assert kernel.sum() == pytest.approx(1, abs=1e-6)
     np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-7)
-    # Its deviation along the line is that of a segment so long: length ** 2 / 12, and that of a pixel's triangle or less across.
+    # Its deviation along the line is that of a segment so long: length ** 2 / 12, and that of a pixel's
+    # triangle or less across.
     half = len(kernel) // 2
     v, u = np.mgrid[-half : half + 1, -half : half + 1]
     along = (kernel * (u * np.cos(angle) + v * np.sin(angle)) ** 2).sum()
@@ -121,7 +144,7 @@ def test_the_vignette_falls_from_its_centre():
     gains = _vignette((200, 100), centre=(0.25, 0.5), fall=0.4)
     assert gains.shape == (100, 200)
     assert gains[50, 50] == pytest.approx(1, abs=1e-3)
-    assert gains[50, 150] == pytest.approx(1 - 0.4 * 0.25, abs=3e-3)  # half a picture's width away
+    assert gains[50, 150] == pytest.approx(1 - 0.4 * 0.25, abs=3e-3)  # half an image's width away
     assert gains[99, 199] == pytest.approx(1 - 0.4 * (0.7475**2 + 0.495**2), abs=1e-3)
 
 
@@ -160,12 +183,18 @@ def test_nobody_leaves_the_background_as_it_is(seed):
     done = blend(np.full_like(back, 77), np.zeros((120, 100), np.float32), back, np.random.default_rng(seed))
     assert done.dtype == np.float32
     np.testing.assert_array_equal(done, before)
-    blend(np.full_like(back, 77), np.ones((120, 100), np.float32), back, np.random.default_rng(seed), [(50, 60, 9)])
+    blend(
+        np.full_like(back, 77),
+        np.ones((120, 100), np.float32),
+        back,
+        np.random.default_rng(seed),
+        [(50, 60, 9)],
+    )
     np.testing.assert_array_equal(back, before)
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_person_as_large_as_the_picture_changes_only_in_colour(seed):
+def test_a_person_as_large_as_the_image_changes_only_in_colour(seed):
     render = np.random.default_rng(seed).uniform(20, 200, (120, 100, 3)).astype(np.float32)
     done = blend(render, np.ones((120, 100), np.float32), BACK, np.random.default_rng(seed))
     gains = (done / render).reshape(-1, 3)
@@ -185,7 +214,9 @@ def test_a_person_in_the_light_of_the_background_keeps_its_colours():
 @pytest.mark.parametrize("seed", range(12))
 def test_what_was_rendered_outside_the_person_does_not_show(seed):
     alpha = _disc(48.2, 60.7, 20, 120, 100)
-    black, white = (np.where(alpha[..., None] > 0, np.float32(150), np.full(3, v, np.float32)) for v in (0, 255))
+    black, white = (
+        np.where(alpha[..., None] > 0, np.float32(150), np.full(3, v, np.float32)) for v in (0, 255)
+    )
     done = blend(black, alpha, BACK, np.random.default_rng(seed))
     np.testing.assert_array_equal(done, blend(white, alpha, BACK, np.random.default_rng(seed)))
     # The red of person (150) and background (50): everything between, no dark rim, and half way at the edge.
@@ -213,10 +244,12 @@ def test_shadows_are_darkest_under_the_foot_and_end():
         assert np.unravel_index(done.argmin(), done.shape) == (80, 40)
         assert 30 <= done.min() <= 85 + 1e-3  # 0.15 to 0.7 of the light is gone
         np.testing.assert_allclose(done[80, 30], done[80, 50], rtol=1e-6)
-        np.testing.assert_allclose(100 - done[80, 50], (100 - done[80, 40]) / np.e, rtol=1e-5)  # a Gaussian: 1/e at the radius
+        np.testing.assert_allclose(
+            100 - done[80, 50], (100 - done[80, 40]) / np.e, rtol=1e-5
+        )  # a Gaussian: 1/e at the radius
         assert done[80, 50] < done[90, 40]  # flat: wider than high
         assert (done[:50] == 100).all()
-    # Off the picture, or of no size, is no error.
+    # Off the image, or of no size, is no error.
     np.testing.assert_array_equal(blend(back, nobody, back, np.random.default_rng(0), [(-500, 10, 5)]), back)
     assert blend(back, nobody, back, np.random.default_rng(0), [(99, 119, 0)]).min() < 100
 

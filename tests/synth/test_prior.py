@@ -1,4 +1,4 @@
-"""Postures: the mixture's numbers, the way from rotations to turns and back, the limits, and that what is drawn could be a person."""
+"""Poses: the mixture, rotations to turns and back, the limits, and that drawn poses are possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
 from poseling.geometry import rotation_matrix, rotation_vector
-from poseling.synth.prior import JOINTS, LIMITS, OFFSETS, PARENTS, SPLITS, Prior, clamp, collides, figure, mirrored
+from poseling.synth.collisions import OFFSETS, collides, figure
+from poseling.synth.joint_limits import JOINTS, LIMITS, PARENTS, clamp, mirrored
+from poseling.synth.prior import SPLITS, Prior
 
 POSTURES = arrays(np.float64, (20, 3), elements=st.floats(-4, 4))
 
@@ -44,7 +46,9 @@ def same(a: np.ndarray, b: np.ndarray, atol: float = 1e-9) -> None:
 
 @given(arrays(np.float64, (5, 3), elements=st.floats(-7, 7)))
 def test_matrices_are_scipys(vectors):
-    np.testing.assert_allclose(rotation_matrix(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-12)
+    np.testing.assert_allclose(
+        rotation_matrix(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-12
+    )
 
 
 @given(arrays(np.float64, (5, 3), elements=st.floats(-1.8, 1.8)))
@@ -65,7 +69,15 @@ def test_vectors_near_nothing_and_near_half_a_turn(axis, angle):
 def test_the_joints_are_the_shared_definition():
     assert len(JOINTS) == len(PARENTS) == 20
     assert JOINTS[:8] == ("pelvis", "waist", "spine", "chest", "neck", "head", "left_collar", "left_shoulder")
-    assert JOINTS[13:] == ("right_wrist", "left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle")
+    assert JOINTS[13:] == (
+        "right_wrist",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "right_hip",
+        "right_knee",
+        "right_ankle",
+    )
     above = {joint: JOINTS[parent] for joint, parent in zip(JOINTS[1:], PARENTS[1:], strict=True)}
     assert above["waist"] == "pelvis"
     assert above["neck"] == above["left_collar"] == above["right_collar"] == "chest"
@@ -77,7 +89,11 @@ def test_the_joints_are_the_shared_definition():
 
 def test_the_figure_by_hand():
     """Arms up at the sides, a left forearm forward, a right thigh forward and its calf down."""
-    joints, ends = figure(posture(left_shoulder=(0, 0, 90), right_elbow=(0, 90, 0), right_hip=(-90, 0, 0), right_knee=(90, 0, 0)))
+    joints, ends = figure(
+        posture(
+            left_shoulder=(0, 0, 90), right_elbow=(0, 90, 0), right_hip=(-90, 0, 0), right_knee=(90, 0, 0)
+        )
+    )
     at = {name: joints[i] for i, name in enumerate(JOINTS)}
     np.testing.assert_allclose(at["left_wrist"] - at["left_shoulder"], [0, 0.55, 0], atol=1e-12)
     np.testing.assert_allclose(ends[1] - at["left_wrist"], [0, 0.17, 0], atol=1e-12)
@@ -93,7 +109,9 @@ def test_the_figures_bones_keep_their_lengths_and_its_mirror_image_is_mirrored(r
     lengths = np.linalg.norm(joints[1:] - joints[list(PARENTS[1:])], axis=-1)
     np.testing.assert_allclose(lengths, np.linalg.norm(OFFSETS[1:], axis=-1), atol=1e-9)
     other_joints, other_ends = figure(mirrored(rotations))
-    swap = [JOINTS.index(j.replace("left", "L").replace("right", "left").replace("L", "right")) for j in JOINTS]
+    swap = [
+        JOINTS.index(j.replace("left", "L").replace("right", "left").replace("L", "right")) for j in JOINTS
+    ]
     np.testing.assert_allclose(other_joints, joints[swap] * [-1, 1, 1], atol=1e-9)
     np.testing.assert_allclose(other_ends, ends[[0, 2, 1, 4, 3]] * [-1, 1, 1], atol=1e-9)
 
@@ -108,7 +126,9 @@ def test_clamp_is_idempotent_and_symmetrical(rotations):
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 0.99))
 def test_clamp_leaves_what_is_within_the_limits(seed, share):
-    """Hinges anywhere in their range, every other joint's bone untwisted within its ellipse: built without the code under test."""
+    """Hinges anywhere in their range, every other joint's bone untwisted within its ellipse: built without
+    the code under test.
+    """
     random = np.random.default_rng(seed)
     rotations = np.zeros((20, 3))
     for i, joint in enumerate(JOINTS):
@@ -173,7 +193,10 @@ def test_the_same_seed_draws_the_same(prior):
         name, number = one[1].split("-")
         assert name == split
         assert 0 <= int(number) < len(prior.mixtures[split].shares)
-    assert (prior.sample(np.random.default_rng(8), "train")[0] != prior.sample(np.random.default_rng(7), "train")[0]).any()
+    assert (
+        prior.sample(np.random.default_rng(8), "train")[0]
+        != prior.sample(np.random.default_rng(7), "train")[0]
+    ).any()
 
 
 def test_a_split_that_is_not_there(prior):
@@ -184,7 +207,9 @@ def test_a_split_that_is_not_there(prior):
 def test_splits_share_no_clip_and_all_hold_every_kind(prior):
     clips = {split: set(prior.mixtures[split].clips) for split in SPLITS}
     assert sum(len(c) for c in clips.values()) == len(set.union(*clips.values())) == 61
-    for own in clips.values():  # subjects 1, 2, 5, 6 and 7: climbing, everyday things, dance, basketball, walking
+    for (
+        own
+    ) in clips.values():  # subjects 1, 2, 5, 6 and 7: climbing, everyday things, dance, basketball, walking
         assert {clip[:3] for clip in own} >= {"001", "002", "005", "006", "007"}
 
 
@@ -213,7 +238,11 @@ def test_what_is_drawn_is_within_the_limits(drawn):
         assert np.abs(elbow[:, [0, 2]]).max() < 1e-6
         assert 30 < knee[:, 0].mean() < 70
     assert np.abs(at["pelvis"][:, 1]).max() < 1e-6
-    faces = rotation_matrix(drawn[:, JOINTS.index("neck")]) @ rotation_matrix(drawn[:, JOINTS.index("head")]) @ np.array([0.0, 0.0, 1.0])
+    faces = (
+        rotation_matrix(drawn[:, JOINTS.index("neck")])
+        @ rotation_matrix(drawn[:, JOINTS.index("head")])
+        @ np.array([0.0, 0.0, 1.0])
+    )
     assert faces[:, 2].min() > 0  # nobody looks backwards
 
 
@@ -228,4 +257,6 @@ def test_what_is_drawn_is_varied_and_free_of_collisions(drawn):
     assert 0.05 < overhead < 0.4
     crouched = ((place["left_hip"] - place["left_knee"])[:, 1] < 0.2) & ~upside_down
     assert 0.08 < crouched.mean() < 0.4
-    assert abs((place["left_wrist"][:, 1] - place["right_wrist"][:, 1]).mean()) < 0.05  # neither side is preferred
+    assert (
+        abs((place["left_wrist"][:, 1] - place["right_wrist"][:, 1]).mean()) < 0.05
+    )  # neither side is preferred

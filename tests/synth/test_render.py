@@ -14,12 +14,27 @@ def renderer() -> Renderer:
     return Renderer(SIZE)
 
 
-def square(x0: float, y0: float, x1: float, y1: float, z: float, colour=(1.0, 1.0, 1.0), who: int = 1, keep=(1.0, 1.0, 1.0, 1.0)) -> Layer:
+def square(
+    x0: float,
+    y0: float,
+    x1: float,
+    y1: float,
+    z: float,
+    colour=(1.0, 1.0, 1.0),
+    who: int = 1,
+    keep=(1.0, 1.0, 1.0, 1.0),
+) -> Layer:
     corners = np.array([[x0, y0, z], [x1, y0, z], [x1, y1, z], [x0, y1, z]], np.float32)
     material = Material(first=colour, second=colour, rough=0.0, shine=0.0)
     normals = np.tile(np.array([[0, 0, -1]], np.float32), (4, 1))
     return Layer(
-        corners, normals, corners, np.array([[0, 1, 2], [0, 2, 3]], np.int32), np.full(4, who, np.float32), np.array(keep, np.float32), material
+        corners,
+        normals,
+        corners,
+        np.array([[0, 1, 2], [0, 2, 3]], np.int32),
+        np.full(4, who, np.float32),
+        np.array(keep, np.float32),
+        material,
     )
 
 
@@ -52,7 +67,12 @@ def test_colours_are_averaged_over_a_pixel_and_lit(renderer: Renderer):
     out = draw(renderer, square(-0.5, -0.5, 0.5, 0.5, 2.0, (0.5, 0.25, 0.0)))
     np.testing.assert_allclose(out.colour[32, 32], 255 * np.array([0.5, 0.25, 0]) ** (1 / 2.2), atol=1.01)
     lit = renderer.draw(
-        [square(-0.5, -0.5, 0.5, 0.5, 2.0, (0.5, 0.5, 0.5))], LENS, [Light((0, 0, -1), (0.6, 0.6, 0.6))], (0, 0, 0), (0, 0, 0), np.array([0, -1.0, 0])
+        [square(-0.5, -0.5, 0.5, 0.5, 2.0, (0.5, 0.5, 0.5))],
+        LENS,
+        [Light((0, 0, -1), (0.6, 0.6, 0.6))],
+        (0, 0, 0),
+        (0, 0, 0),
+        np.array([0, -1.0, 0]),
     )
     np.testing.assert_allclose(lit.colour[32, 32], 255 * 0.3 ** (1 / 2.2), atol=1.01)
 
@@ -66,7 +86,8 @@ def test_what_is_not_kept_is_cut_off(renderer: Renderer):
 
 
 def test_alpha_at_an_edge_is_the_covered_share(renderer: Renderer):
-    # The square ends in the middle of pixel 40: half of it is covered, and its colour is not darkened by what is behind.
+    # The square ends in the middle of pixel 40: half of it is covered, and its colour is not darkened by what
+    # is behind.
     out = draw(renderer, square(-0.5, -0.5, (40 - 31.5) / 80 * 2, 0.5, 2.0))
     assert out.alpha[32, 40] == pytest.approx(0.5, abs=0.01)
     np.testing.assert_allclose(out.colour[32, 40], 255, atol=2)
@@ -83,7 +104,14 @@ def test_renderers_of_two_sizes_do_not_disturb_each_other(renderer: Renderer):
     layer = square(-0.4, -0.3, 0.5, 0.2, 1.7, (0.3, 0.6, 0.2))
     before, larger = draw(renderer, layer), Renderer(2 * SIZE)
     for _ in range(2):
-        wide = larger.draw([layer], 2 * LENS + [0, 0, 0.5, 0.5], [], (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), np.array([0.0, -1.0, 0.0]))
+        wide = larger.draw(
+            [layer],
+            2 * LENS + [0, 0, 0.5, 0.5],
+            [],
+            (1.0, 1.0, 1.0),
+            (1.0, 1.0, 1.0),
+            np.array([0.0, -1.0, 0.0]),
+        )
         assert wide.alpha.sum() == pytest.approx(4 * before.alpha.sum(), rel=0.02)
         assert draw(renderer, layer).colour.tobytes() == before.colour.tobytes()
 
@@ -99,6 +127,9 @@ def test_no_egl_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
         Renderer(SIZE)
 
 
-@pytest.mark.parametrize(("name", "gpu"), [("llvmpipe (LLVM 15.0.6, 256 bits)", False), ("softpipe", False), ("NVIDIA H200/PCIe/SSE2", True)])
+@pytest.mark.parametrize(
+    ("name", "gpu"),
+    [("llvmpipe (LLVM 15.0.6, 256 bits)", False), ("softpipe", False), ("NVIDIA H200/PCIe/SSE2", True)],
+)
 def test_a_graphics_card_is_told_from_a_cpu(name: str, gpu: bool):
     assert is_gpu(name) is gpu

@@ -9,7 +9,8 @@ from poseling.synth.render import OVER
 from poseling.synth.studio import OBJECT, Studio
 
 SIZE = 128
-# The parts of the body that show where a joint does when nothing else is in the way. Clothes carry the ids of what they cover.
+# The parts of the body that show where a joint does when nothing else is in the way. Clothes carry the ids of
+# what they cover.
 AROUND = {
     **dict.fromkeys(("nose", "left_eye", "right_eye", "left_ear", "right_ear", "head_top"), ("head",)),
     **dict.fromkeys(("neck", "thorax", "spine", "pelvis"), ("head", "torso", "left_thigh", "right_thigh")),
@@ -54,15 +55,25 @@ def test_the_truth_in_two_dimensions_is_that_in_three(shots):
 def test_people_have_the_size_of_people(shots):
     length = {
         (a, b): [float(np.linalg.norm(s.xyz[SYNTH28.index(a)] - s.xyz[SYNTH28.index(b)])) for s in shots]
-        for a, b in (("left_hip", "left_knee"), ("right_knee", "right_ankle"), ("left_shoulder", "left_elbow"), ("left_shoulder", "right_shoulder"))
+        for a, b in (
+            ("left_hip", "left_knee"),
+            ("right_knee", "right_ankle"),
+            ("left_shoulder", "left_elbow"),
+            ("left_shoulder", "right_shoulder"),
+        )
     }
-    # Metres, between the fifth and the ninety-fifth percentile of adults, with room: Drillis and Contini's shares of 1.45 to 2.0 m.
+    # Metres, between the fifth and the ninety-fifth percentile of adults, with room: Drillis and Contini's
+    # shares of 1.45 to 2.0 m.
     for pair, (low, high) in zip(length, ((0.3, 0.52), (0.3, 0.52), (0.2, 0.4), (0.24, 0.5)), strict=True):
         assert low < min(length[pair]) <= max(length[pair]) < high, pair
 
 
 def test_visibility_agrees_with_the_rendered_ids(shots):
-    thin = {f"{side}_{joint}" for side in ("left", "right") for joint in ("elbow", "wrist", "hand", "knee", "ankle", "foot_index")}
+    thin = {
+        f"{side}_{joint}"
+        for side in ("left", "right")
+        for joint in ("elbow", "wrist", "hand", "knee", "ankle", "foot_index")
+    }
     seen_own, foreign_hidden, thin_hidden_foreign = [], [], []
     for shot in shots:
         column, row = np.clip(np.round(OVER * shot.joints + 0.5).astype(int), 0, OVER * SIZE - 1).T
@@ -82,7 +93,8 @@ def test_visibility_agrees_with_the_rendered_ids(shots):
     assert min(map(len, (seen_own, foreign_hidden, thin_hidden_foreign))) > 90
     assert np.mean(seen_own) > 0.98, "what is seen shows its own part"
     assert np.mean(foreign_hidden) > 0.95, "behind another part or thing it is hidden"
-    # A trunk, a head or a heel hides joints of its own (an eye behind the skull); a limb that is seen along its length does so now and then.
+    # A trunk, a head or a heel hides joints of its own (an eye behind the skull); a limb that is seen along
+    # its length does so now and then.
     assert np.mean(thin_hidden_foreign) > 0.7
 
 
@@ -90,7 +102,11 @@ def test_what_stands_in_front_hides(shots):
     covered = 0
     for shot in shots:
         column, row = np.clip(np.round(OVER * shot.joints + 0.5).astype(int), 0, OVER * SIZE - 1).T
-        nearer = (shot.ids[row, column] == OBJECT) & (shot.depth[row, column] < shot.xyz[:, 2] - 0.25) & (shot.visible > 0)
+        nearer = (
+            (shot.ids[row, column] == OBJECT)
+            & (shot.depth[row, column] < shot.xyz[:, 2] - 0.25)
+            & (shot.visible > 0)
+        )
         assert (shot.visible[nearer] == 1).all()
         covered += int(nearer.sum())
     assert covered > 5, "things do stand in front of people"
@@ -100,9 +116,9 @@ def test_the_same_seed_gives_the_same_bytes(studio: Studio):
     first = studio.shoot(5, 3)
     studio.shoot(5, 9)
     for again in (studio.shoot(5, 3), Studio(SIZE).shoot(5, 3)):
-        for name in ("picture", "joints", "visible", "xyz", "camera", "box"):
+        for name in ("image", "joints", "visible", "xyz", "camera", "box"):
             assert getattr(again, name).tobytes() == getattr(first, name).tobytes(), name
-    assert studio.shoot(6, 3).picture.tobytes() != first.picture.tobytes()
+    assert studio.shoot(6, 3).image.tobytes() != first.image.tobytes()
 
 
 def test_the_box_holds_the_person_and_little_else(shots):
@@ -120,7 +136,7 @@ def test_the_box_holds_the_person_and_little_else(shots):
         assert columns.max() / OVER < x1 + cloth + 1
 
 
-def test_people_are_in_the_picture_as_in_photographs(shots):
+def test_people_are_in_the_image_as_in_photographs(shots):
     inside = np.mean([shot.visible > 0 for shot in shots], 0)
     for joint in ("left_wrist", "right_wrist", "left_ankle", "right_ankle", "head_top"):
         assert inside[SYNTH28.index(joint)] > 0.8, joint

@@ -1,4 +1,6 @@
-"""Making a set: whoever makes it and however often it was interrupted, the same pictures; and what is said when it cannot be made."""
+"""Making a set: whoever makes it and however often it was interrupted, the same images; and what is said when
+it cannot be made.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ import numpy as np
 import pytest
 
 from poseling.data import synthetic
-from poseling.files import read_picture
+from poseling.files import read_image
 from poseling.synth import synthesize as module
 from poseling.synth.synthesize import synthesize
 
@@ -27,7 +29,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch):
-    """Blocks of 8 pictures, dealt in threes: as large ones, but sooner there."""
+    """Blocks of 8 images, dealt in threes: as large ones, but sooner there."""
     monkeypatch.setattr(module, "BLOCK", 8)
     monkeypatch.setattr(module, "PIECE", 3)
 
@@ -42,17 +44,19 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def run(fake: ModuleType) -> Callable[..., module.Synthesized]:
-    """Makes 20 pictures of 32 x 32 with a fake studio, or as told; `how` and `at` are how it goes wrong."""
+    """Makes 20 images of 32 x 32 with a fake studio, or as told; `how` and `at` are how it goes wrong."""
 
     def run(out: Path, count: int = 20, how: str = "", at: int = 0, **more) -> module.Synthesized:
-        return synthesize(out, count, size=32, make=partial(fake.Fake, how=how, at=at), **{"seed": 7, "workers": 1, **more})
+        return synthesize(
+            out, count, size=32, make=partial(fake.Fake, how=how, at=at), **{"seed": 7, "workers": 1, **more}
+        )
 
     return run
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a set of 20 pictures that was made in one go."""
+    """The files of a set of 20 images that was made in one go."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK", 8)
         patch.syspath_prepend(HERE)
@@ -65,12 +69,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def files(folder: Path) -> dict[str, bytes]:
     """What is in a folder, but for hidden files: a process that was killed may leave one."""
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and not p.name.startswith(".")
+    }
 
 
-def stop_after(pictures: int) -> Callable[[int, int], None]:
+def stop_after(images: int) -> Callable[[int, int], None]:
     def progress(done: int, of: int) -> None:
-        if done >= pictures:
+        if done >= images:
             raise KeyboardInterrupt
 
     return progress
@@ -80,18 +88,24 @@ def test_what_is_made(tmp_path: Path, fake: ModuleType, run):
     told: list[tuple[int, int]] = []
     done = run(tmp_path / "new" / "set", progress=lambda *numbers: told.append(numbers))
     assert (done.folder, done.made, done.already, done.skipped) == (tmp_path / "new" / "set", 20, 0, ())
-    assert done.pictures_per_second == pytest.approx(20 / done.seconds)
+    assert done.images_per_second == pytest.approx(20 / done.seconds)
     assert told == [(n, 20) for n in (0, 3, 6, 8, 11, 14, 16, 19, 20)]
-    names = [f"pictures/000/{i:06d}.jpg" for i in range(20)] + [f"truth/{i:06d}.npz" for i in (0, 8, 16)] + ["synthetic.json"]
+    names = (
+        [f"pictures/000/{i:06d}.jpg" for i in range(20)]
+        + [f"truth/{i:06d}.npz" for i in (0, 8, 16)]
+        + ["synthetic.json"]
+    )
     assert sorted(files(done.folder)) == sorted(names)
-    people, studio = synthetic.synthetic(done.folder), fake.Fake(32, "train", ())
-    assert len(people) == 20
-    for i, path in enumerate(people.pictures):
+    dataset, studio = synthetic.synthetic(done.folder), fake.Fake(32, "train", ())
+    assert len(dataset) == 20
+    for i, path in enumerate(dataset.images):
         shot = studio.shoot(7, i)
         assert path.name == f"{i:06d}.jpg"
-        np.testing.assert_array_equal(people.xyz[i], shot.xyz)
-        np.testing.assert_array_equal(people.visible[i], shot.visible)
-        same, other = (np.abs(read_picture(path).astype(int) - studio.shoot(7, j).picture).mean() for j in (i, i + 1))
+        np.testing.assert_array_equal(dataset.joints_3d[i], shot.xyz)
+        np.testing.assert_array_equal(dataset.visible[i], shot.visible)
+        same, other = (
+            np.abs(read_image(path).astype(int) - studio.shoot(7, j).image).mean() for j in (i, i + 1)
+        )
         assert same < 15 < 50 < other  # colours by lot differ by 85 on average
 
 
@@ -122,11 +136,11 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, run, whole, after: int, kept
     assert (done.already, done.made) == (kept, 20 - kept)
     assert files(tmp_path / "set") == whole
     again = run(tmp_path / "set")
-    assert (again.already, again.made, again.pictures_per_second) == (20, 0, 0)
+    assert (again.already, again.made, again.images_per_second) == (20, 0, 0)
 
 
 def started(out: Path, how: str, at: int, workers: int) -> subprocess.Popen[str]:
-    """The same in a process of its own, which says how many pictures there are."""
+    """The same in a process of its own, which says how many images there are."""
     code = f"""
 import sys; sys.path.insert(0, {str(HERE)!r})
 from functools import partial
@@ -140,7 +154,9 @@ try:
 except KeyboardInterrupt:
     print("stopped")
 """
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_a_run_that_was_killed_goes_on(tmp_path: Path, run, whole):
@@ -151,7 +167,9 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, run, whole):
         process.kill()
         process.communicate()  # ends when the workers do, whose output it is too
     assert list(synthetic.truth_paths(tmp_path / "set")) == [0]
-    assert 12 not in synthetic.picture_paths(tmp_path / "set")  # the worker ended after the picture that it was at, not after the piece
+    assert 12 not in synthetic.image_paths(
+        tmp_path / "set"
+    )  # the worker ended after the image that it was at, not after the piece
     run(tmp_path / "set")
     assert files(tmp_path / "set") == whole
 
@@ -170,7 +188,10 @@ def test_workers_have_one_thread_each(tmp_path: Path, run, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.delenv("LP_NUM_THREADS", raising=False)
     run(tmp_path / "set", count=2, how="tell")
-    assert synthetic.read_truth(tmp_path / "set" / "truth" / "000000.npz")["motion"].tolist() == ["1 1", "1 1"]
+    assert synthetic.read_truth(tmp_path / "set" / "truth" / "000000.npz")["motion"].tolist() == [
+        "1 1",
+        "1 1",
+    ]
     assert os.environ["OMP_NUM_THREADS"] == "5"
     assert "LP_NUM_THREADS" not in os.environ
 
@@ -187,23 +208,31 @@ def test_a_larger_count_goes_on_and_a_smaller_one_changes_nothing(tmp_path: Path
 
 
 @pytest.mark.parametrize("count", [20, 5])
-def test_pictures_that_are_missing_are_made_again(tmp_path: Path, run, whole, count: int):
+def test_images_that_are_missing_are_made_again(tmp_path: Path, run, whole, count: int):
     run(tmp_path / "set")
     for i in (2, 6, 17):
-        (tmp_path / "set" / "pictures" / "000" / f"{i:06d}.jpg").unlink()
+        (tmp_path / "set" / "images" / "000" / f"{i:06d}.jpg").unlink()
     done = run(tmp_path / "set", count=count)
     made = {20: 3, 5: 2}[count]  # of the blocks that hold what is asked for
     assert (done.already, done.made) == (17, made)
-    assert {name for name in whole if name not in files(tmp_path / "set")} == ({"pictures/000/000017.jpg"} if count == 5 else set())
+    assert {name for name in whole if name not in files(tmp_path / "set")} == (
+        {"pictures/000/000017.jpg"} if count == 5 else set()
+    )
     run(tmp_path / "set")
     assert files(tmp_path / "set") == whole
 
 
 @pytest.mark.parametrize(
     ("other", "was", "wanted"),
-    [({"seed": 8}, '"seed": 7', '"seed": 8'), ({"split": "test"}, '"train"', '"test"'), ({"quality": 80}, '"quality": 90', '"quality": 80')],
+    [
+        ({"seed": 8}, '"seed": 7', '"seed": 8'),
+        ({"split": "test"}, '"train"', '"test"'),
+        ({"quality": 80}, '"quality": 90', '"quality": 80'),
+    ],
 )
-def test_other_settings_are_refused(tmp_path: Path, run, whole, other: dict[str, object], was: str, wanted: str):
+def test_other_settings_are_refused(
+    tmp_path: Path, run, whole, other: dict[str, object], was: str, wanted: str
+):
     run(tmp_path / "set")
     with pytest.raises(ValueError, match=rf"set: holds .*{was}.*, wanted .*{wanted}.*name another folder"):
         run(tmp_path / "set", **other)
@@ -234,7 +263,9 @@ def test_wrong_numbers_leave_nothing(tmp_path: Path, run, wrong: dict[str, objec
 
 
 def test_a_full_disk(tmp_path: Path, run, whole):
-    with pytest.raises(OSError, match=r"set: the disk is full; whole blocks \(1 so far\) stay.*the same command goes on") as caught:
+    with pytest.raises(
+        OSError, match=r"set: the disk is full; whole blocks \(1 so far\) stay.*the same command continues"
+    ) as caught:
         run(tmp_path / "set", how="full", at=10)
     assert caught.value.errno == errno.ENOSPC
     assert len(synthetic.synthetic(tmp_path / "set")) == 8
@@ -256,7 +287,9 @@ def test_a_disk_that_is_full_when_the_truth_is_written(tmp_path: Path, run, whol
 
 def test_a_file_is_no_folder(tmp_path: Path, run):
     (tmp_path / "file").write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"file: holds other things than synthetic people; name a new folder"):
+    with pytest.raises(
+        ValueError, match=r"file: holds other things than synthetic people; name a new folder"
+    ):
         run(tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"mine"
 
@@ -265,7 +298,10 @@ def test_a_damaged_truth_is_named_and_made_again(tmp_path: Path, run, whole):
     run(tmp_path / "set")
     path = tmp_path / "set" / "truth" / "000008.npz"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"truth/000008\.npz: is damaged .*; delete it, and `poseling data synthesize` makes its pictures again"):
+    with pytest.raises(
+        ValueError,
+        match=r"truth/000008\.npz: is damaged .*; delete it, and `poseling data synthesize` makes its images again",
+    ):
         run(tmp_path / "set")
     path.unlink()
     assert run(tmp_path / "set").made == 8
@@ -284,7 +320,10 @@ def test_what_the_studio_lacks_is_said_as_it_says_it(tmp_path: Path, run):
 
 
 def test_a_worker_that_is_killed(tmp_path: Path, run, whole):
-    with pytest.raises(ChildProcessError, match=r"set: a worker was killed by SIGKILL; if memory ran out, take fewer with --workers.*goes on"):
+    with pytest.raises(
+        ChildProcessError,
+        match=r"set: a worker was killed by SIGKILL; if memory ran out, use fewer --workers.*continues",
+    ):
         run(tmp_path / "set", how="killed", at=9, workers=2)
     run(tmp_path / "set")
     assert files(tmp_path / "set") == whole
@@ -304,23 +343,23 @@ def test_an_error_of_ours_keeps_its_traceback(tmp_path: Path, run):
         run(tmp_path / "set", how="odd")
 
 
-def picture(path: Path, value: int) -> None:
+def image(path: Path, value: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.full((40, 50, 3), value, np.uint8))
 
 
 def test_backgrounds(tmp_path: Path, run):
     places = tmp_path / "places"
-    picture(places / "deep" / "grey.png", 100)
-    picture(places / ".hidden" / "white.png", 255)
+    image(places / "deep" / "grey.png", 100)
+    image(places / ".hidden" / "white.png", 255)
     (places / "broken.JPG").write_bytes(b"\xff\xd8 cut short")
-    (places / "notes.txt").write_text("no picture")
+    (places / "notes.txt").write_text("no image")
     done = run(tmp_path / "set", backgrounds=places, workers=2)
     assert done.skipped == (places / "broken.JPG",)
-    people = synthetic.synthetic(tmp_path / "set")
-    assert all(np.abs(read_picture(path).astype(int) - 100).max() <= 2 for path in people.pictures)
-    assert people.terms.endswith("; backgrounds: as those pictures")
-    picture(places / "more.png", 0)
+    dataset = synthetic.synthetic(tmp_path / "set")
+    assert all(np.abs(read_image(path).astype(int) - 100).max() <= 2 for path in dataset.images)
+    assert dataset.licence.endswith("; backgrounds: as those images")
+    image(places / "more.png", 0)
     with pytest.raises(ValueError, match=r'"backgrounds": 2}, wanted .*"backgrounds": 3}'):
         run(tmp_path / "set", count=30, backgrounds=places)
 
@@ -331,9 +370,9 @@ def test_no_background_at_all(tmp_path: Path, run, backgrounds: str):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_bytes(b"")
     why = (
-        r"broken: none of its 1 pictures can be read"
+        r"broken: none of its 1 images can be read"
         if backgrounds == "broken"
-        else rf"{backgrounds}: holds no picture .*--backgrounds names a folder"
+        else rf"{backgrounds}: holds no image .*--backgrounds names a folder"
     )
     with pytest.raises(OSError, match=why):
         run(tmp_path / "set", backgrounds=tmp_path / backgrounds)
@@ -344,8 +383,8 @@ def test_the_real_studio(tmp_path: Path):
     studio = pytest.importorskip("poseling.synth.studio")
     done = synthesize(tmp_path / "set", 3, size=64, seed=2, split="test", workers=2)
     assert (done.made, done.skipped) == (3, ())
-    people, shot = synthetic.synthetic(tmp_path / "set"), studio.Studio(64, "test").shoot(2, 1)
-    np.testing.assert_array_equal(people.xyz[1], shot.xyz)
-    np.testing.assert_array_equal(people.visible[1], shot.visible)
-    data = cv2.imencode(".jpg", shot.picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-    assert people.pictures[1].read_bytes() == data
+    dataset, shot = synthetic.synthetic(tmp_path / "set"), studio.Studio(64, "test").shoot(2, 1)
+    np.testing.assert_array_equal(dataset.joints_3d[1], shot.xyz)
+    np.testing.assert_array_equal(dataset.visible[1], shot.visible)
+    data = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    assert dataset.images[1].read_bytes() == data

@@ -22,7 +22,17 @@ CODEC = Heatmap((64, 64))
 
 def spec(colour: str = "rgb", softmax: bool = False) -> PoseSpec:
     fields = Heatmap((64, 64), softmax=softmax).fields()
-    return PoseSpec("hourglass-2x16", LSP14, fields, (64, 64), 1.3, colour, (0.5, 0.25, 0.125), (0.2, 0.4, 0.8), licences={"weights": "mine"})
+    return PoseSpec(
+        "hourglass-2x16",
+        LSP14,
+        fields,
+        (64, 64),
+        1.3,
+        colour,
+        (0.5, 0.25, 0.125),
+        (0.2, 0.4, 0.8),
+        licences={"weights": "mine"},
+    )
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -36,7 +46,13 @@ def test_a_saved_teacher_answers_as_the_network_does(tmp_path: Path, colour: str
     net, path = network(), tmp_path / "big.safetensors"
     checkpoints.save(path, net, spec(colour, softmax))
     teacher = checkpoint_teacher(path)
-    assert (teacher.name, teacher.skeleton, teacher.size, teacher.padding, teacher.licences) == ("big", LSP14, (64, 64), 1.3, {"weights": "mine"})
+    assert (teacher.name, teacher.skeleton, teacher.size, teacher.padding, teacher.licences) == (
+        "big",
+        LSP14,
+        (64, 64),
+        1.3,
+        {"weights": "mine"},
+    )
     assert (teacher.map_size, teacher.pixel) == ((16, 16), (63 / 15, 63 / 15))
     crops = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
     answer = teacher(torch.from_numpy(crops))
@@ -67,7 +83,11 @@ def test_the_guest_is_frozen(tmp_path: Path) -> None:
 def test_the_digest_tells_what_may_answer_differently(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.safetensors" for name in ("first", "elsewhere", "weights", "padding")]
     checkpoints.save(paths[0], network(), spec())
-    checkpoints.save(paths[1], network(), replace(spec(), recipe="fpd/teacher", arguments={"out": "another"}, licences={"weights": "MIT"}))
+    checkpoints.save(
+        paths[1],
+        network(),
+        replace(spec(), recipe="fpd/teacher", arguments={"out": "another"}, licences={"weights": "MIT"}),
+    )
     checkpoints.save(paths[2], network(1), spec())
     checkpoints.save(paths[3], network(), replace(spec(), padding=1.5))
     first, elsewhere, weights, padding = (checkpoint_teacher(path).digest for path in paths)
@@ -76,20 +96,26 @@ def test_the_digest_tells_what_may_answer_differently(tmp_path: Path) -> None:
 
 
 class Colours(nn.Module):
-    """Pictures (B, 3, H, W) to maps (B, 1, 3, H / 4, W / 4), a colour each, read at the places that the unbiased geometry gives the map's pixels."""
+    """Images (B, 3, H, W) to maps (B, 1, 3, H / 4, W / 4), a colour each, read at the places that the
+    unbiased geometry gives the map's pixels.
+    """
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        size = [s // 4 for s in pictures.shape[2:]]
-        return F.interpolate(pictures, size, mode="bilinear", align_corners=True)[:, None]
+    def forward(self, images: Tensor) -> Tensor:
+        size = [s // 4 for s in images.shape[2:]]
+        return F.interpolate(images, size, mode="bilinear", align_corners=True)[:, None]
 
 
-def test_a_mirrored_picture_gives_mirrored_maps() -> None:
+def test_a_mirrored_image_gives_mirrored_maps() -> None:
     skeleton = Skeleton("three", ("a", "b", "c"), (0, 0, 0))
     codec = Heatmap((96, 64))
-    teacher = NetworkTeacher(Colours(), PoseSpec("colours", skeleton, codec.fields(), (96, 64), mean=(0, 0, 0), std=(1, 1, 1)))
+    teacher = NetworkTeacher(
+        Colours(), PoseSpec("colours", skeleton, codec.fields(), (96, 64), mean=(0, 0, 0), std=(1, 1, 1))
+    )
     joints = np.array([[20.3, 31.7], [47.5, 30.0], [70.1, 25.2]])
     y, x = np.mgrid[:64, :96]
-    hills = np.exp(-((x[..., None] - joints[:, 0]) ** 2 + (y[..., None] - joints[:, 1]) ** 2) / (2 * (2 * 4.13) ** 2))
+    hills = np.exp(
+        -((x[..., None] - joints[:, 0]) ** 2 + (y[..., None] - joints[:, 1]) ** 2) / (2 * (2 * 4.13) ** 2)
+    )
     crop = torch.from_numpy(np.rint(255 * hills).astype(np.uint8))[None]
     answer, mirrored = teacher(crop), teacher(crop.flip(2))
     np.testing.assert_allclose(answer.xy[0], joints, atol=0.1)
@@ -109,6 +135,10 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
     checkpoints.write_tensors(path, network().state_dict(), {})
     with pytest.raises(ValueError, match="without a PoseSpec"):
         checkpoint_teacher(path)
-    checkpoints.write_tensors(path, network().state_dict(), {"poseling": PoseSpec("hourglass-2x16", COCO17, CODEC.fields(), (64, 64)).to_json()})
+    checkpoints.write_tensors(
+        path,
+        network().state_dict(),
+        {"poseling": PoseSpec("hourglass-2x16", COCO17, CODEC.fields(), (64, 64)).to_json()},
+    )
     with pytest.raises(ValueError, match="do not fit hourglass-2x16 with 17 joints"):
         checkpoint_teacher(path)

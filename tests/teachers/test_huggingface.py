@@ -20,7 +20,9 @@ from poseling.teachers.huggingface import huggingface_teacher, is_huggingface
 transformers = pytest.importorskip("transformers")
 
 
-def published(folder: Path, experts: int = 1, simple: bool = True, joints: int = 17, size: tuple[int, int] = (64, 48)) -> nn.Module:
+def published(
+    folder: Path, experts: int = 1, simple: bool = True, joints: int = 17, size: tuple[int, int] = (64, 48)
+) -> nn.Module:
     """A network 32 wide with 2 layers and random weights, saved to `folder`."""
     torch.manual_seed(0)
     inner = transformers.VitPoseBackboneConfig(
@@ -45,10 +47,18 @@ def published(folder: Path, experts: int = 1, simple: bool = True, joints: int =
 def test_it_answers_as_the_published_network(tmp_path: Path, experts: int, simple: bool) -> None:
     model = published(tmp_path / "vit", experts, simple)
     teacher = huggingface_teacher(str(tmp_path / "vit"))
-    assert (teacher.name, teacher.skeleton, teacher.size, teacher.map_size, teacher.padding) == ("vit", COCO17, (48, 64), (12, 16), 1.25)
+    assert (teacher.name, teacher.skeleton, teacher.size, teacher.map_size, teacher.padding) == (
+        "vit",
+        COCO17,
+        (48, 64),
+        (12, 16),
+        1.25,
+    )
     assert teacher.licences == {"code": "Apache-2.0", "weights": "Apache-2.0", "data": "COCO"}
     crops = np.random.default_rng(1).integers(0, 256, (2, 64, 48, 3), np.uint8)
-    fed = torch.from_numpy(((crops / 255 - IMAGENET_MEAN) / IMAGENET_STD).transpose(0, 3, 1, 2).astype(np.float32))
+    fed = torch.from_numpy(
+        ((crops / 255 - IMAGENET_MEAN) / IMAGENET_STD).transpose(0, 3, 1, 2).astype(np.float32)
+    )
     with torch.no_grad():
         maps = model(fed, dataset_index=torch.zeros(2, dtype=torch.long)).heatmaps
     answer = teacher(torch.from_numpy(crops))
@@ -58,7 +68,8 @@ def test_it_answers_as_the_published_network(tmp_path: Path, experts: int, simpl
 
 
 def theirs(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Joints (B, K, 2) in input pixels as transformers' processor reads them off maps (B, K, h, w) of an input of `size` (W, H).
+    """Joints (B, K, 2) in input pixels as transformers' processor reads them off maps (B, K, h, w) of an
+    input of `size` (W, H).
 
     It is told of a box whose crop is W x H large, of which the input shows W - 1 x H - 1 pixel distances.
     """
@@ -67,15 +78,21 @@ def theirs(maps: Tensor, size: tuple[int, int]) -> Tensor:
     w, h = size
     box = [w * 0.1, h * 0.1, w * 0.8, h * 0.8]
     processor = VitPoseImageProcessorPil(size={"height": h, "width": w})
-    found = processor.post_process_pose_estimation(SimpleNamespace(heatmaps=maps), boxes=[[box] for _ in maps])
-    return torch.stack([people[0]["keypoints"] for people in found]) * torch.tensor([(w - 1) / w, (h - 1) / h])
+    found = processor.post_process_pose_estimation(
+        SimpleNamespace(heatmaps=maps), boxes=[[box] for _ in maps]
+    )
+    return torch.stack([dataset[0]["keypoints"] for dataset in found]) * torch.tensor(
+        [(w - 1) / w, (h - 1) / h]
+    )
 
 
 def test_joints_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
     published(tmp_path, size=(256, 192))
     codec = huggingface_teacher(str(tmp_path)).codec
     assert codec == Heatmap((192, 256))
-    joints = torch.rand(4, 17, 2, generator=torch.Generator().manual_seed(2)) * torch.tensor([160.0, 220.0]) + 16
+    joints = (
+        torch.rand(4, 17, 2, generator=torch.Generator().manual_seed(2)) * torch.tensor([160.0, 220.0]) + 16
+    )
     maps, _ = codec.encode(joints, torch.ones(4, 17))
     expected = theirs(maps, (192, 256))
     torch.testing.assert_close(expected, joints, atol=0.5, rtol=0)
@@ -111,7 +128,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.json: is no whole JSON file"):
         huggingface_teacher(str(tmp_path))
     config.write_text('{"model_type": "bert"}')
-    with pytest.raises(ValueError, match="is of a 'bert', and only 'vitpose' can be read"):
+    with pytest.raises(ValueError, match="is for the model type 'bert', and only 'vitpose' can be read"):
         huggingface_teacher(str(tmp_path))
     config.write_text('{"model_type": "vitpose"}')
     with pytest.raises(FileNotFoundError, match=r"has no \.safetensors file"):
@@ -120,11 +137,15 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
 
 def test_networks_that_do_not_fit(tmp_path: Path) -> None:
     published(tmp_path / "joints", joints=21)
-    with pytest.raises(ValueError, match=r"joints: gives 21 joints; only .* 17 of COCO"):
+    with pytest.raises(ValueError, match=r"joints: predicts 21 joints; only .* 17 of COCO"):
         huggingface_teacher(str(tmp_path / "joints"))
     published(tmp_path / "headless")
     weights = tmp_path / "headless" / "model.safetensors"
-    save_file({name: tensor for name, tensor in load_file(weights).items() if name != "head.conv.weight"}, weights, {"format": "pt"})
+    save_file(
+        {name: tensor for name, tensor in load_file(weights).items() if name != "head.conv.weight"},
+        weights,
+        {"format": "pt"},
+    )
     with pytest.raises(ValueError, match=r"headless: lacks weights, among them head\.conv\.weight"):
         huggingface_teacher(str(tmp_path / "headless"))
     published(tmp_path / "cut")
@@ -142,7 +163,9 @@ def test_networks_that_do_not_fit(tmp_path: Path) -> None:
         {"backbone_config": {"image_size": "wide"}},
     ],
 )
-def test_a_configuration_may_not_ask_for_more_than_the_weights_have(tmp_path: Path, change: dict[str, object]) -> None:
+def test_a_configuration_may_not_ask_for_more_than_the_weights_have(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
     published(tmp_path / "large")
     config = tmp_path / "large" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | change))
@@ -153,9 +176,12 @@ def test_a_configuration_may_not_ask_for_more_than_the_weights_have(tmp_path: Pa
 def test_without_a_network_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub.constants
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # else it would try for half a minute
+    monkeypatch.setattr(
+        huggingface_hub.constants, "HF_HUB_OFFLINE", True
+    )  # else it would try for half a minute
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        FileNotFoundError, match=r"nobody/vitpose-none: .*https://huggingface\.co/nobody/vitpose-none by hand and name their folder.*HF_HUB_OFFLINE"
+        FileNotFoundError,
+        match=r"nobody/vitpose-none: .*https://huggingface\.co/nobody/vitpose-none by hand and name their folder.*HF_HUB_OFFLINE",
     ):
         huggingface_teacher("nobody/vitpose-none")

@@ -13,12 +13,21 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.teachers.packing import pack, quantise, restored, unpack
 
 
-@given(hnp.arrays(np.float32, (2, 5, 4), elements=st.floats(-0.5, 3, width=32).map(lambda v: v if abs(v) > 1e-6 else 0.0)))
-def test_every_pixel_comes_back_to_half_a_step_and_the_brightest_stays_the_brightest(maps: np.ndarray) -> None:
+@given(
+    hnp.arrays(
+        np.float32,
+        (2, 5, 4),
+        elements=st.floats(-0.5, 3, width=32).map(lambda v: v if abs(v) > 1e-6 else 0.0),
+    )
+)
+def test_every_pixel_comes_back_to_half_a_step_and_the_brightest_stays_the_brightest(
+    maps: np.ndarray,
+) -> None:
     small, scale = unpack(pack(maps), maps.shape)
     np.testing.assert_array_equal(small, quantise(maps)[0])
     for before, after, (step, _) in zip(maps, restored(small, scale), scale, strict=True):
-        # From the lowest to the highest number, and 0, in 255 steps; where a whole byte has to be 0 the wider side has one fewer.
+        # From the lowest to the highest number, and 0, in 255 steps; where a whole byte has to be 0 the wider
+        # side has one fewer.
         assert step <= (max(before.max(), 0) - min(before.min(), 0)) / 253 + 1e-7
         off = np.abs(after - before)
         tied = (off > 0.501 * step + 1e-7) & (before < before.max() + 1e-7)
@@ -31,7 +40,9 @@ def test_every_pixel_comes_back_to_half_a_step_and_the_brightest_stays_the_brigh
 
 
 def test_bytes_by_hand() -> None:
-    """Highest 0.51, lowest -0.255: 0 is a third of the way, byte 85, and a step is 0.003. 0.509 would tie with 0.51 and loses a step."""
+    """Highest 0.51, lowest -0.255: 0 is a third of the way, byte 85, and a step is 0.003. 0.509 would tie
+    with 0.51 and loses a step.
+    """
     small, scale = quantise(np.array([[[0.51, 0.509, 0.0, -0.255], [0.3, 0.001, 0.002, -0.1]]]))
     assert small.tolist() == [[[255, 254, 85, 0], [185, 85, 86, 52]]]
     assert scale[0].tolist() == [pytest.approx(0.003), 85]
@@ -39,7 +50,9 @@ def test_bytes_by_hand() -> None:
 
 @pytest.mark.parametrize("peak", [0.02, 0.1, 1.0, 1.4])
 def test_no_map_is_cut(peak: float) -> None:
-    """An unsure map is low and wide, a softmax's sharp one higher than 1: both keep their mass and their top. (Below 0.03 and above 1 was once thrown away.)"""
+    """An unsure map is low and wide, a softmax's sharp one higher than 1: both keep their mass and their top.
+    (Below 0.03 and above 1 was once thrown away.)
+    """
     y, x = np.mgrid[:64, :64]
     maps = peak * np.exp(-((x - 30.3) ** 2 + (y - 28.6) ** 2) / (2 * 9.0**2))[None]
     back = restored(*unpack(pack(maps), maps.shape))
@@ -68,7 +81,9 @@ def test_seventeen_joints_cost_under_three_kilobytes_and_a_hundredth_of_a_pixel(
     assert error.max() < 0.02
 
 
-@pytest.mark.parametrize("data", [b"", b"not zstd at all", pack(np.ones((1, 4, 4)))[:-3], pack(np.ones((2, 4, 4)))])
+@pytest.mark.parametrize(
+    "data", [b"", b"not zstd at all", pack(np.ones((1, 4, 4)))[:-3], pack(np.ones((2, 4, 4)))]
+)
 def test_bytes_of_something_else_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"no heatmaps of shape \(1, 4, 4\)"):
         unpack(data, (1, 4, 4))

@@ -1,4 +1,5 @@
-"""Sharing pictures among processes: everyone is somebody's and only one's, evenly, and what the environment says of who this is.
+"""Sharing images among processes: everyone is somebody's and only one's, evenly, and what the environment
+says of who this is.
 
 Run as a script, this file is a process that asks its environment and writes down what it heard.
 """
@@ -17,7 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poseling.teachers.shards import BLOCK, deal_of_environment, device_of_environment, shard_of_environment, share
+from poseling.teachers.shards import (
+    BLOCK,
+    deal_of_environment,
+    device_of_environment,
+    shard_of_environment,
+    share,
+)
 
 VARIABLES = (
     "RANK",
@@ -46,37 +53,44 @@ def contents(count: int) -> dict[Path, bytes | None]:
     return {Path(f"{i}.jpg"): random.bytes(64) for i in range(count)}
 
 
-@given(people=st.lists(st.integers(0, 30), max_size=80), of=st.integers(1, 9), deal=st.text(max_size=5))
-def test_everyone_is_one_processes_and_whoever_shares_a_picture_shares_it(people: list[int], of: int, deal: str) -> None:
+@given(dataset=st.lists(st.integers(0, 30), max_size=80), of=st.integers(1, 9), deal=st.text(max_size=5))
+def test_everyone_is_one_processes_and_whoever_shares_a_image_shares_it(
+    dataset: list[int], of: int, deal: str
+) -> None:
     known = contents(31)
-    pictures = [Path(f"{i}.jpg") for i in people]
-    shares = [share(pictures, (i, of), deal, known).tolist() for i in range(of)]
-    assert sorted(place for mine in shares for place in mine) == list(range(len(people)))
+    images = [Path(f"{i}.jpg") for i in dataset]
+    shares = [share(images, (i, of), deal, known).tolist() for i in range(of)]
+    assert sorted(place for mine in shares for place in mine) == list(range(len(dataset)))
     assert all(mine == sorted(mine) for mine in shares)
-    owners = [{pictures[place] for place in mine} for mine in shares]
-    assert sum(map(len, owners)) == len(set(pictures))
-    # Whose a picture is does not hang on the others, nor on their order.
-    backwards = [share(pictures[::-1] + [Path("new.jpg")], (i, of), deal, {**known, Path("new.jpg"): b"new"}) for i in range(of)]
+    owners = [{images[place] for place in mine} for mine in shares]
+    assert sum(map(len, owners)) == len(set(images))
+    # Whose an image is does not hang on the others, nor on their order.
+    backwards = [
+        share(images[::-1] + [Path("new.jpg")], (i, of), deal, {**known, Path("new.jpg"): b"new"})
+        for i in range(of)
+    ]
     for mine, again in zip(owners, backwards, strict=True):
-        assert {(pictures[::-1] + [Path("new.jpg")])[place] for place in again} - {Path("new.jpg")} == mine
+        assert {(images[::-1] + [Path("new.jpg")])[place] for place in again} - {Path("new.jpg")} == mine
 
 
 @pytest.mark.parametrize("of", [2, 3, 64])
 def test_shares_are_even_and_what_one_left_is_dealt_evenly_again(of: int) -> None:
     known, count = contents(6400), 6400
-    pictures = list(known)
-    shares = [share(pictures, (i, of), "monday", known) for i in range(of)]
+    images = list(known)
+    shares = [share(images, (i, of), "monday", known) for i in range(of)]
     bound = 5 * np.sqrt(count / of * (1 - 1 / of))  # five standard deviations of as many throws of a die
     assert max(abs(len(mine) - count / of) for mine in shares) < bound
-    left = [pictures[place] for place in shares[1]]
+    left = [images[place] for place in shares[1]]
     for other_of, deal in ((2, "tuesday"), (5 if of != 5 else 6, "monday")):
         again = [len(share(left, (i, other_of), deal, known)) for i in range(other_of)]
         assert sum(again) == len(left)
-        assert max(abs(n - len(left) / other_of) for n in again) < 5 * np.sqrt(len(left) / other_of * (1 - 1 / other_of))
+        assert max(abs(n - len(left) / other_of) for n in again) < 5 * np.sqrt(
+            len(left) / other_of * (1 - 1 / other_of)
+        )
     assert share(left, (1, of), "monday", known).tolist() == list(range(len(left)))
 
 
-def test_copies_and_other_mounts_of_a_picture_go_where_it_goes(tmp_path: Path) -> None:
+def test_copies_and_other_mounts_of_a_image_go_where_it_goes(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     here = [tmp_path / "here" / f"{i}.jpg" for i in range(40)]
     here[0].parent.mkdir()
@@ -91,7 +105,7 @@ def test_copies_and_other_mounts_of_a_picture_go_where_it_goes(tmp_path: Path) -
         assert 5 < len(mine) / 2 < 22
 
 
-def test_a_picture_that_is_not_there_is_somebodys_too(tmp_path: Path) -> None:
+def test_a_image_that_is_not_there_is_somebodys_too(tmp_path: Path) -> None:
     gone = [tmp_path / f"{i}.jpg" for i in range(20)]
     assert sorted(place for i in range(4) for place in share(gone, (i, 4))) == list(range(20))
 
@@ -113,7 +127,10 @@ def test_the_launchers_word_is_taken(environment, values: dict[str, str], shard:
     assert shard_of_environment() == shard
 
 
-@pytest.mark.parametrize("values", [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "-1", "WORLD_SIZE": "2"}, {"RANK": "one", "WORLD_SIZE": "2"}])
+@pytest.mark.parametrize(
+    "values",
+    [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "-1", "WORLD_SIZE": "2"}, {"RANK": "one", "WORLD_SIZE": "2"}],
+)
 def test_a_word_that_makes_no_sense_is_refused(environment, values: dict[str, str]) -> None:
     environment(**values)
     with pytest.raises(ValueError, match=rf"RANK={values['RANK']} and WORLD_SIZE=2.*--shard I N"):
@@ -136,9 +153,17 @@ def test_a_slurm_job_deals_by_its_number_and_others_as_ever(environment) -> None
 
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    assert [device_of_environment(device) for device in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda", "cuda:1"]
+    assert [device_of_environment(device) for device in ("cpu", "cuda", "cuda:1")] == [
+        "cpu",
+        "cuda",
+        "cuda:1",
+    ]
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert [device_of_environment(device) for device in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda:3", "cuda:1"]
+    assert [device_of_environment(device) for device in ("cpu", "cuda", "cuda:1")] == [
+        "cpu",
+        "cuda:3",
+        "cuda:1",
+    ]
 
 
 def heard(folder: Path) -> dict[tuple[int, int], str]:
@@ -148,16 +173,29 @@ def heard(folder: Path) -> dict[tuple[int, int], str]:
 
 @pytest.mark.slow
 def test_the_processes_of_a_launch_agree_and_launches_differ(tmp_path: Path) -> None:
-    plain = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {"OMP_NUM_THREADS": "1"}
+    plain = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {
+        "OMP_NUM_THREADS": "1"
+    }
     for name in ("torchrun", "by hand"):
         (tmp_path / name).mkdir()
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*launcher, __file__, str(tmp_path / "torchrun")], env=plain, check=True, timeout=120, capture_output=True)
+    subprocess.run(
+        [*launcher, __file__, str(tmp_path / "torchrun")],
+        env=plain,
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    pair = [subprocess.Popen([sys.executable, __file__, str(tmp_path / "by hand")], env={**plain, **meeting, "RANK": rank}) for rank in "01"]
+    pair = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(tmp_path / "by hand")], env={**plain, **meeting, "RANK": rank}
+        )
+        for rank in "01"
+    ]
     assert [process.wait(120) for process in pair] == [0, 0]
     words = []
     for name in ("torchrun", "by hand"):

@@ -18,7 +18,10 @@ def test_rows_are_there_at_once_and_in_the_csv_at_the_end(tmp_path):
     assert read(tmp_path / "new" / "log.jsonl") == [{"step": 1, "loss": 0.5}]
     log.add({"step": 2, "loss": 0.25, "value": 0.125})  # a column that the first had not
     log.close()
-    assert rows_of(tmp_path / "new") == [{"step": "1", "loss": "0.5", "value": ""}, {"step": "2", "loss": "0.25", "value": "0.125"}]
+    assert rows_of(tmp_path / "new") == [
+        {"step": "1", "loss": "0.5", "value": ""},
+        {"step": "2", "loss": "0.25", "value": "0.125"},
+    ]
 
 
 def test_a_resumed_run_writes_later_rows_again(tmp_path):
@@ -29,7 +32,11 @@ def test_a_resumed_run_writes_later_rows_again(tmp_path):
     assert [row["step"] for row in resumed.rows] == [10, 20]
     resumed.add({"step": 30, "loss": 2.0})
     resumed.close()
-    assert [(row["step"], row["loss"]) for row in read(tmp_path / "log.jsonl")] == [(10, 1.0), (20, 1.0), (30, 2.0)]
+    assert [(row["step"], row["loss"]) for row in read(tmp_path / "log.jsonl")] == [
+        (10, 1.0),
+        (20, 1.0),
+        (30, 2.0),
+    ]
     assert [row["step"] for row in rows_of(tmp_path)] == ["10", "20", "30"]
 
 

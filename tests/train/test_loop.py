@@ -1,6 +1,8 @@
-"""The loop: a run that is killed and started again ends with the same bits, two processes do the work of one, and what goes wrong is told.
+"""The loop: a run that is killed and started again ends with the same bits, two processes do the work of one,
+and what goes wrong is told.
 
-Run as a script, this file is a server: it imports torch once, and forks a child for each run that a line of its input describes.
+Run as a script, this file is a server: it imports torch once, and forks a child for each run that a line of
+its input describes.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ from rich.console import Console
 from torch import nn
 
 from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.losses import mse
 from poseling.data.augment import Augment
+from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Crops
-from poseling.data.people import People
 from poseling.distill.objective import Objective, Term, fpd
-from poseling.distill.response import mse
 from poseling.models import registry
 from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.skeleton import Skeleton
@@ -54,34 +56,37 @@ TRAINING = {
     "save_every": 4,
 }
 PLACES = 48
-WILD = Augment(half_body=0.3, occlusion=0.3, light=0.2)
+WILD = Augment(half_body=0.3, occlusion=0.3, color_jitter=0.2)
 
 
-def crowd(folder: Path) -> People:
-    """12 people in pictures of noise, the same at every call; their joints are where the noise is brighter."""
+def crowd(folder: Path) -> PoseDataset:
+    """12 samples in images of noise, the same at every call; their joints are where the noise is brighter."""
     random, paths = np.random.default_rng(1), []
     joints = random.uniform((30, 20), (80, 70), (12, 3, 2)).astype(np.float32)
     folder.mkdir(exist_ok=True)
     for i in range(12):
-        picture = random.integers(0, 128, (90, 110, 3), dtype=np.uint8)
+        image = random.integers(0, 128, (90, 110, 3), dtype=np.uint8)
         for x, y in joints[i].astype(int):
-            picture[y - 3 : y + 4, x - 3 : x + 4] += 100
+            image[y - 3 : y + 4, x - 3 : x + 4] += 100
         paths.append(folder / f"{i:02d}.png")
         if not paths[-1].exists():
-            cv2.imwrite(str(paths[-1]), picture)
+            cv2.imwrite(str(paths[-1]), image)
     boxes = np.tile(np.float32([20, 10, 90, 80]), (12, 1))
-    return People("crowd", BODY, tuple(paths), boxes, joints, np.full((12, 3), 2, np.uint8))
+    return PoseDataset("crowd", BODY, tuple(paths), boxes, joints, np.full((12, 3), 2, np.uint8))
 
 
 class Said:
     """A teacher's points, two pixels off the labels."""
 
-    def __init__(self, people: People, source: str = "said") -> None:
-        self.people, self.source = people, source
+    def __init__(self, dataset: PoseDataset, source: str = "said") -> None:
+        self.dataset, self.source = dataset, source
 
     def sample(self, person, crop):
         order = BODY.flip if crop.flipped else slice(None)
-        return {"answer_xy": crop.apply(self.people.joints[person] + 2)[order].astype(np.float32), "answer_weight": np.full(3, 0.5, np.float32)}
+        return {
+            "teacher_xy": crop.apply(self.dataset.joints[person] + 2)[order].astype(np.float32),
+            "teacher_weight": np.full(3, 0.5, np.float32),
+        }
 
 
 class Deadly(Crops):
@@ -102,8 +107,8 @@ class Plain(nn.Module):
         super().__init__()
         self.first, self.last = nn.Conv2d(3, 8, 7, 4, 3), nn.Conv2d(8, 3, 3, padding=1)
 
-    def forward(self, pictures):
-        return self.last(torch.tanh(self.first(pictures)))[:, None]
+    def forward(self, images):
+        return self.last(torch.tanh(self.first(images)))[:, None]
 
 
 def value(network: nn.Module) -> dict[str, float]:
@@ -115,7 +120,7 @@ def train(
     folder,
     out,
     *,
-    people=None,
+    dataset=None,
     numbers=None,
     augment=WILD,
     bf16=False,
@@ -127,11 +132,11 @@ def train(
     **more,
 ):
     """One run on the crowd in `folder`."""
-    people = crowd(folder) if people is None else people
+    dataset = crowd(folder) if dataset is None else dataset
     training = Training(**TRAINING | (numbers or {}))
     torch.manual_seed(0)
     network = Plain() if plain else registry.build("hourglass-1x8", 3)
-    crops = Deadly(people, (64, 64), 1.25, augment, training.seed, Said(people, source))
+    crops = Deadly(dataset, (64, 64), 1.25, augment, training.seed, Said(dataset, source))
     crops.place, crops.number = place, number
     # Without softmax for the plain one: what a softmax leaves undecided would drift apart with the last bits.
     codec, loss = (Heatmap((64, 64)), "mse") if plain else (CODEC, "kl")
@@ -139,7 +144,8 @@ def train(
     return fit(network, objective, crops, training, out, engine(bf16=bf16, cpu=True), value, **more)
 
 
-# The server and its children -------------------------------------------------------------------------------------------------------------------------
+# The server and its children
+# -------------------------------------------------------------------------------------------------------------------------
 
 
 def child(job: dict) -> None:
@@ -164,10 +170,12 @@ def child(job: dict) -> None:
 
 
 def serve() -> None:
-    """For each line of input, a JSON list of jobs: one process for each job, all at once; answers with their exit statuses."""
+    """For each line of input, a JSON list of jobs: one process for each job, all at once; answers with their
+    exit statuses.
+    """
     torch.set_num_threads(1)
     with TemporaryDirectory() as warm:  # torch compiles its kernels once, for all children
-        train(Path(warm) / "pictures", Path(warm), numbers={"epochs": 1})
+        train(Path(warm) / "images", Path(warm), numbers={"epochs": 1})
     for line in sys.stdin:
         processes, delay = [], None
         for job in json.loads(line):
@@ -186,7 +194,9 @@ def serve() -> None:
         if delay is not None:
             time.sleep(delay)
             os.kill(processes[0], signal.SIGKILL)
-        sys.stdout.write(json.dumps([os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in processes]) + "\n")
+        sys.stdout.write(
+            json.dumps([os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in processes]) + "\n"
+        )
         sys.stdout.flush()
 
 
@@ -194,10 +204,17 @@ def serve() -> None:
 def run():
     """run(*jobs): the exit statuses of these runs, each in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    with subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as server:
 
         def ask(*jobs):
-            server.stdin.write(json.dumps([{name: str(v) if isinstance(v, Path) else v for name, v in job.items()} for job in jobs]) + "\n")
+            server.stdin.write(
+                json.dumps(
+                    [{name: str(v) if isinstance(v, Path) else v for name, v in job.items()} for job in jobs]
+                )
+                + "\n"
+            )
             server.stdin.flush()
             return json.loads(server.stdout.readline())
 
@@ -207,14 +224,14 @@ def run():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("crowd") / "pictures"
+    folder = tmp_path_factory.mktemp("crowd") / "images"
     crowd(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def whole(run, folder):
-    """The folder of a run that nobody disturbed."""
+    """The folder of a run without an interruption."""
     assert run({"folder": folder, "out": folder.parent / "whole"}) == [0]
     return folder.parent / "whole"
 
@@ -231,12 +248,17 @@ def one_thread():
 
 def rows(out):
     """The rows of the log without the clock's."""
-    return [{name: v for name, v in row.items() if name != "images_per_second"} for row in read(out / "log.jsonl")]
+    return [
+        {name: v for name, v in row.items() if name != "images_per_second"} for row in read(out / "log.jsonl")
+    ]
 
 
 def assert_same_run(one, other):
     """Weights, averages, moments and log, bit for bit."""
-    (first, about), (second, about_second) = read_tensors(one / "state.safetensors"), read_tensors(other / "state.safetensors")
+    (first, about), (second, about_second) = (
+        read_tensors(one / "state.safetensors"),
+        read_tensors(other / "state.safetensors"),
+    )
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
@@ -247,11 +269,14 @@ def assert_same_run(one, other):
     assert [row["step"] for row in rows(one)] == list(range(3, int(about["step"]) + 1, 3))
 
 
-# Killed and started again ----------------------------------------------------------------------------------------------------------------------------
+# Killed and started again
+# ----------------------------------------------------------------------------------------------------------------------------
 
 
 def killed(run, job, seed, times):
-    """Runs a job that is killed in the midst of a batch, again and again, wherever it is, and then left alone."""
+    """Runs a job that is killed in the midst of a batch, again and again, wherever it is, and then left
+    alone.
+    """
     places = np.random.default_rng(seed).choice(PLACES, times, replace=False)
     for place in sorted(places.tolist()):
         assert run({**job, "place": place}) == [-signal.SIGKILL]
@@ -275,7 +300,9 @@ def test_killed_at_random_places_in_bf16(run, whole, folder, tmp_path):
 def test_killed_while_the_state_is_written(run, whole, folder, tmp_path):
     """Just before the new state takes the old one's name. The first rename of a run is the log's."""
     for renames in (1, 2, 3):
-        assert run({"folder": folder, "out": tmp_path / "killed", "die_at_rename": renames}) == [-signal.SIGKILL]
+        assert run({"folder": folder, "out": tmp_path / "killed", "die_at_rename": renames}) == [
+            -signal.SIGKILL
+        ]
     assert run({"folder": folder, "out": tmp_path / "killed"}) == [0]
     assert_same_run(whole, tmp_path / "killed")
 
@@ -284,7 +311,9 @@ def test_killed_while_the_state_is_written(run, whole, folder, tmp_path):
 def test_killed_from_outside_at_random_moments(run, whole, folder, tmp_path):
     random = np.random.default_rng()
     for _ in range(4):
-        assert run({"folder": folder, "out": tmp_path / "killed", "kill_after": random.uniform(0.05, 1.0)})[0] in (-signal.SIGKILL, 0)
+        assert run({"folder": folder, "out": tmp_path / "killed", "kill_after": random.uniform(0.05, 1.0)})[
+            0
+        ] in (-signal.SIGKILL, 0)
     assert run({"folder": folder, "out": tmp_path / "killed"}) == [0]
     assert_same_run(whole, tmp_path / "killed")
 
@@ -292,13 +321,23 @@ def test_killed_from_outside_at_random_moments(run, whole, folder, tmp_path):
 @pytest.mark.parametrize("place", [0, 33])
 def test_ctrl_c_finishes_the_step_and_saves(whole, folder, tmp_path, place):
     with (tmp_path / "said.txt").open("w") as said, pytest.raises(KeyboardInterrupt):
-        train(folder, tmp_path / "stopped", place=place, number=signal.SIGINT, console=Console(file=said, width=200), title="distilled")
+        train(
+            folder,
+            tmp_path / "stopped",
+            place=place,
+            number=signal.SIGINT,
+            console=Console(file=said, width=200),
+            title="distilled",
+        )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     # The loader is a batch ahead: the step in which it reads `place` is the one before that place's own.
     _, about = read_tensors(tmp_path / "stopped" / "state.safetensors")
     step = max(place // 4, 1)
     assert about["step"] == str(step)
-    assert f"distilled: stopped at step {step} of 12; the same command goes on from there" in (tmp_path / "said.txt").read_text()
+    assert (
+        f"distilled: stopped at step {step} of 12; the same command continues from there"
+        in (tmp_path / "said.txt").read_text()
+    )
     assert (tmp_path / "stopped" / "log.csv").exists()
     train(folder, tmp_path / "stopped")
     assert_same_run(whole, tmp_path / "stopped")
@@ -312,7 +351,7 @@ def test_workers_change_nothing(whole, folder, tmp_path):
 def test_a_run_that_is_done_is_returned_at_once(folder, tmp_path):
     first = train(folder, tmp_path / "run")
     before = (tmp_path / "run" / "state.safetensors").read_bytes()
-    again = train(folder, tmp_path / "run", place=0)  # it would die if it read a picture
+    again = train(folder, tmp_path / "run", place=0)  # it would die if it read an image
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
     for a, b in zip(first.network.state_dict().values(), again.network.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -320,34 +359,57 @@ def test_a_run_that_is_done_is_returned_at_once(folder, tmp_path):
     assert again.images_per_second == pytest.approx(first.images_per_second, rel=0.2)
 
 
-# What it makes ---------------------------------------------------------------------------------------------------------------------------------------
+# What it makes
+# ---------------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_loss_falls_and_the_rows_say_so(folder, tmp_path):
-    fitted = train(folder, tmp_path / "run", numbers={"epochs": 10, "learning_rate": 1e-2}, augment=Augment().none())
+    fitted = train(
+        folder, tmp_path / "run", numbers={"epochs": 10, "learning_rate": 1e-2}, augment=Augment().none()
+    )
     assert not fitted.network.training
     assert [row["step"] for row in fitted.rows] == list(range(3, 31, 3))
     assert [row["epoch"] for row in fitted.rows] == list(range(1, 11))
-    assert set(fitted.rows[0]) == {"step", "epoch", "rate", "loss", "labels", "teacher", "images_per_second", "value"}
+    assert set(fitted.rows[0]) == {
+        "step",
+        "epoch",
+        "rate",
+        "loss",
+        "labels",
+        "teacher",
+        "images_per_second",
+        "value",
+    }
     assert fitted.rows[-1]["loss"] < 0.8 * fitted.rows[0]["loss"]
     assert fitted.rows == read(tmp_path / "run" / "log.jsonl")
-    assert fitted.rows[-1]["value"] == value(fitted.network)["value"]  # the averaged weights are what is evaluated and returned
+    assert (
+        fitted.rows[-1]["value"] == value(fitted.network)["value"]
+    )  # the averaged weights are what is evaluated and returned
     assert fitted.rows[4]["rate"] == Training(**TRAINING | {"learning_rate": 1e-2}).rate(14, 30)
 
 
 def test_one_step_of_a_run_by_hand(folder, tmp_path):
     """Two steps of Adam without schedule or average, written out."""
-    people = crowd(folder)
-    numbers = {"epochs": 2 / 3, "schedule": "constant", "ema": 0.0, "optimizer": "adam", "weight_decay": 0.0, "clip": 0.5}
+    dataset = crowd(folder)
+    numbers = {
+        "epochs": 2 / 3,
+        "schedule": "constant",
+        "ema": 0.0,
+        "optimizer": "adam",
+        "weight_decay": 0.0,
+        "clip": 0.5,
+    }
     fitted = train(folder, tmp_path / "run", numbers=numbers, plain=True)
     torch.manual_seed(0)
     network = Plain()
     driver = torch.optim.Adam(network.parameters(), lr=2e-3)
-    crops = Crops(people, (64, 64), 1.25, WILD, 0, Said(people))
+    crops = Crops(dataset, (64, 64), 1.25, WILD, 0, Said(dataset))
     for step in range(2):
         batch = torch.utils.data.default_collate([crops[step * 4 + i] for i in range(4)])
         driver.zero_grad()
-        Objective(SPEC, Heatmap((64, 64)), fpd(Heatmap((64, 64)), "mse", 0.5), confidence=True)(network, batch)["loss"].backward()
+        Objective(SPEC, Heatmap((64, 64)), fpd(Heatmap((64, 64)), "mse", 0.5), confidence=True)(
+            network, batch
+        )["loss"].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
         driver.step()
     for a, b in zip(network.parameters(), fitted.network.parameters(), strict=True):
@@ -393,7 +455,11 @@ def test_the_moments_come_back_in_their_parameters_layout(tmp_path):
         torch.manual_seed(0)
         network = registry.build("hourglass-1x8", 3).to(memory_format=torch.channels_last)
         driver = optim.optimizer(network, Training(optimizer="adamw"))
-        return network, driver, _State(tmp_path / "state", "", "", network, None, driver, Training(), 1, False)
+        return (
+            network,
+            driver,
+            _State(tmp_path / "state", "", "", network, None, driver, Training(), 1, False),
+        )
 
     network, driver, before = state()
     network(torch.randn(4, 3, 64, 64)).square().sum().backward()
@@ -408,7 +474,8 @@ def test_the_moments_come_back_in_their_parameters_layout(tmp_path):
                 assert moment.stride() == resumed.state[q][name].stride()
 
 
-# What goes wrong -------------------------------------------------------------------------------------------------------------------------------------
+# What goes wrong
+# -------------------------------------------------------------------------------------------------------------------------------------
 
 
 OTHERS = [
@@ -423,7 +490,9 @@ OTHERS = [
 
 
 def test_a_folder_with_another_run(folder, tmp_path):
-    """Another rate, length, augmentation, alpha, loss, confidence and teacher: each would go on with what it has not trained."""
+    """Another rate, length, augmentation, alpha, loss, confidence and teacher: each would go on with what it
+    has not trained.
+    """
     train(folder, tmp_path / "run", numbers={"epochs": 1})
     for other in OTHERS:
         arguments = {**other, "numbers": {"epochs": 1, **other.get("numbers", {})}}
@@ -437,22 +506,44 @@ def test_a_folder_with_another_run(folder, tmp_path):
 def test_what_differs_is_named(folder, tmp_path):
     train(folder, tmp_path / "run", numbers={"epochs": 1})
     with pytest.raises(
-        ValueError, match=r"other settings: learning_rate [0-9.e-]+, now 0\.0001; augment rotation \S+, now 10\. Give another"
+        ValueError,
+        match=r"other settings: learning_rate [0-9.e-]+, now 0\.0001; augment rotation \S+, now 10\. Give another",
     ) as told:
-        train(folder, tmp_path / "run", numbers={"epochs": 1, "learning_rate": 1e-4}, augment=replace(WILD, rotation=10))
+        train(
+            folder,
+            tmp_path / "run",
+            numbers={"epochs": 1, "learning_rate": 1e-4},
+            augment=replace(WILD, rotation=10),
+        )
     assert len(str(told.value).replace(str(tmp_path), "")) < 250
 
 
 def test_a_finished_run_goes_on_where_its_schedule_allows(folder, tmp_path):
-    """At a constant rate it ends with the weights of a run that was as long from the start; so it does after the last drop of `step`. Others are told."""
-    for name, numbers in (("constant", {"schedule": "constant"}), ("step", {"schedule": "step", "milestones": (0.25,)})):
+    """At a constant rate it ends with the weights of a run that was as long from the start; so it does after
+    the last drop of `step`. Others are told.
+    """
+    for name, numbers in (
+        ("constant", {"schedule": "constant"}),
+        ("step", {"schedule": "step", "milestones": (0.25,)}),
+    ):
         train(folder, tmp_path / name, numbers={**numbers, "epochs": 2})
-        longer = {**numbers, "epochs": 3} if name == "constant" else {**numbers, "epochs": 3, "milestones": (0.5 / 3,)}
+        longer = (
+            {**numbers, "epochs": 3}
+            if name == "constant"
+            else {**numbers, "epochs": 3, "milestones": (0.5 / 3,)}
+        )
         extended = train(folder, tmp_path / name, numbers=longer)
         straight = train(folder, tmp_path / f"{name}-straight", numbers=longer)
-        assert all(torch.equal(a, b) for a, b in zip(extended.network.state_dict().values(), straight.network.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(
+                extended.network.state_dict().values(), straight.network.state_dict().values(), strict=True
+            )
+        )
     train(folder, tmp_path / "cycle", numbers={"schedule": "one_cycle", "epochs": 1})
-    with pytest.raises(LaidOutError, match=r"the schedule one_cycle of this finished run was laid out for --epochs 1, not 2"):
+    with pytest.raises(
+        LaidOutError, match=r"the schedule one_cycle of this finished run was laid out for --epochs 1, not 2"
+    ):
         train(folder, tmp_path / "cycle", numbers={"schedule": "one_cycle", "epochs": 2})
     with pytest.raises(ValueError, match=r"other settings: epochs 3\S*, now 1"):
         train(folder, tmp_path / "constant", numbers={"schedule": "constant", "epochs": 1})
@@ -466,20 +557,28 @@ def test_a_state_that_is_cut_short(folder, tmp_path):
         train(folder, tmp_path / "run", numbers={"epochs": 1})
 
 
-def test_broken_pictures_are_named_and_training_goes_on(tmp_path):
-    folder = tmp_path / "pictures"
-    people = crowd(folder)
-    people.pictures[3].write_bytes(b"no picture")
-    people.pictures[8].unlink()
+def test_broken_images_are_named_and_training_goes_on(tmp_path):
+    folder = tmp_path / "images"
+    dataset = crowd(folder)
+    dataset.images[3].write_bytes(b"no image")
+    dataset.images[8].unlink()
     with (tmp_path / "said.txt").open("w") as said:
-        fitted = train(folder, tmp_path / "run", people=people, console=Console(file=said, width=400), numbers={"epochs": 2})
-    names = (str(people.pictures[3]), str(people.pictures[8]))
+        fitted = train(
+            folder,
+            tmp_path / "run",
+            dataset=dataset,
+            console=Console(file=said, width=400),
+            numbers={"epochs": 2},
+        )
+    names = (str(dataset.images[3]), str(dataset.images[8]))
     assert fitted.broken == names
     text = (tmp_path / "said.txt").read_text()
-    assert "2 pictures could not be read and were left out" in text
+    assert "2 images could not be read and were left out" in text
     assert all(name in text for name in names)
     assert np.isfinite([row["loss"] for row in fitted.rows]).all()
-    assert train(folder, tmp_path / "run", people=people, numbers={"epochs": 2}).broken == names  # a run that is done still knows
+    assert (
+        train(folder, tmp_path / "run", dataset=dataset, numbers={"epochs": 2}).broken == names
+    )  # a run that is done still knows
 
 
 def test_a_loss_that_is_no_number_any_more(folder, tmp_path):
@@ -490,14 +589,18 @@ def test_a_loss_that_is_no_number_any_more(folder, tmp_path):
         return mse(outputs, targets, weight) * (np.nan if len(calls) > 3 else 1)
 
     objective = Objective(SPEC, CODEC, (Term("labels", fails, 1.0, "labels"),))
-    with pytest.raises(FloatingPointError, match=r"training: the loss is nan by step 4; lower --learning-rate, or set --clip 1"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"training: the loss is nan by step 4; lower --learning-rate, or set --clip 1",
+    ):
         train(folder, tmp_path / "run", objective=objective, numbers={"save_every": 2})
     tensors, about = read_tensors(tmp_path / "run" / "state.safetensors")
     assert about["step"] == "2"  # of before
     assert all(t.isfinite().all() for t in tensors.values() if t.is_floating_point())
 
 
-# Two processes ---------------------------------------------------------------------------------------------------------------------------------------
+# Two processes
+# ---------------------------------------------------------------------------------------------------------------------------------------
 
 
 def pair(**job):
@@ -506,7 +609,9 @@ def pair(**job):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [{**job, "environment": {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}} for rank in range(2)]
+    return [
+        {**job, "environment": {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}} for rank in range(2)
+    ]
 
 
 @pytest.mark.slow
@@ -519,20 +624,26 @@ def test_two_processes_do_the_work_of_one(run, folder, tmp_path):
         torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=1e-4)
     assert all((one[f"network.{name}"] - tensor).abs().max() > 1e-3 for name, tensor in start.items())
     for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
-        assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)  # the mean over both, the parts are the first process's own
+        assert b["loss"] == pytest.approx(
+            a["loss"], rel=1e-5
+        )  # the mean over both, the parts are the first process's own
         assert (a["step"], a["epoch"], a["rate"]) == (b["step"], b["epoch"], b["rate"])
 
 
 @pytest.mark.slow
 def test_ctrl_c_in_one_of_two_processes_stops_both_and_they_go_on(run, tmp_path):
-    folder = tmp_path / "pictures"
-    crowd(folder).pictures[5].write_bytes(b"no picture")
+    folder = tmp_path / "images"
+    crowd(folder).images[5].write_bytes(b"no image")
     assert run(*pair(folder=folder, out=tmp_path / "whole", plain=True)) == [0, 0]
-    assert run(*pair(folder=folder, out=tmp_path / "stopped", plain=True, place=27, number=int(signal.SIGINT))) == [130, 130]
+    assert run(
+        *pair(folder=folder, out=tmp_path / "stopped", plain=True, place=27, number=int(signal.SIGINT))
+    ) == [130, 130]
     assert 5 <= int(read_tensors(tmp_path / "stopped" / "state.safetensors")[1]["step"]) <= 7
     assert run(*pair(folder=folder, out=tmp_path / "stopped", plain=True)) == [0, 0]
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
-    assert read_tensors(tmp_path / "whole" / "state.safetensors")[1]["broken"] == "[5]"  # whichever of the two read it
+    assert (
+        read_tensors(tmp_path / "whole" / "state.safetensors")[1]["broken"] == "[5]"
+    )  # whichever of the two read it
 
 
 if __name__ == "__main__":
@@ -555,7 +666,10 @@ def test_a_state_that_is_damaged(folder, tmp_path, change, message):
     tensors, metadata = read_tensors(path)
     metadata = {name: text for name, text in (metadata | change).items() if text is not None}
     write_tensors(path, tensors, metadata)
-    with pytest.raises(ValueError, match=rf"state\.safetensors: is damaged \(.*{message}.*\); remove it to begin again, or give another --out"):
+    with pytest.raises(
+        ValueError,
+        match=rf"state\.safetensors: is damaged \(.*{message}.*\); remove it to begin again, or give another --out",
+    ):
         train(folder, tmp_path / "run", numbers={"epochs": 1})
 
 

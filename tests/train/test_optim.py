@@ -7,7 +7,7 @@ from poseling.models import registry
 from poseling.train.optim import Average, Training, optimizer
 
 
-def test_steps_are_epochs_over_the_people():
+def test_steps_are_epochs_over_the_samples():
     assert Training(epochs=140, batch=32).steps(1000) == 4375  # 140 * 1000 / 32
     assert Training(epochs=0.5, batch=4).steps(9) == 1  # 1.125
     assert Training(epochs=0.01, batch=32).steps(10) == 1
@@ -22,13 +22,17 @@ def test_step_falls_to_a_tenth_at_each_milestone():
 
 def test_cosine_and_constant():
     training = Training(learning_rate=2.0, schedule="cosine")
-    assert [training.rate(step, 8) for step in (0, 2, 4, 6)] == pytest.approx([2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5)])
+    assert [training.rate(step, 8) for step in (0, 2, 4, 6)] == pytest.approx(
+        [2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5)]
+    )
     assert {Training(learning_rate=2.0, schedule="constant").rate(step, 8) for step in range(8)} == {2.0}
 
 
 def test_warmup_is_a_straight_ramp():
     training = Training(learning_rate=1.0, schedule="constant", warmup=10)
-    assert [training.rate(step, 100) for step in (0, 1, 4, 9, 10, 99)] == pytest.approx([0.1, 0.2, 0.5, 1.0, 1.0, 1.0])
+    assert [training.rate(step, 100) for step in (0, 1, 4, 9, 10, 99)] == pytest.approx(
+        [0.1, 0.2, 0.5, 1.0, 1.0, 1.0]
+    )
 
 
 def test_one_cycle_by_hand():
@@ -41,10 +45,15 @@ def test_one_cycle_by_hand():
 def test_one_cycle_is_torchs():
     steps, training = 2000, Training(learning_rate=1.0, schedule="one_cycle")
     driver = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(driver, 1.0, total_steps=steps, div_factor=25, final_div_factor=1e9, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        driver, 1.0, total_steps=steps, div_factor=25, final_div_factor=1e9, cycle_momentum=False
+    )
     for step in range(steps):
-        # Torch reaches the top and the end one step earlier: a two-thousandth of the run, and so much of the slope.
-        assert training.rate(step, steps) == pytest.approx(schedule.get_last_lr()[0], abs=2 * math.pi / 0.3 / steps)
+        # Torch reaches the top and the end one step earlier: a two-thousandth of the run, and so much of the
+        # slope.
+        assert training.rate(step, steps) == pytest.approx(
+            schedule.get_last_lr()[0], abs=2 * math.pi / 0.3 / steps
+        )
         driver.step()
         schedule.step()
 
@@ -57,16 +66,24 @@ def test_only_weights_of_two_dimensions_decay():
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
     names = {id(p): name for name, p in network.named_parameters()}
     assert {names[id(p)] for p in decayed["params"]} == {
-        name for name in names.values() if name.endswith("weight") and "norm" not in name and ".1.w" not in name
+        name
+        for name in names.values()
+        if name.endswith("weight") and "norm" not in name and ".1.w" not in name
     }
     assert len(decayed["params"]) + len(others["params"]) == len(names)
 
 
 def test_layer_decay_by_hand():
-    """Fourteen depths in a transformer of twelve layers: 0.5^13 for what comes before the layers, 1 behind them; norms and biases do not decay."""
+    """Fourteen depths in a transformer of twelve layers: 0.5^13 for what comes before the layers, 1 behind
+    them; norms and biases do not decay.
+    """
     network = registry.build("vitpose-t-simple", 3, (32, 32))
     driver = optimizer(network, Training(optimizer="adamw", weight_decay=0.1, layer_decay=0.5))
-    scale = {id(p): (group["scale"], group["weight_decay"]) for group in driver.param_groups for p in group["params"]}
+    scale = {
+        id(p): (group["scale"], group["weight_decay"])
+        for group in driver.param_groups
+        for p in group["params"]
+    }
     told = {name: scale[id(p)] for name, p in network.named_parameters()}
     assert len(scale) == len(told)
     for name, wanted in (
@@ -83,7 +100,9 @@ def test_layer_decay_by_hand():
 
 
 def test_one_step_of_adamw_by_hand():
-    """Adam's first step is the rate times the sign of the gradient; decay takes rate * decay of the weight before it."""
+    """Adam's first step is the rate times the sign of the gradient; decay takes rate * decay of the weight
+    before it.
+    """
     network = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(network.weight, 2.0)
     torch.nn.init.constant_(network.bias, 3.0)
@@ -94,13 +113,18 @@ def test_one_step_of_adamw_by_hand():
     assert network.bias.item() == pytest.approx(3 - 0.1)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("rmsprop", torch.optim.RMSprop)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("rmsprop", torch.optim.RMSprop)],
+)
 def test_optimisers_by_name(name, kind):
     assert type(optimizer(torch.nn.Linear(2, 2), Training(optimizer=name))) is kind
 
 
 def test_the_average_by_hand():
-    """Decays 1/10, 2/11 and 3/12 at first, and never above the one wanted, here 0.2: weights of 0 that become 1, 2, 4."""
+    """Decays 1/10, 2/11 and 3/12 at first, and never above the one wanted, here 0.2: weights of 0 that become
+    1, 2, 4.
+    """
     network = torch.nn.BatchNorm1d(1)
     torch.nn.init.zeros_(network.weight)
     average = Average(network, 0.2)

@@ -10,103 +10,126 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import Finding, People
+from poseling.data.dataset import Finding, PoseDataset
 from poseling.data.sizes import KIND, compare, describe
-from poseling.files import read_picture
+from poseling.files import read_image
 from poseling.skeleton import Skeleton
 
-MARGIN = 0.02  # of the picture's longer side: by so much a joint may lie outside before it is told
+MARGIN = 0.02  # of the image's longer side: by so much a joint may lie outside before it is told
 LONG = 3.0  # a bone this many times as long as the person's others lead one to expect is wrong
 
 
-def check(people: People, progress: Callable[[int, int], None] | None = None, margin: float = MARGIN) -> list[Finding]:
-    """All that is found, in the order: what the reader left out, then picture by picture, then person by person.
+def check(
+    dataset: PoseDataset, progress: Callable[[int, int], None] | None = None, margin: float = MARGIN
+) -> list[Finding]:
+    """All that is found, in the order: what the reader left out, then image by image, then person by person.
 
-    Kinds: `missing picture`, `unreadable picture`, `duplicate picture` (the same pixels), `other size` (the annotation says another), `empty box`, `box outside` (it misses the picture), `joint outside`
-    (by more than `margin` times the picture's longer side), `joint is NaN`, `swapped sides`, `odd bone`. What a teacher can tell
-    besides is in `swapped_against`. Every picture is decoded once; `progress` is told (done, all).
+    Kinds: `missing image`, `unreadable image`, `duplicate image` (the same pixels), `other size` (the
+    annotation says another), `empty box`, `box outside` (it misses the image), `joint outside` (by more than
+    `margin` times the image's longer side), `joint is NaN`, `swapped sides`, `odd bone`. What a teacher can
+    tell besides is in `swapped_against`. Every image is decoded once; `progress` is told (done, all).
     """
-    found = list(people.found)
-    found += _pictures(people, progress, margin)
-    found += swapped(people)
-    return found + odd_bones(people)
+    found = list(dataset.findings)
+    found += _images(dataset, progress, margin)
+    found += swapped(dataset)
+    return found + odd_bones(dataset)
 
 
-def showable(people: People, findings: Sequence[Finding]) -> NDArray[np.int64]:
-    """Who can be shown to a teacher, after what `check` found: their pictures can be read, and their boxes have an area."""
-    broken = {f.picture for f in findings if f.kind in ("missing picture", "unreadable picture")}
-    solid = np.asarray(np.isfinite(people.boxes).all(-1) & (people.boxes[:, 2:] > people.boxes[:, :2]).all(-1), bool)
-    return np.array([i for i, picture in enumerate(people.pictures) if solid[i] and picture not in broken], np.int64)
+def showable(dataset: PoseDataset, findings: Sequence[Finding]) -> NDArray[np.int64]:
+    """Who can be shown to a teacher, after what `check` found: their images can be read, and their boxes have
+    an area.
+    """
+    broken = {f.image for f in findings if f.kind in ("missing image", "unreadable image")}
+    solid = np.asarray(
+        np.isfinite(dataset.boxes).all(-1) & (dataset.boxes[:, 2:] > dataset.boxes[:, :2]).all(-1), bool
+    )
+    return np.array(
+        [i for i, image in enumerate(dataset.images) if solid[i] and image not in broken], np.int64
+    )
 
 
-def swapped(people: People) -> list[Finding]:
+def swapped(dataset: PoseDataset) -> list[Finding]:
     """People whose shoulders point one way and whose hips point the other, both wide enough to say so.
 
-    A person turned by a right angle or more at the waist looks like this too, but is rare: the cosine must be below -0.5, and the narrower of the two at least
-    0.3 of the torso's length.
+    A person turned by a right angle or more at the waist looks like this too, but is rare: the cosine must be
+    below -0.5, and the narrower of the two at least 0.3 of the torso's length.
     """
     needed = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
-    if not all(j in people.skeleton.joints for j in needed):
+    if not all(j in dataset.skeleton.joints for j in needed):
         return []
-    places = [people.skeleton.index(j) for j in needed]
-    xy = people.joints[:, places].astype(np.float64)
+    places = [dataset.skeleton.index(j) for j in needed]
+    xy = dataset.joints[:, places].astype(np.float64)
     shoulders, hips = xy[:, 0] - xy[:, 1], xy[:, 2] - xy[:, 3]
     torso = np.linalg.norm(xy[:, :2].mean(1) - xy[:, 2:].mean(1), axis=-1)
     wide, narrow = np.linalg.norm(shoulders, axis=-1), np.linalg.norm(hips, axis=-1)
     cosine = (shoulders * hips).sum(-1) / np.maximum(wide * narrow, 1e-9)
-    bad = (people.visible[:, places] > 0).all(-1) & (np.minimum(wide, narrow) > 0.3 * torso) & (cosine < -0.5)
+    bad = (
+        (dataset.visible[:, places] > 0).all(-1) & (np.minimum(wide, narrow) > 0.3 * torso) & (cosine < -0.5)
+    )
     message = "left and right shoulder point the opposite way from left and right hip"
-    return [Finding("swapped sides", people.pictures[i], int(i), message) for i in np.flatnonzero(bad)]
+    return [Finding("swapped sides", dataset.images[i], int(i), message) for i in np.flatnonzero(bad)]
 
 
-def swapped_against(people: People, answers: NDArray[np.floating]) -> list[Finding]:
-    """People whose whole body, arms or legs agree with a teacher's answers (N, K, 2) much better when left and right are exchanged.
+def swapped_against(dataset: PoseDataset, answers: NDArray[np.floating]) -> list[Finding]:
+    """People whose whole body, arms or legs agree with a teacher's answers (N, K, 2) much better when left
+    and right are exchanged.
 
-    Much better: half the mean distance or less, and nearer by a tenth of the box's diagonal. The teacher may be wrong too: look at what this names.
+    Much better: half the mean distance or less, and nearer by a tenth of the box's diagonal. The teacher may
+    be wrong too: look at what this names.
     """
-    if answers.shape != people.joints.shape:
+    if answers.shape != dataset.joints.shape:
         raise ValueError(
-            f"answers have shape {answers.shape}, the people's joints {people.joints.shape}; give one answer a person, in {people.skeleton.name}"
+            f"answers have shape {answers.shape}, the people's joints {dataset.joints.shape}; give one "
+            f"answer a person, in {dataset.skeleton.name}"
         )
-    flip = people.skeleton.flip
-    size = np.linalg.norm(people.boxes[:, 2:] - people.boxes[:, :2], axis=-1)
-    known = (people.visible > 0) & np.isfinite(answers).all(-1)
+    flip = dataset.skeleton.flip
+    size = np.linalg.norm(dataset.boxes[:, 2:] - dataset.boxes[:, :2], axis=-1)
+    known = (dataset.visible > 0) & np.isfinite(answers).all(-1)
     known &= known[:, flip]  # both of a pair, so that both ways of reading it are compared on the same joints
     found = []
-    told = np.zeros(len(people), bool)
-    for part, joints in _parts(people.skeleton).items():
+    told = np.zeros(len(dataset), bool)
+    for part, joints in _parts(dataset.skeleton).items():
         weight = known[:, joints].astype(np.float64)
-        same = _mean(np.linalg.norm(people.joints[:, joints] - answers[:, joints], axis=-1), weight)
-        other = _mean(np.linalg.norm(people.joints[:, flip][:, joints] - answers[:, joints], axis=-1), weight)
+        same = _mean(np.linalg.norm(dataset.joints[:, joints] - answers[:, joints], axis=-1), weight)
+        other = _mean(
+            np.linalg.norm(dataset.joints[:, flip][:, joints] - answers[:, joints], axis=-1), weight
+        )
         bad = (weight.sum(-1) >= 4) & (other < 0.5 * same) & (same - other > 0.1 * size) & ~told
         told |= bad
         for i in np.flatnonzero(bad):
             message = f"{part}: {same[i]:.0f} pixels from the teacher as labelled, {other[i]:.0f} with left and right exchanged"
-            found.append(Finding("swapped against the teacher", people.pictures[i], int(i), message))
+            found.append(Finding("swapped against the teacher", dataset.images[i], int(i), message))
     return found
 
 
-def odd_bones(people: People) -> list[Finding]:
-    """People with a bone that is far longer than their others lead one to expect, or with two joints of a bone in one place.
+def odd_bones(dataset: PoseDataset) -> list[Finding]:
+    """People with a bone that is far longer than their others lead one to expect, or with two joints of a
+    bone in one place.
 
-    A picture shortens bones but never lengthens them. So a bone's length is compared to a typical one of its kind (the set's median share of the person's size)
-    times the person's size (the median over the other bones), and only too long is odd. Needs four labelled bones of a person and 20 people.
+    An image shortens bones but never lengthens them. So a bone's length is compared to a typical one of its
+    kind (the set's median share of the person's size) times the person's size (the median over the other
+    bones), and only too long is odd. Needs four labelled bones of a person and 20 people.
     """
     children, parents = (
-        (np.array(side, int) for side in zip(*people.skeleton.bones, strict=True)) if people.skeleton.bones else (np.zeros(0, int),) * 2
+        (np.array(side, int) for side in zip(*dataset.skeleton.bones, strict=True))
+        if dataset.skeleton.bones
+        else (np.zeros(0, int),) * 2
     )
-    labelled = (people.visible[:, children] > 0) & (people.visible[:, parents] > 0)
-    length = np.linalg.norm(people.joints[:, children] - people.joints[:, parents], axis=-1)
-    names = [f"{people.skeleton.joints[c]} to {people.skeleton.joints[p]}" for c, p in zip(children, parents, strict=True)]
+    labelled = (dataset.visible[:, children] > 0) & (dataset.visible[:, parents] > 0)
+    length = np.linalg.norm(dataset.joints[:, children] - dataset.joints[:, parents], axis=-1)
+    names = [
+        f"{dataset.skeleton.joints[c]} to {dataset.skeleton.joints[p]}"
+        for c, p in zip(children, parents, strict=True)
+    ]
     found = [
-        Finding("odd bone", people.pictures[i], int(i), f"{names[b]}: both joints are in the same place")
+        Finding("odd bone", dataset.images[i], int(i), f"{names[b]}: both joints are in the same place")
         for i, b in zip(*np.nonzero(labelled & (length == 0)), strict=True)
     ]
     enough = labelled.sum(-1) >= 4
     if enough.sum() < 20:
         return found
     logs = np.where(labelled & (length > 0) & enough[:, None], np.log(np.maximum(length, 1e-9)), np.nan)
-    size, kind = np.zeros(len(people)), np.zeros(len(children))
+    size, kind = np.zeros(len(dataset)), np.zeros(len(children))
     for _ in range(3):  # the median polish of Tukey: people's sizes and bones' shares in turn
         size = _median(logs - kind, 1)
         kind = _median(logs - size[:, None], 0)
@@ -116,9 +139,10 @@ def odd_bones(people: People) -> list[Finding]:
     found += [
         Finding(
             "odd bone",
-            people.pictures[i],
+            dataset.images[i],
             int(i),
-            f"{names[b]}: {np.exp(excess[i, b]):.1f} times as long as the person's other bones lead one to expect",
+            f"{names[b]}: {np.exp(excess[i, b]):.1f} times as long as the person's other bones lead one to "
+            f"expect",
         )
         for i, b in zip(*np.nonzero(odd), strict=True)
     ]
@@ -126,12 +150,14 @@ def odd_bones(people: People) -> list[Finding]:
 
 
 def summary(findings: Sequence[Finding]) -> dict[str, dict[str, Any]]:
-    """For each kind, most frequent first: how many, in how many pictures, and which; plain values for JSON."""
-    kinds = sorted({f.kind for f in findings}, key=lambda kind: (-sum(f.kind == kind for f in findings), kind))
+    """For each kind, most frequent first: how many, in how many images, and which; plain values for JSON."""
+    kinds = sorted(
+        {f.kind for f in findings}, key=lambda kind: (-sum(f.kind == kind for f in findings), kind)
+    )
     out = {}
     for kind in kinds:
-        pictures = list(dict.fromkeys(str(f.picture) for f in findings if f.kind == kind))
-        out[kind] = {"count": sum(f.kind == kind for f in findings), "pictures": len(pictures), "files": pictures}
+        images = list(dict.fromkeys(str(f.image) for f in findings if f.kind == kind))
+        out[kind] = {"count": sum(f.kind == kind for f in findings), "images": len(images), "files": images}
     return out
 
 
@@ -141,58 +167,66 @@ def report(findings: Sequence[Finding]) -> Iterator[str]:
     for kind in counts:
         for f in findings:
             if f.kind == kind:
-                yield f"{kind}: {f.picture}{'' if f.person is None else f' (person {f.person})'}: {f.message}"
+                yield f"{kind}: {f.image}{'' if f.person is None else f' (person {f.person})'}: {f.message}"
     yield ", ".join(f"{about['count']} x {kind}" for kind, about in counts.items()) or "nothing found"
 
 
-def _pictures(people: People, progress: Callable[[int, int], None] | None, margin: float) -> Iterator[Finding]:
-    """Decodes each picture once and looks at the people in it."""
+def _images(
+    dataset: PoseDataset, progress: Callable[[int, int], None] | None, margin: float
+) -> Iterator[Finding]:
+    """Decodes each image once and looks at the people in it."""
     rows: dict[Path, list[int]] = {}
-    for i, path in enumerate(people.pictures):
+    for i, path in enumerate(dataset.images):
         rows.setdefault(path, []).append(i)
     first: dict[bytes, Path] = {}
     for done, (path, persons) in enumerate(rows.items(), 1):
         if progress is not None:
             progress(done, len(rows))
         try:
-            picture = read_picture(path)
+            image = read_image(path)
         except OSError as error:
-            kind = "unreadable picture" if path.is_file() else "missing picture"
+            kind = "unreadable image" if path.is_file() else "missing image"
             yield Finding(kind, path, None, str(error).removeprefix(f"{path}: "))
-            yield from (f for i in persons for f in _person(people, i, None, margin))
+            yield from (f for i in persons for f in _person(dataset, i, None, margin))
             continue
-        digest = hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes(), digest_size=16).digest()
+        digest = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
         if (twin := first.setdefault(digest, path)) != path:
-            yield Finding("duplicate picture", path, None, f"has the same pixels as {twin}")
-        height, width = picture.shape[:2]
-        said = (np.inf, np.inf) if people.sizes is None else (float(people.sizes[persons[0], 0]), float(people.sizes[persons[0], 1]))
+            yield Finding("duplicate image", path, None, f"has the same pixels as {twin}")
+        height, width = image.shape[:2]
+        said = (
+            (np.inf, np.inf)
+            if dataset.sizes is None
+            else (float(dataset.sizes[persons[0], 0]), float(dataset.sizes[persons[0], 1]))
+        )
         if how := compare(said, (width, height)):
             yield Finding(KIND, path, None, describe(how, said, (width, height)))
-        yield from (f for i in persons for f in _person(people, i, picture.shape[:2], margin))
+        yield from (f for i in persons for f in _person(dataset, i, image.shape[:2], margin))
 
 
-def _person(people: People, i: int, shape: tuple[int, ...] | None, margin: float) -> Iterator[Finding]:
-    """The box and the joints of one person, against the picture's (H, W) where that is known."""
-    path, box = people.pictures[i], people.boxes[i]
+def _person(dataset: PoseDataset, i: int, shape: tuple[int, ...] | None, margin: float) -> Iterator[Finding]:
+    """The box and the joints of one person, against the image's (H, W) where that is known."""
+    path, box = dataset.images[i], dataset.boxes[i]
     shown = f"x0, y0, x1, y1 are {', '.join(f'{v:g}' for v in box)}"
     solid = bool(np.isfinite(box).all() and (box[2:] > box[:2]).all())
     if not solid:
         yield Finding("empty box", path, i, shown)
-    labelled, finite = people.visible[i] > 0, np.isfinite(people.joints[i]).all(-1)
+    labelled, finite = dataset.visible[i] > 0, np.isfinite(dataset.joints[i]).all(-1)
     if (broken := labelled & ~finite).any():
-        yield Finding("joint is NaN", path, i, ", ".join(people.skeleton.joints[j] for j in np.flatnonzero(broken)))
+        yield Finding(
+            "joint is NaN", path, i, ", ".join(dataset.skeleton.joints[j] for j in np.flatnonzero(broken))
+        )
     if shape is None:
         return
     height, width = shape
     last = np.array([width - 1, height - 1])
     if solid and ((box[:2] > last) | (box[2:] < 0)).any():
-        yield Finding("box outside", path, i, f"{shown}, the picture is {width} x {height}")
+        yield Finding("box outside", path, i, f"{shown}, the image is {width} x {height}")
     reach = margin * max(width, height)
-    xy = people.joints[i]
+    xy = dataset.joints[i]
     beyond = np.maximum(np.maximum(-xy, xy - last), 0).max(-1)
     if (out := labelled & finite & (beyond > reach)).any():
-        names = ", ".join(f"{people.skeleton.joints[j]} by {beyond[j]:.0f}" for j in np.flatnonzero(out))
-        yield Finding("joint outside", path, i, f"{names} pixels; the picture is {width} x {height}")
+        names = ", ".join(f"{dataset.skeleton.joints[j]} by {beyond[j]:.0f}" for j in np.flatnonzero(out))
+        yield Finding("joint outside", path, i, f"{names} pixels; the image is {width} x {height}")
 
 
 def _parts(skeleton: Skeleton) -> dict[str, NDArray[np.int64]]:

@@ -1,7 +1,7 @@
 """COCO from its own server: fetched where it was left off, checked, unpacked, and none of it twice.
 
-What is on the way lies in ROOT/.download; a picture or an annotation file appears in its place when it is whole. An official zip that already lies in ROOT is used
-instead of the network, and left where it is.
+What is on the way lies in ROOT/.download; an image or an annotation file appears in its place when it is
+whole. An official zip that already lies in ROOT is used instead of the network, and left where it is.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ PAUSE = 1.0  # seconds before the second of them; then twice as long, and so on 
 
 @dataclass(frozen=True)
 class Archive:
-    """One zip on the server: where, how many bytes, its MD5 (None where nobody says it; then its size and the CRC of each member have to do), and which of its
-    members are wanted, by how their names start and how many there are.
+    """One zip on the server: where, how many bytes, its MD5 (None where nobody says it; then its size and the
+    CRC of each member have to do), and which of its members are wanted, by how their names start and how many
+    there are.
     """
 
     part: str
@@ -50,13 +51,21 @@ class Archive:
         return self.path.rpartition("/")[2]
 
 
-# COCO's site gives no digests. These MD5 are what many who fetched the files wrote down alike (Paddle's and JAX's loaders, FiftyOne, LVIS kits, ...).
+# COCO's site gives no digests. These MD5 are what many who fetched the files wrote down alike (Paddle's and
+# JAX's loaders, FiftyOne, LVIS kits, ...).
 COCO = (
     Archive(
-        "annotations", "annotations/annotations_trainval2017.zip", 252907541, "f4bbac642086de4f52a3fdda2de5fa2c", "annotations/person_keypoints_", 2
+        "annotations",
+        "annotations/annotations_trainval2017.zip",
+        252907541,
+        "f4bbac642086de4f52a3fdda2de5fa2c",
+        "annotations/person_keypoints_",
+        2,
     ),
     Archive("val", "zips/val2017.zip", 815585330, "442b8da7639aecaf257c1dceb8ba8c80", "val2017/", 5000),
-    Archive("train", "zips/train2017.zip", 19336861798, "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017/", 118287),
+    Archive(
+        "train", "zips/train2017.zip", 19336861798, "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017/", 118287
+    ),
 )
 DOWNLOADS = {"coco": COCO}
 
@@ -69,15 +78,22 @@ class Done:
     already: tuple[str, ...]
 
 
-def download(name: str, root: Path, progress: Progress | None = None, parts: Sequence[str] = (), server: str = SERVER) -> Done:
-    """The data set `name` into `root`, in the layout that `data/coco.py` reads: all of it, or the `parts` annotations (0.25 GB), val (0.8 GB) and train (19 GB).
+def download(
+    name: str, root: Path, progress: Progress | None = None, parts: Sequence[str] = (), server: str = SERVER
+) -> Done:
+    """The data set `name` into `root`, in the layout that `data/coco.py` reads: all of it, or the `parts`
+    annotations (0.25 GB), val (0.8 GB) and train (19 GB).
 
-    Call it again to go on where it was stopped. `progress` is told the file, the bytes (in unpacking: the members) that are done, and of how many. `server` may be a
-    mirror with the same paths. ValueError for a name or a part that there is not, or a file that is not the official one (it is removed); OSError where there
-    is no connection or no room: what was fetched stays.
+    Call it again to go on where it was stopped. `progress` is told the file, the bytes (in unpacking: the
+    members) that are done, and of how many. `server` may be a mirror with the same paths. ValueError for a
+    name or a part that there is not, or a file that is not the official one (it is removed); OSError where
+    there is no connection or no room: what was fetched stays.
     """
     if name not in DOWNLOADS:
-        raise ValueError(f"{name} cannot be downloaded, only {', '.join(DOWNLOADS)}; docs/data.md says where the other sets come from")
+        raise ValueError(
+            f"{name} cannot be downloaded, only {', '.join(DOWNLOADS)}; docs/data.md says where the other "
+            f"sets come from"
+        )
     archives = DOWNLOADS[name]
     known = [a.part for a in archives]
     if unknown := [part for part in parts if part not in known]:
@@ -106,18 +122,24 @@ def download(name: str, root: Path, progress: Progress | None = None, parts: Seq
 
 
 def fetch(url: str, path: Path, archive: Archive, tell: Progress) -> None:
-    """The zip at `url` to `path`, which appears when it is whole and right. What came of it so far is `path` with .part behind it."""
+    """The zip at `url` to `path`, which appears when it is whole and right. What came of it so far is `path`
+    with .part behind it.
+    """
     part = path.with_name(f"{path.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.is_file() else 0
-    # Pictures do not shrink in a zip: it takes as much again to unpack it.
+    # Images do not shrink in a zip: it takes as much again to unpack it.
     _room(part.parent, 2 * archive.size - have, archive.name)
     failed = 0
     while have < archive.size:
         try:
             _transfer(url, part, archive, tell)
         except (http.client.HTTPException, OSError) as error:
-            if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500 and error.code not in (408, 416, 429):
+            if (
+                isinstance(error, urllib.error.HTTPError)
+                and 400 <= error.code < 500
+                and error.code not in (408, 416, 429)
+            ):
                 raise OSError(f"{url}: the server says {error.code} {error.reason}") from error
             reason, before = error, have
         else:
@@ -128,7 +150,8 @@ def fetch(url: str, path: Path, archive: Archive, tell: Progress) -> None:
         failed = 0 if have > before else failed + 1
         if failed == ATTEMPTS:
             raise OSError(
-                f"{url}: cannot be fetched ({getattr(reason, 'reason', reason)}); {have} of {archive.size} bytes are there and stay: call it again to go on, or put "
+                f"{url}: cannot be fetched ({getattr(reason, 'reason', reason)}); {have} of {archive.size} "
+                f"bytes are there and stay: call it again to go on, or put "
                 f"{archive.name} into {path.parent.parent} yourself"
             ) from reason
         if failed:
@@ -142,16 +165,21 @@ def fetch(url: str, path: Path, archive: Archive, tell: Progress) -> None:
 
 
 def unpack(path: Path, root: Path, archive: Archive, tell: Progress) -> None:
-    """The wanted members of a zip into `root`, each whole or not at all; those that are there in their full size are left alone.
+    """The wanted members of a zip into `root`, each whole or not at all; those that are there in their full
+    size are left alone.
 
-    ValueError that names the zip and the member for a broken one, or for a zip that holds other things than it should.
+    ValueError that names the zip and the member for a broken one, or for a zip that holds other things than
+    it should.
     """
     try:
         with zipfile.ZipFile(path) as source:
-            members = [m for m in source.infolist() if m.filename.startswith(archive.members) and not m.is_dir()]
+            members = [
+                m for m in source.infolist() if m.filename.startswith(archive.members) and not m.is_dir()
+            ]
             if len(members) < archive.count:
                 raise ValueError(
-                    f"{path}: holds {len(members)} files {archive.members}*, expected {archive.count}; it is not the official {archive.name}"
+                    f"{path}: holds {len(members)} files {archive.members}*, expected {archive.count}; it is "
+                    f"not the official {archive.name}"
                 )
             _room(root, sum(m.file_size for m in members if not _whole(root / m.filename, m)), archive.name)
             for i, member in enumerate(members):
@@ -167,10 +195,16 @@ def unpack(path: Path, root: Path, archive: Archive, tell: Progress) -> None:
 
 
 def _there(archive: Archive, root: Path) -> bool:
-    """Whether all members are in place; pictures may also lie in images/."""
+    """Whether all members are in place; images may also lie in images/."""
     folder, _, start = archive.members.rpartition("/")
     for place in (root / folder, root / "images" / folder):
-        if place.is_dir() and sum(entry.name.startswith(start) and not entry.name.startswith(".") for entry in os.scandir(place)) >= archive.count:
+        if (
+            place.is_dir()
+            and sum(
+                entry.name.startswith(start) and not entry.name.startswith(".") for entry in os.scandir(place)
+            )
+            >= archive.count
+        ):
             return True
     return False
 
@@ -180,8 +214,8 @@ def _whole(path: Path, member: zipfile.ZipInfo) -> bool:
 
 
 def _extract(source: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    # It does not wait for the disk, which for 118,287 pictures takes an hour. The zip is only removed when all are there
-    # in full size.
+    # It does not wait for the disk, which for 118,287 images takes an hour. The zip is only removed when all
+    # are there in full size.
     draft = Draft(target, durable=False)
     try:
         with source.open(member) as packed:
@@ -200,9 +234,14 @@ def _transfer(url: str, part: Path, archive: Archive, tell: Progress) -> None:
     with urllib.request.urlopen(request, timeout=60) as answer:
         range_ = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         begins = int(range_[1]) if answer.status == 206 and range_ else 0
-        total = (range_[2] if answer.status == 206 and range_ else answer.headers.get("Content-Length")) or "*"
+        total = (
+            range_[2] if answer.status == 206 and range_ else answer.headers.get("Content-Length")
+        ) or "*"
         if total.isdigit() and int(total) != archive.size:
-            raise ValueError(f"{url}: has {total} bytes, but the official {archive.name} has {archive.size}; it is another file")
+            raise ValueError(
+                f"{url}: has {total} bytes, but the official {archive.name} has {archive.size}; it is "
+                f"another file"
+            )
         if begins not in (0, have):
             raise ConnectionError(f"the server sends from byte {begins}, not {have}")
         with part.open("ab" if begins else "wb") as file:
@@ -226,10 +265,15 @@ def _check(path: Path, archive: Archive, tell: Progress) -> None:
             done += len(data)
             tell(f"{archive.name}, checking", done, archive.size)
     if digest.hexdigest() != archive.md5:
-        raise ValueError(f"{path}: its MD5 is {digest.hexdigest()}, that of the official {archive.name} {archive.md5}")
+        raise ValueError(
+            f"{path}: its MD5 is {digest.hexdigest()}, that of the official {archive.name} {archive.md5}"
+        )
 
 
 def _room(folder: Path, wanted: int, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(folder).free) < wanted:
-        raise OSError(f"{folder}: {name} takes {wanted / 1e9:.1f} GB, unpacked too, and {free / 1e9:.1f} GB are free; choose another --root")
+        raise OSError(
+            f"{folder}: {name} takes {wanted / 1e9:.1f} GB, unpacked too, and {free / 1e9:.1f} GB are free; "
+            f"choose another --root"
+        )

@@ -1,7 +1,8 @@
-"""Pictures without labels: a folder, or a video. Any teacher can label them.
+"""Images without labels: a folder, or a video. Any teacher can label them.
 
-A folder may hold `boxes.json`, `{"relative/path.jpg": [[x0, y0, x1, y1], ...], ...}` in pixels, one box a person; without it a picture is shown whole
-(`geometry.whole_box`). A video's frames are written as JPEG to a folder beside it, once.
+A folder may hold `boxes.json`, `{"relative/path.jpg": [[x0, y0, x1, y1], ...], ...}` in pixels, one box a
+person; without it an image is shown whole (`geometry.whole_box`). A video's frames are written as JPEG to a
+folder beside it, once.
 """
 
 from __future__ import annotations
@@ -14,67 +15,102 @@ import cv2
 import numpy as np
 
 from poseling import headers, video
-from poseling.data.people import Finding, People, from_joints
-from poseling.files import PICTURES, check_size, new_folder, pictures_of, read_picture, shown, write_bytes
+from poseling.data.dataset import Finding, PoseDataset, from_joints
+from poseling.files import IMAGES, check_size, images_of, new_folder, read_image, shown, write_bytes
 from poseling.geometry import whole_box
 from poseling.records import read_json
 from poseling.skeleton import COCO17, Skeleton
 from poseling.video import VIDEOS
 
-TERMS = "unknown: your own pictures"
+LICENCE = "unknown: your own images"
 BOXES = "boxes.json"
 NOTES = "notes.txt"
 
 
-def images(root: Path, every: float = 0.5, cache: Path | None = None, skeleton: Skeleton = COCO17) -> People:
-    """The pictures under `root`, or of the video `root` the first frame and then one frame every `every` seconds; nobody has a label.
+def images(
+    root: Path, every: float = 0.5, cache: Path | None = None, skeleton: Skeleton = COCO17
+) -> PoseDataset:
+    """The images under `root`, or of the video `root` the first frame and then one frame every `every`
+    seconds; nobody has a label.
 
     Folders are searched to the bottom, hidden ones left out, in the order of the paths. `cache` is where a
-    video's frames go (`.poseling-frames` beside the video by default). Pictures that cannot be read, and
-    boxes that miss their picture, are left out and told in `found`, as is what `video.frames` tells of.
+    video's frames go (`.poseling-frames` beside the video by default). Images that cannot be read, and
+    boxes that miss their image, are left out and told in `found`, as is what `video.frames` tells of.
     FileNotFoundError if there is nothing, ValueError if `boxes.json` is broken, OSError if the video is or
     the frames cannot be written.
     """
     found: list[Finding] = []
-    if root.is_file() and root.suffix.lower() not in PICTURES:
+    if root.is_file() and root.suffix.lower() not in IMAGES:
         film, root = root, frames(root, every, cache)
         if (root / NOTES).is_file():
             notes = (root / NOTES).read_text(encoding="utf-8").splitlines()
             found.append(Finding("odd video", film, None, "; ".join(notes)))
-    paths = [root] if root.is_file() else _pictures(root)
+    paths = [root] if root.is_file() else _images(root)
     listed = _boxes(root / BOXES) if (root / BOXES).is_file() else None
-    pictures: list[Path] = []
+    images: list[Path] = []
     boxes: list[Sequence[float]] = []
     for path in paths:
         try:
-            width, height = picture_size(path)
+            width, height = image_size(path)
         except OSError as error:
-            found.append(Finding("unreadable picture", path, None, f"{error}; it is left out"))
+            found.append(Finding("unreadable image", path, None, f"{error}; it is left out"))
             continue
         right, below = width - 1.0, height - 1.0
         name = path.relative_to(root).as_posix() if listed is not None else ""
         if listed is not None and not listed.get(name):
-            found.append(Finding("nobody listed", path, None, f"{BOXES} lists no person for it; it is left out"))
+            found.append(
+                Finding("nobody listed", path, None, f"{BOXES} lists no person for it; it is left out")
+            )
         for box in [whole_box((width, height))] if listed is None else listed.get(name, ()):
             if box[0] > right or box[1] > below or box[2] < 0 or box[3] < 0:
                 found.append(
                     Finding(
-                        "box outside", path, len(pictures), f"({', '.join(f'{v:g}' for v in box)}) misses its {width} x {height} picture; left out"
+                        "box outside",
+                        path,
+                        len(images),
+                        f"({', '.join(f'{v:g}' for v in box)}) misses its {width} x {height} image; left out",
                     )
                 )
                 continue
-            pictures.append(path)
+            images.append(path)
             boxes.append(box)
     if listed is not None:
         there = {p.relative_to(root).as_posix() for p in paths}
-        found += [Finding("missing picture", root / n, None, f"{BOXES} names it but it is not there") for n in listed if n not in there]
-    if not pictures:
+        found += [
+            Finding("missing image", root / n, None, f"{BOXES} names it but it is not there")
+            for n in listed
+            if n not in there
+        ]
+    if not images:
         raise FileNotFoundError(
-            f"{root if listed is None else root / BOXES}: none of its {len(paths)} pictures can be used; the first: {found[0].picture}: {found[0].message}"
+            f"{root if listed is None else root / BOXES}: none of its {len(paths)} images can be used; the "
+            f"first: {found[0].image}: {found[0].message}"
         )
-    nothing, noted = np.zeros((len(pictures), len(skeleton)), np.uint8), root if listed is None else root / BOXES
-    people = from_joints("images", skeleton, pictures, np.zeros((*nothing.shape, 2)), nothing, TERMS, boxes=np.array(boxes, np.float64), path=noted)
-    return People(people.name, skeleton, people.pictures, people.boxes, people.joints, people.visible, None, TERMS, (*found, *people.found))
+    nothing, noted = (
+        np.zeros((len(images), len(skeleton)), np.uint8),
+        root if listed is None else root / BOXES,
+    )
+    dataset = from_joints(
+        "images",
+        skeleton,
+        images,
+        np.zeros((*nothing.shape, 2)),
+        nothing,
+        LICENCE,
+        boxes=np.array(boxes, np.float64),
+        path=noted,
+    )
+    return PoseDataset(
+        dataset.name,
+        skeleton,
+        dataset.images,
+        dataset.boxes,
+        dataset.joints,
+        dataset.visible,
+        None,
+        LICENCE,
+        (*found, *dataset.findings),
+    )
 
 
 def frames(path: Path, every: float = 0.5, cache: Path | None = None) -> Path:
@@ -97,11 +133,11 @@ def frames(path: Path, every: float = 0.5, cache: Path | None = None) -> Path:
         return target
     with new_folder(target) as folder:
         due, notes = 0.0, list[str]()
-        for index, seconds, picture in video.frames(path, notes.append):
+        for index, seconds, image in video.frames(path, notes.append):
             if seconds + 1e-6 < due:
                 continue
             due = seconds + every
-            data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+            data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
             write_bytes(folder / f"{index:08d}-{round(1000 * seconds):09d}ms.jpg", data.tobytes())
         if notes:
             told = "".join(note.removeprefix(f"{path}: ") + "\n" for note in notes)
@@ -109,8 +145,10 @@ def frames(path: Path, every: float = 0.5, cache: Path | None = None) -> Path:
     return target
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """(W, H) as `read_picture` would give it, from the file's header where the header alone says it; OSError that names the file if it is no picture."""
+def image_size(path: Path) -> tuple[int, int]:
+    """(W, H) as `read_image` would give it, from the file's header where the header alone says it; OSError
+    that names the file if it is no image.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(1 << 16)
@@ -119,31 +157,36 @@ def picture_size(path: Path) -> tuple[int, int]:
             tail = file.read()
     except OSError as error:
         raise OSError(f"{path}: cannot be read: {error.strerror}") from error
-    # A picture that may have to be turned (EXIF), or that may be cut, is decoded.
+    # An image that may have to be turned (EXIF), or that may be cut, is decoded.
     whole = b"\xff\xd9" in tail if head[:2] == b"\xff\xd8" else head[:4] == b"\x89PNG" and b"IEND" in tail
-    size = None if not whole or b"Exif" in head or b"eXIf" in head else headers.picture_size(head)
+    size = None if not whole or b"Exif" in head or b"eXIf" in head else headers.image_size(head)
     if size is None:
-        height, width = read_picture(path).shape[:2]
+        height, width = read_image(path).shape[:2]
         return width, height
     check_size(path, size)
     return size
 
 
-def _pictures(root: Path) -> list[Path]:
+def _images(root: Path) -> list[Path]:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder or video")
     inside = shown(root)
-    if found := pictures_of(inside):
+    if found := images_of(inside):
         return found
     videos = [p for p in inside if p.suffix.lower() in VIDEOS]
     hint = f"; name one of its {len(videos)} videos itself, such as {videos[0]}" if videos else ""
-    raise FileNotFoundError(f"{root}: holds no picture ({', '.join(PICTURES)}){hint}")
+    raise FileNotFoundError(f"{root}: holds no image ({', '.join(IMAGES)}){hint}")
 
 
 def _boxes(path: Path) -> dict[str, list[list[float]]]:
     listed = read_json(path)
     try:
         # A name that Windows wrote has backslashes for slashes.
-        return {str(name).replace("\\", "/"): np.array(rows, np.float64).reshape(-1, 4).tolist() for name, rows in listed.items()}
+        return {
+            str(name).replace("\\", "/"): np.array(rows, np.float64).reshape(-1, 4).tolist()
+            for name, rows in listed.items()
+        }
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f'{path}: expected {{"picture.jpg": [[x0, y0, x1, y1], ...]}} in pixels ({error})') from error
+        raise ValueError(
+            f'{path}: expected {{"image.jpg": [[x0, y0, x1, y1], ...]}} in pixels ({error})'
+        ) from error

@@ -1,4 +1,4 @@
-"""From people to batches: crops in an order that a seed decides, with what the teacher said of each."""
+"""From people to batches: crops in an order that a seed decides, with the pseudo-labels of each."""
 
 from __future__ import annotations
 
@@ -12,97 +12,117 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from poseling.data.augment import Augment
-from poseling.data.people import People
-from poseling.files import read_picture
+from poseling.data.dataset import PoseDataset
+from poseling.files import read_image
 from poseling.geometry import Crop, Size
 
-cv2.setNumThreads(0)  # the loader's workers are the parallelism; OpenCV's own threads would fight with torch's
+cv2.setNumThreads(
+    0
+)  # the loader's workers are the parallelism; OpenCV's own threads would fight with torch's
 
 
-class Answers(Protocol):
-    """Stored answers for the same people, in the student's skeleton (`distill.stored.Stored`, or those of several teachers)."""
+class TeacherLabels(Protocol):
+    """A teacher's pseudo-labels for the samples of a data set, in the student's skeleton
+    (`teachers.cache.PseudoLabels`, or those of several teachers, `teachers.ensemble.EnsembleLabels`).
+    """
 
     @property
     def source(self) -> str:
-        """Whose answers these are, and to what: other answers have another source."""
+        """Identifies the stores and how they are combined: other pseudo-labels have another source."""
         ...
 
     @property
-    def terms(self) -> str:
-        """Under which terms the teacher is, in words."""
+    def licence(self) -> str:
+        """The teacher and its licences, in words."""
         ...
 
     @property
     def width(self) -> float:
-        """How wide the Gaussians of its heatmaps are, in widths of the student's; 1 where it gives points alone."""
+        """How wide the Gaussians of the heatmaps are, in widths of the student's; 1 for points alone."""
         ...
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
-        """What the teacher said of a person, moved into `crop`."""
+        """The pseudo-label of a sample, moved into `crop`, under keys that start with `teacher_`."""
         ...
 
 
 class Order:
-    """Who stands at each place of an endless stream of epochs: place p is the person `order[p % N]` of epoch `p // N`, decided by `seed`.
+    """Who stands at each place of an endless stream of epochs: place p is the person `order[p % N]` of epoch
+    `p // N`, decided by `seed`.
 
-    Everybody comes once an epoch, in a new order each time; or as often as `draws` (N,) says, relative to the others: rounded up or down, by lot, in each epoch.
+    Everybody comes once an epoch, in a new order each time; or as often as `draws` (N,) says, relative to the
+    others: rounded up or down, by lot, in each epoch.
     """
 
-    def __init__(self, people: int, seed: int, draws: NDArray[np.floating] | None = None) -> None:
-        self.people, self.seed, self.draws = people, seed, draws
+    def __init__(self, samples: int, seed: int, draws: NDArray[np.floating] | None = None) -> None:
+        self.samples, self.seed, self.draws = samples, seed, draws
         self._epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def __call__(self, place: int) -> int:
-        epoch, within = divmod(place, self.people)
+        epoch, within = divmod(place, self.samples)
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._drawn(np.random.default_rng((self.seed, epoch, 0))))
         return int(self._epoch[1][within])
 
     def _drawn(self, random: np.random.Generator) -> NDArray[np.int64]:
-        order = random.permutation(self.people)
+        order = random.permutation(self.samples)
         if self.draws is None:
             return order
-        # Systematic sampling: N evenly spaced marks along everybody's shares, laid one after the other in a new order.
+        # Systematic sampling: N evenly spaced marks along everybody's shares, laid one after the other in a
+        # new order.
         ends = np.cumsum(self.draws[order].astype(np.float64))
-        marks = (np.arange(self.people) + random.random()) / self.people * ends[-1]
-        return random.permutation(order[np.searchsorted(ends, marks, side="right").clip(max=self.people - 1)])
+        marks = (np.arange(self.samples) + random.random()) / self.samples * ends[-1]
+        return random.permutation(
+            order[np.searchsorted(ends, marks, side="right").clip(max=self.samples - 1)]
+        )
 
 
 class Crops(Dataset[dict[str, Any]]):
     """Samples by their place in the stream of an `Order`.
 
-    All randomness of a sample comes from (seed, place), so it does not matter which process or worker draws it, or after which interruption.
-    A sample holds image (H, W, 3) uint8; joints (K, 2) in input pixels; weight (K,); light (3,); person; broken: 1 for a picture that cannot be read, which
-    is then black and weighs nothing. Of people in space also xyz (K, 3), metres from the root as the crop shows it, and xyz_weight (K,), 0 where unknown.
+    All randomness of a sample comes from (seed, place), so it does not matter which process or worker draws
+    it, or after which interruption. A sample holds image (H, W, 3) uint8; joints (K, 2) in input pixels;
+    weight (K,); light (3,); person; broken: 1 for an image that cannot be read, which is then black and
+    weighs nothing. Of people in space also xyz (K, 3), metres from the root as the crop shows it, and
+    xyz_weight (K,), 0 where unknown.
     """
 
     def __init__(
         self,
-        people: People,
+        dataset: PoseDataset,
         size: Size,
         padding: float,
         augment: Augment,
         seed: int,
-        answers: Answers | None = None,
-        read: Callable[[Path], NDArray[np.uint8]] = read_picture,
+        pseudo_labels: TeacherLabels | None = None,
+        read: Callable[[Path], NDArray[np.uint8]] = read_image,
     ) -> None:
-        if not len(people):
-            raise ValueError(f"{people.name}: there is nobody to train on")
+        if not len(dataset):
+            raise ValueError(f"{dataset.name}: there is nobody to train on")
         self.read = read
-        self.people, self.size, self.padding, self.augment, self.seed, self.answers = people, size, padding, augment, seed, answers
-        self.person = Order(len(people), seed, people.draws)
+        self.dataset, self.size, self.padding, self.augment, self.seed, self.pseudo_labels = (
+            dataset,
+            size,
+            padding,
+            augment,
+            seed,
+            pseudo_labels,
+        )
+        self.person = Order(len(dataset), seed, dataset.draws)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
-        person, people = self.person(place), self.people
+        person, dataset = self.person(place), self.dataset
         random = np.random.default_rng((self.seed, place, 1))
-        joints, visible = people.joints[person], people.visible[person]
-        counted = (visible > 0).astype(np.float32) * (1 if people.weight is None else people.weight[person])
-        crop = self.augment.crop(people.boxes[person], joints, visible, people.skeleton, self.size, self.padding, random)
+        joints, visible = dataset.joints[person], dataset.visible[person]
+        counted = (visible > 0).astype(np.float32) * (1 if dataset.weight is None else dataset.weight[person])
+        crop = self.augment.crop(
+            dataset.boxes[person], joints, visible, dataset.skeleton, self.size, self.padding, random
+        )
         joints = crop.apply(joints).astype(np.float32)
         if crop.flipped:
-            joints, visible, counted = (part[people.skeleton.flip] for part in (joints, visible, counted))
+            joints, visible, counted = (part[dataset.skeleton.flip] for part in (joints, visible, counted))
         try:
-            image, broken = crop.warp(self.read(people.pictures[person])), 0
+            image, broken = crop.warp(self.read(dataset.images[person])), 0
         except OSError:
             image, broken = np.zeros((self.size[1], self.size[0], 3), np.uint8), 1
         self.augment.occlude(image, joints, visible, random)
@@ -110,31 +130,40 @@ class Crops(Dataset[dict[str, Any]]):
             "image": image,
             "joints": joints,
             "weight": counted * (1 - broken),
-            "light": self.augment.factors(random),
+            "color_jitter": self.augment.factors(random),
             "person": person,
             "broken": broken,
         }
-        if people.xyz is not None:
-            sample |= places(people, person, crop, bool(broken))
-        if self.answers is not None:
-            sample |= self.answers.sample(person, crop)
+        if dataset.joints_3d is not None:
+            sample |= places(dataset, person, crop, bool(broken))
+        if self.pseudo_labels is not None:
+            sample |= self.pseudo_labels.sample(person, crop)
         return sample
 
 
-def places(people: People, person: int, crop: Crop, broken: bool) -> dict[str, NDArray[np.float32]]:
-    """The xyz and xyz_weight of a sample; people.xyz is there."""
-    assert people.xyz is not None
-    xyz, known = _from_root(people.xyz[person], people.skeleton.root)
-    trust = known if people.trust is None else known * people.trust[person]
-    order = people.skeleton.flip if crop.flipped else slice(None)
-    return {"xyz": crop.turn(xyz)[order].astype(np.float32), "xyz_weight": (trust[order] * (not broken)).astype(np.float32)}
+def places(dataset: PoseDataset, person: int, crop: Crop, broken: bool) -> dict[str, NDArray[np.float32]]:
+    """The xyz and xyz_weight of a sample; dataset.joints_3d is there."""
+    assert dataset.joints_3d is not None
+    xyz, known = _from_root(dataset.joints_3d[person], dataset.skeleton.root)
+    confidence_3d = known if dataset.confidence_3d is None else known * dataset.confidence_3d[person]
+    order = dataset.skeleton.flip if crop.flipped else slice(None)
+    return {
+        "xyz": crop.turn(xyz)[order].astype(np.float32),
+        "xyz_weight": (confidence_3d[order] * (not broken)).astype(np.float32),
+    }
 
 
-def _from_root(xyz: NDArray[np.float32], root: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Joints (K, 3) in camera axes, 0 where unknown, as seen from the root, and which are known (K,): none without the root."""
+def _from_root(
+    xyz: NDArray[np.float32], root: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Joints (K, 3) in camera axes, 0 where unknown, as seen from the root, and which are known (K,): none
+    without the root.
+    """
     known = (xyz != 0).any(-1)
     known = known & known[list(root)].all()
-    return np.where(known[:, None], xyz - xyz[list(root)].mean(0), 0).astype(np.float32), known.astype(np.float32)
+    return np.where(known[:, None], xyz - xyz[list(root)].mean(0), 0).astype(np.float32), known.astype(
+        np.float32
+    )
 
 
 class Stream(Sampler[int]):

@@ -44,7 +44,16 @@ def read_mat(path: Path, *variables: str, squeeze: bool = False) -> list[Any]:
         return [found[name] for name in variables]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: not found") from None
-    except (ValueError, KeyError, IndexError, TypeError, OSError, RecursionError, struct.error, zlib.error) as error:
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        OSError,
+        RecursionError,
+        struct.error,
+        zlib.error,
+    ) as error:
         told = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path}: is no whole MATLAB file with {', '.join(variables)} ({told})") from error
 
@@ -120,7 +129,12 @@ class _File:
 
     def _matrix(self, data: bytes, at: int, end: int, wanted: set[str] | None = None) -> tuple[str, Any]:
         """Its name and what it is; the latter None if the name is none of the `wanted`."""
-        if wanted is None and self.squeeze and end - at >= 48 and self.single.unpack_from(data, at) in self.singles:
+        if (
+            wanted is None
+            and self.squeeze
+            and end - at >= 48
+            and self.single.unpack_from(data, at) in self.singles
+        ):
             return "", self._single(data, at + 40, end)
         flags, at = self._numbers(data, at, end)
         shape, at = self._numbers(data, at, end)
@@ -139,7 +153,9 @@ class _File:
             return called, self._objects(data, at, end, kind, dims)
         raise ValueError(f"it holds an array of kind {kind}; known are numbers, text, cells and structs")
 
-    def _array(self, data: bytes, at: int, end: int, kind: int, dims: tuple[int, ...], imaginary: bool) -> Any:
+    def _array(
+        self, data: bytes, at: int, end: int, kind: int, dims: tuple[int, ...], imaginary: bool
+    ) -> Any:
         flat, at = self._numbers(data, at, end)
         if len(flat) != math.prod(dims):
             raise ValueError(f"an array of shape {dims} has {len(flat)} numbers")
@@ -197,7 +213,11 @@ class _File:
                 inner, start, stop, at = self._tag(data, at, end)
                 if inner != MATRIX:
                     raise ValueError(f"an element of kind {inner} where an array should be")
-                parts.append(self._matrix(data, start, stop)[1] if stop > start else np.zeros((0,) if self.squeeze else (0, 0)))
+                parts.append(
+                    self._matrix(data, start, stop)[1]
+                    if stop > start
+                    else np.zeros((0,) if self.squeeze else (0, 0))
+                )
             found[i] = SimpleNamespace(**dict(zip(names, parts, strict=True))) if kind == STRUCT else parts[0]
         return self._squeezed(found.reshape(dims, order="F"))
 

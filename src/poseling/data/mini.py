@@ -1,6 +1,8 @@
-"""The mini set: synthetic people that come with the program, and a small network that has learnt from many more of them, so that the first command needs nothing else.
+"""The mini set: synthetic people that come with the program, and a small network that has learnt from many
+more of them, so that the first command needs nothing else.
 
-`mini.zip` is made by scripts/make_mini.py and holds a synthetic set for each split, as `data.synthetic` lays it out; no body and no motion is in two of them.
+`mini.zip` is made by scripts/make_mini.py and holds a synthetic set for each split, as `data.synthetic` lays
+it out; no body and no motion is in two of them.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from poseling.data.people import People
+from poseling.data.dataset import PoseDataset
 from poseling.data.synthetic import synthetic
 from poseling.files import new_folder
 
@@ -21,10 +23,12 @@ ZIP, TEACHER = (Path(__file__).with_name(name) for name in ("mini.zip", "mini-te
 Part = Literal["train", "val", "test"]
 
 
-def mini(split: Part, folder: Path | None = None) -> People:
-    """The people of one split in SYNTH28, with xyz and camera. Their pictures are unpacked once, into `folder`, or the user's cache if none is named.
+def mini(split: Part, folder: Path | None = None) -> PoseDataset:
+    """The people of one split in SYNTH28, with xyz and camera. Their images are unpacked once, into `folder`,
+    or the user's cache if none is named.
 
-    FileNotFoundError if the package was built without them, ValueError if the file is damaged, OSError if `folder` cannot be written.
+    FileNotFoundError if the package was built without them, ValueError if the file is damaged, OSError if
+    `folder` cannot be written.
     """
     return replace(synthetic(unpack(ZIP, folder or cache_folder()) / split), name="mini")
 
@@ -40,9 +44,11 @@ def cache_folder() -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """`folder`/NAME-DIGEST with all that `archive` holds, whole or not at all, and only once; several processes may ask for it at the same time.
+    """`folder`/NAME-DIGEST with all that `archive` holds, whole or not at all, and only once; several
+    processes may ask for it at the same time.
 
-    FileNotFoundError if there is no archive; ValueError if it is damaged, or a name in it leads out of the folder.
+    FileNotFoundError if there is no archive; ValueError if it is damaged, or a name in it leads out of the
+    folder.
     """
     target = folder / f"{archive.stem}-{_digest(_there(archive))}"
     if target.is_dir():
@@ -51,7 +57,10 @@ def unpack(archive: Path, folder: Path) -> Path:
         with zipfile.ZipFile(archive) as packed, new_folder(target) as new:
             for name in packed.namelist():
                 if not (new / name).resolve().is_relative_to(new.resolve()):
-                    raise ValueError(f"{archive}: holds {name}, which would be written outside of {target}; take the file as the package has it")
+                    raise ValueError(
+                        f"{archive}: holds {name}, which would be written outside of {target}; take the file "
+                        f"as the package has it"
+                    )
             packed.extractall(new)
     except zipfile.BadZipFile as error:
         raise ValueError(f"{archive}: is damaged ({error}); install poseling again") from error
@@ -60,11 +69,14 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 def _there(path: Path) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: is missing from the package; install poseling again, or name other data and another teacher")
+        raise FileNotFoundError(
+            f"{path}: is missing from the package; install poseling again, or name other data and another "
+            f"teacher"
+        )
     return path
 
 
 @cache
 def _digest(archive: Path) -> str:
-    """8 hexadecimal digits: another version's pictures are unpacked beside, not over, those of this one."""
+    """8 hexadecimal digits: another version's images are unpacked beside, not over, those of this one."""
     return hashlib.blake2b(archive.read_bytes(), digest_size=4).hexdigest()

@@ -1,7 +1,9 @@
-"""Motion capture: clips of a person's joints in space, which give sequences with exact truth, and how a camera would see them.
+"""Motion capture: clips of a person's joints in space, which give sequences with exact truth, and how a
+camera would see them.
 
-Clips are BVH of the CC_Base rig (Reallusion's Character Creator), such as the CMU motion capture database at 30 frames a second. pybvh reads them (MIT, numpy;
-its matplotlib, which we have anyway, is not loaded). It says where the joints are as `scripts/fit_pose_prior.py`'s own reader does, to 1e-12 of a centimetre.
+Clips are BVH of the CC_Base rig (Reallusion's Character Creator), such as the CMU motion capture database at
+30 frames a second. pybvh reads them (MIT, numpy; its matplotlib, which we have anyway, is not loaded). It
+says where the joints are as `scripts/fit_pose_prior.py`'s own reader does, to 1e-12 of a centimetre.
 """
 
 from __future__ import annotations
@@ -17,29 +19,43 @@ import numpy as np
 import pybvh
 from numpy.typing import NDArray
 
-from poseling.data.people import usable
+from poseling.data.dataset import usable
 from poseling.geometry import rotation_matrix
 from poseling.limits import excess
 from poseling.skeleton import MOVNECT15, Skeleton
 
 Array = NDArray[np.float64]
 
-SIDED = {"shoulder": "Upperarm", "elbow": "Forearm", "wrist": "Hand", "hip": "Thigh", "knee": "Calf", "ankle": "Foot"}
+SIDED = {
+    "shoulder": "Upperarm",
+    "elbow": "Forearm",
+    "wrist": "Hand",
+    "hip": "Thigh",
+    "knee": "Calf",
+    "ankle": "Foot",
+}
 RIG = {
     "neck": "CC_Base_NeckTwist01",
-    **{f"{side}_{joint}": f"CC_Base_{side[0].upper()}_{bone}" for side in ("left", "right") for joint, bone in SIDED.items()},
+    **{
+        f"{side}_{joint}": f"CC_Base_{side[0].upper()}_{bone}"
+        for side in ("left", "right")
+        for joint, bone in SIDED.items()
+    },
 }
 HEAD, EYES = "CC_Base_Head", ("CC_Base_L_Eye", "CC_Base_R_Eye")
 CROWN = 0.11  # metres from the eyes' height to the top of an adult's head, about
 NEAR = 0.1  # metres
 FASTEST = 10_000.0  # frames a second
-JUMP = 10.0  # metres a second, which no pelvis does: the fastest of the CMU clips does 5. Ten of them start with a frame of a T-pose elsewhere, at 60 to 80
+# metres a second, which no pelvis does: the fastest of the CMU clips does 5. Ten of them start with a frame
+# of a T-pose elsewhere, at 60 to 80
+JUMP = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A clip of T frames, `fps` a second: xyz (T, K, 3) metres in the world's axes: y up, and x to the left and z to the front of the rig's T-pose. The height
-    0 is that of the lowest joint of the clip, an ankle as a rule.
+    """A clip of T frames, `fps` a second: xyz (T, K, 3) metres in the world's axes: y up, and x to the left
+    and z to the front of the rig's T-pose. The height 0 is that of the lowest joint of the clip, an ankle as
+    a rule.
     """
 
     name: str
@@ -49,11 +65,14 @@ class Motion:
 
 
 def motions(path: Path, unit: float = 0.01) -> dict[str, Motion]:
-    """The clips of a zip file, a folder or one .bvh by their names without the suffix, in order. `unit` is how many metres the file's unit of length is.
+    """The clips of a zip file, a folder or one .bvh by their names without the suffix, in order. `unit` is
+    how many metres the file's unit of length is.
 
-    Arms, legs and the neck's base are the rig's joints. The pelvis is the middle of the hips. The head top is above the head's joint, as high over the eyes as
-    an adult's. Limbs keep their lengths exactly; neck and pelvis come nearer where the back bends. A first frame from which the pelvis jumps is left out.
-    FileNotFoundError if there is no clip; ValueError that names the file and the clip if it is broken or lacks a joint.
+    Arms, legs and the neck's base are the rig's joints. The pelvis is the middle of the hips. The head top is
+    above the head's joint, as high over the eyes as an adult's. Limbs keep their lengths exactly; neck and
+    pelvis come nearer where the back bends. A first frame from which the pelvis jumps is left out.
+    FileNotFoundError if there is no clip; ValueError that names the file and the clip if it is broken or
+    lacks a joint.
     """
     if path.suffix == ".zip" and path.is_file():
         with tempfile.TemporaryDirectory() as folder:
@@ -69,10 +88,12 @@ def motions(path: Path, unit: float = 0.01) -> dict[str, Motion]:
 
 
 def seen(motion: Motion, heading: float = 0.0, pitch: float = 0.0, distance: float = 4.0) -> Array:
-    """(T, K, 3) metres in the axes of a camera that stands still and looks at the middle of the pelvis's way, `distance` metres off.
+    """(T, K, 3) metres in the axes of a camera that stands still and looks at the middle of the pelvis's way,
+    `distance` metres off.
 
-    `heading` in degrees turns the world to the left about the vertical through that middle: at 0 who faces the world's z faces the camera, at 90 its right edge,
-    as one sees it. `pitch` is how many degrees the camera looks down. ValueError if a joint comes within 10 cm of the camera or behind it.
+    `heading` in degrees turns the world to the left about the vertical through that middle: at 0 who faces
+    the world's z faces the camera, at 90 its right edge, as one sees it. `pitch` is how many degrees the
+    camera looks down. ValueError if a joint comes within 10 cm of the camera or behind it.
 
     >>> one = Motion("still", 30.0, np.array([[[0.0, 1.0, 0.0], [0.2, 1.5, 0.1]]]), Skeleton("two", ("pelvis", "head_top"), (0, 0)))
     >>> seen(one, distance=3).round(6).tolist()
@@ -84,7 +105,10 @@ def seen(motion: Motion, heading: float = 0.0, pitch: float = 0.0, distance: flo
     looked_down_at = facing @ rotation_matrix(np.array([np.deg2rad(pitch), 0.0, 0.0])).T
     points = looked_down_at + [0, 0, distance]
     if (nearest := points[..., 2].min()) < NEAR:
-        raise ValueError(f"{motion.name}: from {distance:g} metres a joint is {nearest:.2f} metres before the camera; take a larger distance")
+        raise ValueError(
+            f"{motion.name}: from {distance:g} metres a joint is {nearest:.2f} metres before the camera; "
+            f"take a larger distance"
+        )
     return np.asarray(points)
 
 
@@ -96,7 +120,16 @@ def _unpack(path: Path, folder: Path) -> None:
             if more := excess(sum(member.file_size for member in clips)):
                 raise ValueError(more)
             archive.extractall(folder, clips)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, OSError, struct.error) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        ValueError,
+        OSError,
+        struct.error,
+    ) as error:
         raise ValueError(f"{path}: is no whole zip file that can be unpacked ({error})") from error
 
 
@@ -108,7 +141,9 @@ def _motion(file: Path, called: str, unit: float) -> Motion:
     except Exception as error:  # a broken file fails in any way
         raise ValueError(f"{called}: is no BVH that can be read ({type(error).__name__}: {error})") from error
     if missing := sorted({*RIG.values(), HEAD, *EYES} - set(names)):
-        raise ValueError(f"{called}: the rig has no {', '.join(missing[:3])}; clips have to be of the CC_Base rig")
+        raise ValueError(
+            f"{called}: the rig has no {', '.join(missing[:3])}; clips have to be of the CC_Base rig"
+        )
     if not len(positions):
         raise ValueError(f"{called}: has no frame")
 
@@ -121,7 +156,9 @@ def _motion(file: Path, called: str, unit: float) -> Motion:
     xyz = np.stack([joints[joint] for joint in MOVNECT15.joints], 1)
     fps = float(clip.fps)
     if not 0 < fps <= FASTEST or not usable(xyz)[1].all():
-        raise ValueError(f"{called}: has a frame or a rate of frames that is no number (Frame Time has to be above 0)")
+        raise ValueError(
+            f"{called}: has a frame or a rate of frames that is no number (Frame Time has to be above 0)"
+        )
     pelvis = xyz[:2, MOVNECT15.index("pelvis")]
     if np.linalg.norm(pelvis[-1] - pelvis[0]) * fps > JUMP:
         xyz = xyz[1:]

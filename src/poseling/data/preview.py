@@ -8,28 +8,34 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import People
-from poseling.files import keep_apart, read_picture, write_bytes
+from poseling.data.dataset import PoseDataset
+from poseling.draw import draw, draw_box
+from poseling.files import keep_apart, read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
-from poseling.runtime.draw import draw, draw_box
 
 CAPTION, GAP = 16, 4  # pixels
 PAPER, INK = (32, 32, 32), (230, 230, 230)
 
 
-def preview(people: People, out: Path, count: int = 24, seed: int = 0, size: int = 192, padding: float = 1.25) -> tuple[int, ...]:
-    """Writes a PNG of `count` people drawn by lot, each in a crop of `size` pixels with its joints, its box and its file's name; gives who they are.
+def preview(
+    dataset: PoseDataset, out: Path, count: int = 24, seed: int = 0, size: int = 192, padding: float = 1.25
+) -> tuple[int, ...]:
+    """Writes a PNG of `count` people drawn by lot, each in a crop of `size` pixels with its joints, its box
+    and its file's name; gives who they are.
 
-    The person's left is blue, the right orange; occluded joints are rings. A picture that cannot be read
-    gives a tile that says so. ValueError for no people, and where `out` is one of the pictures.
+    The person's left is blue, the right orange; occluded joints are rings. An image that cannot be read
+    gives a tile that says so. ValueError for no people, and where `out` is one of the images.
     """
-    if not len(people) or count < 1 or size < 32:
-        raise ValueError(f"{people.name}: {len(people)} people, {count} asked for at {size} pixels; a sheet needs one person and 32 pixels or more")
+    if not len(dataset) or count < 1 or size < 32:
+        raise ValueError(
+            f"{dataset.name}: {len(dataset)} people, {count} asked for at {size} pixels; a sheet needs one "
+            f"person and 32 pixels or more"
+        )
     if out.exists():
-        keep_apart({"--out": out}, {"one of the pictures": people.pictures})
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(people))[:count])
-    tiles = [tile(people, int(i), size, padding) for i in chosen]
+        keep_apart({"--out": out}, {"one of the images": dataset.images})
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:count])
+    tiles = [tile(dataset, int(i), size, padding) for i in chosen]
     columns = min(len(tiles), max(1, round(np.sqrt(1.6 * len(tiles)))))
     rows = -(-len(tiles) // columns)
     height, width = size + CAPTION + GAP, size + GAP
@@ -41,22 +47,30 @@ def preview(people: People, out: Path, count: int = 24, seed: int = 0, size: int
     return tuple(int(i) for i in chosen)
 
 
-def tile(people: People, person: int, size: int, padding: float = 1.25) -> NDArray[np.uint8]:
+def tile(dataset: PoseDataset, person: int, size: int, padding: float = 1.25) -> NDArray[np.uint8]:
     """(size + CAPTION, size, 3) RGB: one person's crop with joints and box, and the caption below."""
-    path, visible = people.pictures[person], people.visible[person]
+    path, visible = dataset.images[person], dataset.visible[person]
     canvas = np.full((size + CAPTION, size, 3), PAPER, np.uint8)
     try:
         # Drawn at twice the size, so that a joint's ring is still one after the halving.
-        crop = Crop.from_box(people.boxes[person], (2 * size, 2 * size), padding)
-        picture = draw_box(crop.warp(read_picture(path)), crop.apply(people.boxes[person].reshape(2, 2)).ravel(), width=2)
-        pose = Pose(crop.apply(people.joints[person])[None], (visible > 0)[None].astype(np.float32), people.skeleton)
-        canvas[:size] = cv2.resize(draw(picture, pose, hollow=(visible == 1)[None]), (size, size), interpolation=cv2.INTER_AREA)
+        crop = Crop.from_box(dataset.boxes[person], (2 * size, 2 * size), padding)
+        image = draw_box(
+            crop.warp(read_image(path)), crop.apply(dataset.boxes[person].reshape(2, 2)).ravel(), width=2
+        )
+        pose = Pose(
+            crop.apply(dataset.joints[person])[None], (visible > 0)[None].astype(np.float32), dataset.skeleton
+        )
+        canvas[:size] = cv2.resize(
+            draw(image, pose, hollow=(visible == 1)[None]), (size, size), interpolation=cv2.INTER_AREA
+        )
     except (OSError, ValueError) as error:
-        why = "picture cannot be read" if isinstance(error, OSError) else "box has no area"
+        why = "image cannot be read" if isinstance(error, OSError) else "box has no area"
         _text(canvas, why, size // 2, size)
     _text(
         canvas,
-        f"{person}  {path.parent.parent.name}/{path.name}" if path.parent.name == "images" else f"{person}  {path.name}",
+        f"{person}  {path.parent.parent.name}/{path.name}"
+        if path.parent.name == "images"
+        else f"{person}  {path.name}",
         size + CAPTION - 5,
         size,
     )

@@ -1,4 +1,4 @@
-"""Pictures that are not as large as their annotation says: made smaller, or turned, after people labelled
+"""Images that are not as large as their annotation says: made smaller, or turned, after people labelled
 them. Then no label is where its joint is.
 """
 
@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.images import picture_size
-from poseling.data.people import Finding, Instances, People
+from poseling.data.dataset import Finding, Instances, PoseDataset
+from poseling.data.images import image_size
 from poseling.geometry import Size
 
 KIND = "other size"
@@ -21,7 +21,7 @@ How = Literal["resized", "turned", "of another shape"]
 
 
 def compare(annotated: tuple[float, float], actual: Size) -> How | None:
-    """How a picture (W, H) differs from what its annotation says, None if it does not or the annotation says
+    """How an image (W, H) differs from what its annotation says, None if it does not or the annotation says
     nothing.
 
     >>> compare((640, 480), (320, 240)), compare((640, 480), (480, 640)), compare((640, 480), (640, 360)), compare((640, 480), (640, 480))
@@ -38,64 +38,81 @@ def describe(how: How, annotated: tuple[float, float], actual: Size) -> str:
     """One line about it, and the way out."""
     advice = {
         "resized": "labels can be scaled: poseling evaluate --rescale",
-        "turned": "turn it back, or remove its EXIF orientation if the labels are of the picture as it lies in the file",
-        "of another shape": "take the picture that was labelled",
+        "turned": "turn it back, or remove its EXIF orientation if the labels are of the image as it lies in the file",
+        "of another shape": "take the image that was labelled",
     }
-    return f"the annotation says {annotated[0]:g} x {annotated[1]:g} pixels, the picture has {actual[0]} x {actual[1]}, it is {how}; {advice[how]}"
+    return f"the annotation says {annotated[0]:g} x {annotated[1]:g} pixels, the image has {actual[0]} x {actual[1]}, it is {how}; {advice[how]}"
 
 
-def differing(people: People) -> list[Finding]:
-    """A finding for each picture that can be read and is not as large as its annotation says."""
+def differing(dataset: PoseDataset) -> list[Finding]:
+    """A finding for each image that can be read and is not as large as its annotation says."""
     found = []
-    for path, (annotated, actual) in _sizes(people).items():
+    for path, (annotated, actual) in _sizes(dataset).items():
         if how := compare(annotated, actual):
             found.append(Finding(KIND, path, None, describe(how, annotated, actual)))
     return found
 
 
-def rescaled(people: People) -> People:
-    """The same people where the pictures that were resized show them: boxes, joints, head sizes and
+def rescaled(dataset: PoseDataset) -> PoseDataset:
+    """The same people where the images that were resized show them: boxes, joints, head sizes and
     cameras, and of the truth boxes, joints and areas as well. A pixel's centre stays a centre: x becomes
-    (x + 0.5) s - 0.5. Pictures that differ in another way are left as they are.
+    (x + 0.5) s - 0.5. Images that differ in another way are left as they are.
     """
-    actual = {path: size for path, (annotated, size) in _sizes(people).items() if compare(annotated, size) == "resized"}
-    if not actual or people.sizes is None:
-        return people
-    factor = np.ones((len(people), 2))
-    for i, path in enumerate(people.pictures):
+    actual = {
+        path: size
+        for path, (annotated, size) in _sizes(dataset).items()
+        if compare(annotated, size) == "resized"
+    }
+    if not actual or dataset.sizes is None:
+        return dataset
+    factor = np.ones((len(dataset), 2))
+    for i, path in enumerate(dataset.images):
         if path in actual:
-            factor[i] = np.array(actual[path]) / people.sizes[i]
-    boxes = _moved(people.boxes.reshape(-1, 2, 2), factor).reshape(-1, 4)
-    joints = np.where(people.visible[..., None] > 0, _moved(people.joints, factor), 0)
-    head = None if people.head is None else (people.head * np.sqrt(factor.prod(1))).astype(np.float32)
-    camera = people.camera
+            factor[i] = np.array(actual[path]) / dataset.sizes[i]
+    boxes = _moved(dataset.boxes.reshape(-1, 2, 2), factor).reshape(-1, 4)
+    joints = np.where(dataset.visible[..., None] > 0, _moved(dataset.joints, factor), 0)
+    head = (
+        None
+        if dataset.head_size is None
+        else (dataset.head_size * np.sqrt(factor.prod(1))).astype(np.float32)
+    )
+    camera = dataset.camera
     if camera is not None:
-        camera = np.concatenate([camera[:, :2] * factor, _moved(camera[:, None, 2:], factor)[:, 0]], 1).astype(np.float32)
-    sizes = (people.sizes * factor).astype(np.float32)
-    moved = replace(people, boxes=boxes.astype(np.float32), joints=joints.astype(np.float32), head=head, camera=camera, sizes=sizes)
-    return replace(moved, instances=_truth_rescaled(people, factor))
+        camera = np.concatenate(
+            [camera[:, :2] * factor, _moved(camera[:, None, 2:], factor)[:, 0]], 1
+        ).astype(np.float32)
+    sizes = (dataset.sizes * factor).astype(np.float32)
+    moved = replace(
+        dataset,
+        boxes=boxes.astype(np.float32),
+        joints=joints.astype(np.float32),
+        head_size=head,
+        camera=camera,
+        sizes=sizes,
+    )
+    return replace(moved, instances=_truth_rescaled(dataset, factor))
 
 
-def _truth_rescaled(people: People, factor: NDArray[np.float64]) -> Instances | None:
-    """The instances of the people, whose pictures were scaled by factor (N, 2)."""
-    instances = people.instances
+def _truth_rescaled(dataset: PoseDataset, factor: NDArray[np.float64]) -> Instances | None:
+    """The instances of the people, whose images were scaled by factor (N, 2)."""
+    instances = dataset.instances
     if instances is None:
         return None
-    truth, by_picture = instances.truth, dict(zip(instances.picture.tolist(), factor, strict=True))
-    scale = np.array([by_picture.get(i, np.ones(2)) for i in truth.picture.tolist()]).reshape(-1, 2)
+    truth, by_image = instances.truth, dict(zip(instances.image.tolist(), factor, strict=True))
+    scale = np.array([by_image.get(i, np.ones(2)) for i in truth.image.tolist()]).reshape(-1, 2)
     corner = _moved(truth.boxes[:, None, :2], scale)[:, 0]
     joints = np.where(truth.visible[..., None] > 0, _moved(truth.joints, scale), 0)
-    pictures = dict(truth.pictures)
-    for i, (x, y) in by_picture.items():
-        name, width, height = pictures[i]
-        pictures[i] = name, width * x, height * y
+    images = dict(truth.images)
+    for i, (x, y) in by_image.items():
+        name, width, height = images[i]
+        images[i] = name, width * x, height * y
     boxes = np.concatenate([corner, truth.boxes[:, 2:] * scale], 1)
-    truth = replace(truth, boxes=boxes, joints=joints, area=truth.area * scale.prod(1), pictures=pictures)
+    truth = replace(truth, boxes=boxes, joints=joints, area=truth.area * scale.prod(1), images=images)
     return replace(instances, truth=truth)
 
 
 def _moved(points: NDArray[np.floating], factor: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points (N, K, 2) where they are after each one's picture was scaled by factor (N, 2)."""
+    """Points (N, K, 2) where they are after each one's image was scaled by factor (N, 2)."""
     return np.asarray((points + 0.5) * factor[:, None] - 0.5, np.float64)
 
 
@@ -105,18 +122,18 @@ def _one_factor(annotated: tuple[float, float], actual: Size) -> bool:
     return abs(height * w / width - h) <= 1 or abs(width * h / height - w) <= 1
 
 
-def _sizes(people: People) -> Mapping[Path, tuple[tuple[float, float], Size]]:
-    """What the annotation says and what is there, by picture; without those that nothing is said about or
+def _sizes(dataset: PoseDataset) -> Mapping[Path, tuple[tuple[float, float], Size]]:
+    """What the annotation says and what is there, by image; without those that nothing is said about or
     that cannot be read.
     """
     found: dict[Path, tuple[tuple[float, float], Size]] = {}
-    if people.sizes is None:
+    if dataset.sizes is None:
         return found
-    for path, size in zip(people.pictures, people.sizes.tolist(), strict=True):
+    for path, size in zip(dataset.images, dataset.sizes.tolist(), strict=True):
         if path in found or not np.isfinite(size).all():
             continue
         try:
-            found[path] = (size[0], size[1]), picture_size(path)
+            found[path] = (size[0], size[1]), image_size(path)
         except OSError:  # whoever reads it says so
             continue
     return found

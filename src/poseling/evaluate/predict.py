@@ -1,80 +1,84 @@
-"""What a teacher or a student says of people: everything that is evaluated answers through the same few lines."""
+"""A network's predictions for a data set, as one Pose: what everything that is evaluated goes through."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import People
+from poseling.data.dataset import PoseDataset
 from poseling.evaluate.shipped import Shipped
-from poseling.files import read_picture
+from poseling.files import read_image
 from poseling.geometry import Crop
+from poseling.pose import Pose
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Teacher
-from poseling.teachers.views import ask
-
-
-class Predicted(NamedTuple):
-    """Joints (N, K, 2) in picture pixels, scores (N, K), and xyz (N, K, 3) metres from the root in camera axes, None from a network that knows no depth."""
-
-    joints: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    xyz: NDArray[np.float32] | None = None
+from poseling.teachers.tta import predict_crops
 
 
 def predict(
-    teacher: Teacher, people: People, flip: bool = False, batch: int = 32, read: Callable[[Path], NDArray[np.uint8]] = read_picture
-) -> Predicted:
-    """What a teacher says of each person's canonical crop, in its own skeleton; what ships (`Shipped`) is given the picture and crops it itself.
+    network: Teacher,
+    dataset: PoseDataset,
+    flip: bool = False,
+    batch: int = 32,
+    read: Callable[[Path], NDArray[np.uint8]] = read_image,
+) -> Pose:
+    """The network's prediction for the canonical crop of each of the N samples, in its own skeleton: a Pose
+    of N people in pixels of the samples' images. An exported file (`Shipped`) gets the image and crops it
+    itself.
 
-    With `flip` the mirrored crop is asked as well and the two are averaged (the flip test of the pose papers). Joints in a picture that cannot be read are NaN,
-    which is wrong in every measure; a warning says how many and which.
+    With `flip` the mirrored crop is predicted as well and the two are averaged (the flip test of the pose
+    papers). Joints in an image that cannot be read are NaN, which is wrong in every metric; a warning names
+    the first and says how many there are.
     """
-    joints = np.full((len(people), len(teacher.skeleton), 2), np.nan, np.float32)
+    xy = np.full((len(dataset), len(network.skeleton), 2), np.nan, np.float32)
+    score = np.zeros(xy.shape[:2], np.float32)
+    xyz = np.full((*xy.shape[:2], 3), np.nan, np.float32) if network.is_3d else None
     unreadable = []
-    scores = np.zeros(joints.shape[:2], np.float32)
-    xyz = np.full((*joints.shape[:2], 3), np.nan, np.float32) if teacher.spatial else None
-    for start in range(0, len(people), batch):
-        rows, pictures = [], []
-        for i in range(start, min(start + batch, len(people))):
+    for start in range(0, len(dataset), batch):
+        rows, images = [], []
+        for i in range(start, min(start + batch, len(dataset))):
             try:
-                pictures.append(read(people.pictures[i]))
+                images.append(read(dataset.images[i]))
                 rows.append(i)
             except OSError as error:
                 unreadable.append(str(error))
         if not rows:
             continue
-        if isinstance(teacher, Shipped):
-            poses = [teacher.person(picture, people.boxes[i], flip) for i, picture in zip(rows, pictures, strict=True)]
-            for i, pose in zip(rows, poses, strict=True):
-                joints[i], scores[i] = pose.xy[0], pose.score[0]
+        if isinstance(network, Shipped):
+            for i, image in zip(rows, images, strict=True):
+                pose = network.person(image, dataset.boxes[i], flip)
+                xy[i], score[i] = pose.xy[0], pose.score[0]
                 if xyz is not None and pose.xyz is not None:
                     xyz[i] = pose.xyz[0]
             continue
-        crops = [Crop.from_box(people.boxes[i], teacher.size, teacher.padding) for i in rows]
-        answer = ask(teacher, np.stack([crop.warp(picture) for crop, picture in zip(crops, pictures, strict=True)])[:, None], flip, (1.0,))
-        for i, crop, xy, score in zip(rows, crops, answer.xy.numpy(), answer.score.numpy(), strict=True):
-            joints[i], scores[i] = crop.invert(xy), score
-        if xyz is not None and answer.xyz is not None:
-            xyz[rows] = answer.xyz.numpy()
+        crops = [Crop.from_box(dataset.boxes[i], network.size, network.padding) for i in rows]
+        seen = np.stack([crop.warp(image) for crop, image in zip(crops, images, strict=True)])
+        found = predict_crops(network, seen[:, None], flip, (1.0,))
+        for i, crop, points in zip(rows, crops, found.xy.numpy(), strict=True):
+            xy[i] = crop.invert(points)
+        score[rows] = found.score.numpy()
+        if xyz is not None and found.xyz is not None:
+            xyz[rows] = found.xyz.numpy()
     if unreadable:
-        warnings.warn(f"{len(unreadable)} of {len(people)} pictures cannot be read and count as wrong, the first: {unreadable[0]}", stacklevel=2)
-    return Predicted(joints, scores, xyz)
+        warnings.warn(
+            f"{len(unreadable)} of {len(dataset)} images cannot be read and count as wrong, the first: "
+            f"{unreadable[0]}",
+            stacklevel=2,
+        )
+    return Pose(xy, score, network.skeleton, xyz)
 
 
-def in_skeleton(teacher: Teacher, skeleton: Skeleton, predicted: Predicted) -> Predicted:
-    """A teacher's answers in another skeleton; NaN for joints that it does not know, with a score of 0."""
-    how = teacher.skeleton.to(skeleton)
-
-    def moved(joints: NDArray[np.float32]) -> NDArray[np.float32]:
-        out = how.joints(joints).astype(np.float32)
-        out[:, ~how.known] = np.nan
-        return out
-
-    xyz = None if predicted.xyz is None else moved(predicted.xyz)
-    return Predicted(moved(predicted.joints), how.weights(predicted.scores), xyz)
+def in_skeleton(pose: Pose, skeleton: Skeleton) -> Pose:
+    """The pose in another skeleton, as `Pose.to`, but with NaN for joints that it does not have, so that they
+    count as wrong.
+    """
+    known, moved = pose.skeleton.to(skeleton).known, pose.to(skeleton)
+    xy = np.where(known[:, None], moved.xy, np.nan)
+    return replace(
+        moved, xy=xy, xyz=None if moved.xyz is None else np.where(known[:, None], moved.xyz, np.nan)
+    )

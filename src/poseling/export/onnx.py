@@ -1,7 +1,9 @@
-"""A checkpoint as one ONNX file: normalisation, network and decoding in the graph, the PoseSpec in the metadata.
+"""A checkpoint as one ONNX file: normalisation, network and decoding in the graph, the PoseSpec in the
+metadata.
 
-Input `crops` (N, H, W, 3) uint8 RGB, N free. Outputs `xy` (N, K, 2) in input pixels, `score` (N, K) and, of a network that answers in space, `xyz` (N, K, 3) in
-metres from the root; of a raw file `maps` (N, K, h, w). Any codec's networks export alike; only those with heatmaps and nothing else export raw.
+Input `crops` (N, H, W, 3) uint8 RGB, N free. Outputs `xy` (N, K, 2) in input pixels, `score` (N, K) and for a
+3D network `xyz` (N, K, 3) in metres from the root; of a raw file `maps` (N, K, h, w). Networks of any codec
+export the same way; only those with heatmaps and nothing else export raw.
 """
 
 from __future__ import annotations
@@ -20,31 +22,48 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poseling import __version__
-from poseling.codecs import FEATURES, codec, read, spatial
-from poseling.codecs.picture import normalise
+from poseling.codecs import FEATURES, codec, is_3d, read
+from poseling.codecs.normalize import normalise
 from poseling.export import parity
 from poseling.export.parity import Parity, ParityError
 from poseling.files import write_bytes
 from poseling.models import checkpoint as checkpoints
 from poseling.spec import KEY, PoseSpec
 
-ROUNDED = 0.5  # pixels that a joint may move by where weights are rounded to half floats
+ROUNDED = 0.5  # pixels by which a joint may move if weights are rounded to half floats
 LARGE = 64  # values: smaller tensors are not worth a cast
 
 
-def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uint8] | None = None, bound: float = 0.05, half: bool = False) -> Parity:
-    """Writes `checkpoint` to `out` as one ONNX file, once ONNX Runtime gives PyTorch's joints from it.
+def export(
+    checkpoint: Path,
+    out: Path,
+    raw: bool = False,
+    crops: NDArray[np.uint8] | None = None,
+    bound: float = 0.05,
+    half: bool = False,
+    network: nn.Module | None = None,
+) -> Parity:
+    """Writes `checkpoint` to `out` as one ONNX file, once ONNX Runtime gives PyTorch's joints for it.
 
-    `raw` gives heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, 32 at least, are what parity is judged on: crops of
-    people if you have them (`parity.windows` takes them from pictures); without them figures are drawn, and the result says so. `bound` in input
-    pixels. `half` stores the weights as half floats, in half the bytes, and still computes in floats; what that rounding moves may be half a pixel. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do not fit, if `checkpoint` is none, or if it
-    is to be raw and gives no heatmaps.
+    `raw` exports heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, at least 32,
+    are what the parity check runs on: crops of people if you have them (`parity.windows` takes them from
+    images); without them figures are drawn, and the result's `source` is synthetic. `bound` in input pixels.
+    `half` stores the weights as half floats, in half the bytes, and still computes in floats; that rounding may
+    move a joint by half a pixel. `network` is the module that gets the checkpoint's weights, if it is the
+    user's own. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops
+    do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
     """
     if out.resolve() == checkpoint.resolve():
-        raise ValueError(f"{out}: is the checkpoint itself; choose another name, for example {checkpoint.with_suffix('.onnx').name}")
-    network, spec = checkpoints.load(checkpoint)
+        raise ValueError(
+            f"{out}: is the checkpoint itself; choose another name, for example "
+            f"{checkpoint.with_suffix('.onnx').name}"
+        )
+    network, spec = checkpoints.load(checkpoint, network)
     if spec.codec["name"] == FEATURES:
-        raise ValueError(f"{checkpoint}: gives features and no joints; put a head on it first (GraphNetwork.with_head), as docs/models.md shows")
+        raise ValueError(
+            f"{checkpoint}: gives features and no joints; put a head on it first "
+            f"(GraphNetwork.with_head), as docs/models.md shows"
+        )
     deployed = Deployed(network, spec, raw).eval()
     if crops is None:
         crops, source = parity.synthetic(spec.size), "synthetic"
@@ -52,43 +71,51 @@ def export(checkpoint: Path, out: Path, raw: bool = False, crops: NDArray[np.uin
         source = "given"
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (spec.size[1], spec.size[0], 3):
             raise ValueError(
-                f"crops are {crops.dtype} of shape {crops.shape}, expected uint8 (N, {spec.size[1]}, {spec.size[0]}, 3) for {checkpoint}"
+                f"crops are {crops.dtype} of shape {crops.shape}, expected uint8 (N, {spec.size[1]}, "
+                f"{spec.size[0]}, 3) for {checkpoint}"
             )
     made = graph(deployed)
     model = (halved(made) if half else made).SerializeToString()
     try:
-        result = parity.check(deployed.outputs, deployed.codec, model, crops, max(bound, ROUNDED) if half else bound, source)
+        result = parity.check(
+            deployed.outputs, deployed.codec, model, crops, max(bound, ROUNDED) if half else bound, source
+        )
     except ParityError as error:
-        raise ParityError(f"{checkpoint}: PyTorch and ONNX Runtime do not agree, {out} was not written: {error}") from error
+        raise ParityError(
+            f"{checkpoint}: PyTorch and ONNX Runtime do not agree, {out} was not written: {error}"
+        ) from error
     write_bytes(out, model)
     return result
 
 
 class Deployed(nn.Module):
-    """Crops (N, H, W, 3) uint8 RGB to joints (N, K, 2) in input pixels, scores (N, K) and, if the codec is one for space, xyz (N, K, 3), or to maps (N, K, h, w)
-    if `raw`.
+    """Crops (N, H, W, 3) uint8 RGB to joints (N, K, 2) in input pixels, scores (N, K) and, with a 3D
+    codec, xyz (N, K, 3), or to maps (N, K, h, w) if `raw`.
 
-    `spec` is the contract of the file, `codec` reads the network's outputs. ValueError if it is to be raw and the codec has no maps, or more than maps.
+    `spec` is the contract of the file, `codec` reads the network's outputs. ValueError if it is to be raw and
+    the codec has no maps, or is 3D.
     """
 
     def __init__(self, network: nn.Module, spec: PoseSpec, raw: bool = False) -> None:
         super().__init__()
         self.network, self.raw, self.codec = network, raw, codec(spec.codec)
-        if raw and self.codec.kind != "maps":
+        if raw and not self.codec.has_maps:
             raise ValueError(
-                f"{spec.model}: --raw gives heatmaps, but a network with the codec {spec.codec['name']} has none; export it without --raw"
+                f"{spec.model}: --raw gives heatmaps, but a network with the codec {spec.codec['name']} has "
+                f"none; export it without --raw"
             )
-        if raw and spatial(self.codec):
+        if raw and is_3d(self.codec):
             raise ValueError(
-                f"{spec.model}: --raw gives heatmaps alone, and what the codec {spec.codec['name']} says of space would be lost; export it without --raw"
+                f"{spec.model}: --raw gives heatmaps alone, and the 3D joints of the codec "
+                f"{spec.codec['name']} would be lost; export it without --raw"
             )
-        # Raw maps are past the softmax: whoever decodes them by the file's own codec must not do it again.
+        # Raw maps are past the softmax: the codec in the file must not apply it again.
         fields = self.codec.heatmap.fields() if raw else spec.codec
-        joints = ("xy", "score", "xyz") if spatial(self.codec) else ("xy", "score")
+        joints = ("xy", "score", "xyz") if is_3d(self.codec) else ("xy", "score")
         self.spec = replace(spec, codec=fields, outputs=("maps",) if raw else joints)
 
     def outputs(self, crops: Tensor) -> Tensor:
-        """(N, K, ...) as the network's last stack gives them."""
+        """(N, K, ...) of the network's last stack."""
         return torch.as_tensor(self.network(normalise(crops, self.spec))[:, -1])
 
     def forward(self, crops: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -98,13 +125,17 @@ class Deployed(nn.Module):
 
 
 def graph(deployed: Deployed) -> onnx.ModelProto:
-    """The checked ONNX model, with the spec under `poseling` in its metadata, and in words the licence and the skeleton."""
+    """The checked ONNX model, with the spec under `poseling` in its metadata, and the licence and the
+    skeleton as text.
+    """
     spec = deployed.spec
     width, height = spec.size
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             deployed,
-            (torch.zeros(2, height, width, 3, dtype=torch.uint8),),  # two, since one would be taken for a constant
+            (
+                torch.zeros(2, height, width, 3, dtype=torch.uint8),
+            ),  # two, since one would be taken for a constant
             dynamo=True,
             dynamic_shapes={"crops": {0: torch.export.Dim("N")}},
             external_data=False,
@@ -123,13 +154,19 @@ def graph(deployed: Deployed) -> onnx.ModelProto:
 
 
 def described(spec: PoseSpec) -> dict[str, str]:
-    """A file's metadata: its contract, and in words the licence and the skeleton."""
+    """A file's metadata: its contract, and the licence and the skeleton as text."""
     licence = ", ".join(f"{what} {terms}" for what, terms in spec.licences.items())
-    return {KEY: spec.to_json(), "licence": licence, "skeleton": f"{spec.skeleton.name}: {', '.join(spec.skeleton.joints)}"}
+    return {
+        KEY: spec.to_json(),
+        "licence": licence,
+        "skeleton": f"{spec.skeleton.name}: {', '.join(spec.skeleton.joints)}",
+    }
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its large float weights stored as half floats, each with a Cast to float that a runtime does once, when it loads the file."""
+    """The model with its large float weights stored as half floats, each with a Cast to float that a runtime
+    does once, when it loads the file.
+    """
     inside, casts = model.graph, []
     for tensor in inside.initializer:
         values = onnx.numpy_helper.to_array(tensor)
@@ -145,16 +182,25 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
-    """Drops what torch notes about each node: half of a small file, with the paths of the machine that made it."""
+    """Drops torch's notes about each node: half of a small file, with paths of the machine that made it."""
     inside = model.graph
-    for part in (inside, *inside.node, *inside.input, *inside.output, *inside.value_info, *inside.initializer):
+    for part in (
+        inside,
+        *inside.node,
+        *inside.input,
+        *inside.output,
+        *inside.value_info,
+        *inside.initializer,
+    ):
         del part.metadata_props[:]
         part.doc_string = ""
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch says on every export: that torchvision is absent, and that a call of its own is deprecated."""
+    """Hides torch's messages on every export: that torchvision is absent, and that one of its own calls is
+    deprecated.
+    """
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -37,12 +37,12 @@ def serve(
         )
     with ExitStack() as stack:
         sender = None if vmc is None else stack.enter_context(Sender(*address(vmc)))
-        site = Site(network.path, {"name": network.name, "terms": network.terms}, sender)
+        site = Site(network.path, {"name": network.name, "terms": network.licence}, sender)
         made = stack.enter_context(server(site, host, port, certificate, key))
         shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
         url = f"http{'s' if certificate else ''}://{f'[{shown}]' if ':' in shown else shown}:{made.server_address[1]}/"
         tell(
-            f"{url} with {network.name} ({network.terms}). {exposure(host, certificate is not None)} Ctrl-C ends it."
+            f"{url} with {network.name} ({network.licence}). {exposure(host, certificate is not None)} Ctrl-C ends it."
         )
         if vmc is not None:
             tell(f"What the page finds goes to {vmc} by VMC.")

@@ -1,8 +1,10 @@
-"""A network as a list of operations: what `models.from_onnx` makes of an ONNX file, trained, saved and exported like any other network.
+"""A network as a list of operations: what `importers.onnx_graph` makes of an ONNX file, trained, saved and
+exported like any other network.
 
-The list is data, versioned JSON in a checkpoint's metadata; the weights lie beside it under the names of its layers. Operations have ONNX's names and
-meaning, in its layout (B, C, H, W). Values between them are tensors, or sizes: numpy arrays of whole numbers that `Shape` reads off a tensor while the
-network runs, so that a map is resized to its sibling whatever the picture's size.
+The list is data, versioned JSON in a checkpoint's metadata; the weights lie beside it under the names of its
+layers. Operations have ONNX's names and meaning, in its layout (B, C, H, W). Values between them are tensors,
+or sizes: numpy arrays of whole numbers that `Shape` reads off a tensor while the network runs, so that a map
+is resized to its sibling whatever the image's size.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ MODEL = "graph"  # the name in PoseSpec.model
 HEAD = 96  # channels between the two convolutions of a new head, as in MoveNet's
 SMALL = 1e-3  # the standard deviation of a new joint's weights: CenterNet starts its heads so
 
-# Where a joint starts that the old skeleton lacks and `Skeleton.to` does not know: at the mean of the channels of those that lie nearest to it. Only a start.
+# Where a joint starts that the old skeleton lacks and `Skeleton.to` does not know: at the mean of the
+# channels of those that lie nearest to it. Only a start.
 FACE = ("nose", "left_eye", "right_eye")
 NEAREST = {
     "neck": ("left_shoulder", "right_shoulder"),
@@ -42,10 +45,12 @@ NEAREST = {
 
 @dataclass(frozen=True)
 class Operation:
-    """One step: values named `inputs` to values named `outputs`. `kind` is an operator of ONNX, or Parameter or Constant; an input "" is not given.
+    """One step: values named `inputs` to values named `outputs`. `kind` is an operator of ONNX, or Parameter
+    or Constant; an input "" is not given.
 
-    `attributes` are ONNX's, with those inputs that are constants among them (a Reshape's `shape`); such inputs that are computed stand last in `inputs`, and
-    `given` names them. `layer` is the submodule that holds the weights; operations that share them name the same one.
+    `attributes` are ONNX's, with those inputs that are constants among them (a Reshape's `shape`); such
+    inputs that are computed stand last in `inputs`, and `given` names them. `layer` is the submodule that
+    holds the weights; operations that share them name the same one.
     """
 
     kind: str
@@ -64,7 +69,9 @@ class Operation:
 
 @dataclass(frozen=True)
 class Graph:
-    """Operations in an order in which they can run, from the value `input` to the value `output`. `features` is the map that the last operation reads, or ""."""
+    """Operations in an order in which they can run, from the value `input` to the value `output`. `features`
+    is the map that the last operation reads, or "".
+    """
 
     operations: tuple[Operation, ...]
     input: str
@@ -75,7 +82,9 @@ class Graph:
         known = {self.input}
         for operation in self.operations:
             if operation.kind not in LAYERS and operation.kind not in FUNCTIONS:
-                raise ValueError(f"operation {operation.kind!r} is unknown; there is {', '.join((*LAYERS, *FUNCTIONS))}")
+                raise ValueError(
+                    f"operation {operation.kind!r} is unknown; there is {', '.join((*LAYERS, *FUNCTIONS))}"
+                )
             if missing := [name for name in operation.inputs if name and name not in known]:
                 raise ValueError(f"{operation} reads {missing[0]}, which nothing before it gives")
             known.update(operation.outputs)
@@ -91,19 +100,33 @@ class Graph:
         True
         """
         steps = [[o.kind, o.inputs, o.outputs, dict(o.attributes)] for o in self.operations]
-        return json.dumps({"version": VERSION, "input": self.input, "output": self.output, "features": self.features, "operations": steps})
+        return json.dumps(
+            {
+                "version": VERSION,
+                "input": self.input,
+                "output": self.output,
+                "features": self.features,
+                "operations": steps,
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Graph:
-        """The reverse; ValueError if the text is no graph, of another version, or has an operation that is unknown here."""
+        """The reverse; ValueError if the text is no graph, of another version, or has an operation that is
+        unknown here.
+        """
         try:
             fields = json.loads(text)
             version = fields.pop("version")
             if version != VERSION:
                 raise ValueError(
-                    f"the graph is version {version}, this poseling reads version {VERSION}; take the poseling that wrote it, or a newer one"
+                    f"the graph is version {version}, this poseling reads version {VERSION}; take the "
+                    f"poseling that wrote it, or a newer one"
                 )
-            steps = tuple(Operation(kind, tuple(inputs), tuple(outputs), made) for kind, inputs, outputs, made in fields.pop("operations"))
+            steps = tuple(
+                Operation(kind, tuple(inputs), tuple(outputs), made)
+                for kind, inputs, outputs, made in fields.pop("operations")
+            )
             return cls(steps, **fields)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is no graph of operations: {error!r}") from error
@@ -115,7 +138,9 @@ class Graph:
             if needed.intersection(operation.outputs):
                 needed.update(operation.inputs)
                 kept.append(operation)
-        return Graph(tuple(reversed(kept)), self.input, output, self.features if self.features in needed else "")
+        return Graph(
+            tuple(reversed(kept)), self.input, output, self.features if self.features in needed else ""
+        )
 
     @property
     def last(self) -> Operation:
@@ -124,9 +149,11 @@ class Graph:
 
 
 class GraphNetwork(nn.Module):
-    """Pictures (B, 3, H, W) to what the graph gives (B, ...), with an axis for one stage: heatmaps (B, 1, K, h, w), as the zoo's networks answer.
+    """Images (B, 3, H, W) to what the graph gives (B, ...), with an axis for one stage: heatmaps (B, 1, K, h,
+    w), as the zoo's networks answer.
 
-    `layers` hold the weights by name; through `features` passes the map (B, C, h, w) that the head reads. Weights are random until they are loaded.
+    `layers` hold the weights by name; through `features` passes the map (B, C, h, w) that the head reads.
+    Weights are random until they are loaded.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -142,10 +169,13 @@ class GraphNetwork(nn.Module):
         for index, operation in enumerate(graph.operations):
             for name in operation.inputs:
                 last[name] = index
-        self._free = [[name for name in dict.fromkeys(o.inputs) if last[name] == i] for i, o in enumerate(graph.operations)]
+        self._free = [
+            [name for name in dict.fromkeys(o.inputs) if last[name] == i]
+            for i, o in enumerate(graph.operations)
+        ]
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        values: dict[str, Any] = {self.graph.input: pictures, "": None}
+    def forward(self, images: Tensor) -> Tensor:
+        values: dict[str, Any] = {self.graph.input: images, "": None}
         for operation, free in zip(self.graph.operations, self._free, strict=True):
             self._step(operation, values)
             for name in free:
@@ -154,9 +184,11 @@ class GraphNetwork(nn.Module):
         answer: Tensor = values[self.graph.output]
         return answer.unsqueeze(1)
 
-    def values(self, pictures: Tensor) -> dict[str, Any]:
-        """Every value by its name, for pictures (B, 3, H, W). ValueError that names the operation which cannot run on them."""
-        values: dict[str, Any] = {self.graph.input: pictures, "": None}
+    def values(self, images: Tensor) -> dict[str, Any]:
+        """Every value by its name, for images (B, 3, H, W). ValueError that names the operation which cannot
+        run on them.
+        """
+        values: dict[str, Any] = {self.graph.input: images, "": None}
         for operation in self.graph.operations:
             try:
                 self._step(operation, values)
@@ -175,14 +207,20 @@ class GraphNetwork(nn.Module):
         else:
             attributes = operation.attributes
             if given:
-                attributes = {**attributes, **{key: values[name] for key, name in zip(given, operation.inputs[count:], strict=True)}}
+                attributes = {
+                    **attributes,
+                    **{key: values[name] for key, name in zip(given, operation.inputs[count:], strict=True)},
+                }
             result = FUNCTIONS[operation.kind](attributes, *inputs)
-        for name, value in zip(operation.outputs, result if isinstance(result, tuple) else (result,), strict=False):
+        for name, value in zip(
+            operation.outputs, result if isinstance(result, tuple) else (result,), strict=False
+        ):
             values[name] = self.features(value) if name == self.graph.features else value
 
     @torch.no_grad()
     def shapes(self, size: Size) -> dict[str, tuple[int, ...]]:
-        """The shape of each tensor for one picture of `size` (W, H). ValueError that names the operation which cannot run at that size.
+        """The shape of each tensor for one image of `size` (W, H). ValueError that names the operation which
+        cannot run at that size.
 
         Nothing is computed: it runs without weights on torch's meta device.
         """
@@ -193,11 +231,15 @@ class GraphNetwork(nn.Module):
         return {name: tuple(value.shape) for name, value in values.items() if isinstance(value, Tensor)}
 
     def at(self, size: Size) -> GraphNetwork:
-        """Itself, once it is sure that pictures of `size` (W, H) can be taken; ValueError that names the operation which cannot, and sizes that work."""
+        """Itself, once it is sure that images of `size` (W, H) can be taken; ValueError that names the
+        operation which cannot, and sizes that work.
+        """
         try:
             self.shapes(size)
         except ValueError as error:
-            raise ValueError(f"the network does not take {size[0]}x{size[1]} pictures: {error}. {self._sizes(size)}") from error
+            raise ValueError(
+                f"the network does not take {size[0]}x{size[1]} images: {error}. {self._sizes(size)}"
+            ) from error
         return self
 
     def _sizes(self, size: Size) -> str:
@@ -214,44 +256,62 @@ class GraphNetwork(nn.Module):
     def with_joints(self, old: Skeleton, new: Skeleton) -> GraphNetwork:
         """A copy whose last convolution has a channel for each joint of `new` instead of `old`.
 
-        A joint that `old` has keeps its channel's weights; one that is the middle of others (`Skeleton.to`) starts at the mean of theirs, and so do those of
-        `NEAREST`: a neck between the shoulders, a head top at the mean of nose and eyes. All others start small and random.
-        ValueError if the network does not end in a convolution with a channel for each joint of `old`.
+        A joint that `old` has keeps its channel's weights; one that is the middle of others (`Skeleton.to`)
+        starts at the mean of theirs, and so do those of `NEAREST`: a neck between the shoulders, a head top
+        at the mean of nose and eyes. All others start small and random. ValueError if the network does not
+        end in a convolution with a channel for each joint of `old`.
         """
         last = self.graph.last
         if last.kind != "Conv":
-            raise ValueError(f"the network ends in {last}, no convolution with a channel for each joint; give it a head with with_head")
+            raise ValueError(
+                f"the network ends in {last}, no convolution with a channel for each joint; give it a head "
+                f"with with_head"
+            )
         channels = int(last.attributes["channels"][1])
         if channels != len(old):
             raise ValueError(
-                f"{last} has {channels} channels and skeleton {old.name} has {len(old)} joints; name the skeleton whose joints the channels are"
+                f"{last} has {channels} channels and skeleton {old.name} has {len(old)} joints; name the "
+                f"skeleton whose joints the channels are"
             )
         matrix = _starts(old, new)
-        found = self._replaced(last, {**last.attributes, "channels": [last.attributes["channels"][0], len(new)]})
+        found = self._replaced(
+            last, {**last.attributes, "channels": [last.attributes["channels"][0], len(new)]}
+        )
         layer, before = found.layers[last.layer], self.layers[last.layer]
         known = torch.from_numpy(matrix.sum(1) > 0)
         with torch.no_grad():
             for name, parameter in layer.named_parameters():
                 given = before.get_parameter(name)
                 mixed = torch.einsum("ij,j...->i...", torch.from_numpy(matrix).to(given), given)
-                fresh = torch.randn_like(parameter) * SMALL if name == "weight" else torch.full_like(parameter, float(given.mean()))
+                fresh = (
+                    torch.randn_like(parameter) * SMALL
+                    if name == "weight"
+                    else torch.full_like(parameter, float(given.mean()))
+                )
                 parameter.copy_(torch.where(known.view(-1, *[1] * (given.ndim - 1)), mixed, fresh))
         return found
 
     def with_channels(self, channels: tuple[int, ...]) -> GraphNetwork:
-        """A copy whose last convolution gives only these of its channels, in this order; ValueError if it does not end in a convolution that has them."""
+        """A copy whose last convolution gives only these of its channels, in this order; ValueError if it
+        does not end in a convolution that has them.
+        """
         last = self.graph.last
         if last.kind != "Conv" or max(channels) >= last.attributes["channels"][1]:
-            raise ValueError(f"the network ends in {last}, which is no convolution of {max(channels) + 1} channels or more")
-        found = self._replaced(last, {**last.attributes, "channels": [last.attributes["channels"][0], len(channels)]})
+            raise ValueError(
+                f"the network ends in {last}, which is no convolution of {max(channels) + 1} channels or more"
+            )
+        found = self._replaced(
+            last, {**last.attributes, "channels": [last.attributes["channels"][0], len(channels)]}
+        )
         with torch.no_grad():
             for name, parameter in found.layers[last.layer].named_parameters():
                 parameter.copy_(self.layers[last.layer].get_parameter(name)[list(channels)])
         return found
 
     def with_head(self, codec: Heatmap, joints: int, at: str = "") -> GraphNetwork:
-        """A copy with a new head on the map named `at`, the one its head reads now if not given: as MoveNet's, a depthwise 3x3 and a 1x1 convolution to 96
-        channels with a ReLU, and a 1x1 to the `joints`.
+        """A copy with a new head on the map named `at`, the one its head reads now if not given: as
+        MoveNet's, a depthwise 3x3 and a 1x1 convolution to 96 channels with a ReLU, and a 1x1 to the
+        `joints`.
 
         ValueError if there is no such map, or it is not of the codec's size.
         """
@@ -263,7 +323,8 @@ class GraphNetwork(nn.Module):
         w, h = codec.map_size
         if shapes[at][2:] != (h, w):
             raise ValueError(
-                f"{at} is a map of {shapes[at][3]}x{shapes[at][2]}, the codec's heatmaps are {w}x{h}; choose another map or another stride"
+                f"{at} is a map of {shapes[at][3]}x{shapes[at][2]}, the codec's heatmaps are {w}x{h}; choose "
+                f"another map or another stride"
             )
         trunk = self.graph.until(at)
         c = shapes[at][1]
@@ -276,7 +337,9 @@ class GraphNetwork(nn.Module):
         taken = {name for o in trunk.operations for name in o.outputs}
         if taken.intersection(name for o in head for name in o.outputs):
             raise ValueError(f"{at} lies in or behind a head that with_head made; choose the map below it")
-        found = GraphNetwork(replace(trunk, operations=trunk.operations + head, output="head/maps", features=at))
+        found = GraphNetwork(
+            replace(trunk, operations=trunk.operations + head, output="head/maps", features=at)
+        )
         weights = found.layers["head_maps"].get_parameter("weight")
         with torch.no_grad():
             weights.normal_(std=SMALL)
@@ -285,7 +348,9 @@ class GraphNetwork(nn.Module):
 
     def _replaced(self, old: Operation, attributes: Mapping[str, Any]) -> GraphNetwork:
         """A copy with other attributes for `old`, whose own weights are new."""
-        operations = tuple(replace(o, attributes=attributes) if o is old else o for o in self.graph.operations)
+        operations = tuple(
+            replace(o, attributes=attributes) if o is old else o for o in self.graph.operations
+        )
         if any(o.layer == old.layer for o in self.graph.operations if o is not old):
             raise ValueError(f"{old} shares its weights with another layer, so it cannot have others")
         return GraphNetwork(replace(self.graph, operations=operations))._loaded(self, but=old.layer)
@@ -308,7 +373,9 @@ def _conv(layer: str, inputs: int, outputs: int, kernel: int, groups: int = 1) -
 
 
 def _starts(old: Skeleton, new: Skeleton) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(K_new, K_old) which channels each new joint's start is the mean of; rows sum to 1, or to 0 where it starts at random."""
+    """(K_new, K_old) which channels each new joint's start is the mean of; rows sum to 1, or to 0 where it
+    starts at random.
+    """
     matrix = old.to(new).matrix.copy()
     for row, joint in enumerate(new.joints):
         near = [n for n in NEAREST.get(joint, ()) if n in old.joints]

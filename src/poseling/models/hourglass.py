@@ -1,6 +1,8 @@
-"""The stacked hourglass, as Fast Human Pose Distillation uses it (Newell et al., ECCV 2016; Zhang et al., CVPR 2019).
+"""The stacked hourglass, as Fast Human Pose Distillation uses it (Newell et al., ECCV 2016; Zhang et al.,
+CVPR 2019).
 
-At 256x256 with 16 joints, eight stacks of 256 channels have 25.59 M parameters and 28.1 GMAC, four of 128 have 3.29 M and 3.9 GMAC.
+At 256x256 with 16 joints, eight stacks of 256 channels have 25.59 M parameters and 28.1 GMAC, four of 128
+have 3.29 M and 3.9 GMAC.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
+from poseling.models.family import Family
 
 DEPTH = 4  # halvings inside one hourglass: 64 -> 4 at an input of 256
 
@@ -42,13 +45,15 @@ def _residuals(channels: int, blocks: int) -> nn.Sequential:
 
 
 class Level(nn.Module):
-    """One halving of an hourglass: a branch kept at this resolution, and one that goes below and comes back."""
+    """One halving of an hourglass: a branch at this resolution, and one through the lower ones and back."""
 
     def __init__(self, channels: int, blocks: int, depth: int) -> None:
         super().__init__()
         self.keep = _residuals(channels, blocks)
         self.down = _residuals(channels, blocks)
-        self.below: nn.Module = Level(channels, blocks, depth - 1) if depth > 1 else _residuals(channels, blocks)
+        self.below: nn.Module = (
+            Level(channels, blocks, depth - 1) if depth > 1 else _residuals(channels, blocks)
+        )
         self.up = _residuals(channels, blocks)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +62,9 @@ class Level(nn.Module):
 
 
 class Stack(nn.Module):
-    """One hourglass with its prediction: x (B, C, H, W) -> (x for the next stack, what the prediction was read from, heatmaps (B, K, H, W))."""
+    """One hourglass with its prediction: x (B, C, H, W) -> (x for the next stack, what the prediction was
+    read from, heatmaps (B, K, H, W)).
+    """
 
     def __init__(self, channels: int, joints: int, blocks: int, last: bool) -> None:
         super().__init__()
@@ -78,7 +85,7 @@ class Stack(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Pictures (B, 3, H, W) to heatmaps of every stack (B, S, K, H/4, W/4); H and W are multiples of 64.
+    """Images (B, 3, H, W) to heatmaps of every stack (B, S, K, H/4, W/4); H and W are multiples of 64.
 
     >>> net = Hourglass(joints=16, stacks=4, width=128)
     >>> round(sum(p.numel() for p in net.parameters()) / 1e6, 2)
@@ -88,16 +95,20 @@ class Hourglass(nn.Module):
     def __init__(self, joints: int, stacks: int = 4, width: int = 128, blocks: int = 1) -> None:
         super().__init__()
         if width % 4:
-            raise ValueError(f"hourglass width {width} is not a multiple of 4; use for example {width // 4 * 4 or 4}")
+            raise ValueError(
+                f"hourglass width {width} is not a multiple of 4; use for example {width // 4 * 4 or 4}"
+            )
         quarter, half = width // 4, width // 2
-        self.stem = nn.Sequential(nn.Conv2d(3, quarter, 7, stride=2, padding=3), nn.BatchNorm2d(quarter), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, quarter, 7, stride=2, padding=3), nn.BatchNorm2d(quarter), nn.ReLU()
+        )
         self.before_pool = Residual(quarter, half)
         self.after_pool = nn.Sequential(Residual(half, width), Residual(width, width))
         self.features = nn.Identity()
         self.stacks = nn.ModuleList(Stack(width, joints, blocks, last=s == stacks - 1) for s in range(stacks))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = self.after_pool(F.max_pool2d(self.before_pool(self.stem(pictures)), 2))
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.after_pool(F.max_pool2d(self.before_pool(self.stem(images)), 2))
         scores = []
         for stack in self.stacks:
             x, y, score = stack(x)
@@ -115,9 +126,11 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
 
 
 def from_fpd(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a checkpoint of FPD's authors (ilovepose/fast-human-pose-estimation.pytorch) under the names used here.
+    """The weights of a checkpoint of FPD's authors (ilovepose/fast-human-pose-estimation.pytorch) under the
+    names used here.
 
-    Their names count the levels of an hourglass from the innermost: `hg.S.hg.L.B` is branch B (0 keep, 1 down, 2 up, 3 innermost) of level L + 1.
+    Their names count the levels of an hourglass from the innermost: `hg.S.hg.L.B` is branch B (0 keep, 1
+    down, 2 up, 3 innermost) of level L + 1.
     """
     renamed = {}
     for name, tensor in state.items():
@@ -136,10 +149,16 @@ def _from_fpd_name(name: str) -> str:
         ("layer3.0.", "after_pool.1."),
     ):
         if name.startswith(prefix):
-            return ours + (_residual_name(name[len(prefix) :]) if ours.startswith(("before", "after")) else name[len(prefix) :])
+            return ours + (
+                _residual_name(name[len(prefix) :])
+                if ours.startswith(("before", "after"))
+                else name[len(prefix) :]
+            )
     if match := re.fullmatch(r"hg\.(\d+)\.hg\.(\d+)\.(\d)\.(\d+)\.(.+)", name):
         stack, level, branch, block, rest = int(match[1]), int(match[2]), int(match[3]), match[4], match[5]
-        path = ".".join(["hourglass", *["below"] * (DEPTH - 1 - level), ("keep", "down", "up", "below")[branch]])
+        path = ".".join(
+            ["hourglass", *["below"] * (DEPTH - 1 - level), ("keep", "down", "up", "below")[branch]]
+        )
         return f"stacks.{stack}.{path}.{block}.{_residual_name(rest)}"
     if match := re.fullmatch(r"res\.(\d+)\.(\d+)\.(.+)", name):
         return f"stacks.{match[1]}.residual.{match[2]}.{_residual_name(match[3])}"
@@ -151,3 +170,6 @@ def _from_fpd_name(name: str) -> str:
 
 def _residual_name(name: str) -> str:
     return re.sub(r"^bn(\d)", r"norm\1", name)
+
+
+FAMILY = Family("hourglass", build, example="hourglass-4x128", smallest="hourglass-1x16")

@@ -1,7 +1,9 @@
-"""MoVNect: VNect for phones, taught by it (Hwang et al., "Lightweight 3D human pose estimation network training using teacher-student learning", WACV 2020).
+"""MoVNect: a VNect for phones, distilled from it (Hwang et al., "Lightweight 3D human pose estimation network
+training using teacher-student learning", WACV 2020).
 
-MobileNetV2 up to its twelfth block, at stride 16, then three blocks with depthwise convolutions to maps at stride 8. `movnect-medium` is the paper's; of the
-others all widths, the backbone's too, are multiplied by one factor. With 15 joints at 256x256:
+MobileNetV2 up to its twelfth block, at stride 16, then three blocks with depthwise convolutions to maps at
+stride 8. `movnect-medium` is the paper's; of the others all widths, the backbone's too, are multiplied by one
+factor. With 15 joints at 256x256:
 
 | name | factor | M params | GMAC |
 |---|---|---|---|
@@ -10,10 +12,11 @@ others all widths, the backbone's too, are multiplied by one factor. With 15 joi
 | medium | 1 | 1.12 | 0.68 |
 | large | 1.5 | 2.42 | 1.45 |
 
-`movnect-BACKBONE` puts the head of `medium` on another backbone's map at stride 16; `efficientnet_lite0` to 2 come with weights learnt on ImageNet, which the paper's MobileNetV2
-had too, and which short runs cannot do without.
+`movnect-BACKBONE` puts the head of `medium` on another backbone's map at stride 16; `efficientnet_lite0` to 2
+come with weights trained on ImageNet, which the paper's MobileNetV2 had too, and which short runs need.
 
-The paper quotes 1.03 M parameters and 1.35 GFLOPs, which are twice 0.68 GMAC; its layers come to 1.10 M weights in convolutions and 0.02 M in batch norm.
+The paper quotes 1.03 M parameters and 1.35 GFLOPs, which are twice 0.68 GMAC; its layers come to 1.10 M
+weights in convolutions and 0.02 M in batch norm.
 """
 
 from __future__ import annotations
@@ -27,13 +30,16 @@ from poseling.models import backbones
 from poseling.models.backbones import CUT, channels, cut
 from poseling.models.backbones.blocks import ConvNormAct, divisible, initialise
 from poseling.models.backbones.mobilenet import MobileNetV2
+from poseling.models.family import Family
 from poseling.models.vnect import SPREAD, by_joint, check_size
 
 WIDTHS = {"tiny": 0.25, "small": 0.5, "medium": 1.0, "large": 1.5}
 
 
 class Separable(nn.Sequential):
-    """1x1 to `inside` channels, 3x3 on each channel alone, 1x1 to `channels_out`, the last with ReLU if `activates`."""
+    """1x1 to `inside` channels, 3x3 on each channel alone, 1x1 to `channels_out`, the last with ReLU if
+    `activates`.
+    """
 
     def __init__(self, channels_in: int, inside: int, channels_out: int, activates: bool = True) -> None:
         super().__init__(
@@ -44,7 +50,9 @@ class Separable(nn.Sequential):
 
 
 class Head(nn.Module):
-    """The map (B, C, h, w) at stride 16 to maps (B, K, 7, 2h, 2w): of each joint H, X, Y, Z, and dX, dY, dZ from its parent."""
+    """The map (B, C, h, w) at stride 16 to maps (B, K, 7, 2h, 2w): of each joint H, X, Y, Z, and dX, dY, dZ
+    from its parent.
+    """
 
     def __init__(self, channels: int, joints: int, width: float) -> None:
         super().__init__()
@@ -70,7 +78,9 @@ class Head(nn.Module):
 
 
 class MoVNect(nn.Module):
-    """Pictures (B, 3, H, W) to maps (B, 1, K, 7, H/8, W/8): of each joint H, X, Y, Z, and dX, dY, dZ from its parent; H and W are multiples of 16."""
+    """Images (B, 3, H, W) to maps (B, 1, K, 7, H/8, W/8): of each joint H, X, Y, Z, and dX, dY, dZ from its
+    parent; H and W are multiples of 16.
+    """
 
     def __init__(self, joints: int, width: float = 1.0, backbone: nn.Module | None = None) -> None:
         super().__init__()
@@ -78,16 +88,21 @@ class MoVNect(nn.Module):
         self.features = nn.Identity()
         self.head = Head(channels(self.backbone)[-1], joints, width)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        maps: Tensor = self.head(self.features(self.backbone(pictures)[-1]))
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.head(self.features(self.backbone(images)[-1]))
         return maps.unsqueeze(1)
 
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
-    """`movnect-medium`, the paper's, `-tiny`, `-small` or `-large`, or `movnect-BACKBONE`; ValueError if there is none of that name, or if a side is no multiple of 16."""
+    """`movnect-medium`, the paper's, `-tiny`, `-small` or `-large`, or `movnect-BACKBONE`; ValueError if
+    there is none of that name, or if a side is no multiple of 16.
+    """
     check_size(f"movnect-{variant}", size)
     if variant in WIDTHS:
         return MoVNect(joints, WIDTHS[variant])
     if variant not in CUT:
         raise ValueError(f"movnect-{variant}: there is {', '.join(f'movnect-{v}' for v in (*WIDTHS, *CUT))}")
     return MoVNect(joints, backbone=backbones.BACKBONES[variant](size))
+
+
+FAMILY = Family("movnect", build, example="movnect-medium", smallest="movnect-tiny", codec="location_map")

@@ -1,10 +1,11 @@
-"""OKDHP: three hourglasses on one stem, which teach each other while they learn (Li et al., ICCV 2021).
+"""OKDHP: three hourglasses on one stem, which are trained against their ensemble (Li et al., ICCV 2021).
 
-`okdhp-STACKSxCHANNELS`, as `okdhp-2x128`. Each branch is a stacked hourglass; the Feature Aggregation Unit weighs the three last heatmaps of each
-joint by what it sees in the stem's map, and the weighted sum, the ensemble, is the target of all branches. In use one branch is enough (`single`); it
-costs what `hourglass-STACKSxCHANNELS` costs and has the same names.
+`okdhp-STACKSxCHANNELS`, as `okdhp-2x128`. Each branch is a stacked hourglass; the Feature Aggregation Unit
+weights the three last heatmaps of each joint by the stem's map, and the weighted sum, the ensemble, is the
+target of all branches. At inference one branch is enough (`single`); it costs what
+`hourglass-STACKSxCHANNELS` costs and has the same names.
 
-Differs from the authors' code: that sums, with more than two stacks, stacks which are not each branch's last.
+Differs from the authors' code: with more than two stacks, that sums stacks which are not each branch's last.
 """
 
 from __future__ import annotations
@@ -16,20 +17,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
+from poseling.models.family import Family
 from poseling.models.hourglass import Hourglass, Stack
 
 BRANCHES = 3
-KERNELS = (3, 5, 7)  # one for each branch's weights
+KERNELS = (3, 5, 7)  # of the views that give the weights
 SQUEEZED = 64
 
 
 class FeatureAggregation(nn.Module):
-    """The stem's map (B, C, h, w) to the weights (B, 3, K) of the branches, which add up to 1 for each joint (the FAU)."""
+    """The stem's map (B, C, h, w) to the weights (B, 3, K) of the branches, which add up to 1 for each joint
+    (the FAU).
+    """
 
     def __init__(self, channels: int, joints: int) -> None:
         super().__init__()
         self.views = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, channels, kernel, padding=kernel // 2), nn.BatchNorm2d(channels), nn.ReLU()) for kernel in KERNELS
+            nn.Sequential(
+                nn.Conv2d(channels, channels, kernel, padding=kernel // 2),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+            )
+            for kernel in KERNELS
         )
         self.squeeze = nn.Linear(channels, SQUEEZED)
         self.weigh = nn.ModuleList(nn.Linear(SQUEEZED, joints) for _ in range(BRANCHES))
@@ -41,22 +50,27 @@ class FeatureAggregation(nn.Module):
 
 
 class OKDHP(nn.Module):
-    """Pictures (B, 3, H, W) to heatmaps (B, 3 S + 1, K, H/4, W/4): the first stacks of the three branches, the second ones, ..., last the ensemble.
+    """Images (B, 3, H, W) to heatmaps (B, 3 S + 1, K, H/4, W/4): the first stacks of the three branches, the
+    second ones, ..., last the ensemble.
 
-    H and W are multiples of 64. The last four are each branch's answer and the ensemble's; [:, :-1] are the students and [:, -1] their teacher.
+    H and W are multiples of 64. The last four are each branch's heatmaps and the ensemble's; [:, :-1] are the
+    students and [:, -1] their teacher.
     """
 
     def __init__(self, joints: int, stacks: int = 4, width: int = 256, blocks: int = 1) -> None:
         super().__init__()
         first = Hourglass(joints, stacks, width, blocks)
         self.stem, self.before_pool, self.after_pool = first.stem, first.before_pool, first.after_pool
-        others = [nn.ModuleList(Stack(width, joints, blocks, last=s == stacks - 1) for s in range(stacks)) for _ in range(BRANCHES - 1)]
+        others = [
+            nn.ModuleList(Stack(width, joints, blocks, last=s == stacks - 1) for s in range(stacks))
+            for _ in range(BRANCHES - 1)
+        ]
         self.branches = nn.ModuleList([first.stacks, *others])
         self.aggregation = FeatureAggregation(width, joints)
         self.shape = (joints, stacks, width, blocks)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = self.after_pool(F.max_pool2d(self.before_pool(self.stem(pictures)), 2))
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.after_pool(F.max_pool2d(self.before_pool(self.stem(images)), 2))
         branches = []
         for stacks in self.branches:
             assert isinstance(stacks, nn.ModuleList)
@@ -71,7 +85,9 @@ class OKDHP(nn.Module):
 
 
 def single(network: OKDHP, branch: int = 0) -> Hourglass:
-    """One branch with the stem as a plain hourglass with weights of its own, for use and for export; ValueError if there is no such branch."""
+    """One branch with the stem as a plain hourglass with weights of its own, for use and for export;
+    ValueError if there is no such branch.
+    """
     if not 0 <= branch < BRANCHES:
         raise ValueError(f"branch {branch}: there are {BRANCHES}, from 0 to {BRANCHES - 1}")
     weights = {}
@@ -93,3 +109,6 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     if match is None:
         raise ValueError(f"okdhp-{variant}: name the stacks and channels of each branch, as in okdhp-2x128")
     return OKDHP(joints, stacks=int(match[1]), width=int(match[2]))
+
+
+FAMILY = Family("okdhp", build, example="okdhp-2x128", smallest="okdhp-1x16")

@@ -1,7 +1,8 @@
-"""ONNX's operators in torch: `LAYERS` those with weights of their own, `FUNCTIONS` all others. Tensors are (B, C, H, W) as in ONNX.
+"""ONNX's operators in torch: `LAYERS` those with weights of their own, `FUNCTIONS` all others. Tensors are
+(B, C, H, W) as in ONNX.
 
-Where no tensor is among the inputs, the arithmetic is numpy's, on arrays of whole numbers: sizes that `Shape` read. They may be symbolic while a network is
-exported, hence arrays of objects.
+Where no tensor is among the inputs, the arithmetic is numpy's, on arrays of whole numbers: sizes that `Shape`
+read. They may be symbolic while a network is exported, hence arrays of objects.
 """
 
 from __future__ import annotations
@@ -23,13 +24,24 @@ Pads = tuple[int, int, int, int]  # left, right, top, bottom, as torch pads
 
 
 class Convolution(nn.Conv2d):
-    """A convolution with padding of its own on each side, as TensorFlow pads: what is the same on both sides is the convolution's, the rest is put around first."""
+    """A convolution with padding of its own on each side, as TensorFlow pads: what is the same on both sides
+    is the convolution's, the rest is put around first.
+    """
 
     def __init__(self, a: Attributes) -> None:
         both, self.rest = _pads(a)
         self.same = str(a.get("same", ""))
         inputs, outputs = a["channels"]
-        super().__init__(inputs, outputs, tuple(a["kernel"]), tuple(a["strides"]), both, tuple(a["dilations"]), int(a["groups"]), bool(a["bias"]))
+        super().__init__(
+            inputs,
+            outputs,
+            tuple(a["kernel"]),
+            tuple(a["strides"]),
+            both,
+            tuple(a["dilations"]),
+            int(a["groups"]),
+            bool(a["bias"]),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         rest = _same(self.same, x, self.kernel_size, self.stride, self.dilation) if self.same else self.rest
@@ -44,7 +56,15 @@ class Transposed(nn.ConvTranspose2d):
         inputs, outputs = a["channels"]
         more = tuple(a.get("output_padding") or (0, 0))
         super().__init__(
-            inputs, outputs, tuple(a["kernel"]), tuple(a["strides"]), both, more, int(a["groups"]), bool(a["bias"]), tuple(a["dilations"])
+            inputs,
+            outputs,
+            tuple(a["kernel"]),
+            tuple(a["strides"]),
+            both,
+            more,
+            int(a["groups"]),
+            bool(a["bias"]),
+            tuple(a["dilations"]),
         )
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -90,10 +110,16 @@ def _pads(a: Attributes) -> tuple[tuple[int, int], Pads]:
     return (y, x), (left - x, right - x, top - y, bottom - y)
 
 
-def _same(side: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Pads:
-    """SAME_UPPER and SAME_LOWER: as many pixels around `x` as give ceil(size / stride), the odd one at the end or at the start."""
+def _same(
+    side: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> Pads:
+    """SAME_UPPER and SAME_LOWER: as many pixels around `x` as give ceil(size / stride), the odd one at the
+    end or at the start.
+    """
     pads = []
-    for size, k, s, d in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride), reversed(dilation), strict=True):
+    for size, k, s, d in zip(
+        reversed(x.shape[2:]), reversed(kernel), reversed(stride), reversed(dilation), strict=True
+    ):
         total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
         small, large = total // 2, total - total // 2
         pads += [small, large] if side == "SAME_UPPER" else [large, small]
@@ -153,7 +179,12 @@ def _quotient(x: Any, y: Any) -> Any:
 
 
 def _divided(x: Any, y: Any) -> Any:
-    whole = isinstance(x, Tensor) and not x.is_floating_point() and not (isinstance(y, Tensor) and y.is_floating_point()) and not isinstance(y, float)
+    whole = (
+        isinstance(x, Tensor)
+        and not x.is_floating_point()
+        and not (isinstance(y, Tensor) and y.is_floating_point())
+        and not isinstance(y, float)
+    )
     return torch.div(x, y, rounding_mode="trunc") if whole else x / y
 
 
@@ -162,7 +193,12 @@ def _tensors(pair: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Any]:
 
     def run(x: Any, y: Any) -> Any:
         like = x if isinstance(x, Tensor) else y
-        return pair(*(v if isinstance(v, Tensor) else torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in (x, y)))
+        return pair(
+            *(
+                v if isinstance(v, Tensor) else torch.as_tensor(v, dtype=like.dtype, device=like.device)
+                for v in (x, y)
+            )
+        )
 
     return run
 
@@ -249,7 +285,7 @@ def _concat(a: Attributes, *parts: Any) -> Any:
     if not any(isinstance(p, Tensor) for p in parts):
         return np.concatenate([np.asarray(p, object) for p in parts], axis)
     batch = max((p.shape[0] for p in parts if p.shape[0] != 1), default=1) if axis % parts[0].ndim else None
-    if batch is not None:  # what was made for one picture goes with every one
+    if batch is not None:  # what was made for one image goes with every one
         parts = tuple(p if p.shape[0] != 1 else p.expand(batch, *p.shape[1:]) for p in parts)
     return torch.cat(parts, axis)
 
@@ -263,7 +299,12 @@ def _slice(a: Attributes, x: Any) -> Any:
         if step > 0:
             places[axis] = slice(start, end, step)
         elif isinstance(x, Tensor):  # torch counts upwards only
-            x = x.index_select(axis, torch.arange(x.shape[axis], device=x.device)[range(x.shape[axis])[slice(start, _end(end, x.shape[axis]), step)]])
+            x = x.index_select(
+                axis,
+                torch.arange(x.shape[axis], device=x.device)[
+                    range(x.shape[axis])[slice(start, _end(end, x.shape[axis]), step)]
+                ],
+            )
         else:
             places[axis] = slice(start, _end(end, x.shape[axis]), step)
     return x[tuple(places)]
@@ -280,7 +321,11 @@ def _split(a: Attributes, x: Any) -> tuple[Any, ...]:
     else:
         step = -(-x.shape[axis] // a["outputs"])
         parts = [step] * (a["outputs"] - 1) + [x.shape[axis] - step * (a["outputs"] - 1)]
-    return torch.split(x, parts, axis) if isinstance(x, Tensor) else tuple(np.split(x, np.cumsum(parts)[:-1], axis))
+    return (
+        torch.split(x, parts, axis)
+        if isinstance(x, Tensor)
+        else tuple(np.split(x, np.cumsum(parts)[:-1], axis))
+    )
 
 
 def _gather(a: Attributes, x: Any, at: Any) -> Any:
@@ -312,9 +357,13 @@ def _pad(a: Attributes, x: Tensor) -> Tensor:
         around[axis] = [pads[i], pads[i + len(axes)]]
     while around and not any(around[0]):  # torch counts from the last axis, and reflects only some of them
         around = around[1:]
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}[a.get("mode", "constant")]
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}[
+        a.get("mode", "constant")
+    ]
     if mode == "constant":
-        return F.pad(x, [p for pair in reversed(around) for p in pair], value=float(_number(a.get("value") or 0, x)))
+        return F.pad(
+            x, [p for pair in reversed(around) for p in pair], value=float(_number(a.get("value") or 0, x))
+        )
     around = [[0, 0]] * (x.ndim - 2 - len(around)) + around
     return F.pad(x, [p for pair in reversed(around) for p in pair], mode)
 
@@ -327,7 +376,11 @@ def _reduce(torchs: Callable[..., Tensor], numpys: Callable[..., Any]) -> Callab
                 return x
             axes = list(range(x.ndim))
         keep = bool(a.get("keepdims", 1))
-        return torchs(x, axes, keep) if isinstance(x, Tensor) else np.asarray(numpys(x, axis=tuple(axes), keepdims=keep))
+        return (
+            torchs(x, axes, keep)
+            if isinstance(x, Tensor)
+            else np.asarray(numpys(x, axis=tuple(axes), keepdims=keep))
+        )
 
     return run
 
@@ -338,14 +391,22 @@ def _blocks(a: Attributes, x: Tensor) -> Tensor:
     if a.get("mode", "DCR") == "CRD":
         return F.pixel_shuffle(x, size)
     b, c, h, w = x.shape
-    return x.reshape(b, size, size, c // size**2, h, w).permute(0, 3, 4, 1, 5, 2).reshape(b, c // size**2, h * size, w * size)
+    return (
+        x.reshape(b, size, size, c // size**2, h, w)
+        .permute(0, 3, 4, 1, 5, 2)
+        .reshape(b, c // size**2, h * size, w * size)
+    )
 
 
 def _unblocks(a: Attributes, x: Tensor) -> Tensor:
     """SpaceToDepth."""
     size = int(a["blocksize"])
     b, c, h, w = x.shape
-    return x.reshape(b, c, h // size, size, w // size, size).permute(0, 3, 5, 1, 2, 4).reshape(b, c * size**2, h // size, w // size)
+    return (
+        x.reshape(b, c, h // size, size, w // size, size)
+        .permute(0, 3, 5, 1, 2, 4)
+        .reshape(b, c * size**2, h // size, w // size)
+    )
 
 
 # Pools
@@ -363,17 +424,28 @@ def _max_pool(a: Attributes, x: Tensor) -> Tensor:
     kernel, strides, dilations, ceil = a["kernel"], a["strides"], a["dilations"], bool(a.get("ceil_mode", 0))
     if (left, top) == (right, bottom) and 2 * left <= kernel[1] and 2 * top <= kernel[0]:
         return F.max_pool2d(x, kernel, strides, (top, left), dilations, ceil)
-    return F.max_pool2d(F.pad(x, (left, right, top, bottom), value=-torch.inf), kernel, strides, 0, dilations, ceil)
+    return F.max_pool2d(
+        F.pad(x, (left, right, top, bottom), value=-torch.inf), kernel, strides, 0, dilations, ceil
+    )
 
 
 def _average_pool(a: Attributes, x: Tensor) -> Tensor:
     pads = _around(a, x)
-    kernel, strides, ceil, count = a["kernel"], a["strides"], bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0))
+    kernel, strides, ceil, count = (
+        a["kernel"],
+        a["strides"],
+        bool(a.get("ceil_mode", 0)),
+        bool(a.get("count_include_pad", 0)),
+    )
     left, right, top, bottom = pads
     if (left, top) == (right, bottom) and 2 * left <= kernel[1] and 2 * top <= kernel[0]:
         return F.avg_pool2d(x, kernel, strides, (top, left), ceil, count)
     total = F.avg_pool2d(F.pad(x, pads), kernel, strides, 0, ceil)
-    return total if count else total / F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), pads), kernel, strides, 0, ceil)
+    return (
+        total
+        if count
+        else total / F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), pads), kernel, strides, 0, ceil)
+    )
 
 
 # Resizing
@@ -403,7 +475,9 @@ def _resize(a: Attributes, x: Tensor) -> Tensor:
         if place in ("half_pixel", "pytorch_half_pixel"):
             if not scales:
                 return F.interpolate(x, size, mode=name, align_corners=False)
-            return F.interpolate(x, scale_factor=scales, mode=name, align_corners=False, recompute_scale_factor=False)
+            return F.interpolate(
+                x, scale_factor=scales, mode=name, align_corners=False, recompute_scale_factor=False
+            )
         if mode == "cubic":
             raise ValueError(f"a cubic Resize with {place} is not known; half_pixel and align_corners are")
     for axis, (old, new) in enumerate(zip((h, w), size, strict=True), 2):
@@ -512,7 +586,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Split": _split,
     "Gather": _gather,
     "Expand": _expand,
-    "Tile": lambda a, x: x.repeat(_ints(a["repeats"])) if isinstance(x, Tensor) else np.tile(x, _ints(a["repeats"])),
+    "Tile": lambda a, x: (
+        x.repeat(_ints(a["repeats"])) if isinstance(x, Tensor) else np.tile(x, _ints(a["repeats"]))
+    ),
     "Pad": _pad,
     "ConstantOfShape": lambda a: np.full(_ints(a["input"]), a.get("value", 0)),
     "DepthToSpace": _blocks,
@@ -523,7 +599,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "ReduceMax": _reduce(lambda x, axes, keep: x.amax(axes, keep), np.max),
     "ReduceMin": _reduce(lambda x, axes, keep: x.amin(axes, keep), np.min),
     "ReduceProd": lambda a, x: np.asarray(
-        np.prod(x, axis=tuple(_ints(a["axes"])) if a.get("axes") is not None else None, keepdims=bool(a.get("keepdims", 1)))
+        np.prod(
+            x,
+            axis=tuple(_ints(a["axes"])) if a.get("axes") is not None else None,
+            keepdims=bool(a.get("keepdims", 1)),
+        )
     ),
     "ReduceL2": _reduce(lambda x, axes, keep: x.square().sum(axes, keep).sqrt(), np.linalg.norm),
     "MaxPool": _max_pool,

@@ -1,19 +1,22 @@
-"""TokenPose: a token for each joint, which looks at the tokens of the picture and says where the joint is (Li et al., ICCV 2021).
+"""TokenPose: a token for each joint, which attends to the tokens of the image and from which the joint's
+heatmap is made (Li et al., ICCV 2021).
 
-At 256x192 with 17 joints, parameters in millions and GMAC without and with the two matrix products of attention, which papers on TokenPose leave out:
+At 256x192 with 17 joints, parameters in millions and GMAC without and with the two matrix products of
+attention, which papers on TokenPose leave out:
 
 | name | backbone | patch (h x w) | layers, heads | params | GMAC | with attention |
 |---|---|---|---|---|---|---|
-| t | none | 16x12 of the picture | 12, 16 | 5.82 | 1.26 | 1.60 |
+| t | none | 16x12 of the image | 12, 16 | 5.82 | 1.26 | 1.60 |
 | s_v1 | stem | 4x3 of a map at stride 4 | 12, 8 | 6.62 | 2.38 | 2.73 |
 | s_v2 | stem | 2x2 | 12, 8 | 6.23 | 4.65 | 7.49 |
 | b | HRNet-W32 | 4x3 | 12, 8 | 13.47 | 5.93 | 6.28 |
 | l | HRNet-W48 | 4x3 | 3 x 8, 12 | 27.48 | 11.51 | 12.19 |
 | l_d6 | HRNet-W48 | 4x3 | 3 x 2, 8 | 20.82 | 9.69 | 9.87 |
 
-The parameters are the paper's. Of its multiply-adds 1.3 (t) is the same; 2.2 and 11.6 quoted for s_v1 and s_v2 do not follow from their layers, and
-SDPose (CVPR 2024) counts 2.4 and 4.7 for the same networks, as we do; 5.7, 11.0 and 9.1 quoted for b, l and l_d6 are 4 to 6 % below these, where
-DistilPose (CVPR 2023) counts as we do.
+The parameters are the paper's. Of its multiply-adds 1.3 (t) is the same; 2.2 and 11.6 quoted for s_v1 and
+s_v2 do not follow from their layers, and SDPose (CVPR 2024) counts 2.4 and 4.7 for the same networks, as we
+do; 5.7, 11.0 and 9.1 quoted for b, l and l_d6 are 4 to 6 % below these, where DistilPose (CVPR 2023) counts
+as we do.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from torch.nn import functional as F
 
 from poseling.geometry import Size
 from poseling.models.backbones.hrnet import STEM_CHANNELS, HRNet, Stem
+from poseling.models.family import Family
 
 DIM = 192  # of a token
 MLP_RATIO = 3
@@ -36,8 +40,8 @@ STRIDE = 4  # of the heatmaps, and of the map that the backbone gives
 
 @dataclass(frozen=True)
 class Variant:
-    """`patch` (h, w) in pixels of the backbone's map at a 3:4 input; `transformers` of `depth` layers each; `width` of HRNet, 0 for the stem alone,
-    None for no backbone; `stem`, the width of the stem.
+    """`patch` (h, w) in pixels of the backbone's map at a 3:4 input; `transformers` of `depth` layers each;
+    `width` of HRNet, 0 for the stem alone, None for no backbone; `stem`, the width of the stem.
     """
 
     patch: tuple[int, int]
@@ -49,7 +53,8 @@ class Variant:
     stem: int = STEM_CHANNELS
 
 
-# The authors' code scales the products of attention by the width of one head, as usual, but in S by that of the whole token.
+# The authors' code scales the products of attention by the width of one head, as usual, but in S by that of
+# the whole token.
 VARIANTS = {
     "t": Variant(patch=(16, 12), heads=16, width=None),
     "s_v1": Variant(patch=(4, 3), narrow_scale=False),
@@ -61,7 +66,9 @@ VARIANTS = {
 
 
 class Layer(nn.Module):
-    """Pre-norm attention and MLP, (B, T, DIM) -> (B, T, DIM). The products of attention are multiplied by `scale`."""
+    """Pre-norm attention and MLP, (B, T, DIM) -> (B, T, DIM). The products of attention are multiplied by
+    `scale`.
+    """
 
     def __init__(self, heads: int, scale: float) -> None:
         super().__init__()
@@ -79,18 +86,24 @@ class Layer(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """softmax(`scale` q k') v of (B, heads, T, d). In bfloat16 on a CPU two products train twice as fast as torch's own attention, in float32 not."""
+    """softmax(`scale` q k') v of (B, heads, T, d). In bfloat16 on a CPU two products train twice as fast as
+    torch's own attention, in float32 not.
+    """
     if q.dtype == torch.bfloat16 and q.device.type == "cpu":
         return (q * scale @ k.mT).softmax(-1).to(v.dtype) @ v
     return F.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
 class Transformer(nn.Module):
-    """Tokens (B, K + T, DIM) -> (B, K + T, DIM); `position` (1, K + T, DIM) is added before every layer but the first."""
+    """Tokens (B, K + T, DIM) -> (B, K + T, DIM); `position` (1, K + T, DIM) is added before every layer but
+    the first.
+    """
 
     def __init__(self, depth: int, heads: int, narrow_scale: bool = True) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(heads, (DIM // heads if narrow_scale else DIM) ** -0.5) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            Layer(heads, (DIM // heads if narrow_scale else DIM) ** -0.5) for _ in range(depth)
+        )
 
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
         for i, layer in enumerate(self.layers):
@@ -99,7 +112,8 @@ class Transformer(nn.Module):
 
 
 class Tokens(nn.Module):
-    """A map (B, C, h, w) to tokens (B, K + T, DIM): a learnt one for each joint, then one for each patch, row by row, with its place added.
+    """A map (B, C, h, w) to tokens (B, K + T, DIM): a learnt one for each joint, then one for each patch, row
+    by row, with its position added.
 
     `patches` makes (B, DIM, *grid) of the map. `position` (1, K + T, DIM) is 0 for the joints.
     """
@@ -110,19 +124,26 @@ class Tokens(nn.Module):
         super().__init__()
         self.patches = patches
         self.joints = nn.Parameter(torch.zeros(1, joints, DIM))
-        self.register_buffer("position", F.pad(sine(grid, DIM).flatten(0, 1), (0, 0, joints, 0))[None], persistent=False)
+        self.register_buffer(
+            "position", F.pad(sine(grid, DIM).flatten(0, 1), (0, 0, joints, 0))[None], persistent=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         visual = self.patches(x).flatten(2).transpose(1, 2)
-        return torch.cat((self.joints.expand(visual.shape[0], -1, -1).to(visual.dtype), visual), 1) + self.position
+        return (
+            torch.cat((self.joints.expand(visual.shape[0], -1, -1).to(visual.dtype), visual), 1)
+            + self.position
+        )
 
 
 def sine(grid: tuple[int, int], dim: int) -> Tensor:
-    """Positions (h, w, dim): sines and cosines of the row in the first half of the channels, of the column in the second (DETR, ECCV 2020).
+    """Positions (h, w, dim): sines and cosines of the row in the first half of the channels, of the column in
+    the second (DETR, ECCV 2020).
 
     Rows and columns are counted from 1 and scaled to 0..2 pi.
 
-    >>> [round(x, 2) + 0.0 for x in sine((4, 2), 8)[0, 0].tolist()]  # a quarter of a turn down, half a turn right
+    >>> first = sine((4, 2), 8)[0, 0].tolist()  # a quarter of a turn down, half a turn right
+    >>> [round(x, 2) + 0.0 for x in first]
     [1.0, 0.0, 0.02, 1.0, 0.0, -1.0, 0.03, 1.0]
     """
     half = dim // 2
@@ -137,7 +158,9 @@ def sine(grid: tuple[int, int], dim: int) -> Tensor:
 
 
 class HeatmapHead(nn.Module):
-    """Keypoint tokens (..., K, C) to heatmaps (..., K, h, w), each token by itself: two linear layers, or one if C is more than DIM."""
+    """Keypoint tokens (..., K, C) to heatmaps (..., K, h, w), each token by itself: two linear layers, or one
+    if C is more than DIM.
+    """
 
     def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -145,38 +168,46 @@ class HeatmapHead(nn.Module):
         if channels > DIM:  # TokenPose-L: the authors' code asks for two, but not of tokens so wide
             self.layers = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, pixels))
         else:
-            self.layers = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, HIDDEN), nn.LayerNorm(HIDDEN), nn.Linear(HIDDEN, pixels))
+            self.layers = nn.Sequential(
+                nn.LayerNorm(channels),
+                nn.Linear(channels, HIDDEN),
+                nn.LayerNorm(HIDDEN),
+                nn.Linear(HIDDEN, pixels),
+            )
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.layers(tokens).unflatten(-1, self.size)
 
 
 class TokenPose(nn.Module):
-    """Pictures (B, 3, H, W) of one `size` to heatmaps (B, 1, K, H/4, W/4).
+    """Images (B, 3, H, W) of one `size` to heatmaps (B, 1, K, H/4, W/4).
 
-    `visual_tokens` (B, T, DIM) and `keypoint_tokens` (B, K, DIM) are what comes out of the last layer. L's head reads the keypoint tokens of all
-    three transformers, one after the other.
+    `visual_tokens` (B, T, DIM) and `keypoint_tokens` (B, K, DIM) are what comes out of the last layer. L's
+    head reads the keypoint tokens of all three transformers, one after the other.
     """
 
     def __init__(self, variant: Variant, joints: int, size: Size) -> None:
         super().__init__()
         self.backbone, tokens = encode(variant, joints, size)
         self.tokens = tokens
-        self.transformers = nn.ModuleList(Transformer(variant.depth, variant.heads, variant.narrow_scale) for _ in range(variant.transformers))
+        self.transformers = nn.ModuleList(
+            Transformer(variant.depth, variant.heads, variant.narrow_scale)
+            for _ in range(variant.transformers)
+        )
         self.visual_tokens, self.keypoint_tokens = nn.Identity(), nn.Identity()
         self.head = HeatmapHead(DIM * variant.transformers, maps(size))
         initialise(self.tokens, self.transformers, self.head)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        tokens = self.tokens(self.backbone(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.tokens(self.backbone(images))
         joints = self.tokens.joints.shape[1]
-        answers = []
+        given = []
         for transformer in self.transformers:
             tokens = transformer(tokens, self.tokens.position)
-            answers.append(tokens[:, :joints])
+            given.append(tokens[:, :joints])
         self.visual_tokens(tokens[:, joints:])
-        answers[-1] = self.keypoint_tokens(answers[-1])
-        return self.head(torch.cat(answers, 2))[:, None]
+        given[-1] = self.keypoint_tokens(given[-1])
+        return self.head(torch.cat(given, 2))[:, None]
 
 
 def encode(variant: Variant, joints: int, size: Size) -> tuple[nn.Module, Tokens]:
@@ -190,11 +221,16 @@ def encode(variant: Variant, joints: int, size: Size) -> tuple[nn.Module, Tokens
         backbone, channels, stride, multiple = HRNet(variant.width, variant.stem), variant.width, STRIDE, 16
     width, height = size
     rows, columns = variant.patch
-    if 4 * width != 3 * height:  # as in the authors' configuration for MPII at 256x256: 4x4 where 256x192 has 4x3
+    if (
+        4 * width != 3 * height
+    ):  # as in the authors' configuration for MPII at 256x256: 4x4 where 256x192 has 4x3
         columns = rows
     need = (math.lcm(columns * stride, multiple), math.lcm(rows * stride, multiple))
     if width % need[0] or height % need[1]:
-        raise ValueError(f"input {width}x{height} does not divide into patches: its width has to be a multiple of {need[0]}, its height of {need[1]}")
+        raise ValueError(
+            f"input {width}x{height} does not divide into patches: its width has to be a multiple of "
+            f"{need[0]}, its height of {need[1]}"
+        )
     grid = (height // (stride * rows), width // (stride * columns))
     return backbone, Tokens(nn.Conv2d(channels, DIM, (rows, columns), (rows, columns)), joints, grid)
 
@@ -217,7 +253,12 @@ def initialise(*parts: nn.Module) -> None:
 
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
-    """The network `tokenpose-VARIANT` for `size` (W, H); ValueError if there is no such variant, or if the patches do not fill the input."""
+    """The network `tokenpose-VARIANT` for `size` (W, H); ValueError if there is no such variant, or if the
+    patches do not fill the input.
+    """
     if variant not in VARIANTS:
         raise ValueError(f"tokenpose-{variant}: there is {', '.join(f'tokenpose-{v}' for v in VARIANTS)}")
     return TokenPose(VARIANTS[variant], joints, size)
+
+
+FAMILY = Family("tokenpose", build, example="tokenpose-s_v1", smallest="tokenpose-t")

@@ -1,7 +1,8 @@
 """ViTPose's decoders on a mobile backbone: the student of a ViTPose.
 
-`vitpose_mobile-BACKBONE[-DECODER[-WIDTH]]`, for example `vitpose_mobile-mobilenetv2-simple` or `vitpose_mobile-efficientformer_l1-classic-768`. The neck that
-makes of a pyramid one map like a ViT's is Poseling's own; no paper says how it was done.
+`vitpose_mobile-BACKBONE[-DECODER[-WIDTH]]`, for example `vitpose_mobile-mobilenetv2-simple` or
+`vitpose_mobile-efficientformer_l1-classic-768`. The neck, from a pyramid to one map like a ViT's, is
+Poseling's own; no paper describes it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from poseling.geometry import Size
 from poseling.models import backbones
+from poseling.models.family import Family
 from poseling.models.vitpose import DECODERS, ClassicDecoder, SimpleDecoder
 
 WIDTH = 256
@@ -21,8 +23,8 @@ WIDTH = 256
 class Neck(nn.Module):
     """Maps at strides 4, 8, 16 and 32, of which the last two are read, to one map (B, D, H/16, W/16).
 
-    Each goes through a 1x1 convolution to D channels, the coarse one is doubled bilinearly, and their sum is normalised over the batch; the map is signed
-    as that of a ViT, whose last layer is a norm too.
+    Each goes through a 1x1 convolution to D channels, the coarse one is doubled bilinearly, and their sum is
+    normalised over the batch; the map is signed as that of a ViT, whose last layer is a norm too.
     """
 
     def __init__(self, channels: tuple[int, ...], width: int) -> None:
@@ -37,51 +39,68 @@ class Neck(nn.Module):
 
 
 class ViTPoseMobile(nn.Module):
-    """Pictures (B, 3, H, W) to heatmaps (B, 1, K, H/4, W/4); H and W are multiples of 32.
+    """Images (B, 3, H, W) to heatmaps (B, 1, K, H/4, W/4); H and W are multiples of 32.
 
     `backbone` gives four maps, `features` one of `width` channels, which `head`, a decoder of ViTPose, reads.
     """
 
-    def __init__(self, backbone: nn.Module, channels: tuple[int, ...], joints: int, decoder: str = "classic", width: int = WIDTH) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        channels: tuple[int, ...],
+        joints: int,
+        decoder: str = "classic",
+        width: int = WIDTH,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.features = Neck(channels, width)
         self.head = DECODERS[decoder](width, joints)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.head(self.features(self.backbone(pictures)))[:, None]
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(self.backbone(images)))[:, None]
 
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
-    """The network `vitpose_mobile-VARIANT` for inputs of `size` (W, H); ValueError that says what there is if a part of the variant is unknown."""
+    """The network `vitpose_mobile-VARIANT` for inputs of `size` (W, H); ValueError that lists the
+    choices if a part of the variant is unknown.
+    """
     match = re.fullmatch(r"(\w+)(?:-([a-z]+)(?:-([1-9][0-9]*))?)?", variant)
     name, decoder, width = match.groups() if match else (variant, None, None)
     if name not in backbones.BACKBONES or (decoder or "classic") not in DECODERS:
         raise ValueError(
-            f"vitpose_mobile-{variant}: name a backbone ({', '.join(backbones.BACKBONES)}), then if you like a decoder ({', '.join(DECODERS)}) "
+            f"vitpose_mobile-{variant}: name a backbone ({', '.join(backbones.BACKBONES)}), then if you like "
+            f"a decoder ({', '.join(DECODERS)}) "
             "and a width, as in vitpose_mobile-mobilenetv2-simple-256"
         )
     if any(s % 32 for s in size):
         raise ValueError(f"vitpose_mobile-{variant}: input size {size} is not a multiple of 32")
     backbone = backbones.build(name, size)
-    return ViTPoseMobile(backbone, backbones.channels(backbone), joints, decoder or "classic", int(width or WIDTH))
+    return ViTPoseMobile(
+        backbone, backbones.channels(backbone), joints, decoder or "classic", int(width or WIDTH)
+    )
 
 
 def copy_decoder(student: nn.Module, teacher: nn.Module) -> None:
-    """Gives the student's `head` the weights of the teacher's; ValueError if they are not decoders of one kind, width and number of joints."""
+    """Gives the student's `head` the weights of the teacher's; ValueError if they are not decoders of one
+    kind, width and number of joints.
+    """
     mine, theirs = _decoder(student, "student"), _decoder(teacher, "teacher")
     if type(mine) is not type(theirs):
         raise ValueError(
-            f"the student's decoder is {_kind(mine)}, the teacher's {_kind(theirs)}; build the student with '-{_kind(theirs)}' in its name"
+            f"the student's decoder is {_kind(mine)}, the teacher's {_kind(theirs)}; build the student with "
+            f"'-{_kind(theirs)}' in its name"
         )
     (width, joints), (teacher_width, teacher_joints) = _shape(mine), _shape(theirs)
     if width != teacher_width:
         raise ValueError(
-            f"the student's decoder reads {width} channels, the teacher's {teacher_width}; build the student with '-{_kind(theirs)}-{teacher_width}' in its name"
+            f"the student's decoder reads {width} channels, the teacher's {teacher_width}; build the student "
+            f"with '-{_kind(theirs)}-{teacher_width}' in its name"
         )
     if joints != teacher_joints:
         raise ValueError(
-            f"the student's decoder gives {joints} joints, the teacher's {teacher_joints}; a copied decoder needs the teacher's skeleton"
+            f"the student's decoder gives {joints} joints, the teacher's {teacher_joints}; a copied decoder "
+            f"needs the teacher's skeleton"
         )
     mine.load_state_dict(theirs.state_dict())
 
@@ -89,7 +108,10 @@ def copy_decoder(student: nn.Module, teacher: nn.Module) -> None:
 def _decoder(network: nn.Module, whose: str) -> ClassicDecoder | SimpleDecoder:
     head = getattr(network, "head", None)
     if not isinstance(head, ClassicDecoder | SimpleDecoder):
-        raise ValueError(f"the {whose} is a {type(network).__name__} without a decoder of ViTPose; only a vitpose or a vitpose_mobile has one")
+        raise ValueError(
+            f"the {whose} is a {type(network).__name__} without a decoder of ViTPose; only a vitpose or a "
+            f"vitpose_mobile has one"
+        )
     return head
 
 
@@ -101,3 +123,11 @@ def _shape(decoder: ClassicDecoder | SimpleDecoder) -> tuple[int, int]:
     """(D, K)"""
     first = decoder.deconv1 if isinstance(decoder, ClassicDecoder) else decoder.conv
     return first.in_channels, decoder.conv.out_channels
+
+
+FAMILY = Family(
+    "vitpose_mobile",
+    build,
+    example="vitpose_mobile-mobilenetv2-simple",
+    smallest="vitpose_mobile-mobilenetv2_050-simple-32",
+)

@@ -1,8 +1,10 @@
-"""Which way to distil is worth most: one teacher, one student, one data set, equal epochs and seeds, many objectives.
+"""Which way to distil gains most: one teacher, one student, one data set, equal epochs and seeds, many
+objectives.
 
-Every objective is the labels' loss and one term of the teacher's (or the student's own). So that nobody's hand-set weight decides, each term is scaled to the same
-part, `share`, of the labels' loss, both measured on the untrained student over the same first batches, and seed by seed all start from the same weights. What
-an objective gains is then its score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this command.
+Every objective is the labels' loss and one term of the teacher's (or the student's own). No weight is set by
+hand: each term is scaled to the same part, `share`, of the labels' loss, both measured on the untrained student
+over the same first batches, and seed by seed all start from the same weights. The gain of an objective is its
+score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this command.
 
     poseling compare --out runs/compare --seeds 3
     poseling compare --data lsp lspet --root DIR --teacher big.safetensors --student hourglass-1x64 --loss kl --out runs/compare-lsp --seeds 3
@@ -26,185 +28,260 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import default_collate
 
-from poseling.codecs import Heatmap
-from poseling.data.loader import Answers, Crops
+from poseling.data.loader import Crops, TeacherLabels
 from poseling.data.resident import Resident
-from poseling.distill.feature import align, aligned_mse, attention_transfer, channel_wise, fade, generate, masked_generation
-from poseling.distill.objective import Objective, Term, looks_inside, losses_of
-from poseling.distill.pupil import head_of, new_head
+from poseling.distill.feature import (
+    align,
+    aligned_mse,
+    attention_transfer,
+    channel_wise,
+    fade,
+    generate,
+    masked_generation,
+)
+from poseling.distill.hooks import head_of, new_head
+from poseling.distill.objective import Objective, Term, looks_inside
 from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, similarity_preserving
-from poseling.distill.response import LOSSES
 from poseling.evaluate.report import SMOKE, Difference
+from poseling.evaluate.spread import mean_and_spread
 from poseling.files import write_bytes
-from poseling.recipes.lab import DEFAULT, Lab, Setup, Trained, either
+from poseling.recipes.config import StoredTeacherConfig, TrainConfig, default, recipe
+from poseling.recipes.experiment import Experiment, TeacherSignal, Terms, Trained
+from poseling.recipes.students import StudentLike
 from poseling.teachers.base import Teacher
 from poseling.teachers.network import NetworkTeacher
 
 CALIBRATION = 4  # batches over which the first size of each term is measured
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompareTeacher(StoredTeacherConfig):
+    """A small hourglass, which is trained first; on the mini set the teacher that comes with it."""
+
+    teacher: str = default("", "mini")
+    train_teacher: str = default("hourglass-4x128", "")
+
+
 @dataclass(frozen=True)
 class Way:
-    """One objective: its kind and paper, and the term beside the labels'. Without labels where `alone`; only the head learns, from the student itself, where `again`."""
+    """One objective: its kind and paper, and the term beside the labels'. Without labels where `alone`; only
+    the head learns, from the student itself, where `again`.
+    """
 
     kind: str
     paper: str
-    terms: Callable[[Lab], Sequence[Term]]
+    terms: Callable[[Experiment], Sequence[Term]]
     alone: bool = False
     again: bool = False
 
 
-def _inside(loss: Callable[..., torch.Tensor], **more: Any) -> Callable[[Lab], Sequence[Term]]:
-    return lambda lab: [Term("extra", loss, 1.0, "teacher", **{"at": "features", **more})]
+def _inside(loss: Callable[..., torch.Tensor], **more: Any) -> Callable[[Experiment], Sequence[Term]]:
+    return lambda experiment: [Term("extra", loss, 1.0, "teacher", **{"at": "features", **more})]
 
 
-def _answers(lab: Lab) -> Sequence[Term]:
-    return [Term("extra", losses_of(lab.codec, lab.setup.loss)[1], 1.0, "teacher")]
+def _answers(experiment: Experiment) -> Sequence[Term]:
+    return [Term("extra", experiment.codec.losses(experiment.config.loss)[1], 1.0, "teacher")]
 
 
 WAYS: dict[str, Way] = {
     "heatmaps": Way("response", "FPD, Zhang et al. 2019", _answers),
     "heatmaps alone": Way("response", "FPD with alpha 1", _answers, alone=True),
-    "integral": Way("response", "integral KD, SPL 2020", lambda lab: [Term("extra", LOSSES["coordinate"], 1.0, "teacher")]),
-    "aligned features": Way("feature", "FitNets 2015; DWPose, Yang et al. 2023, fading", _inside(aligned_mse, adapter=align, schedule=fade)),
+    "integral": Way(
+        "response",
+        "integral KD, SPL 2020",
+        lambda experiment: [
+            Term("extra", experiment.codec.losses(experiment.config.loss, "coordinate")[1], 1.0, "teacher")
+        ],
+    ),
+    "aligned features": Way(
+        "feature",
+        "FitNets 2015; DWPose, Yang et al. 2023, fading",
+        _inside(aligned_mse, adapter=align, schedule=fade),
+    ),
     "attention": Way("feature", "Zagoruyko and Komodakis 2017", _inside(attention_transfer)),
     "channel-wise": Way("feature", "CWD, Shu et al. 2021", _inside(channel_wise, adapter=align)),
-    "masked generation": Way("feature", "MGD, Yang et al. 2022", _inside(masked_generation, adapter=generate)),
+    "masked generation": Way(
+        "feature", "MGD, Yang et al. 2022", _inside(masked_generation, adapter=generate)
+    ),
     "RKD distances": Way("relation", "Park et al. 2019", _inside(rkd_distance)),
     "RKD angles": Way("relation", "Park et al. 2019", _inside(rkd_angle)),
     "similarity": Way("relation", "Tung and Mori 2019", _inside(similarity_preserving)),
-    "joint structure": Way("relation", "pair-wise, Liu et al. 2019, on joints", _inside(joint_structure, at="joints")),
+    "joint structure": Way(
+        "relation", "pair-wise, Liu et al. 2019, on joints", _inside(joint_structure, at="joints")
+    ),
     "head again": Way("self", "DWPose's second stage, a fifth of the epochs", _answers, again=True),
 }
 
 
+@recipe
 def compare(
-    setup: Setup = DEFAULT,
+    config: TrainConfig = TrainConfig(),
     *,
-    teacher: str = either("hourglass-4x128", "mini"),
-    student: str = either("hourglass-1x64", "hourglass-1x32"),
+    teacher: CompareTeacher = CompareTeacher(),
+    student: StudentLike = default("hourglass-1x64", "hourglass-1x32"),
     objectives: tuple[str, ...] = tuple(WAYS),
     share: float = 0.5,
-    teacher_epochs: float | None = None,
-    teacher_flip: bool = False,
     page: Path | None = None,
 ) -> dict[str, Any]:
-    """Trains one student by many objectives, each as long and from the same start, and writes a table and a plot of what each gained.
+    """Trains one student by many objectives, each as long and from the same start, and writes a table and a
+    plot of what each gained. The teacher has to be one of our networks, since some objectives compare features.
 
     Parameters
     ----------
-    teacher
-        A checkpoint (.safetensors) whose features can be seen, a network of the zoo, which is then trained first, or mini, the mini set's own.
     student
-        A network of the zoo.
+        An architecture, or a file to start from.
     objectives
         Which; all if not given. A wrong name is an error that lists them.
     share
         How large the term beside the labels is at the start, in parts of the labels' loss.
-    teacher_epochs
-        For a teacher that is trained first; as many as the student's if not given.
-    teacher_flip
-        Average the teacher's stored answers over the mirrored picture.
     page
         Also write the table into this Markdown file, between the lines that mark this data set's part.
     """
     if unknown := [name for name in objectives if name not in WAYS]:
         raise ValueError(f"--objectives {', '.join(unknown)}: not known; there are {', '.join(WAYS)}")
-    if "integral" in objectives and setup.loss != "kl":
+    if "integral" in objectives and config.loss != "kl":
         raise ValueError(
-            f"--objectives integral reads the student's outputs as logits, and --loss {setup.loss} does not; take --loss kl, or leave it out"
+            f"--objectives integral reads the student's outputs as logits, and --loss {config.loss} does "
+            f"not; take --loss kl, or leave it out"
         )
-    lab = Lab("compare", setup, student, teacher=teacher)
-    if "integral" in objectives and not isinstance(lab.codec, Heatmap):
+    experiment = Experiment.of("compare", config, student, teacher=teacher)
+    if "integral" in objectives and "coordinate" not in experiment.codec.teacher_losses:
         raise ValueError(
-            f"--objectives integral compares heatmaps, and {lab.student} gives {lab.codec.fields()['name']}; leave it out, or take hourglass-1x64"
+            f"--objectives integral compares heatmaps, and {experiment.student.name} gives "
+            f"{experiment.codec.name}; leave it out, or take hourglass-1x64"
         )
-    guide = lab.teacher(teacher, epochs=teacher_epochs)
-    answers = lab.label(guide, lab.people, teacher_flip)
-    trained: dict[str, list[Trained]] = {"baseline": [lab.fit("baseline", lab.supervised(), seed) for seed in lab.seeds]}
-    with lab.doing(f"measuring the teacher on {len(lab.measure.people)} test people"):
-        level = lab.measure.score(*lab.measure.ask(guide, lab.setup.flip_test)).mean
+    experiment, guide = experiment.with_teacher(teacher)
+    answers = experiment.label(guide, experiment.dataset, teacher.teacher_flip, teacher.teacher_scales)
+    labels = experiment.supervised()
+    trained = {
+        "baseline": [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds]
+    }
+    with experiment.doing(f"measuring the teacher on {len(experiment.measure.dataset)} test samples"):
+        level = experiment.measure.score(experiment.measure.predict(guide, experiment.config.flip_test)).mean
     for name in objectives:
-        trained[name] = [_fit(lab, name, WAYS[name], guide, answers, seed, share) for seed in lab.seeds]
-    found = _found(lab, guide, level, trained)
-    if lab.engine.is_main_process:
-        with lab.doing(f"measuring the time of a step by {len(objectives)} objectives"):
-            found["cost"] = {name: _cost(lab, WAYS[name], guide, answers) for name in objectives}
-        out = lab.out
+        trained[name] = [
+            _fit(experiment, name, WAYS[name], guide, answers, seed, share) for seed in experiment.seeds
+        ]
+    found = _found(experiment, guide, level, trained)
+    if experiment.engine.is_main_process:
+        with experiment.doing(f"measuring the time of a step by {len(objectives)} objectives"):
+            found["cost"] = {name: _cost(experiment, WAYS[name], guide, answers) for name in objectives}
+        out = experiment.out
         write_bytes(out / "compare.json", (json.dumps(found, indent=1) + "\n").encode())
         text = markdown(found)
         write_bytes(out / "compare.md", text.encode())
         draw(found, out / "compare.png")
         if page is not None:
-            insert(page, lab.people.name, text.replace(found["command"], bare_command(found["command"])))
-        lab.say(table(found))
-        if lab.setup.smoke:
-            lab.say(SMOKE, "yellow")
-        lab.say(f"{out / 'compare.md'}, {out / 'compare.png'}")
+            insert(
+                page, experiment.dataset.name, text.replace(found["command"], bare_command(found["command"]))
+            )
+        experiment.say(table(found))
+        if experiment.config.smoke:
+            experiment.say(SMOKE, "yellow")
+        experiment.say(f"{out / 'compare.md'}, {out / 'compare.png'}")
     return found
 
 
-def _terms(lab: Lab, way: Way) -> tuple[Term, ...]:
-    extra = tuple(way.terms(lab))
-    return extra if way.alone or way.again else (*lab.supervised(), *extra)
+def _terms(experiment: Experiment, way: Way) -> Terms:
+    extra = tuple(way.terms(experiment))
+    return extra if way.alone or way.again else (*experiment.supervised(), *extra)
 
 
-def _fit(lab: Lab, name: str, way: Way, guide: Teacher, answers: Answers, seed: int, share: float) -> Trained:
-    """One training. What is distilled into itself starts from four fifths of its epochs on labels, and ends with a new head on its own answers."""
-    arm, terms = name.replace(" ", "-"), _terms(lab, way)
+def _fit(
+    experiment: Experiment,
+    name: str,
+    way: Way,
+    guide: Teacher,
+    answers: TeacherLabels,
+    seed: int,
+    share: float,
+) -> Trained:
+    """One training. Self-distillation starts from four fifths of its epochs on labels, and ends with a new head
+    trained on its own predictions.
+    """
+    arm, terms = name.replace(" ", "-"), _terms(experiment, way)
     if way.again:
-        first = lab.fit(f"{arm}-first", lab.supervised(), seed, epochs=0.8 * lab.epochs())
-        return lab.fit(
-            arm, terms, seed, after=first, epochs=0.2 * lab.epochs(), teacher=first.network, prepare=new_head, only=head_of(first.network.network)
+        first = experiment.fit(
+            f"{arm}-first",
+            experiment.learner(seed),
+            experiment.supervised(),
+            epochs=0.8 * experiment.epochs(),
         )
-    live = guide if looks_inside(terms) else None
+        begun = experiment.learner(seed, start=first)
+        new_head(begun.module)
+        begun = replace(begun, only=head_of(begun.module))
+        return experiment.fit(
+            arm, begun, terms, TeacherSignal(live=first.network), epochs=0.2 * experiment.epochs()
+        )
+    signal = _signal(terms, guide, answers)
     if not way.alone:
-        terms = _scaled(lab, terms, guide, answers, live, seed, share)
-    return lab.fit(arm, terms, seed, None if live else answers, teacher=live)
+        terms = _scaled(experiment, terms, guide, answers, seed, share)
+    return experiment.fit(arm, experiment.learner(seed), terms, signal)
 
 
-def _scaled(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers, live: Teacher | None, seed: int, share: float) -> tuple[Term, ...]:
-    """The last term's weight such that it is `share` of the first's loss, over the first batches of the run, at the student's random start."""
-    objective, learner = _learner(lab, terms, guide, answers, live, seed)
-    crops = lab.samples(lab.people, lab.spec(lab.student, "size"), seed, None if live else answers)
+def _signal(terms: Terms, guide: Teacher, answers: TeacherLabels) -> TeacherSignal:
+    """Stored predictions, or the live teacher where the terms look inside it."""
+    return TeacherSignal(live=guide) if looks_inside(terms) else TeacherSignal(answers)
+
+
+def _scaled(
+    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int, share: float
+) -> Terms:
+    """The last term's weight such that it is `share` of the first's loss, over the first batches of the run,
+    at the student's random start.
+    """
+    objective, learner = _learner(experiment, terms, guide, answers, seed)
+    spec = experiment.spec(experiment.student, "size")
+    stored = _signal(terms, guide, answers).stored
+    crops = experiment.samples(experiment.dataset, spec, seed, stored)
     sizes = {term.name: 0.0 for term in terms}
     learner.train()
     with torch.no_grad():
         for start in range(CALIBRATION):
-            parts = objective(learner, _batch(lab, crops, start))
+            parts = objective(learner, _batch(experiment, crops, start))
             sizes = {name: size + float(parts[name]) for name, size in sizes.items()}
     first, last = terms[0], terms[-1]
     if not sizes[last.name] > 0:
-        raise ValueError(f"{getattr(last.loss, '__name__', last.name)} is {sizes[last.name]} at the start, so it cannot be scaled")
+        raise ValueError(
+            f"{getattr(last.loss, '__name__', last.name)} is {sizes[last.name]} at the start, so it cannot "
+            f"be scaled"
+        )
     return (*terms[:-1], replace(last, weight=share * sizes[first.name] / sizes[last.name]))
 
 
-def _learner(lab: Lab, terms: tuple[Term, ...], guide: Teacher, answers: Answers, live: Teacher | None, seed: int) -> tuple[Objective, nn.Module]:
+def _learner(
+    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int
+) -> tuple[Objective, nn.Module]:
     torch.manual_seed(seed)
-    built = lab.build(lab.student)
-    learner = lab.learner(built, terms, guide).to(lab.engine.device)
-    return Objective(lab.spec(lab.student, "size"), lab.codec, terms, teacher=live, width=answers.width), learner
+    student, codec = experiment.student, experiment.codec
+    built = student.build(experiment.skeleton, codec.size)
+    learner = experiment.hooked(built, terms, guide).to(experiment.engine.device)
+    live = _signal(terms, guide, answers).live
+    spec = experiment.spec(student, "size")
+    return Objective(spec, codec, terms, teacher=live, width=answers.width), learner
 
 
-def _batch(lab: Lab, crops: Crops | Resident, number: int) -> dict[str, torch.Tensor]:
+def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict[str, torch.Tensor]:
     """The batch of this number of the stream, on the experiment's device."""
     if isinstance(crops, Resident):
-        return next(crops.batches(number, number + 1, lab.setup.batch))
-    first = number * lab.setup.batch
-    batch = default_collate([crops[first + i] for i in range(lab.setup.batch)])
-    return {name: value.to(lab.engine.device) for name, value in batch.items()}
+        return next(crops.batches(number, number + 1, experiment.config.batch))
+    first = number * experiment.config.batch
+    batch = default_collate([crops[first + i] for i in range(experiment.config.batch)])
+    return {name: value.to(experiment.engine.device) for name, value in batch.items()}
 
 
-def _cost(lab: Lab, way: Way, guide: Teacher, answers: Answers) -> float:
+def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: TeacherLabels) -> float:
     """Time of a training step over that of the labels alone, measured in turn; the median of five rounds."""
     if way.again:
         return 1.0  # as many steps, and cheaper ones at the end
-    terms = _terms(lab, way)
-    live = guide if looks_inside(terms) else None
-    crops = lab.samples(lab.people, lab.spec(lab.student, "size"), 0, None if live else answers)
-    batch = _batch(lab, crops, 0)
+    terms = _terms(experiment, way)
+    spec, stored = experiment.spec(experiment.student, "size"), _signal(terms, guide, answers).stored
+    batch = _batch(experiment, experiment.samples(experiment.dataset, spec, 0, stored), 0)
     times: dict[str, list[float]] = {"plain": [], "way": []}
-    runs = {"plain": _learner(lab, lab.supervised(), guide, answers, None, 0), "way": _learner(lab, terms, guide, answers, live, 0)}
+    runs = {
+        "plain": _learner(experiment, experiment.supervised(), guide, answers, 0),
+        "way": _learner(experiment, terms, guide, answers, 0),
+    }
     for turn in range(6):
         for name, (objective, learner) in runs.items():
             start = time.perf_counter()
@@ -215,8 +292,10 @@ def _cost(lab: Lab, way: Way, guide: Teacher, answers: Answers) -> float:
     return statistics.median(a / b for a, b in zip(times["way"], times["plain"], strict=True))
 
 
-def _found(lab: Lab, guide: Teacher, level: float, trained: Mapping[str, Sequence[Trained]]) -> dict[str, Any]:
-    """All there is to say, as plain values."""
+def _found(
+    experiment: Experiment, guide: Teacher, level: float, trained: Mapping[str, Sequence[Trained]]
+) -> dict[str, Any]:
+    """The results as plain values."""
     base = [t.score.mean for t in trained["baseline"]]
     rows = []
     for name, ones in trained.items():
@@ -234,25 +313,29 @@ def _found(lab: Lab, guide: Teacher, level: float, trained: Mapping[str, Sequenc
         )
     teacher = guide.spec.model if isinstance(guide, NetworkTeacher) else guide.name
     return {
-        "data": lab.people.name, "people": len(lab.people), "metric": lab.measure.name, "seeds": list(lab.seeds), "epochs": lab.epochs(),
-        "size": list(lab.codec.size), "batch": lab.setup.batch, "student": lab.student, "teacher": teacher, "teacher_value": level, "baseline": base,
-        "objectives": rows, "command": lab.command, "smoke": lab.setup.smoke,
+        "data": experiment.dataset.name, "people": len(experiment.dataset), "metric": experiment.measure.name, "seeds": list(experiment.seeds), "epochs": experiment.epochs(),
+        "size": list(experiment.codec.size), "batch": experiment.config.batch, "student": experiment.student.name, "teacher": teacher, "teacher_value": level, "baseline": base,
+        "objectives": rows, "command": experiment.command, "smoke": experiment.config.smoke,
     }  # fmt: skip
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """The table for people, best first."""
+    """The table in Markdown, best first."""
     lines = [
         f"`{found['command']}`",
         "",
         _about(found),
         "",
-        "| objective | kind | paper | score | gain, seed by seed | gain / its standard error | time of a step |",
+        "| objective | kind | paper | score | gain, seed by seed | gain / its standard error | time of a "
+        "step |",
         "|---|---|---|---:|---:|---:|---:|",
     ]
     for row in _best_first(found):
         score, gain, sure, time_of_a_step = _figures(found, row)
-        lines.append(f"| {row['name']} | {row['kind']} | {row['paper']} | {score} | {gain} | {sure} | {time_of_a_step} |")
+        lines.append(
+            f"| {row['name']} | {row['kind']} | {row['paper']} | {score} | {gain} | {sure} | "
+            f"{time_of_a_step} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -263,7 +346,12 @@ def table(found: Mapping[str, Any]) -> Table:
     header = ("objective", "kind", "score", "gain", "gain / its standard error", "time of a step")
     for i, name in enumerate(header):
         if any(row[i] for row in rows):
-            table.add_column(name, justify="right" if i > 1 else "left", overflow="fold", min_width=max(len(row[i]) for row in rows))
+            table.add_column(
+                name,
+                justify="right" if i > 1 else "left",
+                overflow="fold",
+                min_width=max(len(row[i]) for row in rows),
+            )
     told = [i for i in range(len(header)) if any(row[i] for row in rows)]
     for row in rows:
         table.add_row(*(row[i] for i in told))
@@ -271,11 +359,17 @@ def table(found: Mapping[str, Any]) -> Table:
 
 
 def _about(found: Mapping[str, Any]) -> str:
-    seeds = "one seed, which cannot tell a gain from chance" if len(found["seeds"]) == 1 else f"{len(found['seeds'])} seeds"
+    seeds = (
+        "one seed, which cannot tell a gain from chance"
+        if len(found["seeds"]) == 1
+        else f"{len(found['seeds'])} seeds"
+    )
     return (
-        f"{found['metric']}, {found['people']} people of {found['data']}, {found['epochs']:g} {'epoch' if found['epochs'] == 1 else 'epochs'} at {found['size'][0]}x{found['size'][1]}, "
+        f"{found['metric']}, {found['people']} people of {found['data']}, {found['epochs']:g} "
+        f"{'epoch' if found['epochs'] == 1 else 'epochs'} at {found['size'][0]}x{found['size'][1]}, "
         f"batch {found['batch']}, {seeds}. Teacher {found['teacher']}: {found['teacher_value']:.3f}. "
-        f"Student {found['student']} on the labels alone: {statistics.fmean(found['baseline']):.3f}{_plus_minus(found['baseline'])}."
+        f"Student {found['student']} on the labels alone: "
+        f"{statistics.fmean(found['baseline']):.3f}{_plus_minus(found['baseline'])}."
         + (" A --smoke run: the numbers mean nothing." if found["smoke"] else "")
     )
 
@@ -285,7 +379,9 @@ def _best_first(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _figures(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    """Of one objective: its score, its gain, that over its standard error, which one seed does not have, and the time of a step."""
+    """Of one objective: its score, its gain, that over its standard error, which one seed does not have, and
+    the time of a step.
+    """
     gain = Difference(row["name"], row["gains"])
     error = (gain.spread or 0.0) / math.sqrt(len(row["gains"]))
     return (
@@ -297,20 +393,26 @@ def _figures(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str
 
 
 def _plus_minus(values: Sequence[float]) -> str:
-    return f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    _, spread = mean_and_spread(values)
+    return "" if spread is None else f" ± {spread:.3f}"
 
 
 def bare_command(command: str) -> str:
-    """The command without the places of one machine, for a page that travels: of an absolute path the last part.
+    """The command without the places of one machine, for a page that travels: of an absolute path the last
+    part.
 
     >>> bare_command("poseling compare --root /home/me/data --seeds 3")
     'poseling compare --root data --seeds 3'
     """
-    return shlex.join([Path(word).name if Path(word).is_absolute() else word for word in shlex.split(command)])
+    return shlex.join(
+        [Path(word).name if Path(word).is_absolute() else word for word in shlex.split(command)]
+    )
 
 
 def insert(page: Path, name: str, text: str) -> None:
-    """Puts `text` into the page between the two lines that mark the part of this data set; they are added at the end where they are not there yet."""
+    """Puts `text` into the page between the two lines that mark the part of this data set; they are added at
+    the end where they are not there yet.
+    """
     begin, end = f"<!-- compare {name} -->", f"<!-- end {name} -->"
     before = page.read_text() if page.is_file() else "# Which distillation\n"
     if begin in before and end in before:
@@ -331,17 +433,31 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     colours = {"response": "#1f77b4", "feature": "#2ca02c", "relation": "#9467bd", "self": "#ff7f0e"}
     for i, row in enumerate(rows):
         mean = statistics.fmean(row["gains"])
-        axes.errorbar(mean, i, xerr=_spread(row["gains"]), fmt="o", color=colours.get(row["kind"], "black"), capsize=3)
-        axes.plot(row["gains"], [i] * len(row["gains"]), "|", color=colours.get(row["kind"], "black"), alpha=0.6)
+        axes.errorbar(
+            mean, i, xerr=_spread(row["gains"]), fmt="o", color=colours.get(row["kind"], "black"), capsize=3
+        )
+        axes.plot(
+            row["gains"], [i] * len(row["gains"]), "|", color=colours.get(row["kind"], "black"), alpha=0.6
+        )
     axes.axvline(0, color="grey", linewidth=1)
-    axes.set_yticks(range(len(rows)), [f"{row['name']} ({found['cost'][row['name']]:.1f} x time)" for row in rows])
-    axes.set_xlabel(f"gain over the labels alone in {found['metric']}, mean and standard deviation over {len(found['seeds'])} seeds")
+    axes.set_yticks(
+        range(len(rows)), [f"{row['name']} ({found['cost'][row['name']]:.1f} x time)" for row in rows]
+    )
+    axes.set_xlabel(
+        f"gain over the labels alone in {found['metric']}, mean and standard deviation over "
+        f"{len(found['seeds'])} seeds"
+    )
     axes.set_title(f"{found['student']} taught by {found['teacher']} on {found['data']}", fontsize=10)
-    axes.legend(handles=[plt.Line2D([], [], marker="o", linestyle="", color=c, label=kind) for kind, c in colours.items()], fontsize=8)
+    axes.legend(
+        handles=[
+            plt.Line2D([], [], marker="o", linestyle="", color=c, label=kind) for kind, c in colours.items()
+        ],
+        fontsize=8,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
 def _spread(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+    return mean_and_spread(values)[1] or 0.0

@@ -1,13 +1,13 @@
-"""An exported network at work: numpy, OpenCV and ONNX Runtime, never torch.
+"""Runs exported networks with numpy, OpenCV and ONNX Runtime, without torch.
 
 import cv2
 from poseling.runtime import Network
 
-pose = Network("student.onnx")(cv2.imread("picture.jpg"))
+pose = Network("student.onnx")(cv2.imread("image.jpg"))
 """
 
+from poseling.draw import draw
 from poseling.pose import Pose
-from poseling.runtime.draw import draw
 from poseling.runtime.network import Network
 
 __all__ = ["Network", "Pose", "draw"]

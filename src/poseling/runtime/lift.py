@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.runtime.closed_form import closed_form
 from poseling.runtime.kinematics import (
     BONES,
     ENDS,
@@ -26,7 +27,6 @@ from poseling.runtime.kinematics import (
     STARTS,
     TURNS,
     Body,
-    closed_form,
     stature,
 )
 from poseling.runtime.skeleton_fit import PAUSE, TALL, Fitted, Fitter, sources_of

@@ -1,4 +1,4 @@
-"""From a video or pictures to poses: what `poseling track` does."""
+"""From a video or images to poses: `poseling track`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from poseling.draw import draw, draw_space
 from poseling.files import Draft, keep_apart
 from poseling.geometry import Box
 from poseling.pose import Pose
-from poseling.runtime.draw import draw, draw_space
 from poseling.runtime.network import Network
 from poseling.runtime.position import guessed_camera, position
 from poseling.runtime.skeleton_fit import Fitted, Fitter
 from poseling.runtime.smoothing import Smoother
 from poseling.runtime.tracker import LOST, REMEMBERED, Tracker, settled
-from poseling.runtime.video import Writer, frames, pictures
+from poseling.runtime.video import Writer, frames, images
 from poseling.skeleton import MOVNECT15, Skeleton
 from poseling.video import Tell
 
@@ -30,10 +30,10 @@ Camera = tuple[float, float, float, float]  # fx fy cx cy in pixels
 
 @dataclass(frozen=True)
 class Tracked:
-    """How many frames were seen, the file or folder that was drawn and the file of poses, each None if nobody
-    asked.
+    """The number of frames, the drawn file or folder, and the file of poses (None if not requested).
 
-    `network` says which network it was and what it may be used for. `notes` are what was not as it should be, a line each: see `video.frames`.
+    `network` names the network and its permitted use. `notes` are problems, one line each: see
+    `video.frames`.
     """
 
     frames: int
@@ -45,15 +45,16 @@ class Tracked:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A picture (H, W, 3) BGR at its time (None of a still), its people, where their roots are, and their joints' turns.
+    """An image (H, W, 3) BGR at its time (None for a still image), its people, the position of their roots,
+    and joint rotations.
 
-    camera is fx fy cx cy in pixels, None before it is known; position (N, 3) metres in the camera's axes, NaN where it cannot be known, None without xyz; rotations
-    (N, 13, 4) as of `Fitted`, None without a fit.
+    camera is fx fy cx cy in pixels, None before it is known; position (N, 3) metres in the camera's axes, NaN
+    where unknown, None without xyz; rotations (N, 13, 4) as in `Fitted`, None without a fit.
     """
 
     index: int
     seconds: float | None
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     pose: Pose
     camera: NDArray[np.float64] | None = None
     position: NDArray[np.float64] | None = None
@@ -65,7 +66,9 @@ class Frame:
             "frame": self.index,
             "seconds": self.seconds,
             **self.pose.as_dict(),
-            "position": None if self.position is None else [p.round(4).tolist() if np.isfinite(p).all() else None for p in self.position],
+            "position": None
+            if self.position is None
+            else [p.round(4).tolist() if np.isfinite(p).all() else None for p in self.position],
             "camera": None if self.position is None or self.camera is None else self.camera.tolist(),
             "rotations": None if self.rotations is None else self.rotations.round(5).tolist(),
         }
@@ -90,35 +93,48 @@ def track(
     adapter: str | None = None,
     sinks: Sequence[Callable[[Frame], None]] = (),
 ) -> Tracked:
-    """The pose in every frame of `source`, a video, a picture or a folder of pictures, by the network that `model` and `adapter` name (`Network`).
+    """The pose in every frame of `source`, a video, an image or a folder of images, by the network that
+    `model` and `adapter` name (`Network`).
 
-    A picture shows one person, in `box` (x0, y0, x1, y1) or searched for. In a video that is where the first frame is looked at, and people are followed from there on
-    (`tracker.Tracker`). Then, if `smooth`, poses are filtered over time, each with a look at `lookahead` frames after it; and if the network gives xyz and `fit` is not
-    off, a body is fitted (`skeleton_fit.Fitter`), `height` metres tall if that is given. With a `lookahead` everybody is measured before anything is fitted, drawn or written, so that
-    bones have one length from the first frame on; pictures are then read a second time. With xyz the place of the root is worked out as well, by the `camera` (fx, fy,
-    cx, cy in pixels), guessed from the picture's size if nobody gives it.
+    An image has one person, in `box` (x0, y0, x1, y1) or searched for. In a video the box is for the first
+    frame, and people are tracked from there on (`tracker.Tracker`). Then, if `smooth`, poses are filtered
+    over time, each with `lookahead` frames after it; and if the network gives xyz and `fit` is on, a body is
+    fitted (`skeleton_fit.Fitter`), `height` metres tall if given. With a `lookahead` all bodies are measured
+    before any is fitted, drawn or written, so that bones have one length from the first frame on; frames are
+    then read twice. With xyz the root's position is computed as well, with `camera` (fx, fy, cx, cy in
+    pixels), by default guessed from the image's size.
 
-    Drawn to `out` (see `video.Writer`), with a view from the side where there is xyz, and written to `json`,
-    a line for each frame: `Frame.as_dict` and picture (its name, null in a video). Joints are drawn from a
-    score of `threshold` on, and in a video a person whose joints have that in the mean is there. `seen` is
-    called with each frame's index and pose, and each of `sinks` with the whole frame, as it is written. Both outputs appear under their names when they are finished.
-    However it ends, Ctrl-C included, the video and the lines are whole up to there, unless they cannot be
-    written: then what was there before stays. ValueError for flags that do not go together, and for an output
-    that is an input; errors as of `Network`, `video.frames` and `video.Writer`.
+    Drawn to `out` (see `video.Writer`), with a side view if there is xyz, and written to `json`, one line for
+    each frame: `Frame.as_dict` and image (its name, null in a video). Joints are drawn from a score of
+    `threshold` on, and in a video a person is kept while the mean score reaches it. `seen` is called with
+    each frame's index and pose, and each of `sinks` with the whole frame. Both outputs appear under their names when they are finished. However it
+    ends, Ctrl-C included, video and lines are complete up to that frame, unless they cannot be written: then
+    an earlier file stays. ValueError for flags that do not go together, and for an output that is an input;
+    errors as of `Network`, `video.frames` and `video.Writer`.
     """
-    stills = pictures(source)
+    stills = images(source)
     if not 0 <= threshold <= 1:
-        raise ValueError(f"--threshold {threshold:g} is no score; give one from 0 to 1")
+        raise ValueError(f"--threshold {threshold:g} is not a score; give a value from 0 to 1")
     if lookahead and (stills or not smooth):
-        raise ValueError("--lookahead smooths a video: it needs one, and goes without --no-smooth")
+        raise ValueError(
+            "--lookahead smooths a video: the source has to be a video, and --no-smooth cannot be given"
+        )
     if height is not None and (stills or not fit):
-        raise ValueError("--height is for the body that is fitted to a video: it needs one, and goes without --no-fit")
+        raise ValueError(
+            "--height is for the body that is fitted to a video: the source has to be a video, and --no-fit "
+            "cannot be given"
+        )
     if camera is not None and not (np.isfinite(camera).all() and min(camera[:2]) > 0):
-        raise ValueError(f"--camera {' '.join(f'{v:g}' for v in camera)} is none; give FX FY CX CY in pixels, with focal lengths above 0")
+        raise ValueError(
+            f"--camera {' '.join(f'{v:g}' for v in camera)} is not a camera; give FX FY CX CY in pixels, "
+            "with focal lengths above 0"
+        )
     network = Network(model, threads, provider, adapter=adapter)
     deep = "xyz" in network.spec.outputs
     if height is not None and not deep and not sinks:
-        raise ValueError(f"--height needs a network that answers in space, and {model} gives {', '.join(network.spec.outputs)}")
+        raise ValueError(
+            f"--height needs a 3D network; the outputs of {model} are {', '.join(network.spec.outputs)}"
+        )
     smoother = Smoother(lookahead) if smooth else None
     bodies = Bodies(network.spec.skeleton, height) if deep and fit and not stills else None
     tracker = Tracker(network, threshold)
@@ -126,25 +142,36 @@ def track(
     with ExitStack() as stack:
         writer = stack.enter_context(Writer(source, out, notes.append)) if out is not None else None
         target = writer.target if writer is not None else None
-        read = {"the model itself": [network.path], "the source itself": [source], "one of the pictures": stills}
+        read = {
+            "the model itself": [network.path],
+            "the source itself": [source],
+            "one of the images": stills,
+        }
         keep_apart({"--out": target, "--json": json}, read)
         if target is not None and source.is_dir():
-            pictures_drawn = [target / still.name for still in stills]
-            keep_apart({"--json": json}, {"one of the pictures that are drawn": pictures_drawn})
+            images_drawn = [target / still.name for still in stills]
+            keep_apart({"--json": json}, {"one of the images that are drawn": images_drawn})
         lines = stack.enter_context(_lines(json)) if json is not None else None
         tell = notes.append
-        found = _stills(network, source, box, tell) if stills else _followed(tracker, source, box, smoother, tell)
+        found = (
+            _stills(network, source, box, tell) if stills else _followed(tracker, source, box, smoother, tell)
+        )
         if bodies is not None and lookahead:
             found, bodies = _measured(found, source, network.spec.skeleton, height)
         for frame in found:
-            frame = replace(frame, camera=guessed_camera(frame.picture.shape[1::-1]) if camera is None else np.array(camera, np.float64))
+            frame = replace(
+                frame,
+                camera=guessed_camera(frame.image.shape[1::-1])
+                if camera is None
+                else np.array(camera, np.float64),
+            )
             if bodies is not None:
                 frame = bodies(frame)
             if deep:
                 frame = placed(frame)
             if lines is not None:
                 name = stills[frame.index].name if stills else None
-                lines(jsons.dumps({**frame.as_dict(), "picture": name}, allow_nan=False))
+                lines(jsons.dumps({**frame.as_dict(), "image": name}, allow_nan=False))
             if writer is not None:
                 shown = drawn(frame, threshold)[..., ::-1]  # draw's colours are RGB
                 writer.write(frame.index, shown, frame.seconds)
@@ -156,19 +183,30 @@ def track(
                 seen(frame.index, frame.pose)
     if empty and tracker.refused > threshold / 4:
         notes.append(
-            f"in {empty} of {count} frames nobody reached a mean score of {threshold:g}, the surest had {tracker.refused:.2g}; "
-            f"--threshold {tracker.refused / 2:.1g} finds more, and more that is nobody"
+            f"in {empty} of {count} frames no person reached a mean score of {threshold:g}, the highest was "
+            f"{tracker.refused:.2g}; --threshold {tracker.refused / 2:.1g} finds more people, and more false "
+            "ones"
         )
-    return Tracked(count, writer.target if writer is not None else None, json, f"{network.name} ({network.terms})", tuple(notes))
+    return Tracked(
+        count,
+        writer.target if writer is not None else None,
+        json,
+        f"{network.name} ({network.licence})",
+        tuple(notes),
+    )
 
 
 class Bodies:
-    """A body for each person, by id: what `Fitter` makes of xyz, in the network's own skeleton. Who leaves for longer than a person is remembered begins anew.
+    """A fitted body for each person, by id, from `Fitter`. A person who is away for longer than people are
+    remembered starts again.
 
-    `measured` are the lengths (8,) of a Fitter of the people who are known already, by id. Joints that the fitted body does not have move as their neighbours in the skeleton do. Errors as of `Fitter`.
+    `measured` are the lengths (8,) from a first pass, by id. Joints that the fitted body does not have move
+    with their neighbours in the skeleton. Errors as of `Fitter`.
     """
 
-    def __init__(self, skeleton: Skeleton, height: float | None, measured: dict[int, NDArray[np.float64]] | None = None) -> None:
+    def __init__(
+        self, skeleton: Skeleton, height: float | None, measured: dict[int, NDArray[np.float64]] | None = None
+    ) -> None:
         self._skeleton, self._height, self._measured = skeleton, height, measured or {}
         Fitter(skeleton, height)  # says at once what is wrong with them
         self._fitters: dict[int, tuple[Fitter, float]] = {}
@@ -176,58 +214,74 @@ class Bodies:
         self._pull = _pull(skeleton, self._how.known)
 
     def __call__(self, frame: Frame) -> Frame:
-        """The frame of a video with fitted xyz, positions and rotations; as it is if there is no xyz."""
+        """The frame of a video with fitted xyz, positions and rotations; unchanged if there is no xyz."""
         pose, seconds = frame.pose, frame.seconds
         if pose.xyz is None or seconds is None:
             return frame
         fitted = []
         for row, person in enumerate(pose.ids.tolist()):
-            fitter, _ = self._fitters.get(person) or (Fitter(self._skeleton, self._height, self._measured.get(person)), seconds)
+            fitter, _ = self._fitters.get(person) or (
+                Fitter(self._skeleton, self._height, self._measured.get(person)),
+                seconds,
+            )
             self._fitters[person] = fitter, seconds
             fitted.append(fitter.fit(pose.xyz[row], pose.xy[row], pose.score[row], frame.camera, seconds))
-        self._fitters = {person: (fitter, last) for person, (fitter, last) in self._fitters.items() if 0 <= seconds - last <= REMEMBERED}
+        self._fitters = {
+            person: (fitter, last)
+            for person, (fitter, last) in self._fitters.items()
+            if 0 <= seconds - last <= REMEMBERED
+        }
         bodies = self._how.joints(np.array([f.xyz for f in fitted]).reshape(-1, len(MOVNECT15), 3))
         moved = np.where(self._how.known[:, None], bodies - pose.xyz, 0)
         return replace(
             frame,
             pose=replace(pose, xyz=(pose.xyz + self._pull @ moved).astype(np.float32)),
-            position=np.array([np.full(3, np.nan) if f.root is None else f.root for f in fitted]).reshape(-1, 3),
+            position=np.array([np.full(3, np.nan) if f.root is None else f.root for f in fitted]).reshape(
+                -1, 3
+            ),
             rotations=np.array([f.rotations for f in fitted]).reshape(-1, len(Fitted.joints), 4),
         )
 
 
 def placed(frame: Frame) -> Frame:
-    """The frame with the position of each person that has xyz, unless it has them already."""
+    """The frame with the position of each person that has xyz, unless it is set already."""
     pose = frame.pose
     if pose.xyz is None or frame.camera is None or frame.position is not None:
         return frame
-    places = [position(xyz, xy, score, frame.camera) for xyz, xy, score in zip(pose.xyz, pose.xy, pose.score, strict=True)]
+    places = [
+        position(xyz, xy, score, frame.camera)
+        for xyz, xy, score in zip(pose.xyz, pose.xy, pose.score, strict=True)
+    ]
     return replace(frame, position=np.array(places).reshape(-1, 3))
 
 
 def drawn(frame: Frame, threshold: float = LOST) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB: the picture with its poses and, where there is xyz, beside it the people in space, seen
-    from the side; joints from a score of `threshold` on.
+    """(H, W, 3) RGB: the image with its poses and, if there is xyz, the 3D joints from the side beside it;
+    joints from a score of `threshold` on.
     """
     pose = frame.pose
-    flat = draw(frame.picture[..., ::-1], pose, threshold)
+    flat = draw(frame.image[..., ::-1], pose, threshold)
     if pose.xyz is None:
         return flat
     height, width = flat.shape[:2]
     roots = np.zeros((len(pose), 1, 3))
-    if len(pose) > 1:  # one alone stays in the middle
-        apart = np.arange(len(pose))[:, None] * (1.0, 0.0, 0.0)  # side by side where it is not known
-        roots[:, 0] = frame.position if frame.position is not None and np.isfinite(frame.position).all() else apart
-    # A fitted body is whole, whatever the network saw of it.
+    if len(pose) > 1:  # a single person stays in the middle
+        apart = np.arange(len(pose))[:, None] * (1.0, 0.0, 0.0)  # side by side where the position is unknown
+        roots[:, 0] = (
+            frame.position if frame.position is not None and np.isfinite(frame.position).all() else apart
+        )
+    # A fitted body has all joints, whatever the network found.
     shown = np.ones(pose.score.shape, bool) if frame.rotations is not None else pose.score >= threshold
-    beside = draw_space(pose.xyz + roots, pose.skeleton, (min(width, round(0.75 * height)), height), shown=shown)
+    beside = draw_space(
+        pose.xyz + roots, pose.skeleton, (min(width, round(0.75 * height)), height), shown=shown
+    )
     return np.concatenate([flat, beside], axis=1)
 
 
 @contextmanager
 def _lines(path: Path) -> Iterator[Callable[[str], None]]:
-    """Takes line after line of the file; however the block ends it is kept with them, but not if it ends
-    badly before the first, or if a line cannot be written.
+    """Writes line after line of the file; however the block ends, the lines written so far are kept, unless
+    there are none or one cannot be written.
     """
     draft, any_ = Draft(path), False
 
@@ -247,16 +301,18 @@ def _lines(path: Path) -> Iterator[Callable[[str], None]]:
 
 
 def _stills(network: Network, source: Path, box: Box | None, tell: Tell) -> Iterator[Frame]:
-    names = pictures(source)
-    for index, _, picture in frames(source, tell):
+    names = images(source)
+    for index, _, image in frames(source, tell):
         try:
-            pose = network(picture, None if box is None else [box])
+            pose = network(image, None if box is None else [box])
         except ValueError as error:
             if str(error).startswith(str(network.path)):
                 raise
-            raise ValueError(f"{names[index]}: {error}") from error  # of the box, or of a picture that is a line
-        x0, y0, x1, y1 = box or (0, 0, picture.shape[1] - 1, picture.shape[0] - 1)
-        yield Frame(index, None, picture, settled(pose, np.array([[(x0 + x1) / 2, (y0 + y1) / 2]])))
+            raise ValueError(
+                f"{names[index]}: {error}"
+            ) from error  # about the box, or an image that is only a line
+        x0, y0, x1, y1 = box or (0, 0, image.shape[1] - 1, image.shape[0] - 1)
+        yield Frame(index, None, image, settled(pose, np.array([[(x0 + x1) / 2, (y0 + y1) / 2]])))
 
 
 def _followed(
@@ -268,10 +324,10 @@ def _followed(
 ) -> Iterator[Frame]:
     """The frames of a video in their order."""
     waiting: deque[Frame] = deque()
-    for index, seconds, picture in frames(source, tell):
+    for index, seconds, image in frames(source, tell):
         assert seconds is not None
-        pose = tracker(picture, seconds, None if box is None or index else [box])
-        frame = Frame(index, seconds, picture, pose)
+        pose = tracker(image, seconds, None if box is None or index else [box])
+        frame = Frame(index, seconds, image, pose)
         if smoother is None:
             yield frame
             continue
@@ -282,14 +338,16 @@ def _followed(
         yield replace(waiting.popleft(), pose=smoothed)
 
 
-def _measured(found: Iterator[Frame], source: Path, skeleton: Skeleton, height: float | None) -> tuple[Iterator[Frame], Bodies]:
-    """The frames of a video again, all of them found and kept without their pictures, and bodies that know
-    how long everybody's bones are in them.
+def _measured(
+    found: Iterator[Frame], source: Path, skeleton: Skeleton, height: float | None
+) -> tuple[Iterator[Frame], Bodies]:
+    """The frames of a video again, all of them tracked and kept without their images, and bodies whose bones
+    were measured in all of them.
     """
     fitters: dict[int, Fitter] = {}
     kept: list[Frame] = []
     for frame in found:
-        kept.append(replace(frame, picture=_NOTHING))
+        kept.append(replace(frame, image=_NOTHING))
         pose = frame.pose
         for row, person in enumerate(pose.ids.tolist()):
             if person not in fitters:
@@ -298,8 +356,8 @@ def _measured(found: Iterator[Frame], source: Path, skeleton: Skeleton, height: 
             fitters[person].measure(pose.xyz[row], pose.score[row])
 
     def again() -> Iterator[Frame]:
-        for frame, (_, _, picture) in zip(kept, frames(source), strict=False):
-            yield replace(frame, picture=picture)
+        for frame, (_, _, image) in zip(kept, frames(source), strict=False):
+            yield replace(frame, image=image)
 
     return again(), Bodies(skeleton, height, {person: fitter.measured for person, fitter in fitters.items()})
 
@@ -308,11 +366,17 @@ _NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
 def _pull(skeleton: Skeleton, known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(K, K) how much of each known joint's move every joint makes: a known one its own, each other one the mean of its neighbours that are nearer to known ones."""
+    """(K, K) the weight of each known joint's move in every joint's move: 1 for a known one itself, and for
+    others the mean of the neighbours that are nearer to known ones.
+    """
     bones = {(a, b) for a, b in skeleton.bones} | {(b, a) for a, b in skeleton.bones}
     pull, reached = np.diag(known.astype(np.float64)), known.copy()
     while not reached.all():
-        ring = {j: near for j in np.flatnonzero(~reached).tolist() if (near := [b for a, b in bones if a == j and reached[b]])}
+        ring = {
+            j: near
+            for j in np.flatnonzero(~reached).tolist()
+            if (near := [b for a, b in bones if a == j and reached[b]])
+        }
         if not ring:
             break
         for joint, near in ring.items():

@@ -1,4 +1,4 @@
-"""Where a person is in front of the camera, in closed form, from xyz about the root, xy and the camera."""
+"""A person's position in front of the camera, in closed form, from root-relative xyz, xy and the camera."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from poseling.geometry import Size
 Array = NDArray[np.float64]
 
 
-def position(xyz: NDArray[np.floating], xy: NDArray[np.floating], weight: NDArray[np.floating], camera: NDArray[np.floating]) -> Array:
-    """The root (3,) in camera axes, in metres, for joints xyz (K, 3) in metres from it, seen at pixels xy (K, 2) through a pinhole fx fy cx cy.
+def position(
+    xyz: NDArray[np.floating],
+    xy: NDArray[np.floating],
+    weight: NDArray[np.floating],
+    camera: NDArray[np.floating],
+) -> Array:
+    """The root (3,) in camera axes, in metres, for joints xyz (K, 3) in metres from it, seen at pixels xy (K,
+    2) by a pinhole camera fx fy cx cy.
 
-    Exact for exact joints: a joint at x + tx, z + tz is seen at u when (u - cx)(z + tz) = fx (x + tx), which is linear in t, and the t of least squares over
-    u and v of all joints, each by its `weight` (K,), is one small linear system. It is as metric as xyz and the camera are: with a guessed focal length the distance
-    is wrong by the same factor. Noise in xy pulls the person a little nearer.
-    NaN where it cannot be known: fewer than two joints of weight, all of them at one place, or a person behind the camera.
+    Exact for exact joints: a joint at x + tx, z + tz is seen at u when (u - cx)(z + tz) = fx (x + tx), which
+    is linear in t. The least squares over u and v of all joints, with `weight` (K,), are one small linear
+    system. The result is metric if xyz and the camera are: a wrong focal length scales the distance. Noise in
+    xy moves the person a little nearer. NaN where it is undetermined: fewer than two joints with a weight,
+    all of them at one place, or a person behind the camera.
 
     >>> joints = np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 1.0]])  # seen at 50, 50 and 100 x 0.5 / 5 = 10 pixels to the right of it
     >>> position(joints, np.array([[50.0, 50.0], [60.0, 50.0]]), np.ones(2), np.array([100.0, 100.0, 50.0, 50.0])).round(6).tolist()
@@ -37,11 +44,18 @@ def position(xyz: NDArray[np.floating], xy: NDArray[np.floating], weight: NDArra
     return place if place[2] + points[:, 2].min() > 0 else np.full(3, np.nan)
 
 
-def weak_position(xyz: NDArray[np.floating], xy: NDArray[np.floating], weight: NDArray[np.floating], camera: NDArray[np.floating]) -> Array:
-    """The same by weak perspective, as if all joints were as far away as their middle: only the ratio of the sizes in space and in the picture counts.
+def weak_position(
+    xyz: NDArray[np.floating],
+    xy: NDArray[np.floating],
+    weight: NDArray[np.floating],
+    camera: NDArray[np.floating],
+) -> Array:
+    """The same by weak perspective, as if all joints were at the same depth: only the ratio of sizes in 3D
+    and 2D counts.
 
-    Mehta et al., 3DV 2017: depth = f sqrt(sum |P - mean P|^2) / sqrt(sum |K - mean K|^2) over x and y. Wrong for a person near the camera, but it does not need joints that
-    agree in detail. MoVNect's formula from the box (WACV 2020, sec. 3.3) was not at hand; it is of this kind. NaN as above.
+    Mehta et al., 3DV 2017: depth = f sqrt(sum |P - mean P|^2) / sqrt(sum |K - mean K|^2) over x and y.
+    Inaccurate for a person near the camera, but robust to joints that do not agree in detail. MoVNect's
+    formula from the box (WACV 2020, sec. 3.3) was not available; it is similar. NaN as above.
     """
     points, pixels, share, (focal, middle) = _prepared(xyz, xy, weight, camera)
     if len(points) < 2:
@@ -55,24 +69,38 @@ def weak_position(xyz: NDArray[np.floating], xy: NDArray[np.floating], weight: N
     return np.array([*(depth * (share @ rays) - share @ points[:, :2]), depth - share @ points[:, 2]])
 
 
-def guessed_camera(picture_size: Size) -> Array:
-    """fx fy cx cy for a picture (W, H) of which nothing is known: the focal length of its longer side, as a lens of 36 mm has it on 35 mm film, and its middle.
+def guessed_camera(image_size: Size) -> Array:
+    """fx fy cx cy for an image (W, H) from an unknown camera: its longer side as the focal length, as of a 36
+    mm lens on 35 mm film, and its centre.
 
-    Phones and webcams lie within about a fifth of that, and with them the distance of the person. A picture that was cropped can be anything.
+    Phones and webcams are within about a fifth of that, and so is the person's distance. A cropped image can
+    be anything.
 
     >>> guessed_camera((1920, 1080)).tolist()
     [1920.0, 1920.0, 959.5, 539.5]
     """
-    width, height = picture_size
+    width, height = image_size
     return np.array([max(width, height), max(width, height), (width - 1) / 2, (height - 1) / 2], np.float64)
 
 
 def _prepared(
-    xyz: NDArray[np.floating], xy: NDArray[np.floating], weight: NDArray[np.floating], camera: NDArray[np.floating]
+    xyz: NDArray[np.floating],
+    xy: NDArray[np.floating],
+    weight: NDArray[np.floating],
+    camera: NDArray[np.floating],
 ) -> tuple[Array, Array, Array, tuple[Array, Array]]:
-    """The joints that have a finite place and a weight, and the camera's focal lengths and middle; ValueError for a camera that is none."""
+    """The joints that have a finite place and a weight, and the camera's focal lengths and middle; ValueError
+    for a camera that is none.
+    """
     lens = np.asarray(camera, np.float64)
     if lens.shape != (4,) or not np.isfinite(lens).all() or (lens[:2] <= 0).any():
-        raise ValueError(f"camera {lens.tolist()} is none; give fx fy cx cy in pixels, with focal lengths above 0")
+        raise ValueError(
+            f"camera {lens.tolist()} is not a camera; give fx fy cx cy in pixels, with focal lengths above 0"
+        )
     use = np.isfinite(xyz).all(-1) & np.isfinite(xy).all(-1) & (np.nan_to_num(weight) > 0)
-    return np.asarray(xyz[use], np.float64), np.asarray(xy[use], np.float64), np.asarray(weight[use], np.float64), (lens[:2], lens[2:])
+    return (
+        np.asarray(xyz[use], np.float64),
+        np.asarray(xy[use], np.float64),
+        np.asarray(weight[use], np.float64),
+        (lens[:2], lens[2:]),
+    )

@@ -1,4 +1,4 @@
-"""Where to look: at a person again, around the joints that were found; and for somebody small, in parts of the picture."""
+"""Where to crop: around joints that were found; for a small person, parts of the image."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from poseling.geometry import Box, Size
 from poseling.skeleton import Skeleton
 
-# VNect's rule for the next crop (Mehta et al., SIGGRAPH 2017, sec. 4): the joints' box is this much of its width and height larger, moved sideways to have the root in
-# its middle.
+# VNect's rule for the next crop (Mehta et al., SIGGRAPH 2017, sec. 4): the joints' box is this much of its
+# width and height larger, moved sideways to have the root in its middle.
 BUFFER = np.array([0.4, 0.2])
 SMALLEST = 8.0  # pixels: a crop is not smaller
 
 
 def region(xy: NDArray[np.floating], sure: NDArray[np.bool_], skeleton: Skeleton) -> NDArray[np.float64]:
-    """x0, y0, x1, y1 of what to show a network of joints (K, 2), of which at least one is `sure` (K,): VNect's box, but moved to the root no further than that all
-    joints stay in it.
+    """x0, y0, x1, y1 of the next crop for joints (K, 2), of which at least one is `sure` (K,): VNect's box,
+    but moved towards the root only as far as all joints stay inside.
     """
     low, high = xy[sure].min(0).astype(np.float64), xy[sure].max(0).astype(np.float64)
     sides, middle = high - low, (low + high) / 2
@@ -29,14 +29,14 @@ def region(xy: NDArray[np.floating], sure: NDArray[np.bool_], skeleton: Skeleton
     return np.concatenate([middle - half, middle + half])
 
 
-def windows(picture_size: Size) -> list[Box]:
-    """Nine boxes of half the width and height of a picture (W, H), each overlapping its neighbours by half."""
-    width, height = (max(1, side - 1) / 4 for side in picture_size)
+def windows(image_size: Size) -> list[Box]:
+    """Nine boxes of half the width and height of an image (W, H), each overlapping its neighbours by half."""
+    width, height = (max(1, side - 1) / 4 for side in image_size)
     return [(x * width, y * height, (x + 2) * width, (y + 2) * height) for y in range(3) for x in range(3)]
 
 
 def roots(skeleton: Skeleton) -> list[int]:
-    """The joints whose middle is the root; all of them, where a skeleton has none."""
+    """The joints whose mean is the root; all joints, for a skeleton without a root."""
     try:
         return list(skeleton.root)
     except ValueError:

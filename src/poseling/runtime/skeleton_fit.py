@@ -1,16 +1,22 @@
-"""A body fitted to what a network says of one person, frame by frame: bones of constant length, joints within their limits, a place before the camera.
+"""A body fitted to a network's 3D joints of one person, frame by frame: constant bone lengths, joint limits,
+a position in front of the camera.
 
-The energy is VNect's (Mehta et al., SIGGRAPH 2017), with its weights: E = 1 E_IK + 44 E_proj + 0.07 E_smooth + 0.11 E_depth. Here P are the body's points in camera axes, d is its
-pelvis, and every joint's terms of the first two weigh its score:
+The energy is VNect's (Mehta et al., SIGGRAPH 2017), with its weights: E = 1 E_IK + 44 E_proj + 0.07 E_smooth
++ 0.11 E_depth. P are the body's points in camera axes, d is its pelvis; each joint's part of the first two is
+weighted by its score:
 
 - E_IK = |(P - d) - xyz|^2, in metres;
-- E_proj = |project(P) - xy|^2, in pixels over the focal length. Then 44 says that a picture's error counts as much as one of the same size in metres at 6.6 m, and at 3 m nearly
-  five times: networks see better across the picture than into it. In pixels it would drown all else;
-- E_smooth = |acceleration of P|^2 and E_depth = (velocity of d along z)^2, in metres and frames of 1/30 s, so that the weights hold at any rate. VNect's E_depth has all of P in it:
-  then the place drags behind who walks towards the camera, and limbs that reach there are held back.
+- E_proj = |project(P) - xy|^2, in pixels over the focal length. With the weight 44 an image error counts as
+  much as the same error in metres at 6.6 m, and at 3 m nearly five times as much: networks are more accurate
+  in the image plane than in depth. In pixels this term would dominate;
+- E_smooth = |acceleration of P|^2 and E_depth = (velocity of d along z)^2, in metres and frames of 1/30 s, so
+  that the weights hold at any frame rate. VNect's E_depth has all of P: the position of a person walking
+  towards the camera then lags, and limbs that reach forward are held back.
 
-Two small terms of our own settle what the others leave open. `STILL` keeps turns where they were in the frame before: a limb that is not seen, the twist of a straight one.
-`REST` bends the hips before the spine, since the pelvis' pitch cannot be told from three points on a line, and twists a limb before its hinge gives to a side.
+Two small terms of ours determine what the others leave open. `STILL` keeps rotations as they were in the
+previous frame: an unseen limb, the twist of a straight one. `REST` bends the hips before the spine, since the
+pelvis' pitch cannot be determined from three points on a line, and twists a limb before its hinge bends
+sideways.
 """
 
 from __future__ import annotations
@@ -22,46 +28,68 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.geometry import quaternion
-from poseling.runtime.kinematics import BONES, FREE, HIGH, JOINTS, LENGTH_OF, LOW, SHARES, TURNS, Body, closed_form, measure, stature
+from poseling.runtime.closed_form import closed_form
+from poseling.runtime.fit_energy import (
+    DEPTH,
+    FARTHEST,
+    IK,
+    NEAREST,
+    NEARLY,
+    POINTS,
+    PROJECTION,
+    SMOOTH,
+    Evidence,
+    minimise,
+)
+from poseling.runtime.kinematics import (
+    BONES,
+    FREE,
+    JOINTS,
+    LENGTH_OF,
+    SHARES,
+    TURNS,
+    Body,
+    measure,
+    stature,
+)
 from poseling.runtime.position import position
 from poseling.skeleton import MIDDLES, MOVNECT15, Skeleton
 
 Array = NDArray[np.float64]
-
-IK, PROJECTION, SMOOTH, DEPTH = 1.0, 44.0, 0.07, 0.11
-STILL = 1e-3  # metres squared for a radian squared
-REST = {"spine": (1e-3, 0, 0), "knee": (0, 0, 1e-3), "elbow": (0, 0, 1e-3)}  # likewise, about x, y and z
 FRAME = 1 / 30  # seconds
 PAUSE = 0.5  # seconds without a frame after which velocities are forgotten
 SHORTEST = 1 / 240  # seconds: frames that are nearer in time count as if they were this far apart
 SURE = 0.3  # score from which a joint's bones are measured
 MEASURED = 90  # times after which a bone's length is settled: three seconds
-GROWTH = 0.01  # of its length that a bone grows or shrinks at most from one frame to the next, while it is measured
-FAR = 3.0  # metres from the root beyond which an answer is no joint's
-NEAREST, FARTHEST = 0.2, 100.0  # metres before the camera: nothing is projected from nearer, nobody starts farther
+# of its length that a bone grows or shrinks at most from one frame to the next, while it is measured
+GROWTH = 0.01
+FAR = 3.0  # metres from the root beyond which a prediction is not a joint
 AWAY = 4.0  # metres before the camera, where who is not seen starts
 STEPS, FIRST_STEPS = 3, 12  # of Levenberg and Marquardt, in a frame and in the first one
-ENOUGH, NEARLY = 1e-3, 0.05  # a step that takes less of the energy is the last, in a first frame and in one that starts at the frame before
-LEAP, TIRED = 2.0, 1.1  # a body with so many times the usual energy is looked for anew as well; and what is usual grows so much in a frame
+LEAP, TIRED = (
+    2.0,
+    1.1,
+    # beyond this multiple of the usual energy the fit is restarted; growth of the usual energy in a frame
+)
+
 SLIGHT = 3e-4  # metres squared: the energy of 15 points that are 4 mm off, which is always usual
 TALL = 1.7  # metres, of whom nothing is known
 _FACING = np.diag([1.0, -1.0, -1.0])  # upright, towards the camera
-_FREE_LOW, _FREE_HIGH = LOW.ravel()[FREE], HIGH.ravel()[FREE]
-# Radians that the spine may be bent forward in a first frame: from each of them, hips that are bent far come to another minimum.
+# Radians that the spine may be bent forward in a first frame: from each of them, hips that are bent far come
+# to another minimum.
 BENDS = (0.0, 0.8, 1.4, -0.5)
 _BENT = np.array([[joint == "spine", 0, 0] for joint in TURNS], np.float64)
-_PULL = STILL + np.array([REST.get(TURNS[f // 3].split("_")[-1], (0, 0, 0))[f % 3] for f in FREE])
 _SHARES = np.array([SHARES[bone] for bone in BONES])
 _PELVIS = MOVNECT15.index("pelvis")
-_POINTS, _UNKNOWNS = len(MOVNECT15), 3 + len(FREE) + 3  # the pelvis' turn, the joints' turns, the place
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """One person's body in one frame.
 
-    xyz (15, 3) the joints of `MOVNECT15`, metres from the pelvis, in camera axes; root (3,) the pelvis in camera axes in metres, None without a camera; rotations (13, 4)
-    quaternions w x y z of `joints` relative to their parents, as `kinematics` says; lengths (8,) in metres of `kinematics.BONES`.
+    xyz (15, 3) the joints of `MOVNECT15`, metres from the pelvis, in camera axes; root (3,) the pelvis in
+    camera axes in metres, None without a camera; rotations (13, 4) quaternions w x y z of `joints` relative
+    to their parents, as `kinematics` says; lengths (8,) in metres of `kinematics.BONES`.
     """
 
     xyz: Array
@@ -73,10 +101,12 @@ class Fitted:
 
 
 class Lengths:
-    """The bones' lengths (8,), learnt from frame to frame: each the median of its first `MEASURED` sure measurements, left and right together, and then settled.
+    """The bones' lengths (8,), learnt over the first frames: each is the median of its first `MEASURED`
+    confident measurements, left and right together, and constant after that.
 
-    A bone that was never seen has its usual share (`kinematics.SHARES`) of the size that the others tell. `measured` are in the network's metres, and settled from the start if
-    they are given; `scale` makes a body of `height` metres of them.
+    A bone that was never seen has its usual share (`kinematics.SHARES`) of the body size that the others
+    suggest. `measured` are in the network's metres, and constant from the start if they are given; `scale`
+    makes the body `height` metres tall.
     """
 
     def __init__(self, height: float | None = None, measured: NDArray[np.floating] | None = None):
@@ -111,122 +141,35 @@ class Lengths:
         self.metres = measured * self.scale
 
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What is asked of a body in one frame, and the roots of the weights with which it is: the energy is the sum of squares of `residuals`.
-
-    xyz (15, 3) metres from the pelvis and xy (15, 2) in focal lengths from the principal point, with weights (15, 1); path (15, 3) where the frames before lead each point, with
-    weights (15, 3); turns (29,) of the frame before, from which `STILL` holds.
-    """
-
-    xyz: Array
-    xyz_weight: Array
-    xy: Array
-    xy_weight: Array
-    path: Array
-    path_weight: Array
-    turns: Array
-
-    def residuals(self, body: Body, place: Array) -> Array:
-        """(149,) for a body with its pelvis at place (3,) in camera axes."""
-        points = body.points + place
-        picture = points[:, :2] / np.maximum(points[:, 2:], NEAREST)
-        turns = body.turns.ravel()[FREE]
-        parts = (
-            (body.points - self.xyz) * self.xyz_weight,
-            (picture - self.xy) * self.xy_weight,
-            (points - self.path) * self.path_weight,
-            _PULL_ROOT * (turns - self.turns * _HELD),
-        )
-        return np.concatenate([part.ravel() for part in parts])
-
-    def energy(self, body: Body, place: Array) -> float:
-        residuals = self.residuals(body, place)
-        return float(residuals @ residuals)
-
-    def jacobian(self, body: Body, place: Array) -> Array:
-        """(35, 149) the residuals' change with the pelvis' turn, the joints' turns and the place."""
-        moves = np.empty((_UNKNOWNS, 3 * _POINTS))
-        moves[:-3] = body.jacobian().reshape(_UNKNOWNS - 3, -1)
-        moves[-3:] = _PLACED
-        points = body.points + place
-        depth = np.maximum(points[:, 2:], NEAREST)
-        look = np.zeros((_POINTS, 3, _POINTS, 2))  # how the picture changes with the points
-        shift = self.xy_weight / depth
-        look[_EACH, 0, _EACH, 0] = look[_EACH, 1, _EACH, 1] = shift[:, 0]
-        look[_EACH, 2, _EACH] = -(points[:, 2:] > NEAREST).astype(np.float64) * shift * points[:, :2] / depth
-        out = np.zeros((_UNKNOWNS, len(_PULL) + 8 * _POINTS))
-        np.multiply(moves[:-3], self.xyz_weight.repeat(3), out=out[:-3, : 3 * _POINTS])
-        np.matmul(moves, look.reshape(3 * _POINTS, -1), out=out[:, 3 * _POINTS : 5 * _POINTS])
-        np.multiply(moves, self.path_weight.ravel(), out=out[:, 5 * _POINTS : 8 * _POINTS])
-        out[_TURN_ROWS, _TURN_COLUMNS] = _PULL_ROOT
-        return out
-
-
-_PLACED = np.tile(np.eye(3), _POINTS)
-_EACH = np.arange(_POINTS)
-_PULL_ROOT = np.sqrt(_PULL)
-_HELD = STILL / _PULL  # two squares that pull one turn, to where it was and to zero, are one that pulls it between
-_TURN_ROWS, _TURN_COLUMNS = 3 + np.arange(len(FREE)), 8 * _POINTS + np.arange(len(FREE))
-
-
-def minimise(
-    body: Body, place: Array, evidence: Evidence, lengths: Array, steps: int, placed: bool = True, enough: float = ENOUGH
-) -> tuple[Body, Array]:
-    """The body and place with the least energy near these: `steps` of Levenberg and Marquardt, with the turns' limits as an active set.
-
-    A turn at its limit that the energy would push beyond it does not take part in a step, and a step ends at the limits. A step that takes less than `enough` of the energy is the
-    last. Without `placed` the place stays.
-    """
-    residuals = evidence.residuals(body, place)
-    energy = residuals @ residuals
-    damping = 1e-4
-    held = np.full(_UNKNOWNS, not placed)
-    held[:3] = False
-    for _ in range(steps):
-        jacobian = evidence.jacobian(body, place)
-        gradient = jacobian @ residuals
-        turns = body.turns.ravel()[FREE]
-        held[3:-3] = np.where(gradient[3:-3] > 0, turns <= _FREE_LOW, turns >= _FREE_HIGH)
-        if held.any():
-            jacobian[held], gradient[held] = 0, 0
-        normal = jacobian @ jacobian.T
-        normal.ravel()[:: _UNKNOWNS + 1] += damping
-        step = np.asarray(np.linalg.solve(normal, -gradient), np.float64)
-        new_body, new_place = body.moved(step[:-3], lengths), place + step[-3:]
-        new_residuals = evidence.residuals(new_body, new_place)
-        new_energy = new_residuals @ new_residuals
-        if not new_energy < energy:
-            damping *= 30
-            continue
-        done = energy - new_energy < enough * energy
-        body, place, residuals, energy = new_body, new_place, new_residuals, new_energy
-        damping = max(damping / 10, 1e-7)
-        if done:
-            break
-    return body, place
-
-
 class Fitter:
-    """Fits one person's body, frame after frame; one for each person.
+    """Fits one person's body, frame after frame; one instance for each person.
 
-    `skeleton` is that of the answers: its joints are taken over to `MOVNECT15` by name, the thorax or the middle of the shoulders for a neck that it lacks,
-    and what it has not weighs nothing. ValueError if they have none in common. `height` in metres makes the body as tall as that when it stands (`kinematics.stature`); without it the body has the network's size. Lengths
-    change while they are learnt (see `Lengths`), by no more than `GROWTH` a frame; `measured` (8,), those of the Fitter of a first pass over a file, keep them the same from its first frame.
+    `skeleton` is that of the predictions: its joints are converted to `MOVNECT15` by name, with the thorax or
+    the middle of the shoulders for a missing neck; missing joints have no weight. ValueError if they have
+    none in common. `height` in metres sets the body's height when standing (`kinematics.stature`); without it
+    the body has the network's size. Lengths change while they are learnt (see `Lengths`), by at most `GROWTH`
+    a frame; `measured` (8,), those of the Fitter of a first pass over a video, keep them constant from its
+    first frame.
     """
 
-    def __init__(self, skeleton: Skeleton, height: float | None = None, measured: NDArray[np.floating] | None = None):
+    def __init__(
+        self, skeleton: Skeleton, height: float | None = None, measured: NDArray[np.floating] | None = None
+    ):
         if height is not None and not 0.3 < height < 3:
-            raise ValueError(f"a height of {height:g} is no person's; give it in metres")
-        if measured is not None and (np.shape(measured) != (len(BONES),) or not (np.asarray(measured) > 0).all()):
-            raise ValueError(f"measured are {len(BONES)} lengths above 0, of {', '.join(BONES)}; got {measured}")
+            raise ValueError(f"a height of {height:g} is not a person's; give it in metres")
+        if measured is not None and (
+            np.shape(measured) != (len(BONES),) or not (np.asarray(measured) > 0).all()
+        ):
+            raise ValueError(
+                f"measured are {len(BONES)} lengths above 0, of {', '.join(BONES)}; got {measured}"
+            )
         self._joints = len(skeleton)
         self._first, self._second, self._has = sources_of(skeleton)
         self._height, self._given = height, measured
         self.reset()
 
     def reset(self) -> None:
-        """Forget the person: after a cut, or when it is another one."""
+        """Forget the person: after a cut, or for another person."""
         self._lengths = Lengths(self._height, self._given)
         self._body: Body | None = None
         self._place: Array | None = None
@@ -236,21 +179,30 @@ class Fitter:
 
     @property
     def measured(self) -> Array:
-        """(8,) the bones' lengths as the network sees them, as far as they are known."""
+        """(8,) the bones' lengths in the network's metres, as far as they are known."""
         return self._lengths.measured
 
     def measure(self, xyz: NDArray[np.floating], score: NDArray[np.floating]) -> None:
-        """Learn the bones' lengths from joints (K, 3) with scores (K,) and fit nothing: what a first pass over a file needs."""
+        """Learn the bones' lengths from joints (K, 3) with scores (K,) without fitting: for a first pass over
+        a video.
+        """
         xyz, weight, _, _ = self._taken(xyz, np.zeros((self._joints, 2)), score, None)
         self._lengths.update(xyz, weight > np.sqrt(SURE * IK))
 
     def fit(
-        self, xyz: NDArray[np.floating], xy: NDArray[np.floating], score: NDArray[np.floating], camera: NDArray[np.floating] | None, seconds: float
+        self,
+        xyz: NDArray[np.floating],
+        xy: NDArray[np.floating],
+        score: NDArray[np.floating],
+        camera: NDArray[np.floating] | None,
+        seconds: float,
     ) -> Fitted:
-        """The body in a frame: xyz (K, 3) metres from the root, xy (K, 2) pixels, score (K,), camera fx fy cx cy or None, and the frame's time.
+        """The body in a frame: xyz (K, 3) metres from the root, xy (K, 2) pixels, score (K,), camera fx fy cx
+        cy or None, and the frame's time.
 
-        A joint whose score is 0 or whose numbers are not finite has no say; what nobody sees keeps its turns. Without a camera there is no E_proj and no E_depth, and no root.
-        ValueError for shapes that do not fit or a camera without focal lengths.
+        A joint whose score is 0 or whose numbers are not finite has no weight; unseen joints keep their
+        rotations. Without a camera there is no E_proj, no E_depth and no root. ValueError for shapes that do
+        not fit or an invalid camera.
         """
         lens = _lens(camera)
         xyz, xyz_weight, xy, xy_weight = self._taken(xyz, xy, score, lens)
@@ -260,7 +212,9 @@ class Fitter:
             lengths = np.minimum(np.maximum(lengths, (1 - GROWTH) * self._grown), (1 + GROWTH) * self._grown)
         xyz = xyz * self._lengths.scale
 
-        if self._past and (not 0 < seconds - self._past[-1][0] <= PAUSE or (lens is None) != (self._place is None)):
+        if self._past and (
+            not 0 < seconds - self._past[-1][0] <= PAUSE or (lens is None) != (self._place is None)
+        ):
             self._past.clear()
         known = xyz_weight > 0
         seen = known | (xy_weight > 0)
@@ -268,18 +222,35 @@ class Fitter:
         placed = lens is not None
         if self._body is None:
             bodies = [Body.turned(*closed_form(xyz, known, _FACING, bend * _BENT), lengths) for bend in BENDS]
-            evidence = Evidence(xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, bodies[0].turns.ravel()[FREE])
-            starts = [minimise(body, self._seen(body, evidence, placed), evidence, lengths, FIRST_STEPS, placed) for body in bodies]
+            evidence = Evidence(
+                xyz,
+                xyz_weight[:, None],
+                xy,
+                xy_weight[:, None],
+                path,
+                path_weight,
+                bodies[0].turns.ravel()[FREE],
+            )
+            starts = [
+                minimise(body, self._seen(body, evidence, placed), evidence, lengths, FIRST_STEPS, placed)
+                for body in bodies
+            ]
             energies = [evidence.energy(*start) for start in starts]
         else:
             body = self._body.sized(lengths)
-            evidence = Evidence(xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, body.turns.ravel()[FREE])
+            evidence = Evidence(
+                xyz, xyz_weight[:, None], xy, xy_weight[:, None], path, path_weight, body.turns.ravel()[FREE]
+            )
             place = self._place if placed and self._place is not None else self._seen(body, evidence, placed)
             starts = [minimise(body, place, evidence, lengths, STEPS, placed, NEARLY)]
             energies = [evidence.energy(*starts[0])]
             if energies[0] > LEAP * max(self._energy, SLIGHT):
                 body = Body.turned(*closed_form(xyz, known, body.root, body.turns), lengths)
-                starts += [minimise(body, self._seen(body, evidence, placed), evidence, lengths, STEPS, placed, NEARLY)]
+                starts += [
+                    minimise(
+                        body, self._seen(body, evidence, placed), evidence, lengths, STEPS, placed, NEARLY
+                    )
+                ]
                 energies += [evidence.energy(*starts[1])]
         energy = min(energies)
         body, place = starts[energies.index(energy)]
@@ -291,39 +262,60 @@ class Fitter:
         return Fitted(body.points, root, quaternion(body.local), lengths)
 
     def _seen(self, body: Body, evidence: Evidence, placed: bool) -> Array:
-        """(3,) where a body is looked for that has just been found: where its joints are seen, else where the person was."""
+        """(3,) the start position of a body in its first frame: from its 2D joints, else where the person
+        was.
+        """
         if not placed:
             return np.zeros(3)
-        place = position(body.points, evidence.xy, evidence.xy_weight[:, 0] ** 2, np.array([1.0, 1.0, 0.0, 0.0]))
+        place = position(
+            body.points, evidence.xy, evidence.xy_weight[:, 0] ** 2, np.array([1.0, 1.0, 0.0, 0.0])
+        )
         if NEAREST < place[2] < FARTHEST:  # so not NaN
             return place
         return self._place if self._place is not None else np.array([0.0, 0.0, AWAY])
 
     def _taken(
-        self, xyz: NDArray[np.floating], xy: NDArray[np.floating], score: NDArray[np.floating], lens: Array | None
+        self,
+        xyz: NDArray[np.floating],
+        xy: NDArray[np.floating],
+        score: NDArray[np.floating],
+        lens: Array | None,
     ) -> tuple[Array, Array, Array, Array]:
-        """xyz (15, 3), the roots of its weights (15,), normalised xy (15, 2), the roots of its weights (15,); zero where unknown."""
+        """xyz (15, 3), the roots of its weights (15,), normalised xy (15, 2), the roots of its weights (15,);
+        zero where unknown.
+        """
         for name, array, shape in (("xyz", xyz, (3,)), ("xy", xy, (2,)), ("score", score, ())):
             if np.shape(array) != (self._joints, *shape):
                 raise ValueError(
-                    f"{name} has shape {np.shape(array)}, but the skeleton of this Fitter has {self._joints} joints: expected {(self._joints, *shape)}"
+                    f"{name} has shape {np.shape(array)}, but the skeleton of this Fitter has {self._joints} "
+                    f"joints: expected {(self._joints, *shape)}"
                 )
         xyz, xy, score = (np.asarray(array, np.float64) for array in (xyz, xy, score))
         if lens is not None:
             xy = (xy - lens[2:]) / lens[:2]
         sure = np.where(score > 0, np.minimum(score, 1), 0)  # of NaN, 0
         # NaN compares as false, so these are finite.
-        space, picture = sure * (np.abs(xyz).max(1) < FAR), sure * (np.abs(xy).max(1) < 10 if lens is not None else 0)
-        xyz, xy = np.where(space[:, None] > 0, xyz, 0), np.where(picture[:, None] > 0, xy, 0)
+        space, image = (
+            sure * (np.abs(xyz).max(1) < FAR),
+            sure * (np.abs(xy).max(1) < 10 if lens is not None else 0),
+        )
+        xyz, xy = np.where(space[:, None] > 0, xyz, 0), np.where(image[:, None] > 0, xy, 0)
         one, two = self._first, self._second
-        space, picture = (self._has * np.minimum(weight[one], weight[two]) for weight in (space, picture))
-        return (xyz[one] + xyz[two]) / 2, np.sqrt(IK * space), (xy[one] + xy[two]) / 2, np.sqrt(PROJECTION * picture)
+        space, image = (self._has * np.minimum(weight[one], weight[two]) for weight in (space, image))
+        return (
+            (xyz[one] + xyz[two]) / 2,
+            np.sqrt(IK * space),
+            (xy[one] + xy[two]) / 2,
+            np.sqrt(PROJECTION * image),
+        )
 
     def _led(self, seconds: float, deep: bool, seen: NDArray[np.bool_]) -> tuple[Array, Array]:
-        """(15, 3) where the frames before lead the points, and the roots of the weights (15, 3); of points that are not seen now, 0."""
-        weight = np.zeros((_POINTS, 3))
+        """(15, 3) the points extrapolated from the previous frames, and the roots of the weights (15, 3); 0
+        for points that are not seen now.
+        """
+        weight = np.zeros((POINTS, 3))
         if not self._past:
-            return np.zeros((_POINTS, 3)), weight
+            return np.zeros((POINTS, 3)), weight
         time, last = self._past[-1]
         lapse = max(seconds - time, SHORTEST)
         path = last
@@ -342,7 +334,7 @@ class Fitter:
 
 
 def _lens(camera: NDArray[np.floating] | None) -> Array | None:
-    """(4,) fx fy cx cy; ValueError where that is no camera."""
+    """(4,) fx fy cx cy; ValueError for an invalid camera."""
     if camera is None:
         return None
     lens = np.asarray(camera, np.float64)
@@ -352,7 +344,9 @@ def _lens(camera: NDArray[np.floating] | None) -> Array | None:
 
 
 def sources_of(skeleton: Skeleton) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """For each joint of `MOVNECT15` the two joints of `skeleton` of which it is the middle, mostly one joint twice, and whether it has them."""
+    """For each joint of `MOVNECT15` the two joints of `skeleton` whose mean it is, mostly one joint twice,
+    and whether it has them.
+    """
     sources = list(skeleton.to(MOVNECT15).sources)
     neck = MOVNECT15.index("neck")
     if not sources[neck]:

@@ -1,4 +1,6 @@
-"""Less jitter at little lag: the 1-Euro filter (Casiez, Roussel and Vogel, CHI 2012), for whole arrays at their real times."""
+"""Less jitter with little lag: the 1-Euro filter (Casiez, Roussel and Vogel, CHI 2012), for whole arrays at
+their real times.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +12,44 @@ from numpy.typing import ArrayLike, NDArray
 
 from poseling.pose import Pose
 
-# VNect's (Mehta et al., SIGGRAPH 2017, sec. 4.3): the cutoff at rest in Hz, and how many Hz a speed of one unit a second adds.
-PICTURE_CUTOFF, PICTURE_BETA = 1.7, 0.3
+# VNect's (Mehta et al., SIGGRAPH 2017, sec. 4.3): the cutoff at rest in Hz, and how many Hz a speed of one
+# unit a second adds.
+IMAGE_CUTOFF, IMAGE_BETA = 1.7, 0.3
 SPACE_CUTOFF, SPACE_BETA = 0.8, 0.4
-# The cutoff in Hz for the speed itself is not VNect's: 0.4 is what the re-implementation XinArkh/VNect chose for it.
+# VNect does not give the cutoff for the speed itself: 0.4 Hz is from the re-implementation XinArkh/VNect.
 SPEED_CUTOFF = 0.4
-# beta means nothing without the unit of the speed, which the paper leaves out. Here it is 5 cm a second, measured (docs/runtime.md): in metres the same beta lags by three
-# frames, in millimetres it smooths nothing. In the picture 5 cm are this part of the person's size, so that the filter does the same to a person near and far.
+# beta needs a unit of speed, which the paper does not state. 5 cm a second was chosen by measurement
+# (docs/runtime.md): in metres the same beta lags by three frames, in millimetres it does not smooth. In the
+# image 5 cm is this part of the person's size, so that near and far people are filtered alike.
 SPACE_UNIT = 0.05
-PICTURE_UNIT = 1 / 34
-GAP = 0.5  # seconds after which the last value says nothing about the next
+IMAGE_UNIT = 1 / 34
+GAP = 0.5  # seconds after which the filter restarts
 
 
 class OneEuro:
-    """A low-pass filter whose cutoff in Hz grows with the speed: `cutoff` at rest, and `beta` more for each unit a second.
+    """A low-pass filter whose cutoff in Hz grows with the speed: `cutoff` at rest, and `beta` more for each
+    unit a second.
 
-    alpha = 1 / (1 + tau / Te) with tau = 1 / (2 pi fc), fc = cutoff + beta |edx|: edx is the speed, itself filtered with `speed_cutoff`, and Te the time
-    since the value before. Each number of an array has its own cutoff. A value that is not finite is no sample: the last one is held (NaN if there was
-    none), and so it is if no time has passed. After more than `gap` seconds without a sample, or when time runs backwards, the filter starts anew.
+    alpha = 1 / (1 + tau / Te) with tau = 1 / (2 pi fc), fc = cutoff + beta |edx|: edx is the speed, itself
+    filtered with `speed_cutoff`, and Te the time since the previous value. Each number of an array has its
+    own cutoff. A value that is not finite is not a sample: the last one is held (NaN if there was none), and
+    so it is if no time has passed. After more than `gap` seconds without a sample, or when time runs
+    backwards, the filter restarts.
 
     >>> ease = OneEuro(cutoff=1.0, beta=0.0)
     >>> [round(float(ease(value, seconds)), 3) for value, seconds in ((0, 0.0), (1, 0.1), (1, 0.2))]
     [0.0, 0.386, 0.623]
     """
 
-    def __init__(self, cutoff: float, beta: float, speed_cutoff: float = SPEED_CUTOFF, gap: float = GAP) -> None:
+    def __init__(
+        self, cutoff: float, beta: float, speed_cutoff: float = SPEED_CUTOFF, gap: float = GAP
+    ) -> None:
         self.cutoff, self.beta, self.speed_cutoff, self.gap = cutoff, beta, speed_cutoff, gap
         self._value: NDArray[np.float64] | None = None
 
     def __call__(self, value: ArrayLike, seconds: float, unit: float = 1.0) -> NDArray[np.float64]:
-        """The filtered value, of the shape that all values have, at a time. `unit` is how long the unit of speed is in the values' own unit.
+        """The filtered value, of the shape that all values have, at a time. `unit` is the unit of speed, in
+        the values' own unit.
 
         ValueError if `seconds` is not finite, or the shape changes.
         """
@@ -50,24 +60,33 @@ class OneEuro:
             self._value, self._speed = np.full(new.shape, np.nan), np.zeros(new.shape)
             self._seen, self.frequency = np.full(new.shape, -np.inf), np.full(new.shape, np.inf)
         if new.shape != self._value.shape:
-            raise ValueError(f"the value has shape {new.shape}, but those before had {self._value.shape}; each filter is for one thing")
+            raise ValueError(
+                f"the value has shape {new.shape}, but those before had {self._value.shape}; use one filter "
+                "for each signal"
+            )
         sample = np.isfinite(new)
         passed = seconds - self._seen
         fresh = sample & ((passed > self.gap) | (passed < 0))
         follow = sample & ~fresh & (passed > 0)
         step = np.where(follow, passed, 1.0)
         change = np.where(follow, (new - self._value) / step, 0.0)
-        self._speed = np.where(fresh, 0.0, self._speed + np.where(follow, alpha(self.speed_cutoff, step), 0.0) * (change - self._speed))
-        # The cutoffs of this frame in Hz; infinite where it starts anew, since nothing was smoothed.
+        self._speed = np.where(
+            fresh,
+            0.0,
+            self._speed + np.where(follow, alpha(self.speed_cutoff, step), 0.0) * (change - self._speed),
+        )
+        # The cutoffs of this frame in Hz; infinite where the filter restarts, since nothing was smoothed.
         self.frequency = np.where(fresh, np.inf, self.cutoff + self.beta * np.abs(self._speed) / unit)
-        eased = self._value + np.where(follow, alpha(self.frequency, step), 0.0) * (np.where(follow, new, 0.0) - self._value)
+        eased = self._value + np.where(follow, alpha(self.frequency, step), 0.0) * (
+            np.where(follow, new, 0.0) - self._value
+        )
         self._value = np.where(fresh, new, eased)
         self._seen = np.where(fresh | follow, seconds, self._seen)
         return self._value.copy()
 
 
 def alpha(cutoff: float | NDArray[np.float64], step: float | NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of the new value that a low-pass filter with this cutoff in Hz takes, when `step` seconds have passed.
+    """The weight of the new value in a low-pass filter with this cutoff in Hz, after `step` seconds.
 
     >>> round(float(alpha(1.0, 1 / 30)), 4)
     0.1732
@@ -77,19 +96,21 @@ def alpha(cutoff: float | NDArray[np.float64], step: float | NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Moment:
-    """A frame as it went through the filters: its time, the filtered pose, and the cutoffs (K, 2) and (K, 3) of each id."""
+    """A filtered frame: its time, the filtered pose, and the cutoffs (K, 2) and (K, 3) of each id."""
 
     seconds: float
     pose: Pose
-    picture: dict[int, NDArray[np.float64]]
+    image: dict[int, NDArray[np.float64]]
     space: dict[int, NDArray[np.float64]]
 
 
 class Smoother:
-    """The poses of a video, filtered in the picture and in space, each person by its id; who leaves is forgotten after `GAP` seconds.
+    """The poses of a video, filtered in 2D and 3D, each person by its id; a person who leaves is forgotten
+    after `GAP` seconds.
 
-    With `lookahead` = 0 each pose comes back at once. With more it comes back when so many frames after it were seen, and nearly without lag: the same filter
-    with the same cutoffs then runs from the last of them back to it, and delays as much to the other side. `rest` gives those that are still held.
+    With `lookahead` = 0 each pose is returned immediately. Otherwise it is returned after that many more
+    frames, with little lag: the same filter with the same cutoffs then runs backwards from the last of them,
+    which cancels the delay. `rest` returns the poses that are still held.
     """
 
     def __init__(self, lookahead: int = 0) -> None:
@@ -102,52 +123,62 @@ class Smoother:
     def __call__(self, pose: Pose, seconds: float) -> Pose | None:
         """The filtered pose of the frame `lookahead` before this one, or None while there is none."""
         xy, xyz = pose.xy.copy(), None if pose.xyz is None else pose.xyz.copy()
-        picture, space = {}, {}
+        image, space = {}, {}
         for row, person in enumerate(pose.ids.tolist()):
-            flat, deep, _ = self._filters.get(person) or (OneEuro(PICTURE_CUTOFF, PICTURE_BETA), OneEuro(SPACE_CUTOFF, SPACE_BETA), seconds)
+            flat, deep, _ = self._filters.get(person) or (
+                OneEuro(IMAGE_CUTOFF, IMAGE_BETA),
+                OneEuro(SPACE_CUTOFF, SPACE_BETA),
+                seconds,
+            )
             self._filters[person] = flat, deep, seconds
-            xy[row] = flat(xy[row], seconds, PICTURE_UNIT * size(xy[row]))
-            picture[person] = flat.frequency
+            xy[row] = flat(xy[row], seconds, IMAGE_UNIT * size(xy[row]))
+            image[person] = flat.frequency
             if xyz is not None:
                 xyz[row] = deep(xyz[row], seconds, SPACE_UNIT)
                 space[person] = deep.frequency
-        self._filters = {person: filters for person, filters in self._filters.items() if abs(seconds - filters[2]) <= GAP}
+        self._filters = {
+            person: filters for person, filters in self._filters.items() if abs(seconds - filters[2]) <= GAP
+        }
         filtered = replace(pose, xy=xy, xyz=xyz)
         if not self.lookahead:
             return filtered
-        self._held.append(_Moment(seconds, filtered, picture, space))
+        self._held.append(_Moment(seconds, filtered, image, space))
         return self._next() if len(self._held) > self.lookahead else None
 
     def rest(self) -> list[Pose]:
-        """The poses of the frames that still wait for those after them, at the end of a video."""
+        """The poses of the frames that are still held, at the end of a video."""
         return [self._next() for _ in range(len(self._held))]
 
     def _next(self) -> Pose:
-        """The oldest held pose, filtered back from the youngest."""
+        """The oldest held pose, filtered backwards from the newest."""
         first = self._held[0].pose
         xy, xyz = first.xy.copy(), None if first.xyz is None else first.xyz.copy()
         for row, person in enumerate(first.ids.tolist()):
-            # Back from the last frame that this person has without a break.
+            # Backwards from the last frame of this person without a gap.
             run = []
             for moment in self._held:
                 rows = np.flatnonzero(moment.pose.ids == person)
                 if not len(rows):
                     break
                 run.append((moment, rows[0]))
-            xy[row] = _back([(m.seconds, m.pose.xy[r], m.picture[person]) for m, r in run])
+            xy[row] = _back([(m.seconds, m.pose.xy[r], m.image[person]) for m, r in run])
             if xyz is not None:
-                xyz[row] = _back([(m.seconds, m.pose.xyz[r], m.space[person]) for m, r in run if m.pose.xyz is not None])
+                xyz[row] = _back(
+                    [(m.seconds, m.pose.xyz[r], m.space[person]) for m, r in run if m.pose.xyz is not None]
+                )
         self._held.popleft()
         return replace(first, xy=xy, xyz=xyz)
 
 
 def _back(run: list[tuple[float, NDArray[np.float32], NDArray[np.float64]]]) -> NDArray[np.float64]:
-    """The first value of a run of times, filtered values and their cutoffs, filtered from the last to the first."""
+    """The first value of a run of times, filtered values and their cutoffs, filtered from the last to the
+    first.
+    """
     later, value, frequency = run[-1]
     out = value.astype(np.float64)
     for seconds, value, cutoff in reversed(run[:-1]):
         step = later - seconds
-        # Where the later frame started anew, the earlier ones know nothing of it.
+        # Where the filter restarted in the later frame, the earlier ones do not see it.
         share = alpha(cutoff, step) if step > 0 else np.zeros(value.shape)
         out = np.where(np.isfinite(frequency), out + share * (value - out), value)
         later, frequency = seconds, cutoff
@@ -155,6 +186,8 @@ def _back(run: list[tuple[float, NDArray[np.float32], NDArray[np.float64]]]) -> 
 
 
 def size(xy: NDArray[np.floating]) -> float:
-    """The longer side in pixels of the box around joints (K, 2), at least 1: what a person's speed in the picture is measured by."""
+    """The longer side in pixels of the box around joints (K, 2), at least 1: the unit of a person's speed in
+    the image.
+    """
     finite = xy[np.isfinite(xy).all(-1)]
     return max(1.0, float(np.ptp(finite, axis=0).max())) if len(finite) else 1.0

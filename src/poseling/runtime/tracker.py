@@ -1,7 +1,7 @@
-"""Who is where, from frame to frame: crops from the last poses, identities, and what is done when someone is lost.
+"""Tracking people through a video: the next crop from the last pose, ids, and recovery of lost people.
 
-There is no detector of people yet. A person starts in a box that someone gives, or, while nobody is followed, as the one whom the network finds in the whole frame or, if it finds nobody
-there, in one part of the frame after the other.
+There is no person detector yet. A person starts in a given box or, while none is tracked, as the one person
+that the network finds in the whole frame or, failing that, in one part of the frame after another.
 """
 
 from __future__ import annotations
@@ -21,37 +21,49 @@ from poseling.spec import PoseSpec
 
 Array = NDArray[np.float64]
 
-# The next crop is a mean of `region` and the last one (Mehta et al., SIGGRAPH 2017, sec. 4). Its momentum is for 30 frames a second.
+# The next crop is a mean of `region` and the last one (Mehta et al., SIGGRAPH 2017, sec. 4). Its momentum is
+# for 30 frames a second.
 MOMENTUM, RATE = 0.75, 30.0
 
-LOST = 0.2  # a person whose joints' mean score is lower is not there, unless somebody asks for more or less
-# What is enough to stay: a third of the person's usual mean score, but from half of that to all of it. So a network that is sure of people keeps nobody who is gone,
-# and one whose scores lie about the threshold does not find and lose the same person by turns.
+LOST = 0.2  # the mean score below which a person is lost, by default
+# A person is kept from a third of its usual mean score on, limited to between half of LOST and LOST. So a
+# confident network does not keep a person who has left, and a person whose scores are near the threshold is
+# not found and lost in turn.
 KEPT, LEAST = 0.33, 0.5
-USUAL = 0.2  # how much of a person's usual score is the last one's
-UNSURE = 0.5  # a joint of a score lower than so much of what is enough stays where it was on the person
-JUMP = 0.5  # a person whose joints move so much of their size in one frame, in the median, is someone else
-NEAR, ALIKE = 1.0, 1.6  # who is found again is the same at most so many sizes from the last place, and at most so many times larger or smaller
-REMEMBERED = 1.0  # seconds for which that is tried
-SAME, OVERLAP = 0.7, 0.3  # two poses of that similarity, or boxes of that intersection over union, are one person
-# A cut: the colours differ (Bhattacharyya distance of the histograms) and so does where light and dark are (correlation). Of pairs of JHMDB's clips that finds 94 %, and it
-# is wrong for 4 % of the pictures half a second apart in one clip (docs/runtime.md).
+USUAL = 0.2  # weight of the last score in a person's usual score
+UNSURE = 0.5  # a joint with a score below this part of the person's threshold keeps its place relative to the person
+JUMP = 0.5  # joints that move by this part of the person's size in one frame, in the median, are another person's
+NEAR, ALIKE = (
+    1.0,
+    1.6,
+    # a person found again is the same one up to this distance in sizes, and up to this ratio of sizes
+)
+REMEMBERED = 1.0  # seconds for which a lost person is remembered
+SAME, OVERLAP = (
+    0.7,
+    0.3,
+)  # poses of this similarity, or boxes of this intersection over union, are one person
+# A cut: the colours differ (Bhattacharyya distance of the histograms) and so does the pattern of light and
+# dark (correlation). This finds 94 % of the cuts between JHMDB's clips, and is wrong for 4 % of the frames
+# half a second apart in one clip (docs/runtime.md).
 COLOURS_DIFFER, PLACES_AGREE = 0.4, 0.5
-PLAIN = 4.0  # grey levels of spread: two pictures with less are one wall, in whatever light
+PLAIN = (
+    4.0  # standard deviation in grey levels: two images with less are both plain, whatever their brightness
+)
 
 
 class Looks(Protocol):
-    """What a Tracker needs of a network; `Network` is one."""
+    """What a Tracker needs of a network; `Network` has it."""
 
     spec: PoseSpec
 
-    def __call__(self, picture: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Pose: ...
+    def __call__(self, image: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Pose: ...
 
 
 @dataclass
 class _Person:
-    """Where a person was when last seen, at `seen` seconds: joints (K, 2), which of them are `sure` (K,), xyz (K, 3) or None, and the region x0, y0, x1, y1 to look at
-    next; and the `usual` mean of its scores.
+    """A person when last seen, at `seen` seconds: joints (K, 2), which of them are `sure` (K,), xyz (K, 3) or
+    None, the region x0, y0, x1, y1 of the next crop, and the running mean `usual` of its scores.
     """
 
     id: int
@@ -66,15 +78,16 @@ class _Person:
 
 
 class Tracker:
-    """The people of a video, frame after frame, each under one id for as long as it can be known that it is the same person.
+    """The people of a video, frame after frame, each with one id for as long as it is recognised.
 
-    A person is looked for where the last pose was. One who is lost (low score, left the picture) is left out
-    of the pose, and searched in a wider crop, the whole frame and the last place in turn; found near there
-    within a second the id is kept, else whoever is found is someone new. So it is after a cut in the video,
-    or when all joints jump at once. Ids count up and never come back. Nothing that comes out is NaN: a joint
-    that the network does not know, or gives as NaN, stays where it was on the person (in the middle of the
-    crop if it was never seen), with the score 0 if it is NaN. Somebody is found from a mean score of `lost`
-    on, and then stays from a third of their usual score on (`KEPT`). `refused` is the highest mean score for which nobody was found.
+    A person is searched around the last pose. A lost person (low score, left the image) is missing from the
+    pose, and is searched in a wider crop, in the whole frame and in the last place in turn. If it is found
+    near the last place within a second, it keeps its id; otherwise the person found gets a new one. The same
+    holds after a cut in the video, or when all joints jump at once. Ids count up and are never reused. The
+    result has no NaN: a joint that the network has not found, or gives as NaN, keeps its place relative to
+    the person (the middle of the crop if it was never seen), with score 0 if it is NaN. A person is found
+    from a mean score of `lost` on, and then kept from a third of its usual score on (`KEPT`). `refused` is
+    the highest mean score that was too low.
     """
 
     def __init__(self, network: Looks, lost: float = LOST) -> None:
@@ -83,14 +96,15 @@ class Tracker:
         self._started = self._turn = 0
         self._glance: tuple[tuple[int, ...], NDArray[np.floating], NDArray[np.floating]] | None = None
 
-    def __call__(self, picture: NDArray[np.uint8], seconds: float, found: ArrayLike | None = None) -> Pose:
-        """The people in the picture (H, W, 3) BGR at a time in seconds, by id; `found` (N, 4) are boxes around people that someone else has found in it.
+    def __call__(self, image: NDArray[np.uint8], seconds: float, found: ArrayLike | None = None) -> Pose:
+        """The people in the image (H, W, 3) BGR at a time in seconds, by id; `found` (N, 4) are boxes of a
+        detector.
 
-        A box that overlaps nobody starts a person. Errors as of `Network`.
+        A box that overlaps no tracked person starts a new one. Errors as of `Network`.
         """
-        if self._cut(picture):
+        if self._cut(image):
             self._people = []
-        whole = np.array(whole_box((picture.shape[1], picture.shape[0]), 1.0))
+        whole = np.array(whole_box((image.shape[1], image.shape[0]), 1.0))
         boxes = np.asarray(() if found is None else found, np.float64).reshape(-1, 4)
         taken, rest = self._matched(boxes)
         starts = [scaled_box(boxes[i], self.network.spec.padding) for i in rest]
@@ -99,30 +113,44 @@ class Tracker:
         regions = [taken[p.id] if p.id in taken else self._searched(p, whole) for p in self._people] + starts
         wide = [p.missed > 0 for p in self._people] + [True] * len(starts)
         least = [self._least(p) for p in self._people] + [self._lost] * len(starts)
-        answers = self._looked(picture, regions, wide, least, whole)
+        answers = self._looked(image, regions, wide, least, whole)
         if not self._people and not boxes.size and answers == [None]:
-            parts = windows((picture.shape[1], picture.shape[0]))
-            answers = self._looked(picture, [np.array(parts[self._turn % len(parts)])], wide, least, whole)
+            parts = windows((image.shape[1], image.shape[0]))
+            answers = self._looked(image, [np.array(parts[self._turn % len(parts)])], wide, least, whole)
             self._turn += 1
         self._followed(answers, seconds, whole)
         here = [p for p in self._people if not p.missed]
         return self._pose(here)
 
     def _matched(self, boxes: Array) -> tuple[dict[int, Array], list[int]]:
-        """The found boxes by the id of the person they are around, as regions, where that person is lost; and which of them are around nobody."""
+        """Detected boxes of lost people, by id, as regions; and the indices of the boxes that match no
+        person.
+        """
         if not len(boxes):
             return {}, []
         last = np.array([_bounds(p.xy, p.sure) for p in self._people]).reshape(-1, 4)
         pairs = associate(last, boxes, OVERLAP)
-        regions = {self._people[i].id: scaled_box(boxes[j], self.network.spec.padding) for i, j in pairs if self._people[i].missed}
+        regions = {
+            self._people[i].id: scaled_box(boxes[j], self.network.spec.padding)
+            for i, j in pairs
+            if self._people[i].missed
+        }
         return regions, [j for j in range(len(boxes)) if j not in {j for _, j in pairs}]
 
     def _least(self, person: _Person) -> float:
-        """The mean score from which a person who was seen in the last frame is there; one who is lost has to be found again."""
-        return self._lost if person.missed else float(np.clip(KEPT * person.usual, LEAST * self._lost, self._lost))
+        """The mean score that keeps a person who was seen in the last frame; a lost one has to be found
+        again.
+        """
+        return (
+            self._lost
+            if person.missed
+            else float(np.clip(KEPT * person.usual, LEAST * self._lost, self._lost))
+        )
 
     def _searched(self, person: _Person, whole: Array) -> Array:
-        """Where to look for a person: where it was, and if it was not there wider, everywhere, and there again."""
+        """The region to search: the last one, then in turn a wider one, the whole image and the last one
+        again.
+        """
         match person.missed % 3:
             case 0:
                 return person.region
@@ -130,23 +158,40 @@ class Tracker:
                 return scaled_box(person.region, 2.0)
         return whole
 
-    def _looked(self, picture: NDArray[np.uint8], regions: list[Array], wide: list[bool], least: list[float], whole: Array) -> list[_Person | None]:
-        """What the network sees in each region, as people without an id, or None where nobody is; a wide region is looked at again from nearer."""
-        far = [LEAST * enough if w else enough for w, enough in zip(wide, least, strict=True)]  # somebody small scores less
-        people = self._asked(picture, regions, far, whole)
+    def _looked(
+        self,
+        image: NDArray[np.uint8],
+        regions: list[Array],
+        wide: list[bool],
+        least: list[float],
+        whole: Array,
+    ) -> list[_Person | None]:
+        """One prediction for each region, as people without an id, or None where no person is found; a wide
+        region is run again in a closer crop.
+        """
+        far = [
+            LEAST * enough if w else enough for w, enough in zip(wide, least, strict=True)
+        ]  # a small person has a lower score
+        people = self._asked(image, regions, far, whole)
         again = [i for i, person in enumerate(people) if wide[i] and person is not None]
         if not again:
             return people
-        nearer = self._asked(picture, [p.region for i in again if (p := people[i]) is not None], [least[i] for i in again], whole)
+        nearer = self._asked(
+            image, [p.region for i in again if (p := people[i]) is not None], [least[i] for i in again], whole
+        )
         for i, person in zip(again, nearer, strict=True):
             there = people[i]
             assert there is not None
             people[i] = person or (there if there.usual >= least[i] else None)
         return people
 
-    def _asked(self, picture: NDArray[np.uint8], regions: list[Array], least: list[float], whole: Array) -> list[_Person | None]:
-        # The network widens a box by its padding; what it shall see is known here.
-        pose = self.network(picture, np.stack([scaled_box(region, 1 / self.network.spec.padding) for region in regions]))
+    def _asked(
+        self, image: NDArray[np.uint8], regions: list[Array], least: list[float], whole: Array
+    ) -> list[_Person | None]:
+        # The network enlarges a box by its padding; the region is final.
+        pose = self.network(
+            image, np.stack([scaled_box(region, 1 / self.network.spec.padding) for region in regions])
+        )
         pose = settled(pose, np.stack([(region[:2] + region[2:]) / 2 for region in regions]))
         people: list[_Person | None] = []
         for row in range(len(regions)):
@@ -162,11 +207,13 @@ class Tracker:
                 people.append(None)
                 continue
             xyz = None if pose.xyz is None else pose.xyz[row].astype(np.float64)
-            people.append(_Person(-1, region(xy, sure, self.network.spec.skeleton), xy, xyz, score, sure, 0.0, mean))
+            people.append(
+                _Person(-1, region(xy, sure, self.network.spec.skeleton), xy, xyz, score, sure, 0.0, mean)
+            )
         return people
 
     def _followed(self, answers: list[_Person | None], seconds: float, whole: Array) -> None:
-        """Puts what was seen into the list of people: each goes on, is lost, is forgotten, or is someone new."""
+        """Updates the list of people: each is continued, lost, forgotten, or new."""
         before = self._people
         known: list[_Person | None] = [*before, *[None] * (len(answers) - len(before))]
         answers = _single(answers, known)
@@ -184,25 +231,33 @@ class Tracker:
                 new.usual = (1 - USUAL) * last.usual + USUAL * new.usual
                 _carry(last, new)
                 if not last.missed:
-                    new.region = _eased(last.region, new.region, _bounds(new.xy, new.sure), seconds - last.seen)
+                    new.region = _eased(
+                        last.region, new.region, _bounds(new.xy, new.sure), seconds - last.seen
+                    )
             else:
                 new.id = self._started
                 self._started += 1
-            # A network that is sure of nonsense could make it ever larger.
+            # With a confident but wrong network the region could grow without limit.
             new.region = np.minimum(np.maximum(new.region, lowest), highest)
             after.append(new)
         self._people = sorted(after, key=lambda person: person.id)
 
-    def _cut(self, picture: NDArray[np.uint8]) -> bool:
-        """Whether this picture and the last one show different scenes, or are not of one size."""
-        small = cv2.resize(picture, (64, 48), interpolation=cv2.INTER_NEAREST)
-        colours = np.sqrt(np.asarray(cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3), np.float32).ravel() / (64 * 48))
-        grey = np.asarray(cv2.resize(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (32, 24), interpolation=cv2.INTER_AREA), np.float32)
+    def _cut(self, image: NDArray[np.uint8]) -> bool:
+        """Whether this image and the last one show different scenes, or differ in size."""
+        small = cv2.resize(image, (64, 48), interpolation=cv2.INTER_NEAREST)
+        colours = np.sqrt(
+            np.asarray(cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3), np.float32).ravel()
+            / (64 * 48)
+        )
+        grey = np.asarray(
+            cv2.resize(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (32, 24), interpolation=cv2.INTER_AREA),
+            np.float32,
+        )
         grey = grey - grey.mean()
-        last, self._glance = self._glance, (picture.shape, colours, grey)
+        last, self._glance = self._glance, (image.shape, colours, grey)
         if last is None:
             return False
-        if last[0] != picture.shape:
+        if last[0] != image.shape:
             return True
         apart = np.sqrt(max(0.0, 1 - float(last[1] @ colours)))
         if apart <= COLOURS_DIFFER:
@@ -216,23 +271,38 @@ class Tracker:
     def _pose(self, people: list[_Person]) -> Pose:
         skeleton = self.network.spec.skeleton
         count = len(skeleton)
-        xyz = np.array([p.xyz for p in people]).reshape(-1, count, 3) if "xyz" in self.network.spec.outputs else None
-        xy, score = np.array([p.xy for p in people]).reshape(-1, count, 2), np.array([p.score for p in people]).reshape(-1, count)
+        xyz = (
+            np.array([p.xyz for p in people]).reshape(-1, count, 3)
+            if "xyz" in self.network.spec.outputs
+            else None
+        )
+        xy, score = (
+            np.array([p.xy for p in people]).reshape(-1, count, 2),
+            np.array([p.score for p in people]).reshape(-1, count),
+        )
         return Pose(xy, score, skeleton, xyz, np.array([p.id for p in people], np.int64))
 
 
 def settled(pose: Pose, places: NDArray[np.floating]) -> Pose:
-    """The pose with numbers alone: a joint that is not finite, in the picture or in space, gets the score 0, its person's place (N, 2), and the root's in space."""
+    """The pose without NaN: a joint that is not finite, in 2D or 3D, gets score 0 and its person's place (N,
+    2), and the root's position in 3D.
+    """
     known = np.isfinite(pose.xy).all(-1) & (np.abs(pose.xy) < 1e6).all(-1) & np.isfinite(pose.score)
     if pose.xyz is not None:
         known &= np.isfinite(pose.xyz).all(-1) & (np.abs(pose.xyz) < 1e6).all(-1)
     xyz = None if pose.xyz is None else np.where(known[..., None], pose.xyz, 0)
-    xy, score = np.where(known[..., None], pose.xy, places[:, None]), np.where(known, np.clip(pose.score, 0, 1), 0)
+    xy, score = (
+        np.where(known[..., None], pose.xy, places[:, None]),
+        np.where(known, np.clip(pose.score, 0, 1), 0),
+    )
     return Pose(xy, score, pose.skeleton, xyz, pose.ids)
 
 
-def associate(first: NDArray[np.floating], second: NDArray[np.floating], least: float) -> list[tuple[int, int]]:
-    """Pairs of boxes (N, 4) and (M, 4) whose intersection over union is `least` or more, each box once, the best pair first.
+def associate(
+    first: NDArray[np.floating], second: NDArray[np.floating], least: float
+) -> list[tuple[int, int]]:
+    """Pairs of boxes (N, 4) and (M, 4) whose intersection over union is `least` or more, each box once, the
+    best pair first.
 
     >>> associate(np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]]), np.array([[21.0, 0, 31, 10], [0, 0, 10, 9]]), 0.3)
     [(0, 1), (1, 0)]
@@ -255,7 +325,9 @@ def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> Array:
 
 
 def similarity(first: NDArray[np.floating], second: NDArray[np.floating], sure: NDArray[np.bool_]) -> float:
-    """How much two poses (K, 2) are one, 0 to 1: COCO's OKS with one sigma of a tenth for all joints and the size of the larger, over the joints that are `sure`."""
+    """How much two poses (K, 2) are one, 0 to 1: COCO's OKS with one sigma of a tenth for all joints and the
+    size of the larger, over the joints that are `sure`.
+    """
     if not sure.any():
         return 0.0
     scale = 0.1 * max(size(first[sure]), size(second[sure]))
@@ -263,7 +335,9 @@ def similarity(first: NDArray[np.floating], second: NDArray[np.floating], sure: 
 
 
 def _single(answers: list[_Person | None], known: list[_Person | None]) -> list[_Person | None]:
-    """The answers with each person only once: of two that are one pose, the one stays that is nearer to where its person was."""
+    """The answers with each person only once: of two that are one pose, the one stays that is nearer to where
+    its person was.
+    """
     answers = list(answers)
     for i in range(len(answers)):
         for j in range(i + 1, len(answers)):
@@ -274,7 +348,9 @@ def _single(answers: list[_Person | None], known: list[_Person | None]) -> list[
 
 
 def _moved(last: _Person | None, new: _Person) -> float:
-    """How far a person's joints have moved, in the median, in parts of its size; infinitely far for someone who was not seen in the last frame."""
+    """How far a person's joints have moved, in the median, in parts of its size; infinitely far for someone
+    who was not seen in the last frame.
+    """
     if last is None or last.missed:
         return float("inf")
     both = last.sure & new.sure
@@ -292,11 +368,17 @@ def _continues(last: _Person, new: _Person) -> bool:
     boxes = [_bounds(p.xy, p.sure) for p in (last, new)]
     away = np.linalg.norm(np.subtract(*[(box[:2] + box[2:]) / 2 for box in boxes]))
     before, now = (max(1.0, *(box[2:] - box[:2])) for box in boxes)
-    return bool(new.seen - last.seen <= REMEMBERED and away <= NEAR * before and max(before, now) <= ALIKE * min(before, now))
+    return bool(
+        new.seen - last.seen <= REMEMBERED
+        and away <= NEAR * before
+        and max(before, now) <= ALIKE * min(before, now)
+    )
 
 
 def _carry(last: _Person, new: _Person) -> None:
-    """Puts the joints that `new` is not sure of where they were on the person, which has moved as the sure ones did."""
+    """Puts the joints that `new` is not sure of where they were on the person, which has moved as the sure
+    ones did.
+    """
     unsure = ~new.sure
     if not unsure.any():
         return

@@ -1,7 +1,8 @@
-"""Adult bodies of all builds from Anny (Apache-2.0; its shapes are MakeHuman's, CC0), put into a posture: surface, skeleton and joints.
+"""Adult bodies from Anny (Apache-2.0; its shapes are MakeHuman's, CC0) in a pose: surface, skeleton and
+joints.
 
-Anny gives the surface at rest; turning its bones is done here, in float64 NumPy, so that the same seed gives the same bytes and the joints are exact.
-Axes are the body's: x to its left, y up, z to its front, in metres.
+Anny gives the surface at rest. Bones are rotated here, in float64 NumPy, so that the same seed gives the same
+bytes and the joints are exact. Axes are the body's: x to its left, y up, z to its front, in metres.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from scipy.sparse import csr_matrix
 
 from poseling.geometry import rotation_matrix
 from poseling.skeleton import SYNTH28
-from poseling.synth.prior import JOINTS, PARENTS
+from poseling.synth.joint_limits import JOINTS, PARENTS
 
 Array = NDArray[np.float64]
 
@@ -40,7 +41,7 @@ LIMB_JOINTS = {
         ("ankle", "foot"),
     )
 }
-# Anny's bones and the joint of the posture that turns each. A bone that is not here follows its parent.
+# Anny's bones and the pose's joint that rotates each. Other bones follow their parent.
 TURNED_BY = {
     "root": "pelvis",
     "spine05": "waist",
@@ -52,7 +53,8 @@ TURNED_BY = {
     "clavicle.R": "right_collar",
     **{bone: joint for joint, bone in LIMB_JOINTS.items()},
 }
-# Anny rests with arms and legs apart. The posture's zero is the T-pose, so each of these points from its bone's head to the other's, this way.
+# Anny's rest pose has arms and legs apart. A pose of zeros is the T-pose, in which each of these bones points
+# from its head to the other's in this direction.
 LIMBS = {
     **{
         f"{bone}.{side}": (f"{end}.{side}", (sign, 0.0, 0.0))
@@ -60,11 +62,13 @@ LIMBS = {
         for bone, end in (("upperarm01", "lowerarm01"), ("lowerarm01", "wrist"), ("wrist", "finger3-1"))
     },
     **{
-        f"{bone}.{side}": (f"{end}.{side}", (0.0, -1.0, 0.0)) for side in "LR" for bone, end in (("upperleg01", "lowerleg01"), ("lowerleg01", "foot"))
+        f"{bone}.{side}": (f"{end}.{side}", (0.0, -1.0, 0.0))
+        for side in "LR"
+        for bone, end in (("upperleg01", "lowerleg01"), ("lowerleg01", "foot"))
     },
 }
-# Where the joints are: at the head of a bone, or a point of Anny's COCO regressor that a bone carries. The first are centres of rotation, so that bones
-# keep their lengths in every posture.
+# The joints' positions: the head of a bone, or a point of Anny's COCO regressor attached to a bone. The first
+# are centres of rotation, so bones have the same length in every pose.
 AT_HEADS = {
     "neck": "neck02",
     "spine": "spine02",
@@ -77,13 +81,26 @@ CARRIED = {
     **{f"{side}_heel": (f"{side}_heel", f"foot.{side[0].upper()}") for side in ("left", "right")},
     **{f"{side}_foot_index": (f"{side}_big_toe", f"foot.{side[0].upper()}") for side in ("left", "right")},
 }
-STATURE = {"male": (1.76, 0.07), "female": (1.63, 0.065)}  # metres, mean and spread; NCD Risk Factor Collaboration, eLife 2016, rich countries
-PARTS = ("head", "torso", *(f"{side}_{part}" for side in ("left", "right") for part in ("arm", "forearm", "hand", "thigh", "shin", "foot")))
+STATURE = {
+    "male": (1.76, 0.07),
+    "female": (1.63, 0.065),
+}  # metres, mean and spread; NCD Risk Factor Collaboration, eLife 2016, rich countries
+PARTS = (
+    "head",
+    "torso",
+    *(
+        f"{side}_{part}"
+        for side in ("left", "right")
+        for part in ("arm", "forearm", "hand", "thigh", "shin", "foot")
+    ),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """One person's body at rest: vertices (V, 3) and their normals (V, 3), bone heads (B, 3), joints (28, 3) and the bone that carries each (28)."""
+    """One person's body at rest: vertices (V, 3) and their normals (V, 3), bone heads (B, 3), joints (28, 3)
+    and the bone that carries each (28).
+    """
 
     vertices: Array
     normals: Array
@@ -96,7 +113,7 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """A body in a posture: (V, 3, 4) what moves each vertex from rest, and joints (28, 3)."""
+    """A body in a pose: (V, 3, 4) the transform of each vertex from rest, and joints (28, 3)."""
 
     moves: Array
     joints: Array
@@ -130,14 +147,24 @@ class Bodies:
         count = len(model.template_vertices)
         weights = np.zeros((count, len(self.labels)))
         np.put_along_axis(weights, model.vertex_bone_indices.numpy(), 0, 1)
-        np.add.at(weights, (np.arange(count)[:, None], model.vertex_bone_indices.numpy()), model.vertex_bone_weights.numpy().astype(np.float64))
+        np.add.at(
+            weights,
+            (np.arange(count)[:, None], model.vertex_bone_indices.numpy()),
+            model.vertex_bone_weights.numpy().astype(np.float64),
+        )
         self.weights = weights / weights.sum(1, keepdims=True)
         self._sparse = csr_matrix(self.weights)
         regressor = KeypointsRegressor.coco(model)
         # (V,) weights of the surface's points, by the landmark of the face or foot that they make.
-        self.landmarks = dict(zip(regressor.labels, regressor.regression_weights.numpy().astype(np.float64), strict=True))
-        self._joint_of = self._follow([JOINTS.index(TURNED_BY[b]) if b in TURNED_BY else -1 for b in self.labels])
-        self._limb_of = self._follow([i if b in LIMBS or b in TURNED_BY else -1 for i, b in enumerate(self.labels)])
+        self.landmarks = dict(
+            zip(regressor.labels, regressor.regression_weights.numpy().astype(np.float64), strict=True)
+        )
+        self._joint_of = self._follow(
+            [JOINTS.index(TURNED_BY[b]) if b in TURNED_BY else -1 for b in self.labels]
+        )
+        self._limb_of = self._follow(
+            [i if b in LIMBS or b in TURNED_BY else -1 for i, b in enumerate(self.labels)]
+        )
 
     def _follow(self, own: list[int]) -> NDArray[np.int64]:
         """(B,) each bone's value, or its parent's where it has none (-1)."""
@@ -153,7 +180,14 @@ class Bodies:
     @cached_property
     def part(self) -> NDArray[np.int64]:
         """(V,) the part of PARTS that each vertex belongs to most."""
-        names = {"clavicle": "torso", "shoulder01": "torso", "upperarm": "arm", "lowerarm": "forearm", "upperleg": "thigh", "lowerleg": "shin"}
+        names = {
+            "clavicle": "torso",
+            "shoulder01": "torso",
+            "upperarm": "arm",
+            "lowerarm": "forearm",
+            "upperleg": "thigh",
+            "lowerleg": "shin",
+        }
         of_bone = []
         for label in self.labels:
             stem, _, side = label.partition(".")
@@ -168,15 +202,19 @@ class Bodies:
                     if stem.startswith(("head", "eye", "neck02", "neck03"))
                     else "torso"
                 )
-            of_bone.append(PARTS.index(kind if kind in PARTS else f"{'left' if side == 'L' else 'right'}_{kind}"))
+            of_bone.append(
+                PARTS.index(kind if kind in PARTS else f"{'left' if side == 'L' else 'right'}_{kind}")
+            )
         share = np.zeros((len(self.weights), len(PARTS)))
         np.add.at(share.T, np.array(of_bone), self.weights.T)
         return np.asarray(share.argmax(1))
 
     def sample(self, random: np.random.Generator) -> Body:
-        """An adult by lot: sex, age, stature, weight, muscle and proportions."""
+        """A random adult: sex, age, height, weight, muscle and proportions."""
         female = random.random() < 0.5
-        gender = float(np.clip((1.0 if female else 0.0) + (-1 if female else 1) * abs(random.normal(0, 0.12)), 0, 1))
+        gender = float(
+            np.clip((1.0 if female else 0.0) + (-1 if female else 1) * abs(random.normal(0, 0.12)), 0, 1)
+        )
         shape = {
             "gender": gender,
             "age": float(random.uniform(2 / 3, 0.95)),  # 2/3 is Anny's young adult, 1 its old
@@ -186,7 +224,7 @@ class Bodies:
         }
         mean, spread = STATURE["female" if female else "male"]
         wanted = float(np.clip(random.normal(mean, spread), mean - 2.5 * spread, mean + 2.5 * spread))
-        # Anny's stature, in the middle of its other parameters: the other ones change it by a few centimetres.
+        # Anny's height for middle values of its other parameters, which change it by a few centimetres.
         height = float(np.clip(0.5 + (wanted - (1.908 - 0.14 * gender)) / 1.09, 0.02, 0.98))
         return self.build(shape | {"height": height}, female)
 
@@ -211,17 +249,37 @@ class Bodies:
                 point, bone = CARRIED[joint]
                 joints[i], carriers[i] = self.landmarks[point] @ vertices, self.bone(bone)
         at = SYNTH28.index
-        joints[at("pelvis")], carriers[at("pelvis")] = (joints[at("left_hip")] + joints[at("right_hip")]) / 2, self.bone("root")
-        # MPII's thorax lies between the shoulders; their middle itself would move with them.
-        joints[at("thorax")], carriers[at("thorax")] = heads[[self.bone("clavicle.L"), self.bone("clavicle.R")]].mean(0), self.bone("spine01")
+        joints[at("pelvis")], carriers[at("pelvis")] = (
+            (joints[at("left_hip")] + joints[at("right_hip")]) / 2,
+            self.bone("root"),
+        )
+        # MPII's thorax is between the shoulders; their mean would move with them.
+        joints[at("thorax")], carriers[at("thorax")] = (
+            heads[[self.bone("clavicle.L"), self.bone("clavicle.R")]].mean(0),
+            self.bone("spine01"),
+        )
         skull = vertices[self.part == PARTS.index("head")]
-        joints[at("head_top")], carriers[at("head_top")] = skull[skull[:, 1].argmax()] * [0, 1, 1] + [0, 0.01, 0], self.bone("head")  # 1 cm of hair
-        return Body(vertices, self.surface_normals(vertices), heads, joints, carriers, female, float(np.ptp(vertices[:, 1])))
+        joints[at("head_top")], carriers[at("head_top")] = (
+            skull[skull[:, 1].argmax()] * [0, 1, 1] + [0, 0.01, 0],
+            self.bone("head"),
+        )  # 1 cm of hair
+        return Body(
+            vertices,
+            self.surface_normals(vertices),
+            heads,
+            joints,
+            carriers,
+            female,
+            float(np.ptp(vertices[:, 1])),
+        )
 
     @cached_property
     def _corner_sum(self) -> csr_matrix:
         count = len(self.faces)
-        return csr_matrix((np.ones(3 * count), (self.faces.ravel(), np.repeat(np.arange(count), 3))), shape=(len(self.weights), count))
+        return csr_matrix(
+            (np.ones(3 * count), (self.faces.ravel(), np.repeat(np.arange(count), 3))),
+            shape=(len(self.weights), count),
+        )
 
     def surface_normals(self, vertices: Array) -> Array:
         """(V, 3) unit normals, faces weighted by their area."""
@@ -230,7 +288,9 @@ class Bodies:
         return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
     def pose(self, body: Body, rotations: Array, curl: float = 0.3) -> Posed:
-        """The body with a posture's `rotations` (20, 3) and fingers curled by `curl` radians a joint, its pelvis at the origin."""
+        """The body with a pose's `rotations` (20, 3) and fingers curled by `curl` radians a joint, its
+        pelvis at the origin.
+        """
         local = rotation_matrix(rotations)
         turned = np.zeros((len(JOINTS), 3, 3))
         for joint, parent in enumerate(PARENTS):
@@ -241,7 +301,9 @@ class Bodies:
             turn = turned[self._joint_of[bone]]
             if label.startswith(("finger2", "finger3", "finger4", "finger5")):
                 times = int(label[label.index("-") + 1])
-                turn = turn @ rotation_matrix(np.array([0, 0, (-1 if label.endswith("L") else 1) * curl * times]))
+                turn = turn @ rotation_matrix(
+                    np.array([0, 0, (-1 if label.endswith("L") else 1) * curl * times])
+                )
             frames[bone] = turn @ aligned[self._limb_of[bone]]
         places = np.zeros_like(body.heads)
         for bone, parent in enumerate(self.parents):
@@ -261,7 +323,9 @@ class Bodies:
         return Posed(moves, joints - origin)
 
     def _to_t_pose(self, body: Body) -> Array:
-        """(B, 3, 3) for each bone that has a limb's direction, the smallest turn from rest to the T-pose; the rest stays as it is."""
+        """(B, 3, 3) for each bone that has a limb's direction, the smallest turn from rest to the T-pose; the
+        rest stays as it is.
+        """
         turns = np.tile(np.eye(3), (len(self.labels), 1, 1))
         for bone, (end, way) in LIMBS.items():
             along = body.heads[self.bone(end)] - body.heads[self.bone(bone)]
@@ -271,7 +335,9 @@ class Bodies:
 
 @contextlib.contextmanager
 def _first_time_alone(marker: Path) -> Iterator[None]:
-    """The first time, Anny builds its model in a minute and keeps it; processes that start together wait for the one that does, instead of reading half of it."""
+    """The first time, Anny builds and caches its model, which takes a minute; other processes wait for it
+    instead of reading an incomplete file.
+    """
     if marker.exists():
         yield
         return
@@ -284,7 +350,9 @@ def _first_time_alone(marker: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """Keeps off the terminal what warp's native code says of a missing graphics card, which nobody here asks for. Exceptions come through."""
+    """Hides the native warnings of warp about a missing graphics card, which is not used. Exceptions are
+    raised.
+    """
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -306,7 +374,9 @@ def _between(start: Array, end: Array) -> Array:
 
 
 def _half_twist(wrist: Array) -> Array:
-    """(3, 3) half of a wrist's turn about the forearm (the x axis), so that the skin of the forearm turns gradually."""
+    """(3, 3) half of a wrist's turn about the forearm (the x axis), so that the skin of the forearm turns
+    gradually.
+    """
     matrix = rotation_matrix(wrist)
     # The twist of a swing-twist split: the x part of the quaternion.
     w, x = 1 + np.trace(matrix), matrix[2, 1] - matrix[1, 2]

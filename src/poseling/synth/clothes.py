@@ -1,4 +1,6 @@
-"""Who nobody sees naked: skin with a face, hair, and garments that are the body's own surface pushed out along its normals and cut at hems and sleeves."""
+"""Skin with a face, hair, and garments: the body's surface offset along its normals and cut at hems and
+sleeves.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,34 @@ from scipy.sparse import csr_matrix, diags
 from poseling.synth.bodies import PARTS, Array, Bodies, Body, Posed
 from poseling.synth.render import Colour, Layer, Material
 
-PERSON = 1  # ids of the body's parts are PERSON + their place in PARTS; whatever is no part of a person is more than that
-SKIN = ((255, 224, 200), (241, 196, 164), (222, 168, 130), (186, 126, 90), (135, 88, 62), (92, 60, 44), (62, 42, 33))  # sRGB, light to dark
-HAIR = ((22, 18, 16), (48, 32, 22), (86, 58, 36), (140, 102, 60), (196, 162, 104), (120, 54, 30), (150, 150, 150), (215, 212, 205))
+# ids of the body's parts are PERSON + their index in PARTS; everything else has larger ids
+PERSON = 1
+SKIN = (
+    (255, 224, 200),
+    (241, 196, 164),
+    (222, 168, 130),
+    (186, 126, 90),
+    (135, 88, 62),
+    (92, 60, 44),
+    (62, 42, 33),
+)  # sRGB, light to dark
+HAIR = (
+    (22, 18, 16),
+    (48, 32, 22),
+    (86, 58, 36),
+    (140, 102, 60),
+    (196, 162, 104),
+    (120, 54, 30),
+    (150, 150, 150),
+    (215, 212, 205),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """For each vertex (V,) where it is on a body: along the arm (0 shoulder, 1 elbow, 2 wrist) and the leg (0 hip, 1 knee, 2 ankle), up the trunk (0 hips,
-    1 the neck's base), from the face to the back of the scalp (above 0 where hair grows). They come from the topology, so they hold for every body.
+    """For each vertex (V,) where it is on a body: along the arm (0 shoulder, 1 elbow, 2 wrist) and the leg (0
+    hip, 1 knee, 2 ankle), up the trunk (0 hips, 1 the neck's base), from the face to the back of the scalp
+    (above 0 where hair grows). They come from the topology, so they hold for every body.
     """
 
     arm: Array
@@ -31,7 +52,9 @@ class Measures:
 
 @dataclass(frozen=True)
 class Garment:
-    """A piece of clothing: how far out (metres) and how loose (0 follows the body, 1 hangs smooth), and where it ends, in the units of `Measures`."""
+    """A piece of clothing: how far out (metres) and how loose (0 follows the body, 1 hangs smooth), and where
+    it ends, in the units of `Measures`.
+    """
 
     kind: str
     material: Material
@@ -45,7 +68,7 @@ class Garment:
 
 @dataclass(frozen=True)
 class Outfit:
-    """All that one person wears and how skin and hair look."""
+    """The clothes of one person and how skin and hair look."""
 
     skin: Material
     face: tuple[Colour, Colour, Colour]  # eyes, lips, brows
@@ -63,7 +86,10 @@ class Wardrobe:
         self.measures = self._measure(typical)
         count, faces = len(bodies.weights), bodies.faces
         ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-        near = csr_matrix((np.ones(2 * len(ends)), (np.r_[ends[:, 0], ends[:, 1]], np.r_[ends[:, 1], ends[:, 0]])), shape=(count, count))
+        near = csr_matrix(
+            (np.ones(2 * len(ends)), (np.r_[ends[:, 0], ends[:, 1]], np.r_[ends[:, 1], ends[:, 0]])),
+            shape=(count, count),
+        )
         near.data[:] = 1
         average = diags(1 / np.maximum(np.asarray(near.sum(1)).ravel(), 1)) @ near
         self._average = csr_matrix(average)
@@ -98,7 +124,9 @@ class Wardrobe:
         return Measures(arm, leg, trunk, scalp)
 
     def _face(self, body: Body) -> dict[str, NDArray[np.bool_]]:
-        """Which vertices are eyes, irises, lips, brows and where a beard grows, by their place about nose and eyes."""
+        """Which vertices are eyes, irises, lips, brows and where a beard grows, by their place about nose and
+        eyes.
+        """
         balls, v = self.eyes, body.vertices
         at = {name: self.bodies.landmarks[name] @ v for name in ("nose", "left_eye", "right_eye")}
         eye, nose = (at["left_eye"] + at["right_eye"]) / 2, at["nose"]
@@ -110,19 +138,31 @@ class Wardrobe:
         return {
             "white": balls,
             "iris": balls & (np.hypot(aside, y) < 0.11),
-            "lips": front & (np.abs(x) < 0.42) & (np.abs(y - (drop - 0.62)) < 0.15 - 0.2 * np.abs(x)) & (z > -0.35) & ~balls,
+            "lips": front
+            & (np.abs(x) < 0.42)
+            & (np.abs(y - (drop - 0.62)) < 0.15 - 0.2 * np.abs(x))
+            & (z > -0.35)
+            & ~balls,
             "brows": front & (aside < 0.3) & (np.abs(y - 0.3) < 0.085) & ~balls,
             "beard": front & (y < drop - 0.25) & (z > -1.1) & ~balls,
         }
 
     def outfit(self, female: bool, random: np.random.Generator) -> Outfit:
-        """Skin, hair and clothes by lot. Nobody goes without a top and trousers, shorts or a long dress."""
+        """Random skin, hair and clothes. Every person has a top and trousers, shorts or a long dress."""
         tone = _mix(SKIN, random)
         skin = Material(
-            "skin", _linear(tone * 0.93), _linear(np.minimum(tone * [1.04, 0.97, 0.95], 255)), rough=0.05, shine=float(random.uniform(0.02, 0.12))
+            "skin",
+            _linear(tone * 0.93),
+            _linear(np.minimum(tone * [1.04, 0.97, 0.95], 255)),
+            rough=0.05,
+            shine=float(random.uniform(0.02, 0.12)),
         )
         hair = _mix(HAIR, random, blend=0.3)
-        face = (_linear(np.array([30.0, 24, 20]) + random.uniform(0, 50, 3)), _linear(tone * [0.86, 0.62, 0.62]), _linear(hair * 0.8))
+        face = (
+            _linear(np.array([30.0, 24, 20]) + random.uniform(0, 50, 3)),
+            _linear(tone * [0.86, 0.62, 0.62]),
+            _linear(hair * 0.8),
+        )
         garments = []
         bare = random.random()
         dress = female and random.random() < 0.12
@@ -143,7 +183,11 @@ class Wardrobe:
         # Tops.
         sleeve = _within(random, (0.25, -0.2, 0.12), (0.65, 0.35, 0.85), (0.72, 1.2, 1.6), (1.0, 1.75, 2.0))
         tight = random.random() < 0.3
-        hem = float(waist - random.uniform(0.02, 0.3)) if bare < 0.92 or not female else float(waist + random.uniform(0.0, 0.16))
+        hem = (
+            float(waist - random.uniform(0.02, 0.3))
+            if bare < 0.92 or not female
+            else float(waist + random.uniform(0.0, 0.16))
+        )
         if dress:
             hem = -float(random.uniform(0.4, 0.9))
         out = garments[0].out + 0.004 + (0.0 if tight else float(random.uniform(0.002, 0.022)))
@@ -173,17 +217,27 @@ class Wardrobe:
             shoe = float(random.uniform(1.93, 2.0) if random.random() < 0.7 else random.uniform(1.3, 1.9))
             garments.append(Garment("shoes", _cloth(random, plain=0.75), 0.011, 0.35, low=shoe))
         if random.random() < 0.5:
-            garments.append(Garment("socks", _cloth(random, plain=0.8), 0.004, 0.0, low=float(random.uniform(1.3, 1.9))))
+            garments.append(
+                Garment("socks", _cloth(random, plain=0.8), 0.004, 0.0, low=float(random.uniform(1.3, 1.9)))
+            )
         if random.random() < 0.06:
             garments.append(Garment("gloves", _cloth(random, plain=0.8), 0.004, 0.1, low=1.95))
         covered = random.random()
         if covered < 0.14:  # a cap, a helmet or a scarf
             garments.append(
-                Garment("hair", _cloth(random, plain=0.7), float(random.uniform(0.012, 0.03)), 0.6, low=float(random.uniform(-0.1, 0.25)))
+                Garment(
+                    "hair",
+                    _cloth(random, plain=0.7),
+                    float(random.uniform(0.012, 0.03)),
+                    0.6,
+                    low=float(random.uniform(-0.1, 0.25)),
+                )
             )
         elif covered < 0.95 or female:
             long = female and random.random() < 0.75
-            strands = Material("hair", _linear(hair), _linear(hair * random.uniform(0.5, 0.8)), rough=0.3, shine=0.12)
+            strands = Material(
+                "hair", _linear(hair), _linear(hair * random.uniform(0.5, 0.8)), rough=0.3, shine=0.12
+            )
             garments.append(
                 Garment(
                     "hair",
@@ -197,14 +251,27 @@ class Wardrobe:
         return Outfit(skin, face, beard, tuple(garments))
 
     def dress(self, body: Body, outfit: Outfit, posed: Posed, to_camera: tuple[Array, Array]) -> list[Layer]:
-        """The layers of a dressed person in camera axes; `to_camera` is the rotation (3, 3) and translation (3,) from the body's axes."""
+        """The layers of a dressed person in camera axes; `to_camera` is the rotation (3, 3) and translation
+        (3,) from the body's axes.
+        """
         smooth = body.vertices
         for _ in range(12):
             smooth = self._average @ smooth
         soft = self.bodies.surface_normals(smooth)
         tint = self._tint(outfit)
         everything = np.ones(len(body.vertices), bool)
-        layers = [self._layer(body.vertices, body.normals, everything, np.ones(len(body.vertices)), outfit.skin, posed, to_camera, tint)]
+        layers = [
+            self._layer(
+                body.vertices,
+                body.normals,
+                everything,
+                np.ones(len(body.vertices)),
+                outfit.skin,
+                posed,
+                to_camera,
+                tint,
+            )
+        ]
         for garment in outfit.garments:
             keep = self.covers(garment)
             base = body.vertices + garment.loose * (smooth - body.vertices)
@@ -214,7 +281,15 @@ class Wardrobe:
             inside = np.einsum("vi,vi->v", base - body.vertices, body.normals)
             base = base + body.normals * np.maximum(-inside, 0)[:, None]
             layers.append(
-                self._layer(base + body.normals * out[:, None], normals, (keep > -0.3) & ~self.eyes, keep, garment.material, posed, to_camera)
+                self._layer(
+                    base + body.normals * out[:, None],
+                    normals,
+                    (keep > -0.3) & ~self.eyes,
+                    keep,
+                    garment.material,
+                    posed,
+                    to_camera,
+                )
             )
         return layers
 
@@ -222,7 +297,9 @@ class Wardrobe:
         """(V,) more room towards the end of sleeves, legs and hems."""
         m = self.measures
         if garment.kind == "top":
-            return np.clip(np.where(m.arm > -1, m.arm / max(garment.sleeve, 0.3), 1 - (m.trunk - garment.low)), 0, 1)
+            return np.clip(
+                np.where(m.arm > -1, m.arm / max(garment.sleeve, 0.3), 1 - (m.trunk - garment.low)), 0, 1
+            )
         if garment.kind == "bottom":
             return np.clip(m.leg / max(garment.length, 0.3), 0, 1)
         return np.zeros(len(m.arm))
@@ -234,7 +311,9 @@ class Wardrobe:
             trunk = np.minimum(np.minimum(m.trunk - garment.low, garment.high - m.trunk), 1)
             return np.where(head, -1, np.where(m.arm > -1, garment.sleeve - m.arm, trunk))
         if garment.kind == "bottom":
-            return np.where(head | (m.arm > -1), -1, np.minimum(garment.high - m.trunk, garment.length - m.leg))
+            return np.where(
+                head | (m.arm > -1), -1, np.minimum(garment.high - m.trunk, garment.length - m.leg)
+            )
         if garment.kind in ("shoes", "socks"):
             return np.where(m.leg > -1, m.leg - garment.low, -1)
         if garment.kind == "gloves":
@@ -285,7 +364,9 @@ class Wardrobe:
 
 
 def _within(random: np.random.Generator, *ranges: tuple[float, float, float]) -> float:
-    """A number by lot from one of some ranges (until, low, high), each taken if a draw in 0..1 is below its `until` and not below the one before; the last is 1."""
+    """A random number from one of some ranges (until, low, high), each taken if a draw in 0..1 is below its
+    `until` and not below the one before; the last is 1.
+    """
     draw = random.random()
     low, high = next((low, high) for until, low, high in ranges if draw < until)
     return float(random.uniform(low, high))
@@ -305,7 +386,7 @@ def _mix(palette: tuple[tuple[int, int, int], ...], random: np.random.Generator,
 
 
 def colour(random: np.random.Generator) -> Colour:
-    """A colour of cloth or paint by lot: often white, black, grey or blue, else any hue."""
+    """A random colour of cloth or paint: often white, black, grey or blue, else any hue."""
     kind = random.random()
     if kind < 0.18:
         return _linear(np.full(3, random.uniform(200, 250)))

@@ -1,6 +1,8 @@
-"""Triangles to pixels through OpenGL: colour, depth and whose pixel it is. llvmpipe on a CPU, the graphics card where there is one.
+"""Triangles to pixels through OpenGL: colour, depth and part ids. llvmpipe on a CPU, the graphics card if
+there is one.
 
-Everything is drawn at twice the picture's size; colours are averaged, depth and ids are not, so that they stay exact.
+Everything is drawn at twice the image's size; colours are averaged, depth and ids are not, so that they stay
+exact.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface looks: one of the patterns below between two colours (linear, 0..1), `frequency` in repeats a metre, along `axis` of the rest pose."""
+    """How a surface looks: one of the patterns below between two colours (linear, 0..1), `frequency` in
+    repeats a metre, along `axis` of the rest pose.
+    """
 
     pattern: str = "plain"
     first: Colour = (0.5, 0.5, 0.5)
@@ -39,8 +43,9 @@ PATTERNS = ("plain", "stripes", "checks", "clouds", "spots", "fade", "skin", "ha
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Triangles (T, 3) over vertices (V, 3) in camera axes with normals (V, 3); where they rest (V, 3), for the pattern; `ids` (V,) whose pixel it is;
-    and `keep` (V,): a fragment shows where it is above 0, which cuts sleeves and hems cleanly.
+    """Triangles (T, 3) over vertices (V, 3) in camera axes with normals (V, 3); `rest` (V, 3) positions, for
+    the pattern; `ids` (V,) of the part; and `keep` (V,): a fragment is drawn where it is above 0, which gives
+    clean edges of sleeves and hems.
     """
 
     vertices: NDArray[np.float32]
@@ -56,7 +61,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """Where it comes from (a direction in camera axes towards the light) and its colour."""
+    """A light's direction (in camera axes, towards the light) and colour."""
 
     direction: tuple[float, float, float]
     colour: Colour
@@ -64,7 +69,9 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """colour (H, W, 3) 0..255 and alpha (H, W) 0..1 at the picture's size; depth (2H, 2W) in metres, inf where there is nothing; ids (2H, 2W), 0 for nothing."""
+    """colour (H, W, 3) 0..255 and alpha (H, W) 0..1 at the image's size; depth (2H, 2W) in metres, inf where
+    there is nothing; ids (2H, 2W), 0 for nothing.
+    """
 
     colour: NDArray[np.float32]
     alpha: NDArray[np.float32]
@@ -84,7 +91,7 @@ void main() {
     vec2 pixel = vec2(lens.x * at.x + lens.z * at.z, lens.y * at.y + lens.w * at.z);
     vec2 place = 2.0 * (pixel + 0.5 * at.z) / size - at.z;      // pixel centres at whole numbers
     float depth = (range.y + range.x) / (range.y - range.x) * at.z - 2.0 * range.y * range.x / (range.y - range.x);
-    gl_Position = vec4(place.x, place.y, depth, at.z);          // row 0 of the buffer is the picture's first
+    gl_Position = vec4(place.x, place.y, depth, at.z);          // row 0 of the buffer is the image's first
 }
 """
 FRAGMENT = """
@@ -135,7 +142,7 @@ void main() {
 
 
 class Renderer:
-    """Draws pictures of one size. OSError that says what to install where there is no EGL."""
+    """Renders images of one size. OSError that says what to install if there is no EGL."""
 
     def __init__(self, size: int) -> None:
         import moderngl
@@ -144,7 +151,8 @@ class Renderer:
             self._context = context = moderngl.create_context(standalone=True, backend="egl", require=330)  # type: ignore[arg-type]
         except Exception as error:
             raise OSError(
-                f"OpenGL without a window (EGL) cannot be started: {error}. On Debian and Ubuntu: apt-get install libegl1 libgl1-mesa-dri; on other "
+                f"OpenGL without a window (EGL) cannot be started: {error}. On Debian and Ubuntu: apt-get "
+                f"install libegl1 libgl1-mesa-dri; on other "
                 "systems: Mesa's EGL and its software renderer, or the graphics card's driver"
             ) from error
         self.size, wide = size, OVER * size
@@ -157,30 +165,59 @@ class Renderer:
         self._moderngl = moderngl
 
     def draw(
-        self, layers: list[Layer], camera: NDArray[np.floating], lights: list[Light], sky: Colour, ground: Colour, up: NDArray[np.floating]
+        self,
+        layers: list[Layer],
+        camera: NDArray[np.floating],
+        lights: list[Light],
+        sky: Colour,
+        ground: Colour,
+        up: NDArray[np.floating],
     ) -> Rendered:
-        """The layers as seen through `camera` (4,) fx fy cx cy in pixels of the picture; `up` is the world's up in camera axes."""
+        """The layers as seen through `camera` (4,) fx fy cx cy in pixels of the image; `up` is the world's up
+        in camera axes.
+        """
         # Another renderer's context may be the current one, and OpenGL would read the wrong one's buffers.
         with self._context:
             colour, ids, buffer = self._drawn(layers, camera, lights, sky, ground, up)
         with np.errstate(divide="ignore"):
-            depth = np.where(buffer < 1, NEAR * FAR / (FAR - buffer.astype(np.float64) * (FAR - NEAR)), np.inf).astype(np.float32)
-        small = np.asarray(cv2.resize(colour, (self.size, self.size), interpolation=cv2.INTER_AREA), np.float32)
+            depth = np.where(
+                buffer < 1, NEAR * FAR / (FAR - buffer.astype(np.float64) * (FAR - NEAR)), np.inf
+            ).astype(np.float32)
+        small = np.asarray(
+            cv2.resize(colour, (self.size, self.size), interpolation=cv2.INTER_AREA), np.float32
+        )
         alpha = small[..., 3] / np.float32(255)
         # The clear colour is black with alpha 0, so averaging has multiplied colours by alpha.
-        return Rendered(np.asarray(small[..., :3] / np.maximum(alpha, np.float32(1e-3))[..., None], np.float32), alpha, depth, ids)
+        return Rendered(
+            np.asarray(small[..., :3] / np.maximum(alpha, np.float32(1e-3))[..., None], np.float32),
+            alpha,
+            depth,
+            ids,
+        )
 
     def _drawn(
-        self, layers: list[Layer], camera: NDArray[np.floating], lights: list[Light], sky: Colour, ground: Colour, up: NDArray[np.floating]
+        self,
+        layers: list[Layer],
+        camera: NDArray[np.floating],
+        lights: list[Light],
+        sky: Colour,
+        ground: Colour,
+        up: NDArray[np.floating],
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
-        """(2H, 2W, 4) colour and cover, (2H, 2W) ids, (2H, 2W) depth from 0 (near) to 1, as the buffers hold them."""
+        """(2H, 2W, 4) colour and cover, (2H, 2W) ids, (2H, 2W) depth from 0 (near) to 1, as the buffers hold
+        them.
+        """
         context, program, gl = self._context, self._program, self._moderngl
         self._target.use()
         self._target.clear(0, 0, 0, 0, depth=1.0)
         context.enable(gl.DEPTH_TEST)
-        # Pixel u of the picture covers samples 2u and 2u + 1, so its centre lies at 2u + 0.5.
+        # Pixel u of the image covers samples 2u and 2u + 1, so its centre lies at 2u + 0.5.
         fx, fy, cx, cy = (float(v) for v in camera)
-        _set(program, "lens", (OVER * fx, OVER * fy, OVER * cx + 0.5 * (OVER - 1), OVER * cy + 0.5 * (OVER - 1)))
+        _set(
+            program,
+            "lens",
+            (OVER * fx, OVER * fy, OVER * cx + 0.5 * (OVER - 1), OVER * cy + 0.5 * (OVER - 1)),
+        )
         _set(program, "size", (float(OVER * self.size), float(OVER * self.size)))
         _set(program, "range", (NEAR, FAR))
         lights = [*lights, *[Light((0.0, 0.0, -1.0), (0.0, 0.0, 0.0))] * LIGHTS][:LIGHTS]
@@ -209,9 +246,16 @@ class Renderer:
         _set(program, "shine", material.shine)
         _set(program, "sided", 1.0 if layer.double_sided else 0.0)
         tint = np.zeros((len(layer.vertices), 4), np.float32) if layer.tint is None else layer.tint
-        packed = np.concatenate([layer.vertices, layer.normals, layer.rest, layer.ids[:, None], layer.keep[:, None], tint], 1).astype(np.float32)
-        buffer, index = context.buffer(packed.tobytes()), context.buffer(np.ascontiguousarray(layer.faces, np.int32).tobytes())
-        array = context.vertex_array(program, [(buffer, "3f 3f 3f 1f 1f 4f", "at", "normal", "rest", "id", "keep", "tint")], index)
+        packed = np.concatenate(
+            [layer.vertices, layer.normals, layer.rest, layer.ids[:, None], layer.keep[:, None], tint], 1
+        ).astype(np.float32)
+        buffer, index = (
+            context.buffer(packed.tobytes()),
+            context.buffer(np.ascontiguousarray(layer.faces, np.int32).tobytes()),
+        )
+        array = context.vertex_array(
+            program, [(buffer, "3f 3f 3f 1f 1f 4f", "at", "normal", "rest", "id", "keep", "tint")], index
+        )
         array.render()
         for thing in (array, buffer, index):
             thing.release()

@@ -1,4 +1,4 @@
-"""One picture of one person with all that is true of it: who, how dressed, in what posture, in what light, through which camera, before what."""
+"""One image of one person with its ground truth: body, clothes, pose, light, camera and background."""
 
 from __future__ import annotations
 
@@ -18,28 +18,38 @@ from poseling.synth.finish import blend, finish
 from poseling.synth.prior import SPLITS, Prior
 from poseling.synth.render import OVER, Layer, Light, Material, Rendered, Renderer
 
-OBJECT = PERSON + len(PARTS)  # the id of all else that is drawn: things and other people
-# How deep below the surface of a naked body a joint lies, in metres, seen from where it is nearest to the eye; cloth and fat are on top of that.
+OBJECT = PERSON + len(PARTS)  # the id of objects and other people
+# The depth of a joint below the surface of the naked body, in metres, from the side where it is smallest;
+# cloth and fat add to it.
 DEPTH = {
     **dict.fromkeys(("nose", "left_eye", "right_eye"), 0.03),
     **dict.fromkeys(("left_ear", "right_ear"), 0.05),
     "head_top": 0.13,
     **dict.fromkeys(("neck", "thorax", "spine", "pelvis"), 0.17),
-    **{f"{s}_{j}": d for s in ("left", "right") for j, d in (("shoulder", 0.11), ("elbow", 0.075), ("wrist", 0.055), ("hand", 0.045))},
-    **{f"{s}_{j}": d for s in ("left", "right") for j, d in (("hip", 0.17), ("knee", 0.1), ("ankle", 0.08), ("heel", 0.05), ("foot_index", 0.05))},
+    **{
+        f"{s}_{j}": d
+        for s in ("left", "right")
+        for j, d in (("shoulder", 0.11), ("elbow", 0.075), ("wrist", 0.055), ("hand", 0.045))
+    },
+    **{
+        f"{s}_{j}": d
+        for s in ("left", "right")
+        for j, d in (("hip", 0.17), ("knee", 0.1), ("ankle", 0.08), ("heel", 0.05), ("foot_index", 0.05))
+    },
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """A picture (H, W, 3) uint8 RGB and its truth.
+    """An image (H, W, 3) uint8 RGB and its ground truth.
 
-    joints (28, 2) pixels; visible (28,): 2 seen, 1 hidden by something, 0 outside the picture; xyz (28, 3) metres in camera axes (x right, y down, z away);
-    camera (4,) fx fy cx cy in pixels; box (4,) x0 y0 x1 y1 around what the person covers of the picture, as if nothing stood in front; `motion` names where
-    the posture comes from. `depth` and `ids` are the renderer's, at twice the size, for checks.
+    joints (28, 2) pixels; visible (28,): 2 visible, 1 hidden, 0 outside the image; xyz (28, 3) metres in
+    camera axes (x right, y down, z away); camera (4,) fx fy cx cy in pixels; box (4,) x0 y0 x1 y1 around the
+    person within the image, ignoring occlusion; `motion` names the pose's mixture component. `depth` and
+    `ids` are the renderer's, at twice the size, for checks.
     """
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     joints: NDArray[np.float32]
     visible: NDArray[np.uint8]
     xyz: NDArray[np.float32]
@@ -50,10 +60,28 @@ class Shot:
     ids: NDArray[np.uint8]
 
 
-class Studio:
-    """Makes the pictures of one set: `size` pixels wide and high, postures of one split's motions, before pictures of one's own or drawn backgrounds.
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One rendered person without a background, with its ground truth as in `Shot`. `shadows` has (x, y,
+    radius) in pixels for each foot on the ground.
+    """
 
-    ImportError without the extra `synth`; OSError where OpenGL cannot be started, or where no background can be read.
+    rendered: Rendered
+    joints: NDArray[np.float32]
+    visible: NDArray[np.uint8]
+    xyz: NDArray[np.float32]
+    camera: NDArray[np.float32]
+    box: NDArray[np.float32]
+    motion: str
+    shadows: list[tuple[float, float, float]]
+
+
+class Studio:
+    """Makes the images of one set: `size` pixels wide and high, poses of one split, in front of the given
+    images or drawn backgrounds.
+
+    ImportError without the extra `synth`; OSError if OpenGL cannot be started, or if no background can be
+    read.
     """
 
     def __init__(self, size: int = 256, split: str = "train", backgrounds: Sequence[Path] = ()) -> None:
@@ -66,7 +94,13 @@ class Studio:
         self.background = Folder(backgrounds) if backgrounds else procedural
 
     def shoot(self, seed: int, index: int) -> Shot:
-        """The picture `index` of the set `seed`: the same bytes whenever it is made by the same versions and the same renderer."""
+        """The image `index` of the set `seed`: the same bytes every time, on the same library versions and
+        the same renderer.
+        """
+        return self.compose(*self.stage(seed, index))
+
+    def stage(self, seed: int, index: int) -> tuple[Scene, np.random.Generator]:
+        """The rendered person of the image `index`, and the generator as the background finds it."""
         random = np.random.default_rng((seed, SPLITS.index(self.split), index))
         body = self.bodies.sample(random)
         outfit = self.wardrobe.outfit(body.female, random)
@@ -82,38 +116,69 @@ class Studio:
         light = self._light(rotation, random)
         things = [*self._things(xyz, random), *self._passer_by(xyz, rotation, random)]
         rendered = self.renderer.draw([*layers, *things], camera, *light)
-        background = self.background(self.size, random)
-        feet = [SYNTH28.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("heel", "foot_index")]
+        feet = [
+            SYNTH28.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("heel", "foot_index")
+        ]
         lowest = float(posed.joints[:, 1].min())
-        # A shadow under the feet that stand on something, if the person is seen from above.
+        # A foot on the ground casts a shadow if the camera is above it.
         shadows = [
             (float(joints[i, 0]), float(joints[i, 1]), float(0.14 * camera[0] / xyz[i, 2]))
             for i in feet
             if posed.joints[i, 1] < lowest + 0.12 and rotation[2, 1] < -0.1
         ]
-        whole = blend(rendered.colour, rendered.alpha, background, random, shadows)
         visible = self.visible(joints, xyz, rendered)
-        return Shot(finish(whole, random), joints, visible, xyz, camera, box, motion, rendered.depth, rendered.ids)
+        return Scene(rendered, joints, visible, xyz, camera, box, motion, shadows), random
 
-    def visible(self, joints: NDArray[np.floating], xyz: NDArray[np.floating], rendered: Rendered) -> NDArray[np.uint8]:
-        """(28,) by the depth test: a joint is seen if what shows at its pixel is no nearer than flesh and cloth over the joint are thick."""
+    def compose(self, scene: Scene, random: np.random.Generator) -> Shot:
+        """The scene in front of a background, as a camera and a file would give it."""
+        background = self.background(self.size, random)
+        rendered = scene.rendered
+        whole = blend(rendered.colour, rendered.alpha, background, random, scene.shadows)
+        return Shot(
+            finish(whole, random),
+            scene.joints,
+            scene.visible,
+            scene.xyz,
+            scene.camera,
+            scene.box,
+            scene.motion,
+            rendered.depth,
+            rendered.ids,
+        )
+
+    def visible(
+        self, joints: NDArray[np.floating], xyz: NDArray[np.floating], rendered: Rendered
+    ) -> NDArray[np.uint8]:
+        """(28,) by the depth test: a joint is visible if the surface at its pixel is no nearer than the
+        thickness of flesh and cloth over it.
+        """
         inside = ((joints > -0.5) & (joints < self.size - 0.5)).all(1)
-        column, row = np.clip(np.round(OVER * joints + 0.5 * (OVER - 1)).astype(int), 0, OVER * self.size - 1).T
+        column, row = np.clip(
+            np.round(OVER * joints + 0.5 * (OVER - 1)).astype(int), 0, OVER * self.size - 1
+        ).T
         room = np.array([DEPTH[j] for j in SYNTH28.joints]) + 0.03
         nearest = rendered.depth[row, column]
-        seen = nearest > xyz[:, 2] - room  # infinity where nothing is: the top of a head by a hair
+        seen = (
+            nearest > xyz[:, 2] - room
+        )  # infinity where there is no surface, for example just above the head
         return np.where(inside, np.where(seen, 2, 1), 0).astype(np.uint8)
 
     def _camera(self, posed: Posed, random: np.random.Generator) -> tuple[tuple[Array, Array], Array]:
-        """The view, a rotation (3, 3) and shift (3,) from body axes to camera axes, and the lens (4,): the person fills a share of the picture by lot."""
+        """The view, a rotation (3, 3) and shift (3,) from body axes to camera axes, and the lens (4,): the
+        person fills a random part of the image.
+        """
         heading = random.uniform(-np.pi, np.pi) if random.random() < 0.6 else random.normal(0, 0.7)
         pitch = np.deg2rad(np.clip(random.normal(8, 13), -25, 60))  # from above is positive
         roll = np.deg2rad(random.normal(0, 5))
         turn = rotation_matrix(np.array([0, heading, 0]))
-        front = np.diag([1.0, -1.0, -1.0])  # from the front the body's left is on the right, and its front looks back at the camera
-        rotation = rotation_matrix(np.array([0, 0, roll])) @ rotation_matrix(np.array([pitch, 0, 0])) @ front @ turn
+        front = np.diag(
+            [1.0, -1.0, -1.0]
+        )  # seen from the front, the body's left is on the right and its front faces the camera
+        rotation = (
+            rotation_matrix(np.array([0, 0, roll])) @ rotation_matrix(np.array([pitch, 0, 0])) @ front @ turn
+        )
         points = posed.joints @ rotation.T
-        # Body height in the picture and the lens decide how far away the person is.
+        # The person's height in the image and the lens determine the distance.
         field = np.deg2rad(random.uniform(22, 65))
         focal = self.size / 2 / np.tan(field / 2)
         low, high = points.min(0), points.max(0)
@@ -138,31 +203,43 @@ class Studio:
         for i in range(int(random.integers(1, 4))):
             way = random.normal(0, 1, 3) + [0, 0, -0.4] + 0.9 * up
             way /= np.linalg.norm(way)
-            lights.append(Light(_triple(way), _triple(tone * strength * (1.0 if i == 0 else random.uniform(0.1, 0.5)))))
+            lights.append(
+                Light(_triple(way), _triple(tone * strength * (1.0 if i == 0 else random.uniform(0.1, 0.5))))
+            )
         ambient = random.uniform(0.25, 0.8)
         sky = ambient * tone[::-1] * random.uniform(0.85, 1.1, 3)
         return lights, _triple(sky), _triple(sky * random.uniform(0.25, 0.8)), up
 
     def _things(self, xyz: NDArray[np.floating], random: np.random.Generator) -> list[Layer]:
-        """Now and then something between the camera and the person: a box, a ball or a post."""
+        """Sometimes an object between the camera and the person: a box, a ball or a post."""
         layers = []
         for _ in range(int(random.choice([0, 1, 2], p=[0.72, 0.2, 0.08]))):
             joint = xyz[int(random.integers(len(xyz)))].astype(np.float64)
             nearer = random.uniform(0.2, 0.45)
             way = joint / np.linalg.norm(joint)
-            centre = joint - way * max(nearer, float(joint[2] - xyz[:, 2].min()) + 0.12) + np.append(random.normal(0, 0.09, 2), 0)
+            centre = (
+                joint
+                - way * max(nearer, float(joint[2] - xyz[:, 2].min()) + 0.12)
+                + np.append(random.normal(0, 0.09, 2), 0)
+            )
             kind = int(random.integers(3))
             extent = (
                 random.uniform(0.05, 0.2, 3)
                 if kind < 2
-                else np.array([random.uniform(0.02, 0.07), random.uniform(0.5, 1.6), random.uniform(0.02, 0.07)])
+                else np.array(
+                    [random.uniform(0.02, 0.07), random.uniform(0.5, 1.6), random.uniform(0.02, 0.07)]
+                )
             )
             if centre[2] - extent[2] > 0.35:
-                layers.append(_thing(kind == 1, centre, extent, rotation_matrix(random.normal(0, 0.6, 3)), random))
+                layers.append(
+                    _thing(kind == 1, centre, extent, rotation_matrix(random.normal(0, 0.6, 3)), random)
+                )
         return layers
 
-    def _passer_by(self, xyz: NDArray[np.floating], rotation: Array, random: np.random.Generator) -> list[Layer]:
-        """Now and then somebody else, mostly further away: a network must know whose limbs are whose."""
+    def _passer_by(
+        self, xyz: NDArray[np.floating], rotation: Array, random: np.random.Generator
+    ) -> list[Layer]:
+        """Sometimes a second person, mostly farther away: a network must assign limbs to the right person."""
         present, before = random.random() < 0.18, random.random() < 0.15
         if not present:
             return []
@@ -180,19 +257,25 @@ class Studio:
         return [replace(layer, ids=np.full_like(layer.ids, OBJECT)) for layer in layers]
 
     def _box(self, vertices: NDArray[np.float32], camera: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(4,) around the body's surface, within the picture."""
+        """(4,) around the body's surface, within the image."""
         points = project(vertices, camera)
-        return np.concatenate([np.clip(points.min(0), 0, self.size - 1), np.clip(points.max(0), 0, self.size - 1)]).astype(np.float32)
+        return np.concatenate(
+            [np.clip(points.min(0), 0, self.size - 1), np.clip(points.max(0), 0, self.size - 1)]
+        ).astype(np.float32)
 
 
 def _thing(ball: bool, centre: Array, extent: Array, turn: Array, random: np.random.Generator) -> Layer:
     """A box or a ball of half axes `extent` (3,) about `centre`."""
     if ball:
         theta, phi = np.meshgrid(np.linspace(0, np.pi, 11), np.linspace(0, 2 * np.pi, 17), indexing="ij")
-        normals = np.stack([np.sin(theta) * np.cos(phi), np.cos(theta), np.sin(theta) * np.sin(phi)], -1).reshape(-1, 3)
+        normals = np.stack(
+            [np.sin(theta) * np.cos(phi), np.cos(theta), np.sin(theta) * np.sin(phi)], -1
+        ).reshape(-1, 3)
         points = normals
         i, j = (a.ravel() for a in np.meshgrid(np.arange(10) * 17, np.arange(16), indexing="ij"))
-        faces = np.concatenate([np.stack([i + j, i + j + 1, i + j + 17], 1), np.stack([i + j + 1, i + j + 18, i + j + 17], 1)])
+        faces = np.concatenate(
+            [np.stack([i + j, i + j + 1, i + j + 17], 1), np.stack([i + j + 1, i + j + 18, i + j + 17], 1)]
+        )
     else:
         corners, normal = [], []
         for axis in range(3):
@@ -208,7 +291,14 @@ def _thing(ball: bool, centre: Array, extent: Array, turn: Array, random: np.ran
     rest = points * extent
     pattern = ("plain", "plain", "stripes", "checks", "clouds", "spots")[int(random.integers(6))]
     material = Material(
-        pattern, colour(random), colour(random), float(random.uniform(3, 15)), (0.0, 1.0, 0.0), 0.0, float(random.uniform(0.02, 0.3)), 0.1
+        pattern,
+        colour(random),
+        colour(random),
+        float(random.uniform(3, 15)),
+        (0.0, 1.0, 0.0),
+        0.0,
+        float(random.uniform(0.02, 0.3)),
+        0.1,
     )
     count = len(points)
     return Layer(

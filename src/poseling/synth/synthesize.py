@@ -1,4 +1,5 @@
-"""Makes a set of synthetic people, by several processes at once, so that an interrupted run goes on and the same seed gives the same bytes whoever makes them.
+"""Makes a set of synthetic people with several processes. An interrupted run continues, and the same seed
+gives the same bytes for any number of processes.
 
 Without torch: only the workers import the studio.
 """
@@ -26,33 +27,33 @@ import numpy as np
 from poseling.data import synthetic
 from poseling.data.mini import Part
 from poseling.data.synthetic import BLOCK, Truth
-from poseling.files import PICTURES, pictures_of, shown, write_bytes
+from poseling.files import IMAGES, images_of, shown, write_bytes
 from poseling.synth.backgrounds import Folder
 
 if TYPE_CHECKING:
     from poseling.synth.studio import Shot
 
-PIECE = 25  # pictures that a worker is given at a time
-# The workers share the cores already; llvmpipe and OpenMP would start as many threads again in each of them.
+PIECE = 25  # images that a worker is given at a time
+# The workers already use all cores; llvmpipe and OpenMP would start as many threads again in each of them.
 ONE_THREAD = {"LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class Maker(Protocol):
-    """What makes the pictures: a `Studio`."""
+    """Makes the images: a `Studio`."""
 
     @property
     def background(self) -> object:
         """A `Folder` where there is one."""
 
     def shoot(self, seed: int, index: int) -> Shot:
-        """The picture `index` of the set `seed`."""
+        """The image `index` of the set `seed`."""
 
 
 Make = Callable[[int, str, Sequence[Path]], Maker]
 
 
 def studio(size: int, split: str, backgrounds: Sequence[Path]) -> Maker:
-    """The studio, in the process that works with it."""
+    """A studio, in the worker's process."""
     from poseling.synth.studio import Studio
 
     return Studio(size, split, backgrounds)
@@ -60,7 +61,9 @@ def studio(size: int, split: str, backgrounds: Sequence[Path]) -> Maker:
 
 @dataclass(frozen=True)
 class Synthesized:
-    """What a run did: pictures made, pictures that were there already, seconds it took, and background pictures that could not be read."""
+    """The result of a run: images made, images that existed already, seconds, and unreadable background
+    images.
+    """
 
     folder: Path
     made: int
@@ -69,7 +72,7 @@ class Synthesized:
     skipped: tuple[Path, ...] = ()
 
     @property
-    def pictures_per_second(self) -> float:
+    def images_per_second(self) -> float:
         """With all their truth, on disk, the start of the workers included."""
         return self.made / self.seconds
 
@@ -86,43 +89,69 @@ def synthesize(
     make: Make = studio,
     progress: Callable[[int, int], None] | None = None,
 ) -> Synthesized:
-    """Fills `out` with `count` pictures and their truth, as data/synthetic.py lays them out, but for those that are there already.
+    """Fills `out` with `count` images and their ground truth, in the layout of data/synthetic.py, except
+    those that exist.
 
-    A picture depends on size, seed, split, quality, the background pictures and its index, on versions and the renderer, and on nothing else. `workers` processes,
-    one a core by default. A block counts when its truth is written; what was made of others when the run ended is made again.
+    An image depends only on size, seed, split, quality, the background images, its index, library versions
+    and the renderer. `workers` processes, by default one a core. A block counts once its ground truth is
+    written; an interrupted block is made again.
 
-    ValueError if `out` holds something else, or something damaged; FileNotFoundError if `backgrounds` has no picture; ImportError without the extra `synth`; OSError
-    if the disk is full, OpenGL cannot be started, or a worker was killed.
+    ValueError if `out` has other or damaged content; FileNotFoundError if `backgrounds` has no image;
+    ImportError without the extra `synth`; OSError if the disk is full, OpenGL cannot be started, or a worker
+    was killed.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    for name, value, least in (("count", count, 1), ("size", size, 32), ("seed", seed, 0), ("workers", workers, 1), ("quality", quality, 1)):
+    for name, value, least in (
+        ("count", count, 1),
+        ("size", size, 32),
+        ("seed", seed, 0),
+        ("workers", workers, 1),
+        ("quality", quality, 1),
+    ):
         if value < least:
             raise ValueError(f"{name} is {value}; it must be {least} or more")
     if split not in get_args(Part):
         raise ValueError(f"there is no split {split!r}; there are {', '.join(get_args(Part))}")
     places = _places(backgrounds) if backgrounds is not None else []
-    about = {"version": synthetic.VERSION, "seed": seed, "size": size, "split": split, "quality": quality, "backgrounds": len(places)}
+    about = {
+        "version": synthetic.VERSION,
+        "seed": seed,
+        "size": size,
+        "split": split,
+        "quality": quality,
+        "backgrounds": len(places),
+    }
     try:
         synthetic.claim(out, about)
-        return _synthesize(count, _Order(out, seed, size, split, quality, tuple(places), make), workers, progress)
+        return _synthesize(
+            count, _Order(out, seed, size, split, quality, tuple(places), make), workers, progress
+        )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         whole = len(synthetic.truth_paths(out))
-        raise OSError(error.errno, f"{out}: the disk is full; whole blocks ({whole} so far) stay. Make room, and the same command goes on") from error
+        raise OSError(
+            error.errno,
+            f"{out}: the disk is full; whole blocks ({whole} so far) stay. Make room, and the same command "
+            "continues",
+        ) from error
 
 
 def _places(folder: Path) -> list[Path]:
-    """The pictures in a folder of backgrounds, to the bottom, hidden ones left out, in order. They are not opened: a broken one is met when it is wanted."""
-    found = pictures_of(shown(folder))
+    """The images in a folder of backgrounds, at any depth, without hidden ones, in order. They are not opened
+    here.
+    """
+    found = images_of(shown(folder))
     if not found:
-        raise FileNotFoundError(f"{folder}: holds no picture ({', '.join(PICTURES)}); --backgrounds names a folder of pictures")
+        raise FileNotFoundError(
+            f"{folder}: holds no image ({', '.join(IMAGES)}); --backgrounds names a folder of images"
+        )
     return found
 
 
 @dataclass(frozen=True)
 class _Order:
-    """What every worker is told."""
+    """The parameters of every worker."""
 
     out: Path
     seed: int
@@ -133,13 +162,19 @@ class _Order:
     make: Make
 
 
-def _synthesize(count: int, order: _Order, workers: int, progress: Callable[[int, int], None] | None) -> Synthesized:
+def _synthesize(
+    count: int, order: _Order, workers: int, progress: Callable[[int, int], None] | None
+) -> Synthesized:
     start, out = time.perf_counter(), order.out
     whole, ends = _there(out)
     missing = {
         first: wanted
         for first in range(0, count, BLOCK)
-        if (wanted := [i for i in range(first, max(min(first + BLOCK, count), ends.get(first, 0))) if i not in whole])
+        if (
+            wanted := [
+                i for i in range(first, max(min(first + BLOCK, count), ends.get(first, 0))) if i not in whole
+            ]
+        )
     }
     pieces = [wanted[i : i + PIECE] for wanted in missing.values() for i in range(0, len(wanted), PIECE)]
     already, made, skipped = len(whole), 0, dict[Path, None]()
@@ -162,23 +197,30 @@ def _synthesize(count: int, order: _Order, workers: int, progress: Callable[[int
 
 
 def _there(out: Path) -> tuple[dict[int, Truth], dict[int, int]]:
-    """The truth of the pictures that are there by their index, and where each block that has been whole ends."""
-    pictures, rows, ends = synthetic.picture_paths(out), dict[int, Truth](), dict[int, int]()
+    """The ground truth of the existing images by their index, and the end of each complete block."""
+    images, rows, ends = synthetic.image_paths(out), dict[int, Truth](), dict[int, int]()
     for first, path in synthetic.truth_paths(out).items():
         block = synthetic.read_truth(path)
         ends[first] = first + len(block["motion"])
-        rows |= {i: {name: values[i - first] for name, values in block.items()} for i in range(first, ends[first]) if i in pictures}
+        rows |= {
+            i: {name: values[i - first] for name, values in block.items()}
+            for i in range(first, ends[first])
+            if i in images
+        }
     return rows, ends
 
 
-# What a worker answers for a piece: the truth by index, and the background pictures that it could not read so far.
+# A worker's result for a piece: the ground truth by index, and the background images that it could not read
+# so far.
 _Answer = tuple[dict[int, Truth], tuple[Path, ...]]
 
 
 def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_Answer, None, None]:
-    """Deals the pieces to as many processes, and gives their answers as they come. When it is left, they end after the picture that each is at."""
-    # Not fork: neither OpenGL nor torch's threads live through it. Not the standard library's pools: one waits for ever for a worker that was killed, the other
-    # cannot be stopped before its pieces are done.
+    """Distributes the pieces to that many processes, and yields their results as they come. When it is
+    closed, they stop after the current image.
+    """
+    # Not fork: neither OpenGL nor torch's threads survive it. Not the standard library's pools: one waits
+    # forever for a killed worker, the other cannot be stopped before its pieces are done.
     context, waiting = multiprocessing.get_context("spawn"), iter(pieces)
     team: dict[connection.Connection, SpawnProcess] = {}
     try:
@@ -186,7 +228,7 @@ def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_
             for _ in range(min(workers, len(pieces))):
                 mine, theirs = context.Pipe()
                 worker = context.Process(target=_work, args=(theirs, order), daemon=True)
-                worker.start()  # if it cannot be started, it is not to be waited for either
+                worker.start()  # only a started process is waited for
                 team[mine] = worker
                 theirs.close()
         busy = set(team)
@@ -208,7 +250,9 @@ def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_
     finally:
         for link in team:
             link.close()
-        patience = time.monotonic() + 2  # seconds; one that still imports its libraries has begun nothing
+        patience = (
+            time.monotonic() + 2
+        )  # seconds; a worker that still imports its libraries has no image to finish
         for process in team.values():
             process.join(max(0.0, patience - time.monotonic()))
             process.kill()
@@ -217,7 +261,7 @@ def _worked(order: _Order, pieces: list[list[int]], workers: int) -> Generator[_
 
 @contextmanager
 def _for_workers() -> Iterator[None]:
-    """While it lasts, processes start with one thread each, and deaf to Ctrl-C: that is for the one that gives the orders, which then tells them."""
+    """Inside it, processes start with one thread each and ignore Ctrl-C, which the parent handles."""
     environment = {name: os.environ.get(name) for name in ONE_THREAD}
     resource_tracker.ensure_running()  # here, since it lets SIGINT through when it has started
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -234,22 +278,27 @@ def _for_workers() -> Iterator[None]:
 
 
 def _died(out: Path, worker: SpawnProcess) -> OSError:
-    """What is said of a worker that ended without a word."""
+    """The error for a worker that ended without a message."""
     worker.join(5)
     code = worker.exitcode or 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return ChildProcessError(f"{out}: a worker {how}; if memory ran out, take fewer with --workers. Whole blocks stay, and the same command goes on")
+    return ChildProcessError(
+        f"{out}: a worker {how}; if memory ran out, use fewer --workers. Whole blocks stay, and the same "
+        "command continues"
+    )
 
 
 def _work(link: connection.Connection, order: _Order) -> None:
-    """A worker's life: it says None when it is ready, then answers pieces, until the other side of the link is closed; an error is its last word."""
+    """A worker's loop: it sends None when ready, then results of pieces, until the link is closed; an error
+    is its last message.
+    """
     try:
         maker = order.make(order.size, order.split, order.backgrounds)
         link.send(None)
         while True:
             rows = {}
             for index in link.recv():
-                if link.poll():  # nothing is sent before the answer, so this is the end
+                if link.poll():  # the parent sends nothing before the result, so the link was closed
                     return
                 rows[index] = _shoot(order, maker, index)
             background = maker.background
@@ -262,15 +311,15 @@ def _work(link: connection.Connection, order: _Order) -> None:
 
 
 def _shoot(order: _Order, maker: Maker, index: int) -> Truth:
-    """Makes a picture and writes it; gives its truth."""
+    """Makes an image and writes it; returns its ground truth."""
     shot = maker.shoot(order.seed, index)
-    data = cv2.imencode(".jpg", shot.picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, order.quality])[1]
-    write_bytes(synthetic.picture_path(order.out, index), data.tobytes())
+    data = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, order.quality])[1]
+    write_bytes(synthetic.image_path(order.out, index), data.tobytes())
     return {name: np.asarray(getattr(shot, name)) for name in synthetic.SHAPES}
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note, or if it cannot be sent to another process, one that says the same."""
+    """The error with its traceback as a note, or if it cannot be pickled, another one with the same text."""
     text = "".join(traceback.format_exception(error))
     error.add_note(text)
     try:

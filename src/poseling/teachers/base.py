@@ -1,4 +1,4 @@
-"""What a teacher is: anything that answers for a crop."""
+"""What a teacher is: any network that predicts joints from crops."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from poseling.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a teacher says of B crops, in its own skeleton.
+class Prediction:
+    """What a teacher predicts for B crops, in its own skeleton.
 
-    xy (B, K, 2) in pixels of the teacher's input; score (B, K) in 0..1; maps (B, K, h, w) Gaussians whose peak is 1 where the teacher is sure, or None if it
-    only gives points; xyz (B, K, 3) metres from the root in the crop's camera axes (x right, y down, z away), or None if it knows no depth; space (B, K, C, h, w)
-    the outputs of one of our own networks with a codec for space, as they are.
+    xy (B, K, 2) in pixels of the teacher's input; score (B, K) in 0..1; maps (B, K, h, w) Gaussians whose
+    peak is 1 where the teacher is certain, or None if it predicts points only; xyz (B, K, 3) metres from the
+    root in the crop's camera axes (x right, y down, z away), or None if it predicts 2D joints only; space (B,
+    K, C, h, w) the raw outputs of one of our own networks with a 3D codec.
     """
 
     xy: Tensor
@@ -27,19 +28,24 @@ class Answer:
     xyz: Tensor | None = None
     space: Tensor | None = None
 
-    def to(self, device: torch.device) -> Answer:
+    def to(self, device: torch.device) -> Prediction:
         """The same on another device."""
-        return Answer(*(None if part is None else part.to(device) for part in (self.xy, self.score, self.maps, self.xyz, self.space)))  # type: ignore[arg-type]
+        maps, xyz, space = (
+            None if part is None else part.to(device) for part in (self.maps, self.xyz, self.space)
+        )
+        return Prediction(self.xy.to(device), self.score.to(device), maps, xyz, space)
 
 
 class Teacher(Protocol):
-    """A frozen network that brings its own normalisation: it takes crops as they are."""
+    """A frozen network with its own normalisation: it takes crops as they are."""
 
     @property
     def name(self) -> str: ...
     @property
     def digest(self) -> str:
-        """Of its weights and of how they are read: two teachers that may answer differently have different digests."""
+        """Of its weights and of how they are read: two teachers whose predictions may differ have different
+        digests.
+        """
         ...
 
     @property
@@ -56,7 +62,7 @@ class Teacher(Protocol):
 
     @property
     def map_size(self) -> Size | None:
-        """(w, h) of its heatmaps, None if it only gives points."""
+        """(w, h) of its heatmaps, None if it predicts points only."""
         ...
 
     @property
@@ -70,13 +76,13 @@ class Teacher(Protocol):
         ...
 
     @property
-    def spatial(self) -> bool:
-        """Whether its answers have `xyz`."""
+    def is_3d(self) -> bool:
+        """Whether its predictions have `xyz`."""
         ...
 
     @property
     def licences(self) -> dict[str, str]: ...
 
-    def __call__(self, crops: Tensor) -> Answer:
-        """Crops (B, H, W, 3), uint8 RGB, to answers; no gradient flows."""
+    def __call__(self, crops: Tensor) -> Prediction:
+        """Predictions for crops (B, H, W, 3), uint8 RGB; no gradient flows."""
         ...

@@ -15,58 +15,75 @@ import torch
 from torch import Tensor
 
 from poseling.adapter import Adapter
+from poseling.models.importers.onnx_file import parse
 from poseling.onnx_pose import OnnxPose
 from poseling.onnx_session import open_session
-from poseling.teachers.base import Answer
+from poseling.teachers.base import Prediction
 
 
 class OnnxTeacher:
-    """An ONNX file that answers (see `teachers.base.Teacher`).
+    """An ONNX file as a teacher (see `teachers.base.Teacher`).
 
-    `adapter` is an Adapter, the name of a built-in one, or a JSON file; None where the file is ours or known by its inputs and outputs. `device` is cpu, cuda or
-    cuda:N. `threads` for the network, all cores if None.
-    FileNotFoundError; ValueError that names the file, says what its inputs and outputs are, and what of the adapter does not fit them.
+    `adapter` is an Adapter, the name of a built-in one, or a JSON file; None where the file is ours or known
+    by its inputs and outputs. `device` is cpu, cuda or cuda:N. `threads` for the network, all cores if None.
+    FileNotFoundError; ValueError that names the file, its inputs and outputs, and what in the adapter does
+    not fit them.
     """
 
-    def __init__(self, path: Path | str, adapter: Adapter | str | None = None, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        adapter: Adapter | str | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
         self.path = Path(path)
         self.name = self.path.stem
         if device.partition(":")[0] not in ("cpu", "cuda"):
             raise ValueError(f"{path}: an ONNX teacher runs on cpu, cuda or cuda:N, not on {device}")
-        # Converters leave harmless warnings behind: only errors are told.
+        # Converters leave harmless warnings: only errors are printed.
         self.session = open_session(self.path, device, threads, log=3)
         self._network = OnnxPose(self.session, self.path, adapter)
         self.adapter = a = self._network.adapter
         self.skeleton, self.padding, self.licences = a.skeleton, float(a.padding), dict(a.licences)
         self.size, self.map_size, self.pixel = self._network.size, self._network.map_size, self._network.pixel
         self.sigma = None if a.maps is None else a.maps.sigma
-        self.spatial = a.space is not None
-        # Without what is not read: a part that adapters did not have once must not rename the stores of those that have none.
+        self.is_3d = a.space is not None
+        # Without the parts that this adapter does not use: a part that is added to adapters must not rename
+        # existing stores.
         later = {"space", "bins"}
-        reading = json.dumps({k: v for k, v in asdict(a).items() if k != "licences" and not (k in later and v is None)}, sort_keys=True)
+        reading = json.dumps(
+            {k: v for k, v in asdict(a).items() if k != "licences" and not (k in later and v is None)},
+            sort_keys=True,
+        )
         self.digest = _digest(self.path, reading)
 
-    def __call__(self, crops: Tensor) -> Answer:
-        """Crops (B, H, W, 3), uint8 RGB, to answers on their device. ValueError if a score is declared as 0..1 and is not."""
+    def __call__(self, crops: Tensor) -> Prediction:
+        """Predictions for crops (B, H, W, 3), uint8 RGB, on their device. ValueError if a score is declared
+        as 0..1 and is not.
+        """
         if crops.dtype != torch.uint8 or crops.shape[1:] != (self.size[1], self.size[0], 3):
             raise ValueError(
-                f"{self.name} takes uint8 crops (B, {self.size[1]}, {self.size[0]}, 3), got {str(crops.dtype).removeprefix('torch.')} {tuple(crops.shape)}"
+                f"{self.name} takes uint8 crops (B, {self.size[1]}, {self.size[0]}, 3), got "
+                f"{str(crops.dtype).removeprefix('torch.')} {tuple(crops.shape)}"
             )
-        said = self._network(crops.cpu().numpy())
-        xy, score, maps, xyz = (None if part is None else torch.from_numpy(np.ascontiguousarray(part)) for part in said)
+        found = self._network(crops.cpu().numpy())
+        xy, score, maps, xyz = (
+            None if part is None else torch.from_numpy(np.ascontiguousarray(part)) for part in found
+        )
         assert xy is not None  # only maps and xyz may be absent
         assert score is not None
-        return Answer(xy, score, maps, xyz).to(crops.device)
+        return Prediction(xy, score, maps, xyz).to(crops.device)
 
 
 def _digest(path: Path, reading: str) -> str:
-    """Of the file, of the files in which it keeps weights, wherever in it they are named, and of how it is read. ValueError that names the file if it is no ONNX file,
-    or keeps weights outside of its folder."""
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's
-        raise ValueError(f"{path}: is cut short or no ONNX file ({type(error).__name__}: {error})") from error
-    outside = {entry.value for tensor in _tensors(model) for entry in tensor.external_data if entry.key == "location"}
+    """Of the file, of the files in which it keeps weights, wherever in it they are named, and of how it is
+    read. ValueError that names the file if it is no ONNX file, or keeps weights outside of its folder.
+    """
+    model = parse(path)
+    outside = {
+        entry.value for tensor in _tensors(model) for entry in tensor.external_data if entry.key == "location"
+    }
     whole = hashlib.blake2b(reading.encode(), digest_size=16)
     for part in (path, *(path.parent / name for name in sorted(outside))):
         if not part.is_file() or not part.resolve().is_relative_to(path.parent.resolve()):
@@ -77,7 +94,9 @@ def _digest(path: Path, reading: str) -> str:
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """All tensors of a model: initialisers, sparse ones too, and those in attributes of nodes, in graphs within nodes, and in functions."""
+    """All tensors of a model: initialisers, sparse ones too, and those in attributes of nodes, in graphs
+    within nodes, and in functions.
+    """
     if isinstance(message, onnx.TensorProto):
         yield message
         return

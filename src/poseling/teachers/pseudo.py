@@ -1,4 +1,6 @@
-"""Labels and teachers' stored answers as one set to train on: pseudo-labels where there are no labels, each as heavy as the teachers agree on it."""
+"""A data set with a teacher's pseudo-labels in it: 2D joints where there are no labels, weighted by how much
+the teachers agree, and 3D joints from a teacher that predicts them.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +10,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.data.people import People
+from poseling.data.dataset import PoseDataset
 from poseling.geometry import Crop, affine, person_size
-from poseling.teachers.labels import Labels
+from poseling.teachers.cache import PseudoLabels
 
 LEAST = 0.2  # the weight from which a teacher's joint is used
-SURE = 0.45  # the score from which a teacher may contradict a label (MoveNet Thunder's scores: docs/family.md)
+# The score from which a teacher may contradict a label (MoveNet Thunder's scores: docs/family.md).
+SURE = 0.45
 HALF = 0.5  # and the agreement of the others with it
 FAR = 0.17  # parts of the person's size from which a label contradicts the teacher: about 0.35 of a torso
-TAU = 0.08  # parts of the person's size at which two teachers' agreement has fallen to 0.6
+TAU = 0.08  # parts of the person's size at which the agreement of two teachers falls to 0.6
 FEW = 4  # sure joints that it takes to judge a whole person
+DISTANCE = 5.0  # metres from the camera at which `pseudo_labels_3d` puts a root
+LEAST_3D = 0.3  # the score from which `pseudo_labels_3d` adds a joint in the image
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What became of the labels: `joints` labels of `people` people were held against the teacher; `joints_gone` of them were dropped, those of `people_gone`
-    people whole; `taught` joints come from the teacher.
+    """What happened to the labels: `joints` labels of `people` people were compared with the teacher;
+    `joints_gone` of them were dropped, all labels of `people_gone` people; `taught` joints come from the
+    teacher.
     """
 
     people: int
@@ -33,72 +39,142 @@ class Cleaned:
     taught: int
 
     def __str__(self) -> str:
-        said = f"{self.taught} joints from the teacher"
+        taught = f"{self.taught} joints from the teacher"
         if not self.people:
-            return said
+            return taught
         return (
             f"{self.joints_gone} of {self.joints} labels contradict the teacher and were left out, "
-            f"with all of {self.people_gone} of {self.people} people; {said}"
+            f"with all of {self.people_gone} of {self.people} people; {taught}"
         )
 
 
-def pseudo_labels(people: People, teacher: Labels, others: Sequence[Labels] = (), clean: NDArray[np.bool_] | None = None) -> tuple[People, Cleaned]:
-    """The same people with `weight` (N, K), and with the teacher's joints where nobody labelled one.
+def pseudo_labels(
+    dataset: PoseDataset,
+    teacher: PseudoLabels,
+    others: Sequence[PseudoLabels] = (),
+    clean: NDArray[np.bool_] | None = None,
+) -> tuple[PoseDataset, Cleaned]:
+    """The same samples with `weight` (N, K), and with the teacher's joints where there is no label.
 
-    A teacher's joint weighs its score times the mean over the `others` of exp(-d^2 / (2 (TAU size)^2)), d how far they put it and size the square root of the
-    area of the person's box; an other that does not know the joint, or the person, has no say. Below LEAST it is not used. A label weighs 1, or what it
-    weighed before.
+    The weight of a teacher's joint is its score times the mean over the `others` of exp(-d^2 / (2 (TAU
+    size)^2)), d the distance between the two predictions and size the square root of the area of the person's
+    box; teachers that do not predict the joint or the sample are left out of the mean. Below LEAST the joint
+    is not used. A label weighs 1, or what it weighed before.
 
-    Of the people chosen by `clean` (N,), labels that are FAR from a teacher who is SURE of the joint, and whose joint the others share by HALF,
-    go; of somebody half of whose sure joints, FEW at least, go
-    that way, or are another's, all go: the box may be another person's, or left and right may be swapped. The teacher's joints take their place.
+    In the samples chosen by `clean` (N,), a label is dropped if it is FAR from a teacher that is SURE of the
+    joint, and the others agree with the teacher by HALF. If half of a person's sure joints, and FEW at least,
+    contradict the teacher, all labels of that person are dropped: the box may be another person's, or left
+    and right may be swapped. The teacher's joints take their place.
     """
-    size = person_size(people.boxes)
-    xy, score = _said(teacher, people)
-    agreement = _agreement(xy, [_said(other, people) for other in others], size)
+    size = person_size(dataset.boxes)
+    xy, score = _predicted(teacher, dataset)
+    agreement = _agreement(xy, [_predicted(other, dataset) for other in others], size)
     agreed = score * agreement
-    labelled = people.visible > 0
-    held = labelled & (np.zeros(len(people), bool) if clean is None else clean)[:, None]
+    labelled = dataset.visible > 0
+    held = labelled & (np.zeros(len(dataset), bool) if clean is None else clean)[:, None]
     sure = held & (score >= SURE) & (agreement >= HALF)
     with np.errstate(invalid="ignore"):
-        wrong = sure & (np.linalg.norm(xy - people.joints, axis=-1) > FAR * size[:, None])
+        wrong = sure & (np.linalg.norm(xy - dataset.joints, axis=-1) > FAR * size[:, None])
     whole = (wrong.sum(1) >= 0.5 * sure.sum(1)) & (sure.sum(1) >= FEW)
     gone = wrong | (held & whole[:, None])
     kept = labelled & ~gone
     taught = ~kept & (agreed >= LEAST)
-    found = Cleaned(int(held.any(1).sum()), int(held.sum()), int(whole.sum()), int(gone.sum()), int(taught.sum()))
+    found = Cleaned(
+        int(held.any(1).sum()), int(held.sum()), int(whole.sum()), int(gone.sum()), int(taught.sum())
+    )
     fused = replace(
-        people,
-        joints=np.where(taught[..., None], xy, people.joints * kept[..., None]).astype(np.float32),
-        visible=np.where(taught, 2, people.visible * kept).astype(np.uint8),
-        weight=np.where(taught, agreed, kept if people.weight is None else kept * people.weight).astype(np.float32),
+        dataset,
+        joints=np.where(taught[..., None], xy, dataset.joints * kept[..., None]).astype(np.float32),
+        visible=np.where(taught, 2, dataset.visible * kept).astype(np.uint8),
+        weight=np.where(taught, agreed, kept if dataset.weight is None else kept * dataset.weight).astype(
+            np.float32
+        ),
         instances=None,
-        terms="; ".join([people.terms, *(f"pseudo-labels by {_licensed(labels)}" for labels in (teacher, *others))]),
+        licence="; ".join(
+            [dataset.licence, *(f"pseudo-labels by {_licensed(labels)}" for labels in (teacher, *others))]
+        ),
     )
     return fused, found
 
 
-def _licensed(labels: Labels) -> str:
+def pseudo_labels_3d(labels: PseudoLabels, dataset: PoseDataset, tau: float = 0.1) -> PoseDataset:
+    """The same samples, in the skeleton of the `labels`, with `joints_3d` from the teacher and
+    `confidence_3d` for each joint.
+
+    A teacher predicts joints from the root; the root is put at (0, 0, 5) metres. That distance is assumed:
+    only differences between joints mean anything, and there is no camera. Joints and samples without a
+    pseudo-label are unknown. The confidence is the teacher's score, and where there is a 2D label, times
+    exp(-d^2 / (2 (tau size)^2)), d the distance of the teacher's joint from the label in the image and size
+    the square root of the area of the person's box: a joint that is wrong in the image is wrong in 3D. A
+    sample without any 2D label also gets the teacher's joints in the image, those with a score of `LEAST_3D`
+    or more: a 3D location is learnt where the joint is. ValueError if the teacher predicts 2D joints only, if
+    the pseudo-labels are of other samples, or for a skeleton without a root or a tau not above 0.
+    """
+    if not labels.manifest.is_3d:
+        raise ValueError(
+            f"{labels.url}: the teacher {labels.manifest.teacher} predicts 2D joints only; 3D pseudo-labels "
+            f"need a 3D teacher, such as BlazePose"
+        )
+    if not np.array_equal(labels.boxes, dataset.boxes):
+        raise ValueError(
+            f"{labels.url}: opened for other samples than those of {dataset.name}; open it for these"
+        )
+    if not tau > 0:
+        raise ValueError(
+            f"tau is {tau}; it is how far a joint may be from its label, in parts of the person's size, "
+            f"above 0"
+        )
+    dataset = dataset.to(labels.conversion.target)
+    root, known = list(dataset.skeleton.root), labels.conversion.known
+    xyz = np.zeros((*dataset.joints.shape[:2], 3), np.float32)
+    confidence_3d = np.zeros(dataset.joints.shape[:2], np.float32)
+    joints, visible = dataset.joints.copy(), dataset.visible.copy()
+    bare = np.asarray(~(dataset.visible > 0).any(1))
+    sizes = person_size(dataset.boxes)
+    for i in np.flatnonzero(labels.predicted).tolist():
+        found = labels[i]
+        assert found.xyz is not None  # the manifest has is_3d
+        xyz[i, known] = (found.xyz - found.xyz[root].mean(0))[known] + np.array([0, 0, DISTANCE], np.float32)
+        xy = Crop(found.matrix, labels.manifest.size).invert(found.xy)
+        if bare[i]:
+            sure = np.asarray(found.score >= LEAST_3D)
+            visible[i], joints[i] = sure, np.where(sure[:, None], xy, 0)
+        away = np.linalg.norm(xy - dataset.joints[i], axis=-1)
+        agreement = np.exp(-(away**2) / (2 * (tau * sizes[i]) ** 2))
+        confidence_3d[i] = found.score * np.where(dataset.visible[i] > 0, agreement, 1)
+    return replace(
+        dataset, joints=joints, visible=visible, joints_3d=xyz, confidence_3d=confidence_3d, camera=None
+    )
+
+
+def _licensed(labels: PseudoLabels) -> str:
     """The teacher with its licences, in words."""
     manifest = labels.manifest
     return f"{manifest.teacher} ({', '.join(f'{what} {words}' for what, words in manifest.licences.items())})"
 
 
-def _said(labels: Labels, people: People) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The teacher's joints (N, K, 2) in image pixels, in the skeleton of the labels, and their scores (N, K): 0 for what it does not know."""
-    if labels.conversion.target != people.skeleton or not np.array_equal(labels.boxes, people.boxes):
-        raise ValueError(f"{labels.url}: opened for other people, or in another skeleton, than those of {people.name}; open it for these")
-    xy, score = np.zeros((*people.visible.shape, 2)), np.zeros(people.visible.shape)
-    for i in np.flatnonzero(labels.answered).tolist():
-        answer = labels[i]
-        xy[i], score[i] = affine(Crop(answer.matrix, (1, 1)).inverse, answer.xy), answer.score
+def _predicted(labels: PseudoLabels, dataset: PoseDataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The teacher's joints (N, K, 2) in image pixels, in the skeleton of the data set, and their scores (N,
+    K): 0 for joints that it does not predict.
+    """
+    if labels.conversion.target != dataset.skeleton or not np.array_equal(labels.boxes, dataset.boxes):
+        raise ValueError(
+            f"{labels.url}: opened for other samples, or in another skeleton, than those of {dataset.name}; "
+            f"open it for these"
+        )
+    xy, score = np.zeros((*dataset.visible.shape, 2)), np.zeros(dataset.visible.shape)
+    for i in np.flatnonzero(labels.predicted).tolist():
+        found = labels[i]
+        xy[i], score[i] = affine(Crop(found.matrix, (1, 1)).inverse, found.xy), found.score
     return xy, score
 
 
 def _agreement(
-    xy: NDArray[np.float64], others: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], size: NDArray[np.float64]
+    xy: NDArray[np.float64],
+    others: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    size: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(N, K) in 0..1: the mean over the others that know the joint; 1 where nobody does."""
+    """(N, K) in 0..1: the mean over the others that predict the joint; 1 where none does."""
     total, known = np.zeros(xy.shape[:2]), np.zeros(xy.shape[:2])
     for theirs, score in others:
         distance = np.linalg.norm(xy - theirs, axis=-1) / (TAU * size[:, None])

@@ -1,4 +1,4 @@
-"""The one training loop. Everything that differs between methods is in the objective it is given."""
+"""The one training loop. Methods differ in the objective that it is given."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 
 from poseling.data.loader import Crops, Stream
 from poseling.data.resident import Resident
-from poseling.distill.objective import Batch, Objective
+from poseling.distill.objective import Objective
+from poseling.distill.targets import Batch
 from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.records import from_fields, parse_json
 from poseling.train import optim
@@ -35,7 +36,9 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network (its averaged weights where the run kept them), in eval mode; the log; images/s while training; pictures nobody could read."""
+    """A trained network (its averaged weights, if the run has them), in eval mode; the rows of the log; images
+    per second of training; the images that could not be read.
+    """
 
     network: nn.Module
     rows: list[Row]
@@ -44,11 +47,18 @@ class Fitted:
 
 
 def engine(bf16: bool = False, cpu: bool = False) -> Accelerator:
-    """The accelerator of a run: one process or many, as it was launched. A batch is divided among the processes, so that the numbers stay those of one."""
-    # The first process labels and evaluates for all, and NCCL would give up on it after ten minutes.
+    """The accelerator of a run: one process or many, as it was launched. A batch is divided among the
+    processes, so that its size does not depend on their number.
+    """
+    # The first process labels and evaluates for all; NCCL's own limit would be ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     division = DataLoaderConfiguration(split_batches=True)
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu, dataloader_config=division, kwargs_handlers=[patience])
+    return Accelerator(
+        mixed_precision="bf16" if bf16 else "no",
+        cpu=cpu,
+        dataloader_config=division,
+        kwargs_handlers=[patience],
+    )
 
 
 def fit(
@@ -65,21 +75,39 @@ def fit(
     title: str = "training",
     console: Console | None = None,
 ) -> Fitted:
-    """Trains `network` and returns it. The same call continues where an earlier one was stopped, from the last state in `out`, and at once if it was done.
+    """Trains `network` and returns it. The same call continues where an earlier one was stopped, from the
+    last state in `out`; it returns at once if that run was finished.
 
-    Runs under `accelerate launch` and torchrun as it is; `training.batch` is divided among the processes. ValueError if `out` holds a run with other numbers,
-    or on other terms. A finished run goes on where only `epochs` are more and its schedule allows, else a LaidOutError. FloatingPointError if the loss is no number any more; the state in `out` is then of before. Ctrl-C saves the state first.
+    Runs under `accelerate launch` and torchrun as it is; `training.batch` is divided among the processes.
+    ValueError if `out` holds a run with other numbers, or with other terms. A finished run continues if only
+    `epochs` are more and its schedule allows it, else a LaidOutError. FloatingPointError if the loss is not
+    finite; the state in `out` is then the last finite one. Ctrl-C saves the state first.
     """
     console = console or Console(quiet=True)
-    steps = training.steps(len(crops.people))
-    settings = json.dumps({**asdict(training), "people": len(crops.people), "terms": [(t.name, t.weight) for t in objective.terms]}, sort_keys=True)
+    steps = training.steps(len(crops.dataset))
+    settings = json.dumps(
+        {
+            **asdict(training),
+            "people": len(crops.dataset),
+            "terms": [(t.name, t.weight) for t in objective.terms],
+        },
+        sort_keys=True,
+    )
     torch.manual_seed(training.seed)
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     average = Average(network, training.ema) if training.ema else None
     optimizer = optim.optimizer(network, training)
     fading = any(term.schedule is not None for term in objective.terms)
     state = _State(
-        out / "state.safetensors", settings, _conditions(objective, crops), network, average, optimizer, training, len(crops.people), not fading
+        out / "state.safetensors",
+        settings,
+        _conditions(objective, crops),
+        network,
+        average,
+        optimizer,
+        training,
+        len(crops.dataset),
+        not fading,
     )
     done = state.load() if state.path.is_file() else _Done()
     step, seconds, counted, broken = done.step, done.seconds, done.counted, set(done.broken)
@@ -89,7 +117,7 @@ def fit(
     batches = stream(crops, step, steps, training.batch, accelerator, workers)
     main = accelerator.is_main_process
     log = Log(out, step, tensorboard) if main else None
-    every = max(1, round(evaluate_every * len(crops.people) / training.batch))
+    every = max(1, round(evaluate_every * len(crops.dataset) / training.batch))
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -129,10 +157,18 @@ def fit(
                 if saves or tells:
                     sums = accelerator.reduce(sums, "mean")
                     if not torch.isfinite(sums):  # before anything is saved
-                        raise FloatingPointError(f"{title}: the loss is {float(sums)} by step {step}; lower --learning-rate, or set --clip 1")
+                        raise FloatingPointError(
+                            f"{title}: the loss is {float(sums)} by step {step}; lower --learning-rate, or "
+                            f"set --clip 1"
+                        )
                 if tells:
                     seconds += time.perf_counter() - clock
-                    row = {"step": step, "epoch": step * training.batch / len(crops.people), "rate": rate, "loss": float(sums) / counted}
+                    row = {
+                        "step": step,
+                        "epoch": step * training.batch / len(crops.dataset),
+                        "rate": rate,
+                        "loss": float(sums) / counted,
+                    }
                     row |= {name: float(value.detach()) for name, value in parts.items() if name != "loss"}
                     row["images_per_second"] = step * training.batch / seconds
                     if main and evaluate is not None:
@@ -140,17 +176,36 @@ def fit(
                         student.train()
                     if log is not None:
                         log.add(row)
-                    says = "  ".join(f"{name} {value:.3g}" for name, value in row.items() if name not in ("step", "epoch", "rate"))
+                    says = "  ".join(
+                        f"{name} {value:.3g}"
+                        for name, value in row.items()
+                        if name not in ("step", "epoch", "rate")
+                    )
                     progress.update(bar, says=says)
                     if not console.is_terminal:
-                        console.print(f"{title}: epoch {row['epoch']:.1f}/{training.epochs:g}  {says}", soft_wrap=True, highlight=False)
+                        console.print(
+                            f"{title}: epoch {row['epoch']:.1f}/{training.epochs:g}  {says}",
+                            soft_wrap=True,
+                            highlight=False,
+                        )
                     clock, sums, counted = time.perf_counter(), torch.zeros_like(sums), 0
                 if saves:
                     broken = set(gather_object(sorted(broken)))
                     if main:
-                        state.save(_Done(step, seconds + time.perf_counter() - clock, float(sums), counted, tuple(sorted(broken))))
+                        state.save(
+                            _Done(
+                                step,
+                                seconds + time.perf_counter() - clock,
+                                float(sums),
+                                counted,
+                                tuple(sorted(broken)),
+                            )
+                        )
                 if stopping and not last:
-                    console.print(f"[yellow]{title}: stopped at step {step} of {steps}; the same command goes on from there[/yellow]")
+                    console.print(
+                        f"[yellow]{title}: stopped at step {step} of {steps}; the same command continues from "
+                        f"there[/yellow]"
+                    )
                     raise KeyboardInterrupt
     finally:
         if log is not None:
@@ -158,16 +213,24 @@ def fit(
         accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # takes autocast off `network` again
         accelerator.free_memory()
     accelerator.wait_for_everyone()
-    names = tuple(sorted({str(crops.people.pictures[i]) for i in broken}))
+    names = tuple(sorted({str(crops.dataset.images[i]) for i in broken}))
     if names:
         console.print(
-            f"[yellow]{title}: {len(names)} pictures could not be read and were left out: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}[/yellow]"
+            f"[yellow]{title}: {len(names)} images could not be read and were left out: "
+            f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}[/yellow]"
         )
-    return Fitted(_unwrap(average, network).eval(), log.rows if log else [], step * training.batch / max(seconds, 1e-9), names)
+    return Fitted(
+        _unwrap(average, network).eval(),
+        log.rows if log else [],
+        step * training.batch / max(seconds, 1e-9),
+        names,
+    )
 
 
-def stream(crops: Crops | Resident, start: int, steps: int, batch: int, accelerator: Accelerator, workers: int = 0) -> Iterable[Batch]:
-    """The batches of the steps from `start` on, this process's part of each, on its device."""
+def stream(
+    crops: Crops | Resident, start: int, steps: int, batch: int, accelerator: Accelerator, workers: int = 0
+) -> Iterable[Batch]:
+    """The batches of the steps from `start` on: this process's part of each, on its device."""
     if isinstance(crops, Resident):
         return crops.batches(start, steps, batch, (accelerator.process_index, accelerator.num_processes))
     loader = DataLoader(
@@ -187,7 +250,7 @@ def _unwrap(average: Average | None, network: nn.Module) -> nn.Module:
 
 
 class _CtrlC:
-    """Turns the first Ctrl-C into a wish that the loop grants between two steps; the second one interrupts at once."""
+    """The first Ctrl-C sets `asked`, and the loop stops between two steps; the second one interrupts at once."""
 
     asked = False
 
@@ -207,33 +270,59 @@ class _CtrlC:
 
 
 def _anyone(accelerator: Accelerator, asked: bool) -> bool:
-    """Whether any process was asked to stop: Ctrl-C may reach them in different steps, and who goes on alone waits for the others for ever."""
+    """Whether any process was asked to stop: Ctrl-C may reach them in different steps, and a process that
+    continues alone would wait for the others for ever.
+    """
     if accelerator.num_processes == 1:
         return asked
     return bool(accelerator.reduce(torch.tensor(int(asked), device=accelerator.device), "sum"))
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C in a terminal reaches the loader's workers too; the loop still needs them for the step it is in."""
+    """Ctrl-C in a terminal reaches the loader's workers too, which the current step still needs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _conditions(objective: Objective, crops: Crops | Resident) -> str:
-    """What makes a run what it is besides its numbers: its network and codec, its data and how they are changed, its losses and who teaches."""
+    """What identifies a run besides its numbers: its network and codec, its data and augmentation, its losses
+    and its teacher.
+    """
     spec = objective.spec
     teacher = objective.teacher.digest if objective.teacher is not None else None
     conditions = {
-        "network": [spec.model, spec.skeleton.name, spec.codec, spec.size, spec.padding, spec.colour, spec.mean, spec.std],
-        "data": [crops.people.name, asdict(crops.augment), crops.seed],
-        "losses": [[getattr(term.loss, "__name__", ""), term.against, term.at, getattr(term.schedule, "__name__", "")] for term in objective.terms],
-        "teacher": [teacher or (crops.answers.source if crops.answers is not None else None), objective.confidence],
+        "network": [
+            spec.model,
+            spec.skeleton.name,
+            spec.codec,
+            spec.size,
+            spec.padding,
+            spec.colour,
+            spec.mean,
+            spec.std,
+        ],
+        "data": [crops.dataset.name, asdict(crops.augment), crops.seed],
+        "losses": [
+            [
+                getattr(term.loss, "__name__", ""),
+                term.against,
+                term.at,
+                getattr(term.schedule, "__name__", ""),
+            ]
+            for term in objective.terms
+        ],
+        "teacher": [
+            teacher or (crops.pseudo_labels.source if crops.pseudo_labels is not None else None),
+            objective.confidence,
+        ],
     }
     return json.dumps(conditions, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class _Done:
-    """How far a run is: steps and seconds; the sum and count of the losses since the last row of the log; who could not be read."""
+    """How far a run is: steps and seconds; the sum and count of the losses since the last row of the log; the
+    samples that could not be read.
+    """
 
     step: int = 0
     seconds: float = 0.0
@@ -243,7 +332,9 @@ class _Done:
 
 
 class LaidOutError(ValueError):
-    """A finished run was to go on for longer, but its learning rate went down to its end: who goes on needs a new leg."""
+    """A finished run was to continue for longer, but its learning rate was laid out for its end: a new run has to
+    start from its weights.
+    """
 
 
 class _OtherRunError(ValueError):
@@ -259,7 +350,7 @@ HELD = {
 
 
 def _flat(text: str | None) -> dict[str, Any]:
-    """The settings of a run by name, from their JSON; none where it is no such thing, which is then told as a difference."""
+    """The settings of a run by name, from their JSON; none if it is damaged, which then shows as a difference."""
     try:
         found = {} if text is None else parse_json(text)
     except ValueError:
@@ -282,9 +373,10 @@ def _word(value: object) -> str:
 
 
 class _State:
-    """All that a run needs to go on: weights, their average, the optimiser's moments and the step, in one safetensors file.
+    """All that a run needs to continue: weights, their average, the optimiser's moments and the step, in one
+    safetensors file.
 
-    Nothing random has to be kept: the stream's order, the augmentation and the rate are functions of the step.
+    No random state is kept: the order of samples, the augmentation and the rate are functions of the step.
     """
 
     def __init__(
@@ -296,28 +388,45 @@ class _State:
         average: Average | None,
         optimizer: torch.optim.Optimizer,
         training: Training,
-        people: int,
+        samples: int,
         extensible: bool,
     ) -> None:
-        self.training, self.people, self.extensible = training, people, extensible  # extensible: no term's weight goes with the run's length
+        # extensible: no term's weight depends on the run's length
+        self.training, self.samples, self.extensible = training, samples, extensible
         self.path, self.settings, self.conditions = path, settings, conditions
         self.network, self.average, self.optimizer = network, average, optimizer
 
     def save(self, done: _Done) -> None:
-        tensors: dict[str, Tensor] = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors: dict[str, Tensor] = {
+            f"network.{name}": tensor for name, tensor in self.network.state_dict().items()
+        }
         if self.average is not None:
-            tensors |= {f"average.{name}": tensor for name, tensor in self.average.network.state_dict().items()}
+            tensors |= {
+                f"average.{name}": tensor for name, tensor in self.average.network.state_dict().items()
+            }
         for parameter, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{parameter}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+            tensors |= {
+                f"optimizer.{parameter}.{name}": torch.as_tensor(value) for name, value in moments.items()
+            }
         metadata = {name: json.dumps(value) for name, value in asdict(done).items()}
-        write_tensors(self.path, tensors, metadata | {"settings": self.settings, "conditions": self.conditions})
+        write_tensors(
+            self.path, tensors, metadata | {"settings": self.settings, "conditions": self.conditions}
+        )
 
     def load(self) -> _Done:
-        """Puts all of the file where it belongs; ValueError that names the file if it is of another run, or damaged."""
+        """Loads the file into the network, the average and the optimiser; ValueError that names the file if it is
+        of another run, or damaged.
+        """
         tensors, metadata = read_tensors(self.path)
-        before, here = _flat(metadata.get("settings")) | _flat(metadata.get("conditions")), _flat(self.settings) | _flat(self.conditions)
+        before, here = (
+            _flat(metadata.get("settings")) | _flat(metadata.get("conditions")),
+            _flat(self.settings) | _flat(self.conditions),
+        )
         if here and not before:
-            raise ValueError(f"{self.path}: is damaged (it does not say of which run it is); remove it to begin again, or give another --out")
+            raise ValueError(
+                f"{self.path}: is damaged (the settings of its run are missing); remove it to begin again, or "
+                f"give another --out"
+            )
         differ = [name for name in dict.fromkeys((*before, *here)) if before.get(name) != here.get(name)]
         belongs = self._belongs(differ, before, here)
         extends = {"epochs"} <= set(differ) <= {"epochs", "milestones"}
@@ -334,7 +443,9 @@ class _State:
         except (LaidOutError, _OtherRunError):
             raise
         except (ValueError, RuntimeError, KeyError, IndexError) as error:
-            raise ValueError(f"{self.path}: is damaged ({error}); remove it to begin again, or give another --out") from error
+            raise ValueError(
+                f"{self.path}: is damaged ({error}); remove it to begin again, or give another --out"
+            ) from error
         return done
 
     def _belongs(self, differ: Sequence[str], before: Mapping[str, Any], here: Mapping[str, Any]) -> str:
@@ -342,15 +453,25 @@ class _State:
         return f"{self.path}: belongs to a run with other settings: {'; '.join(then_and_now)}. Give another --out, or remove {self.path.parent} to begin again"
 
     def _extend(self, step: int, before: Mapping[str, Any], belongs: str) -> None:
-        """ValueError where a run of the new length could not go on from this one's step, because its learning rate would jump; a LaidOutError if this one is finished."""
+        """ValueError where a run of the new length could not continue from this step, because the learning rate
+        would jump; a LaidOutError if this run is finished.
+        """
         training = self.training
-        then = replace(training, epochs=float(before["epochs"]), milestones=tuple(map(float, before["milestones"])))
-        old, new = then.steps(self.people), training.steps(self.people)
-        if step <= new and self.extensible and training.schedule in ("step", "constant") and then.rate(step, old) == training.rate(step, new):
+        then = replace(
+            training, epochs=float(before["epochs"]), milestones=tuple(map(float, before["milestones"]))
+        )
+        old, new = then.steps(self.samples), training.steps(self.samples)
+        if (
+            step <= new
+            and self.extensible
+            and training.schedule in ("step", "constant")
+            and then.rate(step, old) == training.rate(step, new)
+        ):
             return
         if old <= step < new:
             raise LaidOutError(
-                f"{self.path}: the schedule {training.schedule} of this finished run was laid out for --epochs {then.epochs:g}, not {training.epochs:g}"
+                f"{self.path}: the schedule {training.schedule} of this finished run was laid out for "
+                f"--epochs {then.epochs:g}, not {training.epochs:g}"
             )
         raise _OtherRunError(belongs)
 
@@ -363,11 +484,18 @@ class _State:
         for name, tensor in _below(tensors, "optimizer").items():
             parameter, _, moment = name.partition(".")
             like = parameters[int(parameter)]
-            # The file is contiguous, the parameters are channels-last: only moments in their layout get torch's fast kernels.
+            # The file is contiguous, the parameters are channels-last: torch's fast kernels need moments in the
+            # layout of the parameters.
             laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
             moments.setdefault(int(parameter), {})[moment] = laid_out
-        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.optimizer.load_state_dict(
+            {"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]}
+        )
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+    return {
+        name.removeprefix(f"{prefix}."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }

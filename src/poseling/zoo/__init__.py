@@ -1,5 +1,5 @@
-"""The networks that come with Poseling, by name: an ONNX file each in `weights/`, what they are in `ENTRIES`, what they
-were measured to do in `cards.json`, which a benchmark writes.
+"""The networks that come with Poseling, by name: an ONNX file each in `weights/`, what they are in `ENTRIES`,
+what they were measured to do in `cards.json`, which a benchmark writes.
 
 A name of the zoo goes wherever a model's file does. docs/zoo.md tells more.
 """
@@ -29,9 +29,9 @@ class Entry:
     """A network: its file in `weights/` with its SHA-256, input `size` (W, H), the skeleton's name, how many
     `parameters`, and where it comes from.
 
-    `use` is what the pictures allow: research, or any. `code` is the licence of this network's code; `start` what
-    its weights began as and `teacher` who taught it, each with its licence; `pictures` the terms of every source
-    of pictures by its name; `command` what made it.
+    `use` is what the images allow: research, or any. `code` is the licence of this network's code; `start`
+    what its weights began as and `teacher` who taught it, each with its licence; `images` the terms of every
+    source of images by its name; `command` what made it.
     """
 
     file: str
@@ -43,13 +43,15 @@ class Entry:
     code: str
     start: str
     teacher: str
-    pictures: Mapping[str, str]
+    images: Mapping[str, str]
     command: str
 
 
 @dataclass(frozen=True)
 class Score:
-    """`value` of a `measure` on people of a set (`on`, in words), plus or minus `spread`: 95 % of it over the people drawn anew."""
+    """`value` of a `measure` on people of a set (`on`, in words), plus or minus `spread`: 95 % of it over the
+    people drawn anew.
+    """
 
     on: str
     measure: str
@@ -59,8 +61,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Card:
-    """What was measured of a network: its scores, the first of them the one that tables show; its time over that of
-    MoveNet Lightning, both in turns on one thread; when, and by which command.
+    """What was measured of a network: its scores, the first of them the one that tables show; its time over
+    that of MoveNet Lightning, both in turns on one thread; when, and by which command.
     """
 
     scores: tuple[Score, ...]
@@ -77,7 +79,7 @@ _RESEARCH = {
     "an exercise collection": "Unlicense (public domain), as its repository says",
 }
 _START = "MoveNet Lightning (Google, Apache-2.0)"
-_TEACHER = "poseling-m, MoveNet Thunder (Google, Apache-2.0) trained on the same pictures, and for the first 146,000 people Thunder itself"
+_TEACHER = "poseling-m, MoveNet Thunder (Google, Apache-2.0) trained on the same images, and for the first 146,000 people Thunder itself"
 
 ENTRIES: dict[str, Entry] = {
     "poseling-n": Entry(
@@ -117,8 +119,8 @@ def is_name(model: Path | str) -> bool:
 def resolve(model: Path | str) -> Path:
     """The file of a network of the zoo, or `model` itself if it is no such name.
 
-    ValueError, with the names there are, if it looks like a name and there is neither such a network nor such a
-    file; errors as of `path`.
+    ValueError, with the names there are, if it looks like a name and there is neither such a network nor such
+    a file; errors as of `path`.
     """
     if is_name(model):
         return path(str(model))
@@ -132,22 +134,27 @@ def resolve(model: Path | str) -> Path:
 def path(name: str) -> Path:
     """The file of the network called `name`, once its SHA-256 was found right.
 
-    ValueError with the names there are if the zoo has no such network, or if its file is damaged; FileNotFoundError
-    if it is not there.
+    ValueError with the names there are if the zoo has no such network, or if its file is damaged;
+    FileNotFoundError if it is not there.
     """
     entry = _entry(name)
     file = WEIGHTS / entry.file
     whole = ", ".join(other for other in ENTRIES if other != name) or "none"
     if not file.is_file():
-        raise FileNotFoundError(f"{name}: its file {file} is not there; install poseling again (the zoo's others: {whole})")
+        raise FileNotFoundError(
+            f"{name}: its file {file} is not there; install poseling again (the zoo's others: {whole})"
+        )
     with file.open("rb") as opened:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found != entry.sha256:
-        raise ValueError(f"{name}: its file {file} is damaged, its SHA-256 is another; install poseling again (the zoo's others: {whole})")
+        raise ValueError(
+            f"{name}: its file {file} is damaged, its SHA-256 is another; install poseling again (the zoo's "
+            f"others: {whole})"
+        )
     return file
 
 
-def terms(name: str) -> str:
+def licence(name: str) -> str:
     """In a line what the network called `name` may be used for."""
     return USES[_entry(name).use]
 
@@ -156,13 +163,18 @@ def cards() -> dict[str, Card]:
     """What was measured of each network, by name. ValueError that names the file if it is damaged."""
     try:
         found = json.loads(CARDS.read_text(encoding="utf-8"))
-        return {name: Card(**{**card, "scores": tuple(Score(**score) for score in card["scores"])}) for name, card in found.items()}
+        return {
+            name: Card(**{**card, "scores": tuple(Score(**score) for score in card["scores"])})
+            for name, card in found.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{CARDS}: is damaged ({error!r}); install poseling again") from error
 
 
 def record(name: str, card: Card) -> None:
-    """Puts what was measured of the network called `name` into `cards.json`; ValueError if the zoo has no such network."""
+    """Puts what was measured of the network called `name` into `cards.json`; ValueError if the zoo has no
+    such network.
+    """
     _entry(name)
     told = {other: asdict(known) for other, known in {**cards(), name: card}.items()}
     write_bytes(CARDS, (json.dumps(told, indent=1) + "\n").encode())
@@ -176,17 +188,32 @@ def table() -> str:
     rows = [("name", "input", "M", "time", "score", "use")]
     for name, entry in ENTRIES.items():
         card = known.get(name)
-        time, score = ("", "") if card is None else (f"{card.over_lightning:.2f}", f"{card.scores[0].value:.3f}")
-        rows.append((name, f"{entry.size[0]}x{entry.size[1]}", f"{entry.parameters / 1e6:.1f}", time, score, USES[entry.use]))
+        time, score = (
+            ("", "") if card is None else (f"{card.over_lightning:.2f}", f"{card.scores[0].value:.3f}")
+        )
+        rows.append(
+            (
+                name,
+                f"{entry.size[0]}x{entry.size[1]}",
+                f"{entry.parameters / 1e6:.1f}",
+                time,
+                score,
+                USES[entry.use],
+            )
+        )
     lines = ["{:<20} {:<9} {:>5} {:>6} {:>7}  {}".format(*row) for row in rows]
-    scores = {f"{card.scores[0].measure} on {card.scores[0].on}" for name, card in known.items() if name in ENTRIES}
+    scores = {
+        f"{card.scores[0].measure} on {card.scores[0].on}" for name, card in known.items() if name in ENTRIES
+    }
     told = ["", "M: million parameters; time: over MoveNet Lightning's, on one thread"]
     told += [line for what in sorted(scores) for line in textwrap.wrap(f"score: {what}", 80)]
     return "\n".join([*lines, *told, "poseling models NAME prints a network's card"])
 
 
 def card(name: str) -> str:
-    """The model card of the network called `name`, in lines of at most 80 characters. ValueError with the names there are if the zoo has no such network."""
+    """The model card of the network called `name`, in lines of at most 80 characters. ValueError with the
+    names there are if the zoo has no such network.
+    """
     entry, measured = _entry(name), cards().get(name)
     lines = [
         f"{name}, {USES[entry.use]}",
@@ -200,14 +227,22 @@ def card(name: str) -> str:
         *_row("code", entry.code),
         *_row("start", entry.start),
         *_row("teacher", entry.teacher),
-        *(line for source, licence in entry.pictures.items() for line in _row("pictures", f"{source}: {licence}")),
+        *(
+            line
+            for source, licence in entry.images.items()
+            for line in _row("images", f"{source}: {licence}")
+        ),
         "",
         "Measured",
     ]
     if measured is None:
         lines += _row("", "nothing yet")
     else:
-        lines += [line for s in measured.scores for line in _row(s.measure, f"{s.value:.3f} +- {s.spread:.3f} on {s.on}")]
+        lines += [
+            line
+            for s in measured.scores
+            for line in _row(s.measure, f"{s.value:.3f} +- {s.spread:.3f} on {s.on}")
+        ]
         lines += _row("time", f"{measured.over_lightning:.2f} of MoveNet Lightning's, in turns on one thread")
         lines += _row("how", f"{measured.date}: {measured.command}")
     return "\n".join([*lines, "", "Made by", *_row("", entry.command)])
@@ -224,4 +259,6 @@ def _unknown(name: str, what: str) -> ValueError:
 
 
 def _row(name: str, text: str) -> list[str]:
-    return textwrap.wrap(text, 80, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, 80, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14, break_on_hyphens=False
+    )

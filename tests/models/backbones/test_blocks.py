@@ -8,7 +8,17 @@ from poseling.models.backbones.blocks import ConvNormAct, divisible, initialise,
 # Widths that MobileNetV2's and V3's and EfficientNet's tables give for scaled networks.
 @pytest.mark.parametrize(
     ("channels", "rounded"),
-    [(32 * 0.5, 16), (24 * 0.5, 16), (16 * 0.5, 8), (64 * 0.35, 24), (3, 8), (72 / 4, 24), (40 * 1.1, 48), (112 * 1.1, 120), (320 * 1.1, 352)],
+    [
+        (32 * 0.5, 16),
+        (24 * 0.5, 16),
+        (16 * 0.5, 8),
+        (64 * 0.35, 24),
+        (3, 8),
+        (72 / 4, 24),
+        (40 * 1.1, 48),
+        (112 * 1.1, 120),
+        (320 * 1.1, 352),
+    ],
 )
 def test_divisible(channels, rounded):
     assert divisible(channels) == rounded
@@ -31,7 +41,12 @@ def test_a_pyramid_is_what_comes_out_between():
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)])
 def test_a_convolution_divides_by_its_stride_alone(kernel, stride):
-    assert ConvNormAct(3, 4, kernel, stride)(torch.zeros(2, 3, 8, 12)).shape == (2, 4, 8 // stride, 12 // stride)
+    assert ConvNormAct(3, 4, kernel, stride)(torch.zeros(2, 3, 8, 12)).shape == (
+        2,
+        4,
+        8 // stride,
+        12 // stride,
+    )
 
 
 def test_first_weights_spread_by_what_a_group_gives():

@@ -1,4 +1,6 @@
-"""EfficientFormer's size and cost as its paper has them, its biases by hand, and timm's names, listed here once more from their layout."""
+"""EfficientFormer's size and cost as its paper has them, its biases by hand, and timm's names, listed here
+once more from their layout.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,20 @@ import pytest
 import torch
 
 from poseling.evaluate.cost import cost
-from poseling.models.backbones.efficientformer import VARIANTS, Attention, EfficientFormer, OffsetBias, PoolBlock, from_timm
+from poseling.models.backbones.efficientformer import (
+    VARIANTS,
+    Attention,
+    EfficientFormer,
+    OffsetBias,
+    PoolBlock,
+    from_timm,
+)
 
 
 def timm_names(variant: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(name, shape) of everything in timm's file, without batch norm's counters. The last stage counts a flattening step among its blocks."""
+    """(name, shape) of everything in timm's file, without batch norm's counters. The last stage counts a
+    flattening step among its blocks.
+    """
     widths, depths, attending = VARIANTS[variant]
 
     def both(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -72,7 +83,9 @@ def test_the_maps(size: tuple[int, int]) -> None:
     with torch.no_grad():
         maps = network(torch.zeros(2, 3, h, w))
     assert network.channels == (48, 96, 224, 448)
-    assert [tuple(m.shape) for m in maps] == [(2, c, h // s, w // s) for c, s in zip(network.channels, (4, 8, 16, 32), strict=True)]
+    assert [tuple(m.shape) for m in maps] == [
+        (2, c, h // s, w // s) for c, s in zip(network.channels, (4, 8, 16, 32), strict=True)
+    ]
 
 
 def test_the_bias_of_an_offset() -> None:
@@ -111,7 +124,9 @@ def test_attention_with_equal_queries_is_a_softmax_of_the_biases() -> None:
             attention.qkv.weight[head * 192 + 64, 0] = 1
         attention.proj.weight.zero_()[0, 0] = 1
         attention.proj.bias.zero_()
-        attention.attention_biases.table[:, 0] = torch.tensor([0.0, 3.0]).log1p()  # the other place weighs 4, a place itself 1
+        attention.attention_biases.table[:, 0] = torch.tensor(
+            [0.0, 3.0]
+        ).log1p()  # the other place weighs 4, a place itself 1
         y = attention(torch.tensor([[[10.0, 0, 0], [20.0, 0, 0]]]))
     torch.testing.assert_close(y[0, :, 0], torch.tensor([(10 + 80) / 5, (40 + 20) / 5]))
 

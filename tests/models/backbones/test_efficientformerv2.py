@@ -8,7 +8,13 @@ from torch import Tensor
 
 from poseling.evaluate.cost import cost
 from poseling.models.backbones import efficientformerv2
-from poseling.models.backbones.efficientformerv2 import Attention, AttentionDown, EfficientFormerV2, LocalQuery, from_timm
+from poseling.models.backbones.efficientformerv2 import (
+    Attention,
+    AttentionDown,
+    EfficientFormerV2,
+    LocalQuery,
+    from_timm,
+)
 
 
 def test_it_is_as_large_as_in_the_paper() -> None:
@@ -28,11 +34,13 @@ def test_the_maps(size: tuple[int, int]) -> None:
     with torch.no_grad():
         maps = network(torch.zeros(2, 3, h, w))
     assert network.channels == (32, 48, 96, 176)
-    assert [tuple(m.shape) for m in maps] == [(2, c, h // s, w // s) for c, s in zip(network.channels, (4, 8, 16, 32), strict=True)]
+    assert [tuple(m.shape) for m in maps] == [
+        (2, c, h // s, w // s) for c, s in zip(network.channels, (4, 8, 16, 32), strict=True)
+    ]
 
 
 def by_places(attention: Attention, x: Tensor) -> Tensor:
-    """The attention of one picture (1, C, H, W) once more, place by place and head by head."""
+    """The attention of one image (1, C, H, W) once more, place by place and head by head."""
     _, _, height, width = x.shape
     places = [(i, j) for i in range(height) for j in range(width)]
     q, k, v = (getattr(attention, part)(x)[0].unflatten(0, (8, -1)) for part in "qkv")
@@ -43,8 +51,12 @@ def by_places(attention: Attention, x: Tensor) -> Tensor:
             for b, (m, n) in enumerate(places):
                 logits[h, a, b] = q[h, :, i, j] @ k[h, :, m, n] / 32**0.5 + table[h, abs(i - m), abs(j - n)]
     first, second = attention.talking_head1, attention.talking_head2
-    weights = torch.stack([sum(first.weight[h, g, 0, 0] * logits[g] for g in range(8)) + first.bias[h] for h in range(8)]).softmax(-1)
-    weights = torch.stack([sum(second.weight[h, g, 0, 0] * weights[g] for g in range(8)) + second.bias[h] for h in range(8)])
+    weights = torch.stack(
+        [sum(first.weight[h, g, 0, 0] * logits[g] for g in range(8)) + first.bias[h] for h in range(8)]
+    ).softmax(-1)
+    weights = torch.stack(
+        [sum(second.weight[h, g, 0, 0] * weights[g] for g in range(8)) + second.bias[h] for h in range(8)]
+    )
     out = torch.zeros_like(v)
     for h in range(8):
         for a, (i, j) in enumerate(places):
@@ -70,7 +82,9 @@ def test_a_query_at_every_second_place() -> None:
     query.local.bias.zero_()
     query.proj.conv.weight.fill_(1)
     query.proj.conv.bias.zero_()
-    torch.testing.assert_close(query(torch.arange(8.0).view(1, 1, 2, 4)), torch.tensor([[[[0.0, 2.0]]]]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        query(torch.arange(8.0).view(1, 1, 2, 4)), torch.tensor([[[[0.0, 2.0]]]]), atol=1e-4, rtol=0
+    )
 
 
 @torch.no_grad()
@@ -91,7 +105,10 @@ def test_timms_names_are_ours_but_for_the_biases() -> None:
     state = {}
     for name, tensor in network.state_dict().items():
         state[name.removesuffix(".table")] = tensor.flatten(1) if name.endswith(".table") else tensor
-    assert state["stages.2.blocks.4.token_mixer.attention_biases"].shape == (8, 49)  # of 14 x 14 places, at half the resolution
+    assert state["stages.2.blocks.4.token_mixer.attention_biases"].shape == (
+        8,
+        49,
+    )  # of 14 x 14 places, at half the resolution
     assert state["stages.3.downsample.attn.attention_biases"].shape == (8, 196)
     assert state["stages.3.blocks.3.token_mixer.attention_biases"].shape == (8, 49)
     foreign = {

@@ -14,10 +14,15 @@ def package_file(version):
     return next(Path(module.__file__).parent.glob("models/*.pth"))
 
 
-# Sides of 240 and 260 are those that versions 1 and 2 were trained with: at 240 a map of 15 is halved, at 260 ones of 65, 33 and 17.
+# Sides of 240 and 260 are those that versions 1 and 2 were trained with: at 240 a map of 15 is halved, at 260
+# ones of 65, 33 and 17.
 @pytest.mark.parametrize(("version", "side"), [(0, 224), (1, 240), (2, 260), (2, 96)])
 def test_the_reference_networks_features(version, side):
-    reference = importlib.import_module("efficientnet_lite_pytorch") if importlib.util.find_spec("efficientnet_lite_pytorch") else None
+    reference = (
+        importlib.import_module("efficientnet_lite_pytorch")
+        if importlib.util.find_spec("efficientnet_lite_pytorch")
+        else None
+    )
     if reference is None:
         pytest.skip("efficientnet_lite_pytorch is not installed")
     state = torch.load(package_file(version), weights_only=True)
@@ -26,17 +31,20 @@ def test_the_reference_networks_features(version, side):
     ours = EfficientNetLite(version).eval()
     ours.load_state_dict(from_package(state))
     torch.manual_seed(0)
-    picture = torch.randn(1, 3, side, side)
+    image = torch.randn(1, 3, side, side)
     with torch.no_grad():
-        want, got = theirs.extract_features(picture), ours(picture)[-1]
+        want, got = theirs.extract_features(image), ours(image)[-1]
     assert want.abs().max() > 1
     assert (want - got).abs().max() < 1e-5
 
 
-# Google's 4.7, 5.4 and 6.1 M parameters with the classifier of 1.281 M, and 407, 631 and 899 M multiply-adds at 224, 240 and 260.
+# Google's 4.7, 5.4 and 6.1 M parameters with the classifier of 1.281 M, and 407, 631 and 899 M multiply-adds
+# at 224, 240 and 260.
 @pytest.mark.parametrize(("version", "millions"), [(0, 4.7), (1, 5.4), (2, 6.1)])
 def test_parameters(version, millions):
-    assert sum(p.numel() for p in EfficientNetLite(version).parameters()) / 1e6 + 1.281 == pytest.approx(millions, abs=0.05)
+    assert sum(p.numel() for p in EfficientNetLite(version).parameters()) / 1e6 + 1.281 == pytest.approx(
+        millions, abs=0.05
+    )
 
 
 def test_an_odd_pixel_of_padding_is_on_the_right_and_below():

@@ -1,4 +1,6 @@
-"""The sizes of MobileNets as torchvision's documents have them, the multiply-adds of the papers, and V2's values against transformers'."""
+"""The sizes of MobileNets as torchvision's documents have them, the multiply-adds of the papers, and V2's
+values against transformers'.
+"""
 
 import pytest
 import torch
@@ -7,7 +9,8 @@ from torch import nn
 from poseling.evaluate.cost import cost
 from poseling.models.backbones.mobilenet import MobileNetV2, MobileNetV3
 
-# torchvision's parameters of the whole network, less its classifier: in V2 1280 x 1000 and 1000 biases; in V3 two layers, 960 or 576 to 1280 or 1024 to 1000.
+# torchvision's parameters of the whole network, less its classifier: in V2 1280 x 1000 and 1000 biases; in V3
+# two layers, 960 or 576 to 1280 or 1024 to 1000.
 V2_CLASSIFIER = 1280 * 1000 + 1000
 LARGE_CLASSIFIER = 960 * 1280 + 1280 + 1280 * 1000 + 1000
 SMALL_CLASSIFIER = 576 * 1024 + 1024 + 1024 * 1000 + 1000
@@ -56,7 +59,12 @@ def test_the_names_are_torchvisions():
     v2, large = MobileNetV2().state_dict(), MobileNetV3().state_dict()
     for name, shape in {
         "features.0.0.weight": (32, 3, 3, 3),
-        "features.1.conv.0.0.weight": (32, 1, 3, 3),  # without expansion the depthwise convolution comes first
+        "features.1.conv.0.0.weight": (
+            32,
+            1,
+            3,
+            3,
+        ),  # without expansion the depthwise convolution comes first
         "features.1.conv.1.weight": (16, 32, 1, 1),
         "features.1.conv.2.running_var": (16,),
         "features.17.conv.0.0.weight": (960, 160, 1, 1),
@@ -80,16 +88,20 @@ def test_the_names_are_torchvisions():
 
 
 def test_v2_has_the_values_of_transformers():
-    """Their weights come in the same order as ours, layer by layer; at a width of 1 and with torch's padding the arithmetic is the same."""
+    """Their weights come in the same order as ours, layer by layer; at a width of 1 and with torch's padding
+    the arithmetic is the same.
+    """
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    theirs = transformers.MobileNetV2Model(transformers.MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5), add_pooling_layer=False).eval()
+    theirs = transformers.MobileNetV2Model(
+        transformers.MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5), add_pooling_layer=False
+    ).eval()
     ours = MobileNetV2().eval()
     names, tensors = list(ours.state_dict()), list(theirs.state_dict().values())
     ours.load_state_dict(dict(zip(names, tensors, strict=True)))
-    picture = torch.randn(1, 3, 64, 96)
+    image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        want, got = theirs(picture).last_hidden_state, ours(picture)[-1]
+        want, got = theirs(image).last_hidden_state, ours(image)[-1]
     assert torch.allclose(want, got, rtol=1e-4, atol=1e-5 * want.abs().max().item())
     assert want.abs().max() > 0
 

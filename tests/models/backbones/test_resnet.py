@@ -1,4 +1,6 @@
-"""ResNet's size as in torchvision's documents, and its names and values against transformers' ResNet, an implementation of others."""
+"""ResNet's size as in torchvision's documents, and its names and values against transformers' ResNet, an
+implementation of others.
+"""
 
 import re
 
@@ -20,7 +22,9 @@ def test_the_names_are_torchvisions():
     with torch.device("meta"):
         names = ResNet(50).state_dict().keys()
     block = {
-        f"{m}.{w}" for m in ("bn1", "bn2", "bn3", "downsample.1") for w in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        f"{m}.{w}"
+        for m in ("bn1", "bn2", "bn3", "downsample.1")
+        for w in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     }
     block |= {f"{m}.weight" for m in ("conv1", "conv2", "conv3", "downsample.0")}
     assert {n.removeprefix("layer3.0.") for n in names if n.startswith("layer3.0.")} == block
@@ -33,7 +37,10 @@ def from_transformers(name):
     norm = {"convolution": "conv", "normalization": "bn"}
     if match := re.fullmatch(r"embedder\.embedder\.(convolution|normalization)\.(\w+)", name):
         return f"{norm[match[1]]}1.{match[2]}"
-    match = re.fullmatch(r"encoder\.stages\.(\d)\.layers\.(\d+)\.(?:layer\.(\d)|(shortcut))\.(convolution|normalization)\.(\w+)", name)
+    match = re.fullmatch(
+        r"encoder\.stages\.(\d)\.layers\.(\d+)\.(?:layer\.(\d)|(shortcut))\.(convolution|normalization)\.(\w+)",
+        name,
+    )
     block = f"layer{int(match[1]) + 1}.{match[2]}"
     if match[4]:
         return f"{block}.downsample.{('convolution', 'normalization').index(match[5])}.{match[6]}"
@@ -46,10 +53,10 @@ def test_the_same_maps_as_transformers():
     theirs = transformers.ResNetModel(transformers.ResNetConfig(depths=[3, 4, 6, 3])).eval()
     ours = ResNet(50).eval()
     ours.load_state_dict({from_transformers(name): tensor for name, tensor in theirs.state_dict().items()})
-    picture = torch.randn(1, 3, 64, 96)
+    image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        want = theirs(picture, output_hidden_states=True).hidden_states[1:]
-        got = ours(picture)
+        want = theirs(image, output_hidden_states=True).hidden_states[1:]
+        got = ours(image)
     for a, b in zip(want, got, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * a.abs().max().item())
 

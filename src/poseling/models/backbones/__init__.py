@@ -1,4 +1,6 @@
-"""The backbones by name. Each takes pictures (B, 3, H, W), gives four maps, at strides 4, 8, 16 and 32, and says how many `channels` they have."""
+"""The backbones by name. Each takes images (B, 3, H, W), gives four maps, at strides 4, 8, 16 and 32, and
+has their `channels`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from poseling.models.backbones.mobilenet import MobileNetV2, MobileNetV3
 from poseling.models.backbones.pelee import PeleeNet
 from poseling.models.backbones.resnet import ResNet
 
-# The size of the pictures, (W, H), is for those whose position embedding depends on it; convolutions do without.
+# The size of the images, (W, H), is for those whose position embedding depends on it; convolutions do
+# without.
 BACKBONES: dict[str, Callable[[Size], nn.Module]] = {
     "resnet50": lambda size: ResNet(50),
     "resnet101": lambda size: ResNet(101),
@@ -35,14 +38,17 @@ BACKBONES: dict[str, Callable[[Size], nn.Module]] = {
 
 
 def build(name: str, size: Size) -> nn.Module:
-    """The backbone called `name` for pictures of `size` (W, H), with random weights.
+    """The backbone called `name` for images of `size` (W, H), with random weights.
 
     ValueError if none has that name, or if a side is no multiple of the last map's stride, 32.
     """
     if name not in BACKBONES:
         raise ValueError(f"no backbone is called {name!r}; there is {', '.join(BACKBONES)}")
     if size[0] % 32 or size[1] % 32:
-        raise ValueError(f"{name} takes pictures whose sides are multiples of 32, and not {size[0]}x{size[1]}; try {_near(size[0])}x{_near(size[1])}")
+        raise ValueError(
+            f"{name} takes images whose sides are multiples of 32, and not {size[0]}x{size[1]}; try "
+            f"{_near(size[0])}x{_near(size[1])}"
+        )
     return BACKBONES[name](size)
 
 
@@ -52,17 +58,27 @@ def channels(backbone: nn.Module) -> tuple[int, ...]:
 
 
 # Those of one row of layers, which `cut` can end earlier.
-CUT = ("mobilenetv2", "mobilenetv2_050", "mobilenetv3_large", "mobilenetv3_small", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+CUT = (
+    "mobilenetv2",
+    "mobilenetv2_050",
+    "mobilenetv3_large",
+    "mobilenetv3_small",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+)
 
 
 def cut(backbone: nn.Module) -> nn.Module:
-    """A backbone of one row of `features` without what follows stride 16: maps at strides 4, 8 and 16. `left_out` begins the names of the weights that the whole one
-    has besides. ValueError for a backbone that is no such row.
+    """A backbone of one row of `features` without what follows stride 16: maps at strides 4, 8 and 16.
+    `left_out` begins the names of the weights that the whole one has besides. ValueError for a backbone that
+    is no such row.
     """
     row: Any = backbone  # torch's stubs take every member for a tensor or a module
     if not (isinstance(getattr(row, "features", None), nn.Sequential) and hasattr(row, "ends")):
         raise ValueError(
-            f"{getattr(row, 'name', type(row).__name__)} is not one row of layers that could end at stride 16; take one of {', '.join(CUT)}"
+            f"{getattr(row, 'name', type(row).__name__)} is not one row of layers that could end at stride "
+            f"16; take one of {', '.join(CUT)}"
         )
     kept = row.ends[2] + 1
     row.left_out = tuple(f"features.{i}." for i in range(kept, len(row.features)))

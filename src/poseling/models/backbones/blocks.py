@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution that keeps H/stride x W/stride, batch norm, activation: members 0, 1, 2, as torchvision's files name them.
+    """Convolution that keeps H/stride x W/stride, batch norm, activation: members 0, 1, 2, as torchvision's
+    files name them.
 
-    `norm` makes the batch norm of so many channels, `activation` the activation or, as None, none; `conv` is the class of the convolution.
+    `norm` makes the batch norm of so many channels, `activation` the activation or, as None, none; `conv` is
+    the class of the convolution.
     """
 
     def __init__(
@@ -25,7 +27,10 @@ class ConvNormAct(nn.Sequential):
         activation: Callable[[], nn.Module] | None = nn.ReLU,
         conv: type[nn.Conv2d] = nn.Conv2d,
     ) -> None:
-        layers = [conv(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False), norm(channels_out)]
+        layers = [
+            conv(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False),
+            norm(channels_out),
+        ]
         if activation is not None:
             layers.append(activation())
         super().__init__(*layers)
@@ -42,7 +47,8 @@ def pyramid(layers: Iterable[nn.Module], ends: tuple[int, ...], x: Tensor) -> tu
 
 
 def stride_ends(strides: list[int]) -> tuple[int, ...]:
-    """The index of the last layer at strides 4, 8, 16 and 32, where layer i divides the resolution by `strides[i]`.
+    """The index of the last layer at strides 4, 8, 16 and 32, where layer i divides the resolution by
+    `strides[i]`.
 
     >>> stride_ends([2, 1, 2, 1, 2, 2, 1, 1, 2])
     (3, 4, 7, 8)
@@ -55,7 +61,8 @@ def stride_ends(strides: list[int]) -> tuple[int, ...]:
 
 
 def divisible(channels: float, divisor: int = 8) -> int:
-    """`channels` to the nearest multiple of `divisor`, never less than 0.9 of it: how MobileNet and EfficientNet round scaled widths.
+    """`channels` to the nearest multiple of `divisor`, never less than 0.9 of it: how MobileNet and
+    EfficientNet round scaled widths.
 
     >>> divisible(16 * 0.5), divisible(24 * 0.5), divisible(112 * 1.1)
     (8, 16, 120)
@@ -65,7 +72,9 @@ def divisible(channels: float, divisor: int = 8) -> int:
 
 
 def initialise(network: nn.Module) -> None:
-    """He's normal initialisation, by what goes out, of all convolutions; a depthwise one counts what its own group gives, as in EfficientNet."""
+    """He's normal initialisation, by what goes out, of all convolutions; a depthwise one counts what its own
+    group gives, as in EfficientNet.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups

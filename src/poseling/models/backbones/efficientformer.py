@@ -1,7 +1,9 @@
-"""EfficientFormer (Li et al., NeurIPS 2022): pooling blocks, and attention over the coarsest map in the last of them.
+"""EfficientFormer (Li et al., NeurIPS 2022): pooling blocks, and attention over the coarsest map in the last
+of them.
 
-With its two classifiers L1 has 12.3 M parameters and 1.3 GMAC at 224x224, L3 31.4 M and 3.9 GMAC. Members are named as in timm's files. Published weights
-know the offsets of a 7x7 grid; the table of another grid is interpolated from theirs when they are loaded.
+With its two classifiers L1 has 12.3 M parameters and 1.3 GMAC at 224x224, L3 31.4 M and 3.9 GMAC. Members are
+named as in timm's files. Published weights know the offsets of a 7x7 grid; the table of another grid is
+interpolated from theirs when they are loaded.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ SCALE = 1e-5  # what a branch weighs at the start
 class OffsetBias(nn.Module):
     """What attention adds for the distance between a query and a key: nothing to (heads, queries, keys).
 
-    `table` (heads, h, w) has a number for each absolute offset in a `grid` (h, w) of keys; queries are at every `step`-th place of it. A table of another
-    grid is fitted when it is loaded: bilinearly, so that offset 0 stays 0 and the farthest the farthest.
+    `table` (heads, h, w) has a number for each absolute offset in a `grid` (h, w) of keys; queries are at
+    every `step`-th cell of it. A table of another grid is fitted when it is loaded: bilinearly, so that
+    offset 0 stays 0 and the farthest the farthest.
     """
 
     index: Tensor
@@ -47,7 +50,9 @@ class OffsetBias(nn.Module):
 def _fit_table(bias: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     found, mine = state.get(prefix + "table"), bias.get_parameter("table")
     if found is not None and found.ndim == 3 and found.shape[1:] != mine.shape[1:]:
-        state[prefix + "table"] = F.interpolate(found[None].float(), list(mine.shape[1:]), mode="bilinear", align_corners=True)[0].to(found.dtype)
+        state[prefix + "table"] = F.interpolate(
+            found[None].float(), list(mine.shape[1:]), mode="bilinear", align_corners=True
+        )[0].to(found.dtype)
 
 
 class LayerScale(nn.Module):
@@ -63,7 +68,7 @@ class LayerScale(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of tokens (B, N, C), of which there are as many as places in `grid`."""
+    """Self-attention of tokens (B, N, C), of which there are as many as cells in `grid`."""
 
     def __init__(self, channels: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -102,12 +107,18 @@ class ConvPerceptron(nn.Module):
 
 
 class PoolBlock(nn.Module):
-    """A block of the first stages, (B, C, H, W) to the same: the mean of the neighbours less the place itself, then the feed-forward part."""
+    """A block of the first stages, (B, C, H, W) to the same: the mean of the neighbours less the pixel
+    itself, then the feed-forward part.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.token_mixer = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
-        self.ls1, self.mlp, self.ls2 = LayerScale(channels, True), ConvPerceptron(channels), LayerScale(channels, True)
+        self.ls1, self.mlp, self.ls2 = (
+            LayerScale(channels, True),
+            ConvPerceptron(channels),
+            LayerScale(channels, True),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.ls1(self.token_mixer(x) - x)
@@ -119,8 +130,16 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, channels: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.norm1, self.token_mixer, self.ls1 = nn.LayerNorm(channels), Attention(channels, grid), LayerScale(channels, False)
-        self.norm2, self.mlp, self.ls2 = nn.LayerNorm(channels), Perceptron(channels), LayerScale(channels, False)
+        self.norm1, self.token_mixer, self.ls1 = (
+            nn.LayerNorm(channels),
+            Attention(channels, grid),
+            LayerScale(channels, False),
+        )
+        self.norm2, self.mlp, self.ls2 = (
+            nn.LayerNorm(channels),
+            Perceptron(channels),
+            LayerScale(channels, False),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.ls1(self.token_mixer(self.norm1(x)))
@@ -128,11 +147,19 @@ class AttentionBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """A map (B, in, H, W) to (B, C, H/2, W/2), or, if `first`, without halving; the last `attending` blocks have attention over `grid`."""
+    """A map (B, in, H, W) to (B, C, H/2, W/2), or, if `first`, without halving; the last `attending` blocks
+    have attention over `grid`.
+    """
 
-    def __init__(self, channels_in: int, channels: int, blocks: int, first: bool, attending: int, grid: tuple[int, int]) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, blocks: int, first: bool, attending: int, grid: tuple[int, int]
+    ) -> None:
         super().__init__()
-        self.downsample = nn.Identity() if first else nn.Sequential(nn.Conv2d(channels_in, channels, 3, 2, 1), nn.BatchNorm2d(channels))
+        self.downsample = (
+            nn.Identity()
+            if first
+            else nn.Sequential(nn.Conv2d(channels_in, channels, 3, 2, 1), nn.BatchNorm2d(channels))
+        )
         self.blocks = nn.Sequential(*(PoolBlock(channels) for _ in range(blocks - attending)))
         self.tokens = nn.Sequential(*(AttentionBlock(channels, grid) for _ in range(attending)))
 
@@ -144,7 +171,8 @@ class Stage(nn.Module):
 
 
 class EfficientFormer(nn.Module):
-    """Pictures (B, 3, H, W) of `size` (W, H), multiples of 32, to four maps at strides 4, 8, 16 and 32, of `channels`.
+    """Images (B, 3, H, W) of `size` (W, H), multiples of 32, to four maps at strides 4, 8, 16 and 32, of
+    `channels`.
 
     The norm before the classifier is left out with it.
     """
@@ -158,7 +186,10 @@ class EfficientFormer(nn.Module):
             *(nn.Conv2d(3, c[0] // 2, 3, 2, 1), nn.BatchNorm2d(c[0] // 2), nn.ReLU()),
             *(nn.Conv2d(c[0] // 2, c[0], 3, 2, 1), nn.BatchNorm2d(c[0]), nn.ReLU()),
         )
-        self.stages = nn.ModuleList(Stage(c[max(i - 1, 0)], c[i], blocks[i], i == 0, attending if i == 3 else 0, grid) for i in range(4))
+        self.stages = nn.ModuleList(
+            Stage(c[max(i - 1, 0)], c[i], blocks[i], i == 0, attending if i == 3 else 0, grid)
+            for i in range(4)
+        )
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -186,7 +217,9 @@ def from_timm(state: dict[str, Tensor], variant: str) -> dict[str, Tensor]:
             rest[0] = names[rest[0]]
         elif rest[1] == "downsample":
             rest[2] = names[rest[2]]
-        elif rest[0] == "3" and int(rest[2]) > blocks[3] - attending:  # the block between the two kinds only flattens
+        elif (
+            rest[0] == "3" and int(rest[2]) > blocks[3] - attending
+        ):  # the block between the two kinds only flattens
             rest[1:3] = ["tokens", str(int(rest[2]) - (blocks[3] - attending) - 1)]
         if rest[-1] == "attention_biases":
             rest.append("table")

@@ -1,6 +1,8 @@
-"""EfficientFormerV2-S0 (Li et al., ICCV 2023): depthwise convolutions inside the feed-forward parts, attention in the two coarsest stages.
+"""EfficientFormerV2-S0 (Li et al., ICCV 2023): depthwise convolutions inside the feed-forward parts,
+attention in the two coarsest stages.
 
-With its two classifiers it has 3.6 M parameters and 0.40 GMAC at 224x224; the paper says 3.5 M. Members are named as in timm's files.
+With its two classifiers it has 3.6 M parameters and 0.40 GMAC at 224x224; the paper has 3.5 M. Members are
+named as in timm's files.
 """
 
 from __future__ import annotations
@@ -21,7 +23,15 @@ HEADS, RATIO = 8, 4  # a value has four times the channels of a key
 class ConvNorm(nn.Module):
     """Convolution that keeps H / stride x W / stride, and batch norm; GELU behind it where `active`."""
 
-    def __init__(self, channels_in: int, channels: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = False) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        active: bool = False,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, groups=groups)
         self.bn = nn.BatchNorm2d(channels)
@@ -33,7 +43,8 @@ class ConvNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over the places of a map (B, C, H, W) with `grid` (H, W), with heads that talk to each other before and after the softmax.
+    """Self-attention over the pixels of a map (B, C, H, W) with `grid` (H, W), with heads that are mixed
+    before and after the softmax.
 
     `halved` attends at half the resolution and comes back bilinearly.
     """
@@ -42,11 +53,17 @@ class Attention(nn.Module):
         super().__init__()
         values = HEADS * RATIO * key
         self.stride_conv = ConvNorm(channels, channels, 3, 2, channels) if halved else None
-        self.q, self.k, self.v = ConvNorm(channels, HEADS * key), ConvNorm(channels, HEADS * key), ConvNorm(channels, values)
+        self.q, self.k, self.v = (
+            ConvNorm(channels, HEADS * key),
+            ConvNorm(channels, HEADS * key),
+            ConvNorm(channels, values),
+        )
         self.v_local = ConvNorm(values, values, 3, groups=values)
         self.talking_head1, self.talking_head2 = nn.Conv2d(HEADS, HEADS, 1), nn.Conv2d(HEADS, HEADS, 1)
         self.proj = ConvNorm(values, channels)
-        self.attention_biases = OffsetBias(HEADS, ((grid[0] + 1) // 2, (grid[1] + 1) // 2) if halved else grid)
+        self.attention_biases = OffsetBias(
+            HEADS, ((grid[0] + 1) // 2, (grid[1] + 1) // 2) if halved else grid
+        )
         self.scale = key**-0.5
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,7 +79,9 @@ class Attention(nn.Module):
 
 
 class LocalQuery(nn.Module):
-    """Queries at every second place of a map (B, in, H, W), (B, C, H/2, W/2): that place and a depthwise convolution around it."""
+    """Queries at every second pixel of a map (B, in, H, W), (B, C, H/2, W/2): that pixel and a depthwise
+    convolution around it.
+    """
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -74,12 +93,18 @@ class LocalQuery(nn.Module):
 
 
 class AttentionDown(nn.Module):
-    """A map (B, in, H, W) with `grid` (H, W) to (B, C, H/2, W/2), whose every place asks all of the larger one."""
+    """A map (B, in, H, W) with `grid` (H, W) to (B, C, H/2, W/2), whose every pixel attends to all of the
+    larger one.
+    """
 
     def __init__(self, channels_in: int, channels: int, grid: tuple[int, int], key: int = 16) -> None:
         super().__init__()
         values = HEADS * RATIO * key
-        self.q, self.k, self.v = LocalQuery(channels_in, HEADS * key), ConvNorm(channels_in, HEADS * key), ConvNorm(channels_in, values)
+        self.q, self.k, self.v = (
+            LocalQuery(channels_in, HEADS * key),
+            ConvNorm(channels_in, HEADS * key),
+            ConvNorm(channels_in, values),
+        )
         self.v_local = ConvNorm(values, values, 3, 2, values)
         self.proj = ConvNorm(values, channels)
         self.attention_biases = OffsetBias(HEADS, grid, step=2)
@@ -127,7 +152,9 @@ class Block(nn.Module):
 
 
 class Down(nn.Module):
-    """A map (B, in, H, W) to (B, C, H/2, W/2): a convolution, to which attention over `grid` (H, W) is added where one is given."""
+    """A map (B, in, H, W) to (B, C, H/2, W/2): a convolution, to which attention over `grid` (H, W) is added
+    where one is given.
+    """
 
     def __init__(self, channels_in: int, channels: int, grid: tuple[int, int] | None) -> None:
         super().__init__()
@@ -148,7 +175,10 @@ class Stage(nn.Module):
         self.downsample = nn.Identity() if i == 0 else Down(CHANNELS[i - 1], channels, finer)
         attends = [i >= 2 and j >= blocks - ATTENDING for j in range(blocks)]
         self.blocks = nn.Sequential(
-            *(Block(channels, w, Attention(channels, grid, halved=i == 2) if a else None) for w, a in zip(WIDER[i], attends, strict=True))
+            *(
+                Block(channels, w, Attention(channels, grid, halved=i == 2) if a else None)
+                for w, a in zip(WIDER[i], attends, strict=True)
+            )
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,15 +186,22 @@ class Stage(nn.Module):
 
 
 class EfficientFormerV2(nn.Module):
-    """Pictures (B, 3, H, W) of `size` (W, H), multiples of 32, to four maps at strides 4, 8, 16 and 32, of `channels`."""
+    """Images (B, 3, H, W) of `size` (W, H), multiples of 32, to four maps at strides 4, 8, 16 and 32, of
+    `channels`.
+    """
 
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.channels = CHANNELS
         self.stem = nn.ModuleDict(
-            {"conv1": ConvNorm(3, CHANNELS[0] // 2, 3, 2, active=True), "conv2": ConvNorm(CHANNELS[0] // 2, CHANNELS[0], 3, 2, active=True)}
+            {
+                "conv1": ConvNorm(3, CHANNELS[0] // 2, 3, 2, active=True),
+                "conv2": ConvNorm(CHANNELS[0] // 2, CHANNELS[0], 3, 2, active=True),
+            }
         )
-        self.stages = nn.ModuleList(Stage(i, (size[1] // stride, size[0] // stride)) for i, stride in enumerate((4, 8, 16, 32)))
+        self.stages = nn.ModuleList(
+            Stage(i, (size[1] // stride, size[0] // stride)) for i, stride in enumerate((4, 8, 16, 32))
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.stem["conv2"](self.stem["conv1"](x))

@@ -1,7 +1,8 @@
 """MobileNetV2 (Sandler et al., CVPR 2018) and MobileNetV3 (Howard et al., ICCV 2019).
 
-The last map is that of the 1x1 convolution before the pooling: 1280 channels in V2, 960 in V3-Large and 576 in V3-Small. Without the classifier V2 has
-2.224 M parameters, V2 at half width 0.688 M, V3-Large 2.972 M and V3-Small 0.927 M. Members are named as in torchvision's files.
+The last map is that of the 1x1 convolution before the pooling: 1280 channels in V2, 960 in V3-Large and 576
+in V3-Small. Without the classifier V2 has 2.224 M parameters, V2 at half width 0.688 M, V3-Large 2.972 M and
+V3-Small 0.927 M. Members are named as in torchvision's files.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from poseling.models.backbones.blocks import ConvNormAct, divisible, initialise,
 Make = Callable[..., nn.Module]
 
 # V2's stages: expansion, channels, blocks, stride of the first block.
-V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 V2_STEM, V2_LAST = 32, 1280
 
 # V3's blocks: kernel, channels inside, channels out, squeeze-and-excitation, hard swish (else ReLU), stride.
@@ -57,7 +66,9 @@ RELU6, RELU, HARD_SWISH = (partial(kind, inplace=True) for kind in (nn.ReLU6, nn
 
 
 class InvertedResidual(nn.Module):
-    """V2's block: 1x1 wider, depthwise, 1x1 narrow without activation, added to its input where the shapes allow: (B, in, H, W) -> (B, out, H/stride, W/stride)."""
+    """V2's block: 1x1 wider, depthwise, 1x1 narrow without activation, added to its input where the shapes
+    allow: (B, in, H, W) -> (B, out, H/stride, W/stride).
+    """
 
     def __init__(
         self,
@@ -75,7 +86,9 @@ class InvertedResidual(nn.Module):
         layers: list[nn.Module] = []
         if expansion > 1:
             layers.append(ConvNormAct(channels_in, wide, 1, norm=norm, activation=RELU6))
-        layers.append(ConvNormAct(wide, wide, kernel, stride, groups=wide, norm=norm, activation=RELU6, conv=conv))
+        layers.append(
+            ConvNormAct(wide, wide, kernel, stride, groups=wide, norm=norm, activation=RELU6, conv=conv)
+        )
         layers += [nn.Conv2d(wide, channels_out, 1, bias=False), norm(channels_out)]
         self.conv = nn.Sequential(*layers)
 
@@ -84,7 +97,8 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Pictures (B, 3, H, W) to four maps at strides 4, 8, 16 and 32, of 24, 32, 96 and 1280 channels at `width` 1.
+    """Images (B, 3, H, W) to four maps at strides 4, 8, 16 and 32, of 24, 32, 96 and 1280 channels at `width`
+    1.
 
     `width` scales all layers but the last, which no width below 1 makes narrower.
     """
@@ -110,12 +124,14 @@ class MobileNetV2(nn.Module):
         self.channels: tuple[int, ...] = tuple(outs[i] for i in self.ends)
         initialise(self)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        return pyramid(self.features, self.ends, pictures)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return pyramid(self.features, self.ends, images)
 
 
 class SqueezeExcite(nn.Module):
-    """Each channel times a factor in 0..1 that the means of all channels decide: (B, C, H, W) -> (B, C, H, W)."""
+    """Each channel times a factor in 0..1 that the means of all channels decide: (B, C, H, W) -> (B, C, H,
+    W).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -131,14 +147,25 @@ class SqueezeExcite(nn.Module):
 class BlockV3(nn.Module):
     """V3's inverted residual, with a squeeze-and-excitation after the depthwise convolution if `squeeze`."""
 
-    def __init__(self, channels_in: int, kernel: int, wide: int, channels_out: int, squeeze: bool, hard_swish: bool, stride: int) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        kernel: int,
+        wide: int,
+        channels_out: int,
+        squeeze: bool,
+        hard_swish: bool,
+        stride: int,
+    ) -> None:
         super().__init__()
         self.adds = stride == 1 and channels_in == channels_out
         activation = HARD_SWISH if hard_swish else RELU
         layers: list[nn.Module] = []
         if wide != channels_in:
             layers.append(ConvNormAct(channels_in, wide, 1, norm=V3_NORM, activation=activation))
-        layers.append(ConvNormAct(wide, wide, kernel, stride, groups=wide, norm=V3_NORM, activation=activation))
+        layers.append(
+            ConvNormAct(wide, wide, kernel, stride, groups=wide, norm=V3_NORM, activation=activation)
+        )
         if squeeze:
             layers.append(SqueezeExcite(wide))
         layers.append(ConvNormAct(wide, channels_out, 1, norm=V3_NORM, activation=None))
@@ -149,7 +176,9 @@ class BlockV3(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """Pictures (B, 3, H, W) to four maps at strides 4, 8, 16 and 32: of 24, 40, 112 and 960 channels if `large`, else of 16, 24, 48 and 576."""
+    """Images (B, 3, H, W) to four maps at strides 4, 8, 16 and 32: of 24, 40, 112 and 960 channels if
+    `large`, else of 16, 24, 48 and 576.
+    """
 
     def __init__(self, large: bool = True) -> None:
         super().__init__()
@@ -170,5 +199,5 @@ class MobileNetV3(nn.Module):
         self.channels: tuple[int, ...] = tuple(outs[i] for i in self.ends)
         initialise(self)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        return pyramid(self.features, self.ends, pictures)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return pyramid(self.features, self.ends, images)

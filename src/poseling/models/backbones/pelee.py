@@ -1,7 +1,9 @@
-"""PeleeNet (Wang et al., NeurIPS 2018): a dense network of plain convolutions, each followed by batch norm and ReLU.
+"""PeleeNet (Wang et al., NeurIPS 2018): a dense network of plain convolutions, each followed by batch norm
+and ReLU.
 
-2.10 M parameters, 2.80 M with its classifier, and 508 M multiply-adds at 224x224. Members are named as in the files of its authors, who give such weights
-(Robert-JunWang/PeleeNet), so that `weights.load_backbone` reads them.
+2.10 M parameters, 2.80 M with its classifier, and 508 M multiply-adds at 224x224. Members are named as in the
+files of its authors, who give such weights (Robert-JunWang/PeleeNet), so that `importers.imagenet.load_backbone` reads
+them.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ class Conv(nn.Module):
 
 
 class Stem(nn.Module):
-    """Pictures (B, 3, H, W) -> (B, 32, H/4, W/4): after the first halving, one way pools and the other convolves."""
+    """Images (B, 3, H, W) -> (B, 32, H/4, W/4): after the first halving, one way pools and the other
+    convolves.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,13 +44,13 @@ class Stem(nn.Module):
         self.stem2b = Conv(STEM // 2, STEM, 3, stride=2)
         self.stem3 = Conv(2 * STEM, STEM, 1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = self.stem1(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem1(images)
         return self.stem3(torch.cat([F.max_pool2d(x, 2), self.stem2b(self.stem2a(x))], 1))
 
 
 class DenseLayer(nn.Module):
-    """Two ways, one seeing 3x3 and one 5x5 pixels, add 16 channels each: (B, C, H, W) -> (B, C + 32, H, W)."""
+    """Two branches, over 3x3 and 5x5 pixels, add 16 channels each: (B, C, H, W) -> (B, C + 32, H, W)."""
 
     def __init__(self, channels: int, bottleneck: int) -> None:
         super().__init__()
@@ -60,11 +64,13 @@ class DenseLayer(nn.Module):
         self.branch2c = Conv(WAY, WAY, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self.branch1b(self.branch1a(x)), self.branch2c(self.branch2b(self.branch2a(x)))], 1)
+        return torch.cat(
+            [x, self.branch1b(self.branch1a(x)), self.branch2c(self.branch2b(self.branch2a(x)))], 1
+        )
 
 
 class PeleeNet(nn.Module):
-    """Pictures (B, 3, H, W) to maps of 128, 256, 512 and 704 channels at strides 4, 8, 16 and 32.
+    """Images (B, 3, H, W) to maps of 128, 256, 512 and 704 channels at strides 4, 8, 16 and 32.
 
     >>> net = PeleeNet()
     >>> round(sum(p.numel() for p in net.parameters()) / 1e6, 3)
@@ -77,7 +83,9 @@ class PeleeNet(nn.Module):
         self.features = nn.ModuleDict({"stemblock": Stem()})
         channels, ends = STEM, []
         for stage, (layers, bottleneck) in enumerate(zip(LAYERS, BOTTLENECK, strict=True), 1):
-            dense = {f"denselayer{i + 1}": DenseLayer(channels + 2 * WAY * i, bottleneck) for i in range(layers)}
+            dense = {
+                f"denselayer{i + 1}": DenseLayer(channels + 2 * WAY * i, bottleneck) for i in range(layers)
+            }
             self.features[f"denseblock{stage}"] = nn.Sequential()
             for name, layer in dense.items():
                 self.features[f"denseblock{stage}"].add_module(name, layer)
@@ -87,8 +95,8 @@ class PeleeNet(nn.Module):
         self.channels: tuple[int, ...] = tuple(ends)
         initialise(self)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        x = self.features["stemblock"](pictures)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        x = self.features["stemblock"](images)
         maps: list[Tensor] = []
         for stage in range(1, len(LAYERS) + 1):
             if maps:

@@ -1,6 +1,8 @@
-"""ResNet with bottlenecks (He et al., CVPR 2016), its stride in the 3x3 convolution, as SimpleBaseline and torchvision have it.
+"""ResNet with bottlenecks (He et al., CVPR 2016), its stride in the 3x3 convolution, as SimpleBaseline and
+torchvision have it.
 
-Without their classifier of 2.049 M, ResNet-50, 101 and 152 have 23.51 M, 42.50 M and 58.14 M parameters. Members are named as in torchvision's files.
+Without their classifier of 2.049 M, ResNet-50, 101 and 152 have 23.51 M, 42.50 M and 58.14 M parameters.
+Members are named as in torchvision's files.
 """
 
 from __future__ import annotations
@@ -10,12 +12,18 @@ from torch.nn import functional as F
 
 from poseling.models.backbones.blocks import initialise
 
-BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # bottlenecks of each stage, by the network's depth
+BLOCKS = {
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}  # bottlenecks of each stage, by the network's depth
 EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 with the stride, 1x1 to four times `width`, each with batch norm: (B, in, H, W) -> (B, 4 width, H/stride, W/stride)."""
+    """1x1, 3x3 with the stride, 1x1 to four times `width`, each with batch norm: (B, in, H, W) -> (B, 4
+    width, H/stride, W/stride).
+    """
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -28,7 +36,9 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(channels_out)
         self.downsample: nn.Module = nn.Identity()
         if stride > 1 or channels_in != channels_out:
-            self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -38,12 +48,16 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Pictures (B, 3, H, W) to maps of 256, 512, 1024 and 2048 channels at strides 4, 8, 16 and 32; `depth` is 50, 101 or 152."""
+    """Images (B, 3, H, W) to maps of 256, 512, 1024 and 2048 channels at strides 4, 8, 16 and 32; `depth` is
+    50, 101 or 152.
+    """
 
     def __init__(self, depth: int = 50) -> None:
         super().__init__()
         if depth not in BLOCKS:
-            raise ValueError(f"there is no ResNet-{depth} with bottlenecks; there is {', '.join(map(str, BLOCKS))}")
+            raise ValueError(
+                f"there is no ResNet-{depth} with bottlenecks; there is {', '.join(map(str, BLOCKS))}"
+            )
         self.name = f"resnet{depth}"
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
@@ -59,8 +73,8 @@ class ResNet(nn.Module):
         )
         initialise(self)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        x = F.relu(self.bn1(self.conv1(pictures)), inplace=True)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         a = self.layer1(x)
         b = self.layer2(a)
