@@ -27,7 +27,7 @@ from poseling.runtime.lift import Lifter
 from poseling.runtime.network import Network
 from poseling.runtime.position import guessed_camera
 from poseling.runtime.tracker import Tracker
-from poseling.skeleton import MOVNECT15
+from poseling.skeleton import BODY19, MOVNECT15
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.xdist_group("browser")]
 
@@ -91,49 +91,59 @@ def apart(first: dict[str, float], second: dict[str, float]) -> float:
     return max(abs(first[hinge] - second[hinge]) for hinge in first)
 
 
-def test_joints_and_avatar_follow_the_python_runtime(
-    opened: Callable[..., Any], squats: list[np.ndarray], shared: Path, record_property: Any
+def test_joints_are_those_of_the_python_runtime(opened: Callable[..., Any], squats: list[np.ndarray]):
+    """On the same frames: within 2 pixels where a person is searched for, and within half a pixel on average
+    where it is followed. A crop depends on the joints of the frame before, so there a hundredth of a pixel
+    doubles from frame to frame.
+    """
+    page, network = opened(), Network()
+    for frame, image in enumerate(squats[8:40:4]):
+        page.evaluate("poseling.estimator.reset()")
+        found, pose = look(page, image, 10.0 * frame), Tracker(network)(image, 0.0)
+        assert (found["width"], found["height"]) == image.shape[1::-1]
+        assert np.array(found["person"]["xy"]) == pytest.approx(pose.xy[0], abs=2)
+        assert np.array(found["person"]["score"]) == pytest.approx(pose.score[0], abs=0.1)
+    page.evaluate("poseling.estimator.reset()")
+    tracker, away = Tracker(network), []
+    for frame, image in enumerate(squats[8:20]):
+        found, pose = look(page, image, 200 + 0.2 * frame), tracker(image, 0.2 * frame)
+        away.append(np.abs(np.array(found["person"]["xy"]) - pose.xy[0]))
+        # What it was shown in this frame gives the same joints in Python.
+        shown = scaled_box(np.array(found["person"]["looked"]), 1 / network.spec.padding)
+        assert np.array(found["person"]["xy"]) == pytest.approx(network(image, [shown]).xy[0], abs=0.5)
+    assert np.mean(away) < 0.5
+    assert page.said == []
+
+
+def test_elbows_and_knees_of_two_avatars_follow(
+    opened: Callable[..., Any], squats: list[np.ndarray], shared: Path
 ):
-    """On the same frames: joints within 2 pixels, for the same joints the same body, and two avatars whose
-    elbows and knees are the body's.
+    """The body is the one that Python lifts from the same joints, and the avatar's bones in the scene bend
+    as it does.
     """
     page = opened()
     page.evaluate("poseling.estimator.smoothing = 0")
     page.evaluate("document.getElementById('mirror').click()")
-    tracker, lifter = Tracker(Network()), None
-    worst, angles, followed = 0.0, [], []
-    shown = squats[8:40:2]
-    avatar = shared / "data" / "avatars" / "White_M_1_Casual.glb"
-    for frame, picture in enumerate(shown):
+    lifter, angles, followed = Lifter(BODY19), [], []
+    for frame, image in enumerate(squats[8:40:3]):
         seconds = 0.4 * frame
-        found, pose = look(page, picture, seconds), tracker(picture, seconds)
-        assert (found["width"], found["height"]) == picture.shape[1::-1]
-        worst = max(worst, float(np.abs(pose.xy[0] - np.array(found["person"]["xy"])).max()))
-        assert np.array(found["person"]["score"]) == pytest.approx(pose.score[0], abs=0.05)
-        lifter = lifter or Lifter(pose.skeleton)
-        joints, score = np.array(found["person"]["xy"]), np.array(found["person"]["score"])
-        mine = lifter.fit(joints, score, guessed_camera(picture.shape[1::-1]), seconds)
+        found = look(page, image, seconds)
+        joints, score = (np.array(found["person"][key]) for key in ("xy", "score"))
+        mine = lifter.fit(joints, score, guessed_camera(image.shape[1::-1]), seconds)
         rotations = np.array(found["body"]["rotations"])
         assert rotations.shape == (len(JOINTS), 4)
         body = of_body(forward(rotations, np.array(found["body"]["lengths"])))
-        angles.append(body)
         assert apart(body, of_body(forward(upright(mine.rotations), mine.lengths))) < 0.1
-        if frame % 5 == 4:
-            if frame == 9:
-                page.set_input_files("input[accept*='.vrm']", avatar)
-                until(page, "() => document.getElementById('status').textContent.includes('is the avatar')")
-                assert page.inner_text("#alert") == ""
-            bones = page.evaluate(SETTLED)
-            assert ("leftToes" in bones, len(bones) > 15) == (False, True)
-            followed.append(apart(of_avatar(bones), body))
-    record_property("max_error_px", worst)
-    print(
-        f"joints are {worst:.2f} pixels apart at most, elbows and knees of the avatar {max(followed):.2f} degrees"
-    )
-    assert worst < 2
-    assert max(followed) < 0.5
-    # She squats: the test would see nothing of somebody who stands still.
-    assert np.ptp([body["left_knee"] for body in angles]) > 35
+        angles.append(body["left_knee"])
+        if frame == 5:
+            avatar = shared / "data" / "avatars" / "White_M_1_Casual.glb"
+            page.set_input_files("input[accept*='.vrm']", avatar)
+            until(page, "() => document.getElementById('status').textContent.includes('is the avatar')")
+        if frame % 3 == 2:
+            followed.append(apart(of_avatar(page.evaluate(SETTLED)), body))
+    assert max(followed) < 0.5  # degrees
+    assert np.ptp(angles) > 35  # she squats: of somebody who stands still the test would see nothing
+    assert page.text_content("#alert") == ""
     assert page.said == []
 
 
@@ -184,7 +194,7 @@ def test_it_works_when_the_server_is_gone(
     made = serving()
     page = opened(made=made)
     page.evaluate("navigator.serviceWorker.ready")
-    until(page, "() => navigator.serviceWorker.controller")
+    until(page, "() => navigator.serviceWorker.controller !== null")
     page.reload()
     page.evaluate("poseling.ready")  # the network's file goes through the worker, and is kept
     made.shutdown()

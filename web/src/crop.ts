@@ -98,6 +98,8 @@ function averaged(picture: Picture, width: number, height: number): Picture {
       [rows[to], rows[to + 1], rows[to + 2]] = [r, g, b];
     }
   }
+  // OpenCV rounds a half up where it takes the mean of two by two, and to the even number elsewhere, as a clamped array does.
+  const half = picture.width === 2 * width && picture.height === 2 * height ? (v: number): number => Math.floor(v + 0.5) : (v: number): number => v;
   const data = new Uint8ClampedArray(width * height * 4);
   for (let y = 0; y < height; y++) {
     const { first, weights } = ys[y]!;
@@ -109,7 +111,7 @@ function averaged(picture: Picture, width: number, height: number): Picture {
         g += weights[i]! * rows[at + 1]!;
         b += weights[i]! * rows[at + 2]!;
       }
-      data.set([r, g, b, 255], 4 * (y * width + x));
+      data.set([half(r), half(g), half(b), 255], 4 * (y * width + x));
     }
   }
   return { data, width, height };

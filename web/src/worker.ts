@@ -113,7 +113,8 @@ async function frame(bitmap: ImageBitmap, seconds: number, sent: number, keep: b
       return contract.skeleton.joints.map((_, j) => Array.from(values.subarray(length * j, length * (j + 1))));
     };
     return {
-      xy: rows("xy", 2).map((p) => invert(crop, p as Point)),
+      // Rounded as a Pose is in Python.
+      xy: rows("xy", 2).map((p) => invert(crop, p as Point).map(Math.fround) as Point),
       score: rows("score", 1).map((s) => s[0]!),
       xyz: contract.outputs.includes("xyz") ? (rows("xyz", 3) as V3[]) : null,
     };

@@ -83,8 +83,7 @@ describe("what the network is shown", () => {
   test.each(rest.slice(0, -1) as Shown[])("the crop of $box", ({ matrix, pixels, box, size, padding }) => {
     const crop = cropOf(box as [number, number, number, number], size, padding);
     expect(apart(crop.matrix, matrix.flat())).toBeLessThan(1e-8);
-    // OpenCV samples at 32nds of a pixel.
-    expect(apart(warp({ data: rgba, width, height }, crop), pixels)).toBeLessThanOrEqual(2);
+    expect(apart(warp({ data: rgba, width, height }, crop), pixels)).toBeLessThanOrEqual(1);
   });
   test("the region around joints", () => {
     const g = rest.at(-1);
