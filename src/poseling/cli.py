@@ -612,6 +612,7 @@ def track(
             threshold=threshold,
             adapter=adapter,
             sinks=sinks,
+            lifts=takes is not None,
         )
     written = [str(path) for path in (done.drawn, done.json, csv) if path is not None]
     if takes is not None and bvh is not None:

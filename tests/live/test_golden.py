@@ -175,6 +175,7 @@ def _crop(rng: np.random.Generator) -> list[dict[str, Any]]:
         ((10.5, 8.0, 41.0, 55.0), (16, 20)),
         ((-20.0, 4.0, 95.0, 58.0), (16, 20)),
         ((30.0, 20.0, 40.0, 30.0), (24, 24)),
+        ((5.0, 5.0, 75.0, 55.0), (32, 24)),  # two by two pixels are one, which OpenCV rounds otherwise
     ):
         crop = Crop.from_box(box, size, 1.05)
         found.append(

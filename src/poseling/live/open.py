@@ -36,7 +36,8 @@ def serve(
             f"{network.path}: has no contract that the page can read; take a file that `poseling export` or `poseling import` wrote"
         )
     with ExitStack() as stack:
-        sender = None if vmc is None else stack.enter_context(Sender(*address(vmc)))
+        to = None if vmc is None else address(vmc)
+        sender = None if to is None else stack.enter_context(Sender(*to))
         site = Site(network.path, {"name": network.name, "terms": network.licence}, sender)
         made = stack.enter_context(server(site, host, port, certificate, key))
         shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
@@ -44,8 +45,8 @@ def serve(
         tell(
             f"{url} with {network.name} ({network.licence}). {exposure(host, certificate is not None)} Ctrl-C ends it."
         )
-        if vmc is not None:
-            tell(f"What the page finds goes to {vmc} by VMC.")
+        if to is not None:
+            tell(f"What the page finds goes to {to[0]}:{to[1]} by VMC.")
         if browser:
             webbrowser.open(url)
         try:

@@ -92,6 +92,7 @@ def track(
     threshold: float = LOST,
     adapter: str | None = None,
     sinks: Sequence[Callable[[Frame], None]] = (),
+    lifts: bool = False,
 ) -> Tracked:
     """The pose in every frame of `source`, a video, an image or a folder of images, by the network that
     `model` and `adapter` name (`Network`).
@@ -107,10 +108,11 @@ def track(
     Drawn to `out` (see `video.Writer`), with a side view if there is xyz, and written to `json`, one line for
     each frame: `Frame.as_dict` and image (its name, null in a video). Joints are drawn from a score of
     `threshold` on, and in a video a person is kept while the mean score reaches it. `seen` is called with
-    each frame's index and pose, and each of `sinks` with the whole frame. Both outputs appear under their names when they are finished. However it
-    ends, Ctrl-C included, video and lines are complete up to that frame, unless they cannot be written: then
-    an earlier file stays. ValueError for flags that do not go together, and for an output that is an input;
-    errors as of `Network`, `video.frames` and `video.Writer`.
+    each frame's index and pose, and each of `sinks` with the whole frame;
+    `lifts` says that one of them uses `height` for a 2D network. Both outputs appear under their names when
+    they are finished. However it ends, Ctrl-C included, video and lines are complete up to that frame,
+    unless they cannot be written: then an earlier file stays. ValueError for flags that do not go together,
+    and for an output that is an input; errors as of `Network`, `video.frames` and `video.Writer`.
     """
     stills = images(source)
     if not 0 <= threshold <= 1:
@@ -131,7 +133,7 @@ def track(
         )
     network = Network(model, threads, provider, adapter=adapter)
     deep = "xyz" in network.spec.outputs
-    if height is not None and not deep and not sinks:
+    if height is not None and not deep and not lifts:
         raise ValueError(
             f"--height needs a 3D network; the outputs of {model} are {', '.join(network.spec.outputs)}"
         )
