@@ -29,7 +29,7 @@ from poseling.runtime.position import guessed_camera
 from poseling.runtime.tracker import Tracker
 from poseling.skeleton import BODY19, MOVNECT15
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
 LOOK = """async ([data, seconds]) => {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
