@@ -129,6 +129,29 @@ def test_one_public_function_needs_no_name(tmp_path: Path, capsys: pytest.Captur
     assert f"See `poseling distill {path} --help`." in said
 
 
+def test_a_recipe_of_ones_own_has_defaults_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Subclasses in another file, which does not import what the inherited fields are annotated with."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from poseling.recipes.config import ResponseConfig, TrainConfig, default, recipe\n\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Mine(TrainConfig):\n    size: int = default(512, 32)\n\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Teacher(ResponseConfig):\n"
+        "    train_teacher: str = default('hourglass-8x256', 'hourglass-1x16')\n\n"
+        "@recipe\ndef mine(config: Mine = Mine(), *, teacher: Teacher = Teacher(), more: float = default(1.0, 2.0)):\n"
+        "    print(config.size, config.seeds, teacher.train_teacher, teacher.teacher, teacher.alpha, more)\n"
+    )
+    main(["distill", str(path), "--seeds", "3", "--alpha", "0.2"])
+    main(["distill", str(path), "--data", "lsp", "--root", "x"])
+    main(["distill", str(path), "--teacher", "mini", "--more", "5"])
+    assert capsys.readouterr().out.splitlines() == [
+        "32 3 hourglass-1x16  0.2 2.0",
+        "512 1 hourglass-8x256  0.5 1.0",
+        "32 1  mini 0.5 5.0",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "name", "complaint"),
     [

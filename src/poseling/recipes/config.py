@@ -5,8 +5,8 @@ A default may depend on the run: the paper's number with --as-published, a small
 one rule that picks its value. `@recipe` applies it to all arguments of a recipe before the recipe runs.
 """
 
-from __future__ import annotations
-
+# Annotations are objects here and no strings: a subclass in another file has not imported what they name, and
+# cyclopts looks them up there.
 import functools
 import inspect
 from collections.abc import Callable
