@@ -127,7 +127,8 @@ def _against_truth(
     median = np.broadcast_to(
         np.median(mpjpe.root_relative(train.joints_3d, MOVNECT15), 0), test.joints_3d.shape
     )
-    pose = Pose(test.joints, np.ones(test.joints.shape[:2]), MOVNECT15, median)
+    sure = np.ones(test.joints.shape[:2], np.float32)
+    pose = Pose(test.joints, sure, MOVNECT15, median.astype(np.float32))
     rows.append(_row("median_posture", [judge.score(pose).mean]))
     gap = Gap(
         [
