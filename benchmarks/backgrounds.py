@@ -29,7 +29,7 @@ from poseling.evaluate.spread import mean_and_spread
 from poseling.files import images_of, shown, write_bytes
 from poseling.geometry import joints_box
 from poseling.recipes.baseline import baseline
-from poseling.recipes.experiment import TrainConfig
+from poseling.recipes.config import TrainConfig
 from poseling.synth.backgrounds import FAMILIES, Backgrounds, Folder, _distractors, _photograph, procedural
 from poseling.synth.studio import Studio
 from poseling.teachers.checkpoint import checkpoint_teacher
