@@ -1,12 +1,12 @@
-"""How fast distillation from stored answers is, beside plain training, beside a live teacher, and beside the
-published code of FPD.
+"""Speed of distillation from stored predictions, compared with plain training, with a live teacher, and with
+FPD's published code.
 
     python benchmarks/distill_throughput.py --root DIR [--published CHECKOUT]
 
-An 8x256 hourglass teaches a 4x128 one at 256x256, as in the paper; one step of each way in turn. Weights are
-random, which costs the same time. CHECKOUT is a checkout of ilovepose/fast-human-pose-estimation.pytorch
-(Apache-2.0), which is not part of Poseling: its own `fpd_train` runs one step on a batch that lies ready,
-without its data loader, so the ratio to it flatters it.
+An 8x256 hourglass teaches a 4x128 one at 256x256, as in the paper; one step of each in turn. Weights are
+random, which takes the same time. CHECKOUT is a checkout of ilovepose/fast-human-pose-estimation.pytorch
+(Apache-2.0), which is not part of Poseling: its own `fpd_train` runs one step on a prepared batch, without
+its data loader, so the ratio favours it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def published(checkout: Path, flags: argparse.Namespace, joints: int) -> Callabl
     drawing.save_debug_images = lambda *_: None  # type: ignore[attr-defined]
     sys.modules["utils.vis"] = drawing
     if not torch.cuda.is_available():
-        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     from core.function import fpd_train  # type: ignore[import-not-found]
     from core.loss import JointsMSELoss  # type: ignore[import-not-found]
     from models.hourglass import get_pose_net  # type: ignore[import-not-found]
@@ -118,7 +119,7 @@ def published(checkout: Path, flags: argparse.Namespace, joints: int) -> Callabl
     student, teacher = net(flags.student), net(flags.teacher)
     optimizer = torch.optim.Adam(student.parameters(), lr=2.5e-4)
     maps = flags.size // 4
-    batch = (
+    batch: tuple[Any, ...] = (
         torch.rand(flags.batch, 3, flags.size, flags.size),
         torch.rand(flags.batch, joints, maps, maps),
         torch.ones(flags.batch, joints, 1),

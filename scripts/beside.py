@@ -1,5 +1,4 @@
-"""Networks beside each other on one image, each with its name: what the README shows, and what the demo ends
-with.
+"""Draws several networks' poses on one image side by side, each with its name.
 
 python scripts/beside.py IMAGE OUT [NAME=MODEL ...]
 """
@@ -20,10 +19,10 @@ STRIP = 28  # pixels of a caption
 
 def beside(image: Path, out: Path, models: dict[str, str]) -> None:
     """Draws what each model sees in the image, side by side, to the JPEG `out`."""
-    image = read_image(image)
+    pixels = read_image(image)
     tiles = []
     for name, model in models.items():
-        drawn = draw(image, Network(model)(image, colour="rgb"))
+        drawn = draw(pixels, Network(model)(pixels, colour="rgb"))
         strip = np.full((STRIP, drawn.shape[1], 3), 255, np.uint8)
         cv2.putText(strip, name, (6, STRIP - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)
         tiles.append(np.concatenate([drawn, strip]))
