@@ -429,10 +429,10 @@ def test_synthesize_stopped_says_how_to_go_on(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    ("boxes", "people"),
+    ("boxes", "count"),
     [("", 12), ("--boxes ground-truth", 12), ("--boxes detections", 118), ("--boxes {0}/near.json", 12)],
 )
-def test_average_precision_in_boxes_of_ones_choice(capsys, tmp_path, shared, boxes, dataset):
+def test_average_precision_in_boxes_of_ones_choice(capsys, tmp_path, shared, boxes, count):
     """Four images of COCO val2017, laid out as COCO is; near.json are the annotated boxes, as if a detector
     had been perfect. COCO's own file has 118 people.
     """
@@ -453,7 +453,7 @@ def test_average_precision_in_boxes_of_ones_choice(capsys, tmp_path, shared, box
     out = said(
         capsys, f"evaluate {model} --data coco --root {tmp_path} --no-flip-test {boxes.format(tmp_path)}"
     )
-    assert f"on coco, {dataset} people" in out
+    assert f"on coco, {count} people" in out
     assert "OKS AP" in out
     rows = {
         row[0]: row[-1]
