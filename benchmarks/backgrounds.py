@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -104,6 +105,11 @@ def noise(size: int, random: np.random.Generator) -> NDArray[np.uint8]:
     return (smooth + white).clip(0, 255).astype(np.uint8)
 
 
+def given(image: NDArray[np.uint8], size: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    """(size, size, 3): a background that was made before."""
+    return image
+
+
 def make(out: Path, count: int, arms: dict[str, Backgrounds]) -> None:
     """Writes a synthetic set for each arm under `out`, the same people in all of them."""
     studio = Studio(SIZE)
@@ -116,7 +122,7 @@ def make(out: Path, count: int, arms: dict[str, Backgrounds]) -> None:
         place, rest = random.spawn(2)
         for arm, background in arms.items():
             behind = background(SIZE, copy.deepcopy(place))
-            studio.background = lambda size, random, behind=behind: behind
+            studio.background = partial(given, behind)
             shot = studio.compose(scene, copy.deepcopy(rest))
             data = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
             write_bytes(synthetic.image_path(out / arm, index), data.tobytes())

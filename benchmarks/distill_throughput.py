@@ -17,6 +17,7 @@ import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def published(checkout: Path, flags: argparse.Namespace, joints: int) -> Callabl
     drawing.save_debug_images = lambda *_: None  # type: ignore[attr-defined]
     sys.modules["utils.vis"] = drawing
     if not torch.cuda.is_available():
-        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     from core.function import fpd_train  # type: ignore[import-not-found]
     from core.loss import JointsMSELoss  # type: ignore[import-not-found]
     from models.hourglass import get_pose_net  # type: ignore[import-not-found]
@@ -118,7 +119,7 @@ def published(checkout: Path, flags: argparse.Namespace, joints: int) -> Callabl
     student, teacher = net(flags.student), net(flags.teacher)
     optimizer = torch.optim.Adam(student.parameters(), lr=2.5e-4)
     maps = flags.size // 4
-    batch = (
+    batch: tuple[Any, ...] = (
         torch.rand(flags.batch, 3, flags.size, flags.size),
         torch.rand(flags.batch, joints, maps, maps),
         torch.ones(flags.batch, joints, 1),

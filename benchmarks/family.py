@@ -41,8 +41,8 @@ from poseling.geometry import Size, joints_box
 from poseling.models import checkpoint
 from poseling.models.importers.onnx import from_onnx
 from poseling.recipes.baseline import baseline
-from poseling.recipes.experiment import TrainConfig
-from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
+from poseling.recipes.config import TrainConfig
+from poseling.recipes.pseudo_labels import ARMS, PseudoLabelTeacher, pseudo_labels
 from poseling.skeleton import BODY19
 from poseling.teachers import pseudo
 from poseling.teachers.cache import PseudoLabels, label
@@ -172,9 +172,12 @@ def train(name: str, work: Path, budget: str, first: Path | None, **other: Any) 
     if not (out / "labels").exists():
         (out / "labels").symlink_to(answers.resolve())  # predicted once for all of them
     pseudo_labels(
-        config(name, work, out, budget, "packed", **other), teacher=str(work / "runs" / "m" / "student.onnx"), teacher_flip=False, student=student,
-        clean=("lspet",), arms=("labels_and_teacher",),
-    )  # fmt: skip
+        config(name, work, out, budget, "packed", **other),
+        teacher=PseudoLabelTeacher(teacher=str(work / "runs" / "m" / "student.onnx"), teacher_flip=False),
+        student=student,
+        clean=("lspet",),
+        arms=("labels_and_teacher",),
+    )
 
 
 def train_free(peers: Path, work: Path, budget: str, **other: Any) -> None:
@@ -195,9 +198,12 @@ def train_free(peers: Path, work: Path, budget: str, **other: Any) -> None:
         root=(work / "packed" / "exercises", mini.cache_folder()),
     )
     pseudo_labels(
-        free, teacher=str(peers / "movenet-thunder.onnx"), agree=(str(peers / "movenet-lightning.onnx"),), student=str(work / "start" / "n.safetensors"),
+        free,
+        teacher=PseudoLabelTeacher(teacher=str(peers / "movenet-thunder.onnx")),
+        agree=(str(peers / "movenet-lightning.onnx"),),
+        student=str(work / "start" / "n.safetensors"),
         arms=("labels_and_teacher",),
-    )  # fmt: skip
+    )
 
 
 def proof(peers: Path, work: Path, budget: str, **other: Any) -> None:
@@ -209,9 +215,13 @@ def proof(peers: Path, work: Path, budget: str, **other: Any) -> None:
     if not (out / "labels").exists():
         (out / "labels").symlink_to((work / "labels" / "movenet-thunder").resolve())
     pseudo_labels(
-        config("n", work, out, budget, "packed", **other), teacher=str(peers / "movenet-thunder.onnx"),
-        student=str(work / "start" / "n.safetensors"), clean=("lspet",), few=100, arms=(*ARMS, "few_labels", "few_labels_and_teacher"),
-    )  # fmt: skip
+        config("n", work, out, budget, "packed", **other),
+        teacher=PseudoLabelTeacher(teacher=str(peers / "movenet-thunder.onnx")),
+        student=str(work / "start" / "n.safetensors"),
+        clean=("lspet",),
+        few=100,
+        arms=(*ARMS, "few_labels", "few_labels_and_teacher"),
+    )
 
 
 PADDINGS = (1.05, 1.1, 1.15, 1.2, 1.25)

@@ -313,7 +313,7 @@ def bvh() -> bytes:
         limb(side, sign, ("Upperarm", "Forearm", "Hand"), (sign * 25, 0, 0))
         for side, sign in (("L", 1), ("R", -1))
     ]
-    head = ("Head", (0, 8, 0), [("L_Eye", (3, 8, 8), []), ("R_Eye", (-3, 8, 8), [])])
+    head: tuple[Any, ...] = ("Head", (0, 8, 0), [("L_Eye", (3, 8, 8), []), ("R_Eye", (-3, 8, 8), [])])
     joint("Hip", (0, 100, 0), [*legs, ("NeckTwist01", (0, 50, 0), [head, *arms])], "ROOT")
     frames = [" ".join(["0 100 0", *["0 0 0"] * joints]), " ".join(["0 100 5", *["0 10 0"] * joints])]
     return "\n".join([*lines, "MOTION", "Frames: 2", "Frame Time: 0.033333", *frames, ""]).encode()

@@ -12,6 +12,7 @@ far as two CPU cores get.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from poseling.evaluate.spread import mean_and_spread
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
-from poseling.recipes.movnect import STAGES, SpaceSetup, movnect
+from poseling.recipes.movnect import STAGES, SpatialConfig, VNectTeacher, movnect
 from poseling.skeleton import BLAZEPOSE33, MOVNECT15
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher
@@ -50,17 +51,18 @@ TILE = 220  # pixels
 def train(flags: argparse.Namespace) -> None:
     """The recipe with the numbers above."""
     torch.set_num_threads(1)
-    config = SpaceSetup(**NUMBERS, root=(flags.dataset,), out=flags.out, seeds=flags.seeds, seed=flags.seed)
+    config = SpatialConfig(
+        **NUMBERS, root=(flags.dataset,), out=flags.out, seeds=flags.seeds, seed=flags.seed
+    )
     movnect(
         config,
-        teacher=flags.teacher,
+        teacher=VNectTeacher(train_teacher=flags.train_teacher, teacher_epochs=1.75),
         student=flags.student,
         teacher_pretrained="imagenet",
         images=("lsp", "lspet"),
         images_root=flags.root,
         metres=flags.metres,
         epochs_2d=1,
-        teacher_epochs=1.75,
         bones=0.3,
         stages=tuple(flags.stages),
     )
@@ -153,11 +155,12 @@ def _against_truth(
         for name, each in scores.items()
     ]
     shared = BLAZEPOSE33.to(MOVNECT15).known
-    for name, each in {
+    networks: dict[str, Sequence[Teacher]] = {
         **{n: [g] for n, g in guests.items()},
         "teacher_pa": [vnect],
         **{f"{a}_pa": n for a, n in students.items()},
-    }.items():
+    }
+    for name, each in networks.items():
         rows.append(_row(name, [_calibrated(network, judge, fitting, shared) for network in each]))
     return rows
 
@@ -195,7 +198,7 @@ def _on_images(
     others = {name: judge.predict(guest, True) for name, guest in guests.items()}
     heavy = others["blazepose_heavy"].xyz
     assert heavy is not None
-    known = np.isfinite(heavy).all(-1)
+    known = np.asarray(np.isfinite(heavy).all(-1), bool)
 
     def agreement(xyz: NDArray[np.floating] | None) -> float:
         assert xyz is not None
@@ -274,7 +277,7 @@ def main() -> None:
     training.add_argument("--people", type=Path, required=True)
     training.add_argument("--root", type=Path, required=True)
     training.add_argument("--metres")
-    training.add_argument("--teacher", default="vnect-efficientnet_lite2")
+    training.add_argument("--train-teacher", default="vnect-efficientnet_lite2")
     training.add_argument("--student", default="movnect-efficientnet_lite0")
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--seeds", type=int, default=1)

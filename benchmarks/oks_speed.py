@@ -133,9 +133,10 @@ def generated(images: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                         "keypoints": np.insert(guess, 2, 1, 1).ravel().tolist(),
                     }
                 )
-    images = [{"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480} for i in range(1, images + 1)]
     return {
-        "images": images,
+        "images": [
+            {"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480} for i in range(1, images + 1)
+        ],
         "annotations": annotations,
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.joints)}],
     }, answers

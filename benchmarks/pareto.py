@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -96,7 +96,9 @@ def main() -> None:
         parser.error(
             f"two networks have the same name ({', '.join(names)}); tell the students apart with --names"
         )
-    networks = [(name, path, None, True) for name, path in zip(names, flags.students, strict=True)]
+    networks: list[tuple[str, Any, str | None, bool]] = [
+        (name, path, None, True) for name, path in zip(names, flags.students, strict=True)
+    ]
     networks += [(name, flags.peers / file, adapter, False) for name, file, adapter in PEERS]
 
     # Timing comes first: the threads of the networks used for accuracy wait in a busy loop for their next
@@ -229,7 +231,7 @@ def place_labels(axes: Axes, entries: Sequence[Entry], line: NDArray[np.float64]
     (P, 2) in pixels; gives their texts.
     """
     points = axes.transData.transform([(e.ratio.median, e.pck) for e in entries])
-    inside, renderer = axes.get_window_extent(), axes.figure.canvas.get_renderer()
+    inside, renderer = axes.get_window_extent(), cast(Any, axes.figure.canvas).get_renderer()
     texts: list[Any] = []
     taken: list[Any] = []
     for i in np.argsort(-points[:, 1], kind="stable"):

@@ -25,7 +25,8 @@ from poseling.data.dataset import PoseDataset, join
 from poseling.data.synthetic import synthetic
 from poseling.evaluate.spread import mean_and_spread
 from poseling.geometry import joints_box
-from poseling.recipes.experiment import Experiment, TrainConfig, Trained
+from poseling.recipes.config import TrainConfig
+from poseling.recipes.experiment import Experiment, Trained
 from results import write
 
 SETUP = TrainConfig(
@@ -67,13 +68,15 @@ def main() -> None:
     torch.set_num_threads(flags.threads)
     own = {"size": flags.size, "epochs": flags.epochs, "evaluate_every": max(1.0, flags.epochs / 4)}
     config = replace(SETUP, root=(flags.root,), out=flags.out, seeds=flags.seeds, seed=flags.seed, **own)
-    experiment = Experiment("synthetic_on_real", config, flags.student)
-    experiment.dataset = experiment.dataset[: flags.real]
+    experiment = Experiment.of("synthetic_on_real", config, flags.student)
+    experiment = experiment.with_dataset(experiment.dataset[: flags.real])
     made = as_labelled(synthetic(flags.synthetic), experiment.dataset)
     arms = {name: [run(experiment, name, made, seed) for seed in experiment.seeds] for name in flags.only}
     if flags.longer:
         arms["real_longer"] = [
-            experiment.fit("real_longer", experiment.supervised(), seed, epochs=flags.longer)
+            experiment.fit(
+                "real_longer", experiment.learner(seed), experiment.supervised(), epochs=flags.longer
+            )
             for seed in experiment.seeds
         ]
     notes = f"{flags.student} at {flags.size}x{flags.size}, {len(experiment.dataset)} real and {len(made)} synthetic people, {flags.epochs:g} epochs of {len(experiment.dataset)}"
@@ -106,11 +109,13 @@ def half_and_half(real: PoseDataset, made: PoseDataset) -> PoseDataset:
 def run(experiment: Experiment, arm: str, made: PoseDataset, seed: int) -> Trained:
     """One training; all of them take equally many steps."""
     terms, epochs = experiment.supervised(), experiment.config.epochs
+    assert epochs is not None  # the command line has one
     if arm == "synthetic_then_real":
-        first = experiment.fit("synthetic_first", terms, seed, dataset=made, epochs=epochs / 2)
-        return experiment.fit(arm, terms, seed, epochs=epochs / 2, after=first)
+        learner = experiment.learner(seed)
+        first = experiment.fit("synthetic_first", learner, terms, dataset=made, epochs=epochs / 2)
+        return experiment.fit(arm, experiment.learner(seed, start=first), terms, epochs=epochs / 2)
     dataset = {"synthetic": made, "real": experiment.dataset, "both": half_and_half(experiment.dataset, made)}
-    return experiment.fit(arm, terms, seed, dataset=dataset[arm])
+    return experiment.fit(arm, experiment.learner(seed), terms, dataset=dataset[arm])
 
 
 def rows(arms: Mapping[str, Sequence[Trained]], metric: str) -> list[dict[str, Any]]:

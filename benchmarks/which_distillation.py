@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from poseling.evaluate.spread import mean_and_spread
-from poseling.recipes.compare import WAYS, compare
-from poseling.recipes.experiment import TrainConfig
+from poseling.recipes.compare import WAYS, CompareTeacher, compare
+from poseling.recipes.config import TrainConfig
 from results import HERE, write
 
 DOCS = HERE.parent / "docs"
@@ -58,10 +58,9 @@ def main() -> None:
     config = TrainConfig(**fields, root=(flags.root,) if flags.root else (), out=flags.out, seeds=flags.seeds)
     found = compare(
         config,
-        teacher="hourglass-2x64",
+        teacher=CompareTeacher(train_teacher="hourglass-2x64", teacher_epochs=teacher_epochs),
         student="hourglass-1x32",
         objectives=tuple(flags.objectives),
-        teacher_epochs=teacher_epochs,
         page=DOCS / "which-distillation.md",
     )
     shutil.copy(flags.out / "compare.png", DOCS / "images" / f"which-distillation-{flags.scale}.png")

@@ -18,11 +18,11 @@ STRIP = 28  # pixels of a caption
 
 
 def beside(image: Path, out: Path, models: dict[str, str]) -> None:
-    """Draws each model's pose in the image, side by side, to the JPEG `out`."""
-    image = read_image(image)
+    """Draws what each model sees in the image, side by side, to the JPEG `out`."""
+    pixels = read_image(image)
     tiles = []
     for name, model in models.items():
-        drawn = draw(image, Network(model)(image, colour="rgb"))
+        drawn = draw(pixels, Network(model)(pixels, colour="rgb"))
         strip = np.full((STRIP, drawn.shape[1], 3), 255, np.uint8)
         cv2.putText(strip, name, (6, STRIP - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)
         tiles.append(np.concatenate([drawn, strip]))

@@ -20,19 +20,20 @@ from rich.text import Text
 
 from poseling import __version__
 from poseling.data.coco_files import NO_FILES, CocoFiles
-from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
+from poseling.recipes import RECIPES, UNTRAINED_NOTE, own
 
-FIRST, OWN, LAST = "Main flags", "This recipe", "Other"
-# The groups of recipes' flags in their help. A flag that is in no group is the recipe's own.
+OWN = "This recipe"
+# Where recipes' flags stand in their help. What no group names is the recipe's own.
 GROUPS: dict[str, tuple[str, ...]] = {
-    FIRST: ("data", "root", "annotations", "category", "sides", "out", "teacher", "teachers", "student", "budget", "seeds"),
+    "Main flags": ("data", "root", "annotations", "category", "sides", "out", "teacher", "teachers", "train_teacher", "student", "budget", "seeds"),
+    "The teacher": ("teacher_epochs", "teacher_adapter", "teacher_flip", "teacher_scales", "alpha", "confidence"),
     OWN: (),
     "Training": (
         "epochs", "as_published", "size", "width", "batch", "learning_rate", "optimizer", "schedule", "weight_decay", "clip", "ema", "warmup", "milestones",
         "layer_decay", "drop_path", "loss", "sigma", "pretrained", "seed",
     ),
     "Augmentation": ("padding", "rotation", "scale", "shift", "color_jitter", "half_body", "occlusion"),
-    LAST: ("smoke", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
+    "The rest": ("smoke", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
 }  # fmt: skip
 
 
@@ -66,8 +67,8 @@ def _plain(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
 
 
 def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    """Prints the help of a recipe's sixty flags by GROUPS, each in its order. They are sorted here because
-    half of them are inherited from the config.
+    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because most
+    are the fields of dataclasses that recipes share.
     """
     if panel.format != "parameter":
         DefaultFormatter()(console, options, panel)
@@ -84,7 +85,8 @@ def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> Non
             _plain(console, options, panel.copy(title=title, entries=shown))
 
 
-BASE = ("numpy", "cv2", "onnxruntime", "av", "rich")  # dependencies that every installation has
+TRAINING = ("torch", "accelerate", "safetensors", "matplotlib", "scipy", "onnx")  # some of the extra `train`
+BASE = ("numpy", "cv2", "onnxruntime", "av", "rich")  # dependencies of every installation
 console = Console()
 app = App(
     name="poseling",
@@ -98,36 +100,18 @@ app = App(
 )
 distill = App(
     name="distill",
-    help="Train a student with a teacher and, as a control, without it, and report what the teacher was worth. One paper, one recipe.",
+    help="Train a student with a teacher and, as a control, without it, and report what the teacher was worth. One "
+    "paper, one recipe. A file of yours is a recipe too: poseling distill ./mine.py (docs/extending.md).",
     help_formatter=_grouped,
 )
 data = App(name="data", help="Check, preview, download or make a data set.")
 app.command(distill)
 app.command(data)
 
-# Recipes are named here and imported when they are run: `poseling track` must start without torch. Each
-# recipe's help is its file's docstring.
-RECIPES = (
-    "baseline",
-    "fpd",
-    "unlabelled",
-    "pseudo_labels",
-    "kdlpn",
-    "vitpose_mobile",
-    "tokenpose_mobile",
-    "dwpose",
-    "okdhp",
-    "distilpose",
-    "sdpose",
-    "knowledge_token",
-    "multi_teacher",
-    "movnect",
-)
-
 
 def _help(recipe: str) -> str:
-    """The docstring of a recipe's file; its first line, which lists show, marks recipes that were not yet
-    trained at length.
+    """The docstring of a recipe's file, which is read and not imported: `poseling track` must start without
+    torch. Its first line, which lists show, says where a recipe was not trained at length.
     """
     docstring = (
         ast.get_docstring(
@@ -136,7 +120,7 @@ def _help(recipe: str) -> str:
         or ""
     )
     first, _, rest = docstring.partition("\n")
-    return f"{first}{f' {UNTRAINED_IN_SHORT}' if recipe in UNTRAINED else ''}\n{rest}"
+    return f"{first}{'' if RECIPES.get(recipe, True) else f' {UNTRAINED_NOTE}'}\n{rest}"
 
 
 for recipe in RECIPES:
@@ -905,17 +889,31 @@ def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command; an error that the user can correct is one line on stderr and exit code 1, not a
-    traceback.
-    """
+    """Runs a command; an error that the user can correct is one line on stderr and exit code 1, not a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, print_error=False, exit_on_error=False)
+        if words[:1] == ["distill"] and len(words) > 1 and own.is_file(words[1]):
+            _add_recipe(words[1])
+        app(words, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         _fail(f"{error} See `{' '.join(('poseling', *(error.command_chain or ())))} --help`.")
     except ImportError as error:
         _not_installed(error, "train")
     except (ValueError, OSError, KeyError, FloatingPointError) as error:
         _fail(error.args[0] if isinstance(error, KeyError) and error.args else error)
+
+
+def _add_recipe(word: str) -> None:
+    """Adds the recipe in a file of the user's to `distill`, under the name that the command line gives it."""
+    try:
+        function = own.load(word)
+    except ImportError as error:
+        if error.name and (error.name in TRAINING or error.name.partition(".")[0] == "poseling"):
+            raise
+        raise ValueError(f"{word}: cannot be imported: {error}") from error
+    if word in distill:
+        del distill[word]
+    distill.command(function, name=word, help=own.help_of(function))
 
 
 def _not_installed(error: ImportError, extra: str) -> NoReturn:

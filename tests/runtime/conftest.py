@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -76,7 +77,7 @@ def model(tmp_path: Path) -> Path:
 def variant(tmp_path: Path) -> Callable[..., Path]:
     """A file of the same network with other fields in its spec, or with none if `spec` is None."""
 
-    def make(**fields: object) -> Path:
+    def make(**fields: Any) -> Path:
         path = tmp_path / "variant.onnx"
         path.write_bytes(by_hand(None if "spec" in fields else replace(SPEC, **fields)))
         return path

@@ -55,7 +55,7 @@ class Fake:
             if self.how != "tell"
             else f"{os.environ['LP_NUM_THREADS']} {os.environ['OMP_NUM_THREADS']}"
         )
-        camera, box = np.float32([30, 30, 16, 16]), np.float32([2, 3, 20, 30])
+        camera, box = np.array([30, 30, 16, 16], np.float32), np.array([2, 3, 20, 30], np.float32)
         return SimpleNamespace(
             image=image, joints=joints, visible=visible, xyz=xyz, camera=camera, box=box, motion=motion
         )
@@ -74,7 +74,7 @@ class Fake:
             raise OddError(1, 2)
         elif self.how == "full":
 
-            def full(_: int) -> None:
+            def full(_: object) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
             os.fsync = full

@@ -41,6 +41,7 @@ def export(
     crops: NDArray[np.uint8] | None = None,
     bound: float = 0.05,
     half: bool = False,
+    network: nn.Module | None = None,
 ) -> Parity:
     """Writes `checkpoint` to `out` as one ONNX file, once ONNX Runtime gives PyTorch's joints from it.
 
@@ -48,15 +49,15 @@ def export(
     are what parity is judged on: crops of people if you have them (`parity.windows` takes them from images);
     without them figures are drawn, and the result says so. `bound` in input pixels. `half` stores the weights
     as half floats, in half the bytes, and still computes in floats; what that rounding moves may be half a
-    pixel. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do
-    not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
+    pixel. `network` is the module that gets the checkpoint's weights, where it is one of one's own. ParityError
+    with the numbers if the two differ; then nothing is written. ValueError if the crops do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
     """
     if out.resolve() == checkpoint.resolve():
         raise ValueError(
             f"{out}: is the checkpoint itself; choose another name, for example "
             f"{checkpoint.with_suffix('.onnx').name}"
         )
-    network, spec = checkpoints.load(checkpoint)
+    network, spec = checkpoints.load(checkpoint, network)
     if spec.codec["name"] == FEATURES:
         raise ValueError(
             f"{checkpoint}: gives features and no joints; put a head on it first (GraphNetwork.with_head), "

@@ -15,13 +15,14 @@ from poseling.spec import PoseSpec
 from poseling.teachers.network import NetworkTeacher
 
 
-def checkpoint_teacher(path: Path, device: str = "cpu") -> NetworkTeacher:
-    """The network in `path` as it was trained: its crop, its normalisation, its codec. Its digest is of the
-    weights and of what decides how they are used, not of where and how they were trained.
+def checkpoint_teacher(path: Path, device: str = "cpu", own: nn.Module | None = None) -> NetworkTeacher:
+    """The network in `path` as it was trained: its crop, its normalisation, its codec. A module of one's `own`
+    that was trained is given, and gets the weights. Its digest is of the weights and of what decides how they are
+    used, not of where and how they were trained.
 
     FileNotFoundError, or ValueError that names the file if it is cut, foreign or does not fit.
     """
-    network, spec = checkpoints.load(path)
+    network, spec = checkpoints.load(path, own)
     if spec.codec["name"] == FEATURES:
         raise ValueError(
             f"{path}: gives features and no joints, so it cannot answer; put a head on it first "
