@@ -596,7 +596,10 @@ IN_2D = "predicts 2D joints only; this recipe needs a 3D model, such as vnect-50
             ("--teacher", "STUDENT"),
             "--teacher student predicts 2D joints only; this recipe needs a 3D teacher",
         ),
-        (("--images", "mini", "--metres", "STUDENT"), "answers in the image only"),
+        (
+            ("--images", "mini", "--metres", "STUDENT"),
+            "predicts 2D joints only; 3D pseudo-labels need a 3D teacher",
+        ),
         (("--metres", "STUDENT"), "gives the samples of --images 3D joints; name such a set"),
         (("--student", "hourglass-1x16"), f"hourglass-1x16 {IN_2D}"),
         (("--train-teacher", "hourglass-1x16"), f"hourglass-1x16 {IN_2D}"),
