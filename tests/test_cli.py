@@ -297,8 +297,8 @@ def test_without_torch_the_line_says_what_to_install():
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(
-        r"error: torch is not installed; (in its checkout )?pip install (-e )?'.*\[train\]( @ .*)?' brings "
-        r"it\n",
+        r"error: torch is not installed; (in its checkout )?pip install (-e )?'.*\[train\]( @ .*)?' "
+        r"installs it\n",
         done.stderr,
     )
 
