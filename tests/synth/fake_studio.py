@@ -77,4 +77,4 @@ class Fake:
             def full(fd: object) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-            os.fsync = full  # type: ignore[assignment]
+            os.fsync = full
