@@ -125,9 +125,9 @@ def _against_truth(
     assert test.joints_3d is not None
     # The error of always predicting the median pose.
     median = np.broadcast_to(
-        np.median(mpjpe.root_relative(train.joints_3d, MOVNECT15), 0), test.joints_3d.shape
+        np.median(mpjpe.root_relative(train.joints_3d, MOVNECT15), 0).astype(np.float32), test.joints_3d.shape
     )
-    pose = Pose(test.joints, np.ones(test.joints.shape[:2]), MOVNECT15, median)
+    pose = Pose(test.joints, np.ones(test.joints.shape[:2], np.float32), MOVNECT15, median)
     rows.append(_row("median_posture", [judge.score(pose).mean]))
     gap = Gap(
         [

@@ -1,4 +1,5 @@
-"""What a user adds: a file of animals through every command; a data set and a student by a row from outside."""
+"""What a user adds: a file of animals through every command; a data set and a student by a row from outside.
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_boxes_give_several_people_a_image(tmp_path):
         ("box outside", "a.jpg"),
         ("empty box", "a.jpg"),
         ("missing image", "gone.jpg"),
-        ("nobody listed", "b.jpg"),
+        ("not listed", "b.jpg"),
     ]
 
 
@@ -172,7 +172,7 @@ def test_frames_are_decoded_once_and_again_when_the_video_changes(video):
 
 def test_a_cut_video_is_an_error_and_leaves_nothing(video):
     video.write_bytes(video.read_bytes()[:600])
-    with pytest.raises(OSError, match=r"clip\.mp4: is no video that can be read"):
+    with pytest.raises(OSError, match=r"clip\.mp4: is not a readable video"):
         images(video)
     assert list((video.parent / ".poseling-frames").iterdir()) == []
 
@@ -236,7 +236,7 @@ def test_what_is_odd_with_a_video_is_told_every_time(tmp_path):
             i for i in range(20) if i not in (3, 4)
         ]
         assert dataset.boxes[0].tolist() == pytest.approx([12.7, 4.7, 114.3, 42.3])
-        told = "its pixels are 2 times as wide as high, so its 64x48 are taken as shown, 128x48; 2 of 20 frames are damaged and were left out"
+        told = "its pixels are 2 times as wide as high, so its 64x48 are scaled to 128x48; 2 of 20 frames are damaged and were left out"
         assert [(f.kind, f.image, f.message) for f in dataset.findings] == [("odd video", video, told)]
 
 

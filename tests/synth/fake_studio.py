@@ -74,7 +74,7 @@ class Fake:
             raise OddError(1, 2)
         elif self.how == "full":
 
-            def full(_: object) -> None:
+            def full(fd: object) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
             os.fsync = full
