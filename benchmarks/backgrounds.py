@@ -3,11 +3,11 @@ different backgrounds, tested on photographs (LSP 1-1000, the people that are no
 
     python benchmarks/backgrounds.py --lsp DIR --photographs DIR --out DIR [--count 2000] [--epochs 20] [--seeds 2]
 
-Each person is rendered once and composed with a background of each arm; the draws that follow (blending, blur,
-noise, JPEG) are the same in all arms. `procedural`: the five families of places that `poseling data
-synthesize` draws. `textures`: only the family `abstract`, textures and flat shapes without a ground.
-`noise`: smooth colour noise at a random scale plus white noise. `photographs`: windows of the images under
---photographs, as `--backgrounds` takes them. A stopped run goes on where it was.
+Each person is rendered once and composed with a background of each arm; the draws that follow (blending,
+blur, noise, JPEG) are the same in all arms. `procedural`: the five families of scenes that
+`poseling data synthesize` draws. `textures`: only the family `abstract`, textures and flat shapes without a
+ground. `noise`: smooth colour noise at a random scale plus white noise. `photographs`: windows of the images
+under --photographs, as `--backgrounds` takes them. A stopped run continues.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from poseling.evaluate.spread import mean_and_spread
 from poseling.files import images_of, shown, write_bytes
 from poseling.geometry import joints_box
 from poseling.recipes.baseline import baseline
-from poseling.recipes.experiment import TrainConfig
+from poseling.recipes.config import TrainConfig
 from poseling.synth.backgrounds import FAMILIES, Backgrounds, Folder, _distractors, _photograph, procedural
 from poseling.synth.studio import Studio
 from poseling.teachers.checkpoint import checkpoint_teacher
@@ -81,14 +81,15 @@ def main() -> None:
         for mean, spread in [mean_and_spread(found)]
     ]
     notes = (
-        f"{STUDENT} at 64x64 on {flags.count} synthetic people of {SIZE}x{SIZE} pixels, {flags.epochs:g} epochs, "
+        f"{STUDENT} at 64x64 on {flags.count} synthetic people of {SIZE}x{SIZE} pixels, {flags.epochs:g} "
+        "epochs, "
         f"{flags.seeds} seeds; tested on {len(people)} people of LSP's training half, flip test"
     )
     write("backgrounds", rows, notes)
 
 
 def textures(size: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """(size, size, 3): the last family alone, finished as `procedural` finishes every place."""
+    """(size, size, 3): the last family alone, finished as `procedural` finishes every scene."""
     canvas = np.zeros((size, size, 3), np.uint8)
     FAMILIES[-1][1](canvas, random)
     _distractors(canvas, random)

@@ -1,5 +1,4 @@
-"""What a newcomer waits for, and what he sees: `make demo` after installation, on a machine where nothing is
-cached.
+"""Time and results of `make demo` after installation, with empty caches.
 
 python benchmarks/demo.py [--out DIR]
 """
@@ -42,13 +41,11 @@ def main() -> None:
         report = json.loads((out / "report.json").read_text())
     write(
         "demo", rows(report, seconds), f"`make demo`: `{report['command'].replace(str(out), 'demo')}`"
-    )  # not where it lay on this machine
+    )  # not its path on this machine
 
 
 def make(target: str, cache: str, *variables: str) -> None:
-    """Runs a target of the Makefile with an empty cache, as on a machine that sees Poseling for the first
-    time.
-    """
+    """Runs a target of the Makefile with an empty cache, as on a machine without Poseling."""
     subprocess.run(
         ["make", "-C", HERE.parent, target, *variables],
         check=True,

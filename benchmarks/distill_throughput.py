@@ -1,12 +1,12 @@
-"""How fast distillation from stored answers is, beside plain training, beside a live teacher, and beside the
-published code of FPD.
+"""Speed of distillation from stored predictions, compared with plain training, with a live teacher, and with
+FPD's published code.
 
     python benchmarks/distill_throughput.py --root DIR [--published CHECKOUT]
 
-An 8x256 hourglass teaches a 4x128 one at 256x256, as in the paper; one step of each way in turn. Weights are
-random, which costs the same time. CHECKOUT is a checkout of ilovepose/fast-human-pose-estimation.pytorch
-(Apache-2.0), which is not part of Poseling: its own `fpd_train` runs one step on a batch that lies ready,
-without its data loader, so the ratio to it flatters it.
+An 8x256 hourglass teaches a 4x128 one at 256x256, as in the paper; one step of each in turn. Weights are
+random, which takes the same time. CHECKOUT is a checkout of ilovepose/fast-human-pose-estimation.pytorch
+(Apache-2.0), which is not part of Poseling: its own `fpd_train` runs one step on a prepared batch, without
+its data loader, so the ratio favours it.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""The family: poseling-n, -s and -m, from MoveNet's weights, real people and their pseudo-labels.
+"""Trains poseling-n, -s and -m from MoveNet's weights, real people and pseudo-labels.
 
     python benchmarks/family.py prepare --root DIR --peers DIR --out WORK     # packs all images, asks three teachers about them: 45 minutes of one core
-    python benchmarks/family.py start --peers DIR --out WORK                  # MoveNet's networks as what training starts from
-    python benchmarks/family.py train m --out WORK --budget 2m                # taught by labels, MoveNet Thunder and those who agree with it
-    python benchmarks/family.py train n --out WORK --budget 2h --start FILE   # taught by labels and by m; goes on from a trained FILE, if one is given
+    python benchmarks/family.py start --peers DIR --out WORK                  # MoveNet's networks as starting weights
+    python benchmarks/family.py train m --out WORK --budget 2m                # trained on labels and MoveNet Thunder, weighted by agreement
+    python benchmarks/family.py train n --out WORK --budget 2h --start FILE   # trained on labels and m; starts from a trained FILE, if given
     python benchmarks/family.py train n-free --peers DIR --out WORK --budget 1h  # for any use: exercises (Unlicense) and synthetic people (CC0) alone
     python benchmarks/family.py proof --peers DIR --out WORK --budget 15s     # what Thunder is worth to -n; again with --seed 1 and 2
     python benchmarks/family.py ship n --out WORK                             # the padding by the validation people; src/poseling/zoo/weights/poseling-n.onnx
     python benchmarks/family.py report --out WORK                             # results/distillation_pays.json and its plot, from the three seeds
 
 DIR holds lsp/, lspet/, jhmdb_frames/ and people/; the peers are MoveNet's and BlazePose's ONNX files. WORK
-can be taken to a machine with a GPU after `prepare`: its images are small, and training needs nothing else. A
-stopped training goes on where it was.
+can be copied to a machine with a GPU after `prepare`: its images are small, and training needs nothing else.
+A stopped training continues.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from poseling.geometry import Size, joints_box
 from poseling.models import checkpoint
 from poseling.models.importers.onnx import from_onnx
 from poseling.recipes.baseline import baseline
-from poseling.recipes.experiment import TrainConfig
-from poseling.recipes.pseudo_labels import ARMS, pseudo_labels
+from poseling.recipes.config import TrainConfig
+from poseling.recipes.pseudo_labels import ARMS, PseudoLabelTeacher, pseudo_labels
 from poseling.skeleton import BODY19
 from poseling.teachers import pseudo
 from poseling.teachers.cache import PseudoLabels, label
@@ -77,7 +77,7 @@ def folders(work: Path, kind: str = "packed") -> tuple[Path, ...]:
 
 
 def prepare(root: Path, peers: Path, work: Path) -> None:
-    """Packs the sets, stores the teachers' answers, and writes the sets again with the fused labels."""
+    """Packs the sets, stores the teachers' predictions, and writes the sets again with the fused labels."""
     for part, dataset in (("train", lsp.train(root)), ("val", lsp.val(root)), ("test", lsp.test(root))):
         _packed(dataset, work / "packed" / "lsp" / part, QUALITY["lsp"])
     _packed(lsp.lspet(root / "lspet"), work / "packed" / "lspet", QUALITY["lspet"])
@@ -119,7 +119,7 @@ def _packed(dataset: PoseDataset, out: Path, quality: int) -> None:
 
 
 def _in_frames(frames: PoseDataset, peers: Path) -> PoseDataset:
-    """The people in whole frames: a box around what Lightning is sure of, where that are six joints."""
+    """The people in whole frames: a box around Lightning's confident joints, where there are at least six."""
     found = predict(OnnxTeacher(peers / "movenet-lightning.onnx", threads=1), frames)
     sure = found.score > 0.3
     boxes = np.stack(
@@ -131,7 +131,7 @@ def _in_frames(frames: PoseDataset, peers: Path) -> PoseDataset:
 
 
 def start(peers: Path, work: Path) -> None:
-    """What each network starts from: MoveNet's trunk and heatmap head at our size."""
+    """The starting weights of each network: MoveNet's trunk and heatmap head at our size."""
     for name, (source, size) in NETWORKS.items():
         found = from_onnx(peers / f"{source}.onnx", size=size)
         checkpoint.save(work / "start" / f"{name}.safetensors", found.network, found.spec)
@@ -155,8 +155,8 @@ def config(name: str, work: Path, out: Path, budget: str, kind: str, **other: An
 
 
 def train(name: str, work: Path, budget: str, first: Path | None, **other: Any) -> None:
-    """-m on the fused labels; the others on the labels and what -m says where there are none, from `first`
-    where that is given.
+    """-m on the fused labels; the others on the labels and -m's pseudo-labels elsewhere, from `first` if
+    given.
     """
     student = str(first or work / "start" / f"{name}.safetensors")
     if name == "m":
@@ -170,11 +170,14 @@ def train(name: str, work: Path, budget: str, first: Path | None, **other: Any) 
     answers.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "labels").exists():
-        (out / "labels").symlink_to(answers.resolve())  # asked once for all of them
+        (out / "labels").symlink_to(answers.resolve())  # predicted once for all of them
     pseudo_labels(
-        config(name, work, out, budget, "packed", **other), teacher=str(work / "runs" / "m" / "student.onnx"), teacher_flip=False, student=student,
-        clean=("lspet",), arms=("labels_and_teacher",),
-    )  # fmt: skip
+        config(name, work, out, budget, "packed", **other),
+        teacher=PseudoLabelTeacher(teacher=str(work / "runs" / "m" / "student.onnx"), teacher_flip=False),
+        student=student,
+        clean=("lspet",),
+        arms=("labels_and_teacher",),
+    )
 
 
 def train_free(peers: Path, work: Path, budget: str, **other: Any) -> None:
@@ -195,9 +198,12 @@ def train_free(peers: Path, work: Path, budget: str, **other: Any) -> None:
         root=(work / "packed" / "exercises", mini.cache_folder()),
     )
     pseudo_labels(
-        free, teacher=str(peers / "movenet-thunder.onnx"), agree=(str(peers / "movenet-lightning.onnx"),), student=str(work / "start" / "n.safetensors"),
+        free,
+        teacher=PseudoLabelTeacher(teacher=str(peers / "movenet-thunder.onnx")),
+        agree=(str(peers / "movenet-lightning.onnx"),),
+        student=str(work / "start" / "n.safetensors"),
         arms=("labels_and_teacher",),
-    )  # fmt: skip
+    )
 
 
 def proof(peers: Path, work: Path, budget: str, **other: Any) -> None:
@@ -209,17 +215,21 @@ def proof(peers: Path, work: Path, budget: str, **other: Any) -> None:
     if not (out / "labels").exists():
         (out / "labels").symlink_to((work / "labels" / "movenet-thunder").resolve())
     pseudo_labels(
-        config("n", work, out, budget, "packed", **other), teacher=str(peers / "movenet-thunder.onnx"),
-        student=str(work / "start" / "n.safetensors"), clean=("lspet",), few=100, arms=(*ARMS, "few_labels", "few_labels_and_teacher"),
-    )  # fmt: skip
+        config("n", work, out, budget, "packed", **other),
+        teacher=PseudoLabelTeacher(teacher=str(peers / "movenet-thunder.onnx")),
+        student=str(work / "start" / "n.safetensors"),
+        clean=("lspet",),
+        few=100,
+        arms=(*ARMS, "few_labels", "few_labels_and_teacher"),
+    )
 
 
 PADDINGS = (1.05, 1.1, 1.15, 1.2, 1.25)
 
 
 def ship(name: str, work: Path) -> None:
-    """The trained network with the padding of the box that suits LSP's validation people best, as the zoo's
-    file, and its SHA-256 for the zoo's row.
+    """The trained network with the box padding that is best on LSP's validation split, as the zoo's file, and
+    its SHA-256 for the zoo's row.
     """
     trained = work / "runs" / name / "student.safetensors"
     network, spec = checkpoint.load(trained)
@@ -244,7 +254,7 @@ ARM_OF = {"baseline": "labels", "distilled": "labels_and_teacher"}
 
 
 def report(work: Path) -> None:
-    """What the three seeds of `proof` found: each arm's figure on LSP test, and the share of the gap to
+    """The results of the three seeds of `proof`: each arm's PCK on LSP test, and the share of the gap to
     Thunder that it closes.
     """
     found = [json.loads((work / "runs" / f"proof-{seed}" / "report.json").read_text()) for seed in range(3)]

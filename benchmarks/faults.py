@@ -1,11 +1,11 @@
-"""What our readers make of files that are damaged, or meant to do harm: read right, or refused in one line
-that names the file.
+"""How the readers handle damaged and malicious files: read correctly, or refused in one line that names the
+file.
 
 python benchmarks/faults.py --cases ../shared/cases/malformed --seeds 20
 
-Inputs are the files of `--cases`, named reader-kind-number, each put in the place of the good one in a small
-set that is made here, and good files changed at random, a fixed number of each. Each is read in a process of
-its own, with a limit of memory and of time. tests/test_faults.py does the same with fewer.
+Inputs are the files of `--cases`, named reader-kind-number, each replacing the valid one in a small generated
+set, and valid files changed at random, a fixed number of each. Each is read in its own process, with a memory
+and a time limit. tests/test_faults.py does the same with fewer.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ def make_synthetic(names: tuple[str, ...]) -> Bytes:
 
 
 def bvh() -> bytes:
-    """A rig that stands still, and one frame in which it turns."""
+    """A rig at rest, and one frame in which it rotates."""
     lines, joints = ["HIERARCHY"], 0
 
     def joint(name: str, offset: tuple[float, ...], children: list[Any], word: str = "JOINT") -> None:
@@ -339,7 +339,7 @@ SPEC = PoseSpec("hourglass-1x8", COCO17, Heatmap((64, 64)).fields(), (64, 64))
 
 
 def student() -> bytes:
-    """A network of two nodes that says it is ours."""
+    """A network of two nodes with our metadata."""
     xy, score = (
         numpy_helper.from_array(v, n)
         for n, v in (("a", points(1, 17).astype(np.float32)), ("b", np.full((1, 17), 0.5, np.float32)))
@@ -419,7 +419,7 @@ def _track(folder: Path) -> object:
 def read_spec(folder: Path) -> object:
     try:
         return PoseSpec.from_json((folder / "spec.json").read_bytes().decode("utf-8", "replace"))
-    except ValueError as error:  # a spec is no file of its own: whoever has the file names it
+    except ValueError as error:  # a spec is not a file: the error is about the file that has it
         raise ValueError(f"{folder / 'spec.json'}: {error}") from error
 
 
@@ -515,7 +515,7 @@ READERS: dict[str, Reader] = {
     ),
 }
 
-# What is done to good files.
+# How valid files are changed.
 
 VALUES: tuple[Any, ...] = (
     *(
@@ -551,7 +551,7 @@ WORDS = tuple(struct.pack("<I", v) for v in (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFF
 
 
 def damaged(data: bytes, random: np.random.Generator) -> bytes:
-    """Bytes that a disk, a network or a stranger changed."""
+    """Bytes changed by a disk, a network or an attacker."""
     if not len(data):
         return data
     out, at = bytearray(data), int(random.integers(len(data)))
@@ -694,11 +694,11 @@ def changed(file: str, data: bytes, random: np.random.Generator) -> bytes:
     return damaged(data, random) if change is None or random.random() < 0.4 else change(data, random)
 
 
-# What came of it.
+# The outcome.
 
 
 def odd(found: object) -> str:
-    """What in an answer nobody would expect, "" if nothing is."""
+    """An implausible value in the result, "" if there is none."""
     if isinstance(found, PoseDataset):
         dataset = found
         if not len(dataset):

@@ -3,7 +3,7 @@ three seeds.
 
     python benchmarks/fpd_lsp.py --root DIR --scale cpu --out DIR [--seeds 3] [--only VARIANT]
 
-DIR holds lsp/ and lspet/. A stopped run goes on where it was. Processes with different --seed may share one
+DIR holds lsp/ and lspet/. A stopped run continues. Processes with different --seed may share one
 --out; the last, over all seeds, writes the result.
 """
 
@@ -18,8 +18,10 @@ import torch
 
 from poseling.data.dataset import PoseDataset, join
 from poseling.data.images import images
+from poseling.recipes import results as outcome
 from poseling.recipes.baseline import baseline
-from poseling.recipes.experiment import Experiment, TrainConfig, Trained
+from poseling.recipes.config import TrainConfig
+from poseling.recipes.experiment import Experiment, TeacherSignal, Trained
 from poseling.teachers.base import Teacher
 from results import report_rows, write
 
@@ -115,18 +117,17 @@ def main() -> None:
     if not (taught / "report.json").is_file():
         baseline(replace(config, out=taught, **own["teacher"]), student=scale["teacher"]["name"])
     out = flags.out / flags.scale
-    experiment = Experiment(
+    experiment = Experiment.of(
         "fpd",
         replace(config, out=out, seeds=flags.seeds, seed=flags.seed, **own["student"]),
         scale["student"]["name"],
     )
-    teacher = experiment.teacher(str(taught / "student.safetensors"))
+    teacher = experiment.load_teacher(str(taught / "student.safetensors"))
+    experiment = experiment.known_to(teacher)
     more = None
     if "labels" in scale:
-        experiment.dataset, more = (
-            experiment.dataset[: scale["labels"]],
-            experiment.dataset[scale["labels"] :].without_labels(),
-        )
+        more = experiment.dataset[scale["labels"] :].without_labels()
+        experiment = experiment.with_dataset(experiment.dataset[: scale["labels"]])
     if flags.unlabelled:
         unlabelled = images(flags.unlabelled, skeleton=experiment.skeleton)
         more = unlabelled if more is None else join(more, unlabelled)
@@ -134,22 +135,22 @@ def main() -> None:
         name: [run(experiment, name, teacher, seed, more) for seed in experiment.seeds] for name in flags.only
     }
     if {"baseline", "distilled"} <= set(arms):
-        speeds = experiment.speeds(
-            teacher, experiment.label(teacher, experiment.dataset), experiment.respond(0.5)
-        )
-        write("fpd_lsp", report_rows(experiment.finish(teacher, arms, speeds)), block=flags.scale)
+        signal = TeacherSignal(experiment.label(teacher, experiment.dataset))
+        speeds = outcome.speeds(experiment, teacher, signal, experiment.respond(0.5))
+        report = outcome.finish(experiment, teacher, arms, speeds)
+        write("fpd_lsp", report_rows(report), block=flags.scale)
 
 
 def run(experiment: Experiment, arm: str, teacher: Teacher, seed: int, more: PoseDataset | None) -> Trained:
     """One training: the control on the labels, or a variant, for as many steps."""
     if arm == "baseline":
-        return experiment.fit(arm, experiment.supervised(), seed)
+        return experiment.fit(arm, experiment.learner(seed), experiment.supervised())
     how = VARIANTS[arm]
     dataset = experiment.dataset if more is None or not how.more else join(experiment.dataset, more)
     answers = experiment.label(teacher, dataset, how.flip, how.scales)
-    return experiment.fit(
-        arm, experiment.respond(how.alpha), seed, answers, dataset, confidence=how.confidence
-    )
+    signal = TeacherSignal(answers, confidence=how.confidence)
+    terms = experiment.respond(how.alpha)
+    return experiment.fit(arm, experiment.learner(seed), terms, signal, dataset=dataset)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ far as two CPU cores get.
     python benchmarks/movnect.py show student.safetensors [blazepose-heavy.onnx] --data synthetic|lsp --root DIR --out people.jpg
 
 `--people` holds train/ and test/ (`poseling data synthesize --count 16000 --seed 11 --size 192`, and 1000 of
---split test), `--root` lsp/ and lspet/. A stopped run goes on where it was; two processes can share the
-stages.
+--split test), `--root` lsp/ and lspet/. A stopped run continues; two processes can share the stages.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from poseling.evaluate.spread import mean_and_spread
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
-from poseling.recipes.movnect import STAGES, SpaceSetup, movnect
+from poseling.recipes.movnect import STAGES, SpatialConfig, VNectTeacher, movnect
 from poseling.skeleton import BLAZEPOSE33, MOVNECT15
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher
@@ -52,24 +51,25 @@ TILE = 220  # pixels
 def train(flags: argparse.Namespace) -> None:
     """The recipe with the numbers above."""
     torch.set_num_threads(1)
-    config = SpaceSetup(**NUMBERS, root=(flags.dataset,), out=flags.out, seeds=flags.seeds, seed=flags.seed)
+    config = SpatialConfig(
+        **NUMBERS, root=(flags.dataset,), out=flags.out, seeds=flags.seeds, seed=flags.seed
+    )
     movnect(
         config,
-        teacher=flags.teacher,
+        teacher=VNectTeacher(train_teacher=flags.train_teacher, teacher_epochs=1.75),
         student=flags.student,
         teacher_pretrained="imagenet",
         images=("lsp", "lspet"),
         images_root=flags.root,
         metres=flags.metres,
         epochs_2d=1,
-        teacher_epochs=1.75,
         bones=0.3,
         stages=tuple(flags.stages),
     )
 
 
 def measure(flags: argparse.Namespace) -> None:
-    """Everyone on the same images and joints: rows of movnect_synthetic and movnect_real."""
+    """All networks on the same images and joints: rows of movnect_synthetic and movnect_real."""
     torch.set_num_threads(1)
     students = {
         arm: [checkpoint_teacher(path) for path in sorted(flags.out.glob(f"seed-*/{arm}.safetensors"))]
@@ -125,8 +125,8 @@ def _against_truth(
     assert test.joints_3d is not None
     # The error of always predicting the median pose.
     median = np.broadcast_to(
-        np.median(mpjpe.root_relative(train.joints_3d, MOVNECT15), 0).astype(np.float32), test.joints_3d.shape
-    )
+        np.median(mpjpe.root_relative(train.joints_3d, MOVNECT15), 0), test.joints_3d.shape
+    ).astype(np.float32)
     pose = Pose(test.joints, np.ones(test.joints.shape[:2], np.float32), MOVNECT15, median)
     rows.append(_row("median_posture", [judge.score(pose).mean]))
     gap = Gap(
@@ -220,8 +220,8 @@ def _on_images(
 
 
 def show(flags: argparse.Namespace) -> None:
-    """People from the easiest to the hardest, not picked by hand: the image with the joints found in it, and
-    those in space from the front and from the side.
+    """Samples from the smallest to the largest error, not picked by hand: the image with the 2D joints, and
+    the 3D joints from the front and from the side.
     """
     torch.set_num_threads(1)
     networks = [load(name) for name in flags.networks]
@@ -277,7 +277,7 @@ def main() -> None:
     training.add_argument("--people", type=Path, required=True)
     training.add_argument("--root", type=Path, required=True)
     training.add_argument("--metres")
-    training.add_argument("--teacher", default="vnect-efficientnet_lite2")
+    training.add_argument("--train-teacher", default="vnect-efficientnet_lite2")
     training.add_argument("--student", default="movnect-efficientnet_lite0")
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--seeds", type=int, default=1)

@@ -1,11 +1,11 @@
-"""How long OKS average precision takes, ours (faster-coco-eval, fed by poseling.evaluate.oks) against
-pycocotools, for as many people as COCO val2017 has.
+"""Time of OKS average precision, ours (faster-coco-eval, called by poseling.evaluate.oks) and pycocotools',
+for as many people as COCO val2017 has.
 
-    python benchmarks/oks_speed.py                    5,000 generated images, about 11,000 people, two answers each
+    python benchmarks/oks_speed.py                    5,000 generated images, about 11,000 people, two predictions each
 
-Both start from what a program holds when its network has answered: ours from arrays and a read annotation
-file, pycocotools from its indexed COCO object and a list of results. Both give the same ten numbers, which is
-checked. They run in turns, in one process and thread, and change who goes first.
+Both start from a network's predictions in memory: ours from arrays and a read annotation file, pycocotools
+from its indexed COCO object and a list of results. Both give the same ten numbers, which is checked. They run
+in turn, in one process and thread, and alternate the order.
 """
 
 from __future__ import annotations

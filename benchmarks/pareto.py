@@ -1,10 +1,10 @@
-"""Accuracy against time: exported students beside MoveNet and BlazePose, on LSP 1001-2000 and on one thread
-of this machine.
+"""Accuracy and time of exported students, MoveNet and BlazePose, on LSP 1001-2000 and on one thread of this
+machine.
 
     python benchmarks/pareto.py --root DIR --peers DIR --students FILE.onnx [FILE.onnx ...] [--names NAME [NAME ...]]
 
 --root holds lsp/; --peers holds movenet-lightning.onnx, movenet-thunder.onnx, blazepose-lite.onnx and
-blazepose-heavy.onnx. A student is called as the network in its file, unless --names says otherwise. With
+blazepose-heavy.onnx. A student has the name of the network in its file, unless --names is given. With
 --count, to try it out, only so many people are tested and the rows are printed instead of written.
 """
 
@@ -38,8 +38,8 @@ from poseling.teachers.base import Teacher
 from results import write
 
 LIGHTNING = "movenet-lightning"
-# Name, file, adapter. BlazePose's heatmaps are better on LSP than the points it answers with
-# (docs/teachers.md), so it is measured by both.
+# Name, file, adapter. BlazePose's heatmaps are better on LSP than its points (docs/teachers.md), so both are
+# measured.
 PEERS = (
     (LIGHTNING, "movenet-lightning.onnx", None),
     ("movenet-thunder", "movenet-thunder.onnx", None),
@@ -101,8 +101,8 @@ def main() -> None:
     ]
     networks += [(name, flags.peers / file, adapter, False) for name, file, adapter in PEERS]
 
-    # All the timing comes first: the threads of the networks that are asked about people wait in a busy loop
-    # for their next call.
+    # Timing comes first: the threads of the networks used for accuracy wait in a busy loop for their next
+    # call.
     files = dict.fromkeys(path for _, path, _, _ in networks)
     ratios = {path: against(path, flags.peers / PEERS[0][1], flags.rounds) for path in files}
     judge = teachers.load(str(flags.peers / PEERS[0][1]))
@@ -135,17 +135,14 @@ def main() -> None:
 def against(path: Path, lightning: Path, rounds: int) -> Ratio:
     """The time of the network in `path` over that of the one in `lightning`, each round by itself.
 
-    It is the processor's time of this process, which on one thread is the time that passes where nothing else
-    runs: elsewhere a long call is interrupted more often than a short one, and the ratio of what the clock on
-    the wall says would flatter the fast networks.
+    It is this process's CPU time. On a shared machine a long call is interrupted more often than a short one,
+    so a ratio of wall-clock times would favour fast networks.
     """
     return paired(caller(path), caller(lightning), rounds, clock=time.process_time)
 
 
 def caller(path: Path, threads: int = 1) -> Callable[[], object]:
-    """A call of the network in an ONNX file on one random crop: its input lies ready in the type that the
-    file takes.
-    """
+    """A call of the network in an ONNX file on one random crop: its input is prepared in the file's type."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: there is no such file; --peers names the folder with MoveNet and BlazePose, --students "
@@ -160,9 +157,7 @@ def caller(path: Path, threads: int = 1) -> Callable[[], object]:
 
 
 def accuracy(network: Teacher, measure: Evaluator) -> float:
-    """PCK from 0 to 1. ValueError if the network does not know a joint that is measured, which would count as
-    wrong.
-    """
+    """PCK from 0 to 1. ValueError if the network lacks a measured joint, which would count as wrong."""
     skeleton = measure.dataset.skeleton
     known = network.skeleton.to(skeleton).known
     if lacking := [
@@ -175,9 +170,7 @@ def accuracy(network: Teacher, measure: Evaluator) -> float:
 
 
 def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The accuracy of all, then how often each answers while Lightning does once; the spread of that to the
-    first order.
-    """
+    """The accuracy of all, then the speed relative to Lightning; its spread to the first order."""
     out: list[dict[str, Any]] = [{"name": e.name, "value": e.pck, "unit": "PCK@0.2"} for e in entries]
     for e in entries:
         speed = {
@@ -191,9 +184,7 @@ def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of (time, accuracy) nobody else beats in one without being worse in the other, from the fastest
-    to the slowest.
-    """
+    """The Pareto front of (time, accuracy), from the fastest to the slowest."""
     best, out = -np.inf, []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         if points[i][1] > best:

@@ -1,10 +1,10 @@
-"""Our networks beside MoveNet and BlazePose: the same crops, the same machine, one run.
+"""Our networks compared with MoveNet and BlazePose: the same crops, the same machine, one run.
 
     python benchmarks/peers.py --root DIR --peers DIR --ours poseling-n=FILE.onnx poseling-s=FILE.onnx [--elsewhere FILE.json ...]
 
 --root holds lsp/; --peers the five ONNX files; --elsewhere names annotation files in COCO's format, the
-images beside them, of sets that nobody here trained on. With --count, to try it out, only so many people are
-tested and the rows are printed instead of written.
+images beside them, of sets that none of ours was trained on. With --count, to try it out, only so many people
+are tested and the rows are printed instead of written.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from poseling.teachers.base import Teacher
 from results import command, write
 
 LIGHTNING = "movenet-lightning"
-# Name, file, adapter. BlazePose's heatmaps are better on LSP than the points it answers with
-# (docs/teachers.md).
+# Name, file, adapter. BlazePose's heatmaps are better on LSP than its points (docs/teachers.md).
 PEERS = (
     (LIGHTNING, "movenet-lightning.onnx", None),
     ("movenet-thunder", "movenet-thunder.onnx", None),
@@ -44,7 +43,7 @@ PEERS = (
     ("blazepose-heavy", "blazepose-heavy.onnx", "blazepose-maps"),
 )
 LIMBS = [COCO17.index(joint) for joint in COCO17.joints[5:]]
-SMALLEST = 60  # pixels of a person's box in the other sets: smaller ones are nobody's task
+SMALLEST = 60  # pixels of a person's box in the other sets: smaller ones are left out
 NOTES = (
     "Accuracy: PCK of the torso over 12 limb joints, one pass, no flip, every network with the padding that "
     "it was made for, boxes around all labelled joints. "
@@ -103,8 +102,8 @@ def main() -> None:
     networks = [(name, Path(file), None) for name, _, file in pairs] + [
         (name, flags.peers / file, adapter) for name, file, adapter in PEERS
     ]
-    # All the timing comes first: the threads of the networks that are asked about people wait in a busy loop
-    # for their next call.
+    # Timing comes first: the threads of the networks used for accuracy wait in a busy loop for their next
+    # call.
     lightning = flags.peers / PEERS[0][1]
     times = {name: timed(path, lightning, flags.rounds) for name, path, _ in networks}
     dataset = sets.people_to_test("lsp", flags.root).to(COCO17)
@@ -185,7 +184,7 @@ def elsewhere(files: Sequence[Path]) -> PoseDataset:
 
 
 def card(one: Found, people: int, sets: str, others: int) -> zoo.Card:
-    """What the zoo says of a network."""
+    """The zoo's card of a network."""
     lsp = f"LSP 1001-2000, 12 limb joints, {people} people"
     scores = [
         zoo.Score(lsp, "PCK@0.2", one.pck02, spread(one.near, 0.2)),
@@ -204,7 +203,7 @@ def card(one: Found, people: int, sets: str, others: int) -> zoo.Card:
 
 
 def spread(away: np.ndarray, alpha: float, draws: int = 1000) -> float:
-    """Half of what holds 95 % of PCK over people drawn anew."""
+    """Half of the 95 % interval of PCK over resampled people."""
     random = np.random.default_rng(0)
     known, right = ~np.isnan(away), away <= alpha
     counts, hits = known.sum(1), (known & right).sum(1)

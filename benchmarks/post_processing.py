@@ -1,11 +1,11 @@
-"""What happens to a network's answers in time: crops, filters, constant bones and joint limits, on motion
-capture with truth and on a real video.
+"""Post-processing over time: crops, filters, constant bones and joint limits, on motion capture with ground
+truth and on a real video.
 
     python benchmarks/post_processing.py --motions cmu_bvh_30fps.zip --video pose_squats.mp4 --reference pose_squats_3d.full.json --model student.onnx
 
-Motion capture is seen by a camera 4 m away (500 pixels of focal length) and trembles: 30 mm in each axis in
-space, 3 pixels in the image, anew in each frame. Jitter is there the acceleration error against the truth,
-before over after.
+Motion capture is seen by a camera 4 m away (500 pixels of focal length) with noise: 30 mm in each axis in 3D,
+3 pixels in 2D, independent in each frame. Its jitter is the acceleration error against the ground truth,
+before divided by after.
 
 The video's frames go through `--model`, crops from the last pose and all, causally, and once more as
 `poseling track --lookahead 2` does it. It shows squats at 5 frames a second, so most of a second difference
@@ -58,7 +58,7 @@ CAMERA = np.array([500.0, 500.0, 319.5, 239.5])
 WALL = np.full((480, 640, 3), 90, np.uint8)  # what a clip shows
 FRAMES = 150  # of each clip: five seconds
 CLIPS = 20
-SPACE, IMAGE = 0.03, 3.0  # metres and pixels of noise
+SPACE, IMAGE = 0.03, 3.0  # noise in metres and pixels
 WARM = 90  # frames until the bones' lengths stand
 ROUNDS = 3  # times that everything is measured
 SHORTEST = 30  # frames, without which a lag cannot be told

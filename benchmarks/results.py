@@ -1,4 +1,4 @@
-"""Where the benchmarks' numbers live: `results/NAME.json`, one file a benchmark, and RESULTS.md, made from
+"""Files of the benchmarks' results: `results/NAME.json`, one file a benchmark, and RESULTS.md, made from
 all of them by `python benchmarks/results.py`.
 
 A row is a dict with `name`, `value` and `unit`; if they mean something, `spread` (of the same unit), `values`
@@ -120,8 +120,8 @@ def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], to: str) ->
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The command line without the places on this machine: paths become their last part, the script stays
-    under benchmarks/.
+    """The command line without this machine's folders: paths become their last part, the script stays under
+    benchmarks/.
     """
     script, *rest = arguments
     return " ".join(["python", f"benchmarks/{Path(script).name}", *(_bare(a) for a in rest)])
@@ -143,7 +143,7 @@ def machine() -> str:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     parts.append(f"torch {importlib.metadata.version('torch')}")
-    torch = sys.modules.get("torch")  # a benchmark that does not use torch need not load it to be described
+    torch = sys.modules.get("torch")  # a benchmark without torch need not load it
     if torch is not None and torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name(0))
     return ", ".join(parts)

@@ -1,10 +1,10 @@
-"""How far the confidence of several teachers tells right joints from wrong ones, with and without their
-agreement in it, and whether their mean is any better.
+"""How well the confidence of several teachers separates right joints from wrong ones, with and without their
+agreement, and whether their mean is better.
 
     python benchmarks/several_agreement.py --teachers ONNX ONNX ... --root DIR --count 500
 
-LSP's and LSPET's training people, spread evenly. `auc` is the chance that a right joint (within 0.2 torsos of
-the label) is given more confidence than a wrong one; a coin has 0.5. Joints that all of the teachers know.
+LSP's and LSPET's training people, spread evenly. `auc` is the probability that a right joint (within 0.2
+torsos of the label) has a higher confidence than a wrong one; chance is 0.5. Joints that all teachers have.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main(
     for tau in TAUS:
         name = "together, without agreement" if np.isinf(tau) else f"together, tau {tau:g}"
         both = told(name, *combine(np.stack(xy), np.stack(score), ones, size, tau))
-        rows += both if np.isinf(tau) else both[1:]  # tau moves nobody
+        rows += both if np.isinf(tau) else both[1:]  # tau does not move the joints
     names = ", ".join(path.stem for path in teachers)
     write(
         "several_agreement",
@@ -85,7 +85,7 @@ def main(
 
 
 def auc(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
-    """The chance that one of the right has more confidence than one of the wrong; half for equal ones."""
+    """The probability that a right joint has a higher confidence than a wrong one; ties count half."""
     yes = int(right.sum())
     return float((rankdata(confidence)[right].sum() - yes * (yes + 1) / 2) / (yes * (len(right) - yes)))
 

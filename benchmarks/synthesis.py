@@ -1,9 +1,9 @@
-"""How fast synthetic people are made: images of 256x256 with all their truth, written to disk, by `poseling
-data synthesize` as it comes.
+"""Speed of `poseling data synthesize` with its defaults: images of 256x256 with their ground truth, written
+to disk.
 
     python benchmarks/synthesis.py [--count 200] [--rounds 3]
 
-Starting the workers counts, as it does for whoever asks for images; the more of them, the less it weighs.
+The workers' start is included; it matters less with more images.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ on both, tested on LSP 1001-2000, PCK@0.2.
 
 --synthetic is a folder that `poseling data synthesize` wrote, --root holds lsp/. All arms take equally many
 steps: --epochs are counted in the real people, LSP 1-850 or the first --real of them. On both, every second
-image of an epoch is real, however many synthetic ones there are: they vary more, but it is the real ones that
-the test is like. A stopped run goes on where it was. Processes with different --seed may share one --out; the
-last, over all seeds, writes the result.
+image of an epoch is real, however many synthetic ones there are: they vary more, but the test images are like
+the real ones. A stopped run continues. Processes with different --seed may share one --out; the last, over
+all seeds, writes the result.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from poseling.data.dataset import PoseDataset, join
 from poseling.data.synthetic import synthetic
 from poseling.evaluate.spread import mean_and_spread
 from poseling.geometry import joints_box
-from poseling.recipes.experiment import Experiment, TrainConfig, Trained
+from poseling.recipes.config import TrainConfig
+from poseling.recipes.experiment import Experiment, Trained
 from results import write
 
 SETUP = TrainConfig(
@@ -67,13 +68,15 @@ def main() -> None:
     torch.set_num_threads(flags.threads)
     own = {"size": flags.size, "epochs": flags.epochs, "evaluate_every": max(1.0, flags.epochs / 4)}
     config = replace(SETUP, root=(flags.root,), out=flags.out, seeds=flags.seeds, seed=flags.seed, **own)
-    experiment = Experiment("synthetic_on_real", config, flags.student)
-    experiment.dataset = experiment.dataset[: flags.real]
+    experiment = Experiment.of("synthetic_on_real", config, flags.student)
+    experiment = experiment.with_dataset(experiment.dataset[: flags.real])
     made = as_labelled(synthetic(flags.synthetic), experiment.dataset)
     arms = {name: [run(experiment, name, made, seed) for seed in experiment.seeds] for name in flags.only}
     if flags.longer:
         arms["real_longer"] = [
-            experiment.fit("real_longer", experiment.supervised(), seed, epochs=flags.longer)
+            experiment.fit(
+                "real_longer", experiment.learner(seed), experiment.supervised(), epochs=flags.longer
+            )
             for seed in experiment.seeds
         ]
     notes = f"{flags.student} at {flags.size}x{flags.size}, {len(experiment.dataset)} real and {len(made)} synthetic people, {flags.epochs:g} epochs of {len(experiment.dataset)}"
@@ -86,11 +89,11 @@ def main() -> None:
 
 
 def as_labelled(made: PoseDataset, real: PoseDataset) -> PoseDataset:
-    """Synthetic people as if those who labelled `real` had labelled them: their joints, and boxes around the
-    joints instead of around all of the person.
+    """Synthetic people with `real`'s conventions: its joints, and boxes around the joints instead of the
+    whole person.
     """
     dataset = made.to(real.skeleton)
-    dataset = dataset[(dataset.visible > 0).mean(1) >= 0.5]  # those of LSP are all but whole in their images
+    dataset = dataset[(dataset.visible > 0).mean(1) >= 0.5]  # people in LSP are nearly whole in their images
     boxes = [
         joints_box(joints, seen > 0) for joints, seen in zip(dataset.joints, dataset.visible, strict=True)
     ]
@@ -108,14 +111,15 @@ def run(experiment: Experiment, arm: str, made: PoseDataset, seed: int) -> Train
     terms, epochs = experiment.supervised(), experiment.config.epochs
     assert epochs is not None  # the command line has one
     if arm == "synthetic_then_real":
-        first = experiment.fit("synthetic_first", terms, seed, dataset=made, epochs=epochs / 2)
-        return experiment.fit(arm, terms, seed, epochs=epochs / 2, after=first)
+        learner = experiment.learner(seed)
+        first = experiment.fit("synthetic_first", learner, terms, dataset=made, epochs=epochs / 2)
+        return experiment.fit(arm, experiment.learner(seed, start=first), terms, epochs=epochs / 2)
     dataset = {"synthetic": made, "real": experiment.dataset, "both": half_and_half(experiment.dataset, made)}
-    return experiment.fit(arm, terms, seed, dataset=dataset[arm])
+    return experiment.fit(arm, experiment.learner(seed), terms, dataset=dataset[arm])
 
 
 def rows(arms: Mapping[str, Sequence[Trained]], metric: str) -> list[dict[str, Any]]:
-    """Each arm, and what it is better than real images alone, seed by seed."""
+    """Each arm, and its difference to real images alone, seed by seed."""
     values = {name: [trained.score.mean for trained in arm] for name, arm in arms.items()}
     out = [_row(name, found, metric) for name, found in values.items()]
     if "real" in values:

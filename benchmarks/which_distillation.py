@@ -1,11 +1,11 @@
-"""Which way to distil is worth most: `poseling compare` at the scale of two CPU cores, on real images and on
-the mini set, three seeds.
+"""Which objective is worth most: `poseling compare` at the scale of two CPU cores, on real images and on the
+mini set, three seeds.
 
     python benchmarks/which_distillation.py lsp --root DIR --out DIR [--objectives NAME ...]
     python benchmarks/which_distillation.py mini --out DIR
 
-DIR holds lsp/ and lspet/. A stopped run goes on where it was. Writes the result, and the part of
-docs/which-distillation.md that belongs to it with its plot.
+DIR holds lsp/ and lspet/. A stopped run continues. Writes the result, and its part of
+docs/which-distillation.md with its plot.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from poseling.evaluate.spread import mean_and_spread
-from poseling.recipes.compare import WAYS, compare
-from poseling.recipes.experiment import TrainConfig
+from poseling.recipes.compare import WAYS, CompareTeacher, compare
+from poseling.recipes.config import TrainConfig
 from results import HERE, write
 
 DOCS = HERE.parent / "docs"
@@ -58,10 +58,9 @@ def main() -> None:
     config = TrainConfig(**fields, root=(flags.root,) if flags.root else (), out=flags.out, seeds=flags.seeds)
     found = compare(
         config,
-        teacher="hourglass-2x64",
+        teacher=CompareTeacher(train_teacher="hourglass-2x64", teacher_epochs=teacher_epochs),
         student="hourglass-1x32",
         objectives=tuple(flags.objectives),
-        teacher_epochs=teacher_epochs,
         page=DOCS / "which-distillation.md",
     )
     shutil.copy(flags.out / "compare.png", DOCS / "images" / f"which-distillation-{flags.scale}.png")

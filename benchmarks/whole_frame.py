@@ -1,11 +1,11 @@
-"""How an image without a box is best looked at, by how much of it the person fills: LSP's validation people,
-in their images and in the same blurred and larger.
+"""How best to crop an image without a box, by how much of it the person fills: LSP's validation samples, in
+their images and in larger blurred images around them.
 
     python benchmarks/whole_frame.py --root ../shared/data --model ../shared/peers/movenet-lightning.onnx
 
 PCK@0.2 of the torso, over the joints that network and labels share. Four ways: the image as a box with the
-padding of 1.25, as training once had it; the image itself; that and looks from nearer; and `runtime.Network`
-as it is, which looks at parts of the image too where it is unsure.
+padding of 1.25, as training once had it; the image itself; that and closer crops; and `runtime.Network`,
+which also searches parts of the image if the score is low.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from poseling.runtime import Network
 from poseling.runtime import network as runtime
 from results import write
 
-PARTS = (1, 2, 3)  # a person fills one of so many parts of the width and of the height
+PARTS = (1, 2, 3)  # the person fills this fraction of the width and of the height
 RESAMPLES = 1000
 Look = Callable[[Network, NDArray[np.uint8]], Pose]
 
 
 def padded(network: Network, image: NDArray[np.uint8]) -> Pose:
-    """One look at a crop larger than the image."""
+    """One run on a crop larger than the image."""
     factor = 1.25 / network.spec.padding
     return network(image, [_scaled(image, factor)], "rgb")
 
 
 def once(network: Network, image: NDArray[np.uint8]) -> Pose:
-    """One look at the image."""
+    """One run on the image."""
     return network(image, [_scaled(image, 1 / network.spec.padding)], "rgb")
 
 
 def nearer(network: Network, image: NDArray[np.uint8]) -> Pose:
-    """The image, and then from nearer."""
+    """The image, and then closer crops."""
     return network._nearer(image, once(network, image), "rgb")
 
 
 def at_work(network: Network, image: NDArray[np.uint8]) -> Pose:
-    """As it is used."""
+    """`Network()` itself."""
     return network(image, colour="rgb")
 
 
@@ -66,7 +66,7 @@ def _scaled(image: NDArray[np.uint8], factor: float) -> NDArray[np.float64]:
 def placed(
     image: NDArray[np.uint8], parts: int, random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The image somewhere in one that is `parts` times as large, and where it lies there."""
+    """The image placed in one that is `parts` times as large, and its position there."""
     height, width = image.shape[:2]
     around = (
         np.asarray(cv2.blur(cv2.resize(image, (parts * width, parts * height)), (31, 31)), np.uint8)

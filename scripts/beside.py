@@ -1,5 +1,4 @@
-"""Networks beside each other on one image, each with its name: what the README shows, and what the demo ends
-with.
+"""Draws several networks' poses on one image side by side, each with its name.
 
 python scripts/beside.py IMAGE OUT [NAME=MODEL ...]
 """

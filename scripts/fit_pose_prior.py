@@ -1,11 +1,10 @@
-"""Fit the mixture of postures that `poseling.synth.prior` draws from: `python scripts/fit_pose_prior.py
---motions ZIP_OR_FOLDER --out src/poseling/synth/prior.npz`.
+"""Fits the mixture of poses that `poseling.synth.prior` draws from:
+`python scripts/fit_pose_prior.py --motions ZIP_OR_FOLDER --out src/poseling/synth/prior.npz`.
 
 MOTIONS holds clips of the CMU motion capture database (mocap.cs.cmu.edu: free to use, commercially too; the
-data itself may not be resold) as BVH of a CC_Base rig at 30 frames a second, named SUBJECT_CLIP.bvh. Nothing
-of a clip is kept but the mixtures' numbers and its name. It needs numpy alone. The two BVH packages looked
-at, bvhio 1.5.4 and pybvh 0.9.0 (both MIT), bring a scene graph on PyGLM and 800 KB with plots; the thirty
-lines here read all that this script needs.
+data itself may not be resold) as BVH of a CC_Base rig at 30 frames a second, named SUBJECT_CLIP.bvh. Only the
+mixtures' parameters and the clips' names are kept. It needs numpy only. The BVH packages bvhio 1.5.4 and
+pybvh 0.9.0 (both MIT) depend on PyGLM or plotting; thirty lines here read what this script needs.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 
 from poseling.files import write_bytes
 from poseling.geometry import rotation_matrix, rotation_vector
-from poseling.synth.prior import JOINTS, PARENTS, SPLITS, clamp, mirrored
+from poseling.synth.joint_limits import JOINTS, PARENTS, clamp, mirrored
+from poseling.synth.prior import SPLITS
 
 Array = NDArray[np.float64]
 
@@ -55,27 +55,26 @@ BONES = {
 }
 # How far the trunk's bones tilt forward in this rig when a person walks upright, in degrees: the mean of
 # 002_01, 002_02 and 007_01 to 007_12. It counts as zero. The T-pose that starts 007_03 to 007_12 has nearly
-# the same (0, 16, -5, -10), but its neck bends forward by 11 and the head by 0, as none of these people holds
-# it.
+# the same (0, 16, -5, -10), but its neck bends forward by 11 and the head by 0, unlike any of these people.
 UPRIGHT = {"pelvis": 5.0, "waist": 18.0, "spine": -3.0, "chest": -6.0, "neck": -5.0, "head": 10.0}
 # degrees that the bone from ankle to the ball of the foot points down in a foot that stands flat; so it is in
 # that T-pose
 FLAT = 13.0
 HINGE = np.array(
     [0.856, 0.0, 0.516]
-)  # what the left elbow turns about, in the upper arm's axes: the clips' forearms turn about nothing else
+)  # the left elbow's axis, in the upper arm's axes: the clips' forearms turn about no other
 
 APART = np.deg2rad(10)  # two frames of a clip differ if some joint has turned this far
 BROKEN = np.deg2rad(
     45
-    # a frame of which a joint is so far beyond its limit is the rig's mistake: feet that point backwards,
-    # arms through the back
+    # a frame with a joint this far beyond its limit is an error of the rig: feet that point backwards, arms
+    # through the back
 )
 FLOOR = np.deg2rad(1.5)  # the least spread of a component in any direction
 STRENGTH = 60  # how many frames' weight the mean covariance has in each component's
-# By eye: the likelihood of the other splits' postures hardly tells them apart (a mean logarithm of 47.5 for
-# 4, 45.9 for 8, 45.4 for 16, 44.2 for 24, 44.8 for 32 components of train), and with more of them fewer limbs
-# are mixed that do not belong together.
+# Chosen by eye: the likelihood of the other splits' poses hardly differs (a mean logarithm of 47.5 for 4,
+# 45.9 for 8, 45.4 for 16, 44.2 for 24, 44.8 for 32 components of train), and with more components fewer
+# unrelated limbs are mixed.
 COMPONENTS = {"train": 16, "val": 8, "test": 8}
 
 
@@ -221,8 +220,8 @@ def zeros(names: list[str], offsets: Array) -> dict[str, Array]:
 
 
 def retarget(names: list[str], parents: list[int], offsets: Array, local: Array) -> Array:
-    """(T, 20, 3) the frames' postures, cut to the limits, without those that would lose much by it. The
-    file's world has our axes: x to the left, y up, z to the front.
+    """(T, 20, 3) the frames' poses, clipped to the limits, without those that would change much. The file's
+    world has our axes: x to the left, y up, z to the front.
     """
     whole = np.zeros_like(local)
     for bone, parent in enumerate(parents):
@@ -238,9 +237,9 @@ def retarget(names: list[str], parents: list[int], offsets: Array, local: Array)
     level = rotation_matrix(-heading[:, None] * np.array([0.0, 1.0, 0.0]))
     turned = level[:, None] @ turned
     for side, sign in (("left", 1), ("right", -1)):
-        # The clips' collar bones are stiff, the shoulder does it all. People's rise with the arm and come
-        # forward with it (Inman, Saunders & Abbott, 1944: about a third of the rise is the shoulder blade's;
-        # less here, as the blade tips, too).
+        # The clips' collar bones do not move. Real ones rise and come forward with the arm (Inman, Saunders &
+        # Abbott, 1944: about a third of the rise is the shoulder blade's; less here, since the blade also
+        # tips).
         chest, collar, shoulder = (JOINTS.index(j) for j in ("chest", f"{side}_collar", f"{side}_shoulder"))
         arm = np.einsum("tji,tj->ti", turned[:, chest], sign * turned[:, shoulder, :, 0])
         rise = np.deg2rad(25) * np.maximum(arm[:, 1], 0)
@@ -260,7 +259,7 @@ def retarget(names: list[str], parents: list[int], offsets: Array, local: Array)
 
 
 def distinct(rotations: Array) -> Array:
-    """Those frames that differ from the last one kept; a T-pose, which some clips start with, is none."""
+    """The frames that differ from the last one kept, without the T-pose that starts some clips."""
     kept = [np.zeros_like(rotations[0])]
     for frame in rotations:
         if (

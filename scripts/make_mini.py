@@ -1,10 +1,10 @@
-"""Makes the mini set that ships with the package: a synthetic set for each split, in images small enough that
-all of it is at most 8 MB.
+"""Makes the mini set that ships with the package: a synthetic set for each split, with images small enough
+for 8 MB in all.
 
     python scripts/make_mini.py --out src/poseling/data/mini.zip [--count 1650] [--side 176] [--quality 70] [--seed 20261121]
 
-The same flags, versions and renderer make the same bytes. Interrupted, it goes on in --work, where the large
-images stay.
+The same flags, versions and renderer make the same bytes. An interrupted run continues in --work, where the
+large images are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from poseling.synth.synthesize import synthesize
 SHARES: dict[Part, float] = {"train": 8 / 11, "val": 1 / 11, "test": 2 / 11}
 LARGEST = 8_000_000  # bytes
 LARGE = 256  # pixels of the images before they are made small
-AROUND = 1.6  # how much larger than the person the window is, so that crops may be padded, turned and zoomed
+AROUND = 1.6  # size of the window relative to the person, so that crops can be padded, rotated and zoomed
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def shrink(large: Path, to: Path, side: int, quality: int) -> None:
-    """Writes the synthetic set in `large` to the folder `to` in small: of each image the window around the
+    """Writes the synthetic set in `large` to the folder `to`, shrunk: for each image the window around the
     person, at most `side` pixels wide and high.
     """
     about = synthetic.read_note(large)
@@ -95,7 +95,7 @@ def shrink(large: Path, to: Path, side: int, quality: int) -> None:
 
 def window(box: NDArray[np.floating], image: int) -> tuple[int, int, int]:
     """Left, top, and width: a square of whole pixels of an image (`image` wide and high) around `box` times
-    AROUND, moved where the image ends.
+    AROUND, shifted to stay inside the image.
     """
     width = min(image, math.ceil(AROUND * max(box[2] - box[0], box[3] - box[1])))
     left, top = (
@@ -108,8 +108,8 @@ def window(box: NDArray[np.floating], image: int) -> tuple[int, int, int]:
 def moved(
     truth: dict[str, NDArray[Any]], left: int, top: int, by: float, side: int
 ) -> dict[str, NDArray[Any]]:
-    """One person's truth in a window that starts at `left`, `top` and was made `by` times as large, to `side`
-    pixels. Pixel centres lie at whole numbers, so u becomes (u - left + 0.5) by - 0.5; metres stay.
+    """One person's ground truth in a window that starts at `left`, `top` and is scaled by `by` to `side`
+    pixels. Pixel centres are at whole numbers, so u becomes (u - left + 0.5) by - 0.5; metres are unchanged.
     """
 
     def there(points: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -122,8 +122,8 @@ def moved(
 
 
 def pack(files: dict[str, bytes]) -> bytes:
-    """A zip of them, in this order, the same bytes for the same files: stored, since images do not shrink any
-    more, and with no time of day.
+    """A zip of them, in this order, the same bytes for the same files: stored without compression, since
+    images do not shrink any more, and without a time.
     """
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:

@@ -1,5 +1,5 @@
 """Makes the teacher that ships with the package from a trained network: the same weights in half precision,
-so in half the bytes. Loading makes them float again.
+half the size. Loading converts them to float.
 
 python scripts/make_mini_teacher.py CHECKPOINT --out src/poseling/data/mini-teacher.safetensors
 """

@@ -209,7 +209,7 @@ def test_onnxruntime_is_opened_in_one_place():
 
 
 def test_the_runtime_leaves_torch_alone():
-    heavy = "torch", "onnx", "safetensors", "scipy", "matplotlib", "kornia", "accelerate"
+    heavy = "torch", "onnx", "safetensors", "scipy", "matplotlib", "accelerate"
     code = f"import sys, poseling.runtime, poseling.runtime.pipeline; print(*[m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []

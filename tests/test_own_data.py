@@ -1,5 +1,4 @@
-"""What a user adds: a file of animals through every command; a data set and a student by a row from outside.
-"""
+"""What a user adds: a file of animals through every command; a data set and a student by a row from outside."""
 
 from __future__ import annotations
 
@@ -76,7 +75,7 @@ def test_animals_in_every_command(tmp_path, capsys):
     assert "24 people of coco_json" in said("data", "preview", "coco_json", *data, "--out", str(sheet))
     assert sheet.is_file()
     told = said("label", student, "--data", "coco_json", *data, "--url", str(tmp_path / "labels"))
-    assert "24 answers asked for" in told
+    assert "24 predictions made" in told
     with pytest.raises(SystemExit):
         main(["evaluate", student, "--data", "coco_json", "--root", str(tmp_path)])
     assert "--data coco_json needs --annotations" in " ".join(capsys.readouterr().err.split())

@@ -134,7 +134,7 @@ def test_a_file_that_is_cut_gives_what_it_has_and_says_so(tmp_path: Path, suffix
     assert 6 < len(images) < 14
     for here, there in zip(images[:-1], whole, strict=False):
         np.testing.assert_array_equal(here, there)
-    assert suffix == "ts" or "cut short" in notes[-1]  # a transport stream may end anywhere
+    assert suffix == "ts" or "truncated" in notes[-1]  # a transport stream may end anywhere
     assert all(note.startswith(f"{path}: ") for note in notes)
 
 
@@ -150,7 +150,7 @@ def test_an_mp4_whose_index_is_longer_than_its_film_is_cut(tmp_path: Path):
     levels, _, _, notes = read(path)
     assert 5 < len(levels) < 20
     assert levels == list(range(len(levels)))
-    assert any("is cut short: nothing can be read behind its frame" in note for note in notes)
+    assert any("is truncated: nothing can be read after its frame" in note for note in notes)
 
 
 @pytest.mark.parametrize(("codec", "form"), [("mpeg4", "m4v"), ("mjpeg", "mjpeg")])
@@ -164,10 +164,7 @@ def test_a_raw_stream_has_all_its_frames_at_times_that_are_assumed(tmp_path: Pat
     assert 1 / 60 < steps[0] < 1 / 10
     assert notes in (
         [],
-        [
-            f"{tmp_path}/raw.{form}: does not say when its frames were taken; {1 / steps[0]:g} a second are "
-            f"assumed"
-        ],
+        [f"{tmp_path}/raw.{form}: has no timestamps; {1 / steps[0]:g} a second are assumed"],
     )
 
 
@@ -203,9 +200,7 @@ def test_pixels_that_are_not_square_are_shown_so(tmp_path: Path, pixel: Fraction
     bright = images[0][..., 1] > 127
     assert abs(bright[4].sum() - 16 * pixel) <= 1  # as wide as it is shown
     assert abs(bright[:, 2].sum() - 16) <= 1
-    told = (
-        f"its pixels are {float(pixel):g} times as wide as high, so its 64x48 are taken as shown, {width}x48"
-    )
+    told = f"its pixels are {float(pixel):g} times as wide as high, so its 64x48 are scaled to {width}x48"
     assert notes == ([] if pixel == 1 else [f"{tmp_path}/dv.mkv: {told}"])
 
 
@@ -213,7 +208,7 @@ def test_pixels_that_nobody_has_are_not_believed(tmp_path: Path):
     """A file of a few kilobytes would otherwise ask for gigabytes."""
     _, _, images, notes = read(film(tmp_path / "odd.mp4", (0, 0.1), pixel=Fraction(20)))
     assert images[0].shape == (48, 64, 3)
-    assert notes == [f"{tmp_path}/odd.mp4: its pixels are 20 times as wide as high, which is not believed"]
+    assert notes == [f"{tmp_path}/odd.mp4: its pixels are 20 times as wide as high, which is ignored"]
 
 
 def test_a_size_that_changes_changes(tmp_path: Path):
@@ -247,7 +242,7 @@ SCRIPT = "ffconcat version 1.0\nfile '{0}'\n"
 def test_a_playlist_does_not_open_other_files(tmp_path: Path, text: str, name: str):
     secret = film(tmp_path / "secret.ts", [i / 10 for i in range(10)], "mpeg4")
     (tmp_path / name).write_text(text.format(secret))
-    with pytest.raises(OSError, match=r"list\..*: is no video that can be read.*playlists are not followed"):
+    with pytest.raises(OSError, match=r"list\..*: is not a readable video.*playlists are not followed"):
         read(tmp_path / name)
 
 
@@ -255,7 +250,7 @@ def test_what_is_no_video_is_named(tmp_path: Path):
     whole = film(tmp_path / "a.mp4", (0, 0.1, 0.2)).read_bytes()
     for content in (b"", b"words", bytes(range(256)) * 64, whole[:600]):
         (tmp_path / "bad.mp4").write_bytes(content)
-        with pytest.raises(OSError, match=r"bad\.mp4: (is no video that can be read|holds no)"):
+        with pytest.raises(OSError, match=r"bad\.mp4: (is not a readable video|holds no)"):
             read(tmp_path / "bad.mp4")
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
@@ -280,8 +275,8 @@ def test_a_name_is_never_taken_for_an_address(tmp_path: Path, monkeypatch: pytes
         ("01/vfr.webm", 60, 2.385, {(120, 160)}, ""),
         ("01/slides.mkv", 21, 15.37, {(120, 160)}, ""),
         ("03/hurt.mp4", 82, 2.967, {(120, 160)}, "8 of 90 frames are damaged"),
-        ("04/raw.h264", 30, 29 / 25, {(120, 160)}, "does not say when"),
-        ("06/sar.mp4", 20, 0.633, {(120, 320)}, "taken as shown, 320x120"),
+        ("04/raw.h264", 30, 29 / 25, {(120, 160)}, "has no timestamps"),
+        ("06/sar.mp4", 20, 0.633, {(120, 320)}, "scaled to 320x120"),
         ("07/joined.ts", 40, 1.233, {(120, 160), (160, 120)}, "at frame 20"),
     ],
 )
@@ -369,7 +364,7 @@ def test_a_full_disk_is_told_and_the_good_file_stays(tmp_path: Path, small_disk:
     (tmp_path / "a.mp4").write_bytes(b"a good film")
     with pytest.raises(
         OSError,
-        match=r"^[^()]*a\.mp4: could not be written \(File too large\); what was there before is untouched$",
+        match=r"^[^()]*a\.mp4: could not be written \(File too large\); an earlier file is unchanged$",
     ):
         record(tmp_path / "a.mp4", noise, [i / 30 for i in range(count)])
     assert (tmp_path / "a.mp4").read_bytes() == b"a good film"

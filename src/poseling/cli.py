@@ -20,25 +20,26 @@ from rich.text import Text
 
 from poseling import __version__
 from poseling.data.coco_files import NO_FILES, CocoFiles
-from poseling.recipes import UNTRAINED, UNTRAINED_IN_SHORT
+from poseling.recipes import RECIPES, UNTRAINED_NOTE, own
 
-FIRST, OWN, LAST = "What everybody needs", "This recipe", "The rest"
+OWN = "This recipe"
 # Where recipes' flags stand in their help. What no group names is the recipe's own.
 GROUPS: dict[str, tuple[str, ...]] = {
-    FIRST: ("data", "root", "annotations", "category", "sides", "out", "teacher", "teachers", "student", "budget", "seeds"),
+    "Main flags": ("data", "root", "annotations", "category", "sides", "out", "teacher", "teachers", "train_teacher", "student", "budget", "seeds"),
+    "The teacher": ("teacher_epochs", "teacher_adapter", "teacher_flip", "teacher_scales", "alpha", "confidence"),
     OWN: (),
     "Training": (
         "epochs", "as_published", "size", "width", "batch", "learning_rate", "optimizer", "schedule", "weight_decay", "clip", "ema", "warmup", "milestones",
         "layer_decay", "drop_path", "loss", "sigma", "pretrained", "seed",
     ),
     "Augmentation": ("padding", "rotation", "scale", "shift", "color_jitter", "half_body", "occlusion"),
-    LAST: ("smoke", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
+    "The rest": ("smoke", "labels", "decoding", "flip_test", "evaluate_every", "speeds", "bf16", "workers", "resident", "tensorboard"),
 }  # fmt: skip
 
 
 def _filled(entry: HelpEntry) -> HelpEntry:
-    """The entry with the names of data sets where its text has `{sets}`, or `{sets with test}` for those with a
-    test split. Read when help is printed: every other start would wait for it.
+    """The entry with the names of data sets where its text has `{sets}`, or `{sets with test}` for those with
+    a test split. Read when help is printed: every other start would wait for it.
     """
     text = getattr(getattr(entry.description, "primary_renderable", None), "markup", "")
     if "{sets" not in text:
@@ -66,8 +67,8 @@ def _plain(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
 
 
 def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because
-    half of them are inherited, and named in a dozen signatures.
+    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because most
+    are the fields of dataclasses that recipes share.
     """
     if panel.format != "parameter":
         DefaultFormatter()(console, options, panel)
@@ -84,11 +85,12 @@ def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> Non
             _plain(console, options, panel.copy(title=title, entries=shown))
 
 
-BASE = ("numpy", "cv2", "onnxruntime", "av", "rich")  # what every installation has, or it is broken
+TRAINING = ("torch", "accelerate", "safetensors", "matplotlib", "scipy", "onnx")  # some of the extra `train`
+BASE = ("numpy", "cv2", "onnxruntime", "av", "rich")  # dependencies of every installation
 console = Console()
 app = App(
     name="poseling",
-    help="Turns a big human-pose network into a small one that keeps its skill.",
+    help="Distils large human-pose networks into small ones, and measures what the teacher was worth.",
     version=__version__,
     default_parameter=Parameter(
         consume_multiple=True, negative_iterable=()
@@ -98,36 +100,18 @@ app = App(
 )
 distill = App(
     name="distill",
-    help="Train a student with a teacher, and an equal one without, and say what the teacher was worth. One paper, one recipe.",
+    help="Train a student with a teacher and, as a control, without it, and report what the teacher was worth. One "
+    "paper, one recipe. A file of yours is a recipe too: poseling distill ./mine.py (docs/extending.md).",
     help_formatter=_grouped,
 )
-data = App(name="data", help="Look at a data set before training on it, or make one.")
+data = App(name="data", help="Check, preview, download or make a data set.")
 app.command(distill)
 app.command(data)
 
-# Recipes are named here and imported when they are run: `poseling track` must start without torch. What is
-# said about each stands at the top of its file.
-RECIPES = (
-    "baseline",
-    "fpd",
-    "unlabelled",
-    "pseudo_labels",
-    "kdlpn",
-    "vitpose_mobile",
-    "tokenpose_mobile",
-    "dwpose",
-    "okdhp",
-    "distilpose",
-    "sdpose",
-    "knowledge_token",
-    "multi_teacher",
-    "movnect",
-)
-
 
 def _help(recipe: str) -> str:
-    """The docstring of a recipe's file; its first line, which lists show, says where nobody has trained it at
-    length.
+    """The docstring of a recipe's file, which is read and not imported: `poseling track` must start without
+    torch. Its first line, which lists show, says where a recipe was not trained at length.
     """
     docstring = (
         ast.get_docstring(
@@ -136,7 +120,7 @@ def _help(recipe: str) -> str:
         or ""
     )
     first, _, rest = docstring.partition("\n")
-    return f"{first}{f' {UNTRAINED_IN_SHORT}' if recipe in UNTRAINED else ''}\n{rest}"
+    return f"{first}{'' if RECIPES.get(recipe, True) else f' {UNTRAINED_NOTE}'}\n{rest}"
 
 
 for recipe in RECIPES:
@@ -164,8 +148,8 @@ def evaluate(
     adapter: str | None = None,
     device: str = "cpu",
 ) -> None:
-    """Evaluates any network, a checkpoint, an ONNX file or a ViTPose, on the test people of a data set. ONNX
-    files are run as `poseling track` runs them.
+    """Evaluate a network (a checkpoint, an ONNX file or a ViTPose) on the test split of a data set. ONNX
+    files are run as in `poseling track`.
 
     Parameters
     ----------
@@ -175,10 +159,10 @@ def evaluate(
     data
         One of {sets with test}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     boxes
-        ground-truth, detections (the usual file under --root), or a detector's JSON file; for {sets with boxes}
-        and coco_json. Not given: ground-truth.
+        ground-truth, detections (the usual file under --root), or a detector's JSON file; for {sets with
+        boxes} and coco_json. Not given: ground-truth.
     flip_test
         Average over the mirrored image.
     space
@@ -187,8 +171,8 @@ def evaluate(
     rescale
         Scale the labels to images that were resized after they were labelled.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how
-        to feed and read it (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        and outputs (docs/teachers.md).
     device
         Where the network runs: cpu, cuda or cuda:N.
     """
@@ -224,8 +208,8 @@ def label(
     adapter: str | None = None,
     device: str = "cpu",
 ) -> None:
-    """Asks a teacher about every person of a data set and stores its answers; run it as often and in as many
-    processes as you like.
+    """Store a teacher's predictions for every person of a data set. Run it again to continue, and in any
+    number of processes.
 
     Parameters
     ----------
@@ -235,19 +219,19 @@ def label(
     data
         One of {sets with train}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     url
-        Where the answers go: a folder, or any URL that fsspec knows.
+        Where the predictions are stored: a folder, or any URL that fsspec supports.
     flip
-        Average the answer over the mirrored image.
+        Average the prediction over the mirrored image.
     scales
-        Average the answer over these zooms.
+        Average the prediction over these zooms.
     shard
         I N: take process I's share of N, counted from 0; from the environment of accelerate, torchrun or
         SLURM if not given.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how
-        to feed and read it (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        and outputs (docs/teachers.md).
     device
         Where the teacher runs: cpu, cuda (under torchrun or accelerate, each process's own GPU) or cuda:N.
     """
@@ -276,12 +260,12 @@ def label(
                 deal=deal,
             )
         except KeyboardInterrupt:
-            told = f"Stopped. The answers until here stay in {url}, and the same command goes on from there."
+            told = f"Stopped. The predictions so far are in {url}, and the same command continues from there."
             console.print(told, markup=False, highlight=False, soft_wrap=True)
             sys.exit(130)
     which = f"shard {mine[0]} of {mine[1]}: " if mine[1] > 1 else ""
     console.print(
-        f"{which}{done.asked} answers asked for, {done.already} were there already, in {done.store}",
+        f"{which}{done.asked} predictions made, {done.already} stored already, in {done.store}",
         soft_wrap=True,
     )
     for line in done.skipped:
@@ -290,8 +274,8 @@ def label(
 
 @app.command
 def models(name: str | None = None) -> None:
-    """Lists the networks that come with Poseling, or prints the card of one: scores, speed, licences, and how
-    it was made.
+    """List the networks that come with Poseling, or print the card of one: scores, speed, licences, and how
+    it was trained.
 
     Parameters
     ----------
@@ -315,32 +299,32 @@ def export(
     half: bool = False,
     adapter: str | None = None,
 ) -> None:
-    """Writes one ONNX file with network, decoding and contract, and checks that it answers as the checkpoint
-    does.
+    """Write one ONNX file with network, decoding and contract, and check that it gives the same joints as the
+    checkpoint.
 
-    Of somebody else's ONNX network it writes the same graph with its contract, and so how it is fed and read.
+    Given an ONNX file from elsewhere, write the same graph with a contract: its preprocessing and outputs.
 
     Parameters
     ----------
     model
-        A checkpoint (.safetensors), or somebody else's ONNX file.
+        A checkpoint (.safetensors), or an ONNX file from elsewhere.
     out
         The file to write; beside the model if not given.
     images
         A folder of images for the check of a checkpoint.
     raw
-        Give the heatmaps of a checkpoint instead of joints.
+        Output a checkpoint's heatmaps instead of joints.
     half
         Store the weights of a checkpoint as half floats: half the file, as fast.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how
-        to feed and read it (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        and outputs (docs/teachers.md).
     """
     if model.suffix.lower() == ".onnx":
         if raw or half or images is not None:
             raise ValueError(
-                f"{model}: is an ONNX file, of which only the contract is added; --raw, --half and --images "
-                f"are for checkpoints"
+                f"{model}: is an ONNX file, to which only the contract is added; --raw, --half and --images "
+                "are for checkpoints"
             )
         from poseling.export.contract import with_contract
 
@@ -351,7 +335,7 @@ def export(
         return
     if adapter is not None:
         raise ValueError(
-            f"{model}: a checkpoint says itself how to be read; leave out the adapter {adapter!r}, which is "
+            f"{model}: a checkpoint carries its own contract; leave out the adapter {adapter!r}, which is "
             f"for ONNX files"
         )
     from poseling.data import images as folders
@@ -382,11 +366,11 @@ def import_(
     colour: Literal["rgb", "bgr"] | None = None,
     images: Path | None = None,
 ) -> None:
-    """Makes a checkpoint of ours, that can be trained, teach or be exported, from any ONNX network, or from
-    one of FPD's or of VNect's authors.
+    """Convert an ONNX network, or a checkpoint of FPD's or VNect's authors, to a checkpoint of Poseling: to
+    train, teach, evaluate or export.
 
-    Of an ONNX file the graph is read up to the tensor --until and compared with ONNX Runtime. MoveNet,
-    BlazePose and what `poseling export` wrote need no options.
+    An ONNX file's graph is converted up to the tensor --until and compared with ONNX Runtime. MoveNet,
+    BlazePose and files of `poseling export` need no options.
 
     Parameters
     ----------
@@ -399,18 +383,18 @@ def import_(
     out
         The checkpoint to write (.safetensors); beside theirs if not given.
     until
-        ONNX: the heatmaps, before a sigmoid or softmax, or a feature map that is to get a head. A tensor's
-        name or an unambiguous part of it.
+        ONNX: the heatmaps, before a sigmoid or softmax, or a feature map for a new head. A tensor's name or
+        an unambiguous part of it.
     size
         ONNX: width and height of the network's images; the file's own if not given.
     skeleton
-        ONNX: whose joints the heatmaps are, in their order, by name: coco17, mpii16, lsp14, ...
+        ONNX: the skeleton of the heatmaps, by name: coco17, mpii16, lsp14, ...
     mean
-        ONNX: what is taken from pixels of 0..1, where the file does not say.
+        ONNX: the mean that is subtracted from pixels of 0..1, where the file does not contain it.
     std
-        ONNX: what they are then divided by.
+        ONNX: the standard deviation that they are then divided by.
     colour
-        ONNX: the order of colours that the file wants; rgb if not given.
+        ONNX: the file's colour order; rgb if not given.
     images
         ONNX: a folder of images for the comparison.
     """
@@ -440,7 +424,7 @@ def import_(
     keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
     licences = {"code": "Apache-2.0", "weights": "as its authors say"}
     if network == "vnect-50":
-        # In training a person filled 0.7 to 1 of the image. How wide their heatmaps are nobody says.
+        # In training a person filled 0.7 to 1 of the image. The width of their heatmaps is not published.
         maps = LocationMap((368, 368), decoding="quarter", unbiased=False, height=VNECT_HEIGHT)
         licences["data"] = "MPII, LSP, Human3.6M, MPI-INF-3DHP: research"
         spec = PoseSpec(
@@ -518,7 +502,8 @@ def _import_onnx(
     console.print(
         f"{out}: {whole.params:,} parameters, {whole.gmac:.2f} GMAC at {spec.size[0]}x{spec.size[1]}, "
         f"{network.graph.output} {shape[1:]}, {joints}; "
-        f"from ONNX Runtime on {'images' if shown else 'drawn figures'} it differs by {start.difference:.1g} "
+        f"from ONNX Runtime on {'images' if shown else 'generated images'} it differs by "
+        f"{start.difference:.1g} "
         f"of the range",
         markup=False,
         highlight=False,
@@ -543,8 +528,8 @@ def track(
     provider: str = "cpu",
     threshold: float = 0.2,
 ) -> None:
-    """Finds the pose in an image, a folder of images or a video, and draws it. One person an image; followed
-    in a video. Needs no torch.
+    """Find and draw the pose in an image, a folder of images or a video. One person per image; tracked in a
+    video. Works without torch.
 
     Parameters
     ----------
@@ -552,40 +537,39 @@ def track(
         An image, a folder or a video.
     model
         A network of the zoo by name (`poseling models`), or an ONNX file: from `poseling export`, from a
-        recipe, or any that --adapter tells how to feed and read.
+        recipe, or any other with --adapter.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file
-        (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file (docs/teachers.md).
     out
-        Where the drawn images or the drawn video go; the folder `drawn` if neither --out nor --json is given.
+        Output file or folder of the drawn images or video; the folder `drawn` if neither --out nor --json is
+        given.
     box
-        X0 Y0 X1 Y1 around the person, in pixels, of a video in its first frame; searched for if not given.
+        X0 Y0 X1 Y1 around the person, in pixels, in a video in its first frame; if not given, the person is
+        searched for.
     json
         Also write the poses, a JSON line a frame.
     smooth
         Filter the poses of a video over time.
     lookahead
-        So many frames after each one are looked at to filter it, which leaves hardly any lag.
+        Filter each frame with this many frames after it, which nearly removes the lag.
     camera
-        FX FY CX CY of the camera in pixels, for the place of a person in metres; guessed from the image's
-        size if not given.
+        FX FY CX CY of the camera in pixels, for a person's position in metres; guessed from the image's size
+        if not given.
     height
-        How tall the person is, in metres; the network's guess if not given.
+        The person's height in metres; the network's estimate if not given.
     fit
-        Fit a body with bones of constant length and joints within their limits to what a network says in
-        space, in a video.
+        Fit a body with constant bone lengths and joint limits to a network's 3D joints, in a video.
     provider
-        What the network runs on: cpu, cuda, tensorrt, openvino, coreml, directml or xnnpack.
+        The execution provider: cpu, cuda, tensorrt, openvino, coreml, directml or xnnpack.
     threshold
-        The score from which joints are drawn, and in a video from which a person, whose joints have it in the
-        mean, is there.
+        The lowest score of joints that are drawn, and in a video the lowest mean score of a person.
     """
     from poseling.pose import Pose
     from poseling.runtime.pipeline import track as run
 
     if out is None and json is None:
         out = Path("drawn")
-        told = f"Drawing into {out.resolve()}; --out names another place"
+        told = f"Drawing into {out.resolve()}; --out names another folder"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
     empty = 0
 
@@ -613,7 +597,7 @@ def track(
         )
     written = [str(path) for path in (done.drawn, done.json) if path is not None]
     told = f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (
-        f", {empty} of them without anybody" if empty else ""
+        f", {empty} of them without a person" if empty else ""
     )
     console.print(
         f"{told}: {', '.join(written)}, by {done.network}", markup=False, highlight=False, soft_wrap=True
@@ -631,17 +615,17 @@ def check(
     teacher: str | None = None,
     json: Path | None = None,
 ) -> None:
-    """Finds unreadable images, joints outside, swapped sides, empty boxes; names each file.
+    """Find unreadable images, joints outside the image, swapped sides and empty boxes, with each file's name.
 
     Parameters
     ----------
     name
         One of {sets}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     teacher
-        Also compare the labels' sides with this network's answers: a checkpoint (.safetensors), an ONNX file,
-        or a folder or hub name of a ViTPose.
+        Also compare the labels' sides with this network's predictions: a checkpoint (.safetensors), an ONNX
+        file, or a folder or hub name of a ViTPose.
     json
         Also write the findings to this file.
     """
@@ -686,20 +670,21 @@ def preview(
     count: int = 24,
     seed: int = 0,
 ) -> None:
-    """Draws a contact sheet of labelled people: those to train on, or where there are none those to test on.
+    """Draw a contact sheet of labelled people, from the training split, or from the test split if there is no
+    other.
 
     Parameters
     ----------
     name
         One of {sets}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     out
         The PNG to write.
     count
-        How many people.
+        The number of people.
     seed
-        Which people.
+        The random choice of people.
     """
     from poseling.data import sets
     from poseling.data.preview import preview as run
@@ -713,17 +698,17 @@ def preview(
 
 @data.command
 def boxes(root: Path, *, model: str | None = None, adapter: str | None = None) -> None:
-    """Looks for the person in each image of a folder and writes boxes.json beside them: for training on
-    images that people do not fill.
+    """Find the person in each image of a folder and write boxes.json beside them, for training on images that
+    people do not fill.
 
     Parameters
     ----------
     root
         The folder with the images.
     model
-        The network that looks: a name of `poseling models`, or an ONNX file; poseling-n if not given.
+        The network: a name of `poseling models`, or an ONNX file; poseling-n if not given.
     adapter
-        For an ONNX file that is not known: movenet, blazepose, blazepose-maps, rtmpose, or a JSON file
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, rtmpose, or a JSON file
         (docs/teachers.md).
     """
     from poseling import zoo
@@ -735,8 +720,8 @@ def boxes(root: Path, *, model: str | None = None, adapter: str | None = None) -
         bar = progress.add_task("looking for people", total=None)
         found, of = write_boxes(root, network, partial(_tell, progress, bar))
     console.print(
-        f"{root / 'boxes.json'}: a person in {found} of {of} images, by {network.name}. Look: poseling data "
-        f"preview images --root {root}",
+        f"{root / 'boxes.json'}: a person in {found} of {of} images, by {network.name}. Check it: poseling "
+        f"data preview images --root {root}",
         soft_wrap=True,
     )
 
@@ -752,19 +737,19 @@ def pack(
     size: int = 256,
     quality: int = 80,
 ) -> None:
-    """Cuts each person out of a data set as one small image, so that a set of gigabytes fits into memory
-    (--data packed --resident) or through a thin line.
+    """Store each person of a data set as one small image, so that a set of gigabytes fits into memory (--data
+    packed --resident) or can be copied quickly.
 
     Parameters
     ----------
     name
         One of {sets}.
     root
-        Where the data lies; mini needs none.
+        The data set's folder; mini needs none.
     out
-        The new folder for the people. A folder that holds train/, val/ and test/ is taken as one set.
+        The new folder. A folder with train/, val/ and test/ is read as one set.
     split
-        Which of the set's people.
+        The split.
     size
         The images' width and height in pixels.
     quality
@@ -776,7 +761,7 @@ def pack(
     found = sets.load(name, root, files=files)
     dataset = found.train if split == "train" else found.val if split == "val" else found.test
     if dataset is None:
-        raise ValueError(f"--split {split}: {name} under {root} has no such people; take train")
+        raise ValueError(f"--split {split}: {name} under {root} has no such split; take train")
     with Progress(console=console) as progress:
         bar = progress.add_task("packing", total=None)
         done = run(dataset, out, size, quality, partial(_tell, progress, bar))
@@ -785,18 +770,18 @@ def pack(
 
 @data.command
 def download(name: str = "coco", *, root: Path, parts: tuple[str, ...] = ()) -> None:
-    """Fetches a data set from its own server. Run it again to go on where it was stopped.
+    """Download a data set from its own server. Run it again to continue where it was stopped.
 
-    It needs a network, and about 20 GB for train2017 and val2017 (twice that while they are unpacked). Each
-    file is checked before it is unpacked; what is there already is not fetched again, and an official zip in
-    --root is used instead of the network.
+    It needs internet access, and about 20 GB for train2017 and val2017 (twice that while unpacking). Each
+    file is verified before it is unpacked; existing files are not downloaded again, and an official zip in
+    --root is used if there.
 
     Parameters
     ----------
     name
         coco.
     root
-        The folder for the set.
+        The set's folder.
     parts
         annotations (0.25 GB), val (0.8 GB) and train (19 GB); all if not given. The first two are enough to
         evaluate.
@@ -814,7 +799,7 @@ def download(name: str = "coco", *, root: Path, parts: tuple[str, ...] = ()) -> 
             )
     except KeyboardInterrupt:
         console.print(
-            f"Stopped. What was fetched stays in {root}, and the same command goes on.",
+            f"Stopped. Downloaded parts stay in {root}, and the same command continues.",
             markup=False,
             soft_wrap=True,
         )
@@ -835,26 +820,25 @@ def synthesize(
     backgrounds: Path | None = None,
     workers: int | None = None,
 ) -> None:
-    """Makes images of people who do not exist, with exact joints in 2D and 3D. Run it again to go on where it
-    was stopped, or with a larger count for more.
+    """Render synthetic people with exact joints in 2D and 3D. Run it again to continue where it was stopped,
+    or with a larger count for more.
 
-    The very first time, Anny builds its model, which takes a minute.
+    The first time, Anny builds its model, which takes a minute.
 
     Parameters
     ----------
     count
-        How many images there shall be.
+        The number of images.
     out
-        The folder for the set.
+        The set's folder.
     size
         The images' width and height in pixels.
     split
-        train, val and test share no body and no motion. A folder that holds train/ and test/ is taken as one
-        set.
+        train, val and test share no body and no motion. A folder with train/ and test/ is read as one set.
     seed
         The same seed gives the same images.
     backgrounds
-        A folder of images, in whatever depth, to put people before; made-up places if not given.
+        A folder of images, at any depth, as backgrounds; drawn scenes if not given.
     workers
         Processes that make images, each with 0.8 GB of memory; one a core if not given.
     """
@@ -868,7 +852,7 @@ def synthesize(
             )
     except KeyboardInterrupt:
         console.print(
-            f"Stopped. Whole blocks of images stay in {out}, and the same command goes on.",
+            f"Stopped. Whole blocks of images stay in {out}, and the same command continues.",
             markup=False,
             soft_wrap=True,
         )
@@ -878,7 +862,7 @@ def synthesize(
     speed = (
         f"{done.made} made now at {done.images_per_second:.1f} images/s"
         if done.made
-        else "all of them were there already"
+        else "all of them existed already"
     )
     console.print(
         f"{out}: {done.made + done.already} people, {speed}", markup=False, highlight=False, soft_wrap=True
@@ -886,14 +870,14 @@ def synthesize(
     if done.skipped:
         console.print(
             f"{len(done.skipped)} background images cannot be read, the first is {done.skipped[0]}; others "
-            f"were taken",
+            "were used",
             style="yellow",
             markup=False,
             soft_wrap=True,
         )
     root = out.parent if out.name in ("train", "test") and (out.parent / "train").is_dir() else out
     console.print(
-        f"Look at them: poseling data preview synthetic --root {root}",
+        f"Preview: poseling data preview synthetic --root {root}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -905,9 +889,12 @@ def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command; an error that the user can mend is one line on stderr and exit code 1, not a traceback."""
+    """Runs a command; an error that the user can correct is one line on stderr and exit code 1, not a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, print_error=False, exit_on_error=False)
+        if words[:1] == ["distill"] and len(words) > 1 and own.is_file(words[1]):
+            _add_recipe(words[1])
+        app(words, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         _fail(f"{error} See `{' '.join(('poseling', *(error.command_chain or ())))} --help`.")
     except ImportError as error:
@@ -916,19 +903,32 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
+def _add_recipe(word: str) -> None:
+    """Adds the recipe in a file of the user's to `distill`, under the name that the command line gives it."""
+    try:
+        function = own.load(word)
+    except ImportError as error:
+        if error.name and (error.name in TRAINING or error.name.partition(".")[0] == "poseling"):
+            raise
+        raise ValueError(f"{word}: cannot be imported: {error}") from error
+    if word in distill:
+        del distill[word]
+    distill.command(function, name=word, help=own.help_of(function))
+
+
 def _not_installed(error: ImportError, extra: str) -> NoReturn:
     missing = (
         error.__cause__ if isinstance(error.__cause__, ImportError) else error
-    )  # cyclopts wraps what a recipe could not import
+    )  # cyclopts wraps import errors of recipes
     if missing.name is None or missing.name.partition(".")[0] == "poseling":
         raise error
     extra = "" if missing.name.partition(".")[0] in BASE else extra
-    _fail(f"{missing.name} is not installed; {_install(extra)} brings it")
+    _fail(f"{missing.name} is not installed; {_install(extra)} installs it")
 
 
 def _install(extra: str) -> str:
-    """The command that installs this Poseling again with `extra`, from where it came: the package index may
-    have another of that name, or none.
+    """The command that installs this Poseling again with `extra`, from its own source: the package index may
+    have none, or another package of that name.
     """
     brackets = f"[{extra}]" if extra else ""
     try:

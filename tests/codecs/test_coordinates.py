@@ -1,8 +1,6 @@
-"""Numbers there and back, and what all codecs have in common."""
+"""Numbers there and back."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from poseling.codecs import CODECS, codec, is_3d
 from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
 
@@ -82,21 +79,3 @@ def test_a_teachers_maps_are_left_as_they_are():
         assert one.from_maps(maps) is maps
         assert maps.shape == (1, 1, 64, 48)
     assert CODEC.heatmap == Heatmap(SIZE)
-
-
-@pytest.mark.parametrize("name", CODECS)
-def test_all_have_the_same_shape(name):
-    one = codec({"name": name, "size": list(SIZE)})
-    assert one.size == SIZE
-    assert codec(json.loads(json.dumps(one.fields()))) == one
-    targets, weight = one.encode(torch.tensor([[[100.0, 50.0]] * 3] * 2), torch.ones(2, 3))
-    assert targets.shape[:2] == weight.shape[:2] == (2, 3)
-    assert weight.ndim == (3 if is_3d(one) else 2)
-    taught = one.from_maps(torch.zeros(2, 3, *one.heatmap.map_size[::-1]))
-    assert taught.shape == ((2, 3, 64, 48) if one.name == "coordinates" else targets.shape)
-    said = torch.zeros(2, 3, 5) if one.name == "coordinates" else torch.zeros_like(targets)
-    assert (one.maps(said) is None) == (not one.has_maps)
-    xy, score = one.decode(said)
-    assert (xy.shape, score.shape) == ((2, 3, 2), (2, 3))
-    if is_3d(one):
-        assert one.decode_3d(said).shape == (2, 3, 3)

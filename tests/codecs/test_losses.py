@@ -1,4 +1,4 @@
-"""The losses by loops, by SciPy and by torch's own functions, and by hand."""
+"""The codecs' losses by loops, by SciPy and by torch's own functions, and by hand."""
 
 from functools import partial
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.location_losses import location, location_l1, location_maps, norm
 from poseling.codecs.losses import (
     LOSSES,
     coordinate,
@@ -41,8 +42,8 @@ def tensors(*arrays):
 
 
 def authors(outputs, target, labelled):
-    """FPD's released loss in plain loops: for each stack and joint half the mean square over people and
-    pixels, over joints averaged, over stacks summed.
+    """FPD's released loss in plain loops: for each stage and joint half the mean square over samples
+    and pixels, averaged over joints, summed over stages.
     """
     dataset, stacks, joints, height, width = outputs.shape
     total = 0.0
@@ -121,8 +122,8 @@ def test_kl_is_nothing_where_the_student_has_learnt():
 
 def test_coordinate_by_hand():
     outputs = torch.full((1, 2, 1, 2, 4), -1e9)
-    outputs[0, 0, 0, 0, 1] = 0  # the first stack says (1, 0)
-    outputs[0, 1, 0, 0, 0] = outputs[0, 1, 0, 1, 2] = 0  # the second (1, 0.5)
+    outputs[0, 0, 0, 0, 1] = 0  # the first stage is at (1, 0)
+    outputs[0, 1, 0, 0, 0] = outputs[0, 1, 0, 1, 2] = 0  # the second at (1, 0.5)
     target = torch.zeros(1, 1, 2, 4)
     target[0, 0, 1, 3] = 0.7  # (3, 1)
     weight = torch.full((1, 1), 0.5)
@@ -154,15 +155,15 @@ def test_negative_pixels_of_a_teacher_are_no_probability():
 
 @given(st.integers(0, 1000), st.sampled_from(sorted(LOSSES)))
 @settings(max_examples=30, deadline=None)
-def test_stacks_are_summed_and_people_and_joints_averaged(seed, name):
+def test_stages_are_summed_and_samples_and_joints_averaged(seed, name):
     outputs, target, weight = tensors(*case(seed))
     loss = LOSSES[name]
-    by_stack = sum(loss(outputs[:, s : s + 1], target, weight) for s in range(2))
-    by_person = sum(loss(outputs[b : b + 1], target[b : b + 1], weight[b : b + 1]) for b in range(3)) / 3
+    by_stage = sum(loss(outputs[:, s : s + 1], target, weight) for s in range(2))
+    by_sample = sum(loss(outputs[b : b + 1], target[b : b + 1], weight[b : b + 1]) for b in range(3)) / 3
     by_joint = (
         sum(loss(outputs[:, :, k : k + 1], target[:, k : k + 1], weight[:, k : k + 1]) for k in range(4)) / 4
     )
-    for other in (by_stack, by_person, by_joint):
+    for other in (by_stage, by_sample, by_joint):
         torch.testing.assert_close(loss(outputs, target, weight), other)
 
 
@@ -175,22 +176,6 @@ def bins(seed=0, columns=6, rows=9):
         random.normal(size=(3, 2, 4, columns + rows)),
         random.uniform(0, 1, (3, 4, columns + rows)),
         random.choice([0.0, 0.3, 1.0], (3, 4)),
-    )
-
-
-@pytest.mark.parametrize("beta", [1.0, 10.0])
-def test_simcc_kl_is_scipys_of_each_axis(beta):
-    outputs, target, weight = bins()
-    soft = np.exp(beta * outputs)
-    expected = sum(
-        weight[b, k] * entropy(target[b, k, axis], soft[b, s, k, axis])  # it normalises both
-        for axis in (slice(0, 6), slice(6, 15))
-        for b in range(3)
-        for s in range(2)
-        for k in range(4)
-    )
-    assert simcc_kl(*tensors(outputs, target, weight), columns=6, beta=beta).item() == pytest.approx(
-        expected / 12, rel=1e-9
     )
 
 
@@ -257,19 +242,31 @@ def five(seed=0):
     )
 
 
-def test_simcc_space_is_scipys_of_each_axis():
-    outputs, target, weight = five()
-    ends = np.cumsum((0, *FIVE))
+@pytest.mark.parametrize(
+    ("loss", "case", "axes", "beta"),
+    [
+        (partial(simcc_kl, columns=6, beta=1.0), bins, {(0, 6): 0, (6, 15): 0}, 1.0),
+        (partial(simcc_kl, columns=6, beta=10.0), bins, {(0, 6): 0, (6, 15): 0}, 10.0),
+        (
+            partial(simcc_space, axes=FIVE),
+            five,
+            {(0, 4): 0, (4, 7): 0, (7, 12): 1, (12, 18): 1, (18, 20): 1},  # ends, and which of the weights
+            1.0,
+        ),
+    ],
+    ids=["simcc", "simcc at a beta of 10", "simcc3d"],
+)
+def test_bins_are_compared_along_each_axis_as_scipy_does(loss, case, axes, beta):
+    outputs, target, weight = case()
     expected = sum(
-        weight[b, k, where] * entropy(target[b, k, start:end], np.exp(outputs[b, s, k, start:end]))
-        for where, start, end in zip((0, 0, 1, 1, 1), ends[:-1], ends[1:], strict=True)
+        weight.reshape(3, 4, -1)[b, k, where]
+        * entropy(target[b, k, start:end], np.exp(beta * outputs[b, s, k, start:end]))  # it normalises both
+        for (start, end), where in axes.items()
         for b in range(3)
         for s in range(2)
         for k in range(4)
     )
-    assert simcc_space(*tensors(outputs, target, weight), axes=FIVE).item() == pytest.approx(
-        expected / 12, rel=1e-9
-    )
+    assert loss(*tensors(outputs, target, weight)).item() == pytest.approx(expected / 12, rel=1e-9)
 
 
 def test_simcc_space_is_learnt_where_the_codec_reads_its_target():
@@ -286,26 +283,12 @@ def test_simcc_space_is_learnt_where_the_codec_reads_its_target():
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-9)
     assert outputs.grad.abs().max() < 1e-9
-    # An image's teacher says nothing of space, whatever its joint weighs there.
-    silent = codec.from_maps(codec.heatmap.encode(joints, torch.ones(1, 2))[0])
+    # A 2D teacher's targets have no mass in space, whatever the weights are there.
+    flat = codec.from_maps(codec.heatmap.encode(joints, torch.ones(1, 2))[0])
     outputs = torch.randn(1, 1, 2, sum(codec.bins), dtype=torch.float64, requires_grad=True)
-    simcc_space(outputs, silent, torch.ones(1, 2, 2), axes=codec.bins).backward()
+    simcc_space(outputs, flat, torch.ones(1, 2, 2), axes=codec.bins).backward()
     assert not outputs.grad[..., sum(codec.bins[:2]) :].any()
     assert outputs.grad[..., : sum(codec.bins[:2])].all()
-
-
-def test_a_half_precision_answer_in_space_is_reckoned_in_full():
-    outputs, target, weight = (t.half() for t in tensors(*five()))
-    value = simcc_space(outputs, target, weight, axes=FIVE)
-    assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(
-        simcc_space(outputs.double(), target.double(), weight.double(), axes=FIVE).item(), rel=1e-4
-    )
-    outputs.requires_grad_()
-    nothing = simcc_space(outputs, target, torch.zeros(3, 4, 2), axes=FIVE)
-    nothing.backward()
-    assert nothing.item() == 0
-    assert not outputs.grad.any()
 
 
 @pytest.mark.parametrize("axes", [(10, 10), (4, 3, 5, 6, 3), (4, 3, 5, 8, 0)])
@@ -418,49 +401,73 @@ def test_the_score_learns_the_map_between_its_pixels():
 
 
 def every():
-    """Each loss with outputs and targets that it takes, of 3 people, 2 stages and 4 joints."""
+    """Each loss with outputs and targets that it takes, of 3 samples, 2 stages and 4 joints, and how many
+    weights a joint has.
+    """
     heatmaps, simcc, coordinates = tensors(*case(0)[:2]), tensors(*bins()[:2]), points()
-    return [
-        *((loss, *heatmaps) for loss in LOSSES.values()),
-        *((partial(loss, columns=6, beta=10), *simcc) for loss in (simcc_kl, simcc_logits)),
-        (smooth_l1, *coordinates[:2]),
-        *((loss, coordinates[0], coordinates[2]) for loss in (simulated_heatmap, score_at_prediction)),
-    ]
+    random = np.random.default_rng(0)
+    maps = tensors(random.normal(size=(3, 2, 4, 7, 5, 6)), random.uniform(0.1, 1, (3, 4, 8, 5, 6)))
+    return {
+        **{name: (loss, *heatmaps, 1) for name, loss in LOSSES.items()},
+        "norm": (norm, *heatmaps, 1),
+        "simcc_kl": (partial(simcc_kl, columns=6, beta=10), *simcc, 1),
+        "simcc_logits": (partial(simcc_logits, columns=6, beta=10), *simcc, 1),
+        "simcc_space": (partial(simcc_space, axes=FIVE), *tensors(*five()[:2]), 2),
+        "smooth_l1": (smooth_l1, *coordinates[:2], 1),
+        "simulated_heatmap": (simulated_heatmap, coordinates[0], coordinates[2], 1),
+        "score_at_prediction": (score_at_prediction, coordinates[0], coordinates[2], 1),
+        "location": (location, *maps, 3),
+        "location_l1": (location_l1, *maps, 3),
+        "location_maps_kl": (location_maps("kl"), *maps, 3),
+    }
 
 
-@pytest.mark.parametrize("number", range(len(every())))
-def test_people_may_be_weighed_whole(number):
-    loss, outputs, targets = every()[number]
-    dataset = torch.tensor([1.0, 0.0, 0.3], dtype=torch.float64)
-    assert loss(outputs, targets, dataset).item() == pytest.approx(
-        loss(outputs, targets, dataset[:, None].expand(3, 4)).item(), rel=1e-12
+EVERY = {name: weights for name, (*_, weights) in every().items()}
+
+
+def weighed(weight, name):
+    """(B, K) as the weights of this loss."""
+    return weight if EVERY[name] == 1 else weight[..., None].expand(*weight.shape, EVERY[name])
+
+
+@pytest.mark.parametrize("name", [name for name, weights in EVERY.items() if weights == 1])
+def test_samples_may_be_weighed_whole(name):
+    loss, outputs, targets, _ = every()[name]
+    weight = torch.tensor([1.0, 0.0, 0.3], dtype=torch.float64)
+    each = weight[:, None].expand(3, 4)
+    assert loss(outputs, targets, weight).item() == pytest.approx(
+        loss(outputs, targets, each).item(), rel=1e-12
     )
-    alone = (
-        sum(
-            w * loss(outputs[b : b + 1], targets[b : b + 1], torch.ones(1, 4)).item()
-            for b, w in enumerate(dataset.tolist())
-        )
-        / 3
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_samples_weight_is_that_of_its_loss(name):
+    loss, outputs, targets, _ = every()[name]
+    weight = torch.tensor([1.0, 0.0, 0.3], dtype=torch.float64)
+    alone = sum(
+        w * loss(outputs[b : b + 1], targets[b : b + 1], weighed(torch.ones(1, 4), name)).item()
+        for b, w in enumerate(weight.tolist())
     )
-    assert loss(outputs, targets, dataset).item() == pytest.approx(alone, rel=1e-6)
+    together = loss(outputs, targets, weighed(weight[:, None].expand(3, 4), name))
+    assert together.item() == pytest.approx(alone / 3, rel=1e-6)
 
 
-@pytest.mark.parametrize("number", range(len(every())))
-def test_without_weight_there_is_no_loss_and_no_slope(number):
-    loss, outputs, targets = every()[number]
+@pytest.mark.parametrize("name", EVERY)
+def test_without_weight_there_is_no_loss_and_no_gradient(name):
+    loss, outputs, targets, _ = every()[name]
     outputs.requires_grad_()
-    value = loss(outputs, targets, torch.zeros(3, 4))
+    value = loss(outputs, targets, weighed(torch.zeros(3, 4), name))
     value.backward()
     assert value.item() == 0
     assert not outputs.grad.any()
 
 
-@pytest.mark.parametrize("number", range(len(every())))
-def test_half_precision_is_reckoned_in_full(number):
-    loss, outputs, targets = every()[number]
-    outputs, targets = outputs.half(), targets.half()
-    value = loss(outputs, targets, torch.ones(3, 4))
+@pytest.mark.parametrize("name", EVERY)
+def test_half_precision_is_computed_in_full(name):
+    loss, outputs, targets, _ = every()[name]
+    outputs, targets, weight = outputs.half(), targets.half(), weighed(torch.ones(3, 4), name)
+    value = loss(outputs, targets, weight)
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(
-        loss(outputs.double(), targets.double(), torch.ones(3, 4)).item(), rel=1e-4
+        loss(outputs.double(), targets.double(), weight.double()).item(), rel=1e-4
     )

@@ -226,7 +226,7 @@ def test_marginals_by_hand():
 @given(parts=PARTS, height=st.floats(0.05, 1))
 @settings(max_examples=30, deadline=None)
 def test_a_teachers_maps_become_the_targets_of_its_joints(parts, height):
-    """For any size of peak, also at the border, up to where hardly anything of the hill is left on the map."""
+    """For any size of peak, also at the border, where little of the Gaussian is left on the map."""
     simcc, joints = SimCC(SIZE), inside(parts)
     maps, weight = simcc.heatmap.encode(joints, torch.ones(1, 6, dtype=torch.float64))
     assert (weight == 1).all()

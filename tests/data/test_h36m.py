@@ -238,8 +238,7 @@ def test_a_straight_lens_is_the_pinhole():
 
 @pytest.mark.shared
 def test_real_people(shared):
-    """The labels are what the bent lens shows of the joints in space, to the last digit; the pinhole is near.
-    """
+    """The labels are what the bent lens shows of the joints in space, to the last digit; the pinhole is near."""
     from poseling.data.mmpose import lens, read_cameras
 
     folder = shared / "data/fixtures/h36m"

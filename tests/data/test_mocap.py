@@ -311,9 +311,7 @@ def test_a_rate_or_a_frame_that_is_no_number(tmp_path, old, new):
 
 def test_zip_files_that_cannot_be_unpacked(tmp_path, monkeypatch):
     (tmp_path / "a.zip").write_bytes(b"")
-    with pytest.raises(
-        ValueError, match=r"a\.zip: is not a complete zip file \(File is not a zip file\)"
-    ):
+    with pytest.raises(ValueError, match=r"a\.zip: is not a complete zip file \(File is not a zip file\)"):
         motions(tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.bvh", bytes(3 << 20))

@@ -118,7 +118,7 @@ def test_what_is_not_there_is_told(tmp_path):
     assert dataset.camera is None
     assert any("no cameras_test.pkl" in line for line in dataset.left_out)
     file.rename(file.with_name("mpi_inf_3dhp_test_all.npz"))
-    with pytest.raises(FileNotFoundError, match="which frames are valid"):
+    with pytest.raises(FileNotFoundError, match="does not mark the valid frames"):
         mpi_inf_3dhp(tmp_path, "test")
 
 

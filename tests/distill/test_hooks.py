@@ -68,7 +68,7 @@ def test_hooks_are_gone_after_an_error():
     assert hooks(network) == 0
     with (
         pytest.raises(
-            ValueError, match="Small has no 'visual_tokens' to learn from; it has backbone, features, head"
+            ValueError, match="Small has no submodule 'visual_tokens'; it has backbone, features, head"
         ),
         watched(network, ["features", "visual_tokens"]),
     ):
@@ -133,10 +133,11 @@ def test_adapters_lie_between_the_two_shapes():
 
 def test_adapters_need_a_teacher_who_can_be_seen():
     with pytest.raises(
-        ValueError, match="mimic: lies between a student's features and a teacher's, and there is no teacher"
+        ValueError,
+        match="mimic: adapts a student's features to a teacher's, and there is no teacher with features",
     ):
         hooked(Small(), (8, 8), {"mimic": "features"}, {"mimic": align})
-    with pytest.raises(ValueError, match="Sequential has no 'features' to learn from; it has 0"):
+    with pytest.raises(ValueError, match="Sequential has no submodule 'features'; it has 0"):
         hooked(
             Small(),
             (8, 8),
@@ -209,5 +210,5 @@ def test_a_new_head_and_nothing_else(name, head):
 
 
 def test_a_network_without_a_head():
-    with pytest.raises(ValueError, match="Sequential has no head to train again"):
+    with pytest.raises(ValueError, match="Sequential has no submodule head or score to train again"):
         head_of(nn.Sequential(nn.Linear(1, 1)))

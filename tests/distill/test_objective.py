@@ -1,5 +1,5 @@
-"""What a student is trained for: FPD's loss by hand, with answers that are stored as maps, as points, and
-asked for live.
+"""The weighted sum of terms and its targets: FPD's loss by hand, with predictions that are stored as maps,
+stored as points, and live; terms on features, logits and the student itself.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from torch import nn
 
 from poseling.codecs import Coordinates, SimCC
 from poseling.codecs.heatmap import Heatmap
-from poseling.codecs.losses import LOSSES, mse, simulated_heatmap, smooth_l1
+from poseling.codecs.losses import mse, simulated_heatmap, smooth_l1
 from poseling.codecs.normalize import normalise
 from poseling.data.augment import color_jitter
 from poseling.distill.feature import align, aligned_mse, fade
@@ -57,7 +57,7 @@ def batch(**more):
 
 
 class Student:
-    """Says the same of everything, two stacks, and keeps what it was shown."""
+    """Gives the same outputs for all images, two stages, and keeps its inputs."""
 
     def __init__(self):
         self.outputs = torch.rand(
@@ -70,16 +70,16 @@ class Student:
 
 
 @dataclass
-class Guest:
-    """A teacher that knows where everyone is: `joints` (B, K, 2) in pixels of its own input."""
+class FixedTeacher:
+    """A teacher that predicts `joints` (B, K, 2) in pixels of its own input, whatever it sees."""
 
     joints: torch.Tensor
     skeleton: Skeleton = BODY
     size: tuple[int, int] = (64, 64)
     with_maps: bool = True
     score: torch.Tensor | None = None
-    name: str = "guest"
-    digest: str = "guest"
+    name: str = "fixed"
+    digest: str = "fixed"
     padding: float = 1.25
     licences: dict = field(default_factory=dict)
 
@@ -100,7 +100,7 @@ class Guest:
 
 
 def by_loops(outputs, targets, weight):
-    """Half the mean square of each map, weighed, averaged over people and joints, summed over stacks."""
+    """Half the mean square of each map, weighed, averaged over samples and joints, summed over stages."""
     outputs, targets, weight = outputs.detach().numpy(), targets.numpy(), weight.numpy()
     total = 0.0
     for s in range(outputs.shape[1]):
@@ -143,8 +143,8 @@ def test_fpd_by_hand(alpha):
     """(1 - alpha) of the labels' loss and alpha of the teacher's, whose last stack is held against both of
     the student's.
     """
-    student, guest = Student(), Guest(SAID)
-    parts = Objective(SPEC, CODEC, fpd(CODEC, "mse", alpha), teacher=guest)(student, batch())
+    student, teacher = Student(), FixedTeacher(SAID)
+    parts = Objective(SPEC, CODEC, fpd(CODEC, "mse", alpha), teacher=teacher)(student, batch())
     labels = by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT)
     inside = torch.ones(2, 4)
     teacher = by_loops(
@@ -168,91 +168,82 @@ def test_alpha_is_a_share():
         fpd(CODEC, "mse", 1.5)
 
 
-def stored(**more):
-    """The same words as stored maps, a byte a pixel, that lie where the student's do."""
-    maps = (gaussians(SAID) * 255).round().to(torch.uint8)
-    scale = torch.tensor([1 / 255, 0.0]).expand(2, 4, 2)
-    answer = {
-        "teacher_maps": maps,
-        "teacher_scale": scale,
-        "teacher_matrix": torch.eye(3)[:2].expand(2, 2, 3),
-        "teacher_xy": SAID,
-        "teacher_weight": torch.ones(2, 4),
-    }
-    return batch(**answer | more)
+def stored(with_maps=True, **more):
+    """The batch with the teacher's joints, and maps of a byte a pixel that lie where the student's do."""
+    found = {"teacher_xy": SAID, "teacher_weight": torch.ones(2, 4)}
+    if with_maps:
+        found["teacher_maps"] = (gaussians(SAID) * 255).round().to(torch.uint8)
+        found["teacher_scale"] = torch.tensor([1 / 255, 0.0]).expand(2, 4, 2)
+        found["teacher_matrix"] = torch.eye(3)[:2].expand(2, 2, 3)
+    return batch(**found | more)
 
 
 ALONE = (Term("teacher", mse, 1.0, "teacher"),)
 
 
-def test_stored_maps():
-    student = Student()
-    parts = Objective(SPEC, CODEC, ALONE)(student, stored())
-    assert parts["loss"].item() == pytest.approx(
-        by_loops(student.outputs, (gaussians(SAID) * 255).round() / 255, torch.ones(2, 4)), rel=1e-5
-    )
+BYTES = (gaussians(SAID) * 255).round() / 255
 
 
-def test_stored_maps_have_a_scale_each():
-    """By hand: bytes of 1/255 as above, and for the second joint half as high, for the third with a byte of
-    20 for 0.
-    """
-    student, said = Student(), stored()
-    scale = torch.tensor([[1 / 255, 0], [0.5 / 255, 0], [1 / 255, 20], [1 / 255, 0]])
-    parts = Objective(SPEC, CODEC, ALONE)(student, {**said, "teacher_scale": scale.expand(2, 4, 2)})
-    maps = (gaussians(SAID) * 255).round() / 255
+def scaled():
+    """BYTES with the second joint's map half as high and 20 steps taken from the third's."""
+    maps = BYTES.clone()
     maps[:, 1] /= 2
     maps[:, 2] -= 20 / 255
-    maps = maps.clamp(min=0)  # as the hills are brought to the student's width
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, maps, torch.ones(2, 4)), rel=1e-5)
+    return maps.clamp(min=0)  # as the warp leaves them
 
 
-def test_stored_maps_follow_their_matrix():
-    """A matrix that leads a pixel x of the student's map to x + 3 of the teacher's."""
-    student = Student()
-    matrix = torch.tensor([[1.0, 0, 3], [0, 1, 0]]).expand(2, 2, 3)
-    parts = Objective(SPEC, CODEC, ALONE)(student, stored(teacher_matrix=matrix))
-    moved = torch.zeros(2, 4, 16, 16)
-    moved[..., :13] = ((gaussians(SAID) * 255).round() / 255)[..., 3:]
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, moved, torch.ones(2, 4)), rel=1e-4)
+def shifted():
+    """BYTES three pixels to the left."""
+    maps = torch.zeros_like(BYTES)
+    maps[..., :13] = BYTES[..., 3:]
+    return maps
 
 
-def test_stored_points():
-    student, said = Student(), stored()
-    del said["teacher_maps"], said["teacher_matrix"]
-    said["teacher_weight"] = torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 1, 1]])
-    known = torch.tensor([[1.0, 1, 0, 1], [1, 1, 0, 1]])  # the last hand lies outside the crop
-    parts = Objective(SPEC, CODEC, ALONE)(student, said)
-    assert parts["loss"].item() == pytest.approx(by_loops(student.outputs, gaussians(SAID), known), rel=1e-5)
+SCALES = torch.tensor([[1 / 255, 0], [0.5 / 255, 0], [1 / 255, 20], [1 / 255, 0]]).expand(2, 4, 2)
+THREE = torch.tensor([[1.0, 0, 3], [0, 1, 0]]).expand(2, 2, 3)
+SCORES = torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 0, 1]])
+ONES = torch.ones(2, 4)
+SURE = torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 1, 1]])  # of points, the last hand outside the crop
+STORED = {  # name: whether there are maps, what differs in the batch, confidence, the targets, their weight
+    "maps": (True, {}, False, BYTES, ONES),
+    "a scale for each map": (True, {"teacher_scale": SCALES}, False, scaled(), ONES),
+    "a matrix to x + 3 of the teacher's maps": (True, {"teacher_matrix": THREE}, False, shifted(), ONES),
+    "points": (
+        False,
+        {"teacher_weight": SURE},
+        False,
+        gaussians(SAID),
+        torch.tensor([[1.0, 1, 0, 1], [1, 1, 0, 1]]),
+    ),
+    "maps by confidence": (True, {"teacher_weight": SCORES}, True, BYTES, SCORES),
+    "points by confidence": (False, {"teacher_weight": SCORES}, True, gaussians(SAID), SCORES),
+}
 
 
-@pytest.mark.parametrize("how", ["maps", "points"])
-def test_confidence_weighs_by_the_teachers_score(how):
-    student, said = Student(), stored(teacher_weight=torch.tensor([[0.9, 0.4, 0, 1], [0.2, 1, 0, 1]]))
-    if how == "points":
-        del said["teacher_maps"], said["teacher_matrix"]
-    parts = Objective(SPEC, CODEC, ALONE, confidence=True)(student, said)
-    maps = (gaussians(SAID) * 255).round() / 255 if how == "maps" else gaussians(SAID)
+@pytest.mark.parametrize("name", STORED)
+def test_stored_predictions(name):
+    with_maps, changes, confidence, targets, weight = STORED[name]
+    student, given = Student(), stored(with_maps, **changes)
+    parts = Objective(SPEC, CODEC, ALONE, confidence)(student, given)
     assert parts["loss"].item() == pytest.approx(
-        by_loops(student.outputs, maps, said["teacher_weight"]), rel=1e-5
+        by_loops(student.outputs, targets, weight), rel=1e-4 if "matrix" in name else 1e-5
     )
 
 
+@pytest.mark.parametrize("confidence", [False, True])
 @pytest.mark.parametrize("with_maps", [True, False])
-def test_a_live_teacher_says_what_a_stored_one_does(with_maps):
+def test_a_live_teacher_gives_the_targets_of_a_stored_one(with_maps, confidence):
     score = torch.tensor([[0.9, 0.4, 0.1, 1], [0.2, 1, 0.5, 1]])
-    for confidence in (False, True):
-        live, kept = Student(), Student()
-        guest = Guest(SAID, with_maps=with_maps, score=score)
-        said = stored(teacher_weight=score)
-        if not with_maps:
-            del said["teacher_maps"], said["teacher_matrix"]
-        else:
-            said["teacher_maps"][1, 2] = 0  # the guest draws nothing for the hand outside its crop
-        a = Objective(SPEC, CODEC, ALONE, confidence, guest)(live, batch())
-        b = Objective(SPEC, CODEC, ALONE, confidence)(kept, said)
-        assert a["loss"].item() == pytest.approx(b["loss"].item(), rel=2e-3)
-        torch.testing.assert_close(guest.seen, batch()["image"])
+    teacher, given = (
+        FixedTeacher(SAID, with_maps=with_maps, score=score),
+        stored(with_maps, teacher_weight=score),
+    )
+    if with_maps:
+        given["teacher_maps"][1, 2] = 0  # the live one draws nothing for the hand outside its crop
+    live = Objective(SPEC, CODEC, ALONE, confidence, teacher)(Student(), batch())
+    kept = Objective(SPEC, CODEC, ALONE, confidence)(Student(), given)
+    assert live["loss"].item() == pytest.approx(kept["loss"].item(), rel=2e-3)
+    torch.testing.assert_close(teacher.seen, batch()["image"])
 
 
 @pytest.mark.parametrize("with_maps", [True, False])
@@ -262,8 +253,10 @@ def test_a_teacher_with_fewer_joints_in_another_order(with_maps):
     """
     other = Skeleton("other", ("right_hand", "left_hand", "left_hip", "right_hip"), (0, 0, 0, 0))
     joints = torch.stack([SAID[:, 2], SAID[:, 1], SAID[:, 3] - 2, SAID[:, 3] + 2], 1)
-    guest, student = (
-        Guest(joints, other, with_maps=with_maps, score=torch.tensor([[0.5, 0.6, 0.7, 0.8]]).expand(2, 4)),
+    teacher, student = (
+        FixedTeacher(
+            joints, other, with_maps=with_maps, score=torch.tensor([[0.5, 0.6, 0.7, 0.8]]).expand(2, 4)
+        ),
         Student(),
     )
     expected = torch.tensor(
@@ -271,10 +264,10 @@ def test_a_teacher_with_fewer_joints_in_another_order(with_maps):
     )
     maps = gaussians(SAID)
     maps[1, 2] = 0
-    found = Objective(SPEC, CODEC, ALONE, teacher=guest)(student, batch())["loss"].item()
+    found = Objective(SPEC, CODEC, ALONE, teacher=teacher)(student, batch())["loss"].item()
     assert found == pytest.approx(by_loops(student.outputs, maps, expected), rel=1e-5)
     sure = expected * torch.tensor([0, 0.6, 0.5, 0.7])  # a middle is as sure as the less sure of its two
-    found = Objective(SPEC, CODEC, ALONE, True, guest)(student, batch())["loss"].item()
+    found = Objective(SPEC, CODEC, ALONE, True, teacher)(student, batch())["loss"].item()
     assert found == pytest.approx(by_loops(student.outputs, maps, sure), rel=1e-5)
 
 
@@ -284,10 +277,10 @@ def test_a_teacher_with_another_input_size(size, with_maps):
     width, not in its own.
     """
     inner = torch.tensor([[[30.0, 22], [20, 40], [40, 44], [32, 40]]]).expand(2, 4, 2)
-    guest, student = Guest(inner * (size[0] - 1) / 63, size=size, with_maps=with_maps), Student()
+    teacher, student = FixedTeacher(inner * (size[0] - 1) / 63, size=size, with_maps=with_maps), Student()
     student.outputs = torch.zeros(2, 1, 4, 16, 16)
-    objective = Objective(SPEC, CODEC, ALONE, teacher=guest)
-    prediction, _ = ask(guest, batch()["image"])
+    objective = Objective(SPEC, CODEC, ALONE, teacher=teacher)
+    prediction, _ = ask(teacher, batch()["image"])
     maps, weight = objective.targets.teaching(batch(), prediction)
     torch.testing.assert_close(maps, gaussians(inner), atol=0.06 if with_maps else 1e-5, rtol=0)
     xy, _ = CODEC.decode(maps)
@@ -300,25 +293,25 @@ def test_a_teacher_with_another_input_size(size, with_maps):
 
 def test_a_live_teacher_sees_the_resized_crop():
     ramp = torch.arange(64.0).view(1, 1, 64, 1).expand(2, 64, 64, 3).to(torch.uint8)
-    guest = Guest(SAID, size=(128, 128))
-    Objective(SPEC, CODEC, ALONE, teacher=guest)(Student(), batch(image=ramp))
+    teacher = FixedTeacher(SAID, size=(128, 128))
+    Objective(SPEC, CODEC, ALONE, teacher=teacher)(Student(), batch(image=ramp))
     expected = (torch.arange(128.0) * 63 / 127).round().to(torch.uint8)
-    assert torch.equal(guest.seen[0, 5, :, 1], expected)
+    assert torch.equal(teacher.seen[0, 5, :, 1], expected)
 
 
 def test_light_changes_the_image_for_student_and_teacher_alike():
     factors = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
-    student, guest = Student(), Guest(SAID)
+    student, teacher = Student(), FixedTeacher(SAID)
     given = batch(color_jitter=factors)
-    Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=guest)(student, given)
+    Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=teacher)(student, given)
     lit = color_jitter(given["image"].permute(0, 3, 1, 2), factors)
     torch.testing.assert_close(student.seen, normalise(lit.permute(0, 2, 3, 1), SPEC))
-    assert torch.equal(guest.seen, lit.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
-    assert not torch.equal(guest.seen[0], given["image"][0])
+    assert torch.equal(teacher.seen, lit.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8))
+    assert not torch.equal(teacher.seen[0], given["image"][0])
     torch.testing.assert_close(lit[1].permute(1, 2, 0).round().to(torch.uint8), given["image"][1])
 
 
-@pytest.mark.parametrize("teacher", [None, Guest(SAID)])
+@pytest.mark.parametrize("teacher", [None, FixedTeacher(SAID)])
 def test_nothing_is_learnt_from_a_image_that_cannot_be_read(teacher):
     student = Student()
     broken = stored(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0] * 4, [0.0] * 4]))
@@ -328,9 +321,9 @@ def test_nothing_is_learnt_from_a_image_that_cannot_be_read(teacher):
 
 
 def test_no_gradient_reaches_the_teacher():
-    guest = Guest(SAID.clone().requires_grad_())
-    Objective(SPEC, CODEC, ALONE, teacher=guest)(Student(), batch())["loss"].backward()
-    assert guest.joints.grad is None
+    teacher = FixedTeacher(SAID.clone().requires_grad_())
+    Objective(SPEC, CODEC, ALONE, teacher=teacher)(Student(), batch())["loss"].backward()
+    assert teacher.joints.grad is None
 
 
 def test_fpds_teacher_speaks_of_labelled_joints():
@@ -339,15 +332,17 @@ def test_fpds_teacher_speaks_of_labelled_joints():
     """
     given = batch(weight=torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 0]]))
     student = Student()
-    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=Guest(SAID))(
+    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=FixedTeacher(SAID))(
         student, given
     )["teacher"]
-    ours = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0), teacher=Guest(SAID))(student, given)["teacher"]
+    ours = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0), teacher=FixedTeacher(SAID))(student, given)[
+        "teacher"
+    ]
     weight = torch.tensor(
         [[1.0, 0, 1, 1], [1, 1, 1, 1]]
-    )  # nobody labelled the second person: all of the teacher's word counts
+    )  # the second sample has no label: all of the teacher's joints count
     maps = gaussians(SAID)
-    maps[1, 2] = 0  # the guest draws nothing of a hand outside
+    maps[1, 2] = 0  # the teacher draws nothing of a hand outside
     assert theirs.item() == pytest.approx(by_loops(student.outputs, maps, weight), rel=1e-4)
     assert ours.item() == pytest.approx(by_loops(student.outputs, maps, torch.ones(2, 4)), rel=1e-4)
     assert theirs.item() < ours.item()
@@ -359,7 +354,7 @@ def test_a_softmax_codec_is_taught_by_kl():
     spec = replace(SPEC, codec=codec.fields())
     student = Student()
     student.outputs = gaussians(SAID).clamp(min=1e-20).log()[:, None].repeat(1, 2, 1, 1, 1).requires_grad_()
-    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=Guest(SAID))(
+    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=FixedTeacher(SAID))(
         student, batch()
     )["loss"]
     assert loss.item() == pytest.approx(0, abs=1e-5)
@@ -369,7 +364,7 @@ def test_a_softmax_codec_is_taught_by_kl():
 
 
 class Inner(nn.Module):
-    """Maps of two stacks, read from a feature of `channels` at a quarter of the input."""
+    """Maps of two stages, read from a feature of `channels` at a quarter of the input."""
 
     def __init__(self, channels=3, seed=0, joints=4):
         super().__init__()
@@ -405,7 +400,7 @@ def seen_by(found):
 
 
 def taught(terms, student=None, teacher=None, spec=SPEC, codec=CODEC, **more):
-    """The objective and the pupil of a student and a live teacher."""
+    """The objective, and the hooked student, of a student and a live teacher."""
     student, teacher = student or Inner(), teacher or NetworkTeacher(Inner(5, 1), spec, digest="t")
     learner = hooked(
         student,
@@ -541,15 +536,16 @@ def test_watching_is_for_terms_that_look_inside():
 
 
 @pytest.mark.parametrize("at", ["features", "joints", "logits"])
-def test_answers_cannot_be_looked_into(at):
+def test_features_need_a_teacher_that_is_a_checkpoint(at):
     term = replace(MIMIC, at=at)
     with pytest.raises(
         ValueError,
-        match=rf"mimic \(at {at}\): .* but stored predictions cannot be looked into; take a teacher that is a checkpoint",
+        match=rf"mimic \(at {at}\): .* but stored predictions cannot be looked into; "
+        "take a teacher that is a checkpoint",
     ):
         Objective(SPEC, CODEC, (*ALONE, term))
-    with pytest.raises(ValueError, match="but guest cannot be looked into"):
-        Objective(SPEC, CODEC, (term,), teacher=Guest(SAID))  # as an ONNX file: it answers, and that is all
+    with pytest.raises(ValueError, match="but fixed cannot be looked into"):
+        Objective(SPEC, CODEC, (term,), teacher=FixedTeacher(SAID))  # as an ONNX file: predictions alone
     Objective(SPEC, CODEC, (replace(term, against="itself"),))
 
 
@@ -564,57 +560,17 @@ def test_logits_of_different_codecs_are_refused():
     for other in others:
         with pytest.raises(
             ValueError,
-            match="logits can be compared where both networks have the same joints, input size and codec; the teacher wise has",
+            match="logits can be compared where both networks have the same joints, input size and codec; "
+            "the teacher wise has",
         ):
             Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), other, "wise"))
     Objective(SPEC, CODEC, (term,), teacher=NetworkTeacher(Inner(), SPEC, "wise"))
 
 
-def test_losses_of_each_codec():
-    assert CODEC.losses() == (LOSSES["mse"], LOSSES["mse"])
-    assert CODEC.losses("kl") == (LOSSES["kl"], LOSSES["kl"])
-    assert Coordinates((64, 64)).losses("kl") == (smooth_l1, simulated_heatmap)
-    labels, teacher = SimCC((32, 64)).losses("mse")
-    assert labels is teacher
-    assert labels.__name__ == "simcc_kl"
-    # 64 bins of x and 128 of y: a sure target against outputs that know nothing.
-    target = torch.zeros(1, 1, 192)
-    target[..., 10] = target[..., 100] = 1
-    assert labels(torch.zeros(1, 1, 1, 192), target, torch.ones(1, 1)).item() == pytest.approx(
-        np.log(64) + np.log(128), rel=1e-5
-    )
-    outputs = torch.zeros(1, 1, 1, 192)
-    outputs[..., 10], outputs[..., 100] = (
-        np.log(63) / 10,
-        np.log(127) / 10,
-    )  # times the codec's beta of 10: half of each
-    assert labels(outputs, target, torch.ones(1, 1)).item() == pytest.approx(2 * np.log(2), rel=1e-5)
-
-
-@pytest.mark.parametrize("beta", [1.0, 10.0])
-def test_dwpose_weighs_logits_and_labels_by_one_beta(beta):
-    """Of a teacher that says of a label's own bins what the label says, the loss and its slope are the
-    label's: what `--logits 0.1` says is what it weighs.
-    """
-    codec = SimCC((2, 2), split=1, sigma=1.0, beta=beta)
-    labels, logits = codec.losses()[0], codec.logits_loss()
-    assert logits.__name__ == "simcc_logits"
-    outputs = torch.zeros(1, 1, 1, 4, requires_grad=True)
-    target = torch.tensor([[[0.75, 0.25, 0.75, 0.25]]])
-    said = target.log() / beta  # whose softmax, at this beta, is 3/4 and 1/4
-    # By hand, along each axis: 3/4 ln 3/2 + 1/4 ln 1/2; its slope is beta (1/2 - 3/4).
-    for loss, given in ((labels, target), (logits, said)):
-        outputs.grad = None
-        value = loss(outputs, given, torch.ones(1, 1))
-        value.backward()
-        assert value.item() == pytest.approx(2 * (0.75 * np.log(1.5) - 0.25 * np.log(2)), rel=1e-5)
-        assert outputs.grad.flatten().tolist() == pytest.approx([-beta / 4, beta / 4] * 2, rel=1e-5)
-
-
 POINTS = Coordinates((64, 64))
 
 
-def believed():
+def near_the_labels():
     """Outputs (2, 1, 4, 5) of a student of coordinates: beside the truth, of many widths."""
     random = np.random.default_rng(3)
     place = (LABELS.numpy() + random.uniform(-5, 5, (2, 4, 2))) / 63
@@ -644,12 +600,10 @@ def test_a_student_of_coordinates_learns_from_hills(how):
     """
     spec = replace(SPEC, codec=POINTS.fields())
     terms = (Term("labels", smooth_l1, 1.0, "labels"), Term("teacher", simulated_heatmap, 2.0, "teacher"))
-    student, said = Student(), stored()
-    student.outputs = believed().requires_grad_()
-    if how == "points":
-        del said["teacher_maps"], said["teacher_matrix"]
-    guest = Guest(SAID, with_maps=how == "live maps") if how.startswith("live") else None
-    parts = Objective(spec, POINTS, terms, teacher=guest)(student, said if guest is None else batch())
+    student, given = Student(), stored(with_maps=how != "points")
+    student.outputs = near_the_labels().requires_grad_()
+    teacher = FixedTeacher(SAID, with_maps=how == "live maps") if how.startswith("live") else None
+    parts = Objective(spec, POINTS, terms, teacher=teacher)(student, given if teacher is None else batch())
     maps, weight = gaussians(SAID), [[1, 1, 1, 1], [1, 1, 1, 1]]
     if how == "maps":
         maps = (maps * 255).round() / 255

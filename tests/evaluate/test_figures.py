@@ -51,7 +51,9 @@ def test_choose_by_hand():
     chosen = {name: who.tolist() for name, who in choose(errors, 2).items()}
     assert chosen == {"worst": [0, 3], "median": [4, 5], "best": [2, 4]}
     assert len(choose(errors, 9)["worst"]) == 5  # as many as there are
-    with pytest.raises(ValueError, match="nobody was measured"):
+    with pytest.raises(
+        ValueError, match="every error is NaN: no sample has a label, so there are no cases to show"
+    ):
         choose(np.full(3, np.nan), 2)
 
 

@@ -237,7 +237,7 @@ def test_errors(tmp_path):
     known, (image, joints, score) = read(truth, tmp_path), columns(answers)
     with pytest.raises(ValueError, match="skeleton lsp14 has no published sigmas"):
         oks.sigmas(LSP14)
-    with pytest.raises(ValueError, match="have answers but are not measured"):
+    with pytest.raises(ValueError, match="have predictions but are not among those of"):
         oks.average_precision(known, image + 5000, joints, score)
     with pytest.raises(ValueError, match="do not belong together in skeleton coco17"):
         oks.average_precision(known, image, joints[:, :14], score)

@@ -98,7 +98,7 @@ def test_people_without_a_length_are_left_out_and_told():
     assert score.left_out == 2
     assert score.mean == alone.mean
     assert score.count.tolist() == alone.count.tolist()
-    with pytest.raises(ValueError, match="nothing to measure"):
+    with pytest.raises(ValueError, match="nothing to evaluate"):
         pck(predicted, truth, visible, np.full(4, np.nan))
 
 

@@ -73,7 +73,7 @@ def test_the_numbers_are_those_of_arithmetic():
     assert found.varied == pytest.approx(4)
     assert "32 given crops" in str(found)
     assert found.max_mm is None
-    assert "in space" not in str(found)
+    assert "in 3D" not in str(found)
 
 
 def test_a_shift_of_a_pixel_is_a_pixel():
@@ -243,11 +243,11 @@ def test_a_place_in_space_is_compared_in_millimetres(monkeypatch: pytest.MonkeyP
     said(monkeypatch, crops, np.array([0.0003, -0.0004, 0.0]), (7, 1))
     found = check(columns, SPACE, b"", crops)
     assert found.max_mm == pytest.approx(0.5, abs=1e-3)
-    assert "(mean 0 px), in space by at most 0.5 mm, their scores" in str(found)
+    assert "(mean 0 px), in 3D by at most 0.5 mm, their scores" in str(found)
     said(monkeypatch, crops, np.array([0.0, 0.0, 0.0011]), (7, 1))
     with pytest.raises(
         ParityError,
-        match=r"1 of 96 joints are off by more than 0\.05 px or 1 mm in space, the worst by 0 px and 1\.1 mm",
+        match=r"1 of 96 joints are off by more than 0\.05 px or 1 mm in 3D, the worst by 0 px and 1\.1 mm",
     ):
         check(columns, SPACE, b"", crops)
     said(monkeypatch, crops, math.nan, (7, 1, 2))

@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import json
 import statistics
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,19 +34,11 @@ from poseling.recipes.compare import (
     markdown,
     table,
 )
-from poseling.recipes.experiment import Experiment, TrainConfig
+from poseling.recipes.config import TrainConfig
+from poseling.recipes.experiment import Experiment
 from poseling.train.loop import stream
 
 ARMS = ("heatmaps", "attention", "joint structure", "head again")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The mini set is unpacked here, not in the home of whoever runs the tests."""
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -119,17 +110,19 @@ def test_equal_starts_and_equal_shares(name: str, tmp_path: Path):
     """Adapters change nothing of the student's start, and the extra term is the wanted part of the labels'
     loss over the first batches of the run.
     """
-    experiment = Experiment("compare", TrainConfig(smoke=True, out=tmp_path), "hourglass-1x32")
-    guide = experiment.teacher("mini")
+    experiment = Experiment.of("compare", TrainConfig(smoke=True, out=tmp_path), "hourglass-1x32")
+    guide = experiment.load_teacher("mini")
     answers = experiment.label(guide, experiment.dataset)
     terms = _terms(experiment, WAYS[name])
     live = None if name == "heatmaps" else guide
-    scaled = _scaled(experiment, terms, guide, answers, live, 3, 0.25)
+    scaled = _scaled(experiment, terms, guide, answers, 3, 0.25)
     assert scaled[0] == terms[0]
     assert scaled[1] == replace(terms[1], weight=scaled[1].weight)
     torch.manual_seed(3)
-    start = registry.build(experiment.student, len(experiment.skeleton), experiment.codec.size).state_dict()
-    objective, learner = _learner(experiment, scaled, guide, answers, live, 3)
+    start = registry.build(
+        experiment.student.name, len(experiment.skeleton), experiment.codec.size
+    ).state_dict()
+    objective, learner = _learner(experiment, scaled, guide, answers, 3)
     network = learner if live is None else learner.network
     assert isinstance(network, nn.Module)
     assert all(torch.equal(value, start[key]) for key, value in network.state_dict().items())
@@ -154,8 +147,8 @@ def test_equal_starts_and_equal_shares(name: str, tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_term_that_is_nothing_cannot_be_scaled(tmp_path: Path):
-    experiment = Experiment("compare", TrainConfig(smoke=True, out=tmp_path), "hourglass-1x32")
-    guide = experiment.teacher("mini")
+    experiment = Experiment.of("compare", TrainConfig(smoke=True, out=tmp_path), "hourglass-1x32")
+    guide = experiment.load_teacher("mini")
     answers = experiment.label(guide, experiment.dataset)
 
     def nothing(outputs: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -167,7 +160,6 @@ def test_a_term_that_is_nothing_cannot_be_scaled(tmp_path: Path):
             (*experiment.supervised(), Term("extra", nothing, 1.0, "teacher")),
             guide,
             answers,
-            None,
             0,
             0.5,
         )
@@ -252,7 +244,7 @@ def test_a_part_of_a_page_is_replaced_and_the_rest_stays(tmp_path: Path):
 
 @pytest.mark.parametrize("resident", [False, True])
 def test_the_batches_are_those_of_the_run(resident: bool, tmp_path: Path):
-    experiment = Experiment(
+    experiment = Experiment.of(
         "compare", TrainConfig(smoke=True, out=tmp_path, resident=resident), "hourglass-1x16"
     )
     crops = experiment.samples(experiment.dataset, experiment.spec(experiment.student, "size"), 3)

@@ -1,9 +1,9 @@
-"""The bench of the recipes: which people decide what, how long a training is, and who is kept apart."""
+"""An experiment: which samples are used for what, how long a training is, and what is kept apart."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,11 @@ from numpy.typing import NDArray
 
 from poseling.data.resident import Resident
 from poseling.files import read_image
-from poseling.recipes import experiment as bench
-from poseling.recipes.experiment import Experiment, TrainConfig, duration
+from poseling.recipes import experiment as experiments
+from poseling.recipes import results
+from poseling.recipes.config import TrainConfig, duration
+from poseling.recipes.experiment import Experiment, TeacherSignal
 from poseling.skeleton import COCO17
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The mini set is unpacked here, not in the home of whoever runs the tests."""
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.mark.parametrize(
@@ -39,7 +32,7 @@ def test_durations(text: str, seconds: float):
 
 @pytest.mark.parametrize("text", ["soon", "90", "0s", "-5m", "nans", "infh", "m", "2d", "1h30m"])
 def test_durations_that_are_none(text: str):
-    with pytest.raises(ValueError, match=f"--budget {text}: is no time; give a number with s, m or h"):
+    with pytest.raises(ValueError, match=f"--budget {text}: is no duration; give a number with s, m or h"):
         TrainConfig(budget=text)
 
 
@@ -48,18 +41,18 @@ def test_no_budget_is_no_error():
 
 
 def experiment(out: Path, **more: Any) -> Experiment:
-    return Experiment("test", TrainConfig(out=out, size=64, batch=8, workers=0, **more), "hourglass-1x8")
+    return Experiment.of("test", TrainConfig(out=out, size=64, batch=8, workers=0, **more), "hourglass-1x8")
 
 
 def at_speed(monkeypatch: pytest.MonkeyPatch, *speeds: float) -> list[float]:
-    """Training measures as so many people a second, each time the next; gives what is left."""
+    """Training measures as so many samples a second, each time the next; returns what is left."""
     left = list(speeds)
-    monkeypatch.setattr(bench, "throughput", lambda steps, images, rounds: {"": [left.pop(0)]})
+    monkeypatch.setattr(experiments, "throughput", lambda steps, images, rounds: {"": [left.pop(0)]})
     return left
 
 
 def test_a_budget_buys_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """100 people a second for 60 s, of which 0.95 to train: 5700 people, 4.75 passes over 1200. Measured once
+    """100 samples a second for 60 s, of which 0.95 to train: 5700 samples, 4.75 epochs of 1200. Measured once
     for all trainings, and for the same command again.
     """
     at_speed(monkeypatch, 100.0)
@@ -73,15 +66,16 @@ def test_a_budget_buys_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_another_network_or_another_budget_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     left = at_speed(monkeypatch, 100.0, 50.0, 200.0)
     one = experiment(tmp_path, budget="60s")
-    assert (one.epochs(), one.epochs("hourglass-1x16")) == (pytest.approx(4.75), pytest.approx(4.75 / 2))
+    other = one.student_of("hourglass-1x16")
+    assert (one.epochs(), one.epochs(other)) == (pytest.approx(4.75), pytest.approx(4.75 / 2))
     assert experiment(tmp_path, budget="2m").epochs() == pytest.approx(4 * 4.75)
-    assert one.epochs("hourglass-1x16") == pytest.approx(4.75 / 2)
+    assert one.epochs(other) == pytest.approx(4.75 / 2)
     assert left == []
 
 
 def test_a_budget_of_less_than_a_pass_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     at_speed(monkeypatch, 10.0)
-    wanted = r"--budget 90s: 10 people a second here, so one pass over 1200 people takes 2 minutes; give more time, a smaller --size or fewer people, or set --epochs"
+    wanted = r"--budget 90s: 10 samples a second here, so one epoch of 1200 samples takes 2 minutes; give more time, a smaller --size or fewer samples, or set --epochs"
     with pytest.raises(ValueError, match=wanted):
         experiment(tmp_path, budget="90s").epochs()
     assert not (tmp_path / "budget.json").exists()
@@ -95,7 +89,7 @@ def test_the_speed_is_measured(tmp_path: Path):
     assert experiment(tmp_path / "other", epochs=3.5).epochs() == 3.5
     assert not (tmp_path / "other").exists()
     assert (
-        Experiment(
+        Experiment.of(
             "test", TrainConfig(out=tmp_path / "other", smoke=True, budget="1s"), "hourglass-1x8"
         ).epochs()
         == 2
@@ -103,10 +97,10 @@ def test_the_speed_is_measured(tmp_path: Path):
 
 
 @pytest.mark.parametrize("resident", [False, True])
-def test_curves_are_of_people_to_choose_by_and_test_people_wait(
+def test_curves_are_of_the_samples_to_choose_by_and_test_samples_are_read_at_the_end(
     resident: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    found = Experiment(
+    found = Experiment.of(
         "test", TrainConfig(out=tmp_path, smoke=True, evaluate_every=0.5, resident=resident), "hourglass-1x8"
     )
     asked: list[tuple[str, Path]] = []
@@ -126,16 +120,14 @@ def test_curves_are_of_people_to_choose_by_and_test_people_wait(
         phase = "after"
         return result
 
-    loop = bench.fit
-    monkeypatch.setattr(bench, "fit", fit)
+    loop = experiments.fit
+    monkeypatch.setattr(experiments, "fit", fit)
     val, test = set(found.choice.dataset.images), set(found.measure.dataset.images)
     assert not val & test
     assert not (val | test) & set(found.dataset.images)
-    found.choice, found.measure = (
-        replace(found.choice, read=read("val")),
-        replace(found.measure, read=read("test")),
-    )
-    trained = found.fit("baseline", found.supervised(), 0)
+    choice, measure = replace(found.choice, read=read("val")), replace(found.measure, read=read("test"))
+    found = replace(found, choice=choice, measure=measure)
+    trained = found.fit("baseline", found.learner(0), found.supervised())
     assert {path for when, path in asked if when == "val while"} == val
     assert {path for when, path in asked if when == "test after"} == test
     assert {when for when, _ in asked} == {"val while", "test after"}
@@ -145,51 +137,54 @@ def test_curves_are_of_people_to_choose_by_and_test_people_wait(
 
 
 def test_a_folder_a_recipe():
-    assert Experiment("fpd", TrainConfig(smoke=True), "hourglass-1x8").out == Path("runs/fpd")
+    assert Experiment.of("fpd", TrainConfig(smoke=True), "hourglass-1x8").out == Path("runs/fpd")
 
 
-def test_a_finished_run_of_a_cycle_names_the_way_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Three steps; then more are wanted. Whoever goes on takes the student and the answers that there are."""
+def test_a_finished_run_of_a_cycle_names_the_way_to_continue(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Three steps; then more are wanted: a new run takes the student and the pseudo-labels that exist."""
     out = tmp_path / "out"
     one, more = (
         experiment(out, epochs=steps * 8 / 1200, schedule="one_cycle", flip_test=False) for steps in (3, 6)
     )
-    trained = one.fit("baseline", one.supervised(), 0)
-    assert "measuring baseline, seed 0, on 300 test people" in capsys.readouterr().out
+    trained = one.fit("baseline", one.learner(0), one.supervised())
+    assert "measuring baseline, seed 0, on 300 test samples" in capsys.readouterr().out
     with pytest.raises(
         ValueError,
-        match=r"laid out for --epochs 0\.02, not 0\.04; first finish with the settings of then what lies in \S+out, or give",
+        match=r"laid out for --epochs 0\.02, not 0\.04; first finish what lies in \S+out with its old settings, or give",
     ):
-        more.fit("baseline", more.supervised(), 0)
+        more.fit("baseline", more.learner(0), more.supervised())
     (out / "student.safetensors").write_bytes(trained.path.read_bytes())
     (out / "labels").mkdir()
     with pytest.raises(
         ValueError, match=r"with --student \S+out/student\.safetensors --out \S+out-2 --labels \S+out/labels$"
     ):
-        more.fit("baseline", more.supervised(), 0)
+        more.fit("baseline", more.learner(0), more.supervised())
 
 
-def test_ctrl_c_while_the_teacher_is_asked_says_what_goes_on(
+def test_ctrl_c_while_the_teacher_runs_says_how_to_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench, "label", interrupted)
-    one = Experiment("test", TrainConfig(out=tmp_path, smoke=True), "hourglass-1x8")
+    monkeypatch.setattr(experiments, "label", interrupted)
+    one = Experiment.of("test", TrainConfig(out=tmp_path, smoke=True), "hourglass-1x8")
     with pytest.raises(KeyboardInterrupt):
-        one.label(one.teacher("mini"), one.dataset)
+        one.label(one.load_teacher("mini"), one.dataset)
     assert (
-        f"Its answers until here stay in {tmp_path}/labels; the same command goes on from there."
+        f"Its predictions until here stay in {tmp_path}/labels; the same command continues from there."
         in capsys.readouterr().out
     )
 
 
 def test_speeds_are_measured_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Experiment, "speeds", lambda *_: {"supervised": 1.0})
+    monkeypatch.setattr(results, "speeds", lambda *_: {"supervised": 1.0})
     for asked, found in ((False, {}), (True, {"supervised": 1.0})):
-        one = Experiment("test", TrainConfig(out=tmp_path, smoke=True, speeds=asked), "hourglass-1x8")
-        assert one.speeds_if_asked(one.teacher("mini"), None, one.supervised()) == found
+        one = Experiment.of("test", TrainConfig(out=tmp_path, smoke=True, speeds=asked), "hourglass-1x8")
+        teacher = one.load_teacher("mini")
+        assert results.speeds_if_asked(one, teacher, TeacherSignal(), one.supervised()) == found
 
 
 def folder(root: Path, count: int) -> Path:
@@ -199,12 +194,12 @@ def folder(root: Path, count: int) -> Path:
     return root
 
 
-def test_who_is_kept_apart(tmp_path: Path):
+def test_what_is_kept_apart(tmp_path: Path):
     """Of images without parts every tenth is for testing, from the second on, and another tenth to choose by,
     from the seventh on.
     """
     config = TrainConfig(data=("images",), root=(folder(tmp_path / "a", 25),), out=tmp_path / "out", size=64)
-    found = Experiment("test", config, "hourglass-1x8", COCO17)
+    found = Experiment.of("test", config, "hourglass-1x8", COCO17)
     parts = {
         name: [int(p.stem) for p in dataset.images]
         for name, dataset in (
@@ -217,12 +212,12 @@ def test_who_is_kept_apart(tmp_path: Path):
     assert parts["val"] == [6, 16]
     assert parts["train"] == [i for i in range(25) if i % 10 not in (1, 6)]
     assert found.origin.tolist() == [0] * len(parts["train"])
-    few = Experiment("test", replace(config, root=(folder(tmp_path / "b", 4),)), "hourglass-1x8", COCO17)
+    few = Experiment.of("test", replace(config, root=(folder(tmp_path / "b", 4),)), "hourglass-1x8", COCO17)
     assert (
         [p.stem for p in few.choice.dataset.images] == [p.stem for p in few.measure.dataset.images] == ["001"]
     )
     with pytest.raises(ValueError, match="is the only image, but some have to be kept apart for testing"):
-        Experiment("test", replace(config, root=(folder(tmp_path / "c", 1),)), "hourglass-1x8", COCO17)
+        Experiment.of("test", replace(config, root=(folder(tmp_path / "c", 1),)), "hourglass-1x8", COCO17)
 
 
 def test_a_set_with_parts_keeps_them_beside_one_without(tmp_path: Path):
@@ -230,7 +225,7 @@ def test_a_set_with_parts_keeps_them_beside_one_without(tmp_path: Path):
     config = TrainConfig(
         data=("mini:0.5", "images:0.5"), root=(tmp_path / "mini", images), out=tmp_path / "out", size=64
     )
-    found = Experiment("test", config, "hourglass-1x8", COCO17)
+    found = Experiment.of("test", config, "hourglass-1x8", COCO17)
     assert (len(found.dataset), len(found.choice.dataset), len(found.measure.dataset)) == (1220, 150, 300)
     assert np.bincount(found.origin).tolist() == [1200, 20]
     assert found.dataset.draws is not None
@@ -239,14 +234,14 @@ def test_a_set_with_parts_keeps_them_beside_one_without(tmp_path: Path):
 
 
 def test_resident_images_are_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    found = Experiment("test", TrainConfig(out=tmp_path, smoke=True, resident=True), "hourglass-1x8")
-    spec = found.spec("hourglass-1x8", "arm")
+    found = Experiment.of("test", TrainConfig(out=tmp_path, smoke=True, resident=True), "hourglass-1x8")
+    spec = found.spec(found.student, "arm")
     one, other = found.samples(found.dataset, spec, 0), found.samples(found.dataset, spec, 1)
     assert isinstance(one, Resident)
     assert isinstance(other, Resident)
     assert one.images is other.images
     assert capsys.readouterr().out.count("reading 32 images") == 1
-    guide = found.teacher("mini")
+    guide = found.load_teacher("mini")
     answers = found.label(guide, found.dataset)
     taught = found.samples(found.dataset, spec, 0, answers)
     plain, with_answers = next(iter(one.batches(0, 1, 4))), next(iter(taught.batches(0, 1, 4)))  # type: ignore[union-attr]

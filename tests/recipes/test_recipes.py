@@ -1,5 +1,5 @@
-"""The recipes from the command line, at the size of a smoke run: every part works with every other, and what
-is written says what it must.
+"""The recipes from the command line, at the size of a smoke run: all parts work together, and the files that
+are written are complete.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from poseling.cli import main
 from poseling.data.mini import mini
 from poseling.files import read_image
 from poseling.models.checkpoint import read_tensors
-from poseling.recipes.experiment import TrainConfig
+from poseling.recipes.config import TrainConfig
 from poseling.runtime import Network
 from poseling.teachers.checkpoint import checkpoint_teacher
 
@@ -31,20 +30,12 @@ def run(*words: object) -> None:
     main([str(word) for word in words])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The mini set is unpacked here, not in the home of whoever runs the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 FPD = (
     "distill",
     "fpd",
     "--smoke",
     "--speeds",
-    "--teacher",
+    "--train-teacher",
     "hourglass-1x16",
     "--alpha",
     0.5,
@@ -141,7 +132,7 @@ def test_the_same_command_again_trains_nothing_and_finds_the_same(fpd: Path, tmp
 
 @pytest.mark.slow
 def test_the_first_command_needs_nothing_else(tmp_path: Path):
-    """No data, no teacher, no numbers: those that come with the program."""
+    """Without flags: the data, the teacher and the numbers that come with the program."""
     run("distill", "fpd", "--smoke", "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["data"] == "mini"
@@ -152,8 +143,8 @@ def test_the_first_command_needs_nothing_else(tmp_path: Path):
 
 
 def test_defaults_fit_the_data():
-    """Without data those for the mini set, with data what learns soonest, or the paper's if asked for; what
-    somebody gives stays in all of them.
+    """Without data those of the mini set, with data ours, or the paper's if asked for; a flag that is given
+    stays in all of them.
     """
     small, ours = TrainConfig(), TrainConfig(data=("mpii",), root=(Path("x"),))
     papers = TrainConfig(data=("mpii",), root=(Path("x"),), as_published=True)
@@ -171,7 +162,7 @@ def test_defaults_fit_the_data():
     assert TrainConfig(data=("mini",)) == replace(small, data=("mini",))
     assert TrainConfig(root=(Path("x"),)) == replace(
         ours, data=()
-    )  # `unlabelled` takes a folder of images without being told that it is one
+    )  # `unlabelled --root DIR` takes a folder of images
     assert TrainConfig(optimizer="adam", epochs=140).optimizer == "adam"
     assert TrainConfig(optimizer="adam", epochs=140).epochs == 140
     assert TrainConfig(data=("mpii",), root=(Path("x"),), loss="kl").loss == "kl"
@@ -182,8 +173,9 @@ def test_learning_from_labels_needs_some(tmp_path: Path, capsys: pytest.CaptureF
         shutil.copy(image, tmp_path)
     with pytest.raises(SystemExit):
         run("distill", "fpd", "--smoke", "--data", "images", "--root", tmp_path, "--out", tmp_path / "out")
-    assert "have no labels, and fpd learns from labels; `poseling distill unlabelled` needs none" in " ".join(
-        capsys.readouterr().err.split()
+    assert (
+        "--data images: has no labels, and fpd learns from labels; `poseling distill unlabelled` needs none"
+        in " ".join(capsys.readouterr().err.split())
     )
     assert not (tmp_path / "out").exists()
 
@@ -193,10 +185,11 @@ def test_help_says_both_defaults(capsys: pytest.CaptureFixture[str], monkeypatch
     run("distill", "fpd", "--help")
     said = capsys.readouterr().out
     assert f"[default: none; as published 140; with the mini set {TrainConfig().epochs:g}" in said
-    assert "[default: hourglass-8x256; with the mini set mini]" in said
+    assert "[default: none; with the mini set mini]" in said
+    assert "[default: hourglass-8x256; with the mini set none]" in said
 
 
-# What each recipe's arms learn by, as its file's docstring has it, and the network that is kept.
+# The losses of each recipe's arm, as its file's docstring has them, and the network that is kept.
 HALF = [["labels", 0.5], ["teacher", 0.5]]
 SMOKED = {
     "kdlpn": ("distilled", HALF, "kdlpn-16"),
@@ -303,7 +296,7 @@ def test_a_foreign_teacher_on_real_images(recipe: str, tmp_path: Path, shared: P
 @pytest.mark.slow
 @pytest.mark.shared
 def test_from_cocos_folders_to_its_average_precision(tmp_path: Path, shared: Path):
-    """The four sample images, laid out as COCO's download, one command, and the measure of COCO."""
+    """The four sample images, laid out as COCO's download, one command, and COCO's measure."""
     torch.set_num_threads(1)
     fixture, root, out = shared / "data" / "fixtures" / "coco", tmp_path / "coco", tmp_path / "out"
     (root / "annotations").mkdir(parents=True)
@@ -331,8 +324,8 @@ def test_from_cocos_folders_to_its_average_precision(tmp_path: Path, shared: Pat
 
 @pytest.mark.slow
 @pytest.mark.shared
-def test_several_teachers_are_measured_where_one_of_them_knows(tmp_path: Path, shared: Path):
-    """Neither MoveNet nor BlazePose has LSP's neck and top of the head, so that nobody is measured there."""
+def test_joints_that_no_teacher_has_are_not_measured(tmp_path: Path, shared: Path):
+    """Neither MoveNet nor BlazePose has LSP's neck and top of the head, which are not measured."""
     torch.set_num_threads(1)
     teachers = [shared / "peers" / name for name in ("movenet-lightning.onnx", "blazepose-lite.onnx")]
     more = ("--teachers", *teachers, "--weights", "movenet-lightning=2", "blazepose-lite:left_wrist=3")
@@ -355,7 +348,7 @@ def test_several_teachers_are_measured_where_one_of_them_knows(tmp_path: Path, s
 
 
 def points_network(path: Path) -> None:
-    """An ONNX network of MoveNet's shape that sees a standing person in every image, a little lower in
+    """An ONNX network of MoveNet's shape that predicts a standing person in every image, a little lower in
     brighter ones.
     """
     rng = np.random.default_rng(0)
@@ -381,7 +374,7 @@ def points_network(path: Path) -> None:
 
 @pytest.mark.slow
 def test_any_teacher_on_any_images(tmp_path: Path):
-    """One command: a foreign ONNX file teaches what it sees in a folder, of which one image is broken."""
+    """One command: a foreign ONNX file teaches its predictions for a folder, of which one image is broken."""
     points_network(tmp_path / "teacher.onnx")
     folder, out = tmp_path / "images", tmp_path / "out"
     folder.mkdir()
@@ -436,9 +429,35 @@ def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path, capsys: pytes
         (("distill", "fpd", "--data", "lsp"), "--data lsp needs --root"),
         (("distill", "fpd", "--data", "lsp", "--root", "nowhere"), "nowhere"),
         (("distill", "fpd", "--smoke", "--alpha", "1.5"), "alpha is 1.5"),
-        (("distill", "fpd", "--smoke", "--teacher", "nobody.onnx"), "nobody.onnx"),
+        (("distill", "fpd", "--smoke", "--teacher", "none.onnx"), "none.onnx: there is no such file"),
         (("distill", "fpd", "--smoke", "--teacher-loss", "mse"), "read the network's outputs differently"),
-        (("distill", "fpd", "--smoke", "--teacher", "hourglass-big"), "hourglass-4x128"),
+        (
+            ("distill", "fpd", "--smoke", "--teacher", "hourglass-8x256"),
+            "--teacher hourglass-8x256: is an architecture with random weights; --train-teacher "
+            "hourglass-8x256 trains it first",
+        ),
+        (("distill", "fpd", "--smoke", "--train-teacher", "hourglass-big"), "hourglass-4x128"),
+        (
+            ("distill", "fpd", "--smoke", "--train-teacher", "big.onnx"),
+            "--train-teacher big.onnx: is no architecture, of which there is hourglass-4x128, ",
+        ),
+        (
+            ("distill", "fpd", "--smoke", "--train-teacher", "hourglass-1x16", "--teacher", "mini"),
+            "--teacher mini --train-teacher hourglass-1x16: give one of them",
+        ),
+        (
+            ("distill", "unlabelled", "--root", "."),
+            "unlabelled needs a teacher: --teacher names weights that exist, such as movenet-thunder.onnx, "
+            "--train-teacher an architecture that is trained first",
+        ),
+        (
+            ("distill", "movnect", "--smoke", "--live", "--teacher-flip"),
+            "with --live the teacher runs in every step; leave them out",
+        ),
+        (
+            ("distill", "knowledge_token", "--smoke", "--train-teacher", "hourglass-1x16"),
+            "--train-teacher hourglass-1x16, --student vitpose-t-simple: a token goes from one ViTPose",
+        ),
     ],
 )
 def test_bad_flags_are_one_line(
@@ -484,7 +503,7 @@ def test_movnect_is_measured_in_millimetres(space: Path):
 
 
 @pytest.mark.slow
-def test_movnect_s_student_answers_in_space_without_torch(space: Path):
+def test_movnect_s_student_predicts_3d_joints_without_torch(space: Path):
     network = Network(space / "student.onnx")
     assert network.spec.outputs == ("xy", "score", "xyz")
     dataset = mini("test", space / "mini")
@@ -494,7 +513,7 @@ def test_movnect_s_student_answers_in_space_without_torch(space: Path):
 
 
 @pytest.mark.slow
-def test_movnect_s_stages_go_on_where_they_were(space: Path, capsys: pytest.CaptureFixture[str]):
+def test_movnect_s_stages_continue_where_they_were(space: Path, capsys: pytest.CaptureFixture[str]):
     before = {path: path.stat().st_mtime_ns for path in space.rglob("state.safetensors")}
     run("distill", "movnect", "--smoke", "--out", space, "--stages", "teacher_2d", "student_2d")
     assert "gap closed" not in capsys.readouterr().out  # nothing to report yet
@@ -504,7 +523,7 @@ def test_movnect_s_stages_go_on_where_they_were(space: Path, capsys: pytest.Capt
 
 
 @pytest.mark.slow
-def test_images_are_placed_in_space_by_a_network_that_knows_depth(space: Path, tmp_path: Path):
+def test_images_get_3d_joints_from_a_3d_network(space: Path, tmp_path: Path):
     teacher = space / "student.safetensors"
     words = (
         "distill",
@@ -521,12 +540,12 @@ def test_images_are_placed_in_space_by_a_network_that_knows_depth(space: Path, t
     run(*words, "--teacher", teacher, "--metres", teacher)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["data"] == "mini+mini placed by student"
-    assert any(note.startswith("In the image, PCK@0.2 on 16 people of mini") for note in report["notes"])
+    assert any(note.startswith("In the image, PCK@0.2 on 16 samples of mini") for note in report["notes"])
     assert len(report["distilled"]["values"]) == 2
 
 
 @pytest.mark.slow
-def test_images_without_labels_are_placed_too(space: Path, tmp_path: Path):
+def test_images_without_labels_get_3d_joints_too(space: Path, tmp_path: Path):
     (tmp_path / "images").mkdir()
     for image in mini("train", space / "mini").images[:8]:
         shutil.copy(image, tmp_path / "images")
@@ -542,7 +561,7 @@ def test_images_without_labels_are_placed_too(space: Path, tmp_path: Path):
         tmp_path / "run",
     )
     with pytest.raises(SystemExit):
-        run(*words)  # nobody has anything to say of them
+        run(*words)  # without a network that predicts labels there is nothing to learn
     run(*words, "--teacher", space / "student.safetensors", "--metres", space / "student.safetensors")
     assert (
         json.loads((tmp_path / "run" / "report.json").read_text())["data"] == "mini+images placed by student"
@@ -566,19 +585,28 @@ def test_blazepose_places_real_people(tmp_path: Path, shared: Path):
     assert report["data"] == "mini+lsp+lspet placed by blazepose-lite"
 
 
+IN_2D = "predicts 2D joints only; this recipe needs a 3D model, such as vnect-50, movnect-medium"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--teacher", "STUDENT"), "--teacher student: knows no depth"),
-        (("--images", "mini", "--metres", "STUDENT"), "answers in the image only"),
-        (("--metres", "STUDENT"), "places the people of --images in space; name such a set"),
-        (("--student", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
-        (("--teacher", "hourglass-1x16"), "hourglass-1x16: knows no depth"),
+        (
+            ("--teacher", "STUDENT"),
+            "--teacher student predicts 2D joints only; this recipe needs a 3D teacher",
+        ),
+        (
+            ("--images", "mini", "--metres", "STUDENT"),
+            "predicts 2D joints only; 3D pseudo-labels need a 3D teacher",
+        ),
+        (("--metres", "STUDENT"), "gives the samples of --images 3D joints; name such a set"),
+        (("--student", "hourglass-1x16"), f"hourglass-1x16 {IN_2D}"),
+        (("--train-teacher", "hourglass-1x16"), f"hourglass-1x16 {IN_2D}"),
         (("--alpha", "2"), "alpha is 2"),
     ],
 )
-def test_what_knows_no_depth_teaches_no_space(
+def test_2d_networks_are_refused_in_the_3d_recipe(
     words: tuple[str, ...], complaint: str, fpd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(SystemExit):
@@ -598,8 +626,8 @@ PSEUDO = ("distill", "pseudo_labels", "--smoke")
 
 @pytest.mark.slow
 def test_pseudo_labels_on_the_mini_set(tmp_path: Path):
-    """All arms from the mini set and its teacher, resident, with few labels: equal steps for each, and what
-    each learnt from.
+    """All arms from the mini set and its teacher, resident: equal steps for each, and the licence of what each
+    learnt from.
     """
     run(*PSEUDO, "--clean", "mini", "--resident", "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
@@ -657,7 +685,7 @@ def test_pseudo_labels_of_several_sets_and_few_labels(tmp_path: Path):
 
 @pytest.mark.slow
 def test_pseudo_labels_of_images_alone(tmp_path: Path):
-    """Nobody has a label: one arm, on the teacher's word, measured by agreement with it."""
+    """Without labels: one arm, on the teacher's predictions, measured by agreement with it."""
     images = tmp_path / "images"
     images.mkdir()
     for image in mini("val").images[:40]:
@@ -684,19 +712,19 @@ def test_pseudo_labels_of_images_alone(tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--few", "-3"), "--few -3: is no number of people"),
+        (("--few", "-3"), "--few -3: is no number of samples"),
         (
             ("--arms", "few_labels"),
-            "--few 0: is no number of people; give one above 0, or leave out the arms that need it",
+            "--few 0: is no number of samples; give one above 0, or leave out the arms that need it",
         ),
-        (("--few", "33"), "--few 33: of 32 people 32 have labels that are not cleaned"),
-        (("--few", "32"), "--few 32: of 32 people 32 have labels"),
-        (("--few", "2", "--clean", "mini"), "--few 2: of 32 people 0 have labels that are not cleaned"),
+        (("--few", "33"), "--few 33: of 32 samples 32 have labels that are not cleaned"),
+        (("--few", "32"), "--few 32: of 32 samples 32 have labels"),
+        (("--few", "2", "--clean", "mini"), "--few 2: of 32 samples 0 have labels that are not cleaned"),
         (("--clean", "lspet"), "--clean lspet: is none of the sets, which are mini"),
         (("--skeleton", "squid"), "squid"),
         (
             ("--data", "images", "--root", "IMAGES", "--arms", "labels"),
-            "--arms labels: nobody of images has a label to learn from; take --arms teacher_alone",
+            "--arms labels: images has no labels to learn from; take --arms teacher_alone",
         ),
         (("--data", "images:2", "--root", "IMAGES"), "--data images:2: a share is above 0 and at most 1"),
         (("--student", "gone.safetensors"), "gone.safetensors: there is no such checkpoint"),
@@ -721,9 +749,9 @@ def test_pseudo_labels_that_cannot_be(
 
 
 @pytest.mark.slow
-def test_a_student_goes_on_from_a_file(tmp_path: Path):
-    """A trained student's file as the start of another: its joints, its codec, and what it knew; the licences
-    say so.
+def test_a_student_starts_from_a_file(tmp_path: Path):
+    """A trained student's file as the start of another: its joints, its codec and its weights, with its
+    licences.
     """
     run("distill", "baseline", "--smoke", "--student", "hourglass-1x16", "--out", tmp_path / "first")
     start = tmp_path / "first" / "student.safetensors"

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from poseling.cli import RECIPES, main
+from poseling.cli import main
 from poseling.models.checkpoint import read_tensors
-from poseling.recipes import experiment
+from poseling.recipes import RECIPES, parts, results
 
 # By the codec's name: a student, and the losses that it may learn labels and a teacher's answers by.
 STUDENTS = {
@@ -43,20 +42,17 @@ CHOOSY = {
 MORE = {
     "multi_teacher": ("--teachers", "mini"),
     "unlabelled": ("--teacher", "mini", "--data", "mini"),
-    "movnect": ("--teacher", "movnect-tiny"),
-    "dwpose": ("--teacher", "simcc-mobilenetv2_050"),
+    "movnect": ("--train-teacher", "movnect-tiny"),
+    "dwpose": ("--train-teacher", "simcc-mobilenetv2_050"),
 }
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A few people, two steps, no speeds: it is the losses that are looked at."""
-    torch.set_num_threads(1)
+def quick() -> Iterator[None]:
+    """A few samples, two steps, no report: only the losses are looked at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(experiment, "SMOKE_PEOPLE", 8)
-        patch.setattr(experiment.Experiment, "speeds", lambda *_: {})
-        patch.setattr(experiment.Experiment, "finish", lambda *_: None)
+        patch.setattr(parts, "SMOKE_SAMPLES", 8)
+        patch.setattr(results, "finish", lambda *_: None)
         yield
 
 

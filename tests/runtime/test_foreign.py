@@ -91,7 +91,7 @@ def test_with_its_contract_it_runs_and_teaches_untold(
     assert spec.codec["name"] == NAME
     assert Adapter.from_spec(spec) == Adapter.from_json(adapter)
     assert onnx.load(out).graph == onnx.load(foreign).graph
-    with pytest.raises(ValueError, match=r"out\.onnx: carries its contract already"):
+    with pytest.raises(ValueError, match=r"out\.onnx: has a contract already; it runs as it is"):
         with_contract(out, tmp_path / "again.onnx")
     with pytest.raises(ValueError, match="is the network itself and would be replaced"):
         with_contract(foreign, foreign, str(adapter))

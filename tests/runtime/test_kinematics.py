@@ -14,6 +14,8 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from poseling.geometry import project, quaternion, quaternion_matrix, rotation_matrix
+from poseling.runtime.closed_form import closed_form
+from poseling.runtime.fit_energy import Evidence, minimise
 from poseling.runtime.kinematics import (
     BONES,
     FREE,
@@ -25,12 +27,11 @@ from poseling.runtime.kinematics import (
     SHARES,
     TURNS,
     Body,
-    closed_form,
     forward,
     measure,
     stature,
 )
-from poseling.runtime.skeleton_fit import MEASURED, Evidence, Fitted, Fitter, Lengths, minimise
+from poseling.runtime.skeleton_fit import MEASURED, Fitted, Fitter, Lengths
 from poseling.skeleton import BLAZEPOSE33, COCO17, H36M17, MOVNECT15, Skeleton
 
 CAMERA = np.array([1000.0, 1000, 500, 400])

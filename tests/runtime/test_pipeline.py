@@ -199,7 +199,7 @@ def test_lines_that_cannot_be_written_leave_what_was_there(tmp_path: Path, model
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no film")
     with pytest.raises(
-        OSError, match=r"bad\.mp4: is no video"
+        OSError, match=r"bad\.mp4: is not a readable video"
     ):  # nor does a film that cannot be read take them away
         track(model, bad, json=tmp_path / "poses.json")
     assert (tmp_path / "poses.json").read_text() == "good\n"

@@ -8,7 +8,8 @@ import pytest
 from poseling.geometry import rotation_matrix
 from poseling.skeleton import SYNTH28
 from poseling.synth.bodies import PARTS, STATURE, Bodies, _between, _first_time_alone, _half_twist
-from poseling.synth.prior import JOINTS, Prior
+from poseling.synth.joint_limits import JOINTS
+from poseling.synth.prior import Prior
 
 at = SYNTH28.index
 

@@ -1,6 +1,4 @@
-"""Postures: the mixture's numbers, the way from rotations to turns and back, the limits, and that what is
-drawn could be a person.
-"""
+"""Poses: the mixture, rotations to turns and back, the limits, and that drawn poses are possible."""
 
 from __future__ import annotations
 
@@ -14,18 +12,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
 from poseling.geometry import rotation_matrix, rotation_vector
-from poseling.synth.prior import (
-    JOINTS,
-    LIMITS,
-    OFFSETS,
-    PARENTS,
-    SPLITS,
-    Prior,
-    clamp,
-    collides,
-    figure,
-    mirrored,
-)
+from poseling.synth.collisions import OFFSETS, collides, figure
+from poseling.synth.joint_limits import JOINTS, LIMITS, PARENTS, clamp, mirrored
+from poseling.synth.prior import SPLITS, Prior
 
 POSTURES = arrays(np.float64, (20, 3), elements=st.floats(-4, 4))
 

@@ -264,7 +264,7 @@ def test_wrong_numbers_leave_nothing(tmp_path: Path, run, wrong: dict[str, objec
 
 def test_a_full_disk(tmp_path: Path, run, whole):
     with pytest.raises(
-        OSError, match=r"set: the disk is full; whole blocks \(1 so far\) stay.*the same command goes on"
+        OSError, match=r"set: the disk is full; whole blocks \(1 so far\) stay.*the same command continues"
     ) as caught:
         run(tmp_path / "set", how="full", at=10)
     assert caught.value.errno == errno.ENOSPC
@@ -322,7 +322,7 @@ def test_what_the_studio_lacks_is_said_as_it_says_it(tmp_path: Path, run):
 def test_a_worker_that_is_killed(tmp_path: Path, run, whole):
     with pytest.raises(
         ChildProcessError,
-        match=r"set: a worker was killed by SIGKILL; if memory ran out, take fewer with --workers.*goes on",
+        match=r"set: a worker was killed by SIGKILL; if memory ran out, use fewer --workers.*continues",
     ):
         run(tmp_path / "set", how="killed", at=9, workers=2)
     run(tmp_path / "set")

@@ -128,7 +128,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.json: is no whole JSON file"):
         huggingface_teacher(str(tmp_path))
     config.write_text('{"model_type": "bert"}')
-    with pytest.raises(ValueError, match="is of a 'bert', and only 'vitpose' can be read"):
+    with pytest.raises(ValueError, match="is for the model type 'bert', and only 'vitpose' can be read"):
         huggingface_teacher(str(tmp_path))
     config.write_text('{"model_type": "vitpose"}')
     with pytest.raises(FileNotFoundError, match=r"has no \.safetensors file"):
@@ -137,7 +137,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
 
 def test_networks_that_do_not_fit(tmp_path: Path) -> None:
     published(tmp_path / "joints", joints=21)
-    with pytest.raises(ValueError, match=r"joints: gives 21 joints; only .* 17 of COCO"):
+    with pytest.raises(ValueError, match=r"joints: predicts 21 joints; only .* 17 of COCO"):
         huggingface_teacher(str(tmp_path / "joints"))
     published(tmp_path / "headless")
     weights = tmp_path / "headless" / "model.safetensors"

@@ -46,9 +46,11 @@ def test_what_is_no_teacher_says_the_way_out(tmp_path: Path) -> None:
     file = checkpoint(tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="leave out the adapter 'movenet'"):
         load(str(file), "movenet")
-    with pytest.raises(ValueError, match="hourglass-4x128: is an architecture with random weights"):
+    with pytest.raises(
+        ValueError, match="hourglass-4x128: is an architecture without trained weights; name the checkpoint"
+    ):
         load("hourglass-4x128")
-    with pytest.raises(ValueError, match=r"a\.pth: a teacher is a \.safetensors or \.onnx file"):
+    with pytest.raises(ValueError, match=r"a\.pth: a teacher is a file that ends in \.safetensors or \.onnx"):
         load(str(tmp_path / "a.pth"))
     with pytest.raises(FileNotFoundError, match=r"b\.onnx: there is no such file"):
         load(str(tmp_path / "b.onnx"))

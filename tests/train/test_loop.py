@@ -60,7 +60,7 @@ WILD = Augment(half_body=0.3, occlusion=0.3, color_jitter=0.2)
 
 
 def crowd(folder: Path) -> PoseDataset:
-    """12 people in images of noise, the same at every call; their joints are where the noise is brighter."""
+    """12 samples in images of noise, the same at every call; their joints are where the noise is brighter."""
     random, paths = np.random.default_rng(1), []
     joints = random.uniform((30, 20), (80, 70), (12, 3, 2)).astype(np.float32)
     folder.mkdir(exist_ok=True)
@@ -231,7 +231,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(run, folder):
-    """The folder of a run that nobody disturbed."""
+    """The folder of a run without an interruption."""
     assert run({"folder": folder, "out": folder.parent / "whole"}) == [0]
     return folder.parent / "whole"
 
@@ -335,7 +335,7 @@ def test_ctrl_c_finishes_the_step_and_saves(whole, folder, tmp_path, place):
     step = max(place // 4, 1)
     assert about["step"] == str(step)
     assert (
-        f"distilled: stopped at step {step} of 12; the same command goes on from there"
+        f"distilled: stopped at step {step} of 12; the same command continues from there"
         in (tmp_path / "said.txt").read_text()
     )
     assert (tmp_path / "stopped" / "log.csv").exists()

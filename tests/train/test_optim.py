@@ -7,7 +7,7 @@ from poseling.models import registry
 from poseling.train.optim import Average, Training, optimizer
 
 
-def test_steps_are_epochs_over_the_people():
+def test_steps_are_epochs_over_the_samples():
     assert Training(epochs=140, batch=32).steps(1000) == 4375  # 140 * 1000 / 32
     assert Training(epochs=0.5, batch=4).steps(9) == 1  # 1.125
     assert Training(epochs=0.01, batch=32).steps(10) == 1

@@ -32,7 +32,7 @@ def test_images_a_second_by_a_clock_of_ours():
     assert calls == ["fast", "slow"] * 3
 
 
-def test_a_step_trains_a_copy_and_draws_people(tmp_path):
+def test_a_step_trains_a_copy_and_draws_samples(tmp_path):
     AcceleratorState._reset_state(reset_partial_state=True)
     body = Skeleton("body", ("head", "neck"), (0, 0))
     cv2.imwrite(

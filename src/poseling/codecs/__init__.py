@@ -85,8 +85,8 @@ class Codec(Protocol):
         stride: int | None = None,
         height: float | None = None,
     ) -> Codec:
-        """The codec of a student with inputs of `size` (W, H), trained by `loss`; of the other settings, which
-        are flags of recipes, those that this codec has.
+        """The codec of a student with inputs of `size` (W, H), trained by `loss`; of the other settings,
+        which are flags of recipes, those that this codec has.
         """
         ...
 
@@ -115,15 +115,15 @@ class Codec(Protocol):
         ...
 
     def from_points(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """A teacher's joints (B, K, 2) in input pixels and weights (B, K) to targets and weights, for the loss
-        that `losses` has against a teacher.
+        """A teacher's joints (B, K, 2) in input pixels and weights (B, K) to targets and weights, for the
+        loss that `losses` has against a teacher.
         """
         ...
 
     def losses(self, loss: str = "mse", teacher_loss: str | None = None) -> tuple[Loss, Loss]:
         """The losses against labels and against a teacher. `loss` and `teacher_loss` name those of heatmaps
-        (`losses.LOSSES`); ValueError for a `teacher_loss` that is not in `teacher_losses`, or that does not go
-        with `loss`.
+        (`losses.LOSSES`); ValueError for a `teacher_loss` that is not in `teacher_losses`, or that does not
+        go with `loss`.
         """
         ...
 
@@ -160,8 +160,8 @@ class Codec3D(Codec, Protocol):
         skeleton: Skeleton,
         maps: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `encode_3d`, from a teacher's joints, and where it has them from its `maps`: heatmaps (B, K, h, w)
-        laid out as `heatmap` says, and their weights (B, K).
+        """As `encode_3d`, from a teacher's joints, and where it has them from its `maps`: heatmaps (B, K, h,
+        w) laid out as `heatmap` says, and their weights (B, K).
         """
         ...
 

@@ -85,8 +85,8 @@ class Coordinates:
         return self.heatmap.encode(joints, weight)
 
     def losses(self, loss: str = "mse", teacher_loss: str | None = None) -> tuple[Loss, Loss]:
-        """Smooth L1 against labels and the simulated heatmap against a teacher, whatever `loss` is; ValueError
-        for a `teacher_loss`.
+        """Smooth L1 against labels and the simulated heatmap against a teacher, whatever `loss` is;
+        ValueError for a `teacher_loss`.
 
         >>> [one.__name__ for one in Coordinates((64, 64)).losses()]
         ['smooth_l1', 'simulated_heatmap']

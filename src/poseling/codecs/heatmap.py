@@ -128,7 +128,8 @@ class Heatmap:
 
     def losses(self, loss: str = "mse", teacher_loss: str | None = None) -> tuple[Loss, Loss]:
         """The losses against labels and against a teacher: those of these names, twice `loss` if only that is
-        given. ValueError for mse beside another, since it reads the outputs as Gaussians and others as logits.
+        given. ValueError for mse beside another, since it reads the outputs as Gaussians and others as
+        logits.
 
         >>> [one.__name__ for one in Heatmap((64, 64)).losses("kl", "coordinate")]
         ['kl', 'coordinate']

@@ -60,8 +60,8 @@ def location(
 def location_l1(
     outputs: Tensor, targets: Tensor, weight: Tensor, *, maps: slice = slice(1, 4), which: int = 1
 ) -> Tensor:
-    """|L - L^GT| averaged under H, in metres, summed over the axes: the error of a joint where it is read. Not
-    in the papers; it learns faster in short runs.
+    """|L - L^GT| averaged under H, in metres, summed over the axes: the error of a joint where it is read.
+    Not in the papers; it learns faster in short runs.
 
     >>> import torch
     >>> outputs, targets = torch.zeros(1, 1, 1, 7, 1, 2), torch.ones(1, 1, 8, 1, 2)

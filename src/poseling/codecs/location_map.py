@@ -77,8 +77,8 @@ class LocationMap:
         stride: int | None = None,
         height: float | None = None,
     ) -> LocationMap:
-        """The codec of a student that learns by `loss`: mse reads its heatmaps as Gaussians, others as logits.
-        `stride` is not used: all of these networks have 8.
+        """The codec of a student that learns by `loss`: mse reads its heatmaps as Gaussians, others as
+        logits. `stride` is not used: all of these networks have 8.
         """
         return cls(size, sigma=sigma, decoding=decoding, softmax=loss != "mse", height=height)
 
@@ -105,10 +105,10 @@ class LocationMap:
     def encode_3d(
         self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, skeleton: Skeleton
     ) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels with weights (B, K), and xyz (B, K, 3) in metres from the root with
-        weights (B, K), to targets (B, K, 8, h, w) and weights (B, K, 3): of the heatmap, of the position in
-        space and of the bone to the parent, 0 for what is unknown. A joint outside the input has no heatmap,
-        and so no targets in space either.
+        """Joints (B, K, 2) in input pixels with weights (B, K), and xyz (B, K, 3) in metres from the root
+        with weights (B, K), to targets (B, K, 8, h, w) and weights (B, K, 3): of the heatmap, of the position
+        in space and of the bone to the parent, 0 for what is unknown. A joint outside the input has no
+        heatmap, and so no targets in space either.
 
         With a `height`, people are scaled to it; xyz without a knee, hip or neck then weighs nothing.
         ValueError for a skeleton that lacks one.
@@ -145,7 +145,7 @@ class LocationMap:
         between their pixels.
         """
         xy, _ = self.decode(outputs)
-        return bilinear(outputs[:, :, 1:4], xy, self.heatmap.pixel)
+        return bilinear(outputs, xy, self.heatmap.pixel, slice(1, 4))
 
     def maps(self, outputs: Tensor) -> Tensor:
         """The heatmaps of outputs (B, K, 7, h, w) as Gaussians (B, K, h, w)."""
@@ -179,9 +179,9 @@ class LocationMap:
         return torch.cat([own[:, :, :1], targets[:, :, 1:7], own[:, :, 7:]], 2), weights
 
     def from_outputs(self, theirs: object, outputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The outputs (B, K, 7, h, w) of another network, whose codec is `theirs`, as targets (B, K, 8, h, w),
-        with weights (B, K, 3) from those of its joints (B, K), as MoVNect's teacher is learnt from; None if
-        its maps are laid out otherwise than ours.
+        """The outputs (B, K, 7, h, w) of another network, whose codec is `theirs`, as targets (B, K, 8, h,
+        w), with weights (B, K, 3) from those of its joints (B, K), as MoVNect's teacher is learnt from; None
+        if its maps are laid out otherwise than ours.
         """
         if not isinstance(theirs, LocationMap) or theirs._layout != self._layout:
             return None
@@ -190,15 +190,16 @@ class LocationMap:
         return targets, weight[..., None].expand(-1, -1, 3)
 
     def with_labels(self, targets: Tensor, weight: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
-        """A teacher's targets (B, K, 8, h, w), to be learnt under the heatmaps of the `labels` (B, K, 8, h, w)
-        where those weigh something, `labelled` (B, K, 3), as in MoVNect; elsewhere under its own.
+        """A teacher's targets (B, K, 8, h, w), to be learnt under the heatmaps of the `labels` (B, K, 8, h,
+        w) where those weigh something, `labelled` (B, K, 3), as in MoVNect; elsewhere under its own.
         """
         under = torch.where((labelled[..., 0] > 0)[..., None, None], labels[:, :, 7], targets[:, :, 7])
         return torch.cat([targets[:, :, :7], under[:, :, None]], 2)
 
     def true_size(self, xyz: Tensor, truth: Tensor, known: Tensor, skeleton: Skeleton) -> Tensor:
-        """Decoded xyz (N, K, 3) at the size of the people in `truth` (N, K, 3), of which `known` (N, K) joints
-        are above 0, as the papers measure; as it is without a `height`. NaN where the true size is unknown.
+        """Decoded xyz (N, K, 3) at the size of the people in `truth` (N, K, 3), of which `known` (N, K)
+        joints are above 0, as the papers measure; as it is without a `height`. NaN where the true size is
+        unknown.
         """
         if self.height is None:
             return xyz

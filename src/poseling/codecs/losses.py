@@ -1,5 +1,5 @@
-"""The losses of codecs, on a network's outputs. Each takes outputs of S stages, targets, and weights (B, K), or
-(B,) for whole samples, 0 for what does not count.
+"""The losses of codecs, on a network's outputs. Each takes outputs of S stages, targets, and weights (B, K),
+or (B,) for whole samples, 0 for what does not count.
 
 - heatmaps, outputs (B, S, K, h, w), targets (B, K, h, w) with a peak of 1: `mse`, `kl`, `coordinate`
 - SimCC, outputs (B, S, K, x + y) logits, first those of the columns: `simcc_kl` and `simcc_logits`; `columns`
@@ -155,7 +155,8 @@ def simulated_heatmap(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tenso
     nothing, as in the authors' code: its gradient there is 0, so `smooth_l1` has to bring it back.
 
     >>> outputs = torch.tensor([[[[0.0, 0.0, 1.0, 1.0, 0.0]]]])
-    >>> round(simulated_heatmap(outputs, torch.zeros(1, 1, 1, 2), torch.ones(1, 1)).item(), 4)  # (1 + exp(-1/2)^2) / 2
+    >>> loss = simulated_heatmap(outputs, torch.zeros(1, 1, 1, 2), torch.ones(1, 1))
+    >>> round(loss.item(), 4)  # (1 + exp(-1/2)^2) / 2
     0.6839
     """
     h, w = targets.shape[-2:]

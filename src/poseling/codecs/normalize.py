@@ -1,4 +1,4 @@
-"""Images as a network wants them."""
+"""Images as a network takes them: the one place where pixels are scaled, on the device, last."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ def normalise(crops: Tensor, spec: PoseSpec) -> Tensor:
     normalised by its mean and std of 0..1 values.
 
     >>> from poseling.skeleton import LSP14
-    >>> spec = PoseSpec("hourglass-1x32", LSP14, {"name": "heatmap"}, (64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    >>> [round(v, 4) for v in normalise(torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8), spec).flatten().tolist()]
+    >>> half = (0.5, 0.5, 0.5)
+    >>> spec = PoseSpec("hourglass-1x32", LSP14, {"name": "heatmap"}, (64, 64), mean=half, std=half)
+    >>> crop = torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8)
+    >>> [round(v, 4) for v in normalise(crop, spec).flatten().tolist()]
     [1.0, -1.0, -0.6]
     """
     images = crops.permute(0, 3, 1, 2).to(torch.float32)

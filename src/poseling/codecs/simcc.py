@@ -162,10 +162,10 @@ class SimCC:
         and rows, read at the bins, each axis summing to 1.
 
         A heatmap's Gaussian is some three times as wide as SimCC's. With `narrow` it is brought to `sigma` by
-        a power, as in `codecs.warp.warp_maps`: exact for one Gaussian, wider where the teacher's is wider, and
-        the faint background that adds up over a whole column vanishes; so does most of a second, lower peak.
-        Without it the sums stay as wide as they are. The targets of a map without a peak are 0. ValueError
-        for maps of another size.
+        a power, as in `codecs.warp.warp_maps`: exact for one Gaussian, wider where the teacher's is wider,
+        and the faint background that adds up over a whole column vanishes; so does most of a second, lower
+        peak. Without it the sums stay as wide as they are. The targets of a map without a peak are 0.
+        ValueError for maps of another size.
         """
         there = self.heatmap
         if (maps.shape[-1], maps.shape[-2]) != there.map_size:

@@ -1,10 +1,10 @@
 """SimCC with three axes more: X, Y and Z in metres from the root are classifications into bins of their own.
 
-Two ideas, combined by us. RTMW3D (Jiang et al., arXiv 2407.08634) has depth as a third SimCC axis, 576 bins of
-7.5 mm with a Gaussian of 6 bins, and takes X and Y from the image, so that they are metres only if the camera
-and the distance are known. MeTRAbs (Sarandi et al., arXiv 2007.07227) has all three axes in metres, in a
-volume of 2.2 m around the root, so that no camera is needed. Here the axes are MeTRAbs', each read as an axis
-of SimCC, and x and y in the image stay beside them.
+Two ideas, combined by us. RTMW3D (Jiang et al., arXiv 2407.08634) has depth as a third SimCC axis, 576 bins
+of 7.5 mm with a Gaussian of 6 bins, and takes X and Y from the image, so that they are metres only if the
+camera and the distance are known. MeTRAbs (Sarandi et al., arXiv 2007.07227) has all three axes in metres, in
+a volume of 2.2 m around the root, so that no camera is needed. Here the axes are MeTRAbs', each read as an
+axis of SimCC, and x and y in the image stay beside them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Gaussians drawn between pixels, and maps and lines read between pixels, in torch. `poseling.peaks` reads the
-same in numpy.
+"""Gaussians drawn between pixels, and maps and lines read between pixels, in torch. `poseling.peaks` reads
+the same in numpy.
 """
 
 from __future__ import annotations
@@ -140,9 +140,12 @@ def soft_argmax(probabilities: Tensor) -> Tensor:
     return torch.stack([x, y], -1)
 
 
-def bilinear(maps: Tensor, xy: Tensor, pixel: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-    """Maps (B, K, C, h, w) of at least 2x2 pixels, each `pixel` wide and high, read between their pixels at the
-    positions xy (B, K, 2): (B, K, C). A position outside is moved to the border, NaN to pixel 0.
+def bilinear(
+    maps: Tensor, xy: Tensor, pixel: tuple[float, float] = (1.0, 1.0), channels: slice = slice(None)
+) -> Tensor:
+    """The `channels` of maps (B, K, C, h, w), of at least 2x2 pixels that are `pixel` wide and high, read
+    between their pixels at the positions xy (B, K, 2): (B, K, C). A position outside is moved to the border,
+    NaN to pixel 0.
 
     >>> bilinear(torch.tensor([[[[[1.0, 2.0], [3.0, 5.0]]]]]), torch.tensor([[[0.25, 0.5]]])).item()
     2.375
@@ -153,10 +156,10 @@ def bilinear(maps: Tensor, xy: Tensor, pixel: tuple[float, float] = (1.0, 1.0)) 
     low = at.floor().minimum(last - 1)  # so that there is a pixel above
     part = (at - low)[:, :, None, :]
     column, row = low.long().unbind(-1)
-    flat, channels = maps.flatten(3), maps.shape[2]
+    flat = maps[:, :, channels].flatten(3)
 
     def read(down: int, right: int) -> Tensor:
-        index = ((row + down) * w + column + right)[..., None, None].expand(-1, -1, channels, 1)
+        index = ((row + down) * w + column + right)[..., None, None].expand(-1, -1, flat.shape[2], 1)
         return flat.gather(3, index).squeeze(-1)
 
     x, y = part[..., 0], part[..., 1]

@@ -1,4 +1,4 @@
-"""Heatmaps seen through another affine: the same hills where another crop of the same image would show them."""
+"""Heatmaps of one crop as those of another crop of the same image."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from poseling.geometry import Size
 def warp_maps(maps: Tensor, matrix: Tensor, size: Size, width: float | None = None) -> Tensor:
     """Maps (B, K, h, w) to (B, K, h', w') of `size` (w', h'), bilinear, 0 outside, on the maps' device.
 
-    `matrix` (B, 2, 3) leads from pixels of the wanted map to pixels of the given one. If it mirrors, left and
-    right channels are for the caller to swap.
+    `matrix` (B, 2, 3) leads from pixels of the wanted map to pixels of the given one. If it mirrors, the
+    caller swaps left and right channels.
 
-    A hill grows and shrinks with the zoom, but a network that sees the zoomed image draws hills of its own
-    width. `width` puts that right: it is the sigma of the given Gaussians over that of the wanted ones, each
-    in pixels of its own map (1 where both have sigma 2). A map m with peak p becomes p (m / p)^g, which is
-    exact for one Gaussian and keeps the peak where it is and as high as it is.
+    Warped Gaussians grow and shrink with the zoom, but a network's have one width at any zoom. `width`
+    corrects that: it is the sigma of the given Gaussians over that of the wanted ones, each in pixels of its
+    own map (1 where both have sigma 2). A map m with peak p becomes p (m / p)^g, which is exact for one
+    Gaussian and keeps the position and height of the peak.
 
     >>> maps = torch.zeros(1, 1, 4, 4)
     >>> maps[0, 0, 1, 2] = 1
-    >>> left = torch.tensor([[[1.0, 0, 1], [0, 1, 0]]])  # pixel x of the wanted map shows pixel x + 1 of the given one
+    >>> left = torch.tensor([[[1.0, 0, 1], [0, 1, 0]]])  # pixel x of the wanted map is x + 1 of the given one
     >>> warp_maps(maps, left, (4, 4))[0, 0, 1].abs().round(decimals=4).tolist()
     [0.0, 1.0, 0.0, 0.0]
     """

@@ -1,9 +1,9 @@
-"""Losses between a student's feature and the teacher's. Each takes both and weights (B,), 0 for people who
-are not to count; people are averaged.
+"""Losses between a student's feature and the teacher's. Each takes both and weights (B,), 0 for samples that
+do not count; samples are averaged.
 
-Where the two are of different kinds, a small network brings the student's to the teacher's, is trained beside
-the student and thrown away after: `Align`, and `Generate` for `masked_generation`. Only `attention_transfer`
-does without.
+Where channels or sizes differ, an adapter maps the student's feature to the teacher's; it is trained beside
+the student and not saved with it: `Align`, and `Generate` for `masked_generation`. `attention_transfer` needs
+none.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from poseling.geometry import Size
 
 
 def aligned_mse(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """DWPose's feature loss: sum of ||s - t||^2 over all of a feature (B, ...), averaged over people. Its
+    """DWPose's feature loss: sum of ||s - t||^2 over all of a feature (B, ...), averaged over samples. Its
     factor there is 7e-5 (Yang et al., ICCV workshops 2023).
 
-    >>> aligned_mse(torch.zeros(1, 2, 1, 2), torch.full((1, 2, 1, 2), 3.0), torch.ones(1)).item()  # four times 9
+    >>> student, teacher = torch.zeros(1, 2, 1, 2), torch.full((1, 2, 1, 2), 3.0)
+    >>> aligned_mse(student, teacher, torch.ones(1)).item()  # four times 9
     36.0
     """
     _alike(student, teacher)
@@ -29,9 +30,9 @@ def aligned_mse(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
 
 def masked_generation(generated: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
     """MGD's loss: sum of ||g - t||^2 over what `Generate` made of the masked student's feature, averaged over
-    people (Yang et al., ECCV 2022).
+    samples (Yang et al., ECCV 2022).
 
-    The formula is that of `aligned_mse`; all that is new lies in the generator. Its factor for detectors is
+    The formula is that of `aligned_mse`; the difference is in the generator. Its factor for detectors is
     2e-5.
     """
     return aligned_mse(generated, teacher, weight)
@@ -44,8 +45,9 @@ def attention_transfer(student: Tensor, teacher: Tensor, weight: Tensor) -> Tens
     Features (B, C, h, w) and (B, C', h', w'): the channels may differ, and the student's map is brought to
     the teacher's size. The paper's equation 2 takes the distance, its code the mean square that stands here.
 
-    >>> student, teacher = torch.tensor([[[[3.0, 2.0]]]]).sqrt(), torch.tensor([[[[0.0, 1.0]]]])  # q: (3, 2) / sqrt 13 and (0, 1)
-    >>> round(attention_transfer(student, teacher, torch.ones(1)).item(), 4)
+    >>> student, teacher = torch.tensor([[[[3.0, 2.0]]]]).sqrt(), torch.tensor([[[[0.0, 1.0]]]])
+    >>> loss = attention_transfer(student, teacher, torch.ones(1))
+    >>> round(loss.item(), 4)  # q: (3, 2) / sqrt 13, and (0, 1)
     0.4453
     """
     ours, theirs = (full(feature).square().sum(1, keepdim=True) for feature in (student, teacher))
@@ -59,7 +61,8 @@ def channel_wise(student: Tensor, teacher: Tensor, weight: Tensor, *, temperatur
     (CWD, Shu et al., ICCV 2021).
 
     >>> teacher = torch.tensor([[[[3.0, 1.0]]]]).log()
-    >>> round(channel_wise(torch.zeros(1, 1, 1, 2), teacher, torch.ones(1), temperature=1.0).item(), 4)  # 3/4 ln 3/2 + 1/4 ln 1/2
+    >>> loss = channel_wise(torch.zeros(1, 1, 1, 2), teacher, torch.ones(1), temperature=1.0)
+    >>> round(loss.item(), 4)  # 3/4 ln 3/2 + 1/4 ln 1/2
     0.1308
     """
     _alike(student, teacher)
@@ -71,7 +74,7 @@ def channel_wise(student: Tensor, teacher: Tensor, weight: Tensor, *, temperatur
 
 
 def fade(done: float) -> float:
-    """DWPose's r(t): its terms' weight falls from 1 to 0 as the run's part that is `done` goes from 0 to 1."""
+    """DWPose's r(t): a weight that falls from 1 to 0 as the part of the run that is `done` goes to 1."""
     return 1 - done
 
 
@@ -92,13 +95,12 @@ class Align(nn.Module):
         feature = self.project(feature)
         if self.size is None or tuple(feature.shape[-2:]) == self.size[::-1]:
             return feature
-        return F.interpolate(
-            feature, self.size[::-1], mode="bilinear", align_corners=True
-        )  # the geometry of our heatmaps
+        # The geometry of our heatmaps.
+        return F.interpolate(feature, self.size[::-1], mode="bilinear", align_corners=True)
 
 
 class Generate(nn.Module):
-    """MGD's generator: the aligned feature with a part `ratio` of its pixels put to 0, new ones each time,
+    """MGD's generator: the aligned feature with a part `ratio` of its pixels set to 0, drawn anew each time,
     then 3x3 convolution, ReLU, 3x3 convolution.
 
     In evaluation mode nothing is masked.
@@ -131,8 +133,8 @@ class Generate(nn.Module):
 
 
 def align(student: Tensor, teacher: Tensor) -> nn.Module:
-    """What brings a student's feature to the teacher's, for one of each: `Align` for maps (B, C, h, w), an
-    nn.Linear for tokens (B, T, C) that differ in length.
+    """The adapter from a student's feature to a teacher's, for one of each: `Align` for maps (B, C, h, w), an
+    nn.Linear for tokens (B, T, C) that differ in width.
     """
     if student.ndim == 4:
         return Align(student.shape[1], teacher.shape[1], (teacher.shape[-1], teacher.shape[-2]))

@@ -1,8 +1,8 @@
-"""A student while it learns: the network, what is watched inside it, and modules that only its lessons need
-and that are thrown away afterwards.
+"""A student in training: the network, forward hooks on its submodules, and adapters that are trained beside
+it and are not saved with it.
 
-Features are read by forward hooks at submodules that every network of the zoo names alike: `features` (the
-map that the head reads), `visual_tokens`, `keypoint_tokens`, and "" for the network's own outputs.
+Hooks are on submodules that all networks of the registry name alike: `features` (the map that the head
+reads), `visual_tokens`, `keypoint_tokens`, and "" for the network's own outputs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from torch import Tensor, nn
 
 from poseling.geometry import Size
 
-Adapter = Callable[
-    [Tensor, Tensor], nn.Module
-]  # from a student's feature and a teacher's, of one image each, to a module between the two
+# From a student's feature and a teacher's, of one image each, to the module from one to the other.
+Adapter = Callable[[Tensor, Tensor], nn.Module]
 
 
 @contextmanager
 def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """What the submodules `names` of `network` give while the block runs, by name. ValueError for a name that
-    the network does not have.
+    """The outputs of the submodules `names` of `network` while the block runs, by name. ValueError for a name
+    that the network does not have.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     >>> with watched(net, ["0"]) as seen:
@@ -41,7 +40,7 @@ def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tens
             except AttributeError:
                 there = [own for own, _ in network.named_children()]
                 raise ValueError(
-                    f"{type(network).__name__} has no {name!r} to learn from; it has {', '.join(there)}"
+                    f"{type(network).__name__} has no submodule {name!r}; it has {', '.join(there)}"
                 ) from None
 
             def keep(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
@@ -56,9 +55,9 @@ def watched(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tens
 
 class HookedStudent(nn.Module):
     """Images (B, 3, H, W) to the network's outputs and, for each entry of `watch` (a term's name to a
-    submodule), what was seen there, adapted where `adapters` has a module for that term.
+    submodule), the feature there, passed through that term's module in `adapters` where there is one.
 
-    Only the submodule or parameter `only` learns, where one is named; the rest then stays as it is, its batch
+    Only the submodule or parameter `only` is trained, where one is named; all else stays as it is, batch
     norms too.
     """
 
@@ -102,9 +101,9 @@ def hooked(
     teacher_size: Size | None = None,
     only: str = "",
 ) -> nn.Module:
-    """`network` ready to learn at `size` (W, H): itself where nothing is watched and all of it learns, else a
-    `HookedStudent` with the adapters built to its features and the `teacher`'s. ValueError if one of the two
-    lacks a submodule that is watched, or for adapters without a teacher.
+    """`network` to be trained at `size` (W, H): itself where nothing is watched and all of it is trained,
+    else a `HookedStudent` with `adapters` built for its features and the `teacher`'s. ValueError if one of
+    the two lacks a submodule that is watched, or for adapters without a teacher.
     """
     if not watch and not only:
         return network
@@ -112,8 +111,8 @@ def hooked(
     if adapters:
         if teacher is None or teacher_size is None:
             raise ValueError(
-                f"{', '.join(adapters)}: lies between a student's features and a teacher's, and there is no "
-                f"teacher whose features can be seen"
+                f"{', '.join(adapters)}: adapts a student's features to a teacher's, and there is no teacher "
+                f"with features; take a teacher that is a checkpoint"
             )
         names = {term: watch[term] for term in adapters}
         mine, theirs = _probe(network, size, names.values()), _probe(teacher, teacher_size, names.values())
@@ -122,30 +121,30 @@ def hooked(
 
 
 def head_of(network: nn.Module) -> str:
-    """The submodule that reads the last features: `head`, or an hourglass's last `score`; ValueError if there
-    is neither.
+    """The name of the submodule that reads the last features: `head`, or an hourglass's last `score`;
+    ValueError if there is neither.
     """
     names = [name for name, _ in network.named_modules() if name == "head" or name.endswith(".score")]
     if not names:
-        raise ValueError(f"{type(network).__name__} has no head to train again")
+        raise ValueError(f"{type(network).__name__} has no submodule head or score to train again")
     return names[-1]
 
 
 def new_head(network: nn.Module) -> None:
-    """Random weights for the head; the rest stays."""
+    """Gives the head random weights."""
     for module in network.get_submodule(head_of(network)).modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
 
 
 def bare(network: nn.Module) -> nn.Module:
-    """The network of a pupil, as it is evaluated and saved."""
+    """The network without hooks and adapters, as it is evaluated and saved."""
     return network.network if isinstance(network, HookedStudent) else network
 
 
 @torch.no_grad()
 def _probe(network: nn.Module, size: Size, names: Any) -> dict[str, Tensor]:
-    """What the submodules give for one black image; the network is left as it was."""
+    """The submodules' outputs for one black image; the network is left as it was."""
     training = network.training
     like = next(network.parameters())
     with watched(network.eval(), sorted(set(names))) as seen:

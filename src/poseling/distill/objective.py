@@ -1,5 +1,5 @@
-"""What a student is trained for: the weighted sum of terms, each a loss against the labels, against the teacher
-or of the student alone.
+"""What a student is trained for: the weighted sum of terms, each a loss against the labels, against the
+teacher or of the student alone.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Term:
 
     - outputs, against labels or teacher: outputs (B, S, K, ...), targets (B, K, ...), weight (B, K)
     - outputs, against the student itself: outputs, weight (B, K)
-    - logits, against the teacher: the student's outputs (B, S, K, ...), the teacher's as they are (B, K, ...),
-      weight (B,)
+    - logits, against the teacher: the student's outputs (B, S, K, ...), the teacher's as they are (B, K,
+      ...), weight (B,)
     - joints, against the teacher: the features under each joint's heatmap, (B, K, C) and (B, K, C'), weight
       (B, K)
     - a submodule, against the teacher: the student's feature, adapted, the teacher's, weight (B,)
     - a submodule, against the student itself: the feature, weight (B,)
 
     With `labelled` a teacher's outputs count only for joints that have a label in the crop, as in FPD's code;
-    of samples without any label they count for all joints. `adapter` builds what lies between the two features
-    from one of each. Any `at` but outputs needs a live teacher that is one of our networks.
+    of samples without any label they count for all joints. `adapter` builds what lies between the two
+    features from one of each. Any `at` but outputs needs a live teacher that is one of our networks.
     """
 
     name: str
@@ -107,9 +107,9 @@ def spatial_terms(
     """The same for a 3D network, in the parts of its codec, which can be weighed.
 
     Location maps have heatmaps, by `loss`, locations times `locations`, and bones, which the papers call
-    auxiliary, `bones` times as much as those. Locations should not outweigh heatmaps: a joint that is found at
-    the wrong pixel is read at another joint's location. A teacher without 3D joints teaches heatmaps alone.
-    ValueError for an alpha outside 0..1.
+    auxiliary, `bones` times as much as those. Locations should not outweigh heatmaps: a joint that is found
+    at the wrong pixel is read at another joint's location. A teacher without 3D joints teaches heatmaps
+    alone. ValueError for an alpha outside 0..1.
     """
     if not is_3d(codec):
         return fpd(codec, loss, alpha)
@@ -139,7 +139,8 @@ class Objective:
 
     The teacher's predictions come with the batch (stored), or from `teacher`, run on the very crops that the
     student sees (live). A 3D student learns xyz of samples that have them, and heatmaps of all. `confidence`
-    weighs each joint by the teacher's own score; `width` is the sigma of the stored heatmaps over the codec's.
+    weighs each joint by the teacher's own score; `width` is the sigma of the stored heatmaps over the
+    codec's.
     """
 
     spec: PoseSpec
@@ -163,8 +164,8 @@ class Objective:
             if (theirs.codec, theirs.skeleton.joints) != (self.spec.codec, self.spec.skeleton.joints):
                 raise ValueError(
                     f"logits can be compared where both networks have the same joints, input size and codec; "
-                    f"the teacher {self.teacher.name} has {theirs.skeleton.name}, {theirs.codec}, the student "
-                    f"{self.spec.skeleton.name}, {self.spec.codec}"
+                    f"the teacher {self.teacher.name} has {theirs.skeleton.name}, {theirs.codec}, the "
+                    f"student {self.spec.skeleton.name}, {self.spec.codec}"
                 )
 
     def __call__(self, network: nn.Module, batch: Batch, done: float = 0.0) -> dict[str, Tensor]:
@@ -235,7 +236,7 @@ class Objective:
 
 
 def jittered(batch: Batch) -> Tensor:
-    """A batch's crops (B, H, W, 3) of 0..255 with the brightness, contrast and saturation of `color_jitter`."""
+    """A batch's crops (B, H, W, 3) of 0..255, with its `color_jitter` applied."""
     crops, factors = batch["image"], batch["color_jitter"]
     if not factors.is_cuda and (factors == 1).all():  # on a GPU the test would wait for it
         return crops
@@ -243,8 +244,8 @@ def jittered(batch: Batch) -> Tensor:
 
 
 def _has_label(weight: Tensor) -> Tensor:
-    """Labels' weights (B, K, ...) as 1 where there is a label; all 1 for samples (in 3D, parts of them) without
-    any.
+    """Labels' weights (B, K, ...) as 1 where there is a label; all 1 for samples (in 3D, parts of them)
+    without any.
     """
     known = (weight > 0).to(weight)
     return torch.where(known.amax(1, keepdim=True) > 0, known, torch.ones_like(known))

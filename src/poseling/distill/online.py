@@ -1,7 +1,8 @@
-"""Branches that learn from their own ensemble: OKDHP (Li et al., ICCV 2021). One network, no teacher.
+"""Online distillation: the branches of one network learn from their own ensemble, without a teacher (OKDHP,
+Li et al., ICCV 2021).
 
-A network of branches answers (B, branches + 1, K, h, w), the ensemble last. OKDHP's loss is `response.mse` of
-all against the labels, with weight 1, and `okdhp` with weight 2, times `ramp_up` of the time.
+Outputs are (B, branches + 1, K, h, w), the ensemble last. OKDHP's loss is `codecs.losses.mse` of all against
+the labels, with weight 1, and `okdhp` with weight 2, times `ramp_up` over the run.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ def okdhp(outputs: Tensor, weight: Tensor, *, temperature: float = 1.0, detach: 
     """KL(softmax of the ensemble over pixels || softmax of a branch) for outputs (B, branches + 1, K, h, w)
     and weights (B, K) or (B,), branches summed.
 
-    Joints are summed and pixels averaged, as in the authors' code, so that its weight of 2 carries over; it
-    has no temperature, with one the loss is multiplied by its square (Hinton et al., 2015). The ensemble
-    learns from it too, unless `detach`.
+    Joints are summed and pixels averaged, as in the authors' code, so that its weight of 2 carries over. That
+    code has no temperature; with one, the loss is multiplied by its square (Hinton et al., 2015). The
+    ensemble gets gradients too, unless `detach`.
 
     >>> import torch
     >>> branch, ensemble = torch.zeros(1, 1, 1, 1, 2), torch.tensor([3.0, 1.0]).log().view(1, 1, 1, 1, 2)
-    >>> round(okdhp(torch.cat([branch, ensemble], 1), torch.ones(1, 1)).item(), 4)  # (3/4 ln 3/2 + 1/4 ln 1/2) / 2
+    >>> loss = okdhp(torch.cat([branch, ensemble], 1), torch.ones(1, 1))
+    >>> round(loss.item(), 4)  # (3/4 ln 3/2 + 1/4 ln 1/2) / 2
     0.0654
     """
     log = (full(outputs).flatten(3) / temperature).log_softmax(-1)

@@ -1,9 +1,9 @@
-"""Losses on how things stand to each other: people of a batch, or joints of a person. The features themselves
-may be of any size and need no adapter.
+"""Losses on relations: between the samples of a batch, or between the joints of a person. Features may be of
+any size and need no adapter.
 
-Over the people of a batch, with features (B, C) or (B, C, h, w), which are averaged over pixels, and weights
-(B,): `rkd_distance`, `rkd_angle` and, on the whole feature, `similarity_preserving`. A pair weighs the
-product of its two. Over the joints of each person: `joint_structure`, on what `joint_embeddings` gives.
+Between samples, with features (B, C) or (B, C, h, w), which are averaged over pixels, and weights (B,):
+`rkd_distance`, `rkd_angle` and, on the whole feature, `similarity_preserving`. The weight of a pair is the
+product of its two. Between the joints of each person: `joint_structure`, on what `joint_embeddings` gives.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from poseling.codecs.losses import full
 
 
 def rkd_distance(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """Smooth L1 between the distances of all pairs of people, each network's in parts of its own mean
-    distance (RKD-D, Park et al., CVPR 2019).
+    """Smooth L1 between the distances of all pairs of samples, each network's over its own mean distance
+    (RKD-D, Park et al., CVPR 2019).
 
-    Averaged over all B^2 pairs, those with themselves too, as the authors' code does. Its factor is 1 where
-    they learn metrics.
+    Averaged over all B^2 pairs, those of a sample with itself too, as in the authors' code. Its factor is 1
+    in their metric learning.
 
-    >>> student, teacher = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [2.0], [4.0]])  # 1 2 3 in parts of 2, 2 2 4 in parts of 8/3
-    >>> round(rkd_distance(student, teacher, torch.ones(3)).item(), 4)  # two of each: (1/4)^2 / 2, (1/4)^2 / 2 and 0, of 9
+    >>> student, teacher = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [2.0], [4.0]])
+    >>> loss = rkd_distance(student, teacher, torch.ones(3))  # 1, 2, 3 over 2, and 2, 2, 4 over 8/3
+    >>> round(loss.item(), 4)  # of 9 pairs two are (1/4)^2 / 2, two more (1/4)^2 / 2
     0.0139
     """
     pairs = weight[:, None] * weight
@@ -32,25 +33,26 @@ def rkd_distance(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
 
 
 def rkd_angle(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """Smooth L1 between the cosines of the angles at each person between the ways to every two others (RKD-A,
-    Park et al., CVPR 2019).
+    """Smooth L1 between the cosines of the angles that every two samples form at a third (RKD-A, Park et al.,
+    CVPR 2019).
 
-    Averaged over all B^3 triples, as the authors' code does. Its factor is 2 where they learn metrics. Takes
+    Averaged over all B^3 triples, as in the authors' code. Its factor is 2 in their metric learning. Takes
     B^3 numbers of memory.
     """
     triples = weight[:, None, None] * weight[:, None] * weight
-    ours, theirs = (_products(_unit(_ways(feature))) for feature in (student, teacher))
+    ours, theirs = (_products(_unit(_differences(feature))) for feature in (student, teacher))
     return (F.smooth_l1_loss(ours, theirs, reduction="none") * triples).mean()
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """1 / B^2 times ||G_t - G_s||^2, G the matrix of the people's inner products, each row of length 1 (SP,
+    """1 / B^2 times ||G_t - G_s||^2, G the matrix of the samples' inner products, each row of length 1 (SP,
     Tung and Mori, ICCV 2019).
 
     Features (B, ...) are taken whole.
 
-    >>> student, teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[3.0], [4.0]])  # rows (1, 0), (0, 1) and twice (0.6, 0.8)
-    >>> round(similarity_preserving(student, teacher, torch.ones(2)).item(), 4)  # (0.4^2 + 0.8^2 + 0.6^2 + 0.2^2) / 4
+    >>> student, teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[3.0], [4.0]])
+    >>> loss = similarity_preserving(student, teacher, torch.ones(2))  # (1, 0), (0, 1), and twice (0.6, 0.8)
+    >>> round(loss.item(), 4)  # (0.4^2 + 0.8^2 + 0.6^2 + 0.2^2) / 4
     0.3
     """
     pairs = weight[:, None] * weight
@@ -67,8 +69,8 @@ def joint_structure(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
     The pair-wise loss of structured distillation (Liu et al., CVPR 2019) with joints in place of pixels. PKD
     (ICIP 2022) also distils a map of the joints' structure; its formula is not public, so this is not it.
 
-    >>> student, teacher = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), torch.tensor([[[1.0], [5.0]]])  # cosines 0 and 1
-    >>> joint_structure(student, teacher, torch.ones(1, 2)).item()  # two of four pairs differ by 1
+    >>> student, teacher = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), torch.tensor([[[1.0], [5.0]]])
+    >>> joint_structure(student, teacher, torch.ones(1, 2)).item()  # cosines 0 and 1 in two of four pairs
     0.5
     """
     b, k = student.shape[:2]
@@ -81,11 +83,12 @@ def joint_embeddings(features: Tensor, maps: Tensor) -> Tensor:
     """A feature (B, C, h, w) averaged under each joint's heatmap (B, K, h', w'): (B, K, C), 0 for a map
     without mass.
 
-    The feature counts as brought to the heatmaps' size, bilinearly. Maps are what a codec calls maps, with a
-    peak, not logits.
+    The result is that of a feature resized to the heatmaps' size, bilinearly. Maps are Gaussians, as a
+    codec's `maps` gives them, not logits.
 
     >>> features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-    >>> joint_embeddings(features, torch.tensor([[[[0.5, 0.0], [0.0, 0.5]], [[0.0, 0.0], [0.0, 0.0]]]])).flatten().tolist()
+    >>> maps = torch.tensor([[[[0.5, 0.0], [0.0, 0.5]], [[0.0, 0.0], [0.0, 0.0]]]])
+    >>> joint_embeddings(features, maps).flatten().tolist()
     [2.5, 0.0]
     """
     features, maps = full(features), full(maps).clamp(min=0)
@@ -101,29 +104,31 @@ def joint_embeddings(features: Tensor, maps: Tensor) -> Tensor:
 
 
 def _resize(ours: int, theirs: int, like: Tensor) -> Tensor:
-    """(theirs, ours): how a line of `ours` pixels is resized to one of `theirs`, of the kind of `like`."""
+    """(theirs, ours): the matrix that resizes a line of `ours` pixels to one of `theirs`, in the dtype of
+    `like`.
+    """
     return F.interpolate(
         torch.eye(ours, dtype=like.dtype, device=like.device)[None], theirs, mode="linear", align_corners=True
     )[0].mT
 
 
-def _ways(features: Tensor) -> Tensor:
-    """(B, B, C): from each person to each other, of features (B, C, ...)."""
+def _differences(features: Tensor) -> Tensor:
+    """(B, B, C): the difference of each sample's feature (B, C, ...) to each other's."""
     pooled = full(features).flatten(2).mean(-1) if features.ndim > 2 else full(features)
     return pooled - pooled[:, None]
 
 
 def _relative(features: Tensor, pairs: Tensor) -> Tensor:
-    """(B, B): distances in parts of the mean of those that are not 0, over pairs that weigh something."""
-    distances = _ways(features).norm(dim=-1)
+    """(B, B): distances over the mean of those that are not 0, of pairs with a weight above 0."""
+    distances = _differences(features).norm(dim=-1)
     weight = pairs * (distances > 0)
     mean = (distances * weight).sum() / weight.sum().clamp(min=1e-12)
     return distances / torch.where(mean > 0, mean, 1.0)
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    """Vectors (..., C) of length 1; those without a length stay 0, and have no slope (that of F.normalize is
-    a million millions there).
+    """Vectors (..., C) of length 1; those of length 0 stay 0 and have no gradient (that of F.normalize is
+    1e12 there).
     """
     length = vectors.norm(dim=-1, keepdim=True)
     return torch.where(length > 1e-12, vectors / torch.where(length > 1e-12, length, 1.0), 0.0)

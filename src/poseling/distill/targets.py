@@ -1,5 +1,5 @@
-"""What a student learns from: a batch's labels, and a teacher's predictions, stored or live, as targets of the
-student's own codec.
+"""What a student learns from: a batch's labels, and a teacher's predictions, stored or live, as targets of
+the student's own codec.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class InCrop(NamedTuple):
     """A teacher's prediction in the student's skeleton and crop.
 
     xy (B, K, 2) in input pixels; maps (B, K, h, w), Gaussians as the student's `codec.heatmap` lays them out;
-    xyz (B, K, 3) metres from the root; each with weights (B, K). A joint that is the middle of two has a point
-    but no map.
+    xyz (B, K, 3) metres from the root; each with weights (B, K). A joint that is the middle of two has a
+    point but no map.
     """
 
     xy: Tensor
@@ -46,8 +46,8 @@ class Targets:
     """Targets for a student with this contract and codec.
 
     A teacher's predictions come with the batch (stored), or from `teacher`, run on the batch's crops (live).
-    `confidence` weighs each joint by the teacher's own score; `width` is the sigma of the stored heatmaps over
-    the codec's.
+    `confidence` weighs each joint by the teacher's own score; `width` is the sigma of the stored heatmaps
+    over the codec's.
     """
 
     spec: PoseSpec

@@ -2,7 +2,7 @@
 one a joint.
 
 ViTPose's knowledge token is not here: it is one more token at the student's input, learned on the frozen
-teacher, and the loss that goes with it is `response.mse`.
+teacher, and the loss that goes with it is `codecs.losses.mse`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def cycles(tokens: Tensor, weight: Tensor, *, detach: bool = False) -> Tensor:
     """Mean square between the tokens (B, cycles, T, C) of each cycle through a transformer and the next,
     summed (SDPose, Chen et al., CVPR 2024).
 
-    SDPose's factor is 5e-6 for both kinds of tokens. Its code lets the later cycle learn too; `detach` keeps
-    that one still, as a teacher's.
+    SDPose's factor is 5e-6 for both kinds of tokens. In its code the later cycle gets gradients too; `detach`
+    stops them.
 
     >>> import torch
     >>> cycles(torch.tensor([0.0, 1.0, 3.0]).view(1, 3, 1, 1), torch.ones(1)).item()  # 1 and 4

@@ -24,8 +24,8 @@ def cost(network: nn.Module, size: Size, channels: int = 3) -> Cost:
     """The cost of one image of `size` (W, H): convolutions, matrix products and attention count, as in most
     papers' "FLOPs"; additions and norms do not.
 
-    Nothing is computed: a copy without weights runs on torch's meta device, so that it takes no time or
-    memory and leaves the network as it is.
+    Nothing is computed: a copy without weights runs on torch's meta device, which takes almost no time or
+    memory and leaves the network unchanged.
 
     >>> cost(nn.Conv2d(3, 8, 3, padding=1), (10, 20))  # 10 x 20 pixels, 8 x 3 x 3 x 3 products each
     Cost(params=224, gmac=4.32e-05)

@@ -59,8 +59,8 @@ class Evaluator:
         """
         if self.is_3d and not network.is_3d:
             raise ValueError(
-                f"{network.name}: predicts 2D joints only, and {self.dataset.name} is evaluated in 3D; take a "
-                f"3D network, such as movnect-medium"
+                f"{network.name}: predicts 2D joints only, and {self.dataset.name} is evaluated in 3D; take "
+                f"a 3D network, such as movnect-medium"
             )
         return replace(self, joints=self.joints & network.skeleton.to(self.dataset.skeleton).known)
 
@@ -137,8 +137,8 @@ class Evaluator:
         if self.is_3d:
             if pose.xyz is None or self.dataset.joints_3d is None:
                 raise ValueError(
-                    f"{self.dataset.name} is evaluated in 3D, but the network predicts 2D joints only; take a "
-                    f"3D network, such as movnect-medium"
+                    f"{self.dataset.name} is evaluated in 3D, but the network predicts 2D joints only; take "
+                    f"a 3D network, such as movnect-medium"
                 )
             truth = self.dataset.joints_3d
             found = mpjpe.score(pose.xyz, truth, (truth != 0).any(-1) & self.joints, self.dataset.skeleton)

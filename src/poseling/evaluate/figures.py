@@ -1,4 +1,4 @@
-"""What a report draws: the measure over epochs, and poses on test people (the worst, median and best; or from
+"""What a report draws: the metric over epochs, and poses on test samples (the worst, median and best; or from
 the best to the worst).
 """
 
@@ -24,8 +24,8 @@ from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop, Size
 from poseling.pose import Pose
 
-# Okabe and Ito's colours, which the colour-blind can tell apart. In every report the baseline is grey and the
-# distilled student vermilion.
+# Okabe and Ito's colours, which colour-blind readers can distinguish. In every report the baseline is grey
+# and the distilled student vermilion.
 BASELINE, DISTILLED = "#767676", "#D55E00"
 OTHERS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 CELL: Size = (256, 256)
@@ -46,7 +46,7 @@ def colours(arms: Iterable[str]) -> dict[str, str]:
 def curves(
     logs: Mapping[str, Sequence[Run]], path: Path, teacher: float | None = None, metric: str = "PCK"
 ) -> None:
-    """The measure over epochs to the PNG `path`, as `draw_curves` has it."""
+    """The metric over epochs to the PNG `path`, as `draw_curves` draws it."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     draw_curves(figure.add_subplot(), logs, teacher, metric)
     write_bytes(path, encode(figure))
@@ -60,11 +60,11 @@ def draw_curves(
     names: Mapping[str, str] | None = None,
     ink: str = "#222222",
 ) -> None:
-    """The measure over epochs, for each arm its runs, one a seed; `names` are other words for arms, `ink` the
-    colour of lines and text that are no arm's.
+    """The metric over epochs, for each arm its runs, one a seed; `names` are labels for arms, `ink` the
+    colour of all other lines and text.
 
-    The line is the mean over the seeds that have the epoch, the band reaches from the worst to the best of
-    them. The teacher is a level.
+    The line is the mean over the seeds that have the epoch, the band goes from the worst to the best of them.
+    The teacher is a dashed level.
     """
     for (name, runs), colour in zip(logs.items(), colours(logs).values(), strict=True):
         epochs, low, mean, high = over_seeds(runs)
@@ -87,7 +87,7 @@ def draw_curves(
     axes.tick_params(colors=ink)
     axes.grid(axis="y", color=ink, alpha=0.12)
     axes.set_axisbelow(True)
-    # Above the lines: inside, no corner is free for rates and millimetres alike.
+    # Above the plot: inside, no corner is free both for rates, which rise, and millimetres, which fall.
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
@@ -99,7 +99,7 @@ def draw_curves(
 
 
 def legend_columns(entries: int) -> int:
-    """Of a legend above curves: three stand beside one another; four or more have longer names."""
+    """The columns of a legend above curves: three entries fit in a row; four or more have longer names."""
     return 3 if entries <= 3 else 2
 
 
@@ -134,7 +134,7 @@ def cases(
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         line[0].set_ylabel(name, fontsize=11, fontweight="bold")
-    drawn = "white: truth   coloured: student" + (" (left), teacher (right)" if views == 2 else "")
+    drawn = "white: label   coloured: student" + (" (left), teacher (right)" if views == 2 else "")
     figure.suptitle(
         f"{drawn}\nerror: the mean distance in the image, in parts of the person's box", fontsize=9
     )
@@ -142,15 +142,15 @@ def cases(
 
 
 def choose(errors: NDArray[np.floating], columns: int) -> dict[str, NDArray[np.int64]]:
-    """Who of errors (N,) is shown as worst, median and best, `columns` of each; people whose error is NaN are
-    left out. ValueError if nobody is left.
+    """The samples of errors (N,) shown as worst, median and best, `columns` of each; those whose error is NaN
+    are left out. ValueError if none is left.
 
-    >>> {name: who.tolist() for name, who in choose(np.array([0.3, 0.1, np.nan, 0.5, 0.2, 0.4]), 1).items()}
+    >>> {name: rows.tolist() for name, rows in choose(np.array([0.3, 0.1, np.nan, 0.5, 0.2, 0.4]), 1).items()}
     {'worst': [3], 'median': [0], 'best': [1]}
     """
     order = np.argsort(errors, kind="stable")[: int((~np.isnan(errors)).sum())]
     if not len(order):
-        raise ValueError("every error is NaN: nobody was measured, so there are no cases to show")
+        raise ValueError("every error is NaN: no sample has a label, so there are no cases to show")
     columns = min(columns, len(order))
     middle = (len(order) - columns) // 2
     return {
@@ -161,10 +161,11 @@ def choose(errors: NDArray[np.floating], columns: int) -> dict[str, NDArray[np.i
 
 
 def across(errors: NDArray[np.floating], count: int) -> NDArray[np.int64]:
-    """Who of errors (N,) stands for all, best first: the middle one of each of `count` equal groups of those
-    whose error is a number.
+    """The samples of errors (N,) that represent all, best first: the middle one of each of `count` equal
+    groups of those whose error is a number.
 
-    >>> across(np.array([0.3, 0.1, np.nan, 0.5, 0.2, 0.4, 0.6]), 2).tolist()  # the middles of 0.1 0.2 0.3 and of 0.4 0.5 0.6
+    >>> errors = np.array([0.3, 0.1, np.nan, 0.5, 0.2, 0.4, 0.6])
+    >>> across(errors, 2).tolist()  # the middles of 0.1 0.2 0.3 and of 0.4 0.5 0.6
     [4, 3]
     """
     order = np.argsort(errors, kind="stable")[: int((~np.isnan(errors)).sum())]
@@ -190,8 +191,8 @@ def over_seeds(
 def view(
     dataset: PoseDataset, person: int, joints: NDArray[np.floating], truth: bool = False
 ) -> NDArray[np.uint8]:
-    """The person's crop, CELL large, with joints (K, 2) in pixels of its image drawn in; those that are NaN
-    are not. `truth` adds the labels in thin white.
+    """The sample's crop of size CELL with joints (K, 2), in pixels of its image, drawn in; NaN joints are not
+    drawn. `truth` adds the labels in thin white.
     """
     crop = Crop.from_box(dataset.boxes[person], CELL)
     image = crop.warp(read_image(dataset.images[person]))
@@ -225,7 +226,7 @@ def _beside(views: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 def _truth(
     image: NDArray[np.uint8], joints: NDArray[np.floating], labelled: NDArray[np.bool_], dataset: PoseDataset
 ) -> NDArray[np.uint8]:
-    """The labelled bones as thin white lines over `image`, edged in black so that they show on white shirts."""
+    """The labelled bones as thin white lines over `image`, with black edges to show on white shirts."""
     image = np.ascontiguousarray(image)
     shift = 4  # fractional bits: cv2 draws at sixteenths of a pixel
     points = np.round(joints * 2**shift).astype(int)

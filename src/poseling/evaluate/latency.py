@@ -1,5 +1,5 @@
-"""How long a call takes, and how much faster one is than another. Without torch: whoever times a GPU waits
-for it inside the call.
+"""How long a call takes, and how much faster one is than another. Without torch: a call that runs on a GPU
+has to wait for its result itself.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class Latency:
 
     @property
     def spread(self) -> float:
-        """p90 - p10 as a part of the median: above about 0.1 the machine was busy with something else."""
+        """p90 - p10 as a part of the median: above about 0.1 the machine was busy with other work."""
         return (self.p90_ms - self.p10_ms) / self.median_ms
 
     def per_second(self, images: int = 1) -> float:
-        """Images in a second, at so many a call."""
+        """Images per second, with `images` per call."""
         return 1000 * images / self.median_ms
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Time of a over time of b, each round by itself: below 1 where a is faster. The median, and the tenth
-    and ninetieth percentile over the rounds.
+    """Time of a over time of b in each round: below 1 where a is faster. The median, and the tenth and
+    ninetieth percentile over the rounds.
     """
 
     median: float
@@ -65,10 +65,10 @@ def paired(
     warmup: int = 10,
     clock: Clock = time.perf_counter,
 ) -> Ratio:
-    """Times a and b in turns in one run, so that a busy or throttled machine slows both alike.
+    """Times a and b in turns in one run, so that a busy or throttled machine slows both equally.
 
-    Who goes first changes from round to round: what the first leaves in the cache helps neither more than the
-    other.
+    The order changes from round to round, so that neither profits more from what the other leaves in the
+    cache.
     """
     _check(rounds=rounds)
     for _ in range(warmup):

@@ -1,9 +1,8 @@
-"""What people look like in time: how much they tremble, how late they are, and whether their bones keep their
-length.
+"""Quality over time: jitter, lag, and whether bones keep their length.
 
 Points are (T, K, D), one row a frame: D = 2 in pixels, measured in pixels, or D = 3 in metres, measured in
-millimetres. What is NaN is left out. All that is said a frame depends on the frame rate: compare sequences of
-one rate only.
+millimetres. NaN is left out. All numbers per frame depend on the frame rate: compare sequences of one rate
+only.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ WINDOW = np.hanning(17)[1:-1] / np.hanning(17).sum()  # 15 frames
 
 @dataclass(frozen=True)
 class Motion:
-    """What a filter does to a sequence. Read jitter and lag together: any filter can lessen the one by adding
-    to the other.
+    """What a filter does to a sequence. Read jitter and lag together: any filter can reduce one by increasing
+    the other.
 
     `jitter_before` and `jitter_after` in px or mm a frame^2, `ratio` after / before (NaN where nothing moved
     before); `lag` in frames, behind the truth, or behind the raw sequence where there is no truth, `lag_ms`
@@ -46,8 +45,8 @@ def motion(
     fps: float,
     truth: NDArray[np.floating] | None = None,
 ) -> Motion:
-    """What became of `raw` in `filtered`, all (T, K, D) at `fps`; lags are sought up to half a second.
-    ValueError as of `lag`.
+    """What a filter that made `filtered` of `raw` did, all (T, K, D) at `fps`; lags are tried up to half a
+    second. ValueError as of `lag`.
     """
     before, after = jitter(raw), jitter(filtered)
     frames = lag(filtered, raw if truth is None else truth, limit=max(1, round(fps / 2)))
@@ -61,8 +60,8 @@ def jitter(points: NDArray[np.floating]) -> float:
     """The mean length of the second difference in time, px or mm a frame^2: the acceleration error against a
     truth that does not accelerate.
 
-    So of people who stand still it is error alone, of others it has their own acceleration in it, and `accel`
-    is the better measure where there is a truth.
+    For people who stand still it is error alone; for others it includes their own acceleration, and `accel`
+    is the better metric if the truth is known.
 
     >>> trembling = np.zeros((4, 1, 2)); trembling[1::2] = (3, 4)
     >>> jitter(trembling)
@@ -76,7 +75,7 @@ def accel(points: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
     """The acceleration error, px or mm a frame^2: the mean distance between the second differences of points
     and truth (Kanazawa et al., CVPR 2019).
 
-    VIBE's code and those after it know no frame rate either, so their numbers are per frame^2 as well.
+    VIBE's code and its successors do not use the frame rate either, so their numbers are per frame^2 as well.
     """
     _check(points, truth, 3)
     return _mean_length(np.diff(points.astype(np.float64) - truth, n=2, axis=0))
@@ -89,10 +88,10 @@ def lag(filtered: NDArray[np.floating], reference: NDArray[np.floating], limit: 
     Whole d in -limit .. limit are tried over the same frames of `filtered`, the vertex of the parabola
     through the best three is the answer. NaN where no d inside the limit is the best, because nothing moves
     or the lag is greater. A movement with a period below 2 * limit fits twice: lower the limit then.
-    ValueError if there are less than 2 * limit + 15 frames.
+    ValueError if there are fewer than 2 * limit + 15 frames.
 
     Both are first averaged over 15 frames with the same centred window, which delays neither. A raw sequence
-    shares its noise with what was made of it: without the window, noise of a tenth of the movement halves a
+    shares its noise with its filtered version: without the window, noise of a tenth of the movement halves a
     lag of 0.7 frames. With it, noise of half the movement takes 0.1 frame off one of 2.3.
     """
     _check(filtered, reference, 2 * limit + len(WINDOW))
@@ -114,8 +113,8 @@ def lag(filtered: NDArray[np.floating], reference: NDArray[np.floating], limit: 
 
 
 def bone_spread(xyz: NDArray[np.floating], skeleton: Skeleton) -> tuple[NDArray[np.float64], float]:
-    """Of each bone of xyz (T, K, 3) its length's standard deviation over time divided by its mean, in the
-    order of `skeleton.bones`, and the largest of them.
+    """For each bone of xyz (T, K, 3) the standard deviation of its length over time divided by its mean, in
+    the order of `skeleton.bones`, and the largest of them.
 
     Frames in which an end is NaN are left out; a bone that is never there, or has no length, is NaN.
     ValueError if no bone has a spread.

@@ -1,7 +1,7 @@
-"""Errors in 3D, in millimetres: MPJPE and its relatives, 3D PCK, and the calibration that keeps definitions
-of joints from deciding.
+"""3D errors in millimetres: MPJPE and its variants, 3D PCK, and a calibration that removes the effect of
+different joint definitions.
 
-Points are metres, (N, K, 3), and `known` (N, K) says which joints of the truth count. Means pool all known
+Points are metres, (N, K, 3), and `known` (N, K) are the joints of the truth that count. Means pool all known
 joints of all people. All is computed in float64.
 """
 
@@ -17,8 +17,8 @@ from poseling.skeleton import Skeleton
 
 MM = 1000.0
 PCK_MM = 150.0
-RATES = ("3DPCK@150", "3D AUC")  # what reports call the two that are no millimetres
-LINE = 1e-4  # metres: joints that lie nearer than this to one line say nothing about the turn around it
+RATES = ("3DPCK@150", "3D AUC")  # the two rows of a report that are not millimetres
+LINE = 1e-4  # metres: joints nearer than this to one line do not determine the rotation around it
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +37,12 @@ class Similarity:
 
 @dataclass(frozen=True, eq=False)
 class Score3D:
-    """How far joints are from the truth, from the root, in mm, and which share of them lies within 150 mm.
+    """The distance of joints from the truth, both from the root, in mm, and the share of them within 150 mm.
 
-    `mpjpe`, `pa_mpjpe`, `n_mpjpe` over all known joints, the root too, as Human3.6M's tables have it; `pck`
-    and `auc` in 0..1, over all but the pelvis, as MPI-INF-3DHP's code has it. joints (K,) the mean error of
-    each in mm, NaN where nobody knows it; count (K,) how many people were measured; `left_out` people with
-    known joints but without a known root.
+    `mpjpe`, `pa_mpjpe`, `n_mpjpe` over all known joints, including the root, as in Human3.6M's tables; `pck`
+    and `auc` in 0..1, over all but the pelvis, as in MPI-INF-3DHP's code. joints (K,) the mean error of each
+    in mm, NaN where it is unknown for all people; count (K,) the people in it; `left_out` people with known
+    joints but without a known root.
     """
 
     mpjpe: float
@@ -66,7 +66,7 @@ def score(
     rooted = np.asarray(known[:, list(skeleton.root)].all(1))
     counted = known & rooted[:, None]
     points = root_relative(predicted, skeleton), root_relative(truth, skeleton)
-    # The root's own error is nothing by definition, and so always "correct".
+    # The root's own error is 0 by definition, and so always "correct".
     others = counted & np.array([joint != "pelvis" for joint in skeleton.joints])
     mm = distances(*points, counted)
     count = counted.sum(0)
@@ -103,7 +103,8 @@ def distances(
     """(N, K) mm from prediction to truth; infinite where the prediction is NaN, NaN where the joint is
     unknown. ValueError if shapes do not fit.
 
-    >>> distances(np.array([[[0.03, 0.04, 0.0]]]), np.zeros((1, 1, 3)), np.ones((1, 1), bool)).round(9).tolist()
+    >>> predicted, truth = np.array([[[0.03, 0.04, 0.0]]]), np.zeros((1, 1, 3))
+    >>> distances(predicted, truth, np.ones((1, 1), bool)).round(9).tolist()
     [[50.0]]
     """
     if (
@@ -130,8 +131,8 @@ def mpjpe(predicted: NDArray[np.floating], truth: NDArray[np.floating], known: N
 
 
 def pa_mpjpe(predicted: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_]) -> float:
-    """MPJPE in mm after the best similarity of each person, protocol 2. See `pa_distances` for who is left
-    out.
+    """MPJPE in mm after the best similarity of each person, protocol 2. `pa_distances` lists the people that
+    are left out.
     """
     return _mean(pa_distances(predicted, truth, known))
 
@@ -139,11 +140,11 @@ def pa_mpjpe(predicted: NDArray[np.floating], truth: NDArray[np.floating], known
 def pa_distances(
     predicted: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """(N, K) mm after `procrustes`; NaN where unknown, and for a person with less than three known joints or
+    """(N, K) mm after `procrustes`; NaN where unknown, and for a person with fewer than three known joints or
     with all of them on a line.
 
-    Infinite where the prediction is NaN, and for a whole person of whose prediction too little is left to
-    align.
+    Infinite where the prediction is NaN, and for a whole person if too few joints are predicted to align
+    them.
     """
     return distances(
         procrustes(predicted, truth, known).aligned, truth, known & _fixed(truth, known)[:, None]
@@ -163,8 +164,8 @@ def rescaled(
     """(N, K, 3) each person times the scale with the least squared error over its known joints, <predicted,
     truth> / <predicted, predicted>.
 
-    The least squared error: the mean distance that N-MPJPE reports can grow a little by it. Never below 0,
-    which would be a reflection.
+    It minimises the squared error, so the mean distance that N-MPJPE reports can increase slightly. Never
+    below 0, which would be a reflection.
     """
     points = predicted.astype(np.float64)
     chosen = (known & np.isfinite(points).all(-1))[..., None]
@@ -180,9 +181,9 @@ def procrustes(
     """The similarity of each person with the least squared error over its known joints, reflections excluded
     (Umeyama, PAMI 1991, eq. 39 to 42).
 
-    Joints that are unknown or predicted as NaN have no say; the first are moved along, the second stay NaN. A
-    person with less than three joints left, or whose true ones lie on a line, is NaN. A prediction that is a
-    single point is scaled by 0: it lies on the mean of the truth.
+    Joints that are unknown or predicted as NaN are not fitted; unknown ones are moved along, NaN ones stay
+    NaN. A person with fewer than three joints left, or whose true joints lie on a line, is NaN. A prediction
+    that is a single point is scaled by 0: it lies on the mean of the truth.
     """
     points = np.where(np.isfinite(predicted), predicted, np.nan).astype(np.float64)
     chosen = known & ~np.isnan(points).any(-1)
@@ -194,10 +195,10 @@ def procrustes(
     sign[:, 2] = np.where(np.linalg.det(u) * np.linalg.det(vt) < 0, -1, 1)
     rotation = (u * sign[:, None]) @ vt
     variance = np.einsum("nk,nki,nki->n", weight, from_in, from_in)
-    # Below a hundredth of a micrometre it is rounding, not a shape.
+    # Below a hundredth of a micrometre it is rounding error.
     scale = np.divide((size * sign).sum(1), variance, out=np.zeros_like(variance), where=variance > 1e-16)
     turn = scale[:, None, None] * rotation
-    # From the middle, so that a great scale does not magnify the rounding of a far prediction.
+    # From the middle, so that a large scale does not magnify the rounding error of a distant prediction.
     aligned = (points - middle_in[:, None]) @ turn.swapaxes(1, 2) + middle_out[:, None]
     translation = middle_out - (turn @ middle_in[..., None])[..., 0]
     for part in (aligned, scale, rotation, translation):
@@ -214,8 +215,8 @@ def mpjve(
     """Mean per-joint velocity error in mm a frame: the MPJPE of the first differences in time of points (T,
     K, 3) (Pavllo et al., CVPR 2019).
 
-    sequences (T,) tells sequences apart, whose frames may lie between those of others but in order; None for
-    a single one. A difference counts where the joint is known in both frames.
+    sequences (T,) is the id of each frame's sequence; frames of different sequences may be interleaved, each
+    in order; None for a single one. A difference counts where the joint is known in both frames.
     """
     ids = np.zeros(len(truth)) if sequences is None else sequences
     if ids.shape != truth.shape[:1]:
@@ -234,25 +235,25 @@ def pck3d(
     known: NDArray[np.bool_],
     threshold: float = PCK_MM,
 ) -> float:
-    """The share of joints nearer than `threshold` mm (Mehta et al., 3DV 2017); one at exactly the threshold
-    is wrong, as in MPI-INF-3DHP's own code.
+    """The share of joints nearer than `threshold` mm (Mehta et al., 3DV 2017); a joint at exactly the
+    threshold is wrong, as in MPI-INF-3DHP's own code.
     """
     return float(_curve(distances(predicted, truth, known), np.array([threshold]))[0])
 
 
 def auc(predicted: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_]) -> float:
-    """The mean of `pck3d` over the 31 thresholds 0, 5, ... 150 mm, as MPI-INF-3DHP's own code has it. Nothing
-    is nearer than 0, so the best is 30/31.
+    """The mean of `pck3d` over the 31 thresholds 0, 5, ... 150 mm, as in MPI-INF-3DHP's own code. No joint is
+    nearer than 0, so the maximum is 30/31.
     """
     return float(_curve(distances(predicted, truth, known), np.linspace(0, PCK_MM, 31)).mean())
 
 
 def per_action(mm: NDArray[np.float64], actions: NDArray[np.str_]) -> tuple[dict[str, float], float]:
-    """Of distances mm (N, K) and actions (N,) the mean over the people of each action, and the mean over the
-    actions: the line of a Human3.6M table.
+    """The mean of distances mm (N, K) over the samples of each of the actions (N,), and the mean over the
+    actions: a row of a Human3.6M table.
 
-    Frames of an action weigh the same, actions weigh the same however many frames they have. ValueError names
-    an action in which nothing is known.
+    Frames of an action weigh the same; actions weigh the same however many frames they have. ValueError names
+    an action without a known joint.
     """
     if actions.shape != mm.shape[:1]:
         raise ValueError(
@@ -262,7 +263,7 @@ def per_action(mm: NDArray[np.float64], actions: NDArray[np.str_]) -> tuple[dict
     for action in np.unique(actions):
         values = people[(actions == action) & ~np.isnan(people)]
         if not len(values):
-            raise ValueError(f"no joint is known in the action {action}; leave its people out")
+            raise ValueError(f"no joint is known in the action {action}; leave its samples out")
         means[str(action)] = float(values.mean())
     return means, float(np.mean(list(means.values())))
 
@@ -294,16 +295,16 @@ def body_frame(
 def calibrate(
     predicted: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_], skeleton: Skeleton
 ) -> NDArray[np.float64]:
-    """(K, 3) by how much the joints of the prediction are defined otherwise than those of the truth, in torso
-    lengths along the prediction's `body_frame`.
+    """(K, 3) the offset between the prediction's and the truth's definition of each joint, in torso lengths
+    along the prediction's `body_frame`.
 
-    Fit it on people who are not measured, then measure `calibrated`. It is what `procrustes` leaves, in the
-    mean over the people and with the least squared error. Camera axes turn with the person and sizes differ,
-    so that only along the body, and as a part of it, the difference of two definitions is constant. It is
-    taken once. Fitting offsets and similarities in turns until they settle would leave less, but where
-    predictions are noisy the offsets then grow into a mean body, beside which the prediction is scaled away:
-    a better PA-MPJPE that is no calibration. What looks like a turn or a scale of the whole body is left in
-    for the same reason. 0 for a joint that is never known. ValueError if nobody can be fit.
+    Fit it on other people than those evaluated, then evaluate `calibrated`. It is the mean error that
+    `procrustes` leaves, with the least squared error. People turn relative to the camera and differ in size,
+    so the difference of two definitions is constant only along the body and relative to it. It is fitted
+    once. Alternating between offsets and similarities until both converge would leave a smaller error, but
+    with noisy predictions the offsets grow into a mean body and the prediction is scaled away: a better
+    PA-MPJPE that is no calibration. For the same reason a rotation or scale of the whole body is not removed.
+    0 for a joint that is never known. ValueError if no person can be fitted.
     """
     axes, torso = body_frame(predicted, skeleton)
     body = root_relative(predicted, skeleton) @ axes / np.where(torso > 0, torso, np.nan)[:, None, None]
@@ -323,7 +324,7 @@ def calibrate(
 def calibrated(
     predicted: NDArray[np.floating], offsets: NDArray[np.floating], skeleton: Skeleton
 ) -> NDArray[np.float64]:
-    """(N, K, 3) the prediction with the offsets (K, 3) of `calibrate`; a body without axes keeps its joints."""
+    """(N, K, 3) the prediction plus the offsets (K, 3) of `calibrate`; a body without axes is unchanged."""
     axes, torso = body_frame(predicted, skeleton)
     moves = torso[:, None, None] * (offsets @ axes.swapaxes(1, 2))
     return predicted.astype(np.float64) + np.where(np.isnan(moves), 0, moves)

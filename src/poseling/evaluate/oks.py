@@ -1,10 +1,10 @@
-"""OKS, the object keypoint similarity of COCO, and what is made of it: average precision and recall, and the
-choice among boxes that show the same person.
+"""OKS, COCO's object keypoint similarity, and what is computed from it: average precision and recall, and
+non-maximum suppression of predictions for the same person.
 
-The similarity of an answer to an annotated person is the mean over the labelled joints of exp(-d^2 / (2 s^2
-k^2)), where d is the distance in pixels, s^2 the area of the person's outline and k = 2 sigma, sigma being
-how far apart people who label that joint are. https://cocodataset.org/#keypoints-eval Average precision is
-counted by faster-coco-eval; the tests compare it with pycocotools.
+The similarity of a prediction to an annotated person is the mean over the labelled joints of exp(-d^2 / (2
+s^2 k^2)), where d is the distance in pixels, s^2 the area of the person's outline and k = 2 sigma, sigma
+being the standard deviation of human annotations of that joint. https://cocodataset.org/#keypoints-eval
+Average precision is computed by faster-coco-eval; the tests compare it with pycocotools.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ ROWS = (
     "ARm",
     "ARl",
 )  # m and l: people of 32^2 to 96^2 square pixels, and larger
-# CrowdPose's own split of the images, by how much of a person's box is taken by others (Jeff-sjtu/CrowdPose,
+# CrowdPose's split of the images, by how much of a person's box other people cover (Jeff-sjtu/CrowdPose,
 # crowdposetools).
 CROWDING = {"AP easy": (-np.inf, 0.2), "AP medium": (0.2, 0.8), "AP hard": (0.8, np.inf)}
-# a joint that is less sure than this has no say in the score of its person: in_vis_thre of SimpleBaseline and
-# HRNet
+# A joint with a lower score does not count in the score of its person: in_vis_thre of SimpleBaseline and
+# HRNet.
 LEAST = 0.2
-SAME_PERSON = 0.9  # OKS above which of two answers the less sure one is dropped: oks_thre there
-PERSON = 1  # the category's id in what faster-coco-eval is handed
+SAME_PERSON = (
+    0.9  # of two predictions with a higher OKS the one with the lower score is dropped: oks_thre there
+)
+PERSON = 1  # the category's id for faster-coco-eval
 
 
 def sigmas(skeleton: Skeleton) -> NDArray[np.float64]:
-    """(K,); ValueError where nobody published any."""
+    """(K,); ValueError for a skeleton without published ones."""
     if skeleton.sigmas is None:
         raise ValueError(
             f"skeleton {skeleton.name} has no published sigmas, so OKS cannot be measured in it; give "
@@ -58,14 +60,15 @@ def oks(
     sigmas: NDArray[np.floating],
     boxes: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float64]:
-    """The similarity (N, M) of answers predicted (N, K, 2) to people truth (M, K, 2) with visible (M, K),
+    """The similarity (N, M) of predictions (N, K, 2) to people truth (M, K, 2) with visible (M, K),
     area (M,) in square pixels and sigmas (K,).
 
-    For a person without a labelled joint it tells how near the answer's joints are to twice its box, boxes
-    (M, 4) x, y, width, height; NaN where these are not given.
+    For a person without a labelled joint it is how near the predicted joints are to twice its box, boxes (M,
+    4) x, y, width, height; NaN without these.
 
-    >>> truth = np.array([[[0.0, 0.0], [10.0, 0.0]]])
-    >>> oks(truth + [3.0, 4.0], truth, np.ones((1, 2)), np.array([100.0]), np.array([0.1, 0.25])).round(6).tolist()  # (exp(-25/8) + exp(-25/50)) / 2
+    >>> truth, sigmas = np.array([[[0.0, 0.0], [10.0, 0.0]]]), np.array([0.1, 0.25])
+    >>> found = oks(truth + [3.0, 4.0], truth, np.ones((1, 2)), np.array([100.0]), sigmas)
+    >>> found.round(6).tolist()  # (exp(-25/8) + exp(-25/50)) / 2
     [[0.325234]]
     """
     unit = (
@@ -75,14 +78,16 @@ def oks(
     )  # (M, K)
     away = predicted.astype(np.float64)[:, None] - truth[None]
     labelled = np.asarray(visible).astype(np.int64) > 0
-    nobody = np.asarray(~labelled.any(1))
-    if nobody.any():
-        away[:, nobody] = np.nan
+    unlabelled = np.asarray(~labelled.any(1))
+    if unlabelled.any():
+        away[:, unlabelled] = np.nan
         if boxes is not None:
-            low, size = boxes[nobody, None, :2], boxes[nobody, None, 2:]
+            low, size = boxes[unlabelled, None, :2], boxes[unlabelled, None, 2:]
             points = predicted.astype(np.float64)[:, None]
-            away[:, nobody] = np.maximum(0, low - size - points) + np.maximum(0, points - (low + 2 * size))
-        labelled = labelled | nobody[:, None]
+            away[:, unlabelled] = np.maximum(0, low - size - points) + np.maximum(
+                0, points - (low + 2 * size)
+            )
+        labelled = labelled | unlabelled[:, None]
     near = np.exp(-(away**2).sum(-1) / unit)
     return np.asarray(np.where(labelled, near, 0).sum(-1) / labelled.sum(-1))
 
@@ -90,8 +95,8 @@ def oks(
 def rescore(
     boxes: NDArray[np.floating], joints: NDArray[np.floating], least: float = LEAST
 ) -> NDArray[np.float64]:
-    """(N,) how sure an answer is: the score of its box (N,) times the mean of those of its joints' scores (N,
-    K) that are above `least`, 0 where none is.
+    """(N,) the score of each prediction: the score of its box (N,) times the mean of those of its joints'
+    scores (N, K) that are above `least`, 0 if none is.
 
     >>> rescore(np.array([0.5, 0.5]), np.array([[0.9, 0.7, 0.2], [0.1, 0.1, 0.1]])).tolist()
     [0.4, 0.0]
@@ -109,9 +114,10 @@ def oks_nms(
     sigmas: NDArray[np.floating],
     threshold: float = SAME_PERSON,
 ) -> NDArray[np.bool_]:
-    """(N,) which answers stay: of any two in one image that are more alike than `threshold` the surer one.
+    """(N,) which predictions stay: of any two in one image with an OKS above `threshold` the one with the
+    higher score.
 
-    joints (N, K, 2), score (N,), area (N,) of the boxes in square pixels, image (N,). Two answers are
+    joints (N, K, 2), score (N,), area (N,) of the boxes in square pixels, image (N,). Two predictions are
     compared over all joints, with the mean of their areas.
     """
     keep = np.ones(len(joints), bool)
@@ -129,7 +135,7 @@ def oks_nms(
 
 
 def crop_area(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N,) square pixels that SimpleBaseline and HRNet take for the area of an answer: boxes (N, 4) x0, y0,
+    """(N,) square pixels that SimpleBaseline and HRNet take as the area of a prediction: boxes (N, 4) x0, y0,
     x1, y1, grown to their input's 3 by 4 and by 1.25.
     """
     width, height = (boxes[:, 2:].astype(np.float64) - boxes[:, :2]).T
@@ -145,12 +151,13 @@ def average_precision(
     measured: NDArray[np.integer] | None = None,
     among: NDArray[np.bool_] | None = None,
 ) -> dict[str, float]:
-    """COCO's ten rows for answers joints (N, K, 2) in pixels with score (N,) in the images (N,), for
-    CrowdPose six and its three classes of crowding.
+    """COCO's ten rows for predicted joints (N, K, 2) in pixels with score (N,) in the images (N,); for
+    CrowdPose six, and its three classes of crowding.
 
     Over the images `measured`, all of the truth by default, and the joints `among` (K,), all by default; then
-    `num_keypoints` is counted anew. NaN for a row that nobody is in. At most 20 answers an image count, the
-    surest. ValueError if the skeleton has no sigmas, or an answer is of no image of the truth.
+    `num_keypoints` is counted again. NaN for a row without people. At most 20 predictions per image count,
+    those with the highest scores. ValueError if the skeleton has no sigmas, or a prediction is in no image of
+    the truth.
     """
     k = sigmas(truth.skeleton)
     if joints.shape != (len(image), len(k), 2) or score.shape != (len(image),):
@@ -159,34 +166,34 @@ def average_precision(
             f"skeleton {truth.skeleton.name}"
         )
     if not (np.isfinite(joints).all() and np.isfinite(score).all()):
-        raise ValueError("an answer has joints or a score that are not finite; leave it out")
+        raise ValueError("a prediction has joints or a score that are not finite; leave it out")
     wanted = np.array(sorted(truth.images), np.int64) if measured is None else np.unique(measured)
     if len(strange := np.setdiff1d(image, wanted)):
         raise ValueError(
-            f"{len(strange)} images, the first {strange[0]}, have answers but are not measured in "
+            f"{len(strange)} images, the first {strange[0]}, have predictions but are not among those of "
             f"{truth.path}"
         )
     among = np.ones(len(k), bool) if among is None else among
     ids = wanted.tolist()
     dataset = _annotated(truth, wanted, among)
-    answers = _answers(image, joints[:, among], score)
+    results = _results(image, joints[:, among], score)
     crowding = truth.crowding
     if crowding is None:
-        precision, recall = _run(dataset, answers, ids, k[among])
+        precision, recall = _run(dataset, results, ids, k[among])
         found = [
             _mean(x, at, size)
             for x in (precision, recall)
             for at, size in ((None, 0), (0, 0), (5, 0), (None, 1), (None, 2))
         ]
         return dict(zip(ROWS, found, strict=True))
-    precision, recall = _run(dataset, answers, ids, k[among])
+    precision, recall = _run(dataset, results, ids, k[among])
     short = [f"{what}{at}" for what in ("AP", "AR") for at in ("", "50", "75")]
     rows = dict(
         zip(short, [_mean(x, at, 0) for x in (precision, recall) for at in (None, 0, 5)], strict=True)
     )
     for name, (low, high) in CROWDING.items():
         some = [i for i in ids if low <= crowding[i] < high]
-        rows[name] = _mean(_run(dataset, answers, some, k[among])[0], None, 0) if some else float("nan")
+        rows[name] = _mean(_run(dataset, results, some, k[among])[0], None, 0) if some else float("nan")
     return rows
 
 
@@ -196,9 +203,9 @@ def measure(
     scores: NDArray[np.floating] | None = None,
     among: NDArray[np.bool_] | None = None,
 ) -> dict[str, float]:
-    """The rows of `average_precision` for the answers joints (N, K, 2) with scores (N, K) of one network
-    about `people`, as the papers take them: scored by box and joints (`rescore`), answers about the same
-    person dropped (`oks_nms`). Without `scores` the box's alone counts. An answer that is NaN is no answer.
+    """The rows of `average_precision` for one network's joints (N, K, 2) with scores (N, K) for the samples
+    of `dataset`, as in the papers: scored by box and joints (`rescore`), without duplicates (`oks_nms`).
+    Without `scores` the box's score alone counts. A NaN prediction is left out.
     """
     instances = dataset.instances
     if instances is None:
@@ -218,9 +225,7 @@ def measure(
 
 
 def _annotated(truth: Truth, wanted: NDArray[np.integer], among: NDArray[np.bool_]) -> dict[str, Any]:
-    """What faster-coco-eval calls a dataset. Ids are counted from 1: it takes the id 0 for nobody, as
-    pycocotools does.
-    """
+    """A dataset for faster-coco-eval. Ids start at 1: like pycocotools it treats the id 0 as no match."""
     rows = np.flatnonzero(np.isin(truth.image, wanted))
     visible = truth.visible[rows][:, among]
     count = truth.count[rows] if among.all() else (visible > 0).sum(1)
@@ -252,10 +257,10 @@ def _annotated(truth: Truth, wanted: NDArray[np.integer], among: NDArray[np.bool
     }
 
 
-def _answers(
+def _results(
     image: NDArray[np.integer], joints: NDArray[np.floating], score: NDArray[np.floating]
 ) -> list[dict[str, Any]]:
-    """What faster-coco-eval calls results."""
+    """Results for faster-coco-eval."""
     flat = (
         np.concatenate([joints, np.ones((*joints.shape[:2], 1))], -1)
         .astype(np.float64)
@@ -267,13 +272,13 @@ def _answers(
 
 
 def _run(
-    dataset: dict[str, Any], answers: list[dict[str, Any]], ids: list[int], sigmas: NDArray[np.float64]
+    dataset: dict[str, Any], results: list[dict[str, Any]], ids: list[int], sigmas: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """precision (10, 101, 3) by threshold of OKS, recall and size of person (all, medium, large), and recall
-    (10, 3); -1 where nobody is.
+    (10, 3); -1 without people.
     """
     truth = COCO(dataset)
-    run = COCOeval_faster(truth, truth.loadRes(answers), "keypoints", kpt_oks_sigmas=sigmas.tolist())
+    run = COCOeval_faster(truth, truth.loadRes(results), "keypoints", kpt_oks_sigmas=sigmas.tolist())
     run.params.imgIds, run.params.catIds = ids, [PERSON]
     run.evaluate()
     run.accumulate()
@@ -281,7 +286,7 @@ def _run(
 
 
 def _mean(values: NDArray[np.float64], at: int | None, size: int) -> float:
-    """Over the thresholds, or at one of them, of the people of one size."""
+    """The mean over the thresholds, or the value at one of them, for the people of one size."""
     known = values[slice(None) if at is None else at, ..., size]
     known = known[known > -1]
     return float(known.mean()) if known.size else float("nan")

@@ -250,8 +250,8 @@ def table(found: Report) -> tuple[list[str], list[list[str]]]:
                 UNKNOWN if arm.images_per_second is None else f"{arm.images_per_second:.0f}",
             ]
         )
-    told = [i for i in range(len(header)) if any(line[i] != UNKNOWN for line in lines)]
-    return [header[i] for i in told], [[line[i] for i in told] for line in lines]
+    kept = [i for i in range(len(header)) if any(line[i] != UNKNOWN for line in lines)]
+    return [header[i] for i in kept], [[line[i] for i in kept] for line in lines]
 
 
 def facts(found: Report, shown: Shown) -> dict[str, str]:

@@ -1,5 +1,5 @@
-"""PCK, the percentage of correct keypoints (Yang and Ramanan, PAMI 2013): a joint is correct if it lies
-within a part `alpha` of a length of its person's.
+"""PCK, the percentage of correct keypoints (Yang and Ramanan, PAMI 2013): a joint is correct if its error is
+at most `alpha` times a reference length of its person.
 
 The length is the torso's (LSP, after Sapp and Taskar, CVPR 2013) or the box's longest side. All rates here
 are fractions of 1.
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from poseling.skeleton import Skeleton
 
-# The rows of the published tables. Pelvis and thorax are in none of them; the head of a skeleton without a
-# neck is its face.
+# The rows of the published tables. Pelvis and thorax are in none of them; for a skeleton without a neck the
+# head is the face.
 ROWS = {
     "Head": ("head_top", "neck", "nose", "left_eye", "right_eye", "left_ear", "right_ear"),
     "Shoulder": ("left_shoulder", "right_shoulder"),
@@ -30,14 +30,14 @@ ROWS = {
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How many joints were found.
+    """The rate of correct joints.
 
-    `mean` over all labelled joints of all people, pooled, as both the LSP and the MPII toolkit take it;
-    joints (K,) the rate of each, NaN where nobody is labelled; count (K,) how many people were measured;
-    `auc` the area under `mean` over the threshold, from 0 to its end, scaled to 0..1 (trapezoids, steps of
-    about 0.01); `left_out` people with labels but without a length. Where people are measured by OKS, `mean`
-    is the average precision, `precision` has all its rows (evaluate/oks.py), and the rest is PCK@0.2 still,
-    NaN where no boxes are labelled.
+    `mean` over all labelled joints of all people, pooled, as in the LSP and MPII toolkits; joints (K,) the
+    rate of each joint, NaN without a label; count (K,) the number of labels; `auc` the area under `mean` over
+    the threshold, from 0 to its end, scaled to 0..1 (trapezoids, steps of about 0.01); `left_out` people with
+    labels but without a reference length. If the metric is OKS AP, `mean` is the average precision,
+    `precision` has all its rows (evaluate/oks.py), and the rest is still PCK@0.2, NaN for boxes without
+    labels.
     """
 
     mean: float
@@ -49,7 +49,7 @@ class Score:
 
     @property
     def joint_mean(self) -> float:
-        """The mean of the joints' own rates; the same as `mean` where every joint has a label, as in LSP."""
+        """The mean of the joints' rates; the same as `mean` if every joint has a label, as in LSP."""
         return float(np.nanmean(self.joints))
 
 
@@ -63,9 +63,9 @@ def pck(
     """PCK@alpha of joints predicted (N, K, 2) against truth (N, K, 2), both in pixels, with length (N,) in
     pixels.
 
-    visible (N, K) says who is labelled: bool, or People's flags, where occluded joints count too, as they do
-    in LSP. A joint at exactly alpha is correct, one predicted as NaN is wrong. ValueError if shapes differ or
-    nothing can be measured.
+    visible (N, K) are the labelled joints: bool, or a PoseDataset's flags, whose occluded joints count too,
+    as in LSP. A joint at exactly alpha is correct, one predicted as NaN is wrong. ValueError if shapes differ
+    or no joint can be evaluated.
 
     >>> truth = np.array([[[0.0, 0.0], [0.0, 10.0]]])
     >>> pck(truth + [2.0, 0.0], truth, np.ones((1, 2), bool), np.array([10.0])).mean
@@ -106,8 +106,8 @@ def distances(
 
 
 def per_person(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, K) distances to (N,), the mean over the person's labelled joints; NaN for who has none. What worst,
-    median and best are sorted by.
+    """(N, K) distances to (N,), the mean over each person's labelled joints, NaN without any. Worst, median
+    and best cases are sorted by it.
     """
     count = (~np.isnan(distances)).sum(1)
     return np.where(count > 0, np.nansum(distances, 1) / np.maximum(count, 1), np.nan)
@@ -126,8 +126,8 @@ def score(
     pool = pool[~np.isnan(pool)]
     if not len(pool):
         raise ValueError(
-            f"none of {len(distances)} people has both a labelled joint and a length, so there is nothing to "
-            f"measure"
+            f"none of {len(distances)} people has both a labelled joint and a reference length, so there is "
+            f"nothing to evaluate"
         )
     count = counts.sum(0)
     correct = (counts & (distances <= alpha)).sum(0)
@@ -138,18 +138,18 @@ def score(
 
 
 def without_length(visible: NDArray[np.generic], length: NDArray[np.floating]) -> int:
-    """How many people have a labelled joint but no usable length, and so cannot be measured."""
+    """How many people have a labelled joint but no usable reference length, and so are left out."""
     return int((_labelled(visible).any(1) & ~_usable(length)).sum())
 
 
 def torso_length(
     joints: NDArray[np.floating], visible: NDArray[np.generic], skeleton: Skeleton
 ) -> NDArray[np.float64]:
-    """(N,) pixels from the left shoulder to the right hip of joints (N, K, 2), as the LSP toolkit has it; NaN
-    where either has no label.
+    """(N,) pixels from the left shoulder to the right hip of joints (N, K, 2), as in the LSP toolkit; NaN if
+    either has no label.
 
-    The other diagonal is no substitute: for who stands sideways it has another length. KeyError if the
-    skeleton lacks one of the two.
+    The other diagonal is no substitute: in a side view it has another length. KeyError if the skeleton lacks
+    one of the two.
     """
     shoulder, hip = skeleton.index("left_shoulder"), skeleton.index("right_hip")
     length = np.linalg.norm(joints[:, shoulder].astype(np.float64) - joints[:, hip], axis=-1)
@@ -162,9 +162,8 @@ def box_length(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def rows(score: Score, skeleton: Skeleton) -> list[tuple[str, float]]:
-    """The lines of a published table: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle as the mean of their
-    joints' rates, and Mean; NaN where nobody is labelled. Where people are measured by OKS its rows stand in
-    the place of Mean.
+    """The rows of a published table: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle as the mean of their
+    joints' rates, and Mean; NaN without a label. If the metric is OKS AP its rows replace Mean.
 
     >>> from poseling.skeleton import LSP14
     >>> rates = np.arange(14) / 10

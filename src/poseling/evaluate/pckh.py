@@ -1,7 +1,7 @@
-"""PCKh (Andriluka et al., CVPR 2014): PCK with the size of the head as the length, MPII's measure.
+"""PCKh (Andriluka et al., CVPR 2014): PCK with the size of the head as reference length, MPII's metric.
 
-The head's size is 0.6 times the diagonal of its box; readers give it as `People.head`. Rates are fractions of
-1.
+The head's size is 0.6 times the diagonal of its box; readers give it as `PoseDataset.head_size`. Rates are
+fractions of 1.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def pckh(
     skeleton: Skeleton = MPII16,
     threshold: float = 0.5,
 ) -> Score:
-    """PCKh@threshold as MPII's toolkit has it, of joints (N, K, 2), labels (N, K) and head sizes (N,) in
+    """PCKh@threshold as in MPII's toolkit, of joints (N, K, 2), labels (N, K) and head sizes (N,) in
     pixels.
 
-    `mean` pools all labelled joints but pelvis and thorax, `auc` is its area over 0, 0.01, ... threshold,
-    scaled to 0..1. `joints` has the rate of every joint, pelvis and thorax among them. `pck.rows` gives the
-    table, whose Head is the mean of neck and head top, as in the toolkit.
+    `mean` pools all labelled joints except pelvis and thorax, `auc` is its area over 0, 0.01, ... threshold,
+    scaled to 0..1. `joints` has the rate of every joint, including pelvis and thorax. `pck.rows` gives the
+    table, in which Head is the mean of neck and head top, as in the toolkit.
     """
     among = np.array([j not in LEFT_OUT for j in skeleton.joints])
     return score(distances(predicted, truth, visible, head), threshold, among, without_length(visible, head))
@@ -44,7 +44,7 @@ def pckh_fpd(
     """The table of FPD's code (that of SimpleBaseline and HRNet): Head ... Ankle, Mean and Mean@0.1, to
     compare with the numbers its authors print.
 
-    It weights the joints' rates by their labels, which is the toolkit's pooled mean again. It differs in two
+    It weights the joints' rates by their labels, which gives the toolkit's pooled mean. It differs in two
     rows: Head is the head top alone, and Mean@0.1 reads entry 11 of 0, 0.01, ..., which is the mean at 0.11.
     """
     at_half = pckh(predicted, truth, visible, head, skeleton)

@@ -27,8 +27,9 @@ def predict(
     batch: int = 32,
     read: Callable[[Path], NDArray[np.uint8]] = read_image,
 ) -> Pose:
-    """The network's prediction for the canonical crop of each of the N samples, in its own skeleton: a Pose of
-    N people in pixels of the samples' images. An exported file (`Shipped`) gets the image and crops it itself.
+    """The network's prediction for the canonical crop of each of the N samples, in its own skeleton: a Pose
+    of N people in pixels of the samples' images. An exported file (`Shipped`) gets the image and crops it
+    itself.
 
     With `flip` the mirrored crop is predicted as well and the two are averaged (the flip test of the pose
     papers). Joints in an image that cannot be read are NaN, which is wrong in every metric; a warning names

@@ -1,8 +1,8 @@
-"""What a recipe found: the teacher, the student without it and the student with it, in one table, and whether
-the difference means anything.
+"""The result of a recipe: the teacher, the student without it and the student with it, in one table, and
+whether the difference is significant.
 
-Written as `report.json` for machines and `report.md` for people. Values are fractions of 1, or millimetres
-where lower is better.
+Written as `report.json` for programs and `report.md` for readers. Values are fractions of 1, or millimetres,
+of which fewer are better.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ PACKAGES = ("poseling", "torch", "numpy", "opencv-python-headless", "onnxruntime
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of the table: a network and its `values` of the metric, one for each seed.
+    """One row of the table: a network and its `values` of the metric, one for each seed.
 
-    `params` in numbers, `gmac` 1e9 multiply-accumulates an image, None where they are not known; `per_joint`
-    the rows of the published tables, averaged over seeds; `images_per_second` in training.
+    `params` the number of parameters, `gmac` 1e9 multiply-accumulates per image, None if they are not known;
+    `per_joint` the rows of the published tables, averaged over seeds; `images_per_second` in training.
     """
 
     name: str
@@ -58,10 +58,10 @@ class Arm:
 @dataclass(frozen=True)
 class Gap:
     """The share of the gap between baseline and teacher that was closed: 1 is all of it, below 0 the student
-    lost.
+    is worse than the baseline.
 
-    `values` for each seed; a seed whose baseline the teacher does not beat has no gap, so None there and,
-    since a mean without it would flatter, in `mean`.
+    `values` for each seed; None for a seed in which the teacher does not beat the baseline. Then `mean` is
+    None too, since a mean over the other seeds would be too favourable.
     """
 
     values: Sequence[float | None]
@@ -81,7 +81,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Difference:
-    """One arm minus another, seed by seed, so that what a seed does to both falls out. `name` says which."""
+    """One arm minus another, seed by seed, which removes a seed's effect on both. `name` names the two."""
 
     name: str
     values: Sequence[float]
@@ -99,9 +99,7 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean by Student's t over the seeds' own differences; None for one seed,
-        which has none.
-        """
+        """The 95 % interval of the mean by Student's t over the seeds' differences; None for one seed."""
         if self.spread is None:
             return None
         half = float(stdtrit(len(self.values) - 1, 0.975)) * self.spread / math.sqrt(len(self.values))
@@ -109,11 +107,11 @@ class Difference:
 
     @property
     def shown(self) -> bool | None:
-        """Whether the interval leaves out 0; None for one seed, which cannot tell."""
+        """Whether the interval excludes 0; None for one seed."""
         return None if self.interval is None else self.interval[0] > 0 or self.interval[1] < 0
 
     def in_words(self, digits: int = 3) -> str:
-        """One or two sentences; they do not claim what the seeds do not show.
+        """One or two sentences; they claim no more than the seeds show.
 
         >>> Difference("distilled - baseline", [0.020, 0.025, 0.018]).in_words()
         'distilled - baseline = +0.021, 95 % interval over 3 seeds +0.012 to +0.030: better.'
@@ -121,9 +119,15 @@ class Difference:
         start, unit = f"{self.name} = {self.mean:+.{digits}f}", "" if self.higher_is_better else " mm"
         better = "better" if (self.mean > 0) == self.higher_is_better else "worse"
         if self.interval is None:
-            return f"{start}{unit}, from one seed. One seed cannot tell a gain from chance: repeat it with `--seeds 3`."
+            return (
+                f"{start}{unit}, from one seed. One seed cannot tell a gain from chance: repeat it with "
+                f"`--seeds 3`."
+            )
         low, high = self.interval
-        start += f"{unit}, 95 % interval over {len(self.values)} seeds {low:+.{digits}f} to {high:+.{digits}f}{unit}"
+        start += (
+            f"{unit}, 95 % interval over {len(self.values)} seeds {low:+.{digits}f} to "
+            f"{high:+.{digits}f}{unit}"
+        )
         return (
             f"{start}: {better}."
             if self.shown
@@ -133,14 +137,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Report:
-    """All there is to say of one run of a recipe.
+    """The result of one run of a recipe.
 
     Every student has one value for each of `seeds`; the teacher has one, or one for each. `baseline_longer`
-    is the baseline with the extra epochs of a warm start, where the distilled student had one. A recipe
-    without labels has no baseline, one without a teacher only that; then no share of a gap is given.
+    is the baseline with the extra epochs of a warm start, if the distilled student had one. A recipe without
+    labels has no baseline, one without a teacher only that; then no share of a gap is given.
     `images_per_second` of training, by the names in SPEEDS. `curves` by arm, each a list of (epoch, value) of
-    all seeds. `images` maps a caption to a file beside the report. A `smoke` run shows nothing, and says so.
-    ValueError where the numbers do not belong together.
+    all seeds. `images` maps a caption to a file beside the report. A `smoke` run shows nothing, and the
+    report states it. ValueError if the numbers do not belong together.
     """
 
     recipe: str
@@ -184,19 +188,17 @@ class Report:
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """Every line of the table, in its order."""
+        """Every row of the table, in order."""
         named = (self.teacher, self.baseline, self.baseline_longer, self.distilled)
         return (*(arm for arm in named if arm is not None), *self.others)
 
     @property
     def gap_closed(self) -> Gap | None:
-        """Of the distilled student; None where it, the teacher or the baseline is missing."""
+        """Of the distilled student; None if it, the teacher or the baseline is missing."""
         return None if self.distilled is None else self.gap(self.distilled)
 
     def gap(self, arm: Arm) -> Gap | None:
-        """The share of the gap that `arm` closes, seed by seed; None where there is no teacher or no
-        baseline.
-        """
+        """The share of the gap that `arm` closes, seed by seed; None without a teacher or a baseline."""
         if self.teacher is None or self.baseline is None:
             return None
         teacher = list(self.teacher.values) * (len(self.seeds) if len(self.teacher.values) == 1 else 1)
@@ -208,8 +210,8 @@ class Report:
         )
 
     def differences(self) -> list[Difference]:
-        """Distilled against baseline, and against the longer baseline where there is one: with a warm start
-        only the second is fair.
+        """Distilled against baseline, and against the longer baseline if there is one: with a warm start only
+        the second is fair.
         """
         if self.distilled is None:
             return []
@@ -224,7 +226,7 @@ class Report:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers; what is not known is null, never NaN."""
+        """Plain dicts, lists and numbers; an unknown value is null, never NaN."""
         longer = {} if self.baseline_longer is None else {"baseline_longer": _arm_json(self.baseline_longer)}
         teacher, gap = self.teacher, self.gap_closed
         return {
@@ -253,7 +255,7 @@ class Report:
         }
 
     def to_markdown(self) -> str:
-        """The same for people."""
+        """The same as Markdown."""
         parts = [f"# {self.recipe} on {self.data}", _code(self.command)]
         parts.append(
             f"{self.metric}, {'higher' if self.higher_is_better else 'lower'} is better, "
@@ -292,8 +294,7 @@ class Report:
         )
         header, lines = self._columns()
         for i, name in enumerate(header):
-            # Where the terminal is narrow names take two lines; a name that is cut or a number that is broken
-            # cannot be read.
+            # On a narrow terminal names take two lines; numbers are never broken.
             table.add_column(
                 name,
                 justify="right" if i else "left",
@@ -305,12 +306,10 @@ class Report:
         return table
 
     def _columns(self) -> tuple[list[str], list[list[str]]]:
-        """The header and the lines without columns in which nobody has anything, such as the gap where there
-        is no teacher.
-        """
+        """The header and the rows, without empty columns, such as the gap without a teacher."""
         header, lines = self._header(), self._lines()
-        told = [i for i in range(len(header)) if i == 0 or any(line[i] for line in lines)]
-        return [header[i] for i in told], [[line[i] for i in told] for line in lines]
+        kept = [i for i in range(len(header)) if i == 0 or any(line[i] for line in lines)]
+        return [header[i] for i in kept], [[line[i] for i in kept] for line in lines]
 
     def _seeds_in_words(self) -> str:
         if len(self.seeds) == 1:
@@ -362,7 +361,7 @@ class Report:
 def gap_closed(
     distilled: float, baseline: float, teacher: float, higher_is_better: bool = True
 ) -> float | None:
-    """(distilled - baseline) / (teacher - baseline), or None where the teacher is not better than the
+    """(distilled - baseline) / (teacher - baseline), or None if the teacher is not better than the
     baseline.
 
     >>> round(gap_closed(89.040, 87.934, 90.520), 3)  # FPD's own checkpoints on MPII
@@ -375,7 +374,7 @@ def gap_closed(
 
 
 def gmac_in_words(gmac: float | None) -> str:
-    """Two decimals, and a third for the smallest networks; empty if it is not known.
+    """Two decimals, and a third for the smallest networks; empty if unknown.
 
     >>> gmac_in_words(3.9073), gmac_in_words(0.0084)
     ('3.91', '0.008')

@@ -1,4 +1,4 @@
-"""What ships, measured as it ships: an ONNX file is evaluated through `runtime.Network`."""
+"""Exported files, evaluated as they run: through `runtime.Network`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from poseling.teachers.load import load
 
 
 class Shipped:
-    """A `runtime.Network` that answers like a teacher (see `teachers.base.Teacher`), for people in boxes or
+    """A `runtime.Network` with a teacher's interface (see `teachers.base.Teacher`), for boxes in images or
     for crops.
     """
 
-    map_size = pixel = sigma = None  # it gives joints
+    map_size = pixel = sigma = None  # it predicts joints only
 
     def __init__(self, network: Network) -> None:
         spec = network.spec
@@ -36,7 +36,7 @@ class Shipped:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
     def __call__(self, crops: Tensor) -> Prediction:
-        """Crops (B, H, W, 3), uint8 RGB, to answers."""
+        """Predictions for crops (B, H, W, 3), uint8 RGB."""
         width, height = self.size
         x, y = (0.5 * (1 - 1 / self.padding) * (side - 1) for side in (width, height))
         whole = [(x, y, width - 1 - x, height - 1 - y)]
@@ -49,10 +49,10 @@ class Shipped:
         return Prediction(xy, score, xyz=torch.from_numpy(np.concatenate(space)) if space else None)
 
     def person(self, image: NDArray[np.uint8], box: NDArray[np.floating], flip: bool) -> Pose:
-        """The person in a box of an image (H, W, 3) RGB; with `flip` the mirrored image is asked as well and
-        the two are averaged, each joint by its scores.
+        """The person in a box of an image (H, W, 3) RGB; with `flip` the mirrored image is predicted as well
+        and the two are averaged, each joint by its scores.
 
-        Of a box that lies beside the image, as wrong labels have it, NaN, which is wrong in every measure.
+        NaN for a box that lies outside the image, as in some wrong labels: NaN is wrong in every metric.
         """
         height, width = image.shape[:2]
         if box[2] < 0 or box[3] < 0 or box[0] > width - 1 or box[1] > height - 1:
@@ -81,8 +81,8 @@ class Shipped:
 
 
 def shipped(model: str, adapter: str | None = None, device: str = "cpu") -> Teacher:
-    """What `model` names, to be evaluated: an ONNX file, or a network of the zoo, as it runs; all else as
-    `teachers.load.load` takes it. Errors as of both.
+    """The network `model`, to be evaluated: an ONNX file or a network of the zoo as it runs, all others as
+    `teachers.load.load` loads them. Raises the errors of both.
     """
     if zoo.is_name(model) or Path(model).suffix.lower() == ".onnx":
         return Shipped(Network(model, provider=device, adapter=adapter))

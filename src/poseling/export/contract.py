@@ -1,5 +1,5 @@
-"""Somebody else's ONNX network with its contract: the same graph, which then runs, teaches and is evaluated
-without being told how it is read.
+"""A foreign ONNX network with its contract added: the same graph, which then runs, teaches and is evaluated
+without an adapter.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ def with_contract(path: Path, out: Path, adapter: Adapter | str | None = None) -
 
     `adapter` is an Adapter, the name of a built-in one, or a JSON file; None where the network is known by
     its inputs and outputs. FileNotFoundError; ValueError that names the file if it does not fit the adapter,
-    carries a contract already, or would be replaced.
+    has a contract already, or would be replaced.
     """
     keep_apart({"--out": out}, {"the network itself": [path]})
     session = open_session(path, log=3)
     if KEY in metadata(session, path):
-        raise ValueError(f"{path}: carries its contract already; it runs as it is")
+        raise ValueError(f"{path}: has a contract already; it runs as it is")
     network = OnnxPose(session, path, adapter)
     spec = network.adapter.spec(path.stem, network.size, f"exported from {path.name}")
     model = load(path)
-    said = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, {**said, **described(spec)})
+    before = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**before, **described(spec)})
     write_bytes(out, model.SerializeToString())
     return spec

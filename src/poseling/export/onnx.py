@@ -1,9 +1,9 @@
 """A checkpoint as one ONNX file: normalisation, network and decoding in the graph, the PoseSpec in the
 metadata.
 
-Input `crops` (N, H, W, 3) uint8 RGB, N free. Outputs `xy` (N, K, 2) in input pixels, `score` (N, K) and, of a
-network that answers in space, `xyz` (N, K, 3) in metres from the root; of a raw file `maps` (N, K, h, w). Any
-codec's networks export alike; only those with heatmaps and nothing else export raw.
+Input `crops` (N, H, W, 3) uint8 RGB, N free. Outputs `xy` (N, K, 2) in input pixels, `score` (N, K) and for a
+3D network `xyz` (N, K, 3) in metres from the root; of a raw file `maps` (N, K, h, w). Networks of any codec
+export the same way; only those with heatmaps and nothing else export raw.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from poseling.files import write_bytes
 from poseling.models import checkpoint as checkpoints
 from poseling.spec import KEY, PoseSpec
 
-ROUNDED = 0.5  # pixels that a joint may move by where weights are rounded to half floats
+ROUNDED = 0.5  # pixels by which a joint may move if weights are rounded to half floats
 LARGE = 64  # values: smaller tensors are not worth a cast
 
 
@@ -41,26 +41,28 @@ def export(
     crops: NDArray[np.uint8] | None = None,
     bound: float = 0.05,
     half: bool = False,
+    network: nn.Module | None = None,
 ) -> Parity:
-    """Writes `checkpoint` to `out` as one ONNX file, once ONNX Runtime gives PyTorch's joints from it.
+    """Writes `checkpoint` to `out` as one ONNX file, once ONNX Runtime gives PyTorch's joints for it.
 
-    `raw` gives heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, 32 at least,
-    are what parity is judged on: crops of people if you have them (`parity.windows` takes them from images);
-    without them figures are drawn, and the result says so. `bound` in input pixels. `half` stores the weights
-    as half floats, in half the bytes, and still computes in floats; what that rounding moves may be half a
-    pixel. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops do
-    not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
+    `raw` exports heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, at least 32,
+    are what the parity check runs on: crops of people if you have them (`parity.windows` takes them from
+    images); without them figures are drawn, and the result's `source` is synthetic. `bound` in input pixels.
+    `half` stores the weights as half floats, in half the bytes, and still computes in floats; that rounding may
+    move a joint by half a pixel. `network` is the module that gets the checkpoint's weights, if it is the
+    user's own. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops
+    do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
     """
     if out.resolve() == checkpoint.resolve():
         raise ValueError(
             f"{out}: is the checkpoint itself; choose another name, for example "
             f"{checkpoint.with_suffix('.onnx').name}"
         )
-    network, spec = checkpoints.load(checkpoint)
+    network, spec = checkpoints.load(checkpoint, network)
     if spec.codec["name"] == FEATURES:
         raise ValueError(
-            f"{checkpoint}: gives features and no joints; put a head on it first (GraphNetwork.with_head), "
-            f"as docs/models.md shows"
+            f"{checkpoint}: gives features and no joints; put a head on it first "
+            f"(GraphNetwork.with_head), as docs/models.md shows"
         )
     deployed = Deployed(network, spec, raw).eval()
     if crops is None:
@@ -87,11 +89,11 @@ def export(
 
 
 class Deployed(nn.Module):
-    """Crops (N, H, W, 3) uint8 RGB to joints (N, K, 2) in input pixels, scores (N, K) and, if the codec is
-    one for space, xyz (N, K, 3), or to maps (N, K, h, w) if `raw`.
+    """Crops (N, H, W, 3) uint8 RGB to joints (N, K, 2) in input pixels, scores (N, K) and, with a 3D
+    codec, xyz (N, K, 3), or to maps (N, K, h, w) if `raw`.
 
     `spec` is the contract of the file, `codec` reads the network's outputs. ValueError if it is to be raw and
-    the codec has no maps, or more than maps.
+    the codec has no maps, or is 3D.
     """
 
     def __init__(self, network: nn.Module, spec: PoseSpec, raw: bool = False) -> None:
@@ -104,16 +106,16 @@ class Deployed(nn.Module):
             )
         if raw and is_3d(self.codec):
             raise ValueError(
-                f"{spec.model}: --raw gives heatmaps alone, and what the codec {spec.codec['name']} says of "
-                f"space would be lost; export it without --raw"
+                f"{spec.model}: --raw gives heatmaps alone, and the 3D joints of the codec "
+                f"{spec.codec['name']} would be lost; export it without --raw"
             )
-        # Raw maps are past the softmax: whoever decodes them by the file's own codec must not do it again.
+        # Raw maps are past the softmax: the codec in the file must not apply it again.
         fields = self.codec.heatmap.fields() if raw else spec.codec
         joints = ("xy", "score", "xyz") if is_3d(self.codec) else ("xy", "score")
         self.spec = replace(spec, codec=fields, outputs=("maps",) if raw else joints)
 
     def outputs(self, crops: Tensor) -> Tensor:
-        """(N, K, ...) as the network's last stack gives them."""
+        """(N, K, ...) of the network's last stack."""
         return torch.as_tensor(self.network(normalise(crops, self.spec))[:, -1])
 
     def forward(self, crops: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -123,8 +125,8 @@ class Deployed(nn.Module):
 
 
 def graph(deployed: Deployed) -> onnx.ModelProto:
-    """The checked ONNX model, with the spec under `poseling` in its metadata, and in words the licence and
-    the skeleton.
+    """The checked ONNX model, with the spec under `poseling` in its metadata, and the licence and the
+    skeleton as text.
     """
     spec = deployed.spec
     width, height = spec.size
@@ -152,7 +154,7 @@ def graph(deployed: Deployed) -> onnx.ModelProto:
 
 
 def described(spec: PoseSpec) -> dict[str, str]:
-    """A file's metadata: its contract, and in words the licence and the skeleton."""
+    """A file's metadata: its contract, and the licence and the skeleton as text."""
     licence = ", ".join(f"{what} {terms}" for what, terms in spec.licences.items())
     return {
         KEY: spec.to_json(),
@@ -180,9 +182,7 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
-    """Drops what torch notes about each node: half of a small file, with the paths of the machine that made
-    it.
-    """
+    """Drops torch's notes about each node: half of a small file, with paths of the machine that made it."""
     inside = model.graph
     for part in (
         inside,
@@ -198,7 +198,7 @@ def _forget_origin(model: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch says on every export: that torchvision is absent, and that a call of its own is
+    """Hides torch's messages on every export: that torchvision is absent, and that one of its own calls is
     deprecated.
     """
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")

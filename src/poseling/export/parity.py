@@ -1,5 +1,5 @@
-"""Does an exported file say what PyTorch says? Measured on crops that differ, in pixels of the network's
-input, and in space in millimetres.
+"""Does an exported file predict what PyTorch predicts? Measured on crops that differ, in pixels of the
+network's input, and in 3D in millimetres.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from poseling.geometry import Crop, Size
 from poseling.onnx_session import open_session
 
 CROPS = 32  # fewer are no check
-FLOOR = 0.01  # a peak below a hundredth of a Gaussian is no answer, and where it lies is chance
+FLOOR = 0.01  # a peak below a hundredth of a Gaussian is no prediction, and its place is chance
 ENOUGH = 0.1  # the part of all joints that must be above the floor, else nothing was compared
 MAX_SCORE = 1e-3  # scores are in 0..1
-MAX_MM = 1.0  # of a joint in space
-VARIED = 10  # joints must move by this many bounds from crop to crop, else a wrong image would look right
+MAX_MM = 1.0  # of a 3D joint
+VARIED = 10  # joints must move by this many bounds from crop to crop, else a wrong image would pass
 # of an output's range: ten times what PyTorch and ONNX Runtime were seen to differ by (docs/export.md)
 NOISE = 1e-5
 JUMPS = (
@@ -34,7 +34,7 @@ DRAWS = 16
 
 
 class ParityError(ValueError):
-    """The exported file says something else than PyTorch, or the check could not tell."""
+    """The exported file predicts something else than PyTorch, or the check could not decide."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Parity:
 
     max_pixels and mean_pixels: how far the joints of the two are apart, in input pixels; max_score: how far
     their scores; varied: how much a joint moves from crop to crop (its standard deviation in input pixels,
-    mean over joints); crops: how many were run, and `source` says which; compared: joints whose score is
+    mean over joints); crops: how many were run, from `source`; compared: joints whose score is
     above the floor; jumped: those of them left out because they lie on another peak of the same height;
-    max_mm: how far the joints are apart in space, None for a file that does not tell.
+    max_mm: how far the 3D joints are apart, None for a 2D file.
     """
 
     max_pixels: float
@@ -60,7 +60,7 @@ class Parity:
 
     def __str__(self) -> str:
         jumps = f", {self.jumped} more jumped between equal peaks" if self.jumped else ""
-        space = "" if self.max_mm is None else f", in space by at most {self.max_mm:.2g} mm"
+        space = "" if self.max_mm is None else f", in 3D by at most {self.max_mm:.2g} mm"
         return (
             f"{self.compared - self.jumped} joints on {self.crops} {self.source} crops differ by at most "
             f"{self.max_pixels:.2g} px "
@@ -82,13 +82,13 @@ def check(
     `network` takes crops to outputs (N, K, ...), which `codec` decodes; `model` is the ONNX file's content,
     with outputs `xy` and `score`, and `xyz` if the codec is one for space, or `maps` for a raw one.
     ValueError for fewer than 32 crops. ParityError with all the numbers if a joint is more than `bound` input
-    pixels off, or a millimetre in space, a score more than 0.001, if too few joints have a score to be
-    compared, or if the joints move too little from crop to crop for the check to mean anything.
+    pixels off, or a millimetre in 3D, a score more than 0.001, if too few joints have a score to be compared,
+    or if the joints move too little from crop to crop for the check to mean anything.
 
-    A joint may be off for a fair reason: a decoder is discontinuous where two pixels of a heatmap, or two
-    bins, are equally high, and there float noise decides. Such a joint is excused if PyTorch itself gives
-    ONNX Runtime's answer once noise of a hundred-thousandth of the range of the joint's outputs is added; one
-    in a hundred at most. Of outputs that are points themselves, none is.
+    A joint may differ for a legitimate reason: a decoder is discontinuous where two pixels of a heatmap, or
+    two bins, are equally high, and there float noise decides. Such a joint is excused if PyTorch itself gives
+    ONNX Runtime's joint once noise of a hundred-thousandth of the range of the joint's outputs is added; one
+    in a hundred at most. If the outputs are points themselves, none is.
     """
     if len(crops) < CROPS:
         raise ValueError(
@@ -109,9 +109,9 @@ def check(
         near &= millimetres <= MAX_MM
     far = compared & ~near  # NaN is far
     allowed = max(1, int(JUMPS * compared.sum()))
-    answer = (there_xy, *there_space)
+    theirs = (there_xy, *there_space)
     excused = (
-        far & _noise_explains(codec, outputs, answer, far, bound)
+        far & _noise_explains(codec, outputs, theirs, far, bound)
         if 0 < far.sum() <= allowed
         else np.zeros_like(far)
     )
@@ -138,7 +138,7 @@ def _complaints(result: Parity, joints: int, far: int, bound: float) -> list[str
         limit, worst = (
             ("", "")
             if result.max_mm is None
-            else (f" or {MAX_MM:g} mm in space", f" and {result.max_mm:.3g} mm")
+            else (f" or {MAX_MM:g} mm in 3D", f" and {result.max_mm:.3g} mm")
         )
         out.append(
             f"{far} of {result.compared} joints are off by more than {bound:g} px{limit}, the worst by "
@@ -155,8 +155,8 @@ def _complaints(result: Parity, joints: int, far: int, bound: float) -> list[str
     if not result.varied >= VARIED * bound:
         out.append(
             f"joints move by only {result.varied:.2g} px from crop to crop, less than {VARIED * bound:g} px, "
-            f"so a wrong image would look right; "
-            "give crops that differ, or train the network until it looks at its input"
+            f"so a wrong image would pass; give crops that differ, or train the network until it depends on "
+            "its input"
         )
     return out
 
@@ -184,15 +184,15 @@ def _onnx(model: bytes, codec: Codec, crops: NDArray[np.uint8]) -> tuple[NDArray
 
 
 def _noise_explains(
-    codec: Codec, outputs: Tensor, answer: Sequence[NDArray[np.float32]], far: NDArray[np.bool_], bound: float
+    codec: Codec, outputs: Tensor, theirs: Sequence[NDArray[np.float32]], far: NDArray[np.bool_], bound: float
 ) -> NDArray[np.bool_]:
-    """(N, K) whether PyTorch's decoder gives `answer`, joints (N, K, 2) and in space (N, K, 3), for outputs
+    """(N, K) whether PyTorch's decoder gives `theirs`, joints (N, K, 2) and 3D joints (N, K, 3), for outputs
     (N, K, ...) with a little noise on them.
     """
     if not codec.has_peaks:
         return np.zeros_like(far)
     rows = far.any(1)
-    chosen, wanted = outputs[torch.from_numpy(rows)], [torch.from_numpy(part[rows]) for part in answer]
+    chosen, wanted = outputs[torch.from_numpy(rows)], [torch.from_numpy(part[rows]) for part in theirs]
     beside = tuple(range(2, chosen.ndim))
     amount = NOISE * (chosen.amax(beside, keepdim=True) - chosen.amin(beside, keepdim=True))
     generator = torch.Generator().manual_seed(0)
@@ -232,7 +232,7 @@ def windows(images: Sequence[Path], size: Size, count: int = CROPS, seed: int = 
 
 def synthetic(size: Size, count: int = CROPS, seed: int = 0) -> NDArray[np.uint8]:
     """`count` crops (N, H, W, 3) of `size` (W, H): figures of thick limbs before a blur. They differ and have
-    structure, but show nobody.
+    structure, but are not images of people.
     """
     random = np.random.default_rng(seed)
     scale = np.subtract(size, 1)

@@ -38,9 +38,10 @@ def save(path: Path, network: nn.Module, spec: PoseSpec) -> None:
     write_tensors(path, network.state_dict(), metadata)
 
 
-def load(path: Path) -> tuple[nn.Module, PoseSpec]:
-    """The network, in eval mode on the CPU, and its contract. ValueError that names the file if it is cut,
-    foreign or does not fit.
+def load(path: Path, network: nn.Module | None = None) -> tuple[nn.Module, PoseSpec]:
+    """The network, in eval mode on the CPU, and its contract. A file of a module of one's own says only what the
+    module is called: give it as `network`, and the weights are put into it. ValueError that names the file if it
+    is cut, foreign or does not fit.
     """
     tensors, metadata = read_tensors(path)
     if KEY not in metadata:
@@ -51,7 +52,7 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
     try:
         spec = PoseSpec.from_json(metadata[KEY])
         with at_most(SLACK + 2 * sum(tensor.numel() for tensor in tensors.values())):
-            network = _built(spec, metadata)
+            network = _built(spec, metadata) if network is None else network
     except TooManyError as error:
         raise ValueError(
             f"{path}: the weights do not fit {spec.model} with {len(spec.skeleton)} joints: {error}"
@@ -75,7 +76,12 @@ def load(path: Path) -> tuple[nn.Module, PoseSpec]:
 def _built(spec: PoseSpec, metadata: Mapping[str, str]) -> nn.Module:
     """The network that the contract names, with random weights."""
     if spec.model != MODEL:
-        return registry.build(spec.model, len(spec.skeleton), spec.size)
+        try:
+            return registry.build(spec.model, len(spec.skeleton), spec.size)
+        except ValueError as error:
+            if registry.is_name(spec.model):
+                raise
+            raise ValueError(f"{error}; a module of one's own: checkpoint.load(path, network)") from error
     if GRAPH not in metadata:
         raise ValueError(
             "its network is a graph, and the operations are missing; take an earlier checkpoint or import it "

@@ -1,11 +1,11 @@
-"""DistilPose: TokenPose's tokens, and of each joint's token its place as numbers (Ye et al., CVPR 2023).
+"""DistilPose: TokenPose's tokens, and from each joint's token its position as numbers (Ye et al., CVPR 2023).
 
 `distilpose-s` (stem) and `distilpose-l` (HRNet-W48), both with patches of 4x3 and twelve layers of eight
 heads, have 5.36 M and 21.3 M parameters and 2.4 and 10.3 GMAC at 256x192 with 17 joints, without the products
 of attention: the paper's figures. `distilpose_mobile-BACKBONE[-DEPTH]`, ours, has the backbones of
 `tokenpose_mobile`.
 
-As in the authors' code the head is a norm and one linear layer, places go through a sigmoid and widths
+As in the authors' code the head is a norm and one linear layer, positions go through a sigmoid and widths
 through a softplus. Differs: the score is a logit, which the codec puts through a sigmoid; theirs is a plain
 number. The head works in float32 whatever the rest does: bfloat16 moves a joint by up to half a pixel in 256.
 """
@@ -38,8 +38,8 @@ class PointHead(nn.Module):
         if kind != "meta" and torch.is_autocast_enabled(kind):  # meta has no autocast to ask for
             with torch.autocast(kind, enabled=False):
                 return self(tokens.float())
-        place, width, score = self.layers(tokens).split((2, 2, 1), -1)
-        return torch.cat((place.sigmoid(), F.softplus(width), score), -1)
+        position, width, score = self.layers(tokens).split((2, 2, 1), -1)
+        return torch.cat((position.sigmoid(), F.softplus(width), score), -1)
 
 
 class DistilPose(nn.Module):

@@ -45,7 +45,7 @@ def _residuals(channels: int, blocks: int) -> nn.Sequential:
 
 
 class Level(nn.Module):
-    """One halving of an hourglass: a branch kept at this resolution, and one that goes below and comes back."""
+    """One halving of an hourglass: a branch at this resolution, and one through the lower ones and back."""
 
     def __init__(self, channels: int, blocks: int, depth: int) -> None:
         super().__init__()

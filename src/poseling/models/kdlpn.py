@@ -32,7 +32,7 @@ def duc(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class KDLPN(nn.Module):
-    """Images (B, 3, H, W) to heatmaps (B, 1, K, H/4, W/4); H and W are multiples of 32, `width` (C) one of 4."""
+    """Images (B, 3, H, W) to heatmaps (B, 1, K, H/4, W/4); H and W are multiples of 32, `width` (C) of 4."""
 
     def __init__(self, joints: int, width: int = 256, size: Size = (256, 256)) -> None:
         super().__init__()

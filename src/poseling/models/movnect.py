@@ -1,4 +1,4 @@
-"""MoVNect: VNect for phones, taught by it (Hwang et al., "Lightweight 3D human pose estimation network
+"""MoVNect: a VNect for phones, distilled from it (Hwang et al., "Lightweight 3D human pose estimation network
 training using teacher-student learning", WACV 2020).
 
 MobileNetV2 up to its twelfth block, at stride 16, then three blocks with depthwise convolutions to maps at
@@ -13,8 +13,7 @@ factor. With 15 joints at 256x256:
 | large | 1.5 | 2.42 | 1.45 |
 
 `movnect-BACKBONE` puts the head of `medium` on another backbone's map at stride 16; `efficientnet_lite0` to 2
-come with weights learnt on ImageNet, which the paper's MobileNetV2 had too, and which short runs cannot do
-without.
+come with weights trained on ImageNet, which the paper's MobileNetV2 had too, and which short runs need.
 
 The paper quotes 1.03 M parameters and 1.35 GFLOPs, which are twice 0.68 GMAC; its layers come to 1.10 M
 weights in convolutions and 0.02 M in batch norm.

@@ -1,11 +1,11 @@
-"""OKDHP: three hourglasses on one stem, which teach each other while they learn (Li et al., ICCV 2021).
+"""OKDHP: three hourglasses on one stem, which are trained against their ensemble (Li et al., ICCV 2021).
 
 `okdhp-STACKSxCHANNELS`, as `okdhp-2x128`. Each branch is a stacked hourglass; the Feature Aggregation Unit
-weighs the three last heatmaps of each joint by what it sees in the stem's map, and the weighted sum, the
-ensemble, is the target of all branches. In use one branch is enough (`single`); it costs what
+weights the three last heatmaps of each joint by the stem's map, and the weighted sum, the ensemble, is the
+target of all branches. At inference one branch is enough (`single`); it costs what
 `hourglass-STACKSxCHANNELS` costs and has the same names.
 
-Differs from the authors' code: that sums, with more than two stacks, stacks which are not each branch's last.
+Differs from the authors' code: with more than two stacks, that sums stacks which are not each branch's last.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from poseling.models.family import Family
 from poseling.models.hourglass import Hourglass, Stack
 
 BRANCHES = 3
-KERNELS = (3, 5, 7)  # one for each branch's weights
+KERNELS = (3, 5, 7)  # of the views that give the weights
 SQUEEZED = 64
 
 
@@ -53,7 +53,7 @@ class OKDHP(nn.Module):
     """Images (B, 3, H, W) to heatmaps (B, 3 S + 1, K, H/4, W/4): the first stacks of the three branches, the
     second ones, ..., last the ensemble.
 
-    H and W are multiples of 64. The last four are each branch's answer and the ensemble's; [:, :-1] are the
+    H and W are multiples of 64. The last four are each branch's heatmaps and the ensemble's; [:, :-1] are the
     students and [:, -1] their teacher.
     """
 

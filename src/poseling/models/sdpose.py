@@ -13,7 +13,7 @@ b, 13.2 and 5.2:
 | s_v2 | stem | 2x2 | 12 | 2 | 6.23 | 4.65 |
 | b | HRNet-W32, its first stage 128 wide | 4x3 | 12 | 2 | 13.15 | 5.13 |
 
-In use only the first cycle runs, at the cost of one. Its answer is the last of the S stages, as everywhere in
+At inference only the first cycle runs, at the cost of one. It is the last of the S stages, as everywhere in
 Poseling: in training the stages are the last cycle first. The paper adds the error of every cycle's heatmaps,
 and 5e-6 times the mean squared difference of the tokens of each cycle and the next.
 """
@@ -33,10 +33,8 @@ VARIANTS = {
     "t": (Variant(patch=(4, 3), depth=6), CYCLES),
     "s_v1": (Variant(patch=(4, 3)), 2),
     "s_v2": (Variant(patch=(2, 2)), 2),
-    "b": (
-        Variant(patch=(4, 3), width=32, stem=128),
-        2,
-    ),  # so in the authors' configuration, and the paper's figures fit no other
+    # So in the authors' configuration; the paper's figures fit no other.
+    "b": (Variant(patch=(4, 3), width=32, stem=128), 2),
 }
 
 

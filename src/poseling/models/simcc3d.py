@@ -1,10 +1,10 @@
-"""SimCC with X, Y and Z in metres beside x and y in the image; where the idea comes from says
+"""SimCC with X, Y and Z in metres beside x and y in the image; the papers behind it are in
 `codecs/simcc3d.py`.
 
 The head is that of `models/simcc.py`: a map for each joint at stride 32, flattened, and one linear layer to
 the bins of all five axes, the same for all joints. A Gaussian of a given width has a logarithm that is linear
-in its place, so five axes want five numbers at least of the vector that a joint's bins are made of: it has 64
-at 256x256, 16 at 128x128, and 4, too few, at 64x64.
+in its centre, so five axes need at least five numbers in the vector that a joint's bins are made from: it has
+64 at 256x256, 16 at 128x128, and 4, too few, at 64x64.
 """
 
 from __future__ import annotations

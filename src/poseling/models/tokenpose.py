@@ -1,5 +1,5 @@
-"""TokenPose: a token for each joint, which looks at the tokens of the image and says where the joint is (Li
-et al., ICCV 2021).
+"""TokenPose: a token for each joint, which attends to the tokens of the image and from which the joint's
+heatmap is made (Li et al., ICCV 2021).
 
 At 256x192 with 17 joints, parameters in millions and GMAC without and with the two matrix products of
 attention, which papers on TokenPose leave out:
@@ -113,7 +113,7 @@ class Transformer(nn.Module):
 
 class Tokens(nn.Module):
     """A map (B, C, h, w) to tokens (B, K + T, DIM): a learnt one for each joint, then one for each patch, row
-    by row, with its place added.
+    by row, with its position added.
 
     `patches` makes (B, DIM, *grid) of the map. `position` (1, K + T, DIM) is 0 for the joints.
     """
@@ -142,7 +142,8 @@ def sine(grid: tuple[int, int], dim: int) -> Tensor:
 
     Rows and columns are counted from 1 and scaled to 0..2 pi.
 
-    >>> [round(x, 2) + 0.0 for x in sine((4, 2), 8)[0, 0].tolist()]  # a quarter of a turn down, half a turn right
+    >>> first = sine((4, 2), 8)[0, 0].tolist()  # a quarter of a turn down, half a turn right
+    >>> [round(x, 2) + 0.0 for x in first]
     [1.0, 0.0, 0.02, 1.0, 0.0, -1.0, 0.03, 1.0]
     """
     half = dim // 2
@@ -200,13 +201,13 @@ class TokenPose(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.tokens(self.backbone(images))
         joints = self.tokens.joints.shape[1]
-        answers = []
+        given = []
         for transformer in self.transformers:
             tokens = transformer(tokens, self.tokens.position)
-            answers.append(tokens[:, :joints])
+            given.append(tokens[:, :joints])
         self.visual_tokens(tokens[:, joints:])
-        answers[-1] = self.keypoint_tokens(answers[-1])
-        return self.head(torch.cat(answers, 2))[:, None]
+        given[-1] = self.keypoint_tokens(given[-1])
+        return self.head(torch.cat(given, 2))[:, None]
 
 
 def encode(variant: Variant, joints: int, size: Size) -> tuple[nn.Module, Tokens]:

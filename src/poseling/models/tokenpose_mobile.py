@@ -59,7 +59,7 @@ def encode(channels: tuple[int, ...], joints: int, size: Size) -> tuple[Neck, To
 
 
 def grid(size: Size) -> tuple[int, int]:
-    """(rows, columns) of visual tokens for an input of `size` (W, H); ValueError if it is no multiple of 32."""
+    """(rows, columns) of visual tokens at an input of `size` (W, H); ValueError for no multiple of 32."""
     width, height = size
     if width % MULTIPLE or height % MULTIPLE:
         raise ValueError(
@@ -77,11 +77,11 @@ def copy_head(student: nn.Module, teacher: nn.Module) -> None:
     teacher is a TokenPose-L.
     """
     heads = []
-    for who, network in (("student", student), ("teacher", teacher)):
+    for role, network in (("student", student), ("teacher", teacher)):
         head = getattr(network, "head", None)
         if not isinstance(head, HeatmapHead):
             raise ValueError(
-                f"the {who} is a {type(network).__name__} without TokenPose's head; take a tokenpose-… or "
+                f"the {role} is a {type(network).__name__} without TokenPose's head; take a tokenpose-… or "
                 f"tokenpose_mobile-… network"
             )
         heads.append(head)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,9 @@ INIT = 0.001
 class ClassicDecoder(nn.Module):
     """Two deconvolutions and a 1x1 convolution: a map (B, D, H/16, W/16) to heatmaps (B, K, H/4, W/4).
 
-    >>> sum(p.numel() for p in ClassicDecoder(768, 17).parameters())  # 768 x 256 x 16, 256 x 256 x 16, two norms of 512, 256 x 17 + 17
+    768 x 256 x 16 and 256 x 256 x 16 weights, two norms of 512, then 256 x 17 + 17:
+
+    >>> sum(p.numel() for p in ClassicDecoder(768, 17).parameters())
     4199697
     """
 
@@ -101,18 +103,18 @@ class Transformer(nn.Module):
     """
 
     def __init__(self, config: VitPoseBackboneConfig) -> None:
-        from transformers import VitPoseBackbone  # four seconds, which only those pay who build one
+        from transformers import VitPoseBackbone  # takes four seconds, so only when one is built
 
         super().__init__()
         self.vit = VitPoseBackbone(config)
-        height, width = (int(s) for s in config.image_size)  # type: ignore[union-attr]  # from a config file they are a list
+        height, width = (int(s) for s in config.image_size)  # type: ignore[union-attr]  # a list
         self.grid = height // PATCH, width // PATCH
         self.experts, self.dataset = config.num_experts, 0
         self.drop_path = 0.0
 
     def forward(self, images: Tensor, token: Tensor | None = None) -> Tensor:
         """`token` (1, 1, D) goes through all layers behind the visual tokens and is dropped at the end; it
-        has no place, so no position embedding.
+        has no position, so no position embedding.
         """
         tokens = self.vit.embeddings(images)
         if token is not None:
@@ -220,7 +222,7 @@ def build(variant: str, joints: int, size: Size, experts: int = 1) -> ViTPose:
     """The network `vitpose-VARIANT` for inputs of `size` (W, H), multiples of 16, with random weights.
 
     VARIANT is t, s, b, l or h, then `-simple` for the simple decoder, then `-token` for a knowledge token
-    that learns, or `-token1024` for the frozen one of a teacher that is 1024 wide. ValueError that says so.
+    that learns, or `-token1024` for the frozen one of a teacher that is 1024 wide. ValueError for another.
     """
     match = re.fullmatch(r"([a-z])(-simple)?(?:-token([1-9]\d*)?)?", variant)
     family = "vitpose" if experts == 1 else "vitpose_plus"
@@ -251,7 +253,7 @@ def configuration(
     from transformers import VitPoseBackboneConfig, VitPoseConfig
 
     dim, layers, heads, part = VARIANTS[variant]
-    backbone = VitPoseBackboneConfig(  # type: ignore[call-arg]  # it takes `out_indices`, without which it complains
+    backbone = VitPoseBackboneConfig(  # type: ignore[call-arg]  # it does take `out_indices`
         image_size=[size[1], size[0]],
         hidden_size=dim,
         num_hidden_layers=layers,
@@ -260,12 +262,13 @@ def configuration(
         part_features=part,
         out_indices=[layers],
     )
-    return VitPoseConfig(backbone_config=backbone, num_labels=joints, use_simple_decoder=simple)  # type: ignore[call-arg]
+    decoder: dict[str, Any] = {"num_labels": joints, "use_simple_decoder": simple}
+    return VitPoseConfig(backbone_config=backbone, **decoder)
 
 
 def name(config: VitPoseConfig) -> str:
-    """The zoo's name of a network; of one that the zoo has not, `vitpose` with its width, layers and heads,
-    as in `vitpose 32x2x4`.
+    """The name of a network in the registry; for one that is not there, `vitpose` with its width, layers and
+    heads, as in `vitpose 32x2x4`.
     """
     inner = cast("VitPoseBackboneConfig", config.backbone_config)
     shape = inner.hidden_size, inner.num_hidden_layers, inner.num_attention_heads
@@ -275,12 +278,13 @@ def name(config: VitPoseConfig) -> str:
             and inner.num_experts in (1, EXPERTS)
             and (inner.num_experts == 1 or inner.part_features == part)
         ):
-            return f"vitpose{'_plus' if inner.num_experts > 1 else ''}-{variant}{'-simple' if config.use_simple_decoder else ''}"
+            family = "vitpose_plus" if inner.num_experts > 1 else "vitpose"
+            return f"{family}-{variant}{'-simple' if config.use_simple_decoder else ''}"
     return f"vitpose {'x'.join(str(s) for s in shape)}"
 
 
 def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a `VitPoseForPoseEstimation` under the names of a `ViTPose` of the same configuration."""
+    """The weights of a `VitPoseForPoseEstimation` by the names of a `ViTPose` of the same configuration."""
     return {re.sub(r"^backbone\.", "backbone.vit.", name): tensor for name, tensor in state.items()}
 
 

@@ -1,8 +1,8 @@
 """ViTPose's decoders on a mobile backbone: the student of a ViTPose.
 
 `vitpose_mobile-BACKBONE[-DECODER[-WIDTH]]`, for example `vitpose_mobile-mobilenetv2-simple` or
-`vitpose_mobile-efficientformer_l1-classic-768`. The neck that makes of a pyramid one map like a ViT's is
-Poseling's own; no paper says how it was done.
+`vitpose_mobile-efficientformer_l1-classic-768`. The neck, from a pyramid to one map like a ViT's, is
+Poseling's own; no paper describes it.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class ViTPoseMobile(nn.Module):
 
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
-    """The network `vitpose_mobile-VARIANT` for inputs of `size` (W, H); ValueError that says what there is if
-    a part of the variant is unknown.
+    """The network `vitpose_mobile-VARIANT` for inputs of `size` (W, H); ValueError that lists the
+    choices if a part of the variant is unknown.
     """
     match = re.fullmatch(r"(\w+)(?:-([a-z]+)(?:-([1-9][0-9]*))?)?", variant)
     name, decoder, width = match.groups() if match else (variant, None, None)

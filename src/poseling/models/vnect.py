@@ -1,9 +1,9 @@
-"""VNect: where joints are in the image and in space, read off maps (Mehta et al., "VNect: real-time 3D human
+"""VNect: 2D and 3D joints, read from maps (Mehta et al., "VNect: real-time 3D human
 pose estimation with a single RGB camera", SIGGRAPH 2017).
 
 ResNet-50 up to res4f, at stride 16, then the paper's own blocks 5a, 5b and 5c to maps at stride 8. Of each
 joint there is a heatmap, three location maps with X, Y and Z from the root, and three with the vector from
-its parent, which the last layers read again together with its length.
+its parent, which the last layers read together with its length.
 
 With 21 joints `vnect-50` has 14.60 M weights in convolutions, which is the 14.6 M that papers quote, and 0.04
 M in batch norm; 12.05 GMAC at 368x368 and 5.83 at 256x256. It would have 12.47 and 6.03 with the strides of

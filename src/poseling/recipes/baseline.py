@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from poseling.evaluate.report import Report
-from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, either
+from poseling.recipes import results
+from poseling.recipes.config import TrainConfig, default, recipe
+from poseling.recipes.experiment import Experiment
+from poseling.recipes.students import StudentLike
 from poseling.skeleton import by_name
 
 
+@recipe
 def baseline(
-    config: TrainConfig = DEFAULT,
+    config: TrainConfig = TrainConfig(),
     *,
-    student: str = either("hourglass-4x128", "hourglass-1x32"),
+    student: StudentLike = default("hourglass-4x128", "hourglass-1x32"),
     skeleton: str | None = None,
 ) -> Report:
     """Trains one network on the labels, without a teacher.
@@ -18,14 +22,13 @@ def baseline(
     Parameters
     ----------
     student
-        The network, as the zoo names it, for example hourglass-4x128 or kdlpn-256 (docs/models.md), or a file
-        to start from (.safetensors).
+        An architecture, for example hourglass-4x128 or kdlpn-256 (docs/models.md), or a trained network to
+        start from: a file (.safetensors) or a name of `poseling models`. From Python also a module.
     skeleton
         The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ...; those of the data if
         not given.
     """
-    experiment = Experiment("baseline", config, student, None if skeleton is None else by_name(skeleton))
-    arms = {
-        "baseline": [experiment.fit("baseline", experiment.supervised(), seed) for seed in experiment.seeds]
-    }
-    return experiment.finish(None, arms, {})
+    experiment = Experiment.of("baseline", config, student, None if skeleton is None else by_name(skeleton))
+    labels = experiment.supervised()
+    arm = [experiment.fit("baseline", experiment.learner(seed), labels) for seed in experiment.seeds]
+    return results.finish(experiment, None, {"baseline": arm})

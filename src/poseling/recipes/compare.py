@@ -1,11 +1,10 @@
-"""Which way to distil is worth most: one teacher, one student, one data set, equal epochs and seeds, many
+"""Which way to distil gains most: one teacher, one student, one data set, equal epochs and seeds, many
 objectives.
 
-Every objective is the labels' loss and one term of the teacher's (or the student's own). So that nobody's
-hand-set weight decides, each term is scaled to the same part, `share`, of the labels' loss, both measured on
-the untrained student over the same first batches, and seed by seed all start from the same weights. What an
-objective gains is then its score minus the baseline's of the same seed. `docs/which-distillation.md` was
-written by this command.
+Every objective is the labels' loss and one term of the teacher's (or the student's own). No weight is set by
+hand: each term is scaled to the same part, `share`, of the labels' loss, both measured on the untrained student
+over the same first batches, and seed by seed all start from the same weights. The gain of an objective is its
+score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this command.
 
     poseling compare --out runs/compare --seeds 3
     poseling compare --data lsp lspet --root DIR --teacher big.safetensors --student hourglass-1x64 --loss kl --out runs/compare-lsp --seeds 3
@@ -46,11 +45,21 @@ from poseling.distill.relation import joint_structure, rkd_angle, rkd_distance, 
 from poseling.evaluate.report import SMOKE, Difference
 from poseling.evaluate.spread import mean_and_spread
 from poseling.files import write_bytes
-from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, Trained, either
+from poseling.recipes.config import StoredTeacherConfig, TrainConfig, default, recipe
+from poseling.recipes.experiment import Experiment, TeacherSignal, Terms, Trained
+from poseling.recipes.students import StudentLike
 from poseling.teachers.base import Teacher
 from poseling.teachers.network import NetworkTeacher
 
 CALIBRATION = 4  # batches over which the first size of each term is measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareTeacher(StoredTeacherConfig):
+    """A small hourglass, which is trained first; on the mini set the teacher that comes with it."""
+
+    teacher: str = default("", "mini")
+    train_teacher: str = default("hourglass-4x128", "")
 
 
 @dataclass(frozen=True)
@@ -104,35 +113,27 @@ WAYS: dict[str, Way] = {
 }
 
 
+@recipe
 def compare(
-    config: TrainConfig = DEFAULT,
+    config: TrainConfig = TrainConfig(),
     *,
-    teacher: str = either("hourglass-4x128", "mini"),
-    student: str = either("hourglass-1x64", "hourglass-1x32"),
+    teacher: CompareTeacher = CompareTeacher(),
+    student: StudentLike = default("hourglass-1x64", "hourglass-1x32"),
     objectives: tuple[str, ...] = tuple(WAYS),
     share: float = 0.5,
-    teacher_epochs: float | None = None,
-    teacher_flip: bool = False,
     page: Path | None = None,
 ) -> dict[str, Any]:
     """Trains one student by many objectives, each as long and from the same start, and writes a table and a
-    plot of what each gained.
+    plot of what each gained. The teacher has to be one of our networks, since some objectives compare features.
 
     Parameters
     ----------
-    teacher
-        A checkpoint (.safetensors) whose features can be seen, a network of the zoo, which is then trained
-        first, or mini, the mini set's own.
     student
-        A network of the zoo.
+        An architecture, or a file to start from.
     objectives
         Which; all if not given. A wrong name is an error that lists them.
     share
         How large the term beside the labels is at the start, in parts of the labels' loss.
-    teacher_epochs
-        For a teacher that is trained first; as many as the student's if not given.
-    teacher_flip
-        Average the teacher's stored answers over the mirrored image.
     page
         Also write the table into this Markdown file, between the lines that mark this data set's part.
     """
@@ -143,18 +144,19 @@ def compare(
             f"--objectives integral reads the student's outputs as logits, and --loss {config.loss} does "
             f"not; take --loss kl, or leave it out"
         )
-    experiment = Experiment("compare", config, student, teacher=teacher)
+    experiment = Experiment.of("compare", config, student, teacher=teacher)
     if "integral" in objectives and "coordinate" not in experiment.codec.teacher_losses:
         raise ValueError(
-            f"--objectives integral compares heatmaps, and {experiment.student} gives "
+            f"--objectives integral compares heatmaps, and {experiment.student.name} gives "
             f"{experiment.codec.name}; leave it out, or take hourglass-1x64"
         )
-    guide = experiment.teacher(teacher, epochs=teacher_epochs)
-    answers = experiment.label(guide, experiment.dataset, teacher_flip)
-    trained: dict[str, list[Trained]] = {
-        "baseline": [experiment.fit("baseline", experiment.supervised(), seed) for seed in experiment.seeds]
+    experiment, guide = experiment.with_teacher(teacher)
+    answers = experiment.label(guide, experiment.dataset, teacher.teacher_flip, teacher.teacher_scales)
+    labels = experiment.supervised()
+    trained = {
+        "baseline": [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds]
     }
-    with experiment.doing(f"measuring the teacher on {len(experiment.measure.dataset)} test people"):
+    with experiment.doing(f"measuring the teacher on {len(experiment.measure.dataset)} test samples"):
         level = experiment.measure.score(experiment.measure.predict(guide, experiment.config.flip_test)).mean
     for name in objectives:
         trained[name] = [
@@ -180,7 +182,7 @@ def compare(
     return found
 
 
-def _terms(experiment: Experiment, way: Way) -> tuple[Term, ...]:
+def _terms(experiment: Experiment, way: Way) -> Terms:
     extra = tuple(way.terms(experiment))
     return extra if way.alone or way.again else (*experiment.supervised(), *extra)
 
@@ -194,46 +196,44 @@ def _fit(
     seed: int,
     share: float,
 ) -> Trained:
-    """One training. What is distilled into itself starts from four fifths of its epochs on labels, and ends
-    with a new head on its own answers.
+    """One training. Self-distillation starts from four fifths of its epochs on labels, and ends with a new head
+    trained on its own predictions.
     """
     arm, terms = name.replace(" ", "-"), _terms(experiment, way)
     if way.again:
         first = experiment.fit(
-            f"{arm}-first", experiment.supervised(), seed, epochs=0.8 * experiment.epochs()
+            f"{arm}-first",
+            experiment.learner(seed),
+            experiment.supervised(),
+            epochs=0.8 * experiment.epochs(),
         )
+        begun = experiment.learner(seed, start=first)
+        new_head(begun.module)
+        begun = replace(begun, only=head_of(begun.module))
         return experiment.fit(
-            arm,
-            terms,
-            seed,
-            after=first,
-            epochs=0.2 * experiment.epochs(),
-            teacher=first.network,
-            prepare=new_head,
-            only=head_of(first.network.network),
+            arm, begun, terms, TeacherSignal(live=first.network), epochs=0.2 * experiment.epochs()
         )
-    live = guide if looks_inside(terms) else None
+    signal = _signal(terms, guide, answers)
     if not way.alone:
-        terms = _scaled(experiment, terms, guide, answers, live, seed, share)
-    return experiment.fit(arm, terms, seed, None if live else answers, teacher=live)
+        terms = _scaled(experiment, terms, guide, answers, seed, share)
+    return experiment.fit(arm, experiment.learner(seed), terms, signal)
+
+
+def _signal(terms: Terms, guide: Teacher, answers: TeacherLabels) -> TeacherSignal:
+    """Stored predictions, or the live teacher where the terms look inside it."""
+    return TeacherSignal(live=guide) if looks_inside(terms) else TeacherSignal(answers)
 
 
 def _scaled(
-    experiment: Experiment,
-    terms: tuple[Term, ...],
-    guide: Teacher,
-    answers: TeacherLabels,
-    live: Teacher | None,
-    seed: int,
-    share: float,
-) -> tuple[Term, ...]:
+    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int, share: float
+) -> Terms:
     """The last term's weight such that it is `share` of the first's loss, over the first batches of the run,
     at the student's random start.
     """
-    objective, learner = _learner(experiment, terms, guide, answers, live, seed)
-    crops = experiment.samples(
-        experiment.dataset, experiment.spec(experiment.student, "size"), seed, None if live else answers
-    )
+    objective, learner = _learner(experiment, terms, guide, answers, seed)
+    spec = experiment.spec(experiment.student, "size")
+    stored = _signal(terms, guide, answers).stored
+    crops = experiment.samples(experiment.dataset, spec, seed, stored)
     sizes = {term.name: 0.0 for term in terms}
     learner.train()
     with torch.no_grad():
@@ -250,23 +250,15 @@ def _scaled(
 
 
 def _learner(
-    experiment: Experiment,
-    terms: tuple[Term, ...],
-    guide: Teacher,
-    answers: TeacherLabels,
-    live: Teacher | None,
-    seed: int,
+    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int
 ) -> tuple[Objective, nn.Module]:
     torch.manual_seed(seed)
-    built = experiment.build(experiment.student)
-    learner = experiment.learner(built, terms, guide).to(experiment.engine.device)
-    return Objective(
-        experiment.spec(experiment.student, "size"),
-        experiment.codec,
-        terms,
-        teacher=live,
-        width=answers.width,
-    ), learner
+    student, codec = experiment.student, experiment.codec
+    built = student.build(experiment.skeleton, codec.size)
+    learner = experiment.hooked(built, terms, guide).to(experiment.engine.device)
+    live = _signal(terms, guide, answers).live
+    spec = experiment.spec(student, "size")
+    return Objective(spec, codec, terms, teacher=live, width=answers.width), learner
 
 
 def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict[str, torch.Tensor]:
@@ -283,15 +275,12 @@ def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: TeacherLabe
     if way.again:
         return 1.0  # as many steps, and cheaper ones at the end
     terms = _terms(experiment, way)
-    live = guide if looks_inside(terms) else None
-    crops = experiment.samples(
-        experiment.dataset, experiment.spec(experiment.student, "size"), 0, None if live else answers
-    )
-    batch = _batch(experiment, crops, 0)
+    spec, stored = experiment.spec(experiment.student, "size"), _signal(terms, guide, answers).stored
+    batch = _batch(experiment, experiment.samples(experiment.dataset, spec, 0, stored), 0)
     times: dict[str, list[float]] = {"plain": [], "way": []}
     runs = {
-        "plain": _learner(experiment, experiment.supervised(), guide, answers, None, 0),
-        "way": _learner(experiment, terms, guide, answers, live, 0),
+        "plain": _learner(experiment, experiment.supervised(), guide, answers, 0),
+        "way": _learner(experiment, terms, guide, answers, 0),
     }
     for turn in range(6):
         for name, (objective, learner) in runs.items():
@@ -306,7 +295,7 @@ def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: TeacherLabe
 def _found(
     experiment: Experiment, guide: Teacher, level: float, trained: Mapping[str, Sequence[Trained]]
 ) -> dict[str, Any]:
-    """All there is to say, as plain values."""
+    """The results as plain values."""
     base = [t.score.mean for t in trained["baseline"]]
     rows = []
     for name, ones in trained.items():
@@ -325,13 +314,13 @@ def _found(
     teacher = guide.spec.model if isinstance(guide, NetworkTeacher) else guide.name
     return {
         "data": experiment.dataset.name, "people": len(experiment.dataset), "metric": experiment.measure.name, "seeds": list(experiment.seeds), "epochs": experiment.epochs(),
-        "size": list(experiment.codec.size), "batch": experiment.config.batch, "student": experiment.student, "teacher": teacher, "teacher_value": level, "baseline": base,
+        "size": list(experiment.codec.size), "batch": experiment.config.batch, "student": experiment.student.name, "teacher": teacher, "teacher_value": level, "baseline": base,
         "objectives": rows, "command": experiment.command, "smoke": experiment.config.smoke,
     }  # fmt: skip
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """The table for people, best first."""
+    """The table in Markdown, best first."""
     lines = [
         f"`{found['command']}`",
         "",

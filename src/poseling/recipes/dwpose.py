@@ -1,12 +1,12 @@
 """DWPose: two stages. A student learns a teacher's features and logits beside the labels; then its head alone
-is trained anew, on its own answers.
+is trained anew, on its own predictions.
 
 Paper: Yang et al., Effective Whole-body Pose Estimation with Two-stages Distillation, ICCV workshops 2023,
 arXiv 2307.15880. Stage 1: labels + r(t) (7e-5 |align(F_student) - F_teacher|^2 + 0.1 KL(logits)), r(t)
 falling from 1 to 0. Stage 2: the backbone is frozen, a new head learns the logits of the finished student for
 a fifth of the epochs.
 
-    poseling distill dwpose --data coco --root DIR --teacher simcc-resnet50 --student simcc-mobilenetv2
+    poseling distill dwpose --data coco --root DIR --train-teacher simcc-resnet50 --student simcc-mobilenetv2
     poseling distill dwpose                        # the mini set
 
 Where we differ: the networks are SimCC's, not RTMPose's (no attention unit in the head), and the whole-body
@@ -16,80 +16,81 @@ student on labels for the epochs of stage 1, and a second one for those of both 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from poseling.distill.feature import align, aligned_mse, fade
 from poseling.distill.hooks import head_of, new_head
 from poseling.distill.objective import Term
 from poseling.evaluate.report import Report
-from poseling.recipes.experiment import RTMPOSE_DEFAULT, Experiment, RTMPoseConfig, either
+from poseling.recipes import results
+from poseling.recipes.config import RTMPoseConfig, TeacherConfig, default, recipe
+from poseling.recipes.experiment import Experiment, TeacherSignal, Trained
+from poseling.recipes.students import StudentLike
 
 
+@dataclass(frozen=True, kw_only=True)
+class DWPoseTeacher(TeacherConfig):
+    """A large SimCC network, which is trained first; on the mini set a small one."""
+
+    train_teacher: str = default("simcc-resnet50", "simcc-mobilenetv2")
+
+
+@recipe
 def dwpose(
-    config: RTMPoseConfig = RTMPOSE_DEFAULT,
+    config: RTMPoseConfig = RTMPoseConfig(),
     *,
-    teacher: str = either("simcc-resnet50", "simcc-mobilenetv2"),
-    student: str = either("simcc-mobilenetv2", "simcc-mobilenetv2_050"),
+    teacher: DWPoseTeacher = DWPoseTeacher(),
+    student: StudentLike = default("simcc-mobilenetv2", "simcc-mobilenetv2_050"),
     features: float = 7e-5,
     logits: float = 0.1,
     second: float = 0.2,
-    teacher_epochs: float | None = None,
 ) -> Report:
     """Trains a student in DWPose's two stages, and twice without a teacher: for the epochs of the first
-    stage, and for those of both.
+    stage, and for those of both. The teacher has to be one of our networks, with SimCC outputs of the same
+    joints and input size for a SimCC student.
 
     Parameters
     ----------
-    teacher
-        A checkpoint (.safetensors) or a network of the zoo, which is then trained first; with SimCC outputs
-        of the same joints and input size for a SimCC student.
     student
-        A network of the zoo, such as simcc-BACKBONE.
+        An architecture, such as simcc-BACKBONE.
     features
         Weight of the features' distance.
     logits
         Weight of the logits' divergence.
     second
         Length of the second stage, in parts of the first.
-    teacher_epochs
-        For a teacher that is trained first; as many as the student's if not given.
     """
     if not second > 0:
         raise ValueError(
             f"--second is {second}; it is the length of the second stage in parts of the first, above 0"
         )
-    experiment = Experiment("dwpose", config, student, teacher=teacher)
-    guide = experiment.teacher(teacher, epochs=teacher_epochs)
-    answer = _logits(experiment, logits)
-    terms = (
-        *experiment.supervised(),
-        Term("features", aligned_mse, features, "teacher", "features", align, fade),
-        answer,
-    )
+    experiment = Experiment.of("dwpose", config, student, teacher=teacher)
+    experiment, guide = experiment.with_teacher(teacher)
+    labels, answer = experiment.supervised(), _logits(experiment, logits)
+    terms = (*labels, Term("features", aligned_mse, features, "teacher", "features", align, fade), answer)
     again = (Term("itself", answer.loss, 1.0, "teacher", answer.at),)
-    more = second * experiment.epochs(experiment.student, terms, guide)
-    first = [experiment.fit("first-stage", terms, seed, teacher=guide) for seed in experiment.seeds]
-    baseline = [experiment.fit("baseline", experiment.supervised(), seed) for seed in experiment.seeds]
+    signal = TeacherSignal(live=guide)
+    more = second * experiment.epochs(experiment.student, terms, signal)
+
+    def longer(one: Trained) -> Trained:
+        begun = experiment.learner(one.seed, start=one)
+        return experiment.fit("baseline-longer", begun, labels, epochs=more)
+
+    def second_stage(one: Trained) -> Trained:
+        begun = experiment.learner(one.seed, start=one)
+        new_head(begun.module)
+        begun = replace(begun, only=head_of(begun.module))
+        return experiment.fit("second-stage", begun, again, TeacherSignal(live=one.network), epochs=more)
+
+    first = [experiment.fit("first-stage", experiment.learner(s), terms, signal) for s in experiment.seeds]
+    baseline = [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds]
     arms = {
         "baseline": baseline,
-        "baseline_longer": [
-            experiment.fit("baseline-longer", experiment.supervised(), one.seed, epochs=more, after=one)
-            for one in baseline
-        ],
-        "distilled": [
-            experiment.fit(
-                "second-stage",
-                again,
-                one.seed,
-                epochs=more,
-                after=one,
-                teacher=one.network,
-                prepare=new_head,
-                only=head_of(one.network.network),
-            )
-            for one in first
-        ],
+        "baseline_longer": [longer(one) for one in baseline],
+        "distilled": [second_stage(one) for one in first],
         "first stage": first,
     }
-    return experiment.finish(guide, arms, experiment.speeds_if_asked(guide, None, terms))
+    return results.finish(experiment, guide, arms, results.speeds_if_asked(experiment, guide, signal, terms))
 
 
 def _logits(experiment: Experiment, weight: float) -> Term:

@@ -9,114 +9,96 @@ which learns from the labels and, as the paper's best row does, from the teacher
     poseling distill knowledge_token          # the mini set
 
 Where we differ: the paper does not say what happens where the two widths differ; a linear layer that learns
-leads from one to the other. The teacher has to be one of our checkpoints, or a network of the zoo, which is
-then trained first.
+leads from one to the other. The teacher has to be one of our checkpoints, or is trained first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from poseling.evaluate.report import Report
-from poseling.models import registry
 from poseling.models.vitpose import ViTPose
-from poseling.recipes.experiment import VITPOSE_DEFAULT, Experiment, ViTPoseConfig, either
+from poseling.recipes import results
+from poseling.recipes.config import ResponseConfig, ViTPoseConfig, default, recipe
+from poseling.recipes.experiment import Experiment, Learner
+from poseling.recipes.students import StudentLike
 from poseling.teachers.network import NetworkTeacher
 
 
+@dataclass(frozen=True, kw_only=True)
+class ViTPoseTeacher(ResponseConfig):
+    """A large ViTPose, which is trained first; on the mini set a small one."""
+
+    train_teacher: str = default("vitpose-l", "vitpose-t-simple")
+
+
+@recipe
 def knowledge_token(
-    config: ViTPoseConfig = VITPOSE_DEFAULT,
+    config: ViTPoseConfig = ViTPoseConfig(),
     *,
-    teacher: str = either("vitpose-l", "vitpose-t-simple"),
-    student: str = either("vitpose-b", "vitpose-t-simple"),
-    alpha: float = 0.5,
+    teacher: ViTPoseTeacher = ViTPoseTeacher(),
+    student: StudentLike = default("vitpose-b", "vitpose-t-simple"),
     token_epochs: float | None = None,
-    teacher_epochs: float | None = None,
 ) -> Report:
     """Trains a ViTPose on the labels alone, with the teacher's token, and with the token and the teacher's
-    heatmaps.
+    heatmaps. The teacher has to be a ViTPose of ours: a checkpoint (.safetensors), or one that is trained
+    first.
 
     Parameters
     ----------
-    teacher
-        A checkpoint (.safetensors) of a ViTPose, or a ViTPose of the zoo, which is then trained first.
     student
         vitpose-VARIANT.
-    alpha
-        The share of the teacher's heatmaps in the loss.
     token_epochs
-        For the token in the frozen teacher; a tenth of the students' if not given.
-    teacher_epochs
-        For a teacher that is trained first; as many as the student's if not given.
+        Epochs of the token in the frozen teacher; a tenth of the students' if not given.
     """
-    experiment = Experiment("knowledge_token", config, student, teacher=teacher)
+    experiment = Experiment.of("knowledge_token", config, student, teacher=teacher)
+    name = experiment.student.name
     wanted = "a token goes from one ViTPose to another; name two of them, such as vitpose-l and vitpose-b"
-    teacher = config.chosen(teacher)
-    if not experiment.student.startswith("vitpose-") or (
-        registry.is_name(teacher) and not teacher.startswith("vitpose-")
-    ):  # before anything takes time
-        raise ValueError(f"--teacher {teacher}, --student {experiment.student}: {wanted}")
-    guide = experiment.teacher(teacher, epochs=teacher_epochs)
+    trained = teacher.train_teacher or name  # a teacher that exists is looked at when it is loaded
+    if not (name.startswith("vitpose-") and trained.startswith("vitpose-")):
+        raise ValueError(f"--train-teacher {teacher.train_teacher}, --student {name}: {wanted}")
+    experiment, guide = experiment.with_teacher(teacher)
     if not isinstance(guide, NetworkTeacher) or not isinstance(guide.network, ViTPose):
         raise ValueError(f"--teacher {guide.name}: {wanted}")
-    frozen, taught = guide.network, guide.spec.model
+    labels, both = experiment.supervised(), experiment.respond(teacher.alpha)
     epochs = experiment.epochs() / 10 if token_epochs is None else token_epochs
-    with_token = experiment.fit(
-        "token",
-        experiment.supervised(taught),
-        experiment.config.seed,
-        epochs=epochs,
-        network=f"{taught}-token",
-        prepare=_from(frozen),
-        only="token",
+    taught = guide.spec.model
+    begun = experiment.learner(experiment.config.seed, experiment.student_of(f"{taught}-token", exact=True))
+    _take_weights(begun.module, guide.network)
+    begun = replace(begun, only="token")
+    inner = experiment.fit(
+        "token", begun, experiment.supervised(experiment.student_of(taught, exact=True)), epochs=epochs
     )
-    inner = with_token.network.network
-    assert isinstance(inner, ViTPose)
-    assert inner.token is not None
-    name, give = f"{experiment.student}-token{inner.token.shape[2]}", _gives(inner.token)
-    answers, both = experiment.label(guide, experiment.dataset), experiment.respond(alpha)
+    token = _vitpose(inner.network.network).token
+    assert token is not None
+    with_token = experiment.student_of(f"{name}-token{token.shape[2]}", exact=True)
+
+    def given(seed: int) -> Learner:
+        learner = experiment.learner(seed, with_token)
+        _vitpose(learner.module).add_token(token)
+        return learner
+
+    signal, all_of_them = experiment.signal(guide, both, teacher), experiment.epochs()
+    fit, learner, seeds = experiment.fit, experiment.learner, experiment.seeds
     arms = {
-        "baseline": [experiment.fit("baseline", experiment.supervised(), seed) for seed in experiment.seeds],
-        "distilled": [
-            experiment.fit(
-                "distilled", both, seed, answers, epochs=experiment.epochs(), network=name, prepare=give
-            )
-            for seed in experiment.seeds
-        ],
-        "token alone": [
-            experiment.fit(
-                "token-alone",
-                experiment.supervised(),
-                seed,
-                epochs=experiment.epochs(),
-                network=name,
-                prepare=give,
-            )
-            for seed in experiment.seeds
-        ],
-        "heatmaps alone": [experiment.fit("heatmaps", both, seed, answers) for seed in experiment.seeds],
+        "baseline": [fit("baseline", learner(seed), labels) for seed in seeds],
+        "distilled": [fit("distilled", given(seed), both, signal, epochs=all_of_them) for seed in seeds],
+        "token alone": [fit("token-alone", given(seed), labels, epochs=all_of_them) for seed in seeds],
+        "heatmaps alone": [fit("heatmaps", learner(seed), both, signal) for seed in seeds],
     }
-    return experiment.finish(guide, arms, experiment.speeds_if_asked(guide, answers, both))
+    return results.finish(experiment, guide, arms, results.speeds_if_asked(experiment, guide, signal, both))
 
 
-def _from(teacher: ViTPose) -> Callable[[nn.Module], None]:
+def _vitpose(network: nn.Module) -> ViTPose:
+    assert isinstance(network, ViTPose)
+    return network
+
+
+def _take_weights(network: nn.Module, teacher: ViTPose) -> None:
     """Gives a network with a new token the teacher's weights."""
-
-    def prepare(network: nn.Module) -> None:
-        assert isinstance(network, ViTPose)
-        token = network.token
-        network.token = None
-        network.load_state_dict(teacher.state_dict())
-        network.token = token
-
-    return prepare
-
-
-def _gives(token: Tensor) -> Callable[[nn.Module], None]:
-    def prepare(network: nn.Module) -> None:
-        assert isinstance(network, ViTPose)
-        network.add_token(token)
-
-    return prepare
+    taking = _vitpose(network)
+    token, taking.token = taking.token, None
+    taking.load_state_dict(teacher.state_dict())
+    taking.token = token

@@ -1,5 +1,5 @@
 """MoVNect: a 3D pose network of a million parameters, taught by VNect, and on real images by any network that
-answers in metres.
+predicts joints in metres.
 
 Claim: 7 % of VNect's parameters at 83 % of its accuracy on Human3.6M (97.3 against 80.5 mm). Paper: Hwang et
 al., WACV 2020 (arXiv 2001.05097). Four stages: the teacher learns 2D, then 3D; the student learns 2D, then
@@ -9,27 +9,28 @@ al., WACV 2020 (arXiv 2001.05097). Four stages: the teacher learns 2D, then 3D; 
     poseling distill movnect --data h36m --root H36M --images mpii --images-root MPII
 
 Where we differ: the paper has no control without a teacher, this has; `--metres` is ours, and so is that
-people with and without a place in space stand in one batch, each teaching what is known of it. The teacher is
-asked once, and its answers are stored: its heatmaps, and one place in space for each joint, where the paper
-has whole location maps (`--live` has them too, and costs a VNect in every step).
+samples with 3D joints and samples with 2D joints alone are in one batch, each with the losses of what is known.
+The teacher runs once for each sample, and its predictions are stored: its heatmaps, and one 3D position for
+each joint, where the paper has whole location maps (`--live` has them too, and runs a VNect in every step).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from poseling.codecs import is_3d
 from poseling.data import sets
 from poseling.data.dataset import PoseDataset, join
-from poseling.distill.objective import Term, spatial_terms
+from poseling.distill.objective import spatial_terms
 from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.report import Report
-from poseling.models import registry
 from poseling.models.importers.imagenet import load_backbone
-from poseling.recipes.experiment import Experiment, TrainConfig, Trained, either
+from poseling.recipes import results
+from poseling.recipes.config import ResponseConfig, TrainConfig, default, recipe
+from poseling.recipes.experiment import Experiment, Terms, Trained
+from poseling.recipes.students import Student, StudentLike
 from poseling.skeleton import MOVNECT15
 from poseling.teachers.base import Teacher
 from poseling.teachers.pseudo import pseudo_labels_3d
@@ -39,232 +40,195 @@ STAGES: tuple[Stage, ...] = ("teacher_2d", "teacher_3d", "student_2d", "student_
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpaceSetup(TrainConfig):
+class SpatialConfig(TrainConfig):
     """The same for networks with location maps at an eighth of the input."""
 
-    size: int = either(256, 96)
+    size: int = default(256, 96)
     sigma: float = 1.0
-    rotation: float = either(30.0, 12.0)
+    rotation: float = default(30.0, 12.0)
 
 
-SPACE_DEFAULT = SpaceSetup()
+@dataclass(frozen=True, kw_only=True)
+class VNectTeacher(ResponseConfig):
+    """VNect, which is trained first, in 2D and then in 3D; on the mini set a small MoVNect."""
+
+    train_teacher: str = default("vnect-50", "movnect-medium")
 
 
+@recipe
 def movnect(
-    config: SpaceSetup = SPACE_DEFAULT,
+    config: SpatialConfig = SpatialConfig(),
     *,
-    teacher: str = either("vnect-50", "movnect-medium"),
-    student: str = either("movnect-medium", "movnect-tiny"),
-    teacher_adapter: str | None = None,
+    teacher: VNectTeacher = VNectTeacher(),
+    student: StudentLike = default("movnect-medium", "movnect-tiny"),
     teacher_pretrained: str | None = None,
     images: tuple[str, ...] = (),
     images_root: Path | None = None,
     metres: str | None = None,
     metres_adapter: str | None = None,
-    alpha: float = 0.5,
     locations: float = 1.0,
     bones: float = 1.0,
     height: float | None = None,
-    epochs_2d: float = either(10, 1),
-    teacher_epochs: float | None = None,
+    epochs_2d: float = default(10, 1),
     teacher_epochs_2d: float | None = None,
-    teacher_flip: bool = False,
-    confidence: bool = False,
     live: bool = False,
     stages: tuple[Stage, ...] = STAGES,
 ) -> Report | None:
     """Trains VNect in 2D and in 3D, then MoVNect in 2D, and in 3D twice: on the labels alone, and on the
-    labels and VNect's answers.
+    labels and VNect's predictions. A --teacher that exists has to predict joints in metres.
 
-    --data is the set with places in space (synthetic, h36m, mpi_inf_3dhp, or mini), of which the test people
+    --data is the set with 3D joints (synthetic, h36m, mpi_inf_3dhp, or mini), on whose test samples networks
     are measured.
 
     Parameters
     ----------
-    teacher
-        A network of the zoo, which is trained first, or a checkpoint (.safetensors) or ONNX file that answers
-        in metres.
     student
-        movnect-small, -medium (the paper's) or -large, simcc3d-BACKBONE, or any other that answers in space.
-    teacher_adapter
-        For a foreign ONNX file as the teacher: a built-in adapter's name, or a JSON file (docs/teachers.md).
+        movnect-small, -medium (the paper's) or -large, simcc3d-BACKBONE, or any other 3D network.
     teacher_pretrained
-        What the backbone of a teacher that is trained here starts from, as --pretrained for the student's:
-        imagenet or a file.
+        Start of the backbone of a teacher that is trained here, as --pretrained for the student's: imagenet or
+        a file.
     images
-        Sets with labels in 2D, such as lsp or mpii, or with --metres images without labels, images: the first
-        stage of both networks, and in the second it stands among the others. Without it the first stage takes
-        the 2D labels of --data.
+        Sets with 2D labels, such as lsp or mpii, or with --metres images without labels, images: the first
+        stage of both networks, and a part of the second. Without it the first stage uses the 2D labels of
+        --data.
     images_root
-        Where it lies.
+        Folder of --images.
     metres
-        An ONNX file or checkpoint that answers in metres, such as blazepose-heavy.onnx: it places the people
-        of --images in space, as far as it is sure and agrees with their labels; where they have none, as
-        images, its joints in the image are taken too. To all networks here these places are labels like
-        others, so the control has them too and the difference is VNect alone.
+        An ONNX file or checkpoint that predicts joints in metres, such as blazepose-heavy.onnx: it gives the
+        samples of --images 3D joints, as far as its confidence and the agreement with their labels go; where
+        they have no labels, as images, its 2D joints are used too. All networks here learn these 3D joints
+        like labels, so the control has them too and the difference is VNect alone.
     metres_adapter
-        For a foreign ONNX file: a built-in adapter's name, or a JSON file.
-    alpha
-        The teacher's share of the loss.
+        For an ONNX file that Poseling does not know: a built-in adapter's name, or a JSON file.
     locations
-        Weight of the places in space beside the heatmaps.
+        Weight of the 3D positions beside the heatmaps.
     bones
-        Weight of the parent-relative maps, in weights of the places.
+        Weight of the parent-relative maps, in weights of the positions.
     height
-        Teach all people in one stature, with so many metres from knee to neck (VNect has 0.92): they are then
+        Train on people of one height, with so many metres from knee to neck (VNect has 0.92): they are then
         measured at their true one. Metres if not given.
     epochs_2d
-        Passes over the people of the first stage, for the student.
-    teacher_epochs
-        Passes of the teacher's second stage; as many as the student's if not given.
+        Epochs of the first stage, for the student.
     teacher_epochs_2d
-        Passes of the teacher's first stage; as many as the student's if not given.
-    teacher_flip
-        Average the teacher's answer over the mirrored image.
-    confidence
-        Weigh each joint by the teacher's own score.
+        Epochs of the teacher's first stage; as many as the student's if not given. --teacher-epochs is for its
+        second.
     live
-        Ask the teacher in every step, for its whole location maps.
+        Run the teacher in every step, for its whole location maps.
     stages
         Only these, for machines that share the work with one --out: teacher_2d, teacher_3d, student_2d,
         student_3d. The report comes with all of them.
     """
     if unknown := [stage for stage in stages if stage not in STAGES]:
         raise ValueError(f"--stages {unknown[0]}: there is no such stage; there are {', '.join(STAGES)}")
-    experiment = Experiment("movnect", config, student, MOVNECT15, is_3d=True, height=height, teacher=teacher)
-    teacher, in_image = experiment.config.chosen(teacher), experiment.config.chosen(epochs_2d)
-    for name in (experiment.student, *([teacher] if registry.is_name(teacher) else [])):
-        if not is_3d(experiment.codec_of(name)):
-            raise ValueError(
-                f"{name}: knows no depth; take a network that answers in space: vnect-50, movnect-medium or "
-                f"simcc3d-mobilenetv2"
-            )
-    terms = spatial_terms(
-        experiment.codec, experiment.config.loss, alpha, locations, bones
-    )  # a wrong share is told before anything takes time
-    space, flat, judged = (
-        experiment.dataset,
-        replace(experiment.dataset, joints_3d=None, confidence_3d=None),
-        None,
+    if live:
+        teacher.predicts_once("--live")
+    experiment = Experiment.of(
+        "movnect", config, student, MOVNECT15, teacher=teacher, is_3d=True, height=height
     )
-    if images:
-        found = sets.load_all(images, () if images_root is None else (images_root,), MOVNECT15)
-        flat, judged = found.train[: len(space)] if experiment.config.smoke else found.train, found.test
-        if not flat.labelled and metres is None:
+    pupil, loss = experiment.student, experiment.config.loss
+    big = experiment.student_of(teacher.train_teacher) if teacher.train_teacher else None
+    for network in (pupil, *([big] if big else [])):
+        if not is_3d(experiment.codec_of(network)):
             raise ValueError(
-                f"--images {' '.join(images)}: nobody there has a label, and so nothing to teach; --metres "
-                f"names a network that gives them some"
+                f"{network.name} predicts 2D joints only; this recipe needs a 3D model, such as vnect-50, "
+                f"movnect-medium or simcc3d-mobilenetv2"
             )
-    if metres is not None:
-        if not images:
-            raise ValueError(
-                f"--metres {metres} places the people of --images in space; name such a set, such as lsp"
-            )
-        guest = experiment.load_teacher(metres, metres_adapter)
-        told = pseudo_labels_3d(experiment.label(guest, flat), flat)
-        if not flat.labelled:
-            flat = replace(told, joints_3d=None, confidence_3d=None)
-        experiment.dataset = join(space, replace(told, name=f"{flat.name} placed by {guest.name}"))
-    elif images:
-        experiment.dataset = join(space, flat)
+    terms = spatial_terms(experiment.codec, loss, teacher.alpha, locations, bones)  # an error comes at once
+    flat, whole, judged = _samples(experiment, images, images_root, metres, metres_adapter)
+    experiment = experiment.with_dataset(whole)
 
-    def alone(network: str) -> tuple[Term, ...]:
-        return spatial_terms(experiment.codec_of(network), experiment.config.loss, 0.0, locations, bones)
+    def alone(network: Student) -> Terms:
+        return spatial_terms(experiment.codec_of(network), loss, 0.0, locations, bones)
 
-    def learn(
-        arm: str,
-        network: str,
-        dataset: PoseDataset,
-        passes: float,
-        start: Trained | None = None,
-        seed: int = experiment.config.seed,
-        weights: str | None = None,
-    ) -> Trained:
-        """On the labels alone; `passes` over these people, the backbone from `weights`."""
-        begin = None if weights is None or experiment.config.smoke else partial(load_backbone, source=weights)
-        epochs = passes * len(dataset) / len(experiment.dataset)
+    def learn_2d(arm: str, network: Student, epochs: float, seed: int, weights: str | None = None) -> Trained:
+        learner = experiment.learner(seed, network)
+        if weights is not None and not experiment.config.smoke:
+            load_backbone(learner.module, weights)
+        epochs = epochs * len(flat) / len(whole)  # of the samples of this stage
+        return experiment.fit(arm, learner, alone(network), epochs=epochs, dataset=flat)
+
+    def learn_3d(arm: str, network: Student, start: Trained, epochs: float | None = None) -> Trained:
+        epochs = experiment.epochs(network, alone(network)) if epochs is None else epochs
         return experiment.fit(
-            arm,
-            alone(network),
-            seed,
-            dataset=dataset,
-            epochs=epochs,
-            after=start,
-            network=network,
-            prepare=begin,
+            arm, experiment.learner(start.seed, network, start), alone(network), epochs=epochs
         )
 
     guide: Teacher | None = None
-    if registry.is_name(teacher):
-        if {"teacher_2d", "teacher_3d"} & set(stages):
-            passes = in_image if teacher_epochs_2d is None else teacher_epochs_2d
-            begun = learn("teacher_2d", experiment.network(teacher), flat, passes, weights=teacher_pretrained)
-        if "teacher_3d" in stages:
-            passes = (
-                experiment.epochs(experiment.network(teacher), alone(experiment.network(teacher)))
-                if teacher_epochs is None
-                else teacher_epochs
-            )
-            guide = learn(
-                "teacher_3d", experiment.network(teacher), experiment.dataset, passes, begun
-            ).network
-    else:
-        guide = experiment.load_teacher(teacher, teacher_adapter)
+    if big is None:
+        guide = experiment.load_teacher(teacher.teacher, teacher.teacher_adapter)
         if not guide.is_3d:
             raise ValueError(
-                f"--teacher {guide.name}: knows no depth; take one that answers in space, such as vnect-50 "
-                f"or blazepose-heavy.onnx"
+                f"--teacher {guide.name} predicts 2D joints only; this recipe needs a 3D teacher, such as "
+                f"blazepose-heavy.onnx, or --train-teacher vnect-50"
             )
-        experiment.measure, experiment.choice = (
-            experiment.measure.known_to(guide),
-            experiment.choice.known_to(guide),
-        )  # before anyone is measured
+        experiment = experiment.known_to(guide)
+    elif {"teacher_2d", "teacher_3d"} & set(stages):
+        epochs = epochs_2d if teacher_epochs_2d is None else teacher_epochs_2d
+        begun = learn_2d("teacher_2d", big, epochs, experiment.config.seed, teacher_pretrained)
+        if "teacher_3d" in stages:
+            guide = learn_3d("teacher_3d", big, begun, teacher.teacher_epochs).network
     if not {"student_2d", "student_3d"} & set(stages):
         return None
-
-    arms: dict[str, list[Trained]] = {"baseline": [], "distilled": []}
-    starts = [learn("student_2d", experiment.student, flat, in_image, seed=seed) for seed in experiment.seeds]
+    starts = [learn_2d("student_2d", pupil, epochs_2d, seed) for seed in experiment.seeds]
     if "student_3d" not in stages:
         return None
-    for start in starts:
-        arms["baseline"].append(
-            learn(
-                "baseline",
-                experiment.student,
-                experiment.dataset,
-                experiment.epochs(experiment.student, alone(experiment.student)),
-                start,
-                start.seed,
-            )
-        )
+    baseline = [learn_3d("baseline", pupil, start) for start in starts]
     if guide is None:
         return None
-    answers = None if live else experiment.label(guide, experiment.dataset, teacher_flip)
-    for start in starts:
-        arms["distilled"].append(
-            experiment.fit(
-                "distilled",
-                terms,
-                start.seed,
-                answers,
-                after=start,
-                confidence=confidence,
-                teacher=guide if live else None,
-            )
-        )
+    signal = experiment.signal(guide, terms, teacher, live)
+    arms = {
+        "baseline": baseline,
+        "distilled": [
+            experiment.fit("distilled", experiment.learner(start.seed, start=start), terms, signal)
+            for start in starts
+        ],
+    }
     if judged is not None and judged.labelled:
-        experiment.notes += _in_the_image(experiment, judged, guide, arms)
+        experiment.notes.append(_in_the_image(experiment, judged, guide, arms))
     speeds = {
         "supervised": arms["baseline"][0].images_per_second,
         "live_teacher" if live else "distilled": arms["distilled"][0].images_per_second,
     }
-    return experiment.finish(guide, arms, speeds)
+    return results.finish(experiment, guide, arms, speeds)
+
+
+def _samples(
+    experiment: Experiment,
+    images: tuple[str, ...],
+    images_root: Path | None,
+    metres: str | None,
+    metres_adapter: str | None,
+) -> tuple[PoseDataset, PoseDataset, PoseDataset | None]:
+    """The samples of the first stage, with 2D joints; those of the second; and the test samples of --images, if
+    there are any.
+    """
+    spatial = experiment.dataset
+    if not images:
+        if metres is not None:
+            raise ValueError(
+                f"--metres {metres} gives the samples of --images 3D joints; name such a set, such as lsp"
+            )
+        return replace(spatial, joints_3d=None, confidence_3d=None), spatial, None
+    found = sets.load_all(images, () if images_root is None else (images_root,), MOVNECT15)
+    flat = found.train[: len(spatial)] if experiment.config.smoke else found.train
+    if metres is None:
+        if not flat.labelled:
+            raise ValueError(
+                f"--images {' '.join(images)}: has no labels, so there is nothing to learn; --metres names a "
+                f"network that predicts them"
+            )
+        return flat, join(spatial, flat), found.test
+    network = experiment.load_teacher(metres, metres_adapter)
+    told = pseudo_labels_3d(experiment.label(network, flat), flat)
+    if not flat.labelled:
+        flat = replace(told, joints_3d=None, confidence_3d=None)
+    return flat, join(spatial, replace(told, name=f"{flat.name} placed by {network.name}")), found.test
 
 
 def _in_the_image(
     experiment: Experiment, dataset: PoseDataset, guide: Teacher, arms: dict[str, list[Trained]]
-) -> list[str]:
-    """How well joints are found in the images with 2D labels."""
+) -> str:
+    """The 2D scores on the images with 2D labels."""
     dataset = dataset[:16] if experiment.config.smoke else dataset
     measure = Evaluator.of(dataset).known_to(guide)
     networks: dict[str, list[Teacher]] = {
@@ -276,4 +240,4 @@ def _in_the_image(
         for name, each in networks.items()
     }
     told = ", ".join(f"{name} {' '.join(f'{score:.3f}' for score in each)}" for name, each in scores.items())
-    return [f"In the image, {measure.name} on {len(dataset)} people of {dataset.name}, seed by seed: {told}"]
+    return f"In the image, {measure.name} on {len(dataset)} samples of {dataset.name}, seed by seed: {told}"

@@ -8,12 +8,13 @@ the ensemble, w rising to 1.
     poseling distill okdhp --data mpii --root DIR --student hourglass-2x128
     poseling distill okdhp                          # the mini set
 
-The control is the same hourglass alone. Training costs about three times as much; what is kept costs the
+The control is the same hourglass alone. Training costs about three times as much; the kept network costs the
 same.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from torch import nn
@@ -23,13 +24,17 @@ from poseling.distill.online import okdhp as ensemble
 from poseling.distill.online import ramp_up
 from poseling.evaluate.report import Report
 from poseling.models.okdhp import OKDHP, single
-from poseling.recipes.experiment import DEFAULT, Experiment, TrainConfig, either
+from poseling.recipes import results
+from poseling.recipes.config import TrainConfig, default, recipe
+from poseling.recipes.experiment import Experiment, Trained
+from poseling.recipes.students import StudentLike
 
 
+@recipe
 def okdhp(
-    config: TrainConfig = DEFAULT,
+    config: TrainConfig = TrainConfig(),
     *,
-    student: str = either("hourglass-2x128", "hourglass-1x32"),
+    student: StudentLike = default("hourglass-2x128", "hourglass-1x32"),
     weight: float = 2.0,
 ) -> Report:
     """Trains an hourglass alone, and as one of three branches that learn from their ensemble.
@@ -41,30 +46,25 @@ def okdhp(
     weight
         Of the divergence from the ensemble.
     """
-    experiment = Experiment("okdhp", config, student)
-    family, _, variant = experiment.student.partition("-")
+    experiment = Experiment.of("okdhp", config, student)
+    name = experiment.student.name
+    family, _, variant = name.partition("-")
     if family != "hourglass":
         raise ValueError(
-            f"--student {experiment.student}: OKDHP's branches are hourglasses; take "
-            f"hourglass-STACKSxCHANNELS"
+            f"--student {name}: OKDHP's branches are hourglasses; take hourglass-STACKSxCHANNELS"
         )
-    terms = (*experiment.supervised(), Term("ensemble", ensemble, weight, "itself", schedule=ramp_up))
-    deploy = (experiment.student, _first)
+    labels, branches = experiment.supervised(), experiment.student_of(f"okdhp-{variant}", exact=True)
+    terms = (*labels, Term("ensemble", ensemble, weight, "itself", schedule=ramp_up))
+
+    def distilled(seed: int) -> Trained:
+        learner = replace(experiment.learner(seed, branches), kept=(name, _first))
+        return experiment.fit("distilled", learner, terms, epochs=experiment.epochs())
+
     arms = {
-        "baseline": [experiment.fit("baseline", experiment.supervised(), seed) for seed in experiment.seeds],
-        "distilled": [
-            experiment.fit(
-                "distilled",
-                terms,
-                seed,
-                epochs=experiment.epochs(),
-                network=f"okdhp-{variant}",
-                deploy=deploy,
-            )
-            for seed in experiment.seeds
-        ],
+        "baseline": [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds],
+        "distilled": [distilled(seed) for seed in experiment.seeds],
     }
-    return experiment.finish(None, arms, {})
+    return results.finish(experiment, None, arms)
 
 
 def _first(network: nn.Module) -> nn.Module:

@@ -1,5 +1,5 @@
-"""SDPose: a small transformer, run several times over in training, learns from its own later cycles; in use
-one cycle runs. There is no teacher.
+"""SDPose: a small transformer, run several times over in training, learns from its own later cycles; at
+inference one cycle runs. There is no teacher.
 
 Paper: Chen et al., SDPose: Tokenized Pose Estimation via Circulation-Guide Self-Distillation, CVPR 2024,
 arXiv 2404.03518. Loss: the labels' for the heatmaps of each cycle, and 5e-6 times the distance of each
@@ -18,13 +18,17 @@ from torch import nn
 from poseling.distill.objective import Term
 from poseling.distill.token import cycles
 from poseling.evaluate.report import Report
-from poseling.recipes.experiment import TOKENPOSE_DEFAULT, Experiment, TokenPoseConfig, either
+from poseling.recipes import results
+from poseling.recipes.config import TokenPoseConfig, default, recipe
+from poseling.recipes.experiment import Experiment, Trained
+from poseling.recipes.students import StudentLike
 
 
+@recipe
 def sdpose(
-    config: TokenPoseConfig = TOKENPOSE_DEFAULT,
+    config: TokenPoseConfig = TokenPoseConfig(),
     *,
-    student: str = either("sdpose-t", "sdpose_mobile-mobilenetv2_050-1"),
+    student: StudentLike = default("sdpose-t", "sdpose_mobile-mobilenetv2_050-1"),
     weight: float = 5e-6,
 ) -> Report:
     """Trains an SDPose twice, with equal seed, data and epochs: with one cycle, and with several of which
@@ -37,25 +41,29 @@ def sdpose(
     weight
         Of the tokens' distances.
     """
-    experiment = Experiment("sdpose", config, student)
-    if not experiment.student.startswith("sdpose"):
+    experiment = Experiment.of("sdpose", config, student)
+    if not experiment.student.name.startswith("sdpose"):
         raise ValueError(
-            f"--student {experiment.student}: only networks that run in cycles can learn from them; take "
+            f"--student {experiment.student.name}: this recipe needs a network that runs in cycles; take "
             f"sdpose-t or sdpose_mobile-BACKBONE"
         )
+    labels = experiment.supervised()
     terms = (
-        *experiment.supervised(),
+        *labels,
         Term("visual tokens", cycles, weight, "itself", "visual_tokens"),
         Term("keypoint tokens", cycles, weight, "itself", "keypoint_tokens"),
     )
+
+    def alone(seed: int) -> Trained:
+        learner = experiment.learner(seed)
+        once(learner.module)
+        return experiment.fit("baseline", learner, labels)
+
     arms = {
-        "baseline": [
-            experiment.fit("baseline", experiment.supervised(), seed, prepare=once)
-            for seed in experiment.seeds
-        ],
-        "distilled": [experiment.fit("distilled", terms, seed) for seed in experiment.seeds],
+        "baseline": [alone(seed) for seed in experiment.seeds],
+        "distilled": [experiment.fit("distilled", experiment.learner(s), terms) for s in experiment.seeds],
     }
-    return experiment.finish(None, arms, {})
+    return results.finish(experiment, None, arms)
 
 
 def once(network: nn.Module) -> None:

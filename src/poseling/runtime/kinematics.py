@@ -1,5 +1,4 @@
-"""A body of constant bones: joint angles with limits, forward kinematics, its Jacobian, and angles in closed
-form.
+"""A body of constant bones: joint angles with limits, forward kinematics and its Jacobian.
 
 The body has the 15 joints of `MOVNECT15` as points and the 13 `JOINTS` that turn. In the rest pose it stands
 in a T: x to the person's left, y up, z to the front (as in `poseling.synth.prior`), arms straight out along
@@ -23,7 +22,6 @@ from poseling.geometry import quaternion_matrix, rotation_matrix
 from poseling.skeleton import MOVNECT15
 
 Array = NDArray[np.float64]
-
 # In order of their depth in the tree. `spine` turns all that is above the pelvis, and sits in it.
 PARENTS = {
     "pelvis": "",
@@ -38,6 +36,7 @@ PARENTS = {
     **{"left_shoulder": "left_collar", "right_shoulder": "right_collar"},
     **{"left_elbow": "left_shoulder", "right_elbow": "right_shoulder"},
 }
+
 JOINTS = tuple(PARENTS)
 # Shares of a standing person's stature, after Drillis & Contini, "Body Segment Parameters", 1966, as in
 # Winter, "Biomechanics and Motor Control of Human Movement": knee at 0.285, hip at 0.530, shoulders at 0.818
@@ -53,6 +52,7 @@ SHARES = {
     "thigh": 0.245,
     "shin": 0.246,
 }
+
 BONES = tuple(SHARES)
 ANKLE = 0.039  # how high the ankle is above the floor, as a share of the stature; the same source
 
@@ -91,8 +91,8 @@ LIMITS = {
 }
 
 TURNS = JOINTS[1:]  # what has limits: all but the pelvis
-_POINTS = MOVNECT15.joints
-_PELVIS = MOVNECT15.index("pelvis")
+POINTS = MOVNECT15.joints
+PELVIS = MOVNECT15.index("pelvis")
 # For each bone's point: the point it starts from, the joint that carries it, its direction at rest, its
 # length. Left side, or the middle.
 _TREE = {
@@ -117,12 +117,12 @@ def _bones() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], A
     the index of its length.
     """
     rows = []
-    for point in _POINTS:
+    for point in POINTS:
         side, _, part = point.rpartition("_")
         part, side = (point, "") if point in _TREE else (part, side)
         if part in _TREE:
             start, carrier, way, length = _TREE[part]
-            ends = _POINTS.index(point), _sided(start, side, _POINTS), _sided(carrier, side, JOINTS)
+            ends = POINTS.index(point), _sided(start, side, POINTS), _sided(carrier, side, JOINTS)
             rows.append(
                 (
                     *ends,
@@ -134,46 +134,56 @@ def _bones() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], A
     return np.array(ends), np.array(starts), np.array(carriers), np.array(ways), np.array(lengths)
 
 
-ENDS, STARTS, _CARRIERS, _WAYS, LENGTH_OF = _bones()
+ENDS, STARTS, CARRIERS, WAYS, LENGTH_OF = _bones()
 _PARENT = np.array([JOINTS.index(PARENTS[joint]) for joint in TURNS])
 # (15, 14) which bones lead from the pelvis to a point.
-_CHAIN = np.zeros((len(_POINTS), len(ENDS)))
-for _point in range(len(_POINTS)):
+_CHAIN = np.zeros((len(POINTS), len(ENDS)))
+
+for _point in range(len(POINTS)):
     _at = _point
-    while _at != _PELVIS:
+    while _at != PELVIS:
         _bone = int(np.flatnonzero(_at == ENDS)[0])
         _CHAIN[_point, _bone] = 1
         _at = int(STARTS[_bone])
+
 # The point that each joint sits in, and (12, 15) which points it moves.
-_SEAT = np.array([STARTS[np.flatnonzero(j == _CARRIERS)[0]] for j in range(1, len(JOINTS))])
+_SEAT = np.array([STARTS[np.flatnonzero(j == CARRIERS)[0]] for j in range(1, len(JOINTS))])
 _CARRIED = np.zeros((len(JOINTS), len(JOINTS)), bool)  # [joint, below it or itself]
+
 for _joint in range(len(JOINTS)):
     _CARRIED[_joint, _joint] = True
     if _joint:
         _CARRIED[:, _joint] |= _CARRIED[:, _PARENT[_joint - 1]]
-_MOVES = (_CARRIED[1:, _CARRIERS].astype(float) @ _CHAIN.T) > 0
 
+_MOVES = (_CARRIED[1:, CARRIERS].astype(float) @ _CHAIN.T) > 0
 _RIGHT = np.array([joint.startswith("right_") for joint in TURNS])
 _JOINT_LIMITS = tuple(LIMITS[joint.split("_")[-1]] for joint in TURNS)
 _degrees = np.array([[limit.x, limit.y, limit.z] for limit in _JOINT_LIMITS], np.float64)
+
 _degrees[_RIGHT, 1:] = -_degrees[_RIGHT, 1:, ::-1]
+
 LOW, HIGH = np.moveaxis(np.deg2rad(_degrees), -1, 0)  # (12, 3) radians
 TWIST = np.array(
     [[limit.bone == axis for axis in "xyz"] for limit in _JOINT_LIMITS], np.float64
 )  # (12, 3) which of a joint's turns is its twist
-_SWING = 1 - TWIST
-_CENTRE = rotation_matrix(
+
+SWING = 1 - TWIST
+CENTRES = rotation_matrix(
     np.deg2rad([limit.centre for limit in _JOINT_LIMITS]) * np.where(_RIGHT[:, None], [1, -1, -1], 1)
 )
+
 FREE = np.flatnonzero((LOW < HIGH).ravel())  # which of the 36 turns there are
 _FREE_JOINT = FREE // 3
 _LEVELS = tuple(
     (start, stop, _PARENT[start - 1 : stop - 1]) for start, stop in ((1, 4), (4, 9), (9, 11), (11, 13))
 )
+
 _cross = np.zeros((3, 3, 3))
+
 for _i, _j, _k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
     _cross[_i, _k, _j], _cross[_i, _j, _k] = 1, -1
-_CROSS = _cross.reshape(3, 9)  # v @ _CROSS is the matrix that takes w to v x w
+
+CROSS = _cross.reshape(3, 9)  # v @ CROSS is the matrix that takes w to v x w
 _EYE = np.eye(3)
 
 
@@ -202,10 +212,10 @@ class Body:
         np.multiply(turns, _PARTS, out=vectors[:-1].reshape(2, count, 3))
         if more is not None:
             vectors[-1] = more
-        rotation, left = _exponential(vectors, count)
+        rotation, left = exponential(vectors, count)
         local = np.empty((count + 1, 3, 3))
         local[0] = root if more is None else rotation[-1] @ root
-        np.matmul(_CENTRE @ rotation[:count], rotation[count:-1], out=local[1:])
+        np.matmul(CENTRES @ rotation[:count], rotation[count:-1], out=local[1:])
         whole = _whole(local)
         return cls(local[0], turns, _points(whole, lengths), local, whole, left)
 
@@ -225,9 +235,7 @@ class Body:
         """
         # The left Jacobian of the exponential map turns a change of the swing into one about the axes above
         # the joint; a twist comes after its swing, about the bone.
-        axes = (self.whole[_PARENT] @ _CENTRE @ self._left) * _SWING[:, None] + self.whole[1:] * TWIST[
-            :, None
-        ]
+        axes = (self.whole[_PARENT] @ CENTRES @ self._left) * SWING[:, None] + self.whole[1:] * TWIST[:, None]
         around = np.empty((3 + len(FREE), 3))
         around[:3] = _EYE
         around[3:] = axes.swapaxes(1, 2).reshape(-1, 3)[FREE]
@@ -236,11 +244,11 @@ class Body:
         return np.asarray(arms @ (around @ _ARM).reshape(-1, 3, 3))
 
 
-_PARTS = np.stack([_SWING, TWIST])
-_ARM = -_CROSS  # arm @ (axis @ _ARM) is axis x arm
+_PARTS = np.stack([SWING, TWIST])
+_ARM = -CROSS  # arm @ (axis @ _ARM) is axis x arm
 # Where each of the Jacobian's axes sits, and which points it moves.
-_SEATS = np.concatenate([np.full(3, _PELVIS), _SEAT[_FREE_JOINT]])
-_MOVED = np.repeat(np.concatenate([np.ones((3, len(_POINTS))), _MOVES[_FREE_JOINT]])[..., None], 3, -1)
+_SEATS = np.concatenate([np.full(3, PELVIS), _SEAT[_FREE_JOINT]])
+_MOVED = np.repeat(np.concatenate([np.ones((3, len(POINTS))), _MOVES[_FREE_JOINT]])[..., None], 3, -1)
 
 
 def forward(rotations: NDArray[np.floating], lengths: NDArray[np.floating]) -> Array:
@@ -270,7 +278,7 @@ def measure(xyz: Array, known: NDArray[np.bool_]) -> Array:
     return np.where(known[ENDS] & known[STARTS], lengths, np.nan)
 
 
-def _exponential(vectors: Array, slopes: int = 0) -> tuple[Array, Array]:
+def exponential(vectors: Array, slopes: int = 0) -> tuple[Array, Array]:
     """(N, 3) rotation vectors to (N, 3, 3) matrices; and the left Jacobians (slopes, 3, 3) of the first of
     them.
     """
@@ -279,7 +287,7 @@ def _exponential(vectors: Array, slopes: int = 0) -> tuple[Array, Array]:
     ]  # a turn of less than 1e-4 has an error of less than 1e-12
     turn = np.sqrt(square)
     sine, rest = np.sin(turn) / turn, (1 - np.cos(turn)) / square
-    cross = (vectors @ _CROSS).reshape(-1, 3, 3)
+    cross = (vectors @ CROSS).reshape(-1, 3, 3)
     twice = cross @ cross
     left = _EYE + rest[:slopes] * cross[:slopes] + (1 - sine[:slopes]) / square[:slopes] * twice[:slopes]
     return _EYE + sine * cross + rest * twice, left
@@ -295,133 +303,5 @@ def _whole(local: Array) -> Array:
 
 
 def _points(whole: Array, lengths: Array) -> Array:
-    bones = (whole[_CARRIERS] @ (_WAYS * lengths[LENGTH_OF, None])[..., None])[..., 0]
+    bones = (whole[CARRIERS] @ (WAYS * lengths[LENGTH_OF, None])[..., None])[..., 0]
     return np.asarray(_CHAIN @ bones)
-
-
-# For the closed form. A limb: its upper joint, its hinge, the points at the start, the hinge and the
-# end, and where the end goes when the hinge bends.
-_LIMBS = tuple(f"{side}_{joint}" for joint in ("hip", "shoulder") for side in ("left", "right"))
-_UPPER = np.array([TURNS.index(joint) for joint in _LIMBS])
-_HINGE = np.array(
-    [TURNS.index(joint.replace("hip", "knee").replace("shoulder", "elbow")) for joint in _LIMBS]
-)
-_LIMB_POINTS = np.array(
-    [
-        [
-            _POINTS.index(j)
-            for j in (
-                joint,
-                joint.replace("hip", "knee").replace("shoulder", "elbow"),
-                joint.replace("hip", "ankle").replace("shoulder", "wrist"),
-            )
-        ]
-        for joint in _LIMBS
-    ]
-)
-_BEND = np.array([[0, 0, -1.0]] * 2 + [[0, 0, 1.0]] * 2)
-_ASIDE = np.cross(TWIST[_UPPER], _BEND)
-_BRANCHES = np.array([TURNS.index(joint) for joint in ("neck", "left_collar", "right_collar")])
-_BRANCH_ENDS = np.array([_POINTS.index(point) for point in ("head_top", "left_shoulder", "right_shoulder")])
-_NECK, _HIPS, _SHOULDERS = (
-    _POINTS.index("neck"),
-    [_POINTS.index("left_hip"), _POINTS.index("right_hip")],
-    [_POINTS.index("left_shoulder"), _POINTS.index("right_shoulder")],
-)
-_BONE = np.array(
-    [_WAYS[np.flatnonzero(j == _CARRIERS)[0]] for j in range(1, len(JOINTS))]
-)  # (12, 3) the direction of each joint's bone at rest
-_BONE_CROSS = (_BONE @ _CROSS).reshape(-1, 3, 3)
-_STRAIGHT = np.sin(np.deg2rad(18))  # below this bend the twist of the upper part is undetermined
-
-
-def closed_form(xyz: Array, known: NDArray[np.bool_], root: Array, turns: Array) -> tuple[Array, Array]:
-    """The pelvis' rotation (3, 3) and the turns (12, 3) within limits for points xyz (15, 3) from the pelvis,
-    one after the other down the tree.
-
-    Every bone takes the direction that is asked for, as far as its joint's limits go; a limb's plane tells
-    how its upper part is twisted. Of what is not known (15,) or cannot be seen, `root` and `turns` stay. The
-    pelvis itself counts as known.
-    """
-    known = known | (np.arange(len(known)) == _PELVIS)
-    across = [pair for pair in (_HIPS, _SHOULDERS) if known[pair].all()]
-    trunk = xyz[_NECK] - xyz[_PELVIS] if known[_NECK] else root[:, 1]
-    new = _frame(xyz[across[0][0]] - xyz[across[0][1]] if across else root[:, 0], trunk, first=0)
-    if new is not None:
-        # The line of the hips does not determine the pelvis' pitch: the spine stays as bent as it was.
-        root = new @ _exponential(np.array([[-turns[0, 0], 0.0, 0.0]]))[0][0] if known[_NECK] else new
-    turns = turns.copy()
-    if known[_NECK]:
-        wide = xyz[_SHOULDERS[0]] - xyz[_SHOULDERS[1]] if known[_SHOULDERS].all() else root[:, 0]
-        chest = _frame(wide, trunk, first=1)
-        if chest is not None:
-            local = root.T @ chest
-            swing = _swing(local[:, 1][None], np.array([0]))
-            rest = _exponential(-swing)[0][0] @ local
-            turns[0] = swing[0] + [0, np.arctan2(rest[0, 2], rest[0, 0]), 0]
-    turns[0] = turns[0].clip(LOW[0], HIGH[0])
-    chest = root @ _local(turns, np.array([0]))[0]
-
-    ways = (xyz[_BRANCH_ENDS] - xyz[_NECK]) @ chest
-    seen = known[_NECK] & known[_BRANCH_ENDS]
-    turns[_BRANCHES] = np.where(seen[:, None], _swing(ways, _BRANCHES), turns[_BRANCHES]).clip(
-        LOW[_BRANCHES], HIGH[_BRANCHES]
-    )
-    collars = chest @ _local(turns, _BRANCHES[1:])
-
-    start, hinge, end = _LIMB_POINTS.T
-    above = np.concatenate([[root, root], collars]) @ _CENTRE[_UPPER]
-    upper = ((xyz[hinge] - xyz[start])[:, None] @ above)[:, 0]
-    seen = known[start] & known[hinge]
-    swing = np.where(seen[:, None], _swing(upper, _UPPER), turns[_UPPER] * _SWING[_UPPER]).clip(
-        LOW[_UPPER], HIGH[_UPPER]
-    )
-    above = above @ _exponential(swing)[0]
-    lower = ((xyz[end] - xyz[hinge])[:, None] @ above)[:, 0]
-    along, aside = (lower * _BEND).sum(1), (lower * _ASIDE).sum(1)
-    seen_lower = known[hinge] & known[end]
-    bent = seen & seen_lower & (along**2 + aside**2 > _STRAIGHT**2 * np.square(lower).sum(1))
-    twist = np.where(
-        bent[:, None], np.arctan2(aside, along)[:, None] * TWIST[_UPPER], turns[_UPPER] * TWIST[_UPPER]
-    )
-    turns[_UPPER] = (swing * _SWING[_UPPER] + twist).clip(LOW[_UPPER], HIGH[_UPPER])
-    above = above @ _exponential(turns[_UPPER] * TWIST[_UPPER])[0]
-    lower = ((xyz[end] - xyz[hinge])[:, None] @ above)[:, 0]
-    turns[_HINGE] = np.where(seen_lower[:, None], _swing(lower, _HINGE), turns[_HINGE]).clip(
-        LOW[_HINGE], HIGH[_HINGE]
-    )
-    return root, turns
-
-
-def _local(turns: Array, which: NDArray[np.int64]) -> Array:
-    """(N, 3, 3) the rotations of some of the joints."""
-    some = turns[which]
-    rotation, _ = _exponential(np.concatenate([some * _SWING[which], some * TWIST[which]]))
-    return np.asarray(_CENTRE[which] @ rotation[: len(which)] @ rotation[len(which) :])
-
-
-def _swing(ways: Array, which: NDArray[np.int64]) -> Array:
-    """(N, 3) the smallest rotation vectors from the bones of some joints at rest to ways (N, 3) of any
-    length.
-    """
-    axis = (_BONE_CROSS[which] @ ways[..., None])[..., 0]
-    sine = np.sqrt(np.square(axis).sum(1))
-    angle = np.arctan2(sine, (_BONE[which] * ways).sum(1))
-    return np.asarray(axis * (angle / np.maximum(sine, 1e-9))[:, None])
-
-
-def _frame(x: Array, y: Array, first: int) -> Array | None:
-    """(3, 3) axes as columns that have x (0) or y (1) `first` exactly and the other nearly; None where both
-    are along one line.
-    """
-    z = np.array([x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0]])
-    size = np.sqrt(z @ z)
-    if size < 1e-6:
-        return None
-    z = z / size
-    main = x if first == 0 else y
-    main = main / np.sqrt(main @ main)
-    other = np.array(
-        [z[1] * main[2] - z[2] * main[1], z[2] * main[0] - z[0] * main[2], z[0] * main[1] - z[1] * main[0]]
-    )
-    return np.stack([main, other, z] if first == 0 else [-other, main, z], 1)

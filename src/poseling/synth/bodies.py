@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 
 from poseling.geometry import rotation_matrix
 from poseling.skeleton import SYNTH28
-from poseling.synth.prior import JOINTS, PARENTS
+from poseling.synth.joint_limits import JOINTS, PARENTS
 
 Array = NDArray[np.float64]
 

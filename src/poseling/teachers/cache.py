@@ -1,5 +1,5 @@
-"""A cache of pseudo-labels: a teacher predicts each sample once, in its canonical crop, and training moves the
-prediction into each augmented crop.
+"""A cache of pseudo-labels: a teacher predicts each sample once, in its canonical crop, and training moves
+the prediction into each augmented crop.
 
 A sample is known by content, the bytes of its image file and its box, so moved and renamed images keep their
 pseudo-labels. `teachers.store` has the layout on disk, `teachers.packing` what the heatmaps cost (also
@@ -238,11 +238,11 @@ def label(
 
 class PseudoLabels:
     """A store's pseudo-labels for the N samples of a data set, in a student's skeleton: `labels[i]` is a
-    PseudoLabel (see also `data.loader.TeacherLabels`). In memory they are as small as in the store, and they can be
-    pickled.
+    PseudoLabel (see also `data.loader.TeacherLabels`). In memory they are as small as in the store, and they
+    can be pickled.
 
     `boxes` (N, 4) are the samples'; `heatmap` are the student's heatmaps, into which `sample` leads, and
-    `sigma` is that of the stored ones, None if it is not known. `left_out` says which samples have no
+    `sigma` is that of the stored ones, None if it is not known. `left_out` names which samples have no
     pseudo-label; they weigh nothing.
     """
 
@@ -291,8 +291,8 @@ class PseudoLabels:
         if len(none := np.flatnonzero(self._row < 0)):
             first = dataset.images[none[0]]
             self.left_out = (
-                f"{len(none)} of {len(dataset)} samples have no pseudo-label in {self.url} and weigh nothing, "
-                f"the first is in {first}",
+                f"{len(none)} of {len(dataset)} samples have no pseudo-label in {self.url} and weigh "
+                f"nothing, the first is in {first}",
             )
 
     @classmethod
@@ -332,7 +332,7 @@ class PseudoLabels:
 
     @property
     def source(self) -> str:
-        """The store's name, which tells one teacher from another, and its test-time augmentation."""
+        """The store's name, which differs by teacher and test-time augmentation."""
         return self.manifest.folder
 
     @property
@@ -387,8 +387,8 @@ class PseudoLabels:
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
         """teacher_xy (K, 2) in the crop's pixels, teacher_weight (K,) the teacher's confidence, and if it
         predicts heatmaps: teacher_maps (K, h, w) uint8 with teacher_scale (K, 2) as `packing.quantise` makes
-        them, and teacher_matrix (2, 3) from pixels of the student's heatmaps to theirs (of the crop, without a
-        `heatmap`). If it predicts 3D also teacher_xyz (K, 3), metres from the root as the crop shows the
+        them, and teacher_matrix (2, 3) from pixels of the student's heatmaps to theirs (of the crop, without
+        a `heatmap`). If it predicts 3D also teacher_xyz (K, 3), metres from the root as the crop shows the
         person, with teacher_xyz_weight (K,). Left and right are swapped if the crop mirrors.
         """
         found = self[person]

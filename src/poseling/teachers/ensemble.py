@@ -54,7 +54,8 @@ def combine(
 
     >>> points, score = np.array([[[0.0, 0.0]], [[4.0, 0.0]]]), np.array([[0.9], [0.3]])
     >>> xy, confidence = combine(points, score, np.ones((2, 1)), size=10.0)
-    >>> xy.tolist(), [round(float(c), 4) for c in confidence]  # d^2 = (0.9 * 1 + 0.3 * 9) / 1.2 = 3; 0.6 exp(-1.5)
+    >>> # d^2 = (0.9 * 1 + 0.3 * 9) / 1.2 = 3, and 0.6 exp(-1.5)
+    >>> xy.tolist(), [round(float(c), 4) for c in confidence]
     ([[1.0, 0.0]], [0.1339])
     """
     size = np.asarray(size, np.float64)[..., None]
@@ -215,8 +216,8 @@ class EnsembleLabels:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Several teachers as one (see `teachers.base.Teacher`), with points in `skeleton`: for the teacher's line
-    of the report, and as a live teacher.
+    """Several teachers as one (see `teachers.base.Teacher`), with points in `skeleton`: for the teacher's
+    line of the report, and as a live teacher.
 
     Its crop is the widest of theirs, from which each gets its own. ValueError for a teacher whose input is
     not square, since then the part of its crop that is the person's box depends on the person, and for one

@@ -32,8 +32,9 @@ def is_huggingface(name: str) -> bool:
     """Whether `name` is a folder with a `config.json`, or, if nothing on the disk has that name, what the hub
     calls a network: `organisation/name`.
 
-    >>> is_huggingface("usyd-community/vitpose-base-simple"), is_huggingface("runs/teacher.safetensors"), is_huggingface("mini")
-    (True, False, False)
+    >>> names = ("usyd-community/vitpose-base-simple", "runs/teacher.safetensors", "mini")
+    >>> [is_huggingface(name) for name in names]
+    [True, False, False]
     """
     path = Path(name)
     if path.exists():
@@ -48,16 +49,16 @@ def huggingface_teacher(name: str, device: str = "cpu") -> NetworkTeacher:
     """The ViTPose or ViTPose++ in the folder `name`, or of that name on the hub, as it was trained: COCO's
     joints, UDP, boxes 1.25 times as large.
 
-    ViTPose++ answers by its first expert, that for COCO. Only safetensors are read. FileNotFoundError that
-    says the way out if there is no such folder and the hub does not give it; ValueError if it is another
-    network, of other joints, or lacks weights.
+    ViTPose++ predicts with its first expert, that for COCO. Only safetensors are read. FileNotFoundError with
+    the way out if there is no such folder and the hub does not have it; ValueError if it is another network,
+    has other joints, or lacks weights.
     """
     model = _from_folder(Path(name)) if Path(name).exists() else _from_hub(name)
     config = model.config
     if config.num_labels != len(COCO17):
         raise ValueError(
-            f"{name}: gives {config.num_labels} joints; only ViTPose networks with the {len(COCO17)} of COCO "
-            f"can be teachers"
+            f"{name}: predicts {config.num_labels} joints; only ViTPose networks with the {len(COCO17)} of "
+            f"COCO can be teachers"
         )
     try:
         network = vitpose.ViTPose(config)
@@ -84,8 +85,8 @@ def _from_folder(folder: Path) -> VitPoseForPoseEstimation:
     kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
     if kind != "vitpose":
         raise ValueError(
-            f"{file}: is of a {kind!r}, and only 'vitpose' can be read; export other networks to ONNX "
-            f"(docs/teachers.md)"
+            f"{file}: is for the model type {kind!r}, and only 'vitpose' can be read; export other networks to "
+            f"ONNX (docs/teachers.md)"
         )
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(
@@ -97,9 +98,7 @@ def _from_folder(folder: Path) -> VitPoseForPoseEstimation:
         with at_most(SLACK + 4 * _values(folder)):  # transformers registers each weight more than once
             return _read(str(folder))
     except TooManyError as error:
-        raise ValueError(
-            f"{file}: asks for a larger network than the weights beside it are: {error}"
-        ) from error
+        raise ValueError(f"{file}: describes a larger network than the weights beside it: {error}") from error
     except Exception as error:  # transformers and its checks of a configuration raise many kinds
         if str(error).startswith(str(folder)):
             raise
@@ -109,7 +108,7 @@ def _from_folder(folder: Path) -> VitPoseForPoseEstimation:
 
 
 def _largest(config: Any) -> float:
-    """The largest number in a configuration: transformers lists the layers before anybody can look."""
+    """The largest number in a configuration: transformers creates the layers before it can be checked."""
     if isinstance(config, dict | list):
         return max(
             (_largest(inner) for inner in (config.values() if isinstance(config, dict) else config)),
@@ -124,7 +123,8 @@ def _values(folder: Path) -> int:
     for path in folder.glob("*.safetensors"):
         try:
             with safe_open(path, "pt") as file:
-                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  # it is no dict
+                names = list(file.keys())
+                count += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
         except SafetensorError as error:
             raise ValueError(f"{path}: the weights cannot be read: {error}") from error
     return count
@@ -135,10 +135,10 @@ def _from_hub(name: str) -> VitPoseForPoseEstimation:
         return _read(name)
     except OSError as error:
         raise FileNotFoundError(
-            f"{name}: there is no such folder, and the hub does not give it ({str(error).splitlines()[0]}); "
-            f"without a network, download config.json and "
-            f"model.safetensors of https://huggingface.co/{name} by hand and name their folder; once it is "
-            f"in the cache, HF_HUB_OFFLINE=1 asks nobody"
+            f"{name}: there is no such folder, and the hub does not have it ({str(error).splitlines()[0]}); "
+            f"without internet access, download config.json and model.safetensors of "
+            f"https://huggingface.co/{name} by hand and name their folder; once it is in the cache, "
+            f"HF_HUB_OFFLINE=1 keeps it offline"
         ) from error
 
 
@@ -149,10 +149,7 @@ def _read(name: str) -> VitPoseForPoseEstimation:
         loaded: Any = VitPoseForPoseEstimation.from_pretrained(
             name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-    except (
-        SafetensorError,
-        RuntimeError,
-    ) as error:  # cut short, or tensors of other shapes than the configuration says
+    except (SafetensorError, RuntimeError) as error:  # cut short, or other shapes than the configuration has
         raise ValueError(f"{name}: the weights cannot be read: {error}") from error
     model, info = loaded
     if info["missing_keys"]:

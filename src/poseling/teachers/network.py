@@ -1,4 +1,4 @@
-"""One of our own networks as one that answers: a teacher, or a student to be evaluated."""
+"""One of our own networks as a teacher, or as a student to be evaluated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class NetworkTeacher:
         digest: str = "",
         device: torch.device | str = "cpu",
     ) -> None:
-        self.network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack it
+        # torch's stubs lack the keyword.
+        network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.eval()
         self.spec, self.codec, self.device = spec, codec(spec.codec), torch.device(device)
         self.name, self.digest = name or spec.model, digest
         self.skeleton, self.size, self.padding, self.licences = (
@@ -31,14 +33,14 @@ class NetworkTeacher:
             spec.padding,
             spec.licences,
         )
-        heatmap = self.codec.heatmap if self.codec.has_maps else None  # others only give points
+        heatmap = self.codec.heatmap if self.codec.has_maps else None  # others predict points only
         self.map_size = None if heatmap is None else heatmap.map_size
         self.pixel = None if heatmap is None else heatmap.pixel
         self.sigma = None if heatmap is None else heatmap.sigma
 
     @torch.inference_mode()
     def __call__(self, crops: Tensor) -> Prediction:
-        """Crops (B, H, W, 3), uint8 RGB, to answers of the last stack."""
+        """The predictions of the last stack for crops (B, H, W, 3), uint8 RGB."""
         outputs = self.network(normalise(crops.to(self.device), self.spec))[:, -1].float()
         xy, score = self.codec.decode(outputs)
         maps = self.codec.maps(outputs)
@@ -50,5 +52,5 @@ class NetworkTeacher:
 
     @property
     def is_3d(self) -> bool:
-        """Whether its answers have `xyz`."""
+        """Whether its predictions have `xyz`."""
         return is_3d(self.codec)

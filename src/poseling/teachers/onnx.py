@@ -22,12 +22,12 @@ from poseling.teachers.base import Prediction
 
 
 class OnnxTeacher:
-    """An ONNX file that answers (see `teachers.base.Teacher`).
+    """An ONNX file as a teacher (see `teachers.base.Teacher`).
 
     `adapter` is an Adapter, the name of a built-in one, or a JSON file; None where the file is ours or known
     by its inputs and outputs. `device` is cpu, cuda or cuda:N. `threads` for the network, all cores if None.
-    FileNotFoundError; ValueError that names the file, says what its inputs and outputs are, and what of the
-    adapter does not fit them.
+    FileNotFoundError; ValueError that names the file, its inputs and outputs, and what in the adapter does
+    not fit them.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class OnnxTeacher:
         self.name = self.path.stem
         if device.partition(":")[0] not in ("cpu", "cuda"):
             raise ValueError(f"{path}: an ONNX teacher runs on cpu, cuda or cuda:N, not on {device}")
-        # Converters leave harmless warnings behind: only errors are told.
+        # Converters leave harmless warnings: only errors are printed.
         self.session = open_session(self.path, device, threads, log=3)
         self._network = OnnxPose(self.session, self.path, adapter)
         self.adapter = a = self._network.adapter
@@ -49,8 +49,8 @@ class OnnxTeacher:
         self.size, self.map_size, self.pixel = self._network.size, self._network.map_size, self._network.pixel
         self.sigma = None if a.maps is None else a.maps.sigma
         self.is_3d = a.space is not None
-        # Without what is not read: a part that adapters did not have once must not rename the stores of those
-        # that have none.
+        # Without the parts that this adapter does not use: a part that is added to adapters must not rename
+        # existing stores.
         later = {"space", "bins"}
         reading = json.dumps(
             {k: v for k, v in asdict(a).items() if k != "licences" and not (k in later and v is None)},
@@ -59,17 +59,17 @@ class OnnxTeacher:
         self.digest = _digest(self.path, reading)
 
     def __call__(self, crops: Tensor) -> Prediction:
-        """Crops (B, H, W, 3), uint8 RGB, to answers on their device. ValueError if a score is declared as
-        0..1 and is not.
+        """Predictions for crops (B, H, W, 3), uint8 RGB, on their device. ValueError if a score is declared
+        as 0..1 and is not.
         """
         if crops.dtype != torch.uint8 or crops.shape[1:] != (self.size[1], self.size[0], 3):
             raise ValueError(
                 f"{self.name} takes uint8 crops (B, {self.size[1]}, {self.size[0]}, 3), got "
                 f"{str(crops.dtype).removeprefix('torch.')} {tuple(crops.shape)}"
             )
-        said = self._network(crops.cpu().numpy())
+        found = self._network(crops.cpu().numpy())
         xy, score, maps, xyz = (
-            None if part is None else torch.from_numpy(np.ascontiguousarray(part)) for part in said
+            None if part is None else torch.from_numpy(np.ascontiguousarray(part)) for part in found
         )
         assert xy is not None  # only maps and xyz may be absent
         assert score is not None

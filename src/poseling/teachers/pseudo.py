@@ -63,8 +63,8 @@ def pseudo_labels(
 
     In the samples chosen by `clean` (N,), a label is dropped if it is FAR from a teacher that is SURE of the
     joint, and the others agree with the teacher by HALF. If half of a person's sure joints, and FEW at least,
-    contradict the teacher, all labels of that person are dropped: the box may be another person's, or left and
-    right may be swapped. The teacher's joints take their place.
+    contradict the teacher, all labels of that person are dropped: the box may be another person's, or left
+    and right may be swapped. The teacher's joints take their place.
     """
     size = person_size(dataset.boxes)
     xy, score = _predicted(teacher, dataset)
@@ -98,8 +98,8 @@ def pseudo_labels(
 
 
 def pseudo_labels_3d(labels: PseudoLabels, dataset: PoseDataset, tau: float = 0.1) -> PoseDataset:
-    """The same samples, in the skeleton of the `labels`, with `joints_3d` from the teacher and `confidence_3d` for
-    each joint.
+    """The same samples, in the skeleton of the `labels`, with `joints_3d` from the teacher and
+    `confidence_3d` for each joint.
 
     A teacher predicts joints from the root; the root is put at (0, 0, 5) metres. That distance is assumed:
     only differences between joints mean anything, and there is no camera. Joints and samples without a

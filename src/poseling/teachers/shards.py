@@ -44,8 +44,8 @@ def share(
     place belongs to exactly one process.
 
     Another `deal`, and another n, is another division, independent of the first: what a lost process left is
-    shared evenly among all processes of the next launch. `digests` of the files, where they are known, serve instead of the
-    blocks. An image that cannot be read is dealt by its name.
+    shared evenly among all processes of the next launch. `digests` of the files, where they are known, serve
+    instead of the blocks. An image that cannot be read is dealt by its name.
     """
     which, of = shard
     images = list(images)
@@ -78,8 +78,8 @@ def shard_of_environment() -> tuple[int, int]:
 
 
 def deal_of_environment() -> str:
-    """A text that all processes of one launch share and that differs at the next launch: see `share`. "" where
-    they cannot agree, which always gives the same division.
+    """A text that all processes of one launch share and that differs at the next launch: see `share`. ""
+    where they cannot agree, which always gives the same division.
 
     Under torchrun and accelerate the first process draws it and sends it to the others (they meet at
     MASTER_ADDR:MASTER_PORT); under srun it is the number of the job, the step and the restart. OSError if the

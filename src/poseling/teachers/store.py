@@ -1,5 +1,5 @@
-"""The files of a pseudo-label store, on disk or on object storage: a manifest, and part files that are written
-once, whole, and never changed. docs/labels.md says why Parquet.
+"""The files of a pseudo-label store, on disk or on object storage: a manifest, and part files that are
+written once, whole, and never changed. docs/labels.md says why Parquet.
 
     URL/<teacher>-<digest>/manifest.json           the teacher and its test-time augmentation
                            part-<unique>.parquet   key (16 bytes), xy (2 K floats), score (K bytes), maps

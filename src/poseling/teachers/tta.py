@@ -1,5 +1,5 @@
-"""Test-time augmentation: a teacher predicts mirrored and zoomed crops of the same sample, and the predictions
-are averaged in the canonical crop.
+"""Test-time augmentation: a teacher predicts mirrored and zoomed crops of the same sample, and the
+predictions are averaged in the canonical crop.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from poseling.teachers.network import NetworkTeacher
 def predict_crops(
     teacher: Teacher, crops: NDArray[np.uint8], flip: bool, scales: Sequence[float]
 ) -> Prediction:
-    """The prediction for canonical crops (B, S, H, W, 3) uint8 RGB at S `scales`, on the CPU: for one view the
-    teacher's own, for several the mean.
+    """The prediction for canonical crops (B, S, H, W, 3) uint8 RGB at S `scales`, on the CPU: for one view
+    the teacher's own, for several the mean.
 
     With `flip` the mirrored crops are views as well. Means of heatmaps are decoded again; points and metres
     are weighted by their scores. A zoom changes pixels, not metres. ValueError if a prediction does not have
@@ -52,8 +52,8 @@ def _mean(points: Sequence[Tensor], weight: Tensor) -> Tensor:
 
 
 def _decode(teacher: Teacher, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """A teacher's maps (B, K, h, w) to joints and scores: by the codec of one of our own networks, by DARK for
-    a foreign one.
+    """A teacher's maps (B, K, h, w) to joints and scores: by the codec of one of our own networks, by DARK
+    for a foreign one.
     """
     if isinstance(teacher, NetworkTeacher):
         # A prediction's maps are Gaussians, whatever the network's outputs are.

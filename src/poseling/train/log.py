@@ -1,6 +1,4 @@
-"""What a run says while it goes: a JSON line and a CSV row for each record, TensorBoard if asked, and one
-line of progress.
-"""
+"""The log of a run: a JSON line and a CSV row for each record, and TensorBoard files if wanted."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ Row = dict[str, Any]
 
 
 class Log:
-    """`log.jsonl` and `log.csv` in a folder. Rows after `step` are dropped on opening: a resumed run writes
-    them again.
+    """`log.jsonl` and `log.csv` in a folder. Rows after `step` are dropped on opening, because a resumed run
+    writes them again.
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool = False) -> None:
@@ -57,8 +55,8 @@ class Log:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a `log.jsonl`; a last line that a crash cut short is left out. ValueError that names the
-    file and the line if another is damaged.
+    """The rows of a `log.jsonl`, without a last line that a crash cut short. ValueError that names the file and
+    the line if another line is damaged.
     """
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
     rows: list[Row] = []
@@ -71,12 +69,12 @@ def read(path: Path) -> list[Row]:
             if number == len(lines) and line.startswith(b"{"):  # a line that is whole ends with a newline
                 break
             raise ValueError(
-                f"{path}: line {number} {error}; remove the file to go on without what it says"
+                f"{path}: line {number} {error}; remove the file to continue without its rows"
             ) from error
         step = row.get("step") if isinstance(row, dict) else None
         if not isinstance(step, int | float) or isinstance(step, bool) or not 0 <= step < WHOLE:
             raise ValueError(
-                f"{path}: line {number} is no record of a step; remove the file to go on without what it says"
+                f"{path}: line {number} is no record of a step; remove the file to continue without its rows"
             )
         rows.append(row)
     return rows

@@ -1,4 +1,4 @@
-"""The one training loop. Everything that differs between methods is in the objective it is given."""
+"""The one training loop. Methods differ in the objective that it is given."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network (its averaged weights where the run kept them), in eval mode; the log; images/s while
-    training; images nobody could read.
+    """A trained network (its averaged weights, if the run has them), in eval mode; the rows of the log; images
+    per second of training; the images that could not be read.
     """
 
     network: nn.Module
@@ -48,9 +48,9 @@ class Fitted:
 
 def engine(bf16: bool = False, cpu: bool = False) -> Accelerator:
     """The accelerator of a run: one process or many, as it was launched. A batch is divided among the
-    processes, so that the numbers stay those of one.
+    processes, so that its size does not depend on their number.
     """
-    # The first process labels and evaluates for all, and NCCL would give up on it after ten minutes.
+    # The first process labels and evaluates for all; NCCL's own limit would be ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     division = DataLoaderConfiguration(split_batches=True)
     return Accelerator(
@@ -76,12 +76,12 @@ def fit(
     console: Console | None = None,
 ) -> Fitted:
     """Trains `network` and returns it. The same call continues where an earlier one was stopped, from the
-    last state in `out`, and at once if it was done.
+    last state in `out`; it returns at once if that run was finished.
 
     Runs under `accelerate launch` and torchrun as it is; `training.batch` is divided among the processes.
-    ValueError if `out` holds a run with other numbers, or on other terms. A finished run goes on where only
-    `epochs` are more and its schedule allows, else a LaidOutError. FloatingPointError if the loss is no
-    number any more; the state in `out` is then of before. Ctrl-C saves the state first.
+    ValueError if `out` holds a run with other numbers, or with other terms. A finished run continues if only
+    `epochs` are more and its schedule allows it, else a LaidOutError. FloatingPointError if the loss is not
+    finite; the state in `out` is then the last finite one. Ctrl-C saves the state first.
     """
     console = console or Console(quiet=True)
     steps = training.steps(len(crops.dataset))
@@ -203,7 +203,7 @@ def fit(
                         )
                 if stopping and not last:
                     console.print(
-                        f"[yellow]{title}: stopped at step {step} of {steps}; the same command goes on from "
+                        f"[yellow]{title}: stopped at step {step} of {steps}; the same command continues from "
                         f"there[/yellow]"
                     )
                     raise KeyboardInterrupt
@@ -230,7 +230,7 @@ def fit(
 def stream(
     crops: Crops | Resident, start: int, steps: int, batch: int, accelerator: Accelerator, workers: int = 0
 ) -> Iterable[Batch]:
-    """The batches of the steps from `start` on, this process's part of each, on its device."""
+    """The batches of the steps from `start` on: this process's part of each, on its device."""
     if isinstance(crops, Resident):
         return crops.batches(start, steps, batch, (accelerator.process_index, accelerator.num_processes))
     loader = DataLoader(
@@ -250,9 +250,7 @@ def _unwrap(average: Average | None, network: nn.Module) -> nn.Module:
 
 
 class _CtrlC:
-    """Turns the first Ctrl-C into a wish that the loop grants between two steps; the second one interrupts at
-    once.
-    """
+    """The first Ctrl-C sets `asked`, and the loop stops between two steps; the second one interrupts at once."""
 
     asked = False
 
@@ -272,8 +270,8 @@ class _CtrlC:
 
 
 def _anyone(accelerator: Accelerator, asked: bool) -> bool:
-    """Whether any process was asked to stop: Ctrl-C may reach them in different steps, and who goes on alone
-    waits for the others for ever.
+    """Whether any process was asked to stop: Ctrl-C may reach them in different steps, and a process that
+    continues alone would wait for the others for ever.
     """
     if accelerator.num_processes == 1:
         return asked
@@ -281,13 +279,13 @@ def _anyone(accelerator: Accelerator, asked: bool) -> bool:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C in a terminal reaches the loader's workers too; the loop still needs them for the step it is in."""
+    """Ctrl-C in a terminal reaches the loader's workers too, which the current step still needs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _conditions(objective: Objective, crops: Crops | Resident) -> str:
-    """What makes a run what it is besides its numbers: its network and codec, its data and how they are
-    changed, its losses and who teaches.
+    """What identifies a run besides its numbers: its network and codec, its data and augmentation, its losses
+    and its teacher.
     """
     spec = objective.spec
     teacher = objective.teacher.digest if objective.teacher is not None else None
@@ -322,8 +320,8 @@ def _conditions(objective: Objective, crops: Crops | Resident) -> str:
 
 @dataclass(frozen=True)
 class _Done:
-    """How far a run is: steps and seconds; the sum and count of the losses since the last row of the log; who
-    could not be read.
+    """How far a run is: steps and seconds; the sum and count of the losses since the last row of the log; the
+    samples that could not be read.
     """
 
     step: int = 0
@@ -334,8 +332,8 @@ class _Done:
 
 
 class LaidOutError(ValueError):
-    """A finished run was to go on for longer, but its learning rate went down to its end: who goes on needs a
-    new leg.
+    """A finished run was to continue for longer, but its learning rate was laid out for its end: a new run has to
+    start from its weights.
     """
 
 
@@ -352,9 +350,7 @@ HELD = {
 
 
 def _flat(text: str | None) -> dict[str, Any]:
-    """The settings of a run by name, from their JSON; none where it is no such thing, which is then told as a
-    difference.
-    """
+    """The settings of a run by name, from their JSON; none if it is damaged, which then shows as a difference."""
     try:
         found = {} if text is None else parse_json(text)
     except ValueError:
@@ -377,11 +373,10 @@ def _word(value: object) -> str:
 
 
 class _State:
-    """All that a run needs to go on: weights, their average, the optimiser's moments and the step, in one
+    """All that a run needs to continue: weights, their average, the optimiser's moments and the step, in one
     safetensors file.
 
-    Nothing random has to be kept: the stream's order, the augmentation and the rate are functions of the
-    step.
+    No random state is kept: the order of samples, the augmentation and the rate are functions of the step.
     """
 
     def __init__(
@@ -396,11 +391,8 @@ class _State:
         samples: int,
         extensible: bool,
     ) -> None:
-        self.training, self.samples, self.extensible = (
-            training,
-            samples,
-            extensible,
-        )  # extensible: no term's weight goes with the run's length
+        # extensible: no term's weight depends on the run's length
+        self.training, self.samples, self.extensible = training, samples, extensible
         self.path, self.settings, self.conditions = path, settings, conditions
         self.network, self.average, self.optimizer = network, average, optimizer
 
@@ -422,8 +414,8 @@ class _State:
         )
 
     def load(self) -> _Done:
-        """Puts all of the file where it belongs; ValueError that names the file if it is of another run, or
-        damaged.
+        """Loads the file into the network, the average and the optimiser; ValueError that names the file if it is
+        of another run, or damaged.
         """
         tensors, metadata = read_tensors(self.path)
         before, here = (
@@ -432,7 +424,7 @@ class _State:
         )
         if here and not before:
             raise ValueError(
-                f"{self.path}: is damaged (it does not say of which run it is); remove it to begin again, or "
+                f"{self.path}: is damaged (the settings of its run are missing); remove it to begin again, or "
                 f"give another --out"
             )
         differ = [name for name in dict.fromkeys((*before, *here)) if before.get(name) != here.get(name)]
@@ -461,8 +453,8 @@ class _State:
         return f"{self.path}: belongs to a run with other settings: {'; '.join(then_and_now)}. Give another --out, or remove {self.path.parent} to begin again"
 
     def _extend(self, step: int, before: Mapping[str, Any], belongs: str) -> None:
-        """ValueError where a run of the new length could not go on from this one's step, because its learning
-        rate would jump; a LaidOutError if this one is finished.
+        """ValueError where a run of the new length could not continue from this step, because the learning rate
+        would jump; a LaidOutError if this run is finished.
         """
         training = self.training
         then = replace(
@@ -492,8 +484,8 @@ class _State:
         for name, tensor in _below(tensors, "optimizer").items():
             parameter, _, moment = name.partition(".")
             like = parameters[int(parameter)]
-            # The file is contiguous, the parameters are channels-last: only moments in their layout get
-            # torch's fast kernels.
+            # The file is contiguous, the parameters are channels-last: torch's fast kernels need moments in the
+            # layout of the parameters.
             laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
             moments.setdefault(int(parameter), {})[moment] = laid_out
         self.optimizer.load_state_dict(

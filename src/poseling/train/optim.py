@@ -18,7 +18,7 @@ from torch import nn
 class Training:
     """The numbers of one run.
 
-    epochs over the people; batch: people a step over all processes; learning_rate at its highest; schedule:
+    epochs: passes over the samples; batch: samples a step over all processes; learning_rate at its highest; schedule:
     `step` (a tenth after each of `milestones`, parts of the run), `one_cycle` (cosine up and down), `cosine`,
     or `constant`; warmup: steps over which the rate rises in a line, not for `one_cycle`; layer_decay: the
     rate of each `depth` of a network over that of the next deeper one, where it has depths (`optimizer`);
@@ -47,19 +47,19 @@ class Training:
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; it is a decay, such as 0.999, or 0 for none")
 
-    def steps(self, people: int) -> int:
-        """How many steps the run has over so many people."""
-        return max(1, round(self.epochs * people / self.batch))
+    def steps(self, samples: int) -> int:
+        """The number of steps of a run over so many samples."""
+        return max(1, round(self.epochs * samples / self.batch))
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step: a function, so that resuming needs no state.
+        """The learning rate of a step, a function of the step alone, so that resuming needs no state.
 
         >>> [Training(learning_rate=1.0).rate(step, 140) for step in (0, 90, 120)]
         [1.0, 0.1, 0.01]
         """
         done = step / steps
         if self.schedule == "one_cycle":
-            rise = 0.3  # Smith and Topin 2018, as torch's OneCycleLR: from 1/25 up, then down to nothing
+            rise = 0.3  # Smith and Topin 2018, as torch's OneCycleLR: up from 1/25, then down to 0
             if done < rise:
                 return self.learning_rate * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / rise)))
             return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
@@ -74,8 +74,7 @@ class Training:
 
 
 def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The optimiser; weight decay only on weights of two dimensions and more, since decaying norms and biases
-    does harm.
+    """The optimiser; weight decay only on weights of two dimensions and more, because it harms norms and biases.
 
     A group's `scale` is what the loop multiplies its rate by: with a layer decay d, d^(D - i) for parameters
     that the network's `depth` says lie at i of 0..D, the head at D (as ViTPose, after BEiT: Bao et al., ICLR
@@ -86,8 +85,8 @@ def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
         depth = getattr(network, "depth", None)
         if depth is None:
             raise ValueError(
-                f"layer_decay {training.layer_decay:g} is for networks that know how deep their layers lie, "
-                f"vision transformers; set it to 1"
+                f"layer_decay {training.layer_decay:g} is for networks with a depth for each layer, vision "
+                f"transformers; set it to 1"
             )
         depths = {name: depth(name) for name in scales}
         scales = {name: training.layer_decay ** (max(depths.values()) - at) for name, at in depths.items()}
@@ -105,8 +104,8 @@ def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
 
 class Average:
     """The averaged weights of a network: after step t they have moved towards its own by 1 - d, d the smaller
-    of `decay` and (1 + t) / (10 + t), so that a short run does not end near its start. Numbers that are
-    counted rather than learnt, such as batch norm's, are copied.
+    of `decay` and (1 + t) / (10 + t), so that a short run does not end near its start. Integer buffers, such as
+    batch norm's counters, are copied.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -115,7 +114,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """After the step `step`, counted from 0."""
+        """To be called after each step; the first is `step` 0."""
         mine, theirs = ([*net.parameters(), *net.buffers()] for net in (self.network, network))
         floats = [i for i, tensor in enumerate(mine) if tensor.is_floating_point()]
         decay = min(self.decay, (1 + step) / (10 + step))

@@ -1,5 +1,5 @@
-"""How fast training is: images a second of several ways to train the same network, in turn, so that a busy
-machine disturbs all alike.
+"""The speed of training: images per second of several ways to train the same network, measured in turn, so that
+other load on the machine slows all alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from poseling.train import optim
 from poseling.train.loop import stream
 from poseling.train.optim import Training
 
-ENDLESS = 1 << 40  # steps that nobody reaches
+ENDLESS = 1 << 40  # more steps than are ever run
 
 
 def stepper(
@@ -29,15 +29,12 @@ def stepper(
     training: Training,
     accelerator: Accelerator,
 ) -> Callable[[], None]:
-    """A function that does one whole training step of a copy of `network`; loading counts where it is done in
-    the step, that is without `workers`.
-    """
+    """A function that does one whole training step of a copy of `network`, loading included."""
     student = copy.deepcopy(network).to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     student, optimizer = accelerator.prepare(student, optim.optimizer(student, training))
     student.train()
-    batches = iter(
-        stream(crops, 0, ENDLESS, training.batch, accelerator)
-    )  # no workers: they would load ahead while the others are timed
+    # Without workers, which would load ahead while another way is timed.
+    batches = iter(stream(crops, 0, ENDLESS, training.batch, accelerator))
 
     def step() -> None:
         accelerator.backward(objective(student, next(batches))["loss"])
@@ -55,7 +52,7 @@ def throughput(
     rounds: int = 5,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Images a second of each function of `steps`, which handles `images` a call: one call of each in turn,
+    """Images per second of each function of `steps`, which handles `images` in a call: one call of each in turn,
     `rounds` times, after a round that is not counted.
 
     >>> ticks = iter([0.0, 1.0, 1.0, 5.0, 5.0, 7.0, 7.0, 11.0])

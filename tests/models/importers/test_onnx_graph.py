@@ -1,5 +1,4 @@
-"""Small files made by hand: what is taken off at the start, folded, freed, and what is refused in one line.
-"""
+"""Small files made by hand: what is taken off at the start, folded, freed, and what is refused in one line."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The backbones by name. Each takes images (B, 3, H, W), gives four maps, at strides 4, 8, 16 and 32, and
-says how many `channels` they have.
+has their `channels`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class OffsetBias(nn.Module):
     """What attention adds for the distance between a query and a key: nothing to (heads, queries, keys).
 
     `table` (heads, h, w) has a number for each absolute offset in a `grid` (h, w) of keys; queries are at
-    every `step`-th place of it. A table of another grid is fitted when it is loaded: bilinearly, so that
+    every `step`-th cell of it. A table of another grid is fitted when it is loaded: bilinearly, so that
     offset 0 stays 0 and the farthest the farthest.
     """
 
@@ -68,7 +68,7 @@ class LayerScale(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of tokens (B, N, C), of which there are as many as places in `grid`."""
+    """Self-attention of tokens (B, N, C), of which there are as many as cells in `grid`."""
 
     def __init__(self, channels: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class ConvPerceptron(nn.Module):
 
 
 class PoolBlock(nn.Module):
-    """A block of the first stages, (B, C, H, W) to the same: the mean of the neighbours less the place
+    """A block of the first stages, (B, C, H, W) to the same: the mean of the neighbours less the pixel
     itself, then the feed-forward part.
     """
 

@@ -1,7 +1,7 @@
 """EfficientFormerV2-S0 (Li et al., ICCV 2023): depthwise convolutions inside the feed-forward parts,
 attention in the two coarsest stages.
 
-With its two classifiers it has 3.6 M parameters and 0.40 GMAC at 224x224; the paper says 3.5 M. Members are
+With its two classifiers it has 3.6 M parameters and 0.40 GMAC at 224x224; the paper has 3.5 M. Members are
 named as in timm's files.
 """
 
@@ -43,8 +43,8 @@ class ConvNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over the places of a map (B, C, H, W) with `grid` (H, W), with heads that talk to each
-    other before and after the softmax.
+    """Self-attention over the pixels of a map (B, C, H, W) with `grid` (H, W), with heads that are mixed
+    before and after the softmax.
 
     `halved` attends at half the resolution and comes back bilinearly.
     """
@@ -79,7 +79,7 @@ class Attention(nn.Module):
 
 
 class LocalQuery(nn.Module):
-    """Queries at every second place of a map (B, in, H, W), (B, C, H/2, W/2): that place and a depthwise
+    """Queries at every second pixel of a map (B, in, H, W), (B, C, H/2, W/2): that pixel and a depthwise
     convolution around it.
     """
 
@@ -93,8 +93,8 @@ class LocalQuery(nn.Module):
 
 
 class AttentionDown(nn.Module):
-    """A map (B, in, H, W) with `grid` (H, W) to (B, C, H/2, W/2), whose every place asks all of the larger
-    one.
+    """A map (B, in, H, W) with `grid` (H, W) to (B, C, H/2, W/2), whose every pixel attends to all of the
+    larger one.
     """
 
     def __init__(self, channels_in: int, channels: int, grid: tuple[int, int], key: int = 16) -> None:

@@ -50,7 +50,7 @@ class Stem(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """Two ways, one seeing 3x3 and one 5x5 pixels, add 16 channels each: (B, C, H, W) -> (B, C + 32, H, W)."""
+    """Two branches, over 3x3 and 5x5 pixels, add 16 channels each: (B, C, H, W) -> (B, C + 32, H, W)."""
 
     def __init__(self, channels: int, bottleneck: int) -> None:
         super().__init__()
