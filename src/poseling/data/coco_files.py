@@ -20,7 +20,9 @@ class CocoFiles:
     annotations
         For coco_json, COCO keypoints files, as they are or in --root: one, of which training sets a part
         aside for testing, or one each to train and to test on, or one each to train, validate and test on.
-        category For coco_json, the category to read where the file has several with different joints. sides
+    category
+        For coco_json, the category to read where the file has several with different joints.
+    sides
         For coco_json, which joints are left and right: names, as in left_eye or L_Eye; none, as of one hand;
         or a JSON file of pairs of names, [["LEFT", "RIGHT"], ...].
     """
