@@ -1,5 +1,5 @@
-"""A student, a loss and a recipe from outside of the package: those that docs/extending.md shows, run from a file
-of one's own, and a module that is given from Python.
+"""A student, a loss and a recipe from outside of the package: those that docs/extending.md shows, run from a
+file of one's own, and a module that is given from Python.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def test_an_own_recipe_trains_an_own_student_by_an_own_loss(mine: Path, module: 
 
 
 def test_the_loss_of_the_page_by_hand(module: ModuleType):
-    """Equal outputs are log(1 / 16) at each of 16 pixels whatever the temperature; of two joints one counts. And
-    where one of two pixels of the target is four times the other, temperature 2 makes it twice as likely.
+    """Equal outputs are log(1 / 16) at each of 16 pixels whatever the temperature; of two joints one counts.
+    And where one of two pixels of the target is four times the other, temperature 2 makes it twice as likely.
     """
     targets = torch.rand(1, 2, 4, 4)
     found = module.softened(torch.zeros(1, 3, 2, 4, 4), targets, torch.tensor([[1.0, 0.0]]))
@@ -205,8 +205,8 @@ class Shaped(nn.Module):
 
 @pytest.mark.slow
 def test_a_module_is_trained_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """It starts from the weights that it has, and the module that was given stays as it is; its heatmaps are read
-    at their own stride.
+    """It starts from the weights that it has, and the module that was given stays as it is; its heatmaps are
+    read at their own stride.
     """
     monkeypatch.setattr(parts, "SMOKE_SAMPLES", 8)
     given = Tiny(17)
