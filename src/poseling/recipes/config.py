@@ -339,8 +339,8 @@ class TeacherConfig:
         if self.train_teacher and not registry.is_name(self.train_teacher):
             examples = ", ".join(family.example for family in registry.FAMILIES.values())
             raise ValueError(
-                f"--train-teacher {self.train_teacher}: is no architecture, of which there is {examples}; weights "
-                f"that exist go to --teacher"
+                f"--train-teacher {self.train_teacher}: is no architecture, of which there is {examples}; "
+                f"weights that exist go to --teacher"
             )
 
     @property

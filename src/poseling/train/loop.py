@@ -203,8 +203,8 @@ def fit(
                         )
                 if stopping and not last:
                     console.print(
-                        f"[yellow]{title}: stopped at step {step} of {steps}; the same command continues from "
-                        f"there[/yellow]"
+                        f"[yellow]{title}: stopped at step {step} of {steps}; the same command continues "
+                        f"from there[/yellow]"
                     )
                     raise KeyboardInterrupt
     finally:
@@ -428,8 +428,8 @@ class _State:
         )
         if here and not before:
             raise ValueError(
-                f"{self.path}: is damaged (the settings of its run are missing); remove it to begin again, or "
-                f"give another --out"
+                f"{self.path}: is damaged (the settings of its run are missing); remove it to begin again, "
+                f"or give another --out"
             )
         differ = [name for name in dict.fromkeys((*before, *here)) if before.get(name) != here.get(name)]
         belongs = self._belongs(differ, before, here)
@@ -454,7 +454,10 @@ class _State:
 
     def _belongs(self, differ: Sequence[str], before: Mapping[str, Any], here: Mapping[str, Any]) -> str:
         then_and_now = (f"{name} {_word(before.get(name))}, now {_word(here.get(name))}" for name in differ)
-        return f"{self.path}: belongs to a run with other settings: {'; '.join(then_and_now)}. Give another --out, or remove {self.path.parent} to begin again"
+        return (
+            f"{self.path}: belongs to a run with other settings: {'; '.join(then_and_now)}. Give another --out, "
+            f"or remove {self.path.parent} to begin again"
+        )
 
     def _extend(self, step: int, before: Mapping[str, Any], belongs: str) -> None:
         """ValueError where a run of the new length could not continue from this step, because the learning
