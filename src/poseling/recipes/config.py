@@ -6,8 +6,9 @@ ours. `default` writes such a default, for a field here or for an argument of a 
 before the recipe runs.
 """
 
-# Annotations are objects here and no strings: a subclass in another file has not imported what they name, and
-# cyclopts looks them up there.
+# No postponed annotations here: a subclass in another module, also a user's, inherits these fields, and the
+# command line looks their types up in that module.
+
 import functools
 import inspect
 from collections.abc import Callable
