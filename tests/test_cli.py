@@ -297,8 +297,8 @@ def test_without_torch_the_line_says_what_to_install():
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(
-        r"error: torch is not installed; (in its checkout )?pip install (-e )?'.*\[train\]( @ .*)?' brings "
-        r"it\n",
+        r"error: torch is not installed; (in its checkout )?pip install (-e )?'.*\[train\]( @ .*)?' "
+        r"installs it\n",
         done.stderr,
     )
 
@@ -855,4 +855,6 @@ def test_people_are_looked_for_and_their_boxes_written(tmp_path, capsys):
     assert len(images(tmp_path)) == 1
     with pytest.raises(SystemExit):
         main(["data", "boxes", str(tmp_path)])
-    assert "is there already" in " ".join(capsys.readouterr().err.split())
+    assert "boxes.json: exists already; remove it to write a new one" in " ".join(
+        capsys.readouterr().err.split()
+    )
