@@ -152,8 +152,8 @@ def work(teacher: Path, root: Path, count: int, url: str) -> None:
             {
                 "began": began,
                 "ended": time.monotonic(),
-                "asked": done.asked,
-                "already": done.already,
+                "asked": done.predicted,
+                "already": done.stored,
                 "skipped": done.skipped,
             }
         ),

@@ -855,4 +855,6 @@ def test_people_are_looked_for_and_their_boxes_written(tmp_path, capsys):
     assert len(images(tmp_path)) == 1
     with pytest.raises(SystemExit):
         main(["data", "boxes", str(tmp_path)])
-    assert "exists already" in " ".join(capsys.readouterr().err.split())
+    assert "boxes.json: exists already; remove it to write a new one" in " ".join(
+        capsys.readouterr().err.split()
+    )

@@ -142,7 +142,7 @@ def test_the_card_and_the_table(filled: Path, capsys: pytest.CaptureFixture[str]
         "  input       40 x 30 pixels",
         "  parameters  2.3 million",
         "  teacher     MoveNet Thunder, Apache-2.0",
-        "  images    exercises: Unlicense",
+        "  images      exercises: Unlicense",
         "  PCK@0.2     0.881 +- 0.006 on LSP test, boxes times 1.25, one pass",
         "  time        0.48 of MoveNet Lightning's, in turns on one thread",
         "              python benchmarks/family.py n --from start.safetensors --budget 2h",

@@ -147,7 +147,7 @@ def test_swapped_against_a_teacher(tmp_path):
         (6, "arms"),
     ]
     assert {f.kind for f in found} == {"swapped against the teacher"}
-    with pytest.raises(ValueError, match=r"answers have shape \(24, 3, 2\)"):
+    with pytest.raises(ValueError, match=r"the predicted joints have shape \(24, 3, 2\)"):
         swapped_against(dataset, answers[:, :3])
 
 

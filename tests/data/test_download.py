@@ -218,7 +218,7 @@ def test_another_file_is_refused(server, tmp_path, monkeypatch):
     ):
         download("coco", tmp_path, server=server.url)
     del server.files["/zips/val2017.zip"]
-    with pytest.raises(OSError, match="the server says 404"):
+    with pytest.raises(OSError, match="the server answers 404"):
         download("coco", tmp_path, server=server.url)
 
 

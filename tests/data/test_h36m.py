@@ -103,7 +103,7 @@ def test_what_is_from_the_root_is_no_place(tmp_path):
     write(tmp_path, [name()], xyz=XYZ - XYZ[:1])
     dataset = h36m(tmp_path)
     assert dataset.joints_3d is None
-    assert "from the root and not from the camera" in dataset.left_out[0]
+    assert "relative to the root and not to the camera" in dataset.left_out[0]
 
 
 def test_without_cameras_it_says_so(tmp_path):

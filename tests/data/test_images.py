@@ -74,7 +74,7 @@ def test_boxes_give_several_people_a_image(tmp_path):
         ("box outside", "a.jpg"),
         ("empty box", "a.jpg"),
         ("missing image", "gone.jpg"),
-        ("nobody listed", "b.jpg"),
+        ("not listed", "b.jpg"),
     ]
 
 

@@ -235,8 +235,8 @@ def test_pseudo_labels_come_with_the_sample_in_its_crop(dataset):
     )  # pseudo-labels change no draw
 
 
-def test_nobody_to_train_on(dataset):
-    with pytest.raises(ValueError, match="crowd: there is nobody to train on"):
+def test_an_empty_dataset_cannot_be_trained_on(dataset):
+    with pytest.raises(ValueError, match="crowd: has no sample to train on"):
         Crops(dataset[:0], (64, 64), 1.25, AUGMENT, 0)
 
 

@@ -148,11 +148,11 @@ def test_errors_name_the_file(tmp_path):
     ):
         motions(tmp_path)
     (tmp_path / "a.bvh").write_text("HIERARCHY\nROOT")
-    with pytest.raises(ValueError, match=r"a\.bvh: is no BVH that can be read"):
+    with pytest.raises(ValueError, match=r"a\.bvh: is not a readable BVH file"):
         motions(tmp_path / "a.bvh")
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         archive.write(tmp_path / "a.bvh", "inside/a.bvh")
-    with pytest.raises(ValueError, match=r"all\.zip, a\.bvh: is no BVH"):
+    with pytest.raises(ValueError, match=r"all\.zip, a\.bvh: is not a readable BVH file"):
         motions(tmp_path / "all.zip")
 
 
@@ -304,16 +304,14 @@ def test_a_rate_or_a_frame_that_is_no_number(tmp_path, old, new):
     (tmp_path / "a.bvh").write_text(f"{head}MOTION{motion.replace(old, new)}")
     with pytest.raises(
         ValueError,
-        match=r"a\.bvh: (has a frame or a rate of frames that is no number|is no BVH that can be read)",
+        match=r"a\.bvh: (has a frame or a rate of frames that is not a number|is not a readable BVH file)",
     ):
         motions(tmp_path / "a.bvh")
 
 
 def test_zip_files_that_cannot_be_unpacked(tmp_path, monkeypatch):
     (tmp_path / "a.zip").write_bytes(b"")
-    with pytest.raises(
-        ValueError, match=r"a\.zip: is no whole zip file that can be unpacked \(File is not a zip file\)"
-    ):
+    with pytest.raises(ValueError, match=r"a\.zip: is not a complete zip file \(File is not a zip file\)"):
         motions(tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.bvh", bytes(3 << 20))
@@ -325,5 +323,5 @@ def test_zip_files_that_cannot_be_unpacked(tmp_path, monkeypatch):
     for marker, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(marker) + at] |= 1  # says that it is locked
     (tmp_path / "a.zip").write_bytes(data)
-    with pytest.raises(ValueError, match=r"a\.zip: is no whole zip file that can be unpacked .*password"):
+    with pytest.raises(ValueError, match=r"a\.zip: is not a complete zip file .*password"):
         motions(tmp_path / "a.zip")

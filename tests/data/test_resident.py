@@ -201,7 +201,7 @@ def test_places_and_answers_come_as_with_crops(dataset: PoseDataset):
 
 
 def test_what_does_not_go(dataset: PoseDataset):
-    with pytest.raises(ValueError, match="five: there is nobody to train on"):
+    with pytest.raises(ValueError, match="five: has no sample to train on"):
         Resident(dataset[:0], Images(dataset[:0]), SIZE, 1.25, STILL, 0)
     with pytest.raises(ValueError, match=r"--half-body .* does not go with --resident"):
         resident(dataset, Augment(half_body=0.5))

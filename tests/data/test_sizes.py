@@ -74,7 +74,8 @@ def test_check_and_evaluate_tell(tmp_path, size, how):
         assert [f.image.name for f in found] == (["1.jpg"] if how else [])
         if how:
             assert (
-                f"says 100 x 80 pixels, the image has {size[0]} x {size[1]}, it is {how}" in found[0].message
+                f"annotated with 100 x 80 pixels, the image has {size[0]} x {size[1]}, it is {how}"
+                in found[0].message
             )
 
 

@@ -20,7 +20,7 @@ from poseling.models.graph import MODEL, Graph, GraphNetwork
 from poseling.spec import KEY, PoseSpec
 
 GRAPH = "graph"  # the metadata entry that holds an imported network's operations as JSON
-SLACK = 1_000_000  # values: a network that is a little too large is told by the weights that it lacks
+SLACK = 1_000_000  # values: a network that is slightly too large is reported by the weights that are missing
 
 
 def save(path: Path, network: nn.Module, spec: PoseSpec) -> None:

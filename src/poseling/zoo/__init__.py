@@ -30,8 +30,8 @@ class Entry:
     `parameters`, and where it comes from.
 
     `use` is what the images allow: research, or any. `code` is the licence of this network's code; `start`
-    what its weights began as and `teacher` who taught it, each with its licence; `images` the terms of every
-    source of images by its name; `command` what made it.
+    the weights that it started from and `teacher` its teacher, each with its licence; `images` the licence of
+    every source of images by its name; `command` what made it.
     """
 
     file: str
@@ -176,8 +176,8 @@ def record(name: str, card: Card) -> None:
     such network.
     """
     _entry(name)
-    told = {other: asdict(known) for other, known in {**cards(), name: card}.items()}
-    write_bytes(CARDS, (json.dumps(told, indent=1) + "\n").encode())
+    listed = {other: asdict(known) for other, known in {**cards(), name: card}.items()}
+    write_bytes(CARDS, (json.dumps(listed, indent=1) + "\n").encode())
 
 
 def table() -> str:
@@ -205,9 +205,9 @@ def table() -> str:
     scores = {
         f"{card.scores[0].measure} on {card.scores[0].on}" for name, card in known.items() if name in ENTRIES
     }
-    told = ["", "M: million parameters; time: over MoveNet Lightning's, on one thread"]
-    told += [line for what in sorted(scores) for line in textwrap.wrap(f"score: {what}", 80)]
-    return "\n".join([*lines, *told, "poseling models NAME prints a network's card"])
+    notes = ["", "M: million parameters; time: over MoveNet Lightning's, on one thread"]
+    notes += [line for what in sorted(scores) for line in textwrap.wrap(f"score: {what}", 80)]
+    return "\n".join([*lines, *notes, "poseling models NAME prints a network's card"])
 
 
 def card(name: str) -> str:

@@ -141,7 +141,7 @@ def test_a_file_nobody_knows_has_to_be_told_about(tmp_path: Path):
         from_onnx(path)
     with pytest.raises(
         ValueError,
-        match=r"net\.onnx: takes floats and does not say how pixels become those; give --mean and --std",
+        match=r"net\.onnx: takes floats, and how pixels become those is unknown; give --mean and --std",
     ):
         from_onnx(path, "maps")
     with pytest.raises(ValueError, match=r"net\.onnx: maps has 14 channels, skeleton coco17 has 17 joints"):
