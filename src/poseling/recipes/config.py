@@ -5,7 +5,8 @@ A default may depend on the run: the paper's number with --as-published, a small
 one rule that picks its value. `@recipe` applies it to all arguments of a recipe before the recipe runs.
 """
 
-from __future__ import annotations
+# No postponed annotations here: a subclass in another module, also a user's, inherits these fields, and the
+# command line looks their types up in that module.
 
 import functools
 import inspect
