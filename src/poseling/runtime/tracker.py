@@ -348,8 +348,8 @@ def _single(answers: list[_Person | None], known: list[_Person | None]) -> list[
 
 
 def _moved(last: _Person | None, new: _Person) -> float:
-    """How far a person's joints have moved, in the median, in parts of its size; infinitely far for someone
-    who was not seen in the last frame.
+    """How far a person's joints have moved, in the median, in parts of its size; infinity for a person not
+    seen in the last frame.
     """
     if last is None or last.missed:
         return float("inf")
