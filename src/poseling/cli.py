@@ -265,7 +265,7 @@ def label(
             sys.exit(130)
     which = f"shard {mine[0]} of {mine[1]}: " if mine[1] > 1 else ""
     console.print(
-        f"{which}{done.asked} predictions made, {done.already} stored already, in {done.store}",
+        f"{which}{done.predicted} predictions made, {done.stored} stored already, in {done.store}",
         soft_wrap=True,
     )
     for line in done.skipped:

@@ -211,7 +211,7 @@ def test_a_larger_count_goes_on_and_a_smaller_one_changes_nothing(tmp_path: Path
 def test_images_that_are_missing_are_made_again(tmp_path: Path, run, whole, count: int):
     run(tmp_path / "set")
     for i in (2, 6, 17):
-        (tmp_path / "set" / "images" / "000" / f"{i:06d}.jpg").unlink()
+        (tmp_path / "set" / "pictures" / "000" / f"{i:06d}.jpg").unlink()
     done = run(tmp_path / "set", count=count)
     made = {20: 3, 5: 2}[count]  # of the blocks that hold what is asked for
     assert (done.already, done.made) == (17, made)

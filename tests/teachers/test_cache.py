@@ -129,10 +129,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     }[request.param]
 
 
-def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
+def test_predictions_come_back(url: str, tmp_path: Path) -> None:
     dataset, teacher, heard = crowd(tmp_path / "images", 7), Colours(), []
     done = label(teacher, dataset, url, batch=3, part=4, progress=lambda *counts: heard.append(counts))
-    assert done == Labelled(done.store, asked=7, already=0, skipped=())
+    assert done == Labelled(done.store, predicted=7, stored=0, skipped=())
     assert done.store.startswith(f"{url}/colours-")
     assert heard == [(3, 7), (6, 7), (7, 7)]
     labels = PseudoLabels.open(url, dataset, COCO17, teacher)
@@ -164,7 +164,7 @@ def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("maps", [True, False])
-def test_metres_come_back_in_the_students_skeleton(url: str, tmp_path: Path, maps: bool) -> None:
+def test_3d_joints_come_back_in_the_students_skeleton(url: str, tmp_path: Path, maps: bool) -> None:
     teacher = Colours(is_3d=True) if maps else points_only(is_3d=True)
     dataset = crowd(tmp_path / "p", 5)
     label(teacher, dataset[:4], url, batch=3, part=3)
@@ -193,7 +193,7 @@ def test_metres_come_back_in_the_students_skeleton(url: str, tmp_path: Path, map
     )
 
 
-def test_a_flip_and_a_zoom_of_metres_by_hand(tmp_path: Path) -> None:
+def test_flip_and_zoom_of_3d_joints_by_hand(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), points_only(is_3d=True)
     done = label(teacher, dataset, str(tmp_path / "s"), flip=True, scales=(1.0, 0.5))
     answer, (_, score), xyz = (
@@ -209,7 +209,7 @@ def test_a_flip_and_a_zoom_of_metres_by_hand(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer.xyz[left], wanted, rtol=1e-5)
 
 
-def test_people_in_metres_by_hand(tmp_path: Path) -> None:
+def test_pseudo_labels_3d_by_hand(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 3), points_only(is_3d=True)
     label(teacher, dataset[:2], str(tmp_path / "s"))
     labels, wrist, knee = (
@@ -272,7 +272,7 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
     assert not found.visible[2].any()
 
 
-def test_metres_that_nobody_said_are_refused(tmp_path: Path) -> None:
+def test_pseudo_labels_3d_need_a_3d_teacher_and_the_same_samples(tmp_path: Path) -> None:
     dataset = crowd(tmp_path / "p", 2)
     flat, deep = (
         label(teacher, dataset, str(tmp_path / "s")).store
@@ -292,19 +292,19 @@ def test_metres_that_nobody_said_are_refused(tmp_path: Path) -> None:
         )
 
 
-def test_nobody_is_asked_twice(url: str, tmp_path: Path) -> None:
+def test_no_sample_is_predicted_twice(url: str, tmp_path: Path) -> None:
     teacher = Colours()
     label(teacher, crowd(tmp_path, 4), url)
     more = crowd(tmp_path, 6)
     twice = more[[0, 1, 2, 3, 4, 5, 5]]
     assert label(teacher, twice, url) == Labelled(
-        f"{url}/{Manifest.of(teacher, False, (1.0,)).folder}", asked=2, already=5
+        f"{url}/{Manifest.of(teacher, False, (1.0,)).folder}", predicted=2, stored=5
     )
     assert sorted(teacher.asked) == [1, 2, 3, 4, 5, 6]
     np.testing.assert_array_equal(PseudoLabels.open(url, twice, COCO17)[6].xy, teacher.said(6)[0])
 
 
-def test_a_person_is_known_by_content(tmp_path: Path) -> None:
+def test_a_sample_is_identified_by_content(tmp_path: Path) -> None:
     here, there = crowd(tmp_path / "here", 2), crowd(tmp_path / "there", 2)
     assert keys(here) == keys(there)
     assert len(set(keys(here))) == 2
@@ -425,7 +425,7 @@ def test_unreadable_images_are_skipped_named_and_weigh_nothing(tmp_path: Path) -
     teacher = Colours()
     for asked, already in ((3, 0), (0, 3)):
         done = label(teacher, dataset, str(tmp_path / "s"), batch=2)
-        assert (done.asked, done.already, len(done.skipped)) == (asked, already, 2)
+        assert (done.predicted, done.stored, len(done.skipped)) == (asked, already, 2)
         assert sorted(line[: line.index(".png") + 4] for line in done.skipped) == [
             str(dataset.images[1]),
             str(dataset.images[3]),
@@ -474,11 +474,12 @@ def test_other_views_and_other_crops_go_to_other_stores() -> None:
     assert "/" not in Manifest.of(replace(teacher, name="usyd/vitpose base"), False, (1.0,)).folder
 
 
-def test_stores_of_answers_in_the_plane_keep_their_names_and_manifests() -> None:
-    """As they were made before there were others: the text of such a manifest, and the digest of its fields
-    in their order.
+@pytest.mark.parametrize("is_3d", [False, True])
+def test_stores_keep_their_names_and_manifests(is_3d: bool) -> None:
+    """The text of a manifest of version 1, and the digest of its fields in their order. A 3D store has a field
+    `spatial` in addition.
     """
-    manifest = Manifest.of(points_only(), True, (1.0, 0.5))
+    manifest = Manifest.of(points_only(is_3d=is_3d), True, (1.0, 0.5))
     skeleton = {"name": "coco17", "joints": COCO17.joints, "parents": COCO17.parents, "sigmas": COCO17.sigmas}
     fields = {
         "teacher": "colours",
@@ -487,18 +488,19 @@ def test_stores_of_answers_in_the_plane_keep_their_names_and_manifests() -> None
         "size": (32, 32),
         "padding": 1.0,
         "map_size": None,
-    }
-    fields |= {
         "pixel": None,
         "flip": True,
         "scales": (1.0, 0.5),
         "licences": {"weights": "CC0"},
         "version": 1,
+        **({"spatial": True} if is_3d else {}),
     }
     assert manifest.to_json() == json.dumps(fields, indent=1)
     assert Manifest.from_json(json.dumps(fields)) == manifest
     del fields["teacher"], fields["licences"]
     assert manifest.folder == f"colours-{blake2b(json.dumps(fields).encode(), digest_size=6).hexdigest()}"
+    plain = Manifest.of(points_only(is_3d=is_3d), False, (1.0,))
+    assert plain.folder == ("colours-e14f65aac562" if is_3d else "colours-bb5af7487f77")
 
 
 def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path) -> None:
@@ -575,16 +577,6 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: dic
         label(Colours(), crowd(tmp_path / "p", 1), str(tmp_path / "s"), **arguments)
 
 
-def test_stores_keep_the_layout_that_they_always_had(tmp_path: Path) -> None:
-    """The names and the manifests of stores that exist: 3D stores call `is_3d` `spatial`."""
-    manifests = [Manifest.of(teacher, False, (1.0,)) for teacher in (points_only(), points_only(is_3d=True))]
-    assert [manifest.folder for manifest in manifests] == ["colours-bb5af7487f77", "colours-e14f65aac562"]
-    flat, deep = (json.loads(manifest.to_json()) for manifest in manifests)
-    assert deep == {**flat, "spatial": True}
-    assert [Manifest.from_json(manifest.to_json()) for manifest in manifests] == manifests
-    assert Manifest.from_json(json.dumps({**deep, "spatial": False})) == manifests[0]
-
-
 @pytest.mark.parametrize("place", ["folder", "memory://"])
 def test_a_full_disk_loses_nothing_that_was_stored(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
@@ -614,7 +606,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(
     if place == "folder":
         assert not [p for p in tmp_path.glob("s/*/*") if p.name.startswith(".")]
     done = label(teacher, dataset, url, batch=3, part=3)
-    assert (done.asked, done.already) == (3, 6)
+    assert (done.predicted, done.stored) == (3, 6)
     assert np.array_equal(PseudoLabels.open(url, dataset, COCO17)[8].xy, teacher.said(9)[0])
 
 
@@ -659,7 +651,7 @@ def test_killed_and_started_again_it_goes_on(tmp_path: Path) -> None:
     )
     teacher = Colours(log=log)
     done = label(teacher, dataset, str(url), batch=2, part=6)
-    assert (done.asked, done.already) == (24 - len(stored), len(stored))
+    assert (done.predicted, done.stored) == (24 - len(stored), len(stored))
     finished = {color for color, key in enumerate(keys(dataset), 1) if key in stored}
     assert not finished & set(teacher.asked)
     asked = Counter(lines(log))
@@ -674,7 +666,7 @@ def test_killed_and_started_again_it_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_several_writers_make_one_store_even_of_the_same_people(tmp_path: Path) -> None:
+def test_several_writers_make_one_store_even_of_the_same_samples(tmp_path: Path) -> None:
     images, url, dataset = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 20)
     shards = [(0, 2), (1, 2), (0, 2)]
     writers = [writer(url, images, tmp_path / f"log{i}", 0.02, 20, shard) for i, shard in enumerate(shards)]
@@ -692,12 +684,12 @@ def test_several_writers_make_one_store_even_of_the_same_people(tmp_path: Path) 
         PseudoLabels.open(str(tmp_path / "whole"), dataset, COCO17),
     )
     teacher = Colours()
-    assert label(teacher, dataset, str(url)).already == 20
+    assert label(teacher, dataset, str(url)).stored == 20
     assert not teacher.asked
 
 
 @pytest.mark.slow
-def test_a_lost_process_loses_no_answer_and_any_number_does_the_rest(tmp_path: Path) -> None:
+def test_after_a_lost_process_any_number_of_others_does_the_rest(tmp_path: Path) -> None:
     images, url, dataset = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 60)
     mine = [set((share(dataset.images, (i, 2)) + 1).tolist()) for i in range(2)]
     assert min(map(len, mine)) > 20
@@ -734,7 +726,9 @@ def test_a_lost_process_loses_no_answer_and_any_number_does_the_rest(tmp_path: P
         for key in pq.read_table(part)["key"].to_pylist()
     ]
     assert len(every) == len(set(every)) == 60
-    assert label(Colours(), dataset, str(url)) == Labelled(Store.under(str(url))[0].url, asked=0, already=60)
+    assert label(Colours(), dataset, str(url)) == Labelled(
+        Store.under(str(url))[0].url, predicted=0, stored=60
+    )
     label(Colours(), dataset, str(tmp_path / "whole"))
     assert same(
         PseudoLabels.open(str(url), dataset, COCO17),
@@ -758,7 +752,7 @@ def several_each(folder: Path, images: int, each: int) -> PoseDataset:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 100])
-def test_a_image_is_decoded_once_for_all_of_its_people(
+def test_an_image_is_decoded_once_for_all_its_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     dataset, read = several_each(tmp_path / "p", 5, 3), []
@@ -779,9 +773,9 @@ def test_a_image_is_decoded_once_for_all_of_its_people(
             )
         )
     assert sorted(read) == sorted(set(dataset.images))
-    assert sum(d.asked for d in done) == 12
+    assert sum(d.predicted for d in done) == 12
     assert sum(len(d.skipped) for d in done) == 3
-    assert all(d.already == 0 for d in done)
+    assert all(d.stored == 0 for d in done)
     assert all(done <= of for done, of in heard)
     labels = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)
     assert labels.predicted.tolist() == [True, True, True, False, True] * 3
@@ -804,17 +798,17 @@ def test_known_digests_spare_reading_the_images(tmp_path: Path) -> None:
     for path in set(dataset.images) - {dataset.images[2]}:
         path.unlink()
     assert PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17, digests=known).predicted.sum() == 10
-    assert label(Colours(), dataset, str(tmp_path / "s"), shard=(0, 1), digests=known).already == 10
+    assert label(Colours(), dataset, str(tmp_path / "s"), shard=(0, 1), digests=known).stored == 10
     assert (
         sum(
-            label(Colours(), dataset, str(tmp_path / "s"), shard=(i, 3), digests=known).already
+            label(Colours(), dataset, str(tmp_path / "s"), shard=(i, 3), digests=known).stored
             for i in range(3)
         )
         == 10
     )
 
 
-def test_on_object_storage_parts_are_large_and_knowing_who_is_there_costs_little(
+def test_on_object_storage_parts_are_large_and_reading_the_keys_costs_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = fsspec.filesystem("memory")
@@ -936,18 +930,18 @@ def test_a_part_of_other_columns_is_named(tmp_path: Path) -> None:
             ).keys() and PseudoLabels.open(done.store, dataset, COCO17)
 
 
-def test_two_labellers_at_once_ask_about_nobody_twice(tmp_path: Path) -> None:
+def test_two_processes_at_once_predict_no_sample_twice(tmp_path: Path) -> None:
     dataset, url = crowd(tmp_path / "p", 60), str(tmp_path / "s")
     teachers = [Colours(delay=0.02), Colours(delay=0.02)]
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda teacher: label(teacher, dataset, url, batch=4, part=8), teachers))
     assert sorted(teachers[0].asked + teachers[1].asked) == list(range(1, 61))
-    assert [d.asked + d.already for d in done] == [60, 60]
-    assert min(d.asked for d in done) > 0  # both have worked
+    assert [d.predicted + d.stored for d in done] == [60, 60]
+    assert min(d.predicted for d in done) > 0  # both have worked
     assert PseudoLabels.open(url, dataset, COCO17).predicted.all()
 
 
-def test_those_who_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> None:
+def test_processes_that_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> None:
     dataset, url = crowd(tmp_path / "p", 12), str(tmp_path / "s")
     second = Barrier(2, timeout=30)  # each asks only once the other does
 
@@ -959,11 +953,11 @@ def test_those_who_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> 
 
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda i: label(Meets(), dataset, url, batch=64, shard=(i, 2)), range(2)))
-    assert sum(d.asked for d in done) == 12
+    assert sum(d.predicted for d in done) == 12
     assert PseudoLabels.open(url, dataset, COCO17).predicted.all()
 
 
-def test_a_labeller_that_failed_claims_nothing_any_more(tmp_path: Path) -> None:
+def test_a_process_that_failed_claims_nothing_any_more(tmp_path: Path) -> None:
     class Fails(Colours):
         def __call__(self, crops: Tensor) -> Prediction:
             raise RuntimeError("no memory")
@@ -971,4 +965,4 @@ def test_a_labeller_that_failed_claims_nothing_any_more(tmp_path: Path) -> None:
     dataset, url = crowd(tmp_path / "p", 6), str(tmp_path / "s")
     with pytest.raises(RuntimeError, match="no memory"):
         label(Fails(), dataset, url)
-    assert label(Colours(), dataset, url).asked == 6
+    assert label(Colours(), dataset, url).predicted == 6

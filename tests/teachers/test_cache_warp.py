@@ -88,7 +88,7 @@ def errors(
     return np.concatenate(apart), np.stack(differences)
 
 
-def test_turned_shifted_and_mirrored_it_equals_asking_again() -> None:
+def test_turned_shifted_and_mirrored_it_equals_predicting_again() -> None:
     """The stated error: decoded joints within 0.03 of a heatmap pixel and 0.01 on average; maps within 0.07,
     0.0025 root mean square.
 
@@ -113,7 +113,7 @@ def test_zoomed_too_the_joints_agree_for_any_student(codec: Heatmap) -> None:
     assert apart.mean() < 0.01
 
 
-def test_zoom_changes_the_width_of_a_hill_unless_it_is_put_right() -> None:
+def test_zoom_changes_the_width_of_a_peak_unless_it_is_corrected() -> None:
     _, plain = errors(TEACHER, (0.75, 1.25))
     _, righted = errors(TEACHER, (0.75, 1.25), width=1.0)
     plain_error, error = (float(np.sqrt((d**2).mean())) for d in (plain, righted))

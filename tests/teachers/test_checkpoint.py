@@ -42,7 +42,7 @@ def network(seed: int = 0) -> nn.Module:
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])
 @pytest.mark.parametrize("softmax", [False, True])
-def test_a_saved_teacher_answers_as_the_network_does(tmp_path: Path, colour: str, softmax: bool) -> None:
+def test_a_saved_teacher_predicts_as_the_network_does(tmp_path: Path, colour: str, softmax: bool) -> None:
     net, path = network(), tmp_path / "big.safetensors"
     checkpoints.save(path, net, spec(colour, softmax))
     teacher = checkpoint_teacher(path)
@@ -70,7 +70,7 @@ def test_a_saved_teacher_answers_as_the_network_does(tmp_path: Path, colour: str
     np.testing.assert_allclose(answer.xy[sharp], xy[sharp], atol=0.05)
 
 
-def test_the_guest_is_frozen(tmp_path: Path) -> None:
+def test_the_teacher_is_frozen(tmp_path: Path) -> None:
     path = tmp_path / "big.safetensors"
     checkpoints.save(path, network(), spec())
     teacher = checkpoint_teacher(path)
@@ -80,7 +80,7 @@ def test_the_guest_is_frozen(tmp_path: Path) -> None:
     assert not answer.maps.requires_grad
 
 
-def test_the_digest_tells_what_may_answer_differently(tmp_path: Path) -> None:
+def test_the_digest_changes_with_all_that_changes_predictions(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.safetensors" for name in ("first", "elsewhere", "weights", "padding")]
     checkpoints.save(paths[0], network(), spec())
     checkpoints.save(

@@ -278,7 +278,7 @@ def test_bins_as_logits_and_between_them(tmp_path: Path) -> None:
         Bins(split=0)
 
 
-def test_metres_are_columns_with_a_unit_and_from_the_root(tmp_path: Path) -> None:
+def test_3d_joints_are_columns_with_a_unit_and_from_the_root(tmp_path: Path) -> None:
     path = write(tmp_path / "a.onnx", ["N", 2, 4, 3])
     image = torch.zeros(1, 2, 4, 3, dtype=torch.uint8)
     image[0, 0, :3] = torch.tensor([[10, 20, 30], [40, 50, 60], [60, 90, 120]])
@@ -451,7 +451,7 @@ def test_a_file_of_ours_needs_no_adapter(tmp_path: Path) -> None:
         OnnxTeacher(path)
 
 
-def test_a_file_of_ours_may_know_depth() -> None:
+def test_a_file_of_ours_may_predict_3d() -> None:
     spec = PoseSpec("vnect", HIPS, {}, (64, 64), outputs=("xy", "score", "xyz"))
     assert Adapter.from_spec(spec).space == Space("xyz", 3, 0, 1, 2, (1, 1, 1))
     assert Adapter.from_spec(replace(spec, outputs=("xy", "score"))).space is None
@@ -644,7 +644,7 @@ def test_an_adapter_from_json(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_adapter_that_is_none_says_why(tmp_path: Path, text: str, message: str) -> None:
+def test_the_error_for_no_adapter_has_the_reason(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "adapter.json"
     file.write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
@@ -694,7 +694,7 @@ def test_an_adapter_that_is_none_says_why(tmp_path: Path, text: str, message: st
         ),
     ],
 )
-def test_an_adapter_that_does_not_fit_says_what_the_file_is(
+def test_the_error_for_an_adapter_that_does_not_fit_describes_the_file(
     tmp_path: Path, shape: list, kind: int, adapter: Adapter | None, message: str
 ) -> None:
     path = write(tmp_path / "a.onnx", shape, kind=kind)
@@ -746,7 +746,7 @@ def test_the_digest_is_of_the_weights_and_of_how_they_are_read(tmp_path: Path) -
     assert len(digests) == 3
 
 
-def test_the_digest_of_who_knows_no_depth_is_what_it_was(tmp_path: Path) -> None:
+def test_the_digest_of_a_2d_adapter_is_what_it_was(tmp_path: Path) -> None:
     path = write(tmp_path / "a.onnx", ["N", 2, 4, 3])
     # The fields that adapters had before `space`, and the file's own digest: the stores of such teachers keep
     # their names.
@@ -769,7 +769,7 @@ def test_the_digest_of_who_knows_no_depth_is_what_it_was(tmp_path: Path) -> None
     assert OnnxTeacher(path, POINTS).digest == expected.hexdigest()
 
 
-def test_the_digest_knows_weights_beside_the_file(tmp_path: Path) -> None:
+def test_the_digest_covers_weights_beside_the_file(tmp_path: Path) -> None:
     digests = []
     for value in (1.0, 2.0, 1.0):
         add = helper.make_node("Add", ["in", "weight"], ["out"])
@@ -786,7 +786,7 @@ def test_the_digest_knows_weights_beside_the_file(tmp_path: Path) -> None:
     assert digests[0] == digests[2] != digests[1]
 
 
-def test_half_float_weights_give_float_answers(tmp_path: Path) -> None:
+def test_half_float_weights_give_float_predictions(tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", ["in"], ["out"])]
     graph = helper.make_graph(
         nodes,
@@ -801,7 +801,7 @@ def test_half_float_weights_give_float_answers(tmp_path: Path) -> None:
     assert xy[1].tolist() == [[20, 21], [23, 24]]
 
 
-def test_the_adapters_are_what_they_say() -> None:
+def test_the_adapters_are_valid() -> None:
     assert set(ADAPTERS) == {"movenet", "blazepose", "blazepose-maps", "rtmpose"}
     assert ADAPTERS["blazepose-maps"].outputs == ("Identity:0", "Identity_4:0")
     assert MOVENET.outputs == ("Identity:0",)
@@ -850,7 +850,7 @@ def test_peers_on_lsp(shared: Path, name: str, adapter: str | None, table: float
         assert people_s.mean() == pytest.approx(table, abs=3 * people_s.std() / np.sqrt(60))
 
 
-def test_the_documented_adapters_read_what_they_say_they_read(tmp_path: Path) -> None:
+def test_the_documented_adapters_read_what_they_name(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text(encoding="utf-8")
     heatmaps, coordinates = (block.partition("```")[0] for block in page.split("```json\n")[1:])
     adapter = tmp_path / "adapter.json"
@@ -888,7 +888,7 @@ def test_the_documented_adapters_read_what_they_say_they_read(tmp_path: Path) ->
 
 
 @pytest.mark.shared
-def test_the_axes_of_blazepose_in_space(shared: Path) -> None:
+def test_the_3d_axes_of_blazepose(shared: Path) -> None:
     """x right and y down as the labels go, and z away: of people who face the camera the nose is nearer than
     the ears, of those who turn their backs it is not.
     """

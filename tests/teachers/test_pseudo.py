@@ -190,7 +190,7 @@ def test_only_the_chosen_are_cleaned():
     assert (found.people, found.joints) == (1, 6)
 
 
-def test_who_has_no_answer_keeps_the_labels():
+def test_samples_without_a_pseudo_label_keep_their_labels():
     dataset = crowd(2)
     dataset.visible[:, 0] = 0
     teacher = says(dataset, 0.9)
@@ -224,7 +224,7 @@ def test_nothing_lies_between_nothing_and_the_least(seed: int, clean: bool):
     assert ((dataset.visible > 0) & ~same).sum() == found.joints_gone
 
 
-def test_answers_to_others_are_refused():
+def test_pseudo_labels_of_other_samples_are_refused():
     dataset = crowd(2)
     with pytest.raises(
         ValueError, match="labels: opened for other samples, or in another skeleton, than those of some"

@@ -24,7 +24,9 @@ from poseling.files import write_bytes
 from poseling.records import parse_json
 from poseling.skeleton import SYNTH28
 
-VERSION = 1  # of the images and the layout: a set of another version is not gone on with
+# Of the images and the layout: a set of another version is read, but not continued. Version 1, such as the
+# mini set, has drawn scenes as backgrounds.
+VERSION = 2
 BLOCK = 250  # images
 NOTE = "synthetic.json"
 SUFFIXES = (".jpg", ".webp")

@@ -360,7 +360,7 @@ class Experiment:
         self.engine.wait_for_everyone()
         mine = "" if shard[1] == 1 else " by this process"
         self.say(
-            f"{teacher.name}: {asked.asked} predictions made{mine}, {asked.already} already in {asked.store}"
+            f"{teacher.name}: {asked.predicted} predictions made{mine}, {asked.stored} already in {asked.store}"
         )
         labels = PseudoLabels.open(asked.store, dataset, self.skeleton, teacher, known, self.codec.heatmap)
         self.notes.extend(note for note in labels.left_out if note not in self.notes)
