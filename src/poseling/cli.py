@@ -111,7 +111,7 @@ app.command(data)
 
 def _help(recipe: str) -> str:
     """The docstring of a recipe's file, which is read and not imported: `poseling track` must start without
-    torch. Its first line, which lists show, says where a recipe was not trained at length.
+    torch. Its first paragraph, which lists show, says where a recipe was not trained at length.
     """
     docstring = (
         ast.get_docstring(
@@ -119,8 +119,8 @@ def _help(recipe: str) -> str:
         )
         or ""
     )
-    first, _, rest = docstring.partition("\n")
-    return f"{first}{'' if RECIPES.get(recipe, True) else f' {UNTRAINED_NOTE}'}\n{rest}"
+    first, _, rest = docstring.partition("\n\n")
+    return f"{first}{'' if RECIPES.get(recipe, True) else f' {UNTRAINED_NOTE}'}\n\n{rest}"
 
 
 for recipe in RECIPES:
