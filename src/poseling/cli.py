@@ -67,8 +67,8 @@ def _plain(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
 
 
 def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because most
-    are the fields of dataclasses that recipes share.
+    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because
+    most are the fields of dataclasses that recipes share.
     """
     if panel.format != "parameter":
         DefaultFormatter()(console, options, panel)
@@ -889,7 +889,9 @@ def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command; an error that the user can correct is one line on stderr and exit code 1, not a traceback."""
+    """Runs a command; an error that the user can correct is one line on stderr and exit code 1, not a
+    traceback.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if words[:1] == ["distill"] and len(words) > 1 and own.is_file(words[1]):

@@ -626,8 +626,8 @@ PSEUDO = ("distill", "pseudo_labels", "--smoke")
 
 @pytest.mark.slow
 def test_pseudo_labels_on_the_mini_set(tmp_path: Path):
-    """All arms from the mini set and its teacher, resident: equal steps for each, and the licence of what each
-    learnt from.
+    """All arms from the mini set and its teacher, resident: equal steps for each, and the licence of what
+    each learnt from.
     """
     run(*PSEUDO, "--clean", "mini", "--resident", "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())

@@ -45,13 +45,13 @@ def export(
 ) -> Parity:
     """Writes `checkpoint` to `out` as one ONNX file, once ONNX Runtime gives PyTorch's joints for it.
 
-    `raw` exports heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, at least 32,
-    are what the parity check runs on: crops of people if you have them (`parity.windows` takes them from
+    `raw` exports heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, at least
+    32, are what the parity check runs on: crops of people if you have them (`parity.windows` takes them from
     images); without them figures are drawn, and the result's `source` is synthetic. `bound` in input pixels.
-    `half` stores the weights as half floats, in half the bytes, and still computes in floats; that rounding may
-    move a joint by half a pixel. `network` is the module that gets the checkpoint's weights, if it is the
-    user's own. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops
-    do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
+    `half` stores the weights as half floats, in half the bytes, and still computes in floats; that rounding
+    may move a joint by half a pixel. `network` is the module that gets the checkpoint's weights, if it is the
+    user's own. ParityError with the numbers if the two differ; then nothing is written. ValueError if the
+    crops do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
     """
     if out.resolve() == checkpoint.resolve():
         raise ValueError(

@@ -2,9 +2,10 @@
 objectives.
 
 Every objective is the labels' loss and one term of the teacher's (or the student's own). No weight is set by
-hand: each term is scaled to the same part, `share`, of the labels' loss, both measured on the untrained student
-over the same first batches, and seed by seed all start from the same weights. The gain of an objective is its
-score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this command.
+hand: each term is scaled to the same part, `share`, of the labels' loss, both measured on the untrained
+student over the same first batches, and seed by seed all start from the same weights. The gain of an
+objective is its score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this
+command.
 
     poseling compare --out runs/compare --seeds 3
     poseling compare --data lsp lspet --root DIR --teacher big.safetensors --student hourglass-1x64 --loss kl --out runs/compare-lsp --seeds 3
@@ -124,7 +125,8 @@ def compare(
     page: Path | None = None,
 ) -> dict[str, Any]:
     """Trains one student by many objectives, each as long and from the same start, and writes a table and a
-    plot of what each gained. The teacher has to be one of our networks, since some objectives compare features.
+    plot of what each gained. The teacher has to be one of our networks, since some objectives compare
+    features.
 
     Parameters
     ----------
@@ -196,8 +198,8 @@ def _fit(
     seed: int,
     share: float,
 ) -> Trained:
-    """One training. Self-distillation starts from four fifths of its epochs on labels, and ends with a new head
-    trained on its own predictions.
+    """One training. Self-distillation starts from four fifths of its epochs on labels, and ends with a new
+    head trained on its own predictions.
     """
     arm, terms = name.replace(" ", "-"), _terms(experiment, way)
     if way.again:

@@ -2,14 +2,14 @@
 disagree they weigh less.
 
 Each teacher's prediction weighs its own confidence times the weight that it is given, by joint if wanted; the
-confidence of the average falls with the distance between them (teachers/ensemble.py has the formula). Teachers
-may have different joints.
+confidence of the average falls with the distance between them (teachers/ensemble.py has the formula).
+Teachers may have different joints.
 
     poseling distill multi_teacher --data lsp lspet --root DIR --teachers movenet-thunder.onnx blazepose-heavy.onnx --weights movenet-thunder=3
     poseling distill multi_teacher --data lsp lspet --root DIR --teachers a.onnx b.onnx --weights a=1 b=0.5 b:left_wrist=2 b:right_wrist=2
 
-With equal weights an average can be worse than its best teacher (benchmarks/RESULTS.md, several_agreement), so
-weigh them. The control is the student on labels.
+With equal weights an average can be worse than its best teacher (benchmarks/RESULTS.md, several_agreement),
+so weigh them. The control is the student on labels.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Labels where there are any, a teacher's predictions where there are none: what a small network learns when it
-starts from a trained one.
+"""Labels where there are any, a teacher's predictions where there are none: what a small network learns when
+it starts from a trained one.
 
     poseling distill pseudo_labels --data lsp:0.3 lspet:0.3 images:0.4 --root DIR DIR IMAGES --clean lspet \\
         --teacher movenet-thunder.onnx --agree movenet-lightning.onnx blazepose-heavy.onnx --student
         start.safetensors --size 160
 
-The teacher runs once for each sample; each of its joints weighs as much as its confidence and the agreement with
-the others (teachers/pseudo.py). Labels that contradict it can be cleaned away. Then students are trained from
-one start, for equally many steps: on the labels alone, on labels and teacher, on the teacher's predictions
-alone, for all images and without one label; and with `--few` on so few labelled samples, alone and with the
-teacher's predictions for all images.
+The teacher runs once for each sample; each of its joints weighs as much as its confidence and the agreement
+with the others (teachers/pseudo.py). Labels that contradict it can be cleaned away. Then students are trained
+from one start, for equally many steps: on the labels alone, on labels and teacher, on the teacher's
+predictions alone, for all images and without one label; and with `--few` on so few labelled samples, alone
+and with the teacher's predictions for all images.
 """
 
 from __future__ import annotations
@@ -78,15 +78,15 @@ def pseudo_labels(
         Which students to train; if not given labels, labels_and_teacher and teacher_alone, or without labels
         the last alone.
     skeleton
-        The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ...
+        The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ..., or data, those of the
+        data set, as of hands or animals.
     """
     if few < 0 or (not few and any(arm.startswith("few") for arm in arms)):
         raise ValueError(
             f"--few {few}: is no number of samples; give one above 0, or leave out the arms that need it"
         )
-    experiment = Experiment.of(
-        "pseudo_labels", config, student, by_name(skeleton), teacher=teacher, teachers=agree
-    )
+    joints = None if skeleton == "data" else by_name(skeleton)
+    experiment = Experiment.of("pseudo_labels", config, student, joints, teacher=teacher, teachers=agree)
     dataset = experiment.dataset
     if unknown := [name for name in clean if name not in experiment.sources]:
         raise ValueError(

@@ -1,4 +1,5 @@
-"""Any teacher on any images: the student learns the teacher's predictions, with or without labels beside them.
+"""Any teacher on any images: the student learns the teacher's predictions, with or without labels beside
+them.
 
     poseling distill unlabelled --teacher movenet-thunder.onnx --root some/folder
     poseling distill unlabelled --teacher movenet-thunder.onnx --data lsp --root DIR --images some/folder
