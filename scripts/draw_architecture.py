@@ -117,7 +117,7 @@ ARROWS = [
     ("runtime.position", "left", "draw", "right"),
 ]
 FRAMES = [
-    ("Training: from a data set to a student", "recipes.experiment", "trains with and without the teacher", 8, 428),
+    ("Training: from a data set to a student", "recipes.experiment", "with and without the teacher", 8, 428),
     ("Use: from an image to a Pose, without torch", "runtime.pipeline", "runs every step", 450, 690),
 ]  # fmt: skip
 
@@ -148,7 +148,8 @@ def drawing() -> str:
         parts += [
             f'<rect class="box" x="{box.left:g}" y="{box.top:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" '
             f'rx="7"/>',
-            f'<text class="module" text-anchor="middle" x="{middle:g}" y="{box.top + 19:g}">{box.module}</text>',
+            f'<text class="module" text-anchor="middle" x="{middle:g}" y="{box.top + 19:g}">'
+            f"{box.module}</text>",
         ]
         for i, line in enumerate(box.does.split("\n")):
             parts.append(
