@@ -9,7 +9,7 @@ DEMO ?= demo
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test lint format clean web wheel page
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -33,7 +33,24 @@ demo: $(READY)  ## a student with and without its teacher, three times each, on 
 	@echo "$(DEMO)/beside.jpg has the minute-old student beside poseling-n, the trained network that comes with the program."
 	@echo "Look at $(DEMO)/demo.html. The command is $(BIN)/poseling; . $(BIN)/activate puts it on the path. Next: docs/own.md"
 
-test: lint  ## ruff, mypy and all tests
+web: page  ## the page of `poseling live`, built and tested (needs Node.js 18 or newer)
+	cd web && npm run check && npm test
+
+# What the page is built from; it is built again when any of it is newer.
+PAGE := src/poseling/live/page/index.html
+page: $(PAGE)
+$(PAGE): $(shell find web -path web/node_modules -prune -o -type f -print) web/node_modules/.package-lock.json
+	cd web && npm run build
+	@touch $@
+web/node_modules/.package-lock.json: web/package-lock.json
+	@command -v npm >/dev/null || { echo "The page needs Node.js 18 or newer with npm: https://nodejs.org, or apt-get install nodejs npm" >&2; exit 1; }
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+wheel: $(READY) page  ## a wheel in dist/ that has the page
+	POSELING_PAGE=require $(BIN)/pip wheel --no-deps --wheel-dir dist .
+
+test: lint web  ## ruff, mypy, the page and all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -rfEs --durations 10
 
 lint: $(READY)  ## ruff and mypy
@@ -46,5 +63,5 @@ format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff format $(CODE)
 
 clean:  ## remove the virtual environment, the demo and all caches
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo web/node_modules src/poseling/live/page .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -45,6 +45,7 @@ COMMANDS = [
     "export",
     "import",
     "track",
+    "live",
     "data boxes",
     "data check",
     "data pack",

@@ -40,14 +40,15 @@ TABLE = {
     "distill": "nouns codecs data models teachers",
     "train": "nouns codecs data models teachers distill",
     "runtime": "nouns zoo",
+    "live": "nouns zoo runtime",
     "evaluate": "nouns zoo codecs data models teachers runtime",
     "export": "nouns codecs data models",
     "recipes": "nouns zoo codecs data models teachers distill train evaluate export runtime",
-    "cli": "nouns zoo codecs data models teachers distill train evaluate export runtime synth recipes",
+    "cli": "nouns zoo codecs data models teachers distill train evaluate export runtime live synth recipes",
 }
 # What pip gives without extras, and so all that these may import from outside.
 BASE = {"numpy", "cv2", "onnxruntime", "av"}
-WITHOUT_TORCH = ("nouns", "zoo", "runtime")
+WITHOUT_TORCH = ("nouns", "zoo", "runtime", "live")
 
 
 def room(module: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json as jsons
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -526,6 +527,8 @@ def track(
     out: Path | None = None,
     box: tuple[float, float, float, float] | None = None,
     json: Path | None = None,
+    csv: Path | None = None,
+    bvh: Path | None = None,
     smooth: bool = True,
     lookahead: int = 0,
     camera: tuple[float, float, float, float] | None = None,
@@ -554,6 +557,10 @@ def track(
         searched for.
     json
         Also write the poses, a JSON line a frame.
+    csv
+        Also write the poses as a table, a row a frame and person.
+    bvh
+        Also write the motion of the body as BVH, for Blender; of a network without depth what can be told from the picture (docs/live.md).
     smooth
         Filter the poses of a video over time.
     lookahead
@@ -570,10 +577,18 @@ def track(
     threshold
         The lowest score of joints that are drawn, and in a video the lowest mean score of a person.
     """
+    from contextlib import ExitStack
+
+    from poseling.files import keep_apart
+    from poseling.live.table import Table
+    from poseling.live.take import Takes
     from poseling.pose import Pose
+    from poseling.runtime.pipeline import Frame
     from poseling.runtime.pipeline import track as run
 
-    if out is None and json is None:
+    keep_apart({"--out": out, "--json": json, "--csv": csv, "--bvh": bvh}, {"the source itself": [source]})
+    takes = None if bvh is None else Takes(height)
+    if out is None and json is None and csv is None and bvh is None:
         out = Path("drawn")
         told = f"Drawing into {out.resolve()}; --out names another folder"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
@@ -584,7 +599,9 @@ def track(
         empty += not len(pose)
         status.update(f"{frame + 1} frames")
 
-    with console.status("0 frames") as status:
+    with console.status("0 frames") as status, ExitStack() as stack:
+        sinks: list[Callable[[Frame], None]] = [] if takes is None else [takes]
+        sinks += [] if csv is None else [stack.enter_context(Table(csv))]
         done = run(
             model,
             source,
@@ -600,16 +617,66 @@ def track(
             fit=fit,
             threshold=threshold,
             adapter=adapter,
+            sinks=sinks,
         )
-    written = [str(path) for path in (done.drawn, done.json) if path is not None]
+    written = [str(path) for path in (done.drawn, done.json, csv) if path is not None]
+    if takes is not None and bvh is not None:
+        written += [str(path) for path in takes.write(bvh)]
     told = f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (
         f", {empty} of them without a person" if empty else ""
     )
     console.print(
         f"{told}: {', '.join(written)}, by {done.network}", markup=False, highlight=False, soft_wrap=True
     )
+    if takes is not None and takes.lifted:
+        told = "The network has no depth: the motion is estimated from 2D joints (docs/live.md)"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     for note in done.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command
+def live(
+    *,
+    model: str = "poseling-n",
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    browser: bool = True,
+    vmc: str | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> None:
+    """Opens the page that finds your pose in the browser and moves an avatar with it. Nothing leaves the browser.
+
+    Parameters
+    ----------
+    model
+        A network of the zoo by name (`poseling models`), or an ONNX file that `poseling export` wrote.
+    host
+        The address to listen on: this machine's own, which nobody else reaches, or 0.0.0.0 for all of them.
+    port
+        The port to listen on; 0 takes a free one.
+    browser
+        Open the page in the browser.
+    vmc
+        HOST:PORT of a VTuber program to send the pose to as the page finds it, such as 127.0.0.1:39539.
+    certificate
+        A PEM file, to serve https: other machines' browsers give no page the camera without.
+    key
+        Its private key, if that is in another file.
+    """
+    from poseling.live.open import serve
+
+    serve(
+        model,
+        host,
+        port,
+        vmc,
+        certificate,
+        key,
+        browser,
+        lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+    )
 
 
 @data.command

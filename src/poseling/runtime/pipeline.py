@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,6 +91,7 @@ def track(
     fit: bool = True,
     threshold: float = LOST,
     adapter: str | None = None,
+    sinks: Sequence[Callable[[Frame], None]] = (),
 ) -> Tracked:
     """The pose in every frame of `source`, a video, an image or a folder of images, by the network that
     `model` and `adapter` name (`Network`).
@@ -106,7 +107,7 @@ def track(
     Drawn to `out` (see `video.Writer`), with a side view if there is xyz, and written to `json`, one line for
     each frame: `Frame.as_dict` and image (its name, null in a video). Joints are drawn from a score of
     `threshold` on, and in a video a person is kept while the mean score reaches it. `seen` is called with
-    each frame's index and pose. Both outputs appear under their names when they are finished. However it
+    each frame's index and pose, and each of `sinks` with the whole frame. Both outputs appear under their names when they are finished. However it
     ends, Ctrl-C included, video and lines are complete up to that frame, unless they cannot be written: then
     an earlier file stays. ValueError for flags that do not go together, and for an output that is an input;
     errors as of `Network`, `video.frames` and `video.Writer`.
@@ -130,7 +131,7 @@ def track(
         )
     network = Network(model, threads, provider, adapter=adapter)
     deep = "xyz" in network.spec.outputs
-    if height is not None and not deep:
+    if height is not None and not deep and not sinks:
         raise ValueError(
             f"--height needs a 3D network; the outputs of {model} are {', '.join(network.spec.outputs)}"
         )
@@ -174,6 +175,8 @@ def track(
             if writer is not None:
                 shown = drawn(frame, threshold)[..., ::-1]  # draw's colours are RGB
                 writer.write(frame.index, shown, frame.seconds)
+            for sink in sinks:
+                sink(frame)
             count += 1
             empty += not len(frame.pose)
             if seen is not None:

@@ -164,7 +164,7 @@ class Fitter:
                 f"measured are {len(BONES)} lengths above 0, of {', '.join(BONES)}; got {measured}"
             )
         self._joints = len(skeleton)
-        self._first, self._second, self._has = _sources(skeleton)
+        self._first, self._second, self._has = sources_of(skeleton)
         self._height, self._given = height, measured
         self.reset()
 
@@ -343,7 +343,7 @@ def _lens(camera: NDArray[np.floating] | None) -> Array | None:
     return lens
 
 
-def _sources(skeleton: Skeleton) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def sources_of(skeleton: Skeleton) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """For each joint of `MOVNECT15` the two joints of `skeleton` whose mean it is, mostly one joint twice,
     and whether it has them.
     """

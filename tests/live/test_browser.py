@@ -1,0 +1,333 @@
+"""The page in a real browser: its joints against the Python runtime's, its avatar against the body, and what
+it says when something is wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pybvh
+import pytest
+from tests.live.rigs import glb, humanoid
+
+from poseling import zoo
+from poseling.geometry import scaled_box
+from poseling.live.turns import upright
+from poseling.pose import Pose
+from poseling.runtime.kinematics import JOINTS, forward
+from poseling.runtime.lift import Lifter
+from poseling.runtime.network import Network
+from poseling.runtime.position import guessed_camera
+from poseling.runtime.tracker import Tracker
+from poseling.skeleton import MOVNECT15
+
+pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.xdist_group("browser")]
+
+LOOK = """async ([data, seconds]) => {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    return await poseling.look(new Blob([bytes], { type: "image/png" }), seconds);
+}"""
+SETTLED = """async () => {
+    for (let i = 0, last = ""; i < 600; i++) {
+        await new Promise(requestAnimationFrame);
+        const now = JSON.stringify(poseling.bones());
+        if (i > 2 && now === last) return JSON.parse(now);
+        last = now;
+    }
+    throw new Error("the avatar does not come to rest");
+}"""
+LIMBS = {
+    "left_knee": ("left_hip", "left_ankle", "leftUpperLeg", "leftLowerLeg", "leftFoot"),
+    "right_knee": ("right_hip", "right_ankle", "rightUpperLeg", "rightLowerLeg", "rightFoot"),
+    "left_elbow": ("left_shoulder", "left_wrist", "leftUpperArm", "leftLowerArm", "leftHand"),
+    "right_elbow": ("right_shoulder", "right_wrist", "rightUpperArm", "rightLowerArm", "rightHand"),
+}
+
+
+def look(page: Any, picture: np.ndarray, seconds: float) -> dict[str, Any]:
+    """What the page makes of a picture (H, W, 3) BGR, given to it without loss."""
+    data = base64.b64encode(cv2.imencode(".png", picture)[1].tobytes()).decode()
+    return page.evaluate(LOOK, [data, seconds])
+
+
+def until(page: Any, true: str, given: Any = None) -> None:
+    """Waits until a function of the page gives something true. Playwright's own way needs eval, which the
+    page forbids.
+    """
+    end = time.monotonic() + 120
+    while not page.evaluate(true, given):
+        assert time.monotonic() < end, (
+            f"{true} is not so after two minutes; the page says {page.text_content('#alert')!r}, {page.said}"
+        )
+        page.wait_for_timeout(50)
+
+
+def bent(start: Any, hinge: Any, end: Any) -> float:
+    """The angle at a hinge in degrees: 180 is straight."""
+    a, b, c = (np.asarray(point, float) for point in (start, hinge, end))
+    return float(np.rad2deg(np.arccos((a - b) @ (c - b) / np.linalg.norm(a - b) / np.linalg.norm(c - b))))
+
+
+def of_body(points: np.ndarray) -> dict[str, float]:
+    """Elbows and knees of a body (15, 3)."""
+    at = {joint: points[i] for i, joint in enumerate(MOVNECT15.joints)}
+    return {hinge: bent(at[start], at[hinge], at[end]) for hinge, (start, end, *_) in LIMBS.items()}
+
+
+def of_avatar(bones: dict[str, Any]) -> dict[str, float]:
+    """Elbows and knees of an avatar, from where its bones are in the scene."""
+    return {hinge: bent(*(bones[bone] for bone in names)) for hinge, (_, _, *names) in LIMBS.items()}
+
+
+def apart(first: dict[str, float], second: dict[str, float]) -> float:
+    return max(abs(first[hinge] - second[hinge]) for hinge in first)
+
+
+def test_joints_and_avatar_follow_the_python_runtime(
+    opened: Callable[..., Any], squats: list[np.ndarray], shared: Path, record_property: Any
+):
+    """On the same frames: joints within 2 pixels, for the same joints the same body, and two avatars whose
+    elbows and knees are the body's.
+    """
+    page = opened()
+    page.evaluate("poseling.estimator.smoothing = 0")
+    page.evaluate("document.getElementById('mirror').click()")
+    tracker, lifter = Tracker(Network()), None
+    worst, angles, followed = 0.0, [], []
+    shown = squats[8:40:2]
+    avatar = shared / "data" / "avatars" / "White_M_1_Casual.glb"
+    for frame, picture in enumerate(shown):
+        seconds = 0.4 * frame
+        found, pose = look(page, picture, seconds), tracker(picture, seconds)
+        assert (found["width"], found["height"]) == picture.shape[1::-1]
+        worst = max(worst, float(np.abs(pose.xy[0] - np.array(found["person"]["xy"])).max()))
+        assert np.array(found["person"]["score"]) == pytest.approx(pose.score[0], abs=0.05)
+        lifter = lifter or Lifter(pose.skeleton)
+        joints, score = np.array(found["person"]["xy"]), np.array(found["person"]["score"])
+        mine = lifter.fit(joints, score, guessed_camera(picture.shape[1::-1]), seconds)
+        rotations = np.array(found["body"]["rotations"])
+        assert rotations.shape == (len(JOINTS), 4)
+        body = of_body(forward(rotations, np.array(found["body"]["lengths"])))
+        angles.append(body)
+        assert apart(body, of_body(forward(upright(mine.rotations), mine.lengths))) < 0.1
+        if frame % 5 == 4:
+            if frame == 9:
+                page.set_input_files("input[accept*='.vrm']", avatar)
+                until(page, "() => document.getElementById('status').textContent.includes('is the avatar')")
+                assert page.inner_text("#alert") == ""
+            bones = page.evaluate(SETTLED)
+            assert ("leftToes" in bones, len(bones) > 15) == (False, True)
+            followed.append(apart(of_avatar(bones), body))
+    record_property("max_error_px", worst)
+    print(
+        f"joints are {worst:.2f} pixels apart at most, elbows and knees of the avatar {max(followed):.2f} degrees"
+    )
+    assert worst < 2
+    assert max(followed) < 0.5
+    # She squats: the test would see nothing of somebody who stands still.
+    assert np.ptp([body["left_knee"] for body in angles]) > 35
+    assert page.said == []
+
+
+def test_the_camera_moves_the_avatar_and_a_picture_of_it_has_the_same_joints(opened: Callable[..., Any]):
+    page = opened()
+    page.click("button.main")
+    until(page, "() => poseling.last()?.body")
+    shot = page.evaluate(
+        """async () => {
+            const found = await poseling.snapshot();
+            const bytes = new Uint8Array(found.picture.buffer);
+            let text = "";
+            for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i
+            + 32768)); return { ...found, picture: btoa(text) }; }"""
+    )
+    pixels = np.frombuffer(base64.b64decode(shot["picture"]), np.uint8).reshape(
+        shot["height"], shot["width"], 4
+    )
+    assert pixels[..., :3].std() > 20  # a picture, and no black one
+    network = Network()
+    looked = scaled_box(np.array(shot["person"]["looked"]), 1 / network.spec.padding)
+    pose: Pose = network(np.ascontiguousarray(pixels[..., :3]), [looked], colour="rgb")
+    sure = pose.score[0] > 0.1
+    assert sure.sum() >= 12
+    assert np.abs(pose.xy[0] - np.array(shot["person"]["xy"]))[sure].max() < 2
+    turns = page.evaluate("poseling.turns()")
+    until(page, "(before) => JSON.stringify(poseling.turns()) !== JSON.stringify(before)", turns)
+    assert float(page.inner_text("#latency")) > 0
+    assert page.inner_text("#alert") == ""
+    assert page.said == []
+
+
+def test_it_has_threads_and_says_that_depth_is_a_guess(opened: Callable[..., Any]):
+    page = opened(query="")
+    assert page.evaluate("crossOriginIsolated")
+    threads = page.evaluate("Math.min(4, navigator.hardwareConcurrency)")
+    assert (
+        page.evaluate("poseling.estimator.threads") == threads
+        or page.evaluate("poseling.estimator.provider") == "webgpu"
+    )
+    assert "depth" in page.inner_text("#note").lower()
+    assert "for research only" in page.text_content("#network")
+
+
+def test_it_works_when_the_server_is_gone(
+    opened: Callable[..., Any], serving: Callable[[], Any], squats: list[np.ndarray]
+):
+    made = serving()
+    page = opened(made=made)
+    page.evaluate("navigator.serviceWorker.ready")
+    until(page, "() => navigator.serviceWorker.controller")
+    page.reload()
+    page.evaluate("poseling.ready")  # the network's file goes through the worker, and is kept
+    made.shutdown()
+    made.server_close()
+    page.reload()
+    page.evaluate("poseling.ready")
+    assert page.evaluate("crossOriginIsolated")
+    assert look(page, squats[0], 0)["person"]["score"]
+    assert [
+        line for line in page.said if "ERR_CONNECTION_REFUSED" not in line and "Failed to fetch" not in line
+    ] == []
+
+
+def test_a_camera_that_is_refused_missing_or_unplugged_is_told(opened: Callable[..., Any]):
+    page = opened()
+    for name, told in (
+        ("NotAllowedError", "was refused"),
+        ("NotFoundError", "no camera"),
+        ("NotReadableError", "another program"),
+    ):
+        page.evaluate(
+            "(name) => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)); }",
+            name,
+        )
+        page.click("#camera")
+        until(page, "(told) => document.getElementById('alert').textContent.includes(told)", told)
+    page.evaluate("delete navigator.mediaDevices.getUserMedia")
+    page.click("#camera")
+    until(page, "() => document.body.classList.contains('running')")
+    page.evaluate(
+        "document.getElementById('video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
+    )
+    until(page, "() => document.getElementById('alert').textContent.includes('stopped')")
+    assert not page.evaluate("document.body.classList.contains('running')")
+    assert page.said == []
+
+
+def test_without_webgl_the_joints_are_still_found(opened: Callable[..., Any], squats: list[np.ndarray]):
+    script = """const get = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) { return kind.startsWith("webgl") ? null : get.call(this, kind, ...rest); };"""
+    page = opened(script=script)
+    assert "There is no WebGL" in page.inner_text("#avatar")
+    assert look(page, squats[0], 0)["body"]["rotations"]
+
+
+def test_bad_files_are_told_and_nothing_is_lost(
+    opened: Callable[..., Any], squats: list[np.ndarray], tmp_path: Path
+):
+    onnx = pytest.importorskip("onnx")
+    whole = zoo.path("poseling-n").read_bytes()
+    bare = onnx.load(zoo.path("poseling-n"))
+    del bare.metadata_props[:]
+    other = onnx.load(zoo.path("poseling-n"))
+    del other.graph.node[5:]
+    chair: dict[str, Any] = {"asset": {"version": "2.0"}, "nodes": [{"name": "chair"}]}
+    files = {
+        "chair.glb": (glb(chair), "no humanoid: no node is its hips"),
+        "cut.glb": (glb(humanoid())[:300], "cut short"),
+        "text.vrm": (b"hello", "neither VRM nor GLB"),
+        "empty.onnx": (b"", "no ONNX file"),
+        "noise.onnx": (np.random.default_rng(0).bytes(5000), "no ONNX file|has no contract"),
+        "cut.onnx": (whole[: len(whole) // 2], "no ONNX file"),
+        "bare.onnx": (bare.SerializeToString(), "has no contract"),
+        "broken.onnx": (other.SerializeToString(), "cannot be run"),
+        "text.mp4": (b"hello", "cannot play it"),
+        "notes.txt": (b"hello", "neither an avatar"),
+    }
+    page = opened()
+    for name, (data, why) in files.items():
+        (tmp_path / name).write_bytes(data)
+        page.evaluate("document.getElementById('alert').textContent = ''")
+        page.set_input_files("input[data-file] >> nth=0", tmp_path / name)
+        until(page, "() => document.getElementById('alert').textContent")
+        told = page.text_content("#alert")
+        assert told.startswith(f"{name}: "), told
+        assert re.search(why, told), told
+        assert "\n" not in told
+    assert look(page, squats[0], 0)["person"]["score"]
+    assert page.evaluate("Object.keys(poseling.bones()).length") > 15
+
+
+def test_what_is_recorded_can_be_read(opened: Callable[..., Any], squats: list[np.ndarray], tmp_path: Path):
+    page = opened()
+    page.click("#camera")
+    until(page, "() => poseling.last()?.body")
+    page.click("#bvh")
+    page.click("#film")
+    page.evaluate(
+        "async () => { const seen = new Set(); while (seen.size < 4) { seen.add(poseling.last().seconds); await new Promise(requestAnimationFrame); } }"
+    )
+    saved = {}
+    for button in ("#bvh", "#film"):
+        with page.expect_download() as download:
+            page.click(button)
+        saved[button] = tmp_path / download.value.suggested_filename
+        download.value.save_as(saved[button])
+    clip = pybvh.read_bvh_file(saved["#bvh"], world_up="+y")
+    assert len(clip.joint_positions()) >= 2
+    assert clip.joint_names[0] == "pelvis"
+    with av.open(saved["#film"]) as film:
+        (first, *_) = film.decode(video=0)
+    assert first.to_ndarray(format="rgb24").std() > 10
+    assert page.said == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (844, 390), (320, 568)])
+def test_it_fits_the_screen_and_can_be_used_by_keyboard(
+    opened: Callable[..., Any], width: int, height: int, tmp_path: Path
+):
+    page = opened(width, height)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for name in ("picture", "avatar"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert box["width"] > 140, name
+        assert box["height"] > 90, name
+        assert box["x"] >= 0, name
+        assert box["y"] + box["height"] <= height, name
+    # Every control has a name, and is reached by the tab key.
+    names, order = [], []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        who = page.evaluate(
+            "[document.activeElement.id || document.activeElement.dataset.action || document.activeElement.accept, document.activeElement.tagName]"
+        )
+        if who[1] == "BODY":
+            break
+        order.append(who[0])
+        names.append(
+            page.evaluate(
+                "(document.activeElement.labels?.[0]?.innerText || document.activeElement.ariaLabel || document.activeElement.innerText).trim()"
+            )
+        )
+    assert all(names), dict(zip(order, names, strict=True))
+    assert {"camera", "stage"} <= set(order)
+    if page.locator("#more").is_visible():
+        page.focus("#more")
+        page.keyboard.press("Enter")
+        assert page.locator("#more").get_attribute("aria-expanded") == "true"
+    assert page.locator("#smoothing").is_visible()
+    before = page.evaluate("document.getElementById('stage').toDataURL().length")
+    page.focus("#stage")
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    until(page, "(before) => document.getElementById('stage').toDataURL().length !== before", before)
+    page.screenshot(path=tmp_path / f"{width}x{height}.png")
+    assert page.said == []
