@@ -80,13 +80,13 @@ def _inside(loss: Callable[..., torch.Tensor], **more: Any) -> Callable[[Experim
     return lambda experiment: [Term("extra", loss, 1.0, "teacher", **{"at": "features", **more})]
 
 
-def _answers(experiment: Experiment) -> Sequence[Term]:
+def _response(experiment: Experiment) -> Sequence[Term]:
     return [Term("extra", experiment.codec.losses(experiment.config.loss)[1], 1.0, "teacher")]
 
 
 WAYS: dict[str, Way] = {
-    "heatmaps": Way("response", "FPD, Zhang et al. 2019", _answers),
-    "heatmaps alone": Way("response", "FPD with alpha 1", _answers, alone=True),
+    "heatmaps": Way("response", "FPD, Zhang et al. 2019", _response),
+    "heatmaps alone": Way("response", "FPD with alpha 1", _response, alone=True),
     "integral": Way(
         "response",
         "integral KD, SPL 2020",
@@ -110,7 +110,7 @@ WAYS: dict[str, Way] = {
     "joint structure": Way(
         "relation", "pair-wise, Liu et al. 2019, on joints", _inside(joint_structure, at="joints")
     ),
-    "head again": Way("self", "DWPose's second stage, a fifth of the epochs", _answers, again=True),
+    "head again": Way("self", "DWPose's second stage, a fifth of the epochs", _response, again=True),
 }
 
 
@@ -153,7 +153,7 @@ def compare(
             f"{experiment.codec.name}; leave it out, or take hourglass-1x64"
         )
     experiment, guide = experiment.with_teacher(teacher)
-    answers = experiment.label(guide, experiment.dataset, teacher.teacher_flip, teacher.teacher_scales)
+    predictions = experiment.label(guide, experiment.dataset, teacher.teacher_flip, teacher.teacher_scales)
     labels = experiment.supervised()
     trained = {
         "baseline": [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds]
@@ -162,12 +162,12 @@ def compare(
         level = experiment.measure.score(experiment.measure.predict(guide, experiment.config.flip_test)).mean
     for name in objectives:
         trained[name] = [
-            _fit(experiment, name, WAYS[name], guide, answers, seed, share) for seed in experiment.seeds
+            _fit(experiment, name, WAYS[name], guide, predictions, seed, share) for seed in experiment.seeds
         ]
     found = _found(experiment, guide, level, trained)
     if experiment.engine.is_main_process:
         with experiment.doing(f"measuring the time of a step by {len(objectives)} objectives"):
-            found["cost"] = {name: _cost(experiment, WAYS[name], guide, answers) for name in objectives}
+            found["cost"] = {name: _cost(experiment, WAYS[name], guide, predictions) for name in objectives}
         out = experiment.out
         write_bytes(out / "compare.json", (json.dumps(found, indent=1) + "\n").encode())
         text = markdown(found)
@@ -194,7 +194,7 @@ def _fit(
     name: str,
     way: Way,
     guide: Teacher,
-    answers: TeacherLabels,
+    predictions: TeacherLabels,
     seed: int,
     share: float,
 ) -> Trained:
@@ -215,26 +215,26 @@ def _fit(
         return experiment.fit(
             arm, begun, terms, TeacherSignal(live=first.network), epochs=0.2 * experiment.epochs()
         )
-    signal = _signal(terms, guide, answers)
+    signal = _signal(terms, guide, predictions)
     if not way.alone:
-        terms = _scaled(experiment, terms, guide, answers, seed, share)
+        terms = _scaled(experiment, terms, guide, predictions, seed, share)
     return experiment.fit(arm, experiment.learner(seed), terms, signal)
 
 
-def _signal(terms: Terms, guide: Teacher, answers: TeacherLabels) -> TeacherSignal:
+def _signal(terms: Terms, guide: Teacher, predictions: TeacherLabels) -> TeacherSignal:
     """Stored predictions, or the live teacher where the terms look inside it."""
-    return TeacherSignal(live=guide) if looks_inside(terms) else TeacherSignal(answers)
+    return TeacherSignal(live=guide) if looks_inside(terms) else TeacherSignal(predictions)
 
 
 def _scaled(
-    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int, share: float
+    experiment: Experiment, terms: Terms, guide: Teacher, predictions: TeacherLabels, seed: int, share: float
 ) -> Terms:
     """The last term's weight such that it is `share` of the first's loss, over the first batches of the run,
     at the student's random start.
     """
-    objective, learner = _learner(experiment, terms, guide, answers, seed)
+    objective, learner = _learner(experiment, terms, guide, predictions, seed)
     spec = experiment.spec(experiment.student, "size")
-    stored = _signal(terms, guide, answers).stored
+    stored = _signal(terms, guide, predictions).stored
     crops = experiment.samples(experiment.dataset, spec, seed, stored)
     sizes = {term.name: 0.0 for term in terms}
     learner.train()
@@ -252,15 +252,15 @@ def _scaled(
 
 
 def _learner(
-    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int
+    experiment: Experiment, terms: Terms, guide: Teacher, predictions: TeacherLabels, seed: int
 ) -> tuple[Objective, nn.Module]:
     torch.manual_seed(seed)
     student, codec = experiment.student, experiment.codec
     built = student.build(experiment.skeleton, codec.size)
     learner = experiment.hooked(built, terms, guide).to(experiment.engine.device)
-    live = _signal(terms, guide, answers).live
+    live = _signal(terms, guide, predictions).live
     spec = experiment.spec(student, "size")
-    return Objective(spec, codec, terms, teacher=live, width=answers.width), learner
+    return Objective(spec, codec, terms, teacher=live, width=predictions.width), learner
 
 
 def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict[str, torch.Tensor]:
@@ -272,17 +272,17 @@ def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict
     return {name: value.to(experiment.engine.device) for name, value in batch.items()}
 
 
-def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: TeacherLabels) -> float:
+def _cost(experiment: Experiment, way: Way, guide: Teacher, predictions: TeacherLabels) -> float:
     """Time of a training step over that of the labels alone, measured in turn; the median of five rounds."""
     if way.again:
         return 1.0  # as many steps, and cheaper ones at the end
     terms = _terms(experiment, way)
-    spec, stored = experiment.spec(experiment.student, "size"), _signal(terms, guide, answers).stored
+    spec, stored = experiment.spec(experiment.student, "size"), _signal(terms, guide, predictions).stored
     batch = _batch(experiment, experiment.samples(experiment.dataset, spec, 0, stored), 0)
     times: dict[str, list[float]] = {"plain": [], "way": []}
     runs = {
-        "plain": _learner(experiment, experiment.supervised(), guide, answers, 0),
-        "way": _learner(experiment, terms, guide, answers, 0),
+        "plain": _learner(experiment, experiment.supervised(), guide, predictions, 0),
+        "way": _learner(experiment, terms, guide, predictions, 0),
     }
     for turn in range(6):
         for name, (objective, learner) in runs.items():

@@ -459,16 +459,16 @@ class Experiment:
         return f"start a new run from its student, with {shlex.join(words)}"
 
     def samples(
-        self, dataset: PoseDataset, spec: PoseSpec, seed: int, answers: TeacherLabels | None = None
+        self, dataset: PoseDataset, spec: PoseSpec, seed: int, stored: TeacherLabels | None = None
     ) -> Crops | Resident:
         """What a network of this contract trains on."""
         if not self.config.resident:
-            return Crops(dataset, spec.size, spec.padding, self.augment, seed, answers)
+            return Crops(dataset, spec.size, spec.padding, self.augment, seed, stored)
         key = hash((dataset.images, dataset.boxes.tobytes()))
         if key not in self.resident:
             self.say(f"reading {len(dataset)} images")
             self.resident[key] = Images(dataset, self.engine.device)
-        return Resident(dataset, self.resident[key], spec.size, spec.padding, self.augment, seed, answers)
+        return Resident(dataset, self.resident[key], spec.size, spec.padding, self.augment, seed, stored)
 
     def epochs(
         self, student: Student | None = None, terms: Terms | None = None, signal: TeacherSignal = NO_TEACHER
@@ -543,17 +543,17 @@ class Experiment:
         self,
         student: Student,
         arm: str,
-        answers: TeacherLabels | None = None,
+        stored: TeacherLabels | None = None,
         own: Mapping[str, Any] | None = None,
         dataset: PoseDataset | None = None,
     ) -> PoseSpec:
-        """The contract of a network that this experiment trains, on whose pseudo-labels (`answers`) and on
+        """The contract of a network that this experiment trains, on whose pseudo-labels (`stored`) and on
         which `dataset`, the experiment's own if None; `own` are settings of this training alone.
         """
         config, licence = self.config, (dataset or self.dataset).licence
         licences = {"code": "Apache-2.0", "weights": f"as the data: {licence}", "data": licence}
-        if answers is not None:
-            licences["teacher"] = answers.licence
+        if stored is not None:
+            licences["teacher"] = stored.licence
         if self.pretrained and student.name == self.student.name:
             licences["pretrained backbone"] = self.pretrained
         arguments = {key: value for key, value in asdict(config).items() if key not in LOCAL}

@@ -55,10 +55,10 @@ def multi_teacher(
     names, given = [guide.name for guide in guides], parse(weights)
     together = Ensemble(guides, experiment.skeleton, given)
     labels = [experiment.label(guide, experiment.dataset, teacher_flip) for guide in guides]
-    answers = EnsembleLabels(labels, names, given)
+    average = EnsembleLabels(labels, names, given)
     # The ensemble has all joints of the data; those that no teacher has are not measured.
-    experiment = experiment.with_joints(answers.known)
-    return results.prove(experiment, together, terms, TeacherSignal(answers, confidence=True))
+    experiment = experiment.with_joints(average.known)
+    return results.prove(experiment, together, terms, TeacherSignal(average, confidence=True))
 
 
 def parse(words: tuple[str, ...]) -> Weights:

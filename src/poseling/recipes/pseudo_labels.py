@@ -105,9 +105,9 @@ def pseudo_labels(
             f"smaller number leaves some to the teacher"
         )
     experiment, guide = experiment.with_teacher(teacher)
-    answers = experiment.label(guide, dataset, teacher.teacher_flip, teacher.teacher_scales)
+    predicted = experiment.label(guide, dataset, teacher.teacher_flip, teacher.teacher_scales)
     others = [experiment.label(experiment.load_teacher(name), dataset) for name in agree]
-    fused, found = fuse(dataset, answers, others, distrusted)
+    fused, found = fuse(dataset, predicted, others, distrusted)
     experiment.note(f"{dataset.name}: {found}")
     if not experiment.measure.dataset.labelled:
         experiment = experiment.with_agreement(guide)
@@ -115,12 +115,12 @@ def pseudo_labels(
     if "labels" in arms:
         sets["labels"] = _labels(dataset, fused, bool(clean))
     if "teacher_alone" in arms:
-        sets["teacher_alone"], _ = fuse(dataset.without_labels(), answers, others)
+        sets["teacher_alone"], _ = fuse(dataset.without_labels(), predicted, others)
     if few:
         chosen = np.random.default_rng(config.seed).permutation(trusted)[:few]
         kept = np.isin(np.arange(len(dataset)), chosen)
         sets["few_labels"] = dataset[kept]
-        sets["few_labels_and_teacher"] = _few(dataset, kept, answers, others)
+        sets["few_labels_and_teacher"] = _few(dataset, kept, predicted, others)
     names = dict.fromkeys([*arms, *(("few_labels", "few_labels_and_teacher") if few else ())])
     terms = experiment.supervised()
     trained = {
@@ -149,7 +149,7 @@ def _labels(dataset: PoseDataset, fused: PoseDataset, cleaned: bool) -> PoseData
 
 
 def _few(
-    dataset: PoseDataset, kept: NDArray[np.bool_], answers: PseudoLabels, others: list[PseudoLabels]
+    dataset: PoseDataset, kept: NDArray[np.bool_], predicted: PseudoLabels, others: list[PseudoLabels]
 ) -> PoseDataset:
     """The labels of the `kept` (N,) samples, and the teacher's predictions for all."""
     drawn = np.ones(len(dataset)) if dataset.draws is None else dataset.draws
@@ -160,4 +160,4 @@ def _few(
         visible=dataset.visible * kept[:, None],
         draws=share,
     )
-    return fuse(some, answers, others)[0]
+    return fuse(some, predicted, others)[0]

@@ -34,7 +34,7 @@ class Student:
     """The `name` of a network, the name of its `codec`, the `stride` of its heatmaps where it is not the
     codec's own, the contract of the weights that it starts from, where there are any, and what builds it.
 
-    A network takes images (B, 3, H, W) and gives (B, S, K, ...) of S stages, the last of which is its answer:
+    A network takes images (B, 3, H, W) and gives (B, S, K, ...) of S stages, the last of which is its prediction:
     heatmaps (h, w), location maps (7, h, w), bins of SimCC or SimCC-3D, or the 5 numbers of `Coordinates`.
     """
 

@@ -75,7 +75,7 @@ def unlabelled(
                 experiment.fit("baseline", experiment.learner(s), control) for s in experiment.seeds
             ],
             "distilled": taught("mixed", both),
-            "teacher's answers alone": taught("alone", alone),
+            "teacher's predictions alone": taught("alone", alone),
         }
     else:
         experiment = experiment.with_agreement(guide)
