@@ -4,9 +4,9 @@ different backgrounds, tested on photographs (LSP 1-1000, the people that are no
     python benchmarks/backgrounds.py --lsp DIR --photographs DIR --out DIR [--count 2000] [--epochs 20] [--seeds 2]
 
 Each person is rendered once and composed with a background of each arm; the draws that follow (blending,
-blur, noise, JPEG) are the same in all arms. `textures`: what `poseling data synthesize` draws. `noise`: smooth
-colour noise at a random scale plus white noise. `photographs`: windows of the images under --photographs, as
-`--backgrounds` takes them. A stopped run continues.
+blur, noise, JPEG) are the same in all arms. `textures`: what `poseling data synthesize` draws. `noise`:
+smooth colour noise at a random scale plus white noise. `photographs`: windows of the images under
+--photographs, as `--backgrounds` takes them. A stopped run continues.
 
 The result also has `scenes`: five families of drawn scenes (sports grounds, outdoors, rooms, streets, and the
 textures in 8 % of images), which were removed after this measurement.

@@ -5,7 +5,7 @@
 LSP's people. All that `poseling label` does is in the time: reading, hashing, decoding, cropping, asking,
 packing and writing to a new store; starting Python and loading the teacher are not. The processes find out
 who they are as under torchrun, and start at the same moment; the time is until the last one is done. After
-each round the store is opened: everyone has one answer, and nobody was asked about twice. Rounds with one and
+each round the store is opened: each person has one prediction, and none was made twice. Rounds with one and
 with two take turns.
 """
 

@@ -150,6 +150,7 @@ def test_recipes_without_figures_of_ours_say_so(capsys, monkeypatch):
     for recipe in RECIPES:
         untrained = not RECIPES[recipe]
         assert ("Not yet trained at length" in lines[recipe]) == untrained
+        assert lines[recipe].rstrip("│ ").endswith("no figures of ours.)") == untrained  # behind the sentence
         page = "vitpose.md" if recipe == "knowledge_token" else f"{recipe}.md"
         if untrained:
             assert "*:" in index[page] or "knowledge token*" in index[page]

@@ -100,8 +100,8 @@ app = App(
 )
 distill = App(
     name="distill",
-    help="Train a student with a teacher and, as a control, without it, and report what the teacher was worth. One "
-    "paper, one recipe. A file of yours is a recipe too: poseling distill ./mine.py (docs/extending.md).",
+    help="Train a student with a teacher and, as a control, without it, and report what the teacher was worth. "
+    "One paper, one recipe. A file of yours is a recipe too: poseling distill ./mine.py (docs/extending.md).",
     help_formatter=_grouped,
 )
 data = App(name="data", help="Check, preview, download or make a data set.")
@@ -111,7 +111,7 @@ app.command(data)
 
 def _help(recipe: str) -> str:
     """The docstring of a recipe's file, which is read and not imported: `poseling track` must start without
-    torch. Its first line, which lists show, says where a recipe was not trained at length.
+    torch. Its first paragraph, which lists show, says where a recipe was not trained at length.
     """
     docstring = (
         ast.get_docstring(
@@ -119,8 +119,8 @@ def _help(recipe: str) -> str:
         )
         or ""
     )
-    first, _, rest = docstring.partition("\n")
-    return f"{first}{'' if RECIPES.get(recipe, True) else f' {UNTRAINED_NOTE}'}\n{rest}"
+    first, _, rest = docstring.partition("\n\n")
+    return f"{first}{'' if RECIPES.get(recipe, True) else f' {UNTRAINED_NOTE}'}\n\n{rest}"
 
 
 for recipe in RECIPES:
@@ -185,7 +185,10 @@ def evaluate(
     dataset = sets.people_to_test(data, root, boxes, network.skeleton if space else None, files)
     dataset = rescaled(dataset) if rescale else dataset
     if wrong := differing(dataset):
-        told = f"{len(wrong)} images are not as large as their annotation says, and count as they are; the first, {wrong[0].image}: {wrong[0].message}"
+        told = (
+            f"{len(wrong)} images are not as large as their annotation says, and count as they are; "
+            f"the first, {wrong[0].image}: {wrong[0].message}"
+        )
         console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
     evaluator = Evaluator.of(dataset, space).known_to(network)
     pose = evaluator.predict(network, flip_test)
@@ -330,7 +333,10 @@ def export(
 
         out = out or model.with_name(f"{model.stem}-contract.onnx")
         spec = with_contract(model, out, adapter)
-        told = f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. Try it: poseling track IMAGE --model {out}"
+        told = (
+            f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. "
+            f"Try it: poseling track IMAGE --model {out}"
+        )
         console.print(told, markup=False, highlight=False, soft_wrap=True)
         return
     if adapter is not None:

@@ -172,7 +172,7 @@ def test_odd_bones(tmp_path):
     assert float(found[0].message.split(": ")[1].split()[0]) == pytest.approx(4, rel=0.1)
 
 
-def test_odd_bones_of_few_people_says_nothing(tmp_path):
+def test_odd_bones_needs_enough_people(tmp_path):
     dataset = sound(tmp_path)[:19]
     dataset.joints[3, 0] += 300
     assert odd_bones(dataset) == []

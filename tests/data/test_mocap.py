@@ -197,7 +197,7 @@ def test_what_is_seen_is_the_same_body(seed, heading, pitch, distance):
     assert np.linalg.det(turn) == pytest.approx(1)
 
 
-def test_who_comes_too_near_is_told():
+def test_people_too_near_the_camera_are_an_error():
     with pytest.raises(
         ValueError, match=r"still: from 0\.15 metres a joint is 0\.05 metres before the camera"
     ):
@@ -297,7 +297,7 @@ def test_another_reader_has_the_joints_at_the_same_places(clips):
         ("0 100 0", "1e300 100 0"),
     ],
 )
-def test_a_rate_or_a_frame_that_is_no_number(tmp_path, old, new):
+def test_a_rate_or_a_frame_that_is_not_a_number(tmp_path, old, new):
     write(tmp_path / "a.bvh", [{}, {}])
     text = (tmp_path / "a.bvh").read_text()
     head, motion = text.split("MOTION")

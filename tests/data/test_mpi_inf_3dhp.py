@@ -84,7 +84,7 @@ def test_a_file_alone_is_one_part(tmp_path):
         load("mpi_inf_3dhp", write(tmp_path, ["somebody.jpg"], "test"))
 
 
-def test_what_is_not_there_is_told(tmp_path):
+def test_missing_parts_are_reported(tmp_path):
     with pytest.raises(ValueError, match="no split 'val'; use train, test"):
         mpi_inf_3dhp(tmp_path, "val")
     with pytest.raises(FileNotFoundError, match=r"mpi_inf_3dhp_test_valid\.npz: not found"):
@@ -159,7 +159,7 @@ def test_real_people(shared):
 @pytest.mark.parametrize(
     ("name", "value"), [("f", np.nan), ("f", 0.0), ("f", -1.0), ("c", np.inf), ("c", 1e39), ("w", 10**400)]
 )
-def test_a_camera_that_is_no_number_is_named(tmp_path, name, value):
+def test_a_camera_that_is_not_a_number_is_named(tmp_path, name, value):
     write(tmp_path, ["TS1_000001.jpg"], "test")
     path = tmp_path / "annotations" / "cameras_test.pkl"
     camera = {"f": LENS[:2].tolist(), "c": LENS[2:].tolist(), "w": 1920, "h": 1080}

@@ -109,7 +109,7 @@ def test_json_of_another_shape_names_the_file(root, text):
         mpii(root, "train")
 
 
-def test_bad_names_say_the_way_out(root, tmp_path):
+def test_bad_names_are_an_error_with_the_way_out(root, tmp_path):
     with pytest.raises(ValueError, match="no split 'all'; use train, valid, trainval, test"):
         mpii(root, "all")
     with pytest.raises(FileNotFoundError, match=OFFICIAL):

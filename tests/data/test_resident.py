@@ -166,7 +166,7 @@ def test_draws_decide_who_comes(dataset: PoseDataset):
     assert {row for one in resident(drawn, STILL).batches(0, 3, 5) for row in one["person"].tolist()} == {0}
 
 
-def test_a_image_that_cannot_be_read_is_black_and_weighs_nothing(dataset: PoseDataset, tmp_path: Path):
+def test_an_unreadable_image_is_black_and_has_no_weight(dataset: PoseDataset, tmp_path: Path):
     (tmp_path / "cut.png").write_bytes(b"no image")
     some = replace(dataset, images=(*dataset.images[:2], tmp_path / "cut.png", *dataset.images[3:]))
     found = batch(some, STILL, [2, 0])

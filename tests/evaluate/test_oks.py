@@ -25,7 +25,7 @@ SIGMAS = np.array(COCO17.sigmas)
 def theirs(
     truth: dict, answers: list[dict], images: list[int] | None = None, sigmas: np.ndarray = SIGMAS
 ) -> list[float]:
-    """pycocotools' ten rows; -1 where there is nobody."""
+    """pycocotools' ten rows; -1 without people."""
     with contextlib.redirect_stdout(io.StringIO()):
         known = COCO()
         known.dataset = json.loads(json.dumps(truth))
@@ -181,7 +181,7 @@ def test_of_two_alike_the_one_with_the_higher_score_stays():
         True,
         True,
     ]
-    # A chain: 1 drops 0 and 2, which are not alike with each other; a dropped one drops nobody.
+    # A chain: 1 drops 0 and 2, which are not alike with each other; a dropped one drops no other.
     step = np.array([6.0, 0])  # OKS of one step is above 0.9, of two below
     chain = np.stack([base - step, base, base + step])
     one, two = (
@@ -296,8 +296,8 @@ def test_crowdpose_as_its_toolkit(shared, tmp_path, boxes):
 
 
 def imagined(dataset: PoseDataset) -> tuple[np.ndarray, np.ndarray]:
-    """What a fair network might say: the joints of the nearest annotated person, moved by some hundredths of
-    the box.
+    """Plausible predictions: the joints of the nearest annotated person, moved by some hundredths of the
+    box.
     """
     rng, truth = np.random.default_rng(0), dataset.instances.truth
     joints = np.zeros((len(dataset), len(dataset.skeleton), 2), np.float32)

@@ -76,8 +76,8 @@ def test_joints_come_back_in_image_pixels(tmp_path, flip, batch):
 
 
 def test_the_flip_test_swaps_sides(tmp_path):
-    """The network finds left by its colour, which a mirror does not change: mirrored, its left is the person's
-    right, and the two predictions disagree.
+    """The network finds left by its colour, which a mirror does not change: mirrored, its left is the
+    person's right, and the two predictions disagree.
     """
     dataset = scene(tmp_path, PLACES[:1])
     teacher = network(Heatmap((96, 96)))
@@ -122,7 +122,7 @@ def test_the_flip_test_decodes_as_the_network_does(decoding, sigma, softmax):
 class FakeTeacher:
     """Predicts what it is given, maps or points."""
 
-    answers: list
+    predictions: list
     size: tuple[int, int] = (64, 64)
     pixel: tuple[float, float] | None = None
     sigma: float | None = None
@@ -135,7 +135,7 @@ class FakeTeacher:
     licences: dict = field(default_factory=dict)
 
     def __call__(self, crops):
-        return self.answers.pop(0)
+        return self.predictions.pop(0)
 
 
 def test_points_are_averaged_after_mirroring_back_by_their_scores():
@@ -177,9 +177,9 @@ def test_biased_maps_are_moved_where_the_mirror_puts_them():
         exact.encode(j * 63 / 15 / 4, one)[0]
         for j in (joints, torch.tensor([[[63 - 44.0, 32.0], [63 - 20.0, 32.0]]]))
     )
-    answers = [Prediction(joints, one, straight), Prediction(joints, one, mirrored)]
+    predictions = [Prediction(joints, one, straight), Prediction(joints, one, mirrored)]
     found = predict_crops(
-        FakeTeacher(answers, pixel=codec.pixel, map_size=codec.map_size), CROP, True, (1.0,)
+        FakeTeacher(predictions, pixel=codec.pixel, map_size=codec.map_size), CROP, True, (1.0,)
     )
     torch.testing.assert_close(found.xy, joints, atol=0.1, rtol=0)
 
@@ -223,11 +223,11 @@ def test_an_image_that_cannot_be_read_counts_as_wrong_with_a_warning(tmp_path: P
     dataset = PoseDataset(
         "three", HANDS, tuple(paths), boxes, np.zeros((3, 2, 2), np.float32), np.full((3, 2), 2, np.uint8)
     )
-    answer = Prediction(torch.tensor([[[10.0, 20.0], [30.0, 40.0]]] * 2), torch.full((2, 2), 0.5))
+    prediction = Prediction(torch.tensor([[[10.0, 20.0], [30.0, 40.0]]] * 2), torch.full((2, 2), 0.5))
     with pytest.warns(
         UserWarning, match=r"1 of 3 images cannot be read and count as wrong, the first: .*cut\.png"
     ):
-        pose = predict(FakeTeacher([answer]), dataset)
+        pose = predict(FakeTeacher([prediction]), dataset)
     assert np.isnan(pose.xy[1]).all()
     assert pose.score.tolist() == [[0.5, 0.5], [0, 0], [0.5, 0.5]]
     assert pose.xy[[0, 2]].tolist() == [[[10, 20], [30, 40]]] * 2

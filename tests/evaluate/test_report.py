@@ -196,7 +196,7 @@ def test_table_and_markdown_hold_the_same_numbers():
     for cell in ("0.900", "0.810 ± 0.010", "0.840 ± 0.010", "33% ± 10%", "25.59", "28.09", "3.29", "145.0"):
         assert cell in text
         assert cell in markdown
-    assert "| baseline | 0.900 |  |" in markdown  # by joint, with nothing where nobody was labelled
+    assert "| baseline | 0.900 |  |" in markdown  # by joint, empty without labels
 
 
 def test_runs_that_do_not_belong_together_are_refused():

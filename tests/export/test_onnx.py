@@ -362,7 +362,7 @@ def test_other_codecs_export_alike(
 
 
 class Bins(Sums):
-    """The same, and in space the sums over rows again, stretched over 150 bins three times."""
+    """The same, and in 3D the sums over rows again, stretched over 150 bins three times."""
 
     def forward(self, images: Tensor) -> Tensor:
         bins = super().forward(images)[:, 0]

@@ -208,7 +208,7 @@ SPACE = SimCC3D((24, 16), split=1, reach=1.0, cell=0.1, spread=0.1, decoding="pl
 
 
 def columns(crops: torch.Tensor) -> torch.Tensor:
-    """SimCC-3D's bins of three joints: where a crop's colours are bright in x and in y, and in space where
+    """SimCC-3D's bins of three joints: where a crop's colours are bright in x and in y, and in 3D where
     its rows 1 to 3 are, up to column 19.
     """
     maps = 20 * network(crops)
@@ -228,7 +228,7 @@ def said(
     change: np.ndarray | float,
     where: tuple[slice | int, ...] = (),
 ) -> None:
-    """Lets the file say what PyTorch says, but for `change` in metres added to its xyz (N, 3, 3) at `where`."""
+    """Lets the file predict what PyTorch predicts, but for `change` in metres added to its xyz (N, 3, 3) at `where`."""
     xy, score, xyz = (part.numpy().copy() for part in read(SPACE, columns(torch.from_numpy(crops))))
     np.testing.assert_allclose(xyz[-1, -1], (0.65, -0.15, -0.95), atol=1e-6)
     xyz[where] += change

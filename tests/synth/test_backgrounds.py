@@ -18,7 +18,7 @@ def places():
 
 
 @pytest.mark.parametrize("size", [32, 100, 257, 640])
-def test_any_size_and_the_same_lot_the_same_bytes(size):
+def test_any_size_and_the_same_seed_the_same_bytes(size):
     image = procedural(size, np.random.default_rng(size))
     assert image.shape == (size, size, 3)
     assert image.dtype == np.uint8
@@ -73,7 +73,7 @@ def test_power_falls_with_frequency_as_in_photographs(places):
 
 
 @pytest.mark.parametrize("name", sorted(set(MAKERS) - {"wares"}))  # on a shelf any column may be an edge
-def test_textures_go_on_at_the_other_side(name):
+def test_textures_are_periodic(name):
     tile = texture(name)[:TILE, :TILE].astype(float)
     for axis in (0, 1):
         inside = np.abs(np.diff(tile, axis=axis)).mean(axis=tuple(i for i in range(tile.ndim) if i != axis))
@@ -127,7 +127,7 @@ def test_large_images_are_averaged_and_small_ones_grown(tmp_path):
     assert Folder([tmp_path / "dot.png"])(16, np.random.default_rng(0)).shape == (16, 16, 3)
 
 
-def test_broken_files_are_stepped_over_and_remembered(tmp_path):
+def test_broken_files_are_skipped_and_listed(tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(4)]
     for i in (0, 1, 3):
         cv2.imwrite(str(paths[i]), np.full((8, 8, 3), 50 * (i + 1), np.uint8))
@@ -143,7 +143,7 @@ def test_broken_files_are_stepped_over_and_remembered(tmp_path):
     assert seen == [{0: 50, 1: 100, 2: 200, 3: 200}[i] for i in firsts]
 
 
-def test_a_folder_of_nothing_but_broken_files(tmp_path):
+def test_a_folder_with_only_broken_files(tmp_path):
     paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
     paths[0].write_bytes(b"no image")
     folder = Folder(paths)

@@ -1,8 +1,8 @@
-"""The store: what it gives back, what it survives (kill -9, several writers, a full disk), and what it
-refuses.
+"""The cache: it gives back what was predicted, it survives kill -9, several writers and a full disk, and it
+refuses what does not fit.
 
-The teachers here are fakes that know a person by the image's colour, so that their answers can be worked out
-by hand. Run as a script, this file is a writer in a process of its own.
+The teachers here are fakes whose predictions depend on the image's colour alone, so that they can be worked
+out by hand. Run as a script, this file is a writer in a process of its own.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ CODEC = Heatmap((32, 32), sigma=1.0)
 
 @dataclass
 class Colours:
-    """A teacher that answers by the colour of a crop's middle: the same joints for the same colour, whatever
-    the view.
+    """A teacher whose prediction depends on the colour of a crop's middle alone: the same joints for the same
+    colour in every view.
     """
 
     name: str = "colours"
@@ -65,7 +65,7 @@ class Colours:
     delay: float = 0.0
     asked: list[int] = field(default_factory=list)
 
-    def said(self, colour: int) -> tuple[np.ndarray, np.ndarray]:
+    def prediction_of(self, colour: int) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng(colour)
         return random.uniform(2, 29, (len(self.skeleton), 2)).astype(np.float32), random.uniform(
             0.2, 1, len(self.skeleton)
@@ -78,7 +78,9 @@ class Colours:
         if self.log is not None:
             with self.log.open("a") as file:
                 file.write("".join(f"{c}\n" for c in colours))
-        xy, score = (torch.from_numpy(np.stack(part)) for part in zip(*map(self.said, colours), strict=True))
+        xy, score = (
+            torch.from_numpy(np.stack(part)) for part in zip(*map(self.prediction_of, colours), strict=True)
+        )
         maps = (
             None
             if self.map_size is None
@@ -140,24 +142,24 @@ def test_predictions_come_back(url: str, tmp_path: Path) -> None:
     assert labels.left_out == ()
     assert labels.manifest == Manifest.of(teacher, False, (1.0,))
     for i in (0, 3, 6, -1):
-        answer, (xy, score) = labels[i], teacher.said(range(1, 8)[i])
-        np.testing.assert_array_equal(answer.xy, xy)
-        np.testing.assert_allclose(answer.score, score, atol=0.5 / 255 + 1e-6)
+        pseudo, (xy, score) = labels[i], teacher.prediction_of(range(1, 8)[i])
+        np.testing.assert_array_equal(pseudo.xy, xy)
+        np.testing.assert_allclose(pseudo.score, score, atol=0.5 / 255 + 1e-6)
         maps = (
             CODEC.encode(torch.from_numpy(xy)[None], torch.ones(1, 17))[0][0].numpy() * score[:, None, None]
         )
         small, scale = quantise(maps)
-        np.testing.assert_array_equal(answer.maps, small)
-        np.testing.assert_array_equal(answer.scale, scale)
-        assert (np.abs(answer.heatmaps - maps).max((1, 2)) <= 1.5 * scale[:, 0] + 1e-7).all()
-        np.testing.assert_array_equal(answer.map_score, answer.score)
+        np.testing.assert_array_equal(pseudo.maps, small)
+        np.testing.assert_array_equal(pseudo.scale, scale)
+        assert (np.abs(pseudo.heatmaps - maps).max((1, 2)) <= 1.5 * scale[:, 0] + 1e-7).all()
+        np.testing.assert_array_equal(pseudo.map_score, pseudo.score)
         # 39 x 29 pixels of image about (24.5, 18.5) fill the 31 of the crop: scale 31 / 39.
         np.testing.assert_allclose(
-            answer.matrix,
+            pseudo.matrix,
             31 / 39 * np.array([[1, 0, -24.5], [0, 1, -18.5]]) + [[0, 0, 15.5], [0, 0, 15.5]],
             atol=1e-6,
         )
-        assert answer.pixel == (31 / 7, 31 / 7)
+        assert pseudo.pixel == (31 / 7, 31 / 7)
     assert same(pickle.loads(pickle.dumps(labels)), labels)
     with pytest.raises(IndexError):
         labels[7]
@@ -196,17 +198,17 @@ def test_3d_joints_come_back_in_the_students_skeleton(url: str, tmp_path: Path, 
 def test_flip_and_zoom_of_3d_joints_by_hand(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), points_only(is_3d=True)
     done = label(teacher, dataset, str(tmp_path / "s"), flip=True, scales=(1.0, 0.5))
-    answer, (_, score), xyz = (
+    pseudo, (_, score), xyz = (
         PseudoLabels.open(done.store, dataset, COCO17)[0],
-        teacher.said(1),
+        teacher.prediction_of(1),
         teacher.places(1),
     )
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
-    assert answer.xyz is not None
+    assert pseudo.xyz is not None
     # An image of one colour looks the same in the mirror and at any zoom; of the right wrist at x in the
-    # mirror it says that the left one is at -x.
+    # mirror it predicts that the left one is at -x.
     wanted = (score[left] * xyz[left] + score[right] * xyz[right] * [-1, 1, 1]) / (score[left] + score[right])
-    np.testing.assert_allclose(answer.xyz[left], wanted, rtol=1e-5)
+    np.testing.assert_allclose(pseudo.xyz[left], wanted, rtol=1e-5)
 
 
 def test_pseudo_labels_3d_by_hand(tmp_path: Path) -> None:
@@ -217,7 +219,7 @@ def test_pseudo_labels_3d_by_hand(tmp_path: Path) -> None:
         LSP14.index("left_wrist"),
         LSP14.index("right_knee"),
     )
-    xy, score = teacher.said(1)
+    xy, score = teacher.prediction_of(1)
     # The crop shows the image 31 / 39 as large, (24.5, 18.5) in its middle, (15.5, 15.5). The box is 39 by 29
     # pixels.
     places = (xy - 15.5) * 39 / 31 + [24.5, 18.5]
@@ -260,9 +262,9 @@ def test_pseudo_labels_3d_by_hand(tmp_path: Path) -> None:
     assert (found.joints_3d[:2].any(-1).sum(-1) == 13).all()
     np.testing.assert_array_equal(
         found.joints[0], dataset.to(MOVNECT15).joints[0]
-    )  # who has labels keeps them
-    # Of the second nobody says where a joint is in the image: the teacher does, where it is sure.
-    said, sure = teacher.said(2)
+    )  # labelled samples keep their labels
+    # The second has no label in the image: it gets the joints with a high enough score.
+    said, sure = teacher.prediction_of(2)
     believed = COCO17.to(MOVNECT15).weights(np.float32(sure)) >= 0.3
     assert 0 < believed.sum() < 13
     np.testing.assert_array_equal(found.visible[1] > 0, believed)
@@ -301,7 +303,7 @@ def test_no_sample_is_predicted_twice(url: str, tmp_path: Path) -> None:
         f"{url}/{Manifest.of(teacher, False, (1.0,)).folder}", predicted=2, stored=5
     )
     assert sorted(teacher.asked) == [1, 2, 3, 4, 5, 6]
-    np.testing.assert_array_equal(PseudoLabels.open(url, twice, COCO17)[6].xy, teacher.said(6)[0])
+    np.testing.assert_array_equal(PseudoLabels.open(url, twice, COCO17)[6].xy, teacher.prediction_of(6)[0])
 
 
 def test_a_sample_is_identified_by_content(tmp_path: Path) -> None:
@@ -321,21 +323,21 @@ def test_a_sample_is_identified_by_content(tmp_path: Path) -> None:
 def test_joints_are_converted_by_name(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), Colours()
     label(teacher, dataset, str(tmp_path / "s"))
-    answer, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, MPII16)[0], teacher.said(1)
+    pseudo, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, MPII16)[0], teacher.prediction_of(1)
     right_ankle, left_hip, right_hip = (COCO17.index(j) for j in ("right_ankle", "left_hip", "right_hip"))
-    assert answer.maps is not None
-    np.testing.assert_array_equal(answer.xy[0], xy[right_ankle])
-    assert answer.heatmaps[0].max() == pytest.approx(
+    assert pseudo.maps is not None
+    np.testing.assert_array_equal(pseudo.xy[0], xy[right_ankle])
+    assert pseudo.heatmaps[0].max() == pytest.approx(
         quantised_peak(xy[right_ankle], score[right_ankle]), rel=1e-5
     )
     # The pelvis is the middle of the hips: a point as sure as the less sure hip, and no map.
-    np.testing.assert_allclose(answer.xy[6], (xy[left_hip] + xy[right_hip]) / 2, rtol=1e-6)
-    assert answer.score[6] == pytest.approx(min(score[left_hip], score[right_hip]), abs=0.5 / 255)
-    assert answer.map_score[6] == 0
-    assert not answer.heatmaps[6].any()
+    np.testing.assert_allclose(pseudo.xy[6], (xy[left_hip] + xy[right_hip]) / 2, rtol=1e-6)
+    assert pseudo.score[6] == pytest.approx(min(score[left_hip], score[right_hip]), abs=0.5 / 255)
+    assert pseudo.map_score[6] == 0
+    assert not pseudo.heatmaps[6].any()
     # COCO has no head top.
-    assert answer.score[9] == answer.map_score[9] == 0
-    assert not answer.heatmaps[9].any()
+    assert pseudo.score[9] == pseudo.map_score[9] == 0
+    assert not pseudo.heatmaps[9].any()
 
 
 def quantised_peak(xy: np.ndarray, score: float) -> float:
@@ -347,30 +349,30 @@ def quantised_peak(xy: np.ndarray, score: float) -> float:
 def test_a_teacher_of_points_has_no_maps_and_its_flip_is_a_weighted_mean(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), points_only()
     label(teacher, dataset, str(tmp_path / "s"), flip=True)
-    answer, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)[0], teacher.said(1)
-    assert answer.maps is None
-    assert answer.pixel is None
+    pseudo, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)[0], teacher.prediction_of(1)
+    assert pseudo.maps is None
+    assert pseudo.pixel is None
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
-    # An image of one colour looks the same in the mirror, so what it said of the right wrist at x it says
-    # again of the left one at 31 - x.
+    # An image of one colour looks the same in the mirror, so what it predicts of the right wrist at x it
+    # predicts again of the left one at 31 - x.
     mirrored = np.array([31 - xy[right, 0], xy[right, 1]])
     wanted = (score[left] * xy[left] + score[right] * mirrored) / (score[left] + score[right])
-    np.testing.assert_allclose(answer.xy[left], wanted, rtol=1e-5)
-    assert answer.score[left] == pytest.approx((score[left] + score[right]) / 2, abs=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(pseudo.xy[left], wanted, rtol=1e-5)
+    assert pseudo.score[left] == pytest.approx((score[left] + score[right]) / 2, abs=0.5 / 255 + 1e-6)
 
 
 def test_the_flip_of_maps_mirrors_swaps_and_averages(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), Colours()
     label(teacher, dataset, str(tmp_path / "s"), flip=True)
-    answer, maps = (
+    pseudo, maps = (
         PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)[0],
         teacher(torch.full((1, 32, 32, 3), 1)).maps,
     )
-    assert answer.maps is not None
+    assert pseudo.maps is not None
     assert maps is not None
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
     wanted = (maps[0, left] + maps[0, right].flip(1)) / 2
-    np.testing.assert_allclose(answer.heatmaps[left], wanted, atol=1.5 / 255 * wanted.max().item())
+    np.testing.assert_allclose(pseudo.heatmaps[left], wanted, atol=1.5 / 255 * wanted.max().item())
 
 
 @dataclass
@@ -410,12 +412,12 @@ def test_views_are_averaged_where_the_canonical_crop_has_them(
         np.zeros((1, 14), np.uint8),
     )
     done = label(Blob(), dataset, str(tmp_path / "s"), flip=flip, scales=scales)
-    answer = PseudoLabels.open(done.store, dataset, Blob().skeleton)[0]
+    pseudo = PseudoLabels.open(done.store, dataset, Blob().skeleton)[0]
     wanted = Crop.from_box(boxes[0], (64, 64), 1.0).apply(spot)
-    np.testing.assert_allclose(answer.xy[0], wanted, atol=0.05)
-    assert answer.maps is not None
-    assert np.linalg.norm(np.array(np.unravel_index(answer.maps[0].argmax(), (64, 64)))[::-1] - wanted) < 1
-    assert answer.score[0] > 0.9
+    np.testing.assert_allclose(pseudo.xy[0], wanted, atol=0.05)
+    assert pseudo.maps is not None
+    assert np.linalg.norm(np.array(np.unravel_index(pseudo.maps[0].argmax(), (64, 64)))[::-1] - wanted) < 1
+    assert pseudo.score[0] > 0.9
 
 
 def test_unreadable_images_are_skipped_named_and_weigh_nothing(tmp_path: Path) -> None:
@@ -440,7 +442,7 @@ def test_unreadable_images_are_skipped_named_and_weigh_nothing(tmp_path: Path) -
     assert not labels[1].map_score.any()
     assert labels[1].maps is not None
     assert labels[1].maps.shape == (17, 8, 8)
-    np.testing.assert_array_equal(labels[4].xy, teacher.said(5)[0])
+    np.testing.assert_array_equal(labels[4].xy, teacher.prediction_of(5)[0])
 
 
 def test_another_teachers_store_is_refused_with_both_names(tmp_path: Path) -> None:
@@ -476,7 +478,7 @@ def test_other_views_and_other_crops_go_to_other_stores() -> None:
 
 @pytest.mark.parametrize("is_3d", [False, True])
 def test_stores_keep_their_names_and_manifests(is_3d: bool) -> None:
-    """The text of a manifest of version 1, and the digest of its fields in their order. A 3D store has a field
+    """The text of a manifest of version 1, and the digest of its fields in order. A 3D store has a field
     `spatial` in addition.
     """
     manifest = Manifest.of(points_only(is_3d=is_3d), True, (1.0, 0.5))
@@ -548,8 +550,8 @@ def test_foreign_and_damaged_files_are_named(tmp_path: Path) -> None:
         PseudoLabels.open(done.store, dataset, COCO17)
 
 
-@pytest.mark.parametrize("answer", ["xy", "score", "maps", "nan", "xyz", "deep"])
-def test_a_teacher_that_predicts_other_shapes_than_it_declares_is_named(tmp_path: Path, answer: str) -> None:
+@pytest.mark.parametrize("part", ["xy", "score", "maps", "nan", "xyz", "deep"])
+def test_a_teacher_that_predicts_other_shapes_than_it_declares_is_named(tmp_path: Path, part: str) -> None:
     class Broken(Colours):
         def __call__(self, crops: Tensor) -> Prediction:
             said = super().__call__(crops)
@@ -561,12 +563,12 @@ def test_a_teacher_that_predicts_other_shapes_than_it_declares_is_named(tmp_path
                 "xyz": None,
             }
             wrong["deep"] = torch.full((2, 17, 3), torch.inf)
-            return replace(said, **{{"nan": "score", "deep": "xyz"}.get(answer, answer): wrong[answer]})
+            return replace(said, **{{"nan": "score", "deep": "xyz"}.get(part, part): wrong[part]})
 
     with pytest.raises(
         ValueError, match=r"teacher colours predicts \w+ (of shape .*, but declares|with NaN)"
     ):
-        label(Broken(is_3d=answer in ("xyz", "deep")), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
+        label(Broken(is_3d=part in ("xyz", "deep")), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
 
 
 @pytest.mark.parametrize(
@@ -607,7 +609,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(
         assert not [p for p in tmp_path.glob("s/*/*") if p.name.startswith(".")]
     done = label(teacher, dataset, url, batch=3, part=3)
     assert (done.predicted, done.stored) == (3, 6)
-    assert np.array_equal(PseudoLabels.open(url, dataset, COCO17)[8].xy, teacher.said(9)[0])
+    assert np.array_equal(PseudoLabels.open(url, dataset, COCO17)[8].xy, teacher.prediction_of(9)[0])
 
 
 def writer(
@@ -780,7 +782,7 @@ def test_an_image_is_decoded_once_for_all_its_samples(
     labels = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)
     assert labels.predicted.tolist() == [True, True, True, False, True] * 3
     for i in np.flatnonzero(labels.predicted):
-        np.testing.assert_array_equal(labels[i].xy, Colours().said(i % 5 + 1)[0])
+        np.testing.assert_array_equal(labels[i].xy, Colours().prediction_of(i % 5 + 1)[0])
 
 
 def test_known_digests_spare_reading_the_images(tmp_path: Path) -> None:

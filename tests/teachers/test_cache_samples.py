@@ -19,7 +19,7 @@ from poseling.teachers.cache import PseudoLabels, label
 from poseling.teachers.packing import restored
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
-# What the teacher answers for everyone, in pixels of its own input, and how sure it is.
+# The teacher's prediction for every crop, in pixels of its own input, and its scores.
 SAID = torch.tensor([[40.0, 20.0], [70.0, 60.0], [25.0, 66.0]])
 SPACE = torch.tensor([[0.1, -0.6, 0.05], [0.4, 0.2, -0.3], [-0.2, 0.3, 0.1]])
 SURE = torch.tensor([1.0, 0.8, 0.4])

@@ -1,4 +1,4 @@
-"""Several teachers as one: what they say together by hand, how sure they are, and what is refused."""
+"""Several teachers as one: their joints and confidence by hand, and what is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEET = Skeleton("feet", ("left_foot", "right_foot"), (0, 0))
 
 @dataclass
 class FakeTeacher:
-    """Answers the same points of its input for everyone."""
+    """Predicts the same points of its input for every crop."""
 
     said: list[list[float]]
     sure: list[float]
@@ -111,8 +111,7 @@ def test_a_joint_without_a_score_does_not_count_and_may_be_nan():
         np.array([[1.0, 1.0, 1.0], [0.0, 5.0, 1.0]]),
     )
     middle, confidence = combine(xy, score, weights, 10.0)
-    # The second's word on the first joint is worth nothing; the second joint only the second knows; the third
-    # nobody.
+    # The second has weight 0 for the first joint; only the second has the second joint; none has the third.
     np.testing.assert_allclose(middle[:2], [[5, 5], [2, 3]])
     np.testing.assert_allclose(confidence, [0.7, 0.4, 0.0], rtol=1e-6)
     assert np.isnan(middle[2]).all()
@@ -283,7 +282,7 @@ def test_teachers_that_do_not_fit_together_are_refused(dataset, tmp_path):
 
 @dataclass
 class Seer(FakeTeacher):
-    """Knows where everyone is: `truth` (B, K, 2) in pixels of the widest crop, `zoom` of which make one of
+    """Predicts the right joints: `truth` (B, K, 2) in pixels of the widest crop, `zoom` of which make one of
     its own about the middle; `off` is its error there.
     """
 
@@ -342,10 +341,12 @@ def test_each_teacher_of_an_ensemble_gets_its_own_crop():
     crops = torch.from_numpy(
         np.broadcast_to(side[None, None, :, None], (2, 96, 96, 3)).copy()
     )  # the column is the colour
-    answer = both(crops)
-    assert answer.maps is None
-    np.testing.assert_allclose(answer.xy.numpy(), truth, atol=0.01)
-    np.testing.assert_allclose(answer.score.numpy(), [[0.7, 0.7, 0.3]] * 2, rtol=1e-4)  # they agree: the mean
+    prediction = both(crops)
+    assert prediction.maps is None
+    np.testing.assert_allclose(prediction.xy.numpy(), truth, atol=0.01)
+    np.testing.assert_allclose(
+        prediction.score.numpy(), [[0.7, 0.7, 0.3]] * 2, rtol=1e-4
+    )  # they agree: the mean
     assert torch.equal(wide.seen, crops)
     expected = 47.5 + (np.arange(64) - 31.5) * (95 / 1.5 / 63)  # the columns that the near one sees
     np.testing.assert_allclose(near.seen[1, 20, :, 0].numpy(), expected, atol=0.51)
@@ -355,14 +356,16 @@ def test_an_ensemble_is_combine_by_hand_and_weights_count():
     truth, near, wide = seers(off=(6.0, -2.0))
     weights = {"near": 3.0, "wide": {"head": 0.0, "left_hand": 2.0}}
     crops = torch.zeros(2, 96, 96, 3, dtype=torch.uint8)
-    answer = Ensemble([near, wide], BODY, weights, tau=0.2)(crops)
+    prediction = Ensemble([near, wide], BODY, weights, tau=0.2)(crops)
     size = 96 / 1.5
     w = np.array([[3.0 * 0.8, 3 * 0.5, 3 * 0.4], [0, 2 * 0.9, 0.2]])
     share = w[1] / w.sum(0)
-    np.testing.assert_allclose(answer.xy.numpy(), truth + share[:, None] * np.array([6.0, -2.0]), atol=0.01)
+    np.testing.assert_allclose(
+        prediction.xy.numpy(), truth + share[:, None] * np.array([6.0, -2.0]), atol=0.01
+    )
     spread = share * (1 - share) * 40  # two places with shares s and 1 - s, a square distance of 40 apart
     sure = w.sum(0) / [3, 5, 4] * np.exp(-spread / (2 * (0.2 * size) ** 2))
-    np.testing.assert_allclose(answer.score.numpy(), [sure] * 2, rtol=1e-3)
+    np.testing.assert_allclose(prediction.score.numpy(), [sure] * 2, rtol=1e-3)
     table = np.array([[3, 3, 3], [0, 2, 1]], np.float32)
     points, confidence = combine(
         np.stack([truth, truth + np.float32([6, -2])]),
@@ -371,17 +374,17 @@ def test_an_ensemble_is_combine_by_hand_and_weights_count():
         size,
         0.2,
     )
-    np.testing.assert_allclose(answer.xy.numpy(), points, atol=0.01)
-    np.testing.assert_allclose(answer.score.numpy(), confidence, rtol=1e-3)
+    np.testing.assert_allclose(prediction.xy.numpy(), points, atol=0.01)
+    np.testing.assert_allclose(prediction.score.numpy(), confidence, rtol=1e-3)
     assert Ensemble([near, wide], BODY, weights).digest != Ensemble([near, wide], BODY).digest
 
 
 def test_an_ensemble_with_a_teacher_of_fewer_joints():
     truth, near, wide = seers()
     wide.skeleton, wide.truth, wide.sure = HANDS, truth[:, [2, 1]], [0.9, 0.3]
-    answer = Ensemble([near, wide], BODY)(torch.zeros(2, 96, 96, 3, dtype=torch.uint8))
-    np.testing.assert_allclose(answer.xy.numpy(), truth, atol=0.01)
-    np.testing.assert_allclose(answer.score.numpy(), [[0.8, 0.4, 0.65]] * 2, rtol=1e-4)
+    prediction = Ensemble([near, wide], BODY)(torch.zeros(2, 96, 96, 3, dtype=torch.uint8))
+    np.testing.assert_allclose(prediction.xy.numpy(), truth, atol=0.01)
+    np.testing.assert_allclose(prediction.score.numpy(), [[0.8, 0.4, 0.65]] * 2, rtol=1e-4)
 
 
 def test_teachers_that_cannot_be_an_ensemble():

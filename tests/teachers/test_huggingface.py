@@ -61,9 +61,9 @@ def test_it_predicts_as_the_published_network(tmp_path: Path, experts: int, simp
     )
     with torch.no_grad():
         maps = model(fed, dataset_index=torch.zeros(2, dtype=torch.long)).heatmaps
-    answer = teacher(torch.from_numpy(crops))
+    prediction = teacher(torch.from_numpy(crops))
     assert maps.std() > 0.1
-    torch.testing.assert_close(answer.maps, maps, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(prediction.maps, maps, atol=1e-4, rtol=1e-4)
     assert not any(p.requires_grad for p in teacher.network.parameters())
 
 

@@ -1,7 +1,7 @@
-"""Sharing images among processes: everyone is somebody's and only one's, evenly, and what the environment
-says of who this is.
+"""Sharing images among processes: each sample goes to exactly one, evenly; and which process this is, from the
+environment.
 
-Run as a script, this file is a process that asks its environment and writes down what it heard.
+Run as a script, this file is a process that reads its environment and writes down what it found.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def test_a_slurm_job_deals_by_its_number_and_others_as_ever(environment) -> None
     assert deal_of_environment() != first
     environment(RANK="1", WORLD_SIZE="2")  # nowhere to meet
     assert deal_of_environment() == ""
-    environment(RANK="0", WORLD_SIZE="1", MASTER_ADDR="nowhere", MASTER_PORT="1")  # nobody to meet
+    environment(RANK="0", WORLD_SIZE="1", MASTER_ADDR="nowhere", MASTER_PORT="1")  # no other process to meet
     assert deal_of_environment() == ""
 
 

@@ -23,6 +23,7 @@ from typing import Literal
 
 from poseling.codecs import is_3d
 from poseling.data import sets
+from poseling.data.coco_files import CocoFiles  # noqa: F401  # cyclopts reads TrainConfig's annotations here
 from poseling.data.dataset import PoseDataset, join
 from poseling.distill.objective import spatial_terms
 from poseling.evaluate.evaluator import Evaluator

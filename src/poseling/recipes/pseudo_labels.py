@@ -78,15 +78,15 @@ def pseudo_labels(
         Which students to train; if not given labels, labels_and_teacher and teacher_alone, or without labels
         the last alone.
     skeleton
-        The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ...
+        The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ..., or data, those of the
+        data set, as of hands or animals.
     """
     if few < 0 or (not few and any(arm.startswith("few") for arm in arms)):
         raise ValueError(
             f"--few {few}: is no number of samples; give one above 0, or leave out the arms that need it"
         )
-    experiment = Experiment.of(
-        "pseudo_labels", config, student, by_name(skeleton), teacher=teacher, teachers=agree
-    )
+    joints = None if skeleton == "data" else by_name(skeleton)
+    experiment = Experiment.of("pseudo_labels", config, student, joints, teacher=teacher, teachers=agree)
     dataset = experiment.dataset
     if unknown := [name for name in clean if name not in experiment.sources]:
         raise ValueError(

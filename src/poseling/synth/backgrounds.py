@@ -49,7 +49,7 @@ class Folder:
     def __post_init__(self) -> None:
         if not self.paths:
             raise ValueError(
-                "a folder of backgrounds without an image; name one with images, or none for drawn backgrounds"
+                "a folder of backgrounds without an image; name one with images, or none for drawn ones"
             )
 
     def __call__(self, size: int, random: np.random.Generator) -> Image:

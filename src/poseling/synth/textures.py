@@ -293,7 +293,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], Layer]] = {
 
 
 def cut(name: str, width: int, height: int, scale: float, random: np.random.Generator) -> Layer:
-    """(height, width[, 3]): a window of a texture, `scale` texels to a pixel, mirrored by lot."""
+    """(height, width[, 3]): a window of a texture, `scale` texels to a pixel, mirrored at random."""
     w, h = (int(min(max(4, round(s * scale)), TILE)) for s in (width, height))
     x0, y0, flip = random.random(3).tolist()
     x0, y0 = int(x0 * TILE), int(y0 * TILE)
