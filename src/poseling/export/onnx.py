@@ -50,9 +50,9 @@ def export(
     32, are what the parity check runs on: crops of people if you have them (`parity.windows` takes them from
     images); without them figures are drawn, and the result's `source` is synthetic. `bound` in input pixels.
     `half` stores the weights as half floats, in half the bytes, and still computes in floats; that rounding
-    may move a joint by half a pixel and its score by 0.02. `network` is the module that gets the checkpoint's weights, if it is the
-    user's own. ParityError with the numbers if the two differ; then nothing is written. ValueError if the
-    crops do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
+    may move a joint by half a pixel and its score by 0.02. `network` is the module that gets the checkpoint's
+    weights, if it is the user's own. ParityError with the numbers if the two differ; then nothing is written.
+    ValueError if the crops do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
     """
     if out.resolve() == checkpoint.resolve():
         raise ValueError(
