@@ -1,4 +1,4 @@
-"""The cost of stored predictions: bytes a person, the error that compression adds to the decoded joints, and
+"""The cost of pseudo-labels: bytes a person, the error that compression adds to the decoded joints, and
 the time of reading a person in training.
 
     python benchmarks/label_store.py                                        drawn heatmaps only

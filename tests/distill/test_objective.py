@@ -540,7 +540,7 @@ def test_features_need_a_teacher_that_is_a_checkpoint(at):
     term = replace(MIMIC, at=at)
     with pytest.raises(
         ValueError,
-        match=rf"mimic \(at {at}\): .* but stored predictions cannot be looked into; "
+        match=rf"mimic \(at {at}\): .* but pseudo-labels cannot be looked into; "
         "take a teacher that is a checkpoint",
     ):
         Objective(SPEC, CODEC, (*ALONE, term))

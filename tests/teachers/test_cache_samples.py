@@ -1,4 +1,4 @@
-"""A stored answer as part of a sample: moved into the student's crop, sides swapped where it mirrors."""
+"""A pseudo-label as part of a sample: moved into the student's crop, sides swapped where it mirrors."""
 
 from dataclasses import dataclass, field
 

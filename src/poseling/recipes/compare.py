@@ -222,7 +222,7 @@ def _fit(
 
 
 def _signal(terms: Terms, guide: Teacher, predictions: TeacherLabels) -> TeacherSignal:
-    """Stored predictions, or the live teacher where the terms look inside it."""
+    """Pseudo-labels, or the live teacher where the terms look inside it."""
     return TeacherSignal(live=guide) if looks_inside(terms) else TeacherSignal(predictions)
 
 

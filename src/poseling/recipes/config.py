@@ -369,7 +369,7 @@ class StoredTeacherConfig(TeacherConfig):
         """ValueError where predictions are to be averaged, but for `why` the teacher runs in every step."""
         if self.teacher_flip or self.teacher_scales != (1.0,):
             raise ValueError(
-                f"--teacher-flip and --teacher-scales average stored predictions, but with {why} the teacher "
+                f"--teacher-flip and --teacher-scales average pseudo-labels, but with {why} the teacher "
                 f"runs in every step; leave them out"
             )
 

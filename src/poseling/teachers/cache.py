@@ -39,8 +39,8 @@ PART, REMOTE_PART = 512, 4096
 
 @dataclass(frozen=True)
 class Labelled:
-    """What `label` did. `store` is the store's folder; of the samples of this shard, so many were
-    `predicted` now, so many were `stored` already (or are in the data twice), and `skipped` has one line for each whose
+    """What `label` did. `store` is the store's folder; of the samples of this shard, so many were `predicted`
+    now, so many were `stored` already (or are in the data twice), and `skipped` has one line for each whose
     image cannot be read.
     """
 
