@@ -1,4 +1,4 @@
-"""Speed of distillation from stored predictions, compared with plain training, with a live teacher, and with
+"""Speed of distillation from pseudo-labels, compared with plain training, with a live teacher, and with
 FPD's published code.
 
     python benchmarks/distill_throughput.py --root DIR [--published CHECKOUT]

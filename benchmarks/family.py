@@ -96,7 +96,7 @@ def prepare(root: Path, peers: Path, work: Path) -> None:
         asked = OnnxTeacher(peers / f"{teacher}.onnx", threads=1)
         for name, dataset in sets.items():
             done = label(asked, dataset, str(work / "labels" / teacher), flip)
-            print(f"{teacher}, {name}: {done.asked} asked, {done.already} there already", flush=True)
+            print(f"{teacher}, {name}: {done.predicted} predicted, {done.stored} stored already", flush=True)
     for name, dataset in sets.items():
         out = work / "fused" / name / ("train" if name == "lsp" else "")
         if not out.exists():

@@ -40,6 +40,7 @@ from poseling.adapter import Adapter
 from poseling.codecs import Heatmap
 from poseling.data import coco, h36m, images, lsp, mocap, mpi_inf_3dhp, mpii, synthetic
 from poseling.data.check import check
+from poseling.data.coco_json import coco_json
 from poseling.data.dataset import LARGEST, PoseDataset
 from poseling.files import read_image
 from poseling.models import checkpoint, registry
@@ -48,7 +49,7 @@ from poseling.models.importers.fpd import load_fpd
 from poseling.models.importers.vnect import _arrays as vnect_arrays
 from poseling.pickled import read_pickle
 from poseling.runtime.pipeline import track
-from poseling.skeleton import COCO17, CROWDPOSE14, SYNTH28
+from poseling.skeleton import COCO17, CROWDPOSE14, SYNTH28, Skeleton
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Prediction
 from poseling.teachers.checkpoint import checkpoint_teacher
@@ -195,6 +196,16 @@ def make_coco(names: tuple[str, ...]) -> Bytes:
         "annotations/person_keypoints_val2017.json": text(coco_data(COCO17, COCO_NAMES)),
         **named("val2017", (), *COCO_NAMES),
     }
+
+
+OWN = Skeleton("own", ("nose", "left_eye", "right_eye", "tail"), (0, 0, 0, 0))
+
+
+def make_own(names: tuple[str, ...]) -> Bytes:
+    data = coco_data(OWN, COCO_NAMES)
+    for category in data["categories"]:
+        category |= {"skeleton": [[1, 2], [1, 3], [2, 3], [1, 4]], "sigmas": [0.1, 0.1, 0.1, 0.2]}
+    return {"own.json": text(data), **named("images", (), *COCO_NAMES)}
 
 
 def make_crowd(names: tuple[str, ...]) -> Bytes:
@@ -437,6 +448,7 @@ READERS: dict[str, Reader] = {
     "mpiimat": Reader(make_mpii_mat, mpii.OFFICIAL, lambda folder: mpii.mpii(folder, "trainval")),
     "coco": Reader(make_coco, "annotations/person_keypoints_val2017.json", coco.val),
     "crowd": Reader(make_crowd, "json/crowdpose_test.json", lambda folder: coco.crowdpose(folder, "test")),
+    "own": Reader(make_own, "own.json", lambda folder: coco_json(folder, Path("own.json"))),
     "det": Reader(make_detections, "found.json", read_detections),
     "boxes": Reader(
         lambda names: {"boxes.json": text({"a.png": [[1, 1, 20, 20]]}), "a.png": image(suffix=".png")},

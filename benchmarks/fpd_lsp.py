@@ -1,4 +1,4 @@
-"""What a teacher is worth on real images: LSP 1-850 and LSPET to train on, LSP 1001-2000 to test on, PCK@0.2,
+"""The worth of a teacher on real images: LSP 1-850 and LSPET to train on, LSP 1001-2000 to test on, PCK@0.2,
 three seeds.
 
     python benchmarks/fpd_lsp.py --root DIR --scale cpu --out DIR [--seeds 3] [--only VARIANT]
@@ -72,8 +72,8 @@ SCALES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to distil: the teacher's share of the loss, how it is asked, whether its own score weighs it, and
-    whether there are more images than labels.
+    """A variant of distillation: the teacher's share of the loss, its test-time augmentation, whether its
+    score is the weight, and whether there are unlabelled images.
     """
 
     alpha: float = 0.5
@@ -142,7 +142,7 @@ def main() -> None:
 
 
 def run(experiment: Experiment, arm: str, teacher: Teacher, seed: int, more: PoseDataset | None) -> Trained:
-    """One training: the control on the labels, or a variant, for as many steps."""
+    """One training: the control on the labels, or a variant, for equal steps."""
     if arm == "baseline":
         return experiment.fit(arm, experiment.learner(seed), experiment.supervised())
     how = VARIANTS[arm]

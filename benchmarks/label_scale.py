@@ -1,12 +1,11 @@
-"""What a second process is worth in asking a teacher: people a second with one and with two, each a real
-process with a core and a thread of its own.
+"""Scaling of labelling: people a second with one and with two processes, each with its own core and thread.
 
     python benchmarks/label_scale.py --teacher ONNX --root DIR --count 1000 --rounds 5
 
 LSP's people. All that `poseling label` does is in the time: reading, hashing, decoding, cropping, asking,
 packing and writing to a new store; starting Python and loading the teacher are not. The processes find out
 who they are as under torchrun, and start at the same moment; the time is until the last one is done. After
-each round the store is opened: everyone has one answer, and nobody was asked about twice. Rounds with one and
+each round the store is opened: each person has one prediction, and none was made twice. Rounds with one and
 with two take turns.
 """
 
@@ -77,7 +76,7 @@ def row(name: str, values: list[float]) -> dict[str, Any]:
 
 
 def timed(processes: int, teacher: Path, root: Path, count: int) -> float:
-    """Seconds in which so many processes ask about everyone once."""
+    """Seconds for this many processes to label everyone once."""
     with tempfile.TemporaryDirectory() as folder:
         shared = [
             sys.executable,
@@ -120,7 +119,9 @@ def timed(processes: int, teacher: Path, root: Path, count: int) -> float:
 
 
 def work(teacher: Path, root: Path, count: int, url: str) -> None:
-    """One process: gets ready, says so, waits for the word, labels its share, says how it went."""
+    """One process: prepares, reports that it is ready, waits for the start, labels its share, reports the
+    result.
+    """
     from poseling.teachers.shards import shard_of_environment
 
     shard = shard_of_environment()
@@ -151,8 +152,8 @@ def work(teacher: Path, root: Path, count: int, url: str) -> None:
             {
                 "began": began,
                 "ended": time.monotonic(),
-                "asked": done.asked,
-                "already": done.already,
+                "asked": done.predicted,
+                "already": done.stored,
                 "skipped": done.skipped,
             }
         ),

@@ -1,5 +1,5 @@
-"""What the label store costs: bytes a person, the error that packing adds to the decoded joints, and the time
-that reading a person takes in training.
+"""The cost of pseudo-labels: bytes a person, the error that compression adds to the decoded joints, and
+the time of reading a person in training.
 
     python benchmarks/label_store.py                                        drawn heatmaps only
     python benchmarks/label_store.py --teacher PATH --root DIR --count 200  and a teacher's, for LSP test people
@@ -83,8 +83,8 @@ def main(
 
 
 def drawn(count: int) -> dict[str, Maps]:
-    """Gaussians of sigma 2 with peaks of 0.3 to 1 for 17 joints at 64x64, bare and with smooth noise as
-    networks have it.
+    """Gaussians of sigma 2 with peaks of 0.3 to 1 for 17 joints at 64x64, without and with smooth noise like
+    a network's.
     """
     random = np.random.default_rng(0)
     joints = torch.from_numpy(random.uniform(16, 239, (count, 17, 2))).float()
@@ -200,7 +200,7 @@ def timed(joints: int, side: int, skeleton: Skeleton) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Stand:
-    """A teacher's description, for a store that nobody asks."""
+    """A teacher's description, for a store that is filled directly."""
 
     skeleton: Skeleton
     map_size: tuple[int, int] | None
@@ -214,11 +214,11 @@ class Stand:
 
     @property
     def licences(self) -> dict[str, str]:
-        """None: nothing is published."""
+        """None: no licence is needed."""
         return {}
 
     def __call__(self, crops: torch.Tensor) -> Any:
-        """Not asked."""
+        """Not called."""
         raise NotImplementedError
 
 

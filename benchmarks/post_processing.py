@@ -15,7 +15,7 @@ gives for the same frames, over the joints that both have. Where the joints lie 
 out of a difference in time; the reference's own tremble stays in it, before and after, so that the ratio is
 too small rather than too large. The plain ratio of second differences is given beside it, and so is the
 acceleration of the reference itself: a filter that brings the answers' below that takes motion away. At 5
-frames a second VNect's constants cannot reach 3: even of somebody who stands still the filter takes half of
+frames a second VNect's constants cannot reach 3: even for a person standing still the filter takes half of
 each new value (0.8 Hz), which cuts the second difference of white noise by sqrt(7.2) = 2.7.
 
 Time is processor time without the network's, each frame's least of several runs. Everything is for one
@@ -89,7 +89,7 @@ class Told:
         self.asked = 0
 
     def __call__(self, image: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Pose:
-        # Whoever is found in the first frame is looked at twice.
+        # The person found in the first frame is run twice.
         self.asked += 1
         return self.poses[max(0, self.asked - 2)]
 
@@ -109,7 +109,7 @@ class Timed:
 
 class Processed:
     """A sequence before (`raw`) and after the filters and the fit (`xyz`), as (T, 15, 3) metres in the frames
-    `rows` (T,) that show somebody, and its rotations (T, 13, 4).
+    `rows` (T,) that show a person, and its rotations (T, 13, 4).
 
     ms (F,) are what each of all frames took, `network` (F,) what the network took besides.
     """
@@ -138,7 +138,7 @@ class Processed:
             turned.append(frame.rotations[0])
         if len(rows) < SHORTEST:
             raise ValueError(
-                f"somebody is seen in {len(rows)} of {len(spent)} frames, and at least {SHORTEST} are "
+                f"a person is seen in {len(rows)} of {len(spent)} frames, and at least {SHORTEST} are "
                 f"needed; take a network that has learnt more, or another clip"
             )
         self.rows, self.raw, self.xyz, self.rotations = (
@@ -174,7 +174,7 @@ def lengths_of(xyz: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def beyond_limits(rotations: NDArray[np.floating]) -> float:
-    """By how many degrees the farthest of rotations (T, 13, 4) is beyond its limit, measured here anew: a
+    """By how many degrees the farthest of rotations (T, 13, 4) is beyond its limit, measured independently: a
     twist about the bone, then a swing away from the centre.
 
     Above 0 for some joint, since some may not turn at all about an axis: 0 to rounding is what is promised

@@ -71,7 +71,7 @@ BOXES = [
     Box("distill.objective", 4, 0, "the weighted sum\nof losses"),
     Box("teachers.load", 0, 1, "a checkpoint, an ONNX\nfile or a ViTPose"),
     Box("teachers.cache", 1, 1, "pseudo-labels: predicted\nonce, stored"),
-    Box("codecs.warp", 2, 1, "warps them to the\naugmented crop"),
+    Box("distill.targets", 2, 1, "labels and predictions,\nwarped to the crop"),
     Box("codecs", 3, 1, "joints to targets,\noutputs to joints"),
     Box("train.loop", 4, 1, "the one training loop"),
     Box("evaluate.evaluator", 2, 2, "PCK, OKS AP, MPJPE\non test samples"),
@@ -96,9 +96,9 @@ ARROWS = [
     ("data.augment", "right", "models.registry", "left"),
     ("models.registry", "right", "distill.objective", "left"),
     ("teachers.load", "right", "teachers.cache", "left"),
-    ("teachers.cache", "right", "codecs.warp", "left"),
-    ("codecs.warp", "right", "codecs", "left"),
-    ("data.augment", "bottom", "codecs", "top"),
+    ("teachers.cache", "right", "distill.targets", "left"),
+    ("distill.targets", "right", "codecs", "left"),
+    ("data.augment", "bottom", "distill.targets", "top"),
     ("codecs", "right", "distill.objective", "bottom"),
     ("distill.objective", "bottom", "train.loop", "top"),
     ("train.loop", "bottom", "models.checkpoint", "top"),
@@ -117,7 +117,7 @@ ARROWS = [
     ("runtime.position", "left", "draw", "right"),
 ]
 FRAMES = [
-    ("Training: from a data set to a student", "recipes.experiment", "trains with and without the teacher", 8, 428),
+    ("Training: from a data set to a student", "recipes.experiment", "with and without the teacher", 8, 428),
     ("Use: from an image to a Pose, without torch", "runtime.pipeline", "runs every step", 450, 690),
 ]  # fmt: skip
 
@@ -148,7 +148,8 @@ def drawing() -> str:
         parts += [
             f'<rect class="box" x="{box.left:g}" y="{box.top:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" '
             f'rx="7"/>',
-            f'<text class="module" text-anchor="middle" x="{middle:g}" y="{box.top + 19:g}">{box.module}</text>',
+            f'<text class="module" text-anchor="middle" x="{middle:g}" y="{box.top + 19:g}">'
+            f"{box.module}</text>",
         ]
         for i, line in enumerate(box.does.split("\n")):
             parts.append(

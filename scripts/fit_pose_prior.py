@@ -142,7 +142,7 @@ def split(clips: list[str], random: np.random.Generator) -> dict[str, list[str]]
 
 
 def read_bvh(text: str) -> tuple[list[str], list[int], Array, Array]:
-    """Names (J,), parents (J,), offsets (J, 3) and rotation matrices (T, J, 3, 3), both in the parent's axes."""
+    """Names (J,), parents (J,), offsets (J, 3) and rotations (T, J, 3, 3), both in the parent's axes."""
     names: list[str] = []
     parents: list[int] = []
     offsets: list[list[float]] = []

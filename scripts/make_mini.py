@@ -4,7 +4,8 @@ for 8 MB in all.
     python scripts/make_mini.py --out src/poseling/data/mini.zip [--count 1650] [--side 176] [--quality 70] [--seed 20261121]
 
 The same flags, versions and renderer make the same bytes. An interrupted run continues in --work, where the
-large images are kept.
+large images are kept. The set in the package has the drawn scenes of version 1 as backgrounds
+(docs/synthetic.md), which were removed later.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def member(shape: str, kind: str = "<f8", data: bytes = b"") -> bytes:
         (member("(" * 300 + ")" * 300), "header"),
     ],
 )
-def test_an_array_that_is_not_what_it_says(tmp_path, data, message):
+def test_an_array_with_a_false_header_is_refused(tmp_path, data, message):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", data)
     with pytest.raises(ValueError, match=rf"a\.npz: is no whole npz of a \(.*{message}"):

@@ -151,6 +151,7 @@ def test_recipes_without_figures_of_ours_say_so(capsys, monkeypatch):
     for recipe in RECIPES:
         untrained = not RECIPES[recipe]
         assert ("Not yet trained at length" in lines[recipe]) == untrained
+        assert lines[recipe].rstrip("│ ").endswith("no figures of ours.)") == untrained  # behind the sentence
         page = "vitpose.md" if recipe == "knowledge_token" else f"{recipe}.md"
         if untrained:
             assert "*:" in index[page] or "knowledge token*" in index[page]
@@ -298,8 +299,8 @@ def test_without_torch_the_line_says_what_to_install():
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(
-        r"error: torch is not installed; (in its checkout )?pip install (-e )?'.*\[train\]( @ .*)?' brings "
-        r"it\n",
+        r"error: torch is not installed; (in its checkout )?pip install (-e )?'.*\[train\]( @ .*)?' "
+        r"installs it\n",
         done.stderr,
     )
 
@@ -531,16 +532,16 @@ def test_label_takes_its_share(capsys, tmp_path, monkeypatch):
     """Told by the environment or by --shard which of two it is, a process asks about its images and no other;
     together they ask about all.
     """
-    images = tmp_path / "images"
-    images.mkdir()
+    folder = tmp_path / "images"
+    folder.mkdir()
     random = np.random.default_rng(0)
     for i in range(8):
-        cv2.imwrite(str(images / f"{i}.png"), random.integers(0, 256, (40, 40, 3), np.uint8))
-    mine = len(share(images(images).images, (1, 2)))
+        cv2.imwrite(str(folder / f"{i}.png"), random.integers(0, 256, (40, 40, 3), np.uint8))
+    mine = len(share(images(folder).images, (1, 2)))
     assert 0 < mine < 8
 
     def label(more=""):
-        out = said(capsys, f"label mini --data images --root {images} --url {tmp_path}/labels {more}")
+        out = said(capsys, f"label mini --data images --root {folder} --url {tmp_path}/labels {more}")
         return out.split(" stored already")[0].splitlines()
 
     monkeypatch.setenv("RANK", "1")
@@ -556,7 +557,7 @@ def test_label_takes_its_share(capsys, tmp_path, monkeypatch):
     assert label()[-1] == "0 predictions made, 8"
     monkeypatch.setenv("RANK", "2")
     assert "RANK=2 and WORLD_SIZE=2" in failed(
-        capsys, f"label mini --data images --root {images} --url {tmp_path}/labels"
+        capsys, f"label mini --data images --root {folder} --url {tmp_path}/labels"
     )
 
 
@@ -856,4 +857,6 @@ def test_people_are_looked_for_and_their_boxes_written(tmp_path, capsys):
     assert len(images(tmp_path)) == 1
     with pytest.raises(SystemExit):
         main(["data", "boxes", str(tmp_path)])
-    assert "is there already" in " ".join(capsys.readouterr().err.split())
+    assert "boxes.json: exists already; remove it to write a new one" in " ".join(
+        capsys.readouterr().err.split()
+    )

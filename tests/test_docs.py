@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -71,6 +72,17 @@ def test_lines_fit(page):
 
 def test_the_readme_is_one_page():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_readme_has_the_figures_of_the_cards():
+    """PCK on LSP at 0.2 and 0.1, PCK on others, and the time: as `poseling models NAME` prints them."""
+    rows = [line.split("|") for line in (ROOT / "README.md").read_text().splitlines() if line[:4] == "| **"]
+    shown = {row[1].strip(" *"): [cell.strip() for cell in row[2:]] for row in rows}
+    cards = json.loads((PACKAGE / "zoo" / "cards.json").read_text())
+    for name, card in cards.items():
+        _, time, _, *scores = shown[name][:6]
+        assert time == f"{card['over_lightning']:.2f}", name
+        assert scores == [f"{score['value']:.3f}" for score in card["scores"]], name
 
 
 def test_modules_named_on_the_architecture_page_exist():

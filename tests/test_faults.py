@@ -44,7 +44,7 @@ def test_changed_files_are_read_right_or_refused_by_name(faults: ModuleType) -> 
     assert [one for one in found if one[1] not in ("read", "refused")] == []
 
 
-def test_what_is_told_apart(faults: ModuleType, tmp_path: Path) -> None:
+def test_outcomes_are_distinguished(faults: ModuleType, tmp_path: Path) -> None:
     """The judge itself: a reader of each kind."""
 
     def reader(read) -> object:

@@ -75,7 +75,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
-def test_a_image_that_claims_to_be_too_large_is_named(tmp_path):
+def test_an_image_that_claims_to_be_too_large_is_named(tmp_path):
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -117,7 +117,7 @@ def test_a_draft_that_need_not_last_does_not_wait_for_the_disk(tmp_path, monkeyp
 
 
 def test_no_link_is_written_through(tmp_path, monkeypatch):
-    """Somebody who guesses the hidden name and puts a link there gains nothing."""
+    """A link under the hidden name is not written through."""
     (tmp_path / "precious").write_bytes(b"precious")
     monkeypatch.setattr("poseling.files.uuid.uuid4", lambda: type("Known", (), {"hex": "0123456789abcdef"}))
     (tmp_path / ".poseling-0123456789ab.tmp").symlink_to(tmp_path / "precious")
@@ -200,7 +200,7 @@ def jpeg(progressive: int = 0) -> bytes:
 @pytest.mark.parametrize(
     "behind", [b"\0" * 9000, b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40, b"\xff" * 5000, b"\xff\xd8\xff"]
 )
-def test_what_lies_behind_a_jpeg_is_no_part_of_it(tmp_path: Path, progressive: int, behind: bytes):
+def test_data_behind_a_jpeg_is_ignored(tmp_path: Path, progressive: int, behind: bytes):
     whole = jpeg(progressive)
     (tmp_path / "a.jpg").write_bytes(whole + behind)
     np.testing.assert_array_equal(

@@ -109,7 +109,7 @@ def test_a_network_that_wants_all_the_memory(tmp_path):
     "shapes",
     [((), ()), ((1, 14, 2), (1, 1)), ((1, 28), (1, 14)), ((2, 14, 2), (2, 14)), ((1, 14, 2), (1, 14, 1))],
 )
-def test_outputs_of_other_shapes_are_told(tmp_path, shapes):
+def test_outputs_of_other_shapes_are_an_error(tmp_path, shapes):
     nodes = [helper.make_node("Identity", ["a"], ["xy"]), helper.make_node("Identity", ["b"], ["score"])]
     values = [np.zeros(shape, np.float32) for shape in shapes]
     path = save(tmp_path / "a.onnx", nodes, "xy", "score", (("a", values[0]), ("b", values[1])))
@@ -205,7 +205,7 @@ def test_our_own_and_others_networks_have_no_loops(shared):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_network_whose_weights_are_damaged_is_told_at_once(tmp_path, value):
+def test_damaged_weights_are_an_error_at_once(tmp_path, value):
     nodes = [helper.make_node("Identity", ["a"], ["xy"]), helper.make_node("Identity", ["b"], ["score"])]
     path = save(
         tmp_path / "a.onnx",

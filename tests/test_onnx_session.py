@@ -56,7 +56,7 @@ def test_what_cannot_be_run_names_the_file_and_what_it_was_given(model: Path):
         run(opened, model, ["nothing"], {"in": np.zeros((2, 3), np.float32)})
 
 
-def test_metadata_that_is_no_text_names_the_file(model: Path):
+def test_metadata_that_is_not_text_names_the_file(model: Path):
     data = model.read_bytes()
     model.write_bytes(data.replace(b"word", b"wo\xffd"))
     with pytest.raises(ValueError, match=r"two\.onnx: .*(no text|no ONNX file)"):
@@ -133,7 +133,7 @@ def test_tracking_leaves_nothing_at_home(shared: Path, tmp_path: Path, image: Pa
 @pytest.mark.skipif(
     shutil.which("strace") is None, reason="only strace sees the look-ups of code that is not Python's"
 )
-def test_tracking_looks_nobody_up(shared: Path, tmp_path: Path, image: Path):
+def test_tracking_looks_up_no_host(shared: Path, tmp_path: Path, image: Path):
     model, seen = shared / "cases" / "net" / "student.onnx", tmp_path / "seen.txt"
     strace = ("strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(seen))
     done = _tracked(model, image, tmp_path / "home", strace)

@@ -64,8 +64,11 @@ def test_animals_in_every_command(tmp_path, capsys):
     _, spec = load(out / "student.safetensors")
     assert spec.skeleton.joints == ("nose", "left_eye", "right_eye", "tail", "left_paw", "right_paw")
     assert spec.skeleton.parents == (0, 0, 0, 0, 3, 3)
-    assert "coco_json" in spec.licences["data"] or "your own" in spec.licences["data"]
+    assert spec.licences["data"] == "unknown: your own annotations"
     student = str(out / "student.safetensors")
+    again = ("--arms", "teacher_alone", "--skeleton", "data", "--out", str(tmp_path / "again"), *SMOKE)
+    said("distill", "pseudo_labels", "--data", "coco_json", *data, "--teacher", student, *again)
+    assert load(tmp_path / "again" / "student.safetensors")[1].skeleton == spec.skeleton
     assert "OKS AP" in said("evaluate", student, "--data", "coco_json", *data)
     told = said("data", "check", "coco_json", *data)
     assert "1 x closed ring" in told

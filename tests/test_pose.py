@@ -13,7 +13,7 @@ from poseling.skeleton import COCO17, LSP14, MPII16
 
 @pytest.fixture
 def pose():
-    """Three people of COCO with depth, whom somebody tracks as 7, 5 and 9."""
+    """Three people of COCO with depth, tracked as 7, 5 and 9."""
     random = np.random.default_rng(0)
     return Pose(
         random.normal(0, 50, (3, 17, 2)),
@@ -50,7 +50,7 @@ def test_choosing_always_gives_people(pose, which, rows):
     assert some.ids.tolist() == pose.ids[rows].tolist()
 
 
-def test_nobody():
+def test_no_people():
     nobody = Pose(np.zeros((0, 14, 2)), np.zeros((0, 14)), LSP14)
     assert len(nobody) == 0
     assert len(nobody.to(MPII16)) == 0

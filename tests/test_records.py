@@ -32,7 +32,7 @@ class Outer:
 PLAIN = {"name": "a", "count": 3, "share": 0.5}
 
 
-def test_fields_become_what_the_annotations_say():
+def test_fields_get_their_annotated_types():
     given = PLAIN | {
         "share": 1,
         "count": 3.0,
@@ -80,7 +80,7 @@ def test_fields_that_are_not_so(change, message):
 
 
 @pytest.mark.parametrize("given", [None, [], "x", 3])
-def test_what_is_no_record(given):
+def test_bad_records_are_refused(given):
     with pytest.raises(ValueError, match=r"thing is .*, expected fields by name"):
         from_fields(Outer, given, "thing")
 
@@ -88,7 +88,7 @@ def test_what_is_no_record(given):
 @pytest.mark.parametrize(
     "text", [b"", b"{", b"\xff\xfe[]", b"1" * 5000, b"[" * 100_000, b'{"a":' * 100_000, b"\x00", b"nul"]
 )
-def test_what_is_no_json_names_the_file(tmp_path, text):
+def test_bad_json_names_the_file(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"a\.json: is no (whole )?JSON"):
         read_json(tmp_path / "a.json")
@@ -96,6 +96,6 @@ def test_what_is_no_json_names_the_file(tmp_path, text):
         parse_json(text)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a\.json: not found"):
         read_json(tmp_path / "a.json")

@@ -79,7 +79,7 @@ def test_the_fields_of_a_codec_come_back_equal():
         '{"skeleton": {"name": "a"}}',
     ],
 )
-def test_what_is_no_spec(text):
+def test_bad_specs_are_refused(text):
     with pytest.raises(ValueError, match="this is not a PoseSpec"):
         PoseSpec.from_json(text)
 
@@ -102,7 +102,7 @@ def test_a_file_from_before_there_were_versions_is_of_the_first():
 
 
 @pytest.mark.parametrize("version", ["2.0", "2", 2, 17.5, "next"])
-def test_a_newer_kind_of_file_is_told(version):
+def test_a_newer_version_is_refused(version):
     fields = json.loads(PoseSpec("net", LSP14, {}, (64, 64)).to_json()) | {
         "version": version,
         "size": "whatever",
@@ -144,7 +144,7 @@ def test_fields_of_another_type_or_range(change, message):
         PoseSpec.from_json(json.dumps(fields | change))
 
 
-def test_a_field_that_is_missing_is_told():
+def test_a_missing_field_is_named():
     fields = json.loads(PoseSpec("net", LSP14, {}, (64, 64)).to_json())
     del fields["model"]
     with pytest.raises(ValueError, match=r"not a PoseSpec.*model"):

@@ -120,7 +120,7 @@ def test_a_video_without_one_good_frame_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", ["avi", "mkv", "ts"])
-def test_a_file_that_is_cut_gives_what_it_has_and_says_so(tmp_path: Path, suffix: str):
+def test_a_truncated_file_gives_its_frames_and_a_note(tmp_path: Path, suffix: str):
     random = np.random.default_rng(0)
     codec = "mpeg4" if suffix == "ts" else "mjpeg"
     noise = [random.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(20)]
@@ -138,7 +138,7 @@ def test_a_file_that_is_cut_gives_what_it_has_and_says_so(tmp_path: Path, suffix
     assert all(note.startswith(f"{path}: ") for note in notes)
 
 
-def test_an_mp4_whose_index_is_longer_than_its_film_is_cut(tmp_path: Path):
+def test_an_mp4_whose_index_is_longer_than_its_data_is_truncated(tmp_path: Path):
     path = tmp_path / "front.mp4"
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("mjpeg", rate=10)
@@ -204,7 +204,7 @@ def test_pixels_that_are_not_square_are_shown_so(tmp_path: Path, pixel: Fraction
     assert notes == ([] if pixel == 1 else [f"{tmp_path}/dv.mkv: {told}"])
 
 
-def test_pixels_that_nobody_has_are_not_believed(tmp_path: Path):
+def test_implausible_pixel_shapes_are_ignored(tmp_path: Path):
     """A file of a few kilobytes would otherwise ask for gigabytes."""
     _, _, images, notes = read(film(tmp_path / "odd.mp4", (0, 0.1), pixel=Fraction(20)))
     assert images[0].shape == (48, 64, 3)
@@ -246,7 +246,7 @@ def test_a_playlist_does_not_open_other_files(tmp_path: Path, text: str, name: s
         read(tmp_path / name)
 
 
-def test_what_is_no_video_is_named(tmp_path: Path):
+def test_a_file_that_is_not_a_video_is_named(tmp_path: Path):
     whole = film(tmp_path / "a.mp4", (0, 0.1, 0.2)).read_bytes()
     for content in (b"", b"words", bytes(range(256)) * 64, whole[:600]):
         (tmp_path / "bad.mp4").write_bytes(content)
@@ -261,7 +261,7 @@ def test_what_is_no_video_is_named(tmp_path: Path):
         read(tmp_path / "sound.mkv")
 
 
-def test_a_name_is_never_taken_for_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_name_is_never_read_as_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     film(tmp_path / "made.mkv", (0, 0.1)).rename(tmp_path / "concat:a%d.mkv")
     assert read(Path("concat:a%d.mkv"))[0] == [0, 1]
@@ -358,7 +358,7 @@ def small_disk() -> Iterator[int]:
 @pytest.mark.parametrize(
     "count", [1, 3, 60]
 )  # a file that fails in its end, and one that does while it is written
-def test_a_full_disk_is_told_and_the_good_file_stays(tmp_path: Path, small_disk: int, count: int):
+def test_a_full_disk_is_an_error_and_the_earlier_file_stays(tmp_path: Path, small_disk: int, count: int):
     random = np.random.default_rng(0)
     noise = [random.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(count)]
     (tmp_path / "a.mp4").write_bytes(b"a good film")
@@ -371,7 +371,7 @@ def test_a_full_disk_is_told_and_the_good_file_stays(tmp_path: Path, small_disk:
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_frames_that_did_not_arrive_are_noticed(tmp_path: Path):
+def test_missing_frames_are_an_error(tmp_path: Path):
     (tmp_path / "a.mp4").write_bytes(b"a good film")
     recording = Recording(tmp_path / "a.mp4")
     for i in range(5):
@@ -383,13 +383,13 @@ def test_frames_that_did_not_arrive_are_noticed(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_a_size_that_no_mp4_has_is_told(tmp_path: Path):
+def test_a_size_that_mp4_cannot_have_is_an_error(tmp_path: Path):
     with pytest.raises(OSError, match=r"a\.mp4: could not be written \(at 20000x2 pixels"):
         record(tmp_path / "a.mp4", [grey(0, (20000, 2))], (0,))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_read_at_one_place_is_read_behind_it():
+def test_reading_continues_after_an_unreadable_place():
     """Stands in for a file: a failure between packets, failures at the end, and what PyAV says at the end of
     a file in which streams appeared that were not there at its start.
     """

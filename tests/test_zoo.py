@@ -111,7 +111,7 @@ def test_names_that_there_are_not(filled: Path, tmp_path: Path, capsys: pytest.C
         load("poseling-n", "movenet")
 
 
-def test_a_damaged_file_is_found_once_a_process_and_a_missing_one_told(
+def test_a_damaged_file_is_found_once_a_process_and_a_missing_one_named(
     filled: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((30, 40, 3), np.uint8))
@@ -142,7 +142,7 @@ def test_the_card_and_the_table(filled: Path, capsys: pytest.CaptureFixture[str]
         "  input       40 x 30 pixels",
         "  parameters  2.3 million",
         "  teacher     MoveNet Thunder, Apache-2.0",
-        "  images    exercises: Unlicense",
+        "  images      exercises: Unlicense",
         "  PCK@0.2     0.881 +- 0.006 on LSP test, boxes times 1.25, one pass",
         "  time        0.48 of MoveNet Lightning's, in turns on one thread",
         "              python benchmarks/family.py n --from start.safetensors --budget 2h",
@@ -162,7 +162,7 @@ def test_the_card_and_the_table(filled: Path, capsys: pytest.CaptureFixture[str]
     assert "cards.json: is damaged" in refused(capsys, "models")
 
 
-def test_an_empty_zoo_says_so(monkeypatch: pytest.MonkeyPatch):
+def test_an_empty_zoo_has_a_message(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(zoo, "ENTRIES", {})
     assert zoo.table() == "No network is in this copy of poseling."
     with pytest.raises(
@@ -174,7 +174,7 @@ def test_an_empty_zoo_says_so(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     "name", zoo.ENTRIES or [pytest.param("", marks=pytest.mark.skip("no network ships yet"))]
 )
-def test_what_ships_is_what_its_entry_says(name: str):
+def test_shipped_files_agree_with_their_entries(name: str):
     entry, file = zoo.ENTRIES[name], zoo.path(name)  # the right SHA-256
     assert file.stat().st_size <= 6 * MB
     spec = PoseSpec.from_json(metadata(open_session(file), file)[KEY])

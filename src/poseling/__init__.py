@@ -1,3 +1,3 @@
-"""Poseling turns a big human-pose network into a small one that keeps its skill."""
+"""Poseling distils large human-pose networks into small ones, and runs them."""
 
 __version__ = "0.1.0"

@@ -29,7 +29,7 @@ class Points:
     """Coordinates in the output called `output`, read as (B, rows, `columns`) numbers whatever its shape.
 
     `x` and `y` are the columns of the two axes. `normalised` coordinates are parts of the input's width and
-    height, others are input pixels. `corner` says that 0 is the corner of the first pixel, as in most
+    height, others are input pixels. `corner`: 0 is the corner of the first pixel, as in most
     networks; without it 0 is that pixel's centre, and a normalised 1 the centre of the last. `rows` are the
     joints in the skeleton's order, the first K rows if None.
     """
@@ -132,10 +132,10 @@ class Bins:
 
 @dataclass(frozen=True)
 class Space:
-    """Joints in space in the output called `output`, read as (B, rows, `columns`) numbers whatever its shape.
+    """3D joints in the output called `output`, read as (B, rows, `columns`) numbers whatever its shape.
 
     `x`, `y` and `z` are the columns of the three axes. `unit` is the metres in a 1 of each: below 0 where the
-    axis points the other way than ours, which are x right, y down and z away from the camera. The answer is
+    axis points the other way than ours, which are x right, y down and z away from the camera. The result is
     from the root, whatever the numbers are from. `rows` as in `Points`.
     """
 
@@ -278,7 +278,7 @@ class Adapter:
     def from_spec(cls, spec: PoseSpec) -> Adapter:
         """How a file with this contract is fed and read: one that `poseling export` wrote of a checkpoint,
         which takes crops (N, H, W, 3) uint8 RGB and gives `xy`, `score` and, if it knows depth, `xyz`, or
-        `maps` if it is raw; or one of somebody else's, in whose contract the adapter itself lies.
+        `maps` if it is raw; or a foreign one, whose contract contains the adapter.
 
         ValueError if the contract does not hold what it must.
         """
@@ -378,7 +378,7 @@ def _rtmpose(size: Size, joints: int, batch: int | None) -> Signature:
     return {"input": ("tensor(float)", (batch, 3, height, width))}, outputs, "rtmpose"
 
 
-# The files that are known without being told: their inputs, those of their outputs that matter, the adapter.
+# The files that are recognised: their inputs, those of their outputs that matter, the adapter.
 SIGNATURES: tuple[Signature, ...] = (
     ({"input:0": ("tensor(int32)", (1, 256, 256, 3))}, {"Identity:0": (1, 1, 17, 3)}, "movenet"),  # Thunder
     ({"input:0": ("tensor(int32)", (1, 192, 192, 3))}, {"Identity:0": (1, 1, 17, 3)}, "movenet"),  # Lightning

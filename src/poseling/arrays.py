@@ -34,8 +34,8 @@ def read_npz(path: Path, *names: str) -> dict[str, NDArray[Any]]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: not found") from None
     except Exception as error:  # zipfile, zlib and NumPy fail in many ways
-        told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path}: is no whole npz of {', '.join(names) or 'arrays'} ({told})") from error
+        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: is no whole npz of {', '.join(names) or 'arrays'} ({why})") from error
 
 
 def numbers(array: NDArray[Any], *shape: int | None) -> NDArray[np.float64]:

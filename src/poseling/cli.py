@@ -68,8 +68,8 @@ def _plain(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
 
 
 def _grouped(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because most
-    are the fields of dataclasses that recipes share.
+    """Prints the help of a recipe's sixty flags in GROUPS, each in its order. They are sorted here because
+    most are the fields of dataclasses that recipes share.
     """
     if panel.format != "parameter":
         DefaultFormatter()(console, options, panel)
@@ -101,8 +101,8 @@ app = App(
 )
 distill = App(
     name="distill",
-    help="Train a student with a teacher and, as a control, without it, and report what the teacher was worth. One "
-    "paper, one recipe. A file of yours is a recipe too: poseling distill ./mine.py (docs/extending.md).",
+    help="Train a student with a teacher and, as a control, without it, and report what the teacher was worth. "
+    "One paper, one recipe. A file of yours is a recipe too: poseling distill ./mine.py (docs/extending.md).",
     help_formatter=_grouped,
 )
 data = App(name="data", help="Check, preview, download or make a data set.")
@@ -112,7 +112,7 @@ app.command(data)
 
 def _help(recipe: str) -> str:
     """The docstring of a recipe's file, which is read and not imported: `poseling track` must start without
-    torch. Its first line, which lists show, says where a recipe was not trained at length.
+    torch. Its first paragraph, which lists show, says where a recipe was not trained at length.
     """
     docstring = (
         ast.get_docstring(
@@ -120,8 +120,8 @@ def _help(recipe: str) -> str:
         )
         or ""
     )
-    first, _, rest = docstring.partition("\n")
-    return f"{first}{'' if RECIPES.get(recipe, True) else f' {UNTRAINED_NOTE}'}\n{rest}"
+    first, _, rest = docstring.partition("\n\n")
+    return f"{first}{'' if RECIPES.get(recipe, True) else f' {UNTRAINED_NOTE}'}\n\n{rest}"
 
 
 for recipe in RECIPES:
@@ -186,7 +186,10 @@ def evaluate(
     dataset = sets.people_to_test(data, root, boxes, network.skeleton if space else None, files)
     dataset = rescaled(dataset) if rescale else dataset
     if wrong := differing(dataset):
-        told = f"{len(wrong)} images are not as large as their annotation says, and count as they are; the first, {wrong[0].image}: {wrong[0].message}"
+        told = (
+            f"{len(wrong)} images are not as large as their annotation says, and count as they are; "
+            f"the first, {wrong[0].image}: {wrong[0].message}"
+        )
         console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
     evaluator = Evaluator.of(dataset, space).known_to(network)
     pose = evaluator.predict(network, flip_test)
@@ -266,7 +269,7 @@ def label(
             sys.exit(130)
     which = f"shard {mine[0]} of {mine[1]}: " if mine[1] > 1 else ""
     console.print(
-        f"{which}{done.asked} predictions made, {done.already} stored already, in {done.store}",
+        f"{which}{done.predicted} predictions made, {done.stored} stored already, in {done.store}",
         soft_wrap=True,
     )
     for line in done.skipped:
@@ -331,7 +334,10 @@ def export(
 
         out = out or model.with_name(f"{model.stem}-contract.onnx")
         spec = with_contract(model, out, adapter)
-        told = f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. Try it: poseling track IMAGE --model {out}"
+        told = (
+            f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. "
+            f"Try it: poseling track IMAGE --model {out}"
+        )
         console.print(told, markup=False, highlight=False, soft_wrap=True)
         return
     if adapter is not None:
@@ -957,7 +963,9 @@ def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command; an error that the user can correct is one line on stderr and exit code 1, not a traceback."""
+    """Runs a command; an error that the user can correct is one line on stderr and exit code 1, not a
+    traceback.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if words[:1] == ["distill"] and len(words) > 1 and own.is_file(words[1]):

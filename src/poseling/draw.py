@@ -14,10 +14,10 @@ LEFT, RIGHT, MIDDLE = (
     (64, 156, 255),
     (255, 128, 48),
     (120, 230, 120),
-)  # RGB; told apart by people who do not see red or green well
+)  # RGB; distinguishable with colour-blindness for red and green
 OUTLINE = (24, 24, 24)
-PAPER, GRID, SHADOW = (30, 33, 40), (62, 68, 80), (20, 22, 27)  # what people in space stand before
-SHIFT = 4  # OpenCV draws at whole pixels unless told of fractions: 1/16 pixel
+PAPER, GRID, SHADOW = (30, 33, 40), (62, 68, 80), (20, 22, 27)  # the background of 3D poses
+SHIFT = 4  # OpenCV's coordinates as fixed-point numbers: 1/16 pixel
 
 
 def draw(
@@ -64,8 +64,8 @@ def draw_space(
     pitch: float = 20.0,
     shown: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """An image of `size` (W, H) RGB of N people in space, joints xyz (N, K, 3) in metres in camera axes, on a
-    floor of squares of half a metre.
+    """An image of `size` (W, H) RGB of the 3D joints of N people, xyz (N, K, 3) in metres in camera axes, on
+    a floor of squares of half a metre.
 
     `yaw` degrees around them from the camera's place (0 is what the camera saw, 90 what is seen from the
     right of it) and `pitch` degrees from above. The lowest joint stands on the floor, and the middle of all
@@ -97,7 +97,7 @@ def draw_space(
     zoom = away * min(0.8 * height / tall, 0.94 * width / (2 * reach))
 
     def seen(places: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Pixels (..., 2) and depths (...) of places in space."""
+        """Pixels (..., 2) and depths (...) of 3D points."""
         there = (places + (0, tall / 2, 0)) @ turn.T
         depth = away + there[..., 2]
         return there[..., :2] / depth[..., None] * zoom + ((width - 1) / 2, (height - 1) / 2), depth

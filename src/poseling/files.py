@@ -56,7 +56,7 @@ class Draft:
     """A file that is written beside `path` and takes its place with `keep`; `drop`, or a write that fails,
     leaves what was there before.
 
-    It is made new, under a name that nobody else has: no link that lies there is written through. `beside` is
+    It is made new, under a unique name, so that no link is written through. `beside` is
     that name and `file` is open for bytes. Where `path` is no file but a pipe or a device, such as
     /dev/stdout, it is written as it is. `durable` waits for the disk. OSError that names `path` for whatever
     cannot be written.
@@ -82,7 +82,7 @@ class Draft:
         try:
             self.file.write(data)
             if self._streams:
-                self.file.flush()  # whoever reads at the other end waits for it
+                self.file.flush()  # the reader at the other end waits for it
         except BaseException as error:
             self.drop()
             if isinstance(error, OSError):
@@ -130,8 +130,8 @@ class Draft:
                 self.beside.unlink(missing_ok=True)
 
     def _failure(self, error: OSError) -> OSError:
-        told = f"{self.path}: could not be written ({error.strerror}); what was there before is untouched"
-        return OSError(error.errno, told)
+        why = f"{self.path}: could not be written ({error.strerror}); what was there before is untouched"
+        return OSError(error.errno, why)
 
 
 def keep_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Iterable[Path]]) -> None:
@@ -140,9 +140,9 @@ def keep_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Iterable
 
     Both by what the user calls them: `{"--json": path}`, `{"the model": [path]}`. None is nothing to write.
     """
-    told = {name: path for name, path in outputs.items() if path is not None}
+    given = {name: path for name, path in outputs.items() if path is not None}
     taken = [(what, path) for what, paths in inputs.items() for path in paths]
-    for name, path in told.items():
+    for name, path in given.items():
         for what, other in taken:
             if _same(path, other):
                 raise ValueError(f"{name} {path}: is {what} and would be replaced; give another name")
@@ -176,10 +176,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def read_image(path: Path, bgr: bool = False) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB, or `bgr` as OpenCV has it, turned as the file says; OSError that names the file if it is
-    missing, truncated, too large or no image.
+    """(H, W, 3) RGB, or `bgr` as OpenCV has it, rotated by the file's EXIF; OSError that names the file if it
+    is missing, truncated, too large or no image.
 
-    Images are JPEG, PNG, WebP, BMP or GIF: of others nobody would know how large they are before they are
+    Images are JPEG, PNG, WebP, BMP or GIF: the size of others is not known before they are
     decoded.
     """
     try:
@@ -207,13 +207,13 @@ def check_size(path: Path, size: tuple[int, int]) -> None:
     """
     width, height = size
     if min(size) < 1:
-        raise OSError(f"{path}: is {width} x {height} pixels, which shows nobody")
+        raise OSError(f"{path}: is {width} x {height} pixels, too small to show a person")
     if more := excess(6 * width * height):  # three colours, decoded and then turned
         raise OSError(f"{path}: is {width} x {height} pixels; {more}")
 
 
 def _beside(path: Path) -> Path:
-    """A hidden name in the same folder, and so on the same disk, that nobody else has."""
+    """A hidden name in the same folder, and so on the same disk, that is unique."""
     return path.with_name(f".poseling-{uuid.uuid4().hex[:12]}.tmp")
 
 
@@ -245,7 +245,7 @@ def _same(a: Path, b: Path) -> bool:
 def _truncated(data: NDArray[np.uint8]) -> bool:
     """Whether a JPEG ends before its end marker.
 
-    OpenCV fills the missing part with grey and says nothing, so the markers are walked. What lies behind the
+    OpenCV silently fills the missing part with grey, so the markers are walked. What lies behind the
     end, such as the video of a Motion Photo, is no part of the image.
     """
     if bytes(data[:2]) != b"\xff\xd8":

@@ -22,7 +22,7 @@ PADDING = 1.25  # how much larger than the person's box a crop is, unless a netw
 class Crop:
     """An affine `matrix` (2, 3) from image pixels to the pixels of an input of `size` (W, H).
 
-    `flipped` says that it mirrors, so that left and right joints have to be swapped by whoever uses it.
+    `flipped`: it mirrors, and the caller has to swap left and right joints.
 
     >>> crop = Crop.from_box((10, 20, 109, 119), size=(64, 64), padding=1.0)
     >>> crop.apply(np.array([[10.0, 20.0], [109.0, 119.0]])).round(6).tolist()
@@ -151,7 +151,7 @@ def compose(outer: NDArray[np.floating], inner: NDArray[np.floating]) -> NDArray
 
 
 def whole_box(image_size: Size, padding: float = PADDING) -> Box:
-    """The box of the one person in an image (W, H) that nobody drew a box in: its crop with this padding
+    """The box of the one person in an image (W, H) without an annotated box: its crop with this padding
     shows the image, and no black about it.
 
     Data give such a box for the usual padding, and so training and evaluation show a network of that padding

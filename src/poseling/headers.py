@@ -1,4 +1,4 @@
-"""What an image's first bytes say of its size, before anybody makes room for it. Files of JPEG, PNG,
+"""The size of an image from its first bytes, before memory is allocated for it. Files of JPEG, PNG,
 WebP, BMP and GIF, whatever their names are.
 """
 
@@ -22,7 +22,7 @@ def image_size(data: bytes) -> tuple[int, int] | None:
             if struct.unpack_from("<I", data, 14)[0] == 12:
                 return struct.unpack_from("<HH", data, 18)
             width, height = struct.unpack_from("<ii", data, 18)
-            return abs(width), abs(height)  # a height below 0 says that the first row is the top one
+            return abs(width), abs(height)  # a height below 0 means that the first row is the top one
         if data[:4] == b"GIF8":
             return struct.unpack_from("<HH", data, 6)
     except (struct.error, IndexError):

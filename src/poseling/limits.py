@@ -1,4 +1,4 @@
-"""How much a file may claim. Eight bytes of a file can ask for gigabytes, so whoever reads one looks at
+"""How much a file may claim. Eight bytes of a file can ask for gigabytes, so a reader first looks at
 what it claims first.
 """
 
@@ -12,8 +12,8 @@ VARIABLE, USUAL = "POSELING_LIMIT_MB", 1024
 
 
 def limit() -> int:
-    """The bytes that one image or one file's arrays may take, 1 GiB unless POSELING_LIMIT_MB says
-    another number of MiB. ValueError if that is no number.
+    """The bytes that one image or one file's arrays may take, 1 GiB unless POSELING_LIMIT_MB gives
+    another number of MiB. ValueError if that is not a number.
     """
     text = os.environ.get(VARIABLE, str(USUAL))
     if not text.isdecimal() or not int(text):

@@ -1,4 +1,4 @@
-"""What an ONNX file of a stranger may do: no loops, whose rounds nobody can count before, and no more memory
+"""What an ONNX file may do: no loops, whose rounds cannot be counted before, and no more memory
 than is allowed.
 
 The file is looked at as it lies on the disk, since the runtime has no package that reads it:
@@ -50,7 +50,7 @@ def refuse_loops(path: Path) -> None:
 
 
 def beyond(error: Exception) -> str:
-    """What to add to onnxruntime's word about a run that failed: the way out if it was for lack of memory,
+    """What to add to onnxruntime's message about a run that failed: the way out if it was for lack of memory,
     else "".
     """
     return f"; set {VARIABLE} higher if the network is right" if "memory" in str(error).lower() else ""

@@ -1,4 +1,4 @@
-"""Any ONNX pose network, fed and read as its `Adapter` says: crops in, joints out. numpy alone."""
+"""Any ONNX pose network, fed and read by its `Adapter`: crops in, joints out. numpy alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HIGHEST = 2.0  # a network that was trained to draw peaks of 1 overshoots a litt
 
 
 class Said(NamedTuple):
-    """What a network says of B crops: xy (B, K, 2) in pixels of its input, score (B, K) in 0..1, maps (B, K,
+    """A network's output for B crops: xy (B, K, 2) in pixels of its input, score (B, K) in 0..1, maps (B, K,
     h, w) Gaussians with a peak of 1, None if it only gives points, and xyz (B, K, 3) metres from the root in
     the crop's camera axes, None if it knows no depth.
     """
@@ -46,7 +46,7 @@ class Said(NamedTuple):
 
 
 class OnnxPose:
-    """The network of an open `session` of the file `path`, fed and read as `adapter_of` says.
+    """The network of an open `session` of the file `path`, fed and read by `adapter_of`.
 
     `size` (W, H) is of its input; `map_size` (w, h) of its heatmaps and `pixel` the input pixels in one of
     theirs along x and y, both None if it only gives points. ValueError that names the file, says what its
@@ -303,10 +303,10 @@ def adapter_of(session: Any, path: Path, adapter: Adapter | str | None = None) -
         return adapter
     if adapter is not None:
         return ADAPTERS[adapter] if adapter in ADAPTERS else Adapter.from_json(Path(adapter))
-    said = metadata(session, path)
-    if KEY in said:
+    entries = metadata(session, path)
+    if KEY in entries:
         try:
-            return Adapter.from_spec(PoseSpec.from_json(said[KEY]))
+            return Adapter.from_spec(PoseSpec.from_json(entries[KEY]))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     inputs = {p.name: (p.type, _shape(p)) for p in session.get_inputs()}

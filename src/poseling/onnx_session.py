@@ -98,7 +98,7 @@ def open_session(
         session = onnxruntime.InferenceSession(model, settings, providers=[chosen])
         _ = [
             port.name for port in (*session.get_inputs(), *session.get_outputs())
-        ]  # names that are no text are told when they are asked for
+        ]  # names that are not text are reported when they are read
     except REFUSED as error:
         raise ValueError(
             f"{name}: is cut short or no ONNX file that this onnxruntime can read ({error}); `poseling "
@@ -132,7 +132,7 @@ def _allowance() -> None:
 
 
 def metadata(session: Any, name: Path | str) -> dict[str, str]:
-    """What the file says of itself, by key; ValueError that names it if that is no text."""
+    """The file's metadata by key; ValueError that names it if that is not text."""
     try:
         return dict(session.get_modelmeta().custom_metadata_map)
     except UnicodeDecodeError as error:
@@ -156,7 +156,7 @@ def run(
 
 
 def quietly(session: Any, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
-    """The outputs, with nothing on stderr where the file refuses: a refusal (`REFUSED`) is an answer here."""
+    """The outputs, with nothing on stderr where the file refuses: a refusal (`REFUSED`) is expected here."""
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     return list(session.run(list(outputs), dict(inputs), options))

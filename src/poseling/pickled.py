@@ -1,10 +1,10 @@
-"""Pickles of numbers, read without doing what they say.
+"""Pickles of numbers, read without executing them.
 
 A pickle is a program, and unpickling a foreign one may run anything. Some data sets come as such files all
 the same. This reader takes dicts, lists, tuples, strings, numbers and numpy arrays of them, which is all that
 those files hold; any other name in the file is refused before it is looked up. numpy's own classes are not
 let in either, as `numpy.ndarray` makes an array of objects from any bytes, and a process that reads them is
-lost: what a pickled array says of itself is kept apart and made an array here.
+lost: the description of a pickled array is kept apart and made an array here.
 
 Nor may a pickle of some bytes grow without bound: lists that hold each other twice and twice again are
 counted as long as they would be written out, keys of dicts are words, numbers and flat tuples of them, and

@@ -15,7 +15,7 @@ class Pose:
     """N people with K joints each.
 
     xy (N, K, 2) pixels of the image, pixel centres at whole numbers; score (N, K) in 0..1; xyz (N, K, 3)
-    metres relative to the root, or None; ids (N,) who is who over time (0, 1, 2, ... where nobody tracks).
+    metres relative to the root, or None; ids (N,) of the people over time (0, 1, 2, ... without a tracker).
 
     >>> from poseling.skeleton import LSP14
     >>> pose = Pose(np.zeros((2, 14, 2)), np.ones((2, 14)), LSP14)

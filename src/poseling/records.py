@@ -27,7 +27,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a text in JSON says; ValueError if it is none, or none that can be read."""
+    """The content of a JSON text; ValueError if it is not JSON, or cannot be read."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -56,7 +56,7 @@ def from_fields(kind: type[Record], given: object, where: str = "") -> Record:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` as `hint` has it; ValueError that says `where` it is not so."""
+    """`value` as `hint` describes it; ValueError that names `where` it differs."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -96,7 +96,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _plain(hint: Any, value: Any, where: str) -> Any:
-    """A word, a truth value or a number."""
+    """A string, a boolean or a number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int and isinstance(value, float) and value.is_integer():  # as JavaScript writes them
         value = int(value)

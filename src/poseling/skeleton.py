@@ -25,7 +25,7 @@ class Skeleton:
     """K joints by name, the parent of each (its own index for a root), and the OKS sigmas where they are
     published.
 
-    Left and right are told by the prefixes `left_` and `right_`.
+    Left and right are marked by the prefixes `left_` and `right_`.
 
     >>> COCO17.flip[:5].tolist()
     [0, 2, 1, 4, 3]
@@ -63,8 +63,8 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, given: object, where: str = "skeleton") -> Skeleton:
-        """The skeleton in a file: its fields by name, or the name of one of `SKELETONS`. ValueError that names
-        the field below `where`.
+        """The skeleton in a file: its fields by name, or the name of one of `SKELETONS`. ValueError that
+        names the field below `where`.
 
         >>> Skeleton.from_dict("lsp14") == LSP14
         True
@@ -73,7 +73,8 @@ class Skeleton:
             return from_fields(cls, given, where)
         if given not in SKELETONS:
             raise ValueError(
-                f"{where} {given!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints and parents"
+                f"{where} {given!r} is unknown; there is {', '.join(SKELETONS)}, or give name, joints and "
+                f"parents"
             )
         return SKELETONS[given]
 
@@ -101,15 +102,13 @@ class Skeleton:
 
     @cached_property
     def root(self) -> tuple[int, ...]:
-        """The joints whose middle is the origin of what is told from the root: the pelvis, or both hips;
+        """The joints whose middle is the origin of root-relative coordinates: the pelvis, or both hips;
         ValueError where there is neither.
         """
         for names in (("pelvis",), MIDDLES["pelvis"]):
             if all(name in self.joints for name in names):
                 return tuple(self.joints.index(name) for name in names)
-        raise ValueError(
-            f"skeleton {self.name} has neither a pelvis nor two hips, so nothing can be told from its root"
-        )
+        raise ValueError(f"skeleton {self.name} has neither a pelvis nor two hips, so it has no root")
 
     def to(self, other: Skeleton) -> Conversion:
         """The conversion of this skeleton's joints to `other`'s, by name; ValueError if they have no joint in
@@ -292,7 +291,7 @@ VNECT21 = _skeleton(
 MOVNECT15 = Skeleton("movnect15", VNECT21.joints[:15], VNECT21.parents[:15])
 # And the first 17 are those of MPI-INF-3DHP's test set (Mehta et al., 3DV 2017), by the same authors.
 MPI3DHP17 = Skeleton("mpi3dhp17", VNECT21.joints[:17], VNECT21.parents[:17])
-# What our own networks answer: COCO's joints in COCO's order, LSP's neck and the top of the head.
+# The joints of our own networks: COCO's joints in COCO's order, LSP's neck and the top of the head.
 BODY19 = Skeleton(
     "body19",
     (*COCO17.joints, "neck", "head_top"),

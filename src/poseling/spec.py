@@ -1,4 +1,4 @@
-"""A network's contract: all that one must know to feed it an image and read its answer. It travels inside
+"""A network's contract: all that is needed to feed it an image and read its output. It travels inside
 every checkpoint and every exported file.
 """
 
@@ -24,7 +24,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class PoseSpec:
-    """What a network sees and what it says.
+    """What a network takes and what it returns.
 
     `model` as the zoo names it; `codec` as the fields of the codec with its `name`; `size` (W, H) of the
     input; `padding` of the box around a person; pixels are scaled to 0..1, then normalised by `mean` and

@@ -31,7 +31,7 @@ def pareto() -> ModuleType:
     return module
 
 
-def test_on_the_front_is_who_nobody_beats(pareto: ModuleType) -> None:
+def test_the_front_has_the_networks_that_none_beats(pareto: ModuleType) -> None:
     # 1 is slower and worse than 0, 3 as fast as 2 and worse, 4 as good as 2 and slower.
     assert pareto.front([(1.0, 0.5), (2.0, 0.4), (3.0, 0.8), (3.0, 0.7), (4.0, 0.8), (0.5, 0.1)]) == [5, 0, 2]
 

@@ -23,7 +23,7 @@ def results() -> ModuleType:
     return module
 
 
-def test_a_result_says_how_it_was_made_but_not_where(
+def test_a_result_has_its_command_without_paths(
     results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -26,12 +26,12 @@ def test_all_have_the_same_shape(name):
     assert weight.ndim == (3 if is_3d(one) else 2)
     taught = one.from_maps(torch.zeros(2, 3, *one.heatmap.map_size[::-1]))
     assert taught.shape == ((2, 3, 64, 48) if one.name == "coordinates" else targets.shape)
-    said = torch.zeros(2, 3, 5) if one.name == "coordinates" else torch.zeros_like(targets)
-    assert (one.maps(said) is None) == (not one.has_maps)
-    xy, score = one.decode(said)
+    outputs = torch.zeros(2, 3, 5) if one.name == "coordinates" else torch.zeros_like(targets)
+    assert (one.maps(outputs) is None) == (not one.has_maps)
+    xy, score = one.decode(outputs)
     assert (xy.shape, score.shape) == ((2, 3, 2), (2, 3))
     if is_3d(one):
-        assert one.decode_3d(said).shape == (2, 3, 3)
+        assert one.decode_3d(outputs).shape == (2, 3, 3)
 
 
 # Losses
@@ -60,8 +60,8 @@ def test_a_teacher_loss_is_for_heatmaps(name):
     assert one.teacher_losses == ()
     with pytest.raises(
         ValueError,
-        match=rf"--teacher-loss kl compares heatmaps, and the student's outputs are {name}, which have a loss "
-        "of their own; leave it out, or take a student with heatmaps such as hourglass-1x64",
+        match=rf"--teacher-loss kl compares heatmaps, and the student's outputs are {name}, which have a "
+        "loss of their own; leave it out, or take a student with heatmaps such as hourglass-1x64",
     ):
         one.losses("kl", "kl")
 
@@ -117,7 +117,7 @@ def test_dwpose_weighs_logits_and_labels_by_one_beta(beta):
     outputs = torch.zeros(1, 1, 1, 4, requires_grad=True)
     target = torch.tensor([[[0.75, 0.25, 0.75, 0.25]]])
     theirs = target.log() / beta  # whose softmax, at this beta, is 3/4 and 1/4
-    # By hand, along each axis: 3/4 ln 3/2 + 1/4 ln 1/2; its slope is beta (1/2 - 3/4).
+    # By hand, along each axis: 3/4 ln 3/2 + 1/4 ln 1/2; its gradient is beta (1/2 - 3/4).
     for loss, given in ((labels, target), (logits, theirs)):
         outputs.grad = None
         value = loss(outputs, given, torch.ones(1, 1))

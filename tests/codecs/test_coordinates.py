@@ -18,7 +18,7 @@ PARTS = arrays(np.float64, (6, 2), elements=st.floats(0, 1))
 
 
 def outputs(targets, logit=2.0):
-    """What a network says that is right: widths of 1.5 and 3 heatmap pixels, and a score."""
+    """Outputs at the targets: widths of 1.5 and 3 heatmap pixels, and a score."""
     return torch.cat([targets, targets.new_tensor([1.5, 3.0, logit]).expand(*targets.shape[:2], 3)], -1)
 
 
@@ -45,7 +45,7 @@ def test_by_hand():
     assert (xy.tolist(), score.tolist()) == ([[[95.5, 63.75]]], [[0.5]])
 
 
-def test_who_is_outside_weighs_nothing():
+def test_joints_outside_weigh_nothing():
     joints = [
         [-0.49, 30],
         [-0.51, 30],
@@ -66,9 +66,9 @@ def test_who_is_outside_weighs_nothing():
 
 @pytest.mark.parametrize("number", range(5))
 def test_a_nan_is_seen_in_the_score(number):
-    said = outputs(torch.full((1, 2, 2), 0.5))
-    said[0, 0, number] = torch.nan
-    xy, score = CODEC.decode(said)
+    given = outputs(torch.full((1, 2, 2), 0.5))
+    given[0, 0, number] = torch.nan
+    xy, score = CODEC.decode(given)
     assert score.isnan().tolist() == [[True, False]]
     assert xy[0, 1].tolist() == [95.5, 127.5]
 

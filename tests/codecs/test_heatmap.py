@@ -67,7 +67,7 @@ def test_dark_is_exact_inside_and_half_a_sigma_off_at_the_border(sigma, parts):
     places = parts * last(heatmap)
     error, _ = round_trip(heatmap, places)
     inner = ((places >= 3 * sigma) & (places <= last(heatmap) - 3 * sigma)).all(-1, keepdims=True)
-    # Beyond the border the blur sees zeros, which draws the top of a cut hill inwards.
+    # Beyond the border the blur sees zeros, which draws the top of a cut Gaussian inwards.
     assert (error <= np.where(inner, 0.005, 0.52 * sigma)).all()
 
 
@@ -80,7 +80,7 @@ def test_the_biased_geometry_loses_what_it_rounds(decoding, bound, parts):
     places = 8 + parts * (last(heatmap) - 16)
     error, score = round_trip(heatmap, places)
     assert (error <= bound + 1e-3).all()
-    np.testing.assert_array_equal(score, 1.0)  # the hill's top is on a pixel
+    np.testing.assert_array_equal(score, 1.0)  # the peak is on a pixel
     rounded = np.floor(places + 0.5)
     np.testing.assert_allclose(round_trip(heatmap, rounded)[0], 0, atol=1e-3)
 
@@ -218,7 +218,7 @@ def test_a_network_that_is_unsure_scores_low():
 
 
 @pytest.mark.parametrize("decoding", ["plain", "quarter", "dark"])
-def test_maps_without_a_hill(decoding):
+def test_maps_without_a_peak(decoding):
     heatmap = Heatmap(SIZE, decoding=decoding)
     maps = torch.stack(
         [
@@ -264,7 +264,7 @@ def dark(heat, sigma):
 
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_dark_is_what_numpy_and_scipy_say(sigma):
-    """On hills that lean, overlap and are noisy, as a network draws them."""
+    """On peaks that lean, overlap and are noisy, as a network's outputs."""
     random = np.random.default_rng(3)
     y, x = np.mgrid[:48, :32]
     maps = np.zeros((40, 48, 32))
@@ -286,7 +286,7 @@ def test_dark_is_what_numpy_and_scipy_say(sigma):
 @given(place=st.tuples(st.integers(0, 31), st.integers(0, 47)), seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_dark_stays_within_a_pixel_of_the_peak(place, seed):
-    """Also where a noisy hill is cut by the border."""
+    """Also where a noisy peak is cut by the border."""
     maps = torch.rand(1, 1, 48, 32, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     maps[0, 0, place[1], place[0]] = 1.5
     xy, score = Heatmap(SIZE, sigma=3.0).decode(maps)
@@ -375,7 +375,7 @@ def dark_of_whole_maps(maps, sigma):
 )
 @settings(max_examples=40, deadline=None)
 def test_dark_around_the_peak_is_dark_on_the_whole_map(seed, sigma, size, softmax):
-    """Maps of noise with a hill: in the middle, on each border and in each corner."""
+    """Maps of noise with a peak: in the middle, on each border and in each corner."""
     codec = Heatmap(size, sigma=sigma, softmax=softmax)
     (w, h), pixel = codec.map_size, torch.tensor(codec.pixel, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
@@ -391,10 +391,10 @@ def test_dark_around_the_peak_is_dark_on_the_whole_map(seed, sigma, size, softma
         (w // 2, h // 2),
     ]
     for map_, (x, y) in zip(outputs[0], places, strict=False):
-        hill, _ = Heatmap(size, sigma=sigma).encode(
+        peak, _ = Heatmap(size, sigma=sigma).encode(
             torch.tensor([[[x, y]]], dtype=torch.float64) * pixel, torch.ones(1, 1)
         )
-        map_ += hill[0, 0] * (5 if softmax else 1)
+        map_ += peak[0, 0] * (5 if softmax else 1)
     found, score = codec.decode(outputs)
     maps = codec.maps(outputs)[0]
     expected = dark_of_whole_maps(maps, sigma) * pixel

@@ -1,4 +1,4 @@
-"""Location maps: what is put in comes out, read by hand; what nobody knows weighs nothing."""
+"""Location maps: what is put in comes out, read by hand; what is unknown weighs nothing."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_targets_and_weights_by_hand():
     assert targets[0, 1, 1:4, 3, 5].tolist() == pytest.approx([0.1, -0.2, 0.3])
     assert targets[0, 2, 4:7, 0, 0].tolist() == pytest.approx([0.4, 0.7, 0.2])  # joint minus parent
     # Heatmap, place, bone: the third lies outside the image, the fourth is not labelled in it, the second's
-    # place is half believed.
+    # location has half the weight.
     assert weight[0].tolist() == [[1, 1, 1], [1, 0.5, 0.5], [0, 0, 0], [0, 0, 0]]
     flat, flat_weight = own.encode(joints, torch.ones(1, 4))
     assert torch.equal(flat[:, :3, 0], targets[:, :3, 0])

@@ -377,7 +377,7 @@ def test_a_gaussian_far_outside_weighs_nothing():
 
 
 def test_the_score_learns_the_map_between_its_pixels():
-    """SciPy's linear interpolation, 0 outside, and no slope for the place."""
+    """SciPy's linear interpolation, 0 outside, and no gradient for the position."""
     outputs, _, maps, weight = points()
     outputs[0, 0, 0, 0], outputs[1, 0, 1, 1] = 1.01, -0.2
     outputs.requires_grad_()

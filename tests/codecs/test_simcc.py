@@ -28,7 +28,7 @@ def inside(parts, margin=0.0):
 
 
 def logits(targets, beta=10):
-    """What a network says whose softmax at `beta` is `targets`: softmax leaves a constant out."""
+    """Logits whose softmax at `beta` is `targets`: softmax leaves a constant out."""
     return targets.clamp(min=1e-30).log() / beta + torch.arange(targets.shape[1])[:, None]
 
 
@@ -213,7 +213,7 @@ def test_marginals_by_hand():
     ):
         expected = np.exp(-((np.arange(line.shape[-1]) / pixel - centre) ** 2) / (2 * sigma**2))
         np.testing.assert_allclose(line[0, 0].numpy(), expected / expected.sum(), atol=1e-4)
-    # Narrowed, the widths go down in the proportion of the codec's to the heatmap's Gaussian: a hill of 1.7
+    # Narrowed, the widths go down in the proportion of the codec's to the heatmap's Gaussian: a peak of 1.7
     # where 2 is usual becomes 0.85 of a sigma.
     narrow = simcc.from_maps(torch.from_numpy(maps)[None, None])
     for line, centre, part, sigma, pixel in zip(
@@ -256,7 +256,7 @@ def test_a_faint_ground_does_not_add_up_to_a_wall():
     assert simcc.decode(logits(simcc.from_maps(maps + 0.01, narrow=False)))[1].item() < 0.3
 
 
-def test_maps_without_a_hill_and_of_another_size():
+def test_maps_without_a_peak_and_of_another_size():
     simcc = SimCC(SIZE)
     targets = simcc.from_maps(torch.stack([torch.zeros(64, 48), torch.full((64, 48), -0.2)])[None])
     assert not targets.any()

@@ -31,7 +31,7 @@ def dataset(parts, codec=CODEC):
 
 
 def logits(targets):
-    """What a network says whose softmax along each axis is `targets`: softmax leaves a constant out."""
+    """Logits whose softmax along each axis is `targets`: softmax leaves a constant out."""
     return (
         targets.clamp(min=1e-300 if targets.dtype == torch.float64 else 1e-30).log()
         + torch.arange(targets.shape[1])[:, None]
@@ -136,7 +136,7 @@ def test_image_and_space_are_known_each_for_itself():
     assert out[0, :, 0].tolist() == pytest.approx([1, 1, 1, 1, 1, 0.7, 0])
     assert out[0, :, 1].tolist() == pytest.approx(
         [0.4, 0, 0, 0, 0, 0, 0.5]
-    )  # the last is seen by nobody, but its place is known
+    )  # the last is not visible, but its xyz is known
     assert targets.isfinite().all()
     sums = torch.stack([axis.sum(-1)[0] for axis in targets.split(CODEC.bins, -1)], -1)
     np.testing.assert_allclose(sums, (out[0, :, [0, 0, 1, 1, 1]] > 0).numpy(), atol=1e-5)

@@ -69,7 +69,7 @@ def test_each_map_goes_its_own_way() -> None:
 
 
 @pytest.mark.parametrize("zoom", [0.5, 0.8, 1.0, 1.3])
-def test_with_a_width_the_hills_are_as_wide_as_a_network_would_draw_them(zoom: float) -> None:
+def test_with_a_width_gaussians_are_as_wide_as_a_networks(zoom: float) -> None:
     stored, wanted = Heatmap((256, 256), sigma=2.0), Heatmap((256, 256), stride=8, sigma=1.5)
     joint = torch.tensor([[[120.0, 131.0]]])
     maps, _ = stored.encode(joint, torch.ones(1, 1))
@@ -80,5 +80,5 @@ def test_with_a_width_the_hills_are_as_wide_as_a_network_would_draw_them(zoom: f
     matrix = torch.tensor([[[scale, 0, offset], [0, scale, offset]]])
     warped = warp_maps(0.6 * maps, matrix, wanted.map_size, width=2.0 / 1.5)
     np.testing.assert_allclose(warped, 0.6 * direct, atol=0.06)
-    if zoom != 1:  # without it the hill is too narrow or too wide by far
+    if zoom != 1:  # without it the Gaussian is far too narrow or too wide
         assert (warp_maps(maps, matrix, wanted.map_size) - direct).abs().max() > 0.1

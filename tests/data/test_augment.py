@@ -214,7 +214,7 @@ def test_occlusion_of_a_joint_outside_does_no_harm(seed, x, y):
     assert crop.shape == (64, 48, 3)
 
 
-def test_occlusion_as_often_as_it_says():
+def test_occlusion_has_its_probability():
     random, count = np.random.default_rng(0), 0
     for _ in range(1000):
         crop = np.zeros((32, 32, 3), np.uint8)

@@ -147,7 +147,7 @@ def test_swapped_against_a_teacher(tmp_path):
         (6, "arms"),
     ]
     assert {f.kind for f in found} == {"swapped against the teacher"}
-    with pytest.raises(ValueError, match=r"answers have shape \(24, 3, 2\)"):
+    with pytest.raises(ValueError, match=r"the predicted joints have shape \(24, 3, 2\)"):
         swapped_against(dataset, answers[:, :3])
 
 
@@ -172,7 +172,7 @@ def test_odd_bones(tmp_path):
     assert float(found[0].message.split(": ")[1].split()[0]) == pytest.approx(4, rel=0.1)
 
 
-def test_odd_bones_of_few_people_says_nothing(tmp_path):
+def test_odd_bones_needs_enough_people(tmp_path):
     dataset = sound(tmp_path)[:19]
     dataset.joints[3, 0] += 300
     assert odd_bones(dataset) == []

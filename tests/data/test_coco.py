@@ -69,7 +69,7 @@ def test_people(lay):
     assert "1 of 4 annotations" in got.findings[0].message
 
 
-def test_the_truth_keeps_everybody(lay):
+def test_the_truth_keeps_all_annotations(lay):
     got = read_coco(
         *lay(
             dataset(
@@ -115,7 +115,7 @@ def test_detected_boxes(lay, tmp_path):
     assert [f.kind for f in got.findings] == ["empty box"]
 
 
-def test_a_image_that_is_not_there_is_not_measured(lay):
+def test_a_missing_image_is_not_evaluated(lay):
     path, images = lay(dataset(person(1, 20), person(2, 10)))
     (images / "1.jpg").unlink()
     got = read_coco(path, images)
@@ -149,7 +149,7 @@ def test_detections_are_people_by_the_name_of_their_category(lay, tmp_path):
 
 
 @pytest.mark.parametrize("area", [0, None, float("nan"), float("inf"), -3, 1e39])
-def test_an_area_that_is_none_is_053_of_the_box(lay, area):
+def test_an_unusable_area_is_053_of_the_box(lay, area):
     got = read_coco(*lay(dataset(person(1, 20), person(4, 30, area=area))))
     assert got.instances.truth.area.tolist() == [900.5, pytest.approx(0.53 * 30 * 60)]
     assert [p.name for p in got.images] == ["2.jpg", "3.jpg"]  # nobody vanishes
@@ -159,7 +159,7 @@ def test_an_area_that_is_none_is_053_of_the_box(lay, area):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
-def test_a_joint_that_is_no_number_is_unlabelled_for_people_and_truth_alike(lay, value):
+def test_a_joint_that_is_not_a_number_is_unlabelled_in_samples_and_truth(lay, value):
     row = person(1, 20)
     row["keypoints"][3 * 5] = value
     got = read_coco(*lay(dataset(row, person(2, 10))))
@@ -173,7 +173,7 @@ def test_a_joint_that_is_no_number_is_unlabelled_for_people_and_truth_alike(lay,
 
 
 @pytest.mark.parametrize("bbox", [[float("nan")] * 4, [0, 0, float("inf"), 5], [5, 5, 0, 7], [1e39, 0, 5, 5]])
-def test_a_box_that_is_none_is_the_one_around_the_joints(lay, bbox):
+def test_an_unusable_box_is_the_one_around_the_joints(lay, bbox):
     got = read_coco(*lay(dataset(person(1, 20, bbox=bbox, area=None), person(2, 10))))
     np.testing.assert_array_equal(got.boxes[0], [10, 20, 22, 44])  # joints 0 to 12 at (10 + k, 20 + 2 k)
     assert got.instances.truth.area[0] == pytest.approx(0.53 * 13 * 25)
@@ -199,7 +199,7 @@ def test_ids_of_any_size_words_and_numbers_as_words(lay, tmp_path):
 
 
 @pytest.mark.parametrize("keypoints", ["missing", None, []])
-def test_a_person_without_keypoints_is_no_reason_to_refuse_a_file(lay, keypoints):
+def test_a_file_may_have_a_person_without_keypoints(lay, keypoints):
     row = person(2, 10, keypoints=keypoints)
     if keypoints == "missing":
         del row["keypoints"]

@@ -114,7 +114,7 @@ def test_sides_from_a_file_of_pairs(tmp_path):
         ({"a": "b"}, r"sides\.json: expected pairs of joints"),
     ],
 )
-def test_pairs_that_are_none(tmp_path, pairs, message):
+def test_bad_pairs_are_refused(tmp_path, pairs, message):
     path = tmp_path / "sides.json"
     path.write_text(json.dumps(pairs))
     with pytest.raises(ValueError, match=message):
@@ -223,7 +223,7 @@ def graphs(draw):
 
 
 @given(graphs(), st.sampled_from([0, 1]))
-def test_bones_are_a_tree_of_the_files_bones_and_the_rest_is_told(graph, first):
+def test_bones_are_a_tree_of_the_files_bones_and_the_rest_is_reported(graph, first):
     count, bones = graph
     if first == 0 and not any(0 in bone for bone in bones):  # else it counts from 1
         first = 1

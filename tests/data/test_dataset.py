@@ -1,4 +1,4 @@
-"""People: choosing, joining, converting, and reading images."""
+"""PoseDataset: choosing, joining, converting, and reading images."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_share_of_all_draws():
             dataset().drawn(share)
 
 
-def test_joining_weighs_joints_that_nobody_weighed_as_one():
+def test_joining_gives_joints_without_a_weight_a_weight_of_one():
     both = join(dataset(count=1, weight=np.full((1, 14), 0.5, np.float32)), dataset(count=2))
     assert both.weight[:, 0].tolist() == [0.5, 1, 1]
     assert join(dataset(), dataset()).weight is None
@@ -256,7 +256,7 @@ def test_numbers_are_looked_at_once_they_are_float32(tmp_path, value):
         assert np.isfinite(values).all()
 
 
-def test_a_file_of_which_nobody_is_left_is_refused_by_name(tmp_path):
+def test_a_file_without_a_usable_sample_is_refused_by_name(tmp_path):
     image = tmp_path / "a.jpg"
     image.write_bytes(b"here")
     with pytest.raises(

@@ -218,11 +218,11 @@ def test_another_file_is_refused(server, tmp_path, monkeypatch):
     ):
         download("coco", tmp_path, server=server.url)
     del server.files["/zips/val2017.zip"]
-    with pytest.raises(OSError, match="the server says 404"):
+    with pytest.raises(OSError, match="the server answers 404"):
         download("coco", tmp_path, server=server.url)
 
 
-def test_a_broken_member_is_named_where_there_is_no_digest(server, tmp_path, monkeypatch):
+def test_a_broken_member_is_named_without_a_digest(server, tmp_path, monkeypatch):
     data = bytearray(packed())
     data[150_000] ^= 1
     offer(server, bytes(data), monkeypatch, md5=None)
@@ -271,7 +271,7 @@ def test_only_some_parts(server, tmp_path, monkeypatch):
         download("mpii", tmp_path)
 
 
-def test_too_little_room_is_told_before_anything_is_fetched(server, tmp_path, monkeypatch):
+def test_too_little_disk_space_is_an_error_before_the_download(server, tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=400_000))
     with pytest.raises(OSError, match=r"val2017\.zip takes 0\.0 GB, unpacked too"):
         download("coco", tmp_path, server=server.url)

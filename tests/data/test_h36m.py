@@ -99,14 +99,14 @@ def test_a_file_alone_is_split_by_its_subjects(tmp_path):
     assert load("h36m", write(tmp_path, [name("S1")])).test is None
 
 
-def test_what_is_from_the_root_is_no_place(tmp_path):
+def test_root_relative_joints_are_left_out(tmp_path):
     write(tmp_path, [name()], xyz=XYZ - XYZ[:1])
     dataset = h36m(tmp_path)
     assert dataset.joints_3d is None
-    assert "from the root and not from the camera" in dataset.left_out[0]
+    assert "relative to the root and not to the camera" in dataset.left_out[0]
 
 
-def test_without_cameras_it_says_so(tmp_path):
+def test_missing_cameras_are_reported(tmp_path):
     write(tmp_path, [name()])
     (tmp_path / "annotation_body3d/cameras.pkl").unlink()
     dataset = h36m(tmp_path)
@@ -115,7 +115,7 @@ def test_without_cameras_it_says_so(tmp_path):
     assert "no cameras.pkl" in dataset.left_out[0]
 
 
-def test_errors_say_the_way_out(tmp_path):
+def test_errors_name_the_way_out(tmp_path):
     with pytest.raises(ValueError, match="no split 'valid'; use train, test"):
         h36m(tmp_path, "valid")
     with pytest.raises(
@@ -238,7 +238,7 @@ def test_a_straight_lens_is_the_pinhole():
 
 @pytest.mark.shared
 def test_real_people(shared):
-    """The labels are what the bent lens shows of the joints in space, to the last digit; the pinhole is near."""
+    """The labels are the 3D joints projected with the lens's distortion, to the last digit; the pinhole is near."""
     from poseling.data.mmpose import lens, read_cameras
 
     folder = shared / "data/fixtures/h36m"

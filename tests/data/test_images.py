@@ -58,7 +58,7 @@ def test_broken_images_are_left_out_and_named(tmp_path):
     ]
 
 
-def test_boxes_give_several_people_a_image(tmp_path):
+def test_boxes_give_an_image_several_people(tmp_path):
     image(tmp_path / "in/a.jpg")
     image(tmp_path / "b.jpg")
     boxes = {
@@ -74,7 +74,7 @@ def test_boxes_give_several_people_a_image(tmp_path):
         ("box outside", "a.jpg"),
         ("empty box", "a.jpg"),
         ("missing image", "gone.jpg"),
-        ("nobody listed", "b.jpg"),
+        ("not listed", "b.jpg"),
     ]
 
 
@@ -228,7 +228,7 @@ def test_a_raw_stream_without_times_keeps_all_its_frames(tmp_path):
     assert 1 < len(images(raw, every=0.25)) < 8
 
 
-def test_what_is_odd_with_a_video_is_told_every_time(tmp_path):
+def test_problems_of_a_video_are_reported_every_time(tmp_path):
     video = film(tmp_path / "hurt.mp4", [i / 10 for i in range(20)], hurt=(3, 4), pixel=2)
     for _ in range(2):  # the second time nothing is decoded
         dataset = images(video, every=0)

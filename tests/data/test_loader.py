@@ -1,4 +1,4 @@
-"""The stream of samples: everyone once an epoch, and a sample that only its seed and place decide."""
+"""The stream of samples: each once an epoch, and decided by its seed and place alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +56,7 @@ def assert_same(a, b):
 
 @given(count=st.integers(1, 30), seed=st.integers(0, 5), epoch=st.integers(0, 40))
 @settings(max_examples=50, deadline=None)
-def test_everyone_once_an_epoch(count, seed, epoch):
+def test_every_sample_once_an_epoch(count, seed, epoch):
     zeros = np.zeros((count, 3, 2), np.float32)
     nobody = PoseDataset(
         "n",
@@ -86,7 +86,7 @@ def test_epochs_and_seeds_have_orders_of_their_own(dataset):
     epoch=st.integers(0, 40),
 )
 @settings(max_examples=50, deadline=None)
-def test_everyone_as_often_as_their_share(draws, seed, epoch):
+def test_every_sample_as_often_as_its_share(draws, seed, epoch):
     """N draws an epoch: the count is the share of N, rounded up or down."""
     count, draws = len(draws), np.array(draws, np.float32)
     order = Order(count, seed, draws)
@@ -111,7 +111,7 @@ def test_draws_over_many_epochs_by_hand():
     ]  # wherever one begins
 
 
-def test_equal_draws_take_everyone_once():
+def test_equal_draws_take_every_sample_once():
     order, plain = Order(7, 3, np.full(7, 0.1, np.float32)), Order(7, 3)
     for epoch in range(20):
         places = range(epoch * 7, (epoch + 1) * 7)
@@ -204,7 +204,7 @@ def test_labels_follow_the_swap(dataset):
     assert Crops(some, (64, 64), 1.25, Augment(flip=0), 0)[0]["weight"].tolist() == [1, 0, 1]
 
 
-def test_a_image_that_cannot_be_read_is_black_and_weighs_nothing(tmp_path):
+def test_an_unreadable_image_is_black_and_has_no_weight(tmp_path):
     dataset = crowd(tmp_path, 3)
     dataset.images[1].write_bytes(b"no image")
     dataset.images[2].unlink()
@@ -235,12 +235,12 @@ def test_pseudo_labels_come_with_the_sample_in_its_crop(dataset):
     )  # pseudo-labels change no draw
 
 
-def test_nobody_to_train_on(dataset):
-    with pytest.raises(ValueError, match="crowd: there is nobody to train on"):
+def test_an_empty_dataset_cannot_be_trained_on(dataset):
+    with pytest.raises(ValueError, match="crowd: has no sample to train on"):
         Crops(dataset[:0], (64, 64), 1.25, AUGMENT, 0)
 
 
-def test_images_come_from_whoever_reads_them(dataset):
+def test_images_come_from_the_given_reader(dataset):
     """A reader of one's own, such as one that keeps them, is asked once a sample; what it cannot read is
     broken like any other.
     """

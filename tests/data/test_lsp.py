@@ -25,7 +25,7 @@ def spread(count):
     return np.arange(count * 28).reshape(count, 14, 2) % 39 + 1.0
 
 
-def test_lsp_third_row_says_occluded(tmp_path):
+def test_lsp_third_row_is_occluded(tmp_path):
     xy = spread(2)
     joints = np.zeros((3, 14, 2))
     joints[:2] = xy.transpose(2, 1, 0)
@@ -39,7 +39,7 @@ def test_lsp_third_row_says_occluded(tmp_path):
     np.testing.assert_array_equal(dataset.boxes[0], [*xy[0].min(0), *xy[0].max(0)])
 
 
-def test_lspet_third_column_says_labelled(tmp_path):
+def test_lspet_third_column_is_labelled(tmp_path):
     xy = spread(2)
     joints = np.ones((14, 3, 2))
     joints[:, :2] = xy.transpose(1, 2, 0)
@@ -51,7 +51,7 @@ def test_lspet_third_column_says_labelled(tmp_path):
     assert dataset.images[1].name == "im00002.webp"
 
 
-def test_the_wrong_one_of_the_two_is_told(tmp_path):
+def test_the_file_of_the_other_set_is_recognised(tmp_path):
     root = folder(tmp_path, np.ones((14, 3, 2)), 2)
     with pytest.raises(
         ValueError,
@@ -69,7 +69,7 @@ def test_a_mat_of_the_wrong_shape_names_the_file(tmp_path, content):
         lsp(tmp_path)
 
 
-def test_a_mat_that_is_none_names_the_file(tmp_path):
+def test_a_bad_mat_file_is_named(tmp_path):
     (tmp_path / "joints.mat").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match=r"joints\.mat"):
         lsp(tmp_path)

@@ -84,7 +84,7 @@ def test_a_file_alone_is_one_part(tmp_path):
         load("mpi_inf_3dhp", write(tmp_path, ["somebody.jpg"], "test"))
 
 
-def test_what_is_not_there_is_told(tmp_path):
+def test_missing_parts_are_reported(tmp_path):
     with pytest.raises(ValueError, match="no split 'val'; use train, test"):
         mpi_inf_3dhp(tmp_path, "val")
     with pytest.raises(FileNotFoundError, match=r"mpi_inf_3dhp_test_valid\.npz: not found"):
@@ -99,7 +99,7 @@ def test_what_is_not_there_is_told(tmp_path):
     )
     dataset = mpi_inf_3dhp(tmp_path, "test")
     assert dataset.joints_3d is None
-    assert "from the root" in dataset.left_out[0]
+    assert "relative to the root and not to the camera" in dataset.left_out[0]
     (tmp_path / "annotations/cameras_test.pkl").write_bytes(
         pickle.dumps({"TS2": {"f": np.ones(2), "c": np.ones(2)}})
     )
@@ -111,14 +111,14 @@ def test_what_is_not_there_is_told(tmp_path):
     with pytest.raises(ValueError, match=r"cameras_test\.pkl: camera TS1 has an entry of the wrong length"):
         mpi_inf_3dhp(tmp_path, "test")
     (tmp_path / "annotations/cameras_test.pkl").write_bytes(pickle.dumps([1]))
-    with pytest.raises(ValueError, match=r"cameras_test\.pkl: is no file of cameras"):
+    with pytest.raises(ValueError, match=r"cameras_test\.pkl: is not a file of cameras"):
         mpi_inf_3dhp(tmp_path, "test")
     (tmp_path / "annotations/cameras_test.pkl").unlink()
     dataset = mpi_inf_3dhp(tmp_path, "test")
     assert dataset.camera is None
     assert any("no cameras_test.pkl" in line for line in dataset.left_out)
     file.rename(file.with_name("mpi_inf_3dhp_test_all.npz"))
-    with pytest.raises(FileNotFoundError, match="which frames are valid"):
+    with pytest.raises(FileNotFoundError, match="does not mark the valid frames"):
         mpi_inf_3dhp(tmp_path, "test")
 
 
@@ -159,7 +159,7 @@ def test_real_people(shared):
 @pytest.mark.parametrize(
     ("name", "value"), [("f", np.nan), ("f", 0.0), ("f", -1.0), ("c", np.inf), ("c", 1e39), ("w", 10**400)]
 )
-def test_a_camera_that_is_no_number_is_named(tmp_path, name, value):
+def test_a_camera_that_is_not_a_number_is_named(tmp_path, name, value):
     write(tmp_path, ["TS1_000001.jpg"], "test")
     path = tmp_path / "annotations" / "cameras_test.pkl"
     camera = {"f": LENS[:2].tolist(), "c": LENS[2:].tolist(), "w": 1920, "h": 1080}
@@ -167,7 +167,7 @@ def test_a_camera_that_is_no_number_is_named(tmp_path, name, value):
     path.write_bytes(pickle.dumps({"TS1": camera}))
     with pytest.raises(
         ValueError,
-        match=r"cameras_test\.pkl: (camera TS1 has an entry that is no number|is no file of cameras)",
+        match=r"cameras_test\.pkl: (camera TS1 has an entry that is not a number|is not a file of cameras)",
     ):
         mpi_inf_3dhp(tmp_path, "test")
 

@@ -105,11 +105,11 @@ def test_head_boxes_of_other_people_are_refused(root):
 )
 def test_json_of_another_shape_names_the_file(root, text):
     (root / "annot/train.json").write_text(text)
-    with pytest.raises(ValueError, match=r"train\.json: is no (MPII annotation|whole JSON file)"):
+    with pytest.raises(ValueError, match=r"train\.json: is (not an MPII annotation|no whole JSON file)"):
         mpii(root, "train")
 
 
-def test_bad_names_say_the_way_out(root, tmp_path):
+def test_bad_names_are_an_error_with_the_way_out(root, tmp_path):
     with pytest.raises(ValueError, match="no split 'all'; use train, valid, trainval, test"):
         mpii(root, "all")
     with pytest.raises(FileNotFoundError, match=OFFICIAL):
@@ -263,7 +263,7 @@ def test_head_boxes_that_are_no_numbers_are_refused(root):
         savemat(root / "annot/gt_valid.mat", {"headboxes_src": boxes, "pos_gt_src": joints})
         with pytest.raises(
             ValueError,
-            match=r"gt_valid\.mat: headboxes_src (has an entry that is no number|does not belong to 1 people)",
+            match=r"gt_valid\.mat: headboxes_src (has an entry that is not a number|does not belong to 1 people)",
         ):
             mpii(root, "valid")
     savemat(

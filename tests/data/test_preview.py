@@ -1,4 +1,4 @@
-"""The contact sheet: who is on it, where, and what is drawn."""
+"""The contact sheet: which samples are on it, where, and what is drawn."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_more_than_there_are_is_all(dataset, tmp_path):
     assert preview(dataset, tmp_path / "a.png", count=99, size=32) == (0, 1, 2, 3, 4)
 
 
-def test_what_cannot_be_drawn_says_so(dataset, tmp_path):
+def test_a_tile_that_cannot_be_drawn_has_a_note(dataset, tmp_path):
     dataset.images[1].write_bytes(b"")
     dataset.boxes[2] = 5, 5, 5, 5
     for broken in (1, 2):
@@ -75,7 +75,7 @@ def test_what_cannot_be_drawn_says_so(dataset, tmp_path):
     preview(dataset, tmp_path / "a.png", size=96)
 
 
-def test_nobody_is_an_error(dataset, tmp_path):
+def test_an_empty_dataset_is_an_error(dataset, tmp_path):
     with pytest.raises(ValueError, match="set: 0 people"):
         preview(dataset[:0], tmp_path / "a.png")
     with pytest.raises(ValueError, match="32 pixels or more"):

@@ -166,7 +166,7 @@ def test_draws_decide_who_comes(dataset: PoseDataset):
     assert {row for one in resident(drawn, STILL).batches(0, 3, 5) for row in one["person"].tolist()} == {0}
 
 
-def test_a_image_that_cannot_be_read_is_black_and_weighs_nothing(dataset: PoseDataset, tmp_path: Path):
+def test_an_unreadable_image_is_black_and_has_no_weight(dataset: PoseDataset, tmp_path: Path):
     (tmp_path / "cut.png").write_bytes(b"no image")
     some = replace(dataset, images=(*dataset.images[:2], tmp_path / "cut.png", *dataset.images[3:]))
     found = batch(some, STILL, [2, 0])
@@ -201,7 +201,7 @@ def test_places_and_answers_come_as_with_crops(dataset: PoseDataset):
 
 
 def test_what_does_not_go(dataset: PoseDataset):
-    with pytest.raises(ValueError, match="five: there is nobody to train on"):
+    with pytest.raises(ValueError, match="five: has no sample to train on"):
         Resident(dataset[:0], Images(dataset[:0]), SIZE, 1.25, STILL, 0)
     with pytest.raises(ValueError, match=r"--half-body .* does not go with --resident"):
         resident(dataset, Augment(half_body=0.5))

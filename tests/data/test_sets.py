@@ -22,14 +22,14 @@ def test_names():
     assert {"lspet", "images"}.isdisjoint(sets.names("test").split(", "))
 
 
-def test_rows_say_what_they_are():
+def test_rows_are_complete():
     for name, row in sets.SETS.items():
         assert row.help, name
         assert row.licence, name
         assert set(row.splits) <= {"train", "val", "test"}, name
 
 
-def test_errors_say_the_way_out(tmp_path):
+def test_errors_name_the_way_out(tmp_path):
     with pytest.raises(ValueError, match=f"no data set 'cocoa'; there are {sets.names()}"):
         sets.load("cocoa", tmp_path)
     with pytest.raises(FileNotFoundError, match="--root names the folder that holds lsp"):
@@ -47,7 +47,7 @@ def test_the_mini_set_has_more_joints_than_cocos():
     assert found.is_3d
 
 
-def test_images_and_official_mpii_have_nobody_to_test_on(tmp_path):
+def test_images_and_official_mpii_have_no_test_split(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((5, 5, 3), np.uint8))
     assert sets.load("images", tmp_path).test is None
 

@@ -30,7 +30,7 @@ from poseling.skeleton import COCO17
         ((640, 640), "of another shape"),
     ],
 )
-def test_how_a_image_differs(actual, how):
+def test_how_an_image_differs(actual, how):
     assert compare((640, 427), actual) == how
     assert compare((np.inf, np.inf), actual) is None
 
@@ -74,11 +74,12 @@ def test_check_and_evaluate_tell(tmp_path, size, how):
         assert [f.image.name for f in found] == (["1.jpg"] if how else [])
         if how:
             assert (
-                f"says 100 x 80 pixels, the image has {size[0]} x {size[1]}, it is {how}" in found[0].message
+                f"annotated with 100 x 80 pixels, the image has {size[0]} x {size[1]}, it is {how}"
+                in found[0].message
             )
 
 
-def test_labels_move_with_a_image_that_was_resized(tmp_path):
+def test_labels_move_with_a_resized_image(tmp_path):
     everyone = write(tmp_path, (50, 40))
     moved = rescaled(everyone)
     # Joint k of the first person is at (10 + k, 20 + 2 k): the centre of pixel 10 is at 10.5 of 100 and so at
@@ -109,6 +110,6 @@ def test_a_camera_and_a_head_move_too(tmp_path):
     assert moved.camera.tolist() == [[60, 50, 24.5, 19.5], [120, 100, 49.5, 39.5]]
 
 
-def test_what_is_no_plain_resize_stays_as_it_is(tmp_path):
+def test_other_changes_than_a_resize_are_left_alone(tmp_path):
     everyone = write(tmp_path, (80, 100))
     assert rescaled(everyone) is everyone

@@ -94,7 +94,7 @@ def test_joints_outside_the_image_are_unlabelled_but_known_in_space(tmp_path: Pa
     assert dataset.boxes[1].tolist() == [3, 4, 50, 60]
 
 
-def test_the_terms_say_where_everything_comes_from(tmp_path: Path):
+def test_the_licence_names_all_sources(tmp_path: Path):
     own = synthetic(lay(tmp_path / "own", {0: truth(1)})).licence
     assert all(word in own for word in ("Anny", "Apache-2.0", "MakeHuman", "CC0-1.0", "CMU", "poseling"))
     assert "backgrounds" not in own
@@ -110,7 +110,7 @@ def test_webp_is_read_too(tmp_path: Path):
     assert dataset.left_out == ()
 
 
-def test_what_another_program_left_is_no_part_of_the_set(tmp_path: Path):
+def test_foreign_files_are_not_part_of_the_set(tmp_path: Path):
     lay(tmp_path, {0: truth(1)})
     for name in (
         "pictures/000/.000001.jpg.0123",
@@ -123,7 +123,7 @@ def test_what_another_program_left_is_no_part_of_the_set(tmp_path: Path):
     assert list(image_paths(tmp_path)) == list(truth_paths(tmp_path)) == [0]
 
 
-def test_missing_images_are_left_out_and_told(tmp_path: Path):
+def test_missing_images_are_left_out_and_reported(tmp_path: Path):
     block = truth(4)
     lay(tmp_path, {0: block})
     (tmp_path / "pictures/000/000002.jpg").unlink()

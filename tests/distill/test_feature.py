@@ -102,7 +102,7 @@ def test_a_weight_weighs_the_loss_of_its_person(name):
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_without_weight_there_is_no_loss_and_no_slope(name):
+def test_without_weight_there_is_no_loss_and_no_gradient(name):
     student, teacher = pair()
     student[0] = 0  # a dead feature
     student.requires_grad_()
@@ -115,7 +115,7 @@ def test_without_weight_there_is_no_loss_and_no_slope(name):
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_half_precision_is_reckoned_in_full(name):
+def test_half_precision_is_computed_in_full(name):
     student, teacher = (
         50 * t for t in pair(c=64, h=16, w=12, dtype=torch.float16)
     )  # the sum of squares is beyond float16

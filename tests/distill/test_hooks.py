@@ -1,5 +1,5 @@
-"""A student while it learns: what is seen inside it, what of it learns, and that nothing of the lessons is
-left in it.
+"""A student in training: the features that hooks give, which parts are trained, and that neither hooks nor
+adapters stay.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def test_what_is_watched_is_what_the_parts_give():
     assert hooks(network) == 0
     before = dict(seen)
     network(images + 1)
-    assert all(seen[name] is before[name] for name in seen)  # nobody looks any more
+    assert all(seen[name] is before[name] for name in seen)  # the hooks are gone
 
 
 def test_hooks_are_gone_after_an_error():
@@ -83,7 +83,7 @@ def test_nothing_to_watch_is_the_network_itself():
     assert bare(hooked(network, (8, 8), {"a": "features"}, {})) is network
 
 
-def test_a_pupil_gives_outputs_and_what_each_term_looks_at():
+def test_a_hooked_student_gives_outputs_and_each_terms_feature():
     network, images = Small().eval(), torch.randn(2, 3, 8, 6)
     learner = hooked(network, (6, 8), {"one": "features", "two": "features", "all": ""}, {})
     outputs, seen = learner(images)

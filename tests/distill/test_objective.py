@@ -39,7 +39,7 @@ LABELS = torch.tensor(
         [[33.0, 20.0], [15.0, 50.0], [70.0, 30.0], [30.0, 41.0]],
     ]
 )
-SAID = LABELS + torch.tensor([2.0, -3.0])
+TAUGHT = LABELS + torch.tensor([2.0, -3.0])
 
 
 def batch(**more):
@@ -143,13 +143,13 @@ def test_fpd_by_hand(alpha):
     """(1 - alpha) of the labels' loss and alpha of the teacher's, whose last stack is held against both of
     the student's.
     """
-    student, teacher = Student(), FixedTeacher(SAID)
+    student, teacher = Student(), FixedTeacher(TAUGHT)
     parts = Objective(SPEC, CODEC, fpd(CODEC, "mse", alpha), teacher=teacher)(student, batch())
     labels = by_loops(student.outputs, gaussians(LABELS), LABEL_WEIGHT)
     inside = torch.ones(2, 4)
     teacher = by_loops(
         student.outputs,
-        gaussians(SAID) * torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 1]])[..., None, None],
+        gaussians(TAUGHT) * torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 1]])[..., None, None],
         inside,
     )
     assert parts["labels"].item() == pytest.approx(labels, rel=1e-5)
@@ -170,9 +170,9 @@ def test_alpha_is_a_share():
 
 def stored(with_maps=True, **more):
     """The batch with the teacher's joints, and maps of a byte a pixel that lie where the student's do."""
-    found = {"teacher_xy": SAID, "teacher_weight": torch.ones(2, 4)}
+    found = {"teacher_xy": TAUGHT, "teacher_weight": torch.ones(2, 4)}
     if with_maps:
-        found["teacher_maps"] = (gaussians(SAID) * 255).round().to(torch.uint8)
+        found["teacher_maps"] = (gaussians(TAUGHT) * 255).round().to(torch.uint8)
         found["teacher_scale"] = torch.tensor([1 / 255, 0.0]).expand(2, 4, 2)
         found["teacher_matrix"] = torch.eye(3)[:2].expand(2, 2, 3)
     return batch(**found | more)
@@ -181,7 +181,7 @@ def stored(with_maps=True, **more):
 ALONE = (Term("teacher", mse, 1.0, "teacher"),)
 
 
-BYTES = (gaussians(SAID) * 255).round() / 255
+BYTES = (gaussians(TAUGHT) * 255).round() / 255
 
 
 def scaled():
@@ -212,11 +212,11 @@ STORED = {  # name: whether there are maps, what differs in the batch, confidenc
         False,
         {"teacher_weight": SURE},
         False,
-        gaussians(SAID),
+        gaussians(TAUGHT),
         torch.tensor([[1.0, 1, 0, 1], [1, 1, 0, 1]]),
     ),
     "maps by confidence": (True, {"teacher_weight": SCORES}, True, BYTES, SCORES),
-    "points by confidence": (False, {"teacher_weight": SCORES}, True, gaussians(SAID), SCORES),
+    "points by confidence": (False, {"teacher_weight": SCORES}, True, gaussians(TAUGHT), SCORES),
 }
 
 
@@ -235,7 +235,7 @@ def test_stored_predictions(name):
 def test_a_live_teacher_gives_the_targets_of_a_stored_one(with_maps, confidence):
     score = torch.tensor([[0.9, 0.4, 0.1, 1], [0.2, 1, 0.5, 1]])
     teacher, given = (
-        FixedTeacher(SAID, with_maps=with_maps, score=score),
+        FixedTeacher(TAUGHT, with_maps=with_maps, score=score),
         stored(with_maps, teacher_weight=score),
     )
     if with_maps:
@@ -252,7 +252,7 @@ def test_a_teacher_with_fewer_joints_in_another_order(with_maps):
     a point but no map.
     """
     other = Skeleton("other", ("right_hand", "left_hand", "left_hip", "right_hip"), (0, 0, 0, 0))
-    joints = torch.stack([SAID[:, 2], SAID[:, 1], SAID[:, 3] - 2, SAID[:, 3] + 2], 1)
+    joints = torch.stack([TAUGHT[:, 2], TAUGHT[:, 1], TAUGHT[:, 3] - 2, TAUGHT[:, 3] + 2], 1)
     teacher, student = (
         FixedTeacher(
             joints, other, with_maps=with_maps, score=torch.tensor([[0.5, 0.6, 0.7, 0.8]]).expand(2, 4)
@@ -262,7 +262,7 @@ def test_a_teacher_with_fewer_joints_in_another_order(with_maps):
     expected = torch.tensor(
         [[0, 1.0, 1, 0 if with_maps else 1], [0, 1, 1 if with_maps else 0, 0 if with_maps else 1]]
     )
-    maps = gaussians(SAID)
+    maps = gaussians(TAUGHT)
     maps[1, 2] = 0
     found = Objective(SPEC, CODEC, ALONE, teacher=teacher)(student, batch())["loss"].item()
     assert found == pytest.approx(by_loops(student.outputs, maps, expected), rel=1e-5)
@@ -273,7 +273,7 @@ def test_a_teacher_with_fewer_joints_in_another_order(with_maps):
 
 @pytest.mark.parametrize(("size", "with_maps"), [((128, 128), True), ((192, 192), True), ((96, 96), False)])
 def test_a_teacher_with_another_input_size(size, with_maps):
-    """Corners on corners: a joint at x of 64 lies at x (W - 1) / 63 of W. Its hills come in the student's
+    """Corners on corners: a joint at x of 64 lies at x (W - 1) / 63 of W. Its Gaussians come in the student's
     width, not in its own.
     """
     inner = torch.tensor([[[30.0, 22], [20, 40], [40, 44], [32, 40]]]).expand(2, 4, 2)
@@ -293,15 +293,15 @@ def test_a_teacher_with_another_input_size(size, with_maps):
 
 def test_a_live_teacher_sees_the_resized_crop():
     ramp = torch.arange(64.0).view(1, 1, 64, 1).expand(2, 64, 64, 3).to(torch.uint8)
-    teacher = FixedTeacher(SAID, size=(128, 128))
+    teacher = FixedTeacher(TAUGHT, size=(128, 128))
     Objective(SPEC, CODEC, ALONE, teacher=teacher)(Student(), batch(image=ramp))
     expected = (torch.arange(128.0) * 63 / 127).round().to(torch.uint8)
     assert torch.equal(teacher.seen[0, 5, :, 1], expected)
 
 
-def test_light_changes_the_image_for_student_and_teacher_alike():
+def test_color_jitter_changes_the_image_for_student_and_teacher_alike():
     factors = torch.tensor([[1.1, 0.8, 1.2], [1.0, 1.0, 1.0]])
-    student, teacher = Student(), FixedTeacher(SAID)
+    student, teacher = Student(), FixedTeacher(TAUGHT)
     given = batch(color_jitter=factors)
     Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=teacher)(student, given)
     lit = color_jitter(given["image"].permute(0, 3, 1, 2), factors)
@@ -311,8 +311,8 @@ def test_light_changes_the_image_for_student_and_teacher_alike():
     torch.testing.assert_close(lit[1].permute(1, 2, 0).round().to(torch.uint8), given["image"][1])
 
 
-@pytest.mark.parametrize("teacher", [None, FixedTeacher(SAID)])
-def test_nothing_is_learnt_from_a_image_that_cannot_be_read(teacher):
+@pytest.mark.parametrize("teacher", [None, FixedTeacher(TAUGHT)])
+def test_nothing_is_learnt_from_an_image_that_cannot_be_read(teacher):
     student = Student()
     broken = stored(broken=torch.tensor([0, 1]), weight=torch.tensor([[1.0] * 4, [0.0] * 4]))
     Objective(SPEC, CODEC, fpd(CODEC, "mse", 0.5), teacher=teacher)(student, broken)["loss"].backward()
@@ -321,27 +321,27 @@ def test_nothing_is_learnt_from_a_image_that_cannot_be_read(teacher):
 
 
 def test_no_gradient_reaches_the_teacher():
-    teacher = FixedTeacher(SAID.clone().requires_grad_())
+    teacher = FixedTeacher(TAUGHT.clone().requires_grad_())
     Objective(SPEC, CODEC, ALONE, teacher=teacher)(Student(), batch())["loss"].backward()
     assert teacher.joints.grad is None
 
 
-def test_fpds_teacher_speaks_of_labelled_joints():
+def test_fpds_teacher_counts_for_labelled_joints():
     """As the authors' JointsMSE, which weighs both terms by the label's visibility: 1/K sum_k v_k D_k, here
     of the first person's joints 0, 2 and 3 of 4.
     """
     given = batch(weight=torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 0]]))
     student = Student()
-    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=FixedTeacher(SAID))(
+    theirs = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0, labelled=True), teacher=FixedTeacher(TAUGHT))(
         student, given
     )["teacher"]
-    ours = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0), teacher=FixedTeacher(SAID))(student, given)[
+    ours = Objective(SPEC, CODEC, fpd(CODEC, "mse", 1.0), teacher=FixedTeacher(TAUGHT))(student, given)[
         "teacher"
     ]
     weight = torch.tensor(
         [[1.0, 0, 1, 1], [1, 1, 1, 1]]
     )  # the second sample has no label: all of the teacher's joints count
-    maps = gaussians(SAID)
+    maps = gaussians(TAUGHT)
     maps[1, 2] = 0  # the teacher draws nothing of a hand outside
     assert theirs.item() == pytest.approx(by_loops(student.outputs, maps, weight), rel=1e-4)
     assert ours.item() == pytest.approx(by_loops(student.outputs, maps, torch.ones(2, 4)), rel=1e-4)
@@ -353,8 +353,8 @@ def test_a_softmax_codec_is_taught_by_kl():
     codec = replace(CODEC, softmax=True)
     spec = replace(SPEC, codec=codec.fields())
     student = Student()
-    student.outputs = gaussians(SAID).clamp(min=1e-20).log()[:, None].repeat(1, 2, 1, 1, 1).requires_grad_()
-    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=FixedTeacher(SAID))(
+    student.outputs = gaussians(TAUGHT).clamp(min=1e-20).log()[:, None].repeat(1, 2, 1, 1, 1).requires_grad_()
+    loss = Objective(spec, codec, (replace(fpd(CODEC, "kl", 1.0)[0]),), teacher=FixedTeacher(TAUGHT))(
         student, batch()
     )["loss"]
     assert loss.item() == pytest.approx(0, abs=1e-5)
@@ -427,7 +427,7 @@ def test_a_feature_term_by_hand():
     across = torch.einsum("oc,bchw->bohw", project.weight[:, :, 0, 0], mine) + project.bias[:, None, None]
     expected = (
         across[0] - theirs[0]
-    ).square().sum().item() / 2  # the mean over two people, one of whom cannot be read
+    ).square().sum().item() / 2  # the mean over two people, one of which cannot be read
     assert set(parts) == {"loss", "labels", "mimic"}
     assert parts["mimic"].item() == pytest.approx(expected, rel=1e-4)
     assert parts["loss"].item() == pytest.approx(parts["labels"].item() + 2 * 0.75 * expected, rel=1e-4)
@@ -540,12 +540,12 @@ def test_features_need_a_teacher_that_is_a_checkpoint(at):
     term = replace(MIMIC, at=at)
     with pytest.raises(
         ValueError,
-        match=rf"mimic \(at {at}\): .* but stored predictions cannot be looked into; "
+        match=rf"mimic \(at {at}\): .* but pseudo-labels cannot be looked into; "
         "take a teacher that is a checkpoint",
     ):
         Objective(SPEC, CODEC, (*ALONE, term))
     with pytest.raises(ValueError, match="but fixed cannot be looked into"):
-        Objective(SPEC, CODEC, (term,), teacher=FixedTeacher(SAID))  # as an ONNX file: predictions alone
+        Objective(SPEC, CODEC, (term,), teacher=FixedTeacher(TAUGHT))  # as an ONNX file: predictions alone
     Objective(SPEC, CODEC, (replace(term, against="itself"),))
 
 
@@ -581,20 +581,20 @@ def near_the_labels():
     )[:, None]
 
 
-def drawn(outputs, maps, weight):
+def simulated(outputs, maps, weight):
     """Mean square between maps and the Gaussians that the outputs stand for, by loops."""
     y, x = np.mgrid[:16, :16]
     total = 0.0
     for b in range(2):
         for k in range(4):
             px, py, sx, sy, _ = outputs[b, 0, k].tolist()
-            hill = np.exp(-((x - px * 15) ** 2) / (2 * sx**2) - (y - py * 15) ** 2 / (2 * sy**2))
-            total += weight[b][k] * np.mean((hill - maps[b, k].numpy()) ** 2) / 8
+            drawn = np.exp(-((x - px * 15) ** 2) / (2 * sx**2) - (y - py * 15) ** 2 / (2 * sy**2))
+            total += weight[b][k] * np.mean((drawn - maps[b, k].numpy()) ** 2) / 8
     return total
 
 
 @pytest.mark.parametrize("how", ["maps", "points", "live maps", "live points"])
-def test_a_student_of_coordinates_learns_from_hills(how):
+def test_a_student_of_coordinates_learns_from_heatmaps(how):
     """The maps as they are stored; where there are only points, the maps that a teacher would have drawn. The
     labels teach it places.
     """
@@ -602,20 +602,20 @@ def test_a_student_of_coordinates_learns_from_hills(how):
     terms = (Term("labels", smooth_l1, 1.0, "labels"), Term("teacher", simulated_heatmap, 2.0, "teacher"))
     student, given = Student(), stored(with_maps=how != "points")
     student.outputs = near_the_labels().requires_grad_()
-    teacher = FixedTeacher(SAID, with_maps=how == "live maps") if how.startswith("live") else None
+    teacher = FixedTeacher(TAUGHT, with_maps=how == "live maps") if how.startswith("live") else None
     parts = Objective(spec, POINTS, terms, teacher=teacher)(student, given if teacher is None else batch())
-    maps, weight = gaussians(SAID), [[1, 1, 1, 1], [1, 1, 1, 1]]
+    maps, weight = gaussians(TAUGHT), [[1, 1, 1, 1], [1, 1, 1, 1]]
     if how == "maps":
         maps = (maps * 255).round() / 255
     elif how == "live maps":
         maps[1, 2] = 0  # nothing is drawn of a hand outside
     else:
         weight[1][2] = 0
-    # By hand: a hill more than three widths outside the map counts for nothing; the hand at x = 70 of 64 lies
-    # 1.7 pixels of the map outside.
-    teacher = drawn(student.outputs.detach(), maps, weight)
-    assert parts["teacher"].item() == pytest.approx(teacher, rel=1e-3)
+    # By hand: a Gaussian more than three widths outside the map counts for nothing; the hand at x = 70 of 64
+    # lies 1.7 pixels of the map outside.
+    teacher_loss = simulated(student.outputs.detach(), maps, weight)
+    assert parts["teacher"].item() == pytest.approx(teacher_loss, rel=1e-3)
     apart = (student.outputs.detach()[:, 0, :, :2] - LABELS / 63).abs().numpy()  # all below 1
     labels = (LABEL_WEIGHT.numpy()[..., None] * apart**2 / 2).mean()
     assert parts["labels"].item() == pytest.approx(labels, rel=1e-4)
-    assert parts["loss"].item() == pytest.approx(labels + 2 * teacher, rel=1e-3)
+    assert parts["loss"].item() == pytest.approx(labels + 2 * teacher_loss, rel=1e-3)

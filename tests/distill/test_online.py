@@ -65,7 +65,7 @@ def test_the_ensemble_learns_unless_it_is_kept_still():
     soft = answers.detach().flatten(3).softmax(-1)
     torch.testing.assert_close(
         branch.flatten(2), (soft[:, 0] - soft[:, -1]) / 90
-    )  # the slope of a cross-entropy, over people and pixels
+    )  # the gradient of a cross-entropy, over samples and pixels
 
 
 def test_without_weight_and_in_half_precision():

@@ -106,7 +106,7 @@ def test_people_without_weight_are_not_there(name):
 
 
 @pytest.mark.parametrize("name", sorted(PEOPLE))
-def test_slopes_are_finite_where_features_are_equal_or_nothing_counts(name):
+def test_gradients_are_finite_where_features_are_equal_or_nothing_counts(name):
     _, teacher = pair()
     for student, weight in (
         (torch.zeros(5, 3), torch.ones(5)),
@@ -122,7 +122,7 @@ def test_slopes_are_finite_where_features_are_equal_or_nothing_counts(name):
 
 
 @pytest.mark.parametrize("name", sorted(PEOPLE))
-def test_half_precision_is_reckoned_in_full(name):
+def test_half_precision_is_computed_in_full(name):
     student, teacher = (100 * f.half() for f in pair())
     exact = PEOPLE[name](student.double(), teacher.double(), torch.ones(5)).item()
     assert PEOPLE[name](student, teacher, torch.ones(5)).item() == pytest.approx(exact, rel=1e-4)
@@ -145,7 +145,7 @@ def test_joint_structure_by_loops():
     )
 
 
-def test_joint_structure_has_finite_slopes_for_joints_without_an_embedding():
+def test_joint_structure_has_finite_gradients_for_joints_without_an_embedding():
     student = torch.randn(2, 4, 3)
     student[0, 1] = 0
     student.requires_grad_()

@@ -61,7 +61,9 @@ def zeros() -> Constant:
 def test_movnects_alpha_of_a_half():
     terms = spatial_terms(CODEC, "mse", 0.5)
     assert {t.name: (t.weight, t.against) for t in terms} == {
-        f"{who}{part}": (0.5, who) for who in ("labels", "teacher") for part in ("", "_places", "_bones")
+        f"{against}{part}": (0.5, against)
+        for against in ("labels", "teacher")
+        for part in ("", "_places", "_bones")
     }
     assert {t.name: t.weight for t in spatial_terms(CODEC, "kl", 0.25, locations=10, bones=0)} == {
         "labels": 0.75,

@@ -48,7 +48,7 @@ def test_over_seeds_by_hand():
 
 def test_choose_by_hand():
     errors = np.array([0.5, np.nan, 0.1, 0.4, 0.2, 0.3])
-    chosen = {name: who.tolist() for name, who in choose(errors, 2).items()}
+    chosen = {name: rows.tolist() for name, rows in choose(errors, 2).items()}
     assert chosen == {"worst": [0, 3], "median": [4, 5], "best": [2, 4]}
     assert len(choose(errors, 9)["worst"]) == 5  # as many as there are
     with pytest.raises(
@@ -58,7 +58,7 @@ def test_choose_by_hand():
 
 
 def test_across_by_hand():
-    # of 0.1 0.2 | 0.3 0.4 | 0.5 0.6 the second of each; who is NaN stands for nobody
+    # of 0.1 0.2 | 0.3 0.4 | 0.5 0.6 the second of each; NaN is left out
     assert across(np.array([0.6, 0.1, np.nan, 0.3, 0.2, 0.5, 0.4]), 3).tolist() == [4, 6, 0]
     assert across(np.array([0.3, np.nan, 0.1]), 8).tolist() == [2, 0]  # as many as there are
     assert across(np.full(3, np.nan), 8).tolist() == []

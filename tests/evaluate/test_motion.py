@@ -83,7 +83,7 @@ def test_lag_of_a_low_pass_at_one_frequency_is_its_phase_delay(period):
     )
 
 
-def test_lag_is_nan_where_nothing_tells_it():
+def test_lag_is_nan_where_it_cannot_be_known():
     still = np.ones((80, 2, 3))
     assert np.isnan(lag(still, still))
     walk = np.arange(80)[:, None, None] * np.ones((1, 3))
@@ -110,7 +110,7 @@ def test_noise_that_both_share_hardly_draws_the_lag_to_nothing(share):
     assert lag(filtered, raw) == pytest.approx(exact, abs=0.15)
 
 
-def test_motion_tells_jitter_and_lag_together():
+def test_motion_has_jitter_and_lag_together():
     rng = np.random.default_rng(0)
     truth = 0.2 * wave(400, 90, joints=5, size=3)
     raw = truth + rng.normal(0, 0.01, truth.shape)

@@ -212,7 +212,7 @@ def test_the_mean_distance_can_grow_by_the_least_squares_scale():
     )
 
 
-def test_who_cannot_be_aligned_is_left_out():
+def test_people_that_cannot_be_aligned_are_left_out():
     truth = np.repeat(standing(1), 4, 0)
     known = everything(truth)
     known[1, 2:] = False  # two joints
@@ -321,7 +321,7 @@ def test_shapes_and_truth_are_checked():
         mpjpe(predicted, truth, np.zeros_like(known))
 
 
-def test_body_frame_of_who_faces_the_camera():
+def test_body_frame_of_a_person_that_faces_the_camera():
     axes, torso = body_frame(standing(), H36M17)
     # left is the camera's right, up is against its y, the front comes towards it
     np.testing.assert_allclose(axes[0], np.diag([1.0, -1, -1]), atol=1e-12)

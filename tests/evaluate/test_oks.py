@@ -25,7 +25,7 @@ SIGMAS = np.array(COCO17.sigmas)
 def theirs(
     truth: dict, answers: list[dict], images: list[int] | None = None, sigmas: np.ndarray = SIGMAS
 ) -> list[float]:
-    """pycocotools' ten rows; -1 where there is nobody."""
+    """pycocotools' ten rows; -1 without people."""
     with contextlib.redirect_stdout(io.StringIO()):
         known = COCO()
         known.dataset = json.loads(json.dumps(truth))
@@ -163,14 +163,14 @@ def test_a_joint_without_a_label_does_not_count():
     assert oks.oks(far, truth, np.array([[1, 1]]), np.array([100.0]), np.array([0.1, 0.1])).item() == 0.5
 
 
-def test_rescoring_is_the_box_times_the_mean_of_the_sure_joints():
+def test_rescoring_is_the_box_times_the_mean_of_the_joints_above_the_least():
     found = oks.rescore(
         np.array([0.8, 1.0, 0.5]), np.array([[0.9, 0.5, 0.1], [0.2, 0.2, 0.2], [1, 1, 1]], np.float32)
     )
     np.testing.assert_allclose(found, [0.8 * 0.7, 0, 0.5], atol=1e-7)
 
 
-def test_of_two_alike_the_surer_stays():
+def test_of_two_alike_the_one_with_the_higher_score_stays():
     base = np.random.default_rng(0).uniform(0, 100, (17, 2))
     joints = np.stack([base, base + 0.5, base + 200, base])
     image = np.array([7, 7, 7, 8])
@@ -181,7 +181,7 @@ def test_of_two_alike_the_surer_stays():
         True,
         True,
     ]
-    # A chain: 1 drops 0 and 2, which are not alike with each other; a dropped one drops nobody.
+    # A chain: 1 drops 0 and 2, which are not alike with each other; a dropped one drops no other.
     step = np.array([6.0, 0])  # OKS of one step is above 0.9, of two below
     chain = np.stack([base - step, base, base + step])
     one, two = (
@@ -203,7 +203,7 @@ def test_crop_area_is_that_of_the_grown_box():
     np.testing.assert_allclose(found, [75 * 100, 112.5 * 150])
 
 
-def test_nobody_found_is_zero_and_nobody_to_find_is_nan(tmp_path):
+def test_no_predictions_is_zero_and_no_people_is_nan(tmp_path):
     truth, _ = random_case(np.random.default_rng(1))
     nothing = np.zeros(0, np.int64), np.zeros((0, 17, 2)), np.zeros(0)
     found = oks.average_precision(read(truth, tmp_path), *nothing)
@@ -296,8 +296,8 @@ def test_crowdpose_as_its_toolkit(shared, tmp_path, boxes):
 
 
 def imagined(dataset: PoseDataset) -> tuple[np.ndarray, np.ndarray]:
-    """What a fair network might say: the joints of the nearest annotated person, moved by some hundredths of
-    the box.
+    """Plausible predictions: the joints of the nearest annotated person, moved by some hundredths of the
+    box.
     """
     rng, truth = np.random.default_rng(0), dataset.instances.truth
     joints = np.zeros((len(dataset), len(dataset.skeleton), 2), np.float32)
@@ -346,7 +346,7 @@ def written(dataset: PoseDataset, joints: np.ndarray, scores: np.ndarray) -> lis
     return [answer(image, xy, score) for image, xy, score, _ in (r for r in rows if id(r) in kept_ids)]
 
 
-def test_an_answer_that_is_nan_is_a_miss(tmp_path):
+def test_a_nan_prediction_is_a_miss(tmp_path):
     truth, _ = random_case(np.random.default_rng(2))
     for row in truth["images"]:
         (tmp_path / row["file_name"]).write_bytes(b"here")

@@ -90,7 +90,7 @@ def test_a_missing_prediction_is_wrong_and_a_missing_label_does_not_count():
     assert np.isnan(score.joints[2])
 
 
-def test_people_without_a_length_are_left_out_and_told():
+def test_people_without_a_length_are_left_out_and_counted():
     predicted, truth, visible, _ = case(0, dataset=4)
     length = np.array([50.0, np.nan, 0.0, 50.0])
     score = pck(predicted, truth, visible, length)
@@ -153,7 +153,7 @@ def test_rows_are_those_of_the_published_tables():
     assert rows(score, LSP14) == expected
 
 
-def test_rows_of_coco_have_its_face_as_the_head_and_nan_where_nobody_is_labelled():
+def test_rows_of_coco_have_its_face_as_the_head_and_nan_without_labels():
     truth = np.zeros((1, 17, 2))
     predicted = truth.copy()
     predicted[0, COCO17.index("nose")] = (9, 0)

@@ -76,8 +76,8 @@ def test_joints_come_back_in_image_pixels(tmp_path, flip, batch):
 
 
 def test_the_flip_test_swaps_sides(tmp_path):
-    """The network finds left by its colour, which a mirror does not change: mirrored, its left is the person's
-    right, and the two predictions disagree.
+    """The network finds left by its colour, which a mirror does not change: mirrored, its left is the
+    person's right, and the two predictions disagree.
     """
     dataset = scene(tmp_path, PLACES[:1])
     teacher = network(Heatmap((96, 96)))
@@ -119,10 +119,10 @@ def test_the_flip_test_decodes_as_the_network_does(decoding, sigma, softmax):
 
 
 @dataclass
-class Guest:
+class FakeTeacher:
     """Predicts what it is given, maps or points."""
 
-    answers: list
+    predictions: list
     size: tuple[int, int] = (64, 64)
     pixel: tuple[float, float] | None = None
     sigma: float | None = None
@@ -130,18 +130,18 @@ class Guest:
     skeleton: Skeleton = HANDS
     padding: float = 1.0
     map_size: tuple[int, int] | None = None
-    name: str = "guest"
-    digest: str = "guest"
+    name: str = "fake"
+    digest: str = "fake"
     licences: dict = field(default_factory=dict)
 
     def __call__(self, crops):
-        return self.answers.pop(0)
+        return self.predictions.pop(0)
 
 
 def test_points_are_averaged_after_mirroring_back_by_their_scores():
     straight = Prediction(torch.tensor([[[10.0, 5.0], [50.0, 8.0]]]), torch.tensor([[0.8, 0.4]]))
     mirrored = Prediction(torch.tensor([[[11.0, 8.0], [57.0, 6.0]]]), torch.tensor([[0.6, 0.6]]))
-    found = predict_crops(Guest([straight, mirrored]), CROP, True, (1.0,))
+    found = predict_crops(FakeTeacher([straight, mirrored]), CROP, True, (1.0,))
     # The mirrored left hand at x = 11 is the right one at 63 - 11 = 52, and the mirrored right one the left
     # one at 6.
     left, right = [(0.8 * 10 + 0.6 * 6) / 1.4, (0.8 * 5 + 0.6 * 6) / 1.4], [(0.4 * 50 + 0.6 * 52) / 1.0, 8.0]
@@ -149,14 +149,14 @@ def test_points_are_averaged_after_mirroring_back_by_their_scores():
     torch.testing.assert_close(found.score, torch.tensor([[0.7, 0.5]]))
 
 
-def test_a_guests_maps_are_read_in_its_own_pixels():
+def test_maps_of_a_foreign_teacher_are_read_in_its_own_pixels():
     """Maps of half the input's size, corners on corners."""
     codec = Heatmap((64, 64), stride=2)
     joints = torch.tensor([[[20.3, 30.2], [45.1, 33.3]]])
     maps, _ = codec.encode(joints, torch.ones(1, 2))
     mirrored = maps[:, [1, 0]].flip(-1)
     found = predict_crops(
-        Guest(
+        FakeTeacher(
             [Prediction(joints, torch.ones(1, 2), maps), Prediction(joints, torch.ones(1, 2), mirrored)],
             pixel=codec.pixel,
             map_size=codec.map_size,
@@ -177,8 +177,10 @@ def test_biased_maps_are_moved_where_the_mirror_puts_them():
         exact.encode(j * 63 / 15 / 4, one)[0]
         for j in (joints, torch.tensor([[[63 - 44.0, 32.0], [63 - 20.0, 32.0]]]))
     )
-    answers = [Prediction(joints, one, straight), Prediction(joints, one, mirrored)]
-    found = predict_crops(Guest(answers, pixel=codec.pixel, map_size=codec.map_size), CROP, True, (1.0,))
+    predictions = [Prediction(joints, one, straight), Prediction(joints, one, mirrored)]
+    found = predict_crops(
+        FakeTeacher(predictions, pixel=codec.pixel, map_size=codec.map_size), CROP, True, (1.0,)
+    )
     torch.testing.assert_close(found.xy, joints, atol=0.1, rtol=0)
 
 
@@ -221,11 +223,11 @@ def test_an_image_that_cannot_be_read_counts_as_wrong_with_a_warning(tmp_path: P
     dataset = PoseDataset(
         "three", HANDS, tuple(paths), boxes, np.zeros((3, 2, 2), np.float32), np.full((3, 2), 2, np.uint8)
     )
-    answer = Prediction(torch.tensor([[[10.0, 20.0], [30.0, 40.0]]] * 2), torch.full((2, 2), 0.5))
+    prediction = Prediction(torch.tensor([[[10.0, 20.0], [30.0, 40.0]]] * 2), torch.full((2, 2), 0.5))
     with pytest.warns(
         UserWarning, match=r"1 of 3 images cannot be read and count as wrong, the first: .*cut\.png"
     ):
-        pose = predict(Guest([answer]), dataset)
+        pose = predict(FakeTeacher([prediction]), dataset)
     assert np.isnan(pose.xy[1]).all()
     assert pose.score.tolist() == [[0.5, 0.5], [0, 0], [0.5, 0.5]]
     assert pose.xy[[0, 2]].tolist() == [[[10, 20], [30, 40]]] * 2

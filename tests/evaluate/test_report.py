@@ -137,7 +137,7 @@ def test_words_claim_no_more_than_the_seeds():
     assert Difference("d - b", [0.009, 0.010, 0.011]).shown is True
 
 
-def test_a_teacher_that_is_not_better_is_said_in_words():
+def test_a_teacher_that_is_not_better_in_words():
     report = replace(REPORT, teacher=replace(TEACHER, values=[0.815]))
     assert report.gap_closed.values[1] is None
     assert report.gap_closed.mean is None
@@ -169,7 +169,7 @@ def test_millimetres_have_one_decimal_and_rates_three():
     assert "The teacher (97.3 mm) is not better than the baseline (90.0 mm)" in report.to_markdown()
 
 
-def test_recipes_without_a_control_or_a_teacher_say_so():
+def test_recipes_without_a_control_or_a_teacher():
     unlabelled, plain = replace(REPORT, baseline=None), replace(REPORT, teacher=None, distilled=None)
     assert (
         "There is no baseline here, so these runs do not show what a teacher is worth."
@@ -196,7 +196,7 @@ def test_table_and_markdown_hold_the_same_numbers():
     for cell in ("0.900", "0.810 ± 0.010", "0.840 ± 0.010", "33% ± 10%", "25.59", "28.09", "3.29", "145.0"):
         assert cell in text
         assert cell in markdown
-    assert "| baseline | 0.900 |  |" in markdown  # by joint, with nothing where nobody was labelled
+    assert "| baseline | 0.900 |  |" in markdown  # by joint, empty without labels
 
 
 def test_runs_that_do_not_belong_together_are_refused():
@@ -212,7 +212,7 @@ def test_versions_name_python_and_torch():
     assert {"python", "torch", "numpy"} <= set(installed_versions())
 
 
-def test_a_smoke_run_shows_nothing_and_says_so():
+def test_a_smoke_run_shows_nothing():
     text = replace(REPORT, smoke=True).to_markdown()
     assert "This was a --smoke run: its numbers mean nothing." in text
     assert "--seeds 3`" not in text

@@ -127,7 +127,9 @@ def torch_says(path: Path, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 5])
-def test_the_file_says_what_the_network_says(trained: Path, exported: tuple[Path, Parity], batch: int):
+def test_the_file_predicts_what_the_network_predicts(
+    trained: Path, exported: tuple[Path, Parity], batch: int
+):
     crops = discs(batch, 2)[0]
     said, (xy, score) = run(exported[0], crops), torch_says(trained, crops)
     assert said.keys() == {"xy", "score"}
@@ -157,14 +159,14 @@ def test_the_spec_comes_back_from_the_file(exported: tuple[Path, Parity]):
 
 
 @pytest.mark.slow
-def test_the_file_tells_nothing_of_the_machine_that_made_it(exported: tuple[Path, Parity]):
+def test_the_file_has_nothing_of_the_machine_that_made_it(exported: tuple[Path, Parity]):
     content = exported[0].read_bytes()
     assert b".py" not in content
     assert str(Path(exporting.__file__).parents[1]).encode() not in content
 
 
 @pytest.mark.slow
-def test_the_runtime_says_what_torch_says_of_a_image(trained: Path, exported: tuple[Path, Parity]):
+def test_the_runtime_predicts_what_torch_predicts_for_an_image(trained: Path, exported: tuple[Path, Parity]):
     drawn = discs(2, 3)[0]
     image = cv2.resize(
         np.concatenate(list(drawn), 1), (400, 200), interpolation=cv2.INTER_CUBIC
@@ -245,7 +247,7 @@ def test_a_raw_file_gives_maps_that_its_own_codec_reads(pool: Path):
     )
 
 
-def test_half_floats_are_half_the_file_and_say_nearly_the_same(
+def test_half_floats_are_half_the_file_and_predict_nearly_the_same(
     trained: Path, exported: tuple[Path, Parity], tmp_path: Path
 ):
     out = tmp_path / "half.onnx"
@@ -258,7 +260,7 @@ def test_half_floats_are_half_the_file_and_say_nearly_the_same(
     assert {kind for name, kind in kinds.items() if name.endswith("_half")} == {onnx.TensorProto.FLOAT16}
 
 
-def test_without_crops_the_result_says_that_they_were_drawn(pool: Path):
+def test_without_crops_the_source_is_synthetic(pool: Path):
     checkpoint.save(
         pool, Pool(14), replace(SPEC, model="pool-", codec=Heatmap(SIZE, decoding="plain").fields())
     )
@@ -273,7 +275,7 @@ def test_crops_that_do_not_fit_are_refused(pool: Path):
         export(pool, pool)
 
 
-def test_the_last_stack_is_the_answer():
+def test_the_last_stack_is_the_output():
     class Two(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             maps = images.new_zeros(len(images), 2, 14, 16, 16)
@@ -360,7 +362,7 @@ def test_other_codecs_export_alike(
 
 
 class Bins(Sums):
-    """The same, and in space the sums over rows again, stretched over 150 bins three times."""
+    """The same, and in 3D the sums over rows again, stretched over 150 bins three times."""
 
     def forward(self, images: Tensor) -> Tensor:
         bins = super().forward(images)[:, 0]
@@ -387,7 +389,7 @@ class Locations(Pool):
     [(SimCC3D(TALL), Bins), (LocationMap(TALL), Locations)],
     ids=["simcc3d", "location_map"],
 )
-def test_a_codec_for_space_exports_metres_too(
+def test_a_3d_codec_exports_metres_too(
     how: Codec, network: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     own_family(monkeypatch, "stub", network)
@@ -423,7 +425,7 @@ def test_a_codec_for_space_exports_metres_too(
 @pytest.mark.parametrize(
     "name", [registry.smallest("movnect-medium"), registry.smallest("simcc3d-mobilenetv2")]
 )
-def test_networks_in_space_export(name: str):
+def test_3d_networks_export(name: str):
     torch.manual_seed(0)
     size = (64, 64)
     how = codec({"name": registry.codec_of(name), "size": size})

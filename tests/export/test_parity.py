@@ -121,7 +121,7 @@ def test_a_network_that_ignores_its_input_proves_nothing():
         check(network, CODEC, model(), peaks([7]))
 
 
-def test_a_network_that_sees_nobody_proves_nothing():
+def test_a_network_without_scores_proves_nothing():
     crops = peaks([4, 12]) // 100  # 2 / 255, below the floor
     with pytest.raises(
         ParityError, match=r"only 0 of 96 joints have a score of 0\.01 or more.*these are synthetic"
@@ -208,7 +208,7 @@ SPACE = SimCC3D((24, 16), split=1, reach=1.0, cell=0.1, spread=0.1, decoding="pl
 
 
 def columns(crops: torch.Tensor) -> torch.Tensor:
-    """SimCC-3D's bins of three joints: where a crop's colours are bright in x and in y, and in space where
+    """SimCC-3D's bins of three joints: where a crop's colours are bright in x and in y, and in 3D where
     its rows 1 to 3 are, up to column 19.
     """
     maps = 20 * network(crops)
@@ -228,14 +228,14 @@ def said(
     change: np.ndarray | float,
     where: tuple[slice | int, ...] = (),
 ) -> None:
-    """Lets the file say what PyTorch says, but for `change` in metres added to its xyz (N, 3, 3) at `where`."""
+    """Lets the file predict what PyTorch predicts, but for `change` in metres added to its xyz (N, 3, 3) at `where`."""
     xy, score, xyz = (part.numpy().copy() for part in read(SPACE, columns(torch.from_numpy(crops))))
     np.testing.assert_allclose(xyz[-1, -1], (0.65, -0.15, -0.95), atol=1e-6)
     xyz[where] += change
     monkeypatch.setattr(parity, "_onnx", lambda *_: (xy, score, xyz))
 
 
-def test_a_place_in_space_is_compared_in_millimetres(monkeypatch: pytest.MonkeyPatch):
+def test_3d_joints_are_compared_in_millimetres(monkeypatch: pytest.MonkeyPatch):
     crops = is_3d()
     said(monkeypatch, crops, 0.0)
     found = check(columns, SPACE, b"", crops)
@@ -255,7 +255,7 @@ def test_a_place_in_space_is_compared_in_millimetres(monkeypatch: pytest.MonkeyP
         check(columns, SPACE, b"", crops)
 
 
-def test_where_the_score_says_nothing_space_is_not_compared(monkeypatch: pytest.MonkeyPatch):
+def test_3d_joints_with_a_low_score_are_not_compared(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parity, "FLOOR", 0.3)  # bins that are all alike still have a score
     crops = is_3d()
     crops[3] = 0
@@ -264,7 +264,7 @@ def test_where_the_score_says_nothing_space_is_not_compared(monkeypatch: pytest.
     assert (found.compared, found.max_mm) == (93, 0)
 
 
-def test_a_jump_between_equal_bins_in_space_is_excused_too(monkeypatch: pytest.MonkeyPatch):
+def test_a_jump_between_equal_3d_bins_is_excused_too(monkeypatch: pytest.MonkeyPatch):
     crops = is_3d(128)
     crops[5, 3, 10, 2] = 150  # Z may be -0.95 or 0.05
     said(monkeypatch, crops, np.array([0, 0, 1.0]), (5, 2))

@@ -111,7 +111,7 @@ def test_a_file_cut_short(tmp_path, network, part):
         checkpoint.load(path)
 
 
-def test_files_that_are_none_of_ours(tmp_path, network):
+def test_foreign_files_are_refused(tmp_path, network):
     missing, foreign, text = (
         tmp_path / "missing.safetensors",
         tmp_path / "foreign.safetensors",

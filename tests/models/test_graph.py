@@ -55,7 +55,7 @@ def small(joints: int = 17) -> Graph:
     )
 
 
-def test_it_computes_what_the_operations_say():
+def test_it_computes_its_operations():
     torch.manual_seed(0)
     network = GraphNetwork(small()).eval()
     x = torch.randn(2, 3, 32, 48)
@@ -94,7 +94,7 @@ def test_json_gives_the_same_graph():
         ({"operations": 3}, "this is no graph of operations"),
     ],
 )
-def test_a_wrong_graph_is_told(change: dict[str, object], said: str):
+def test_a_wrong_graph_is_refused(change: dict[str, object], said: str):
     fields = json.loads(small().to_json()) | change
     with pytest.raises(ValueError, match=said):
         Graph.from_json(json.dumps(fields))
@@ -159,7 +159,7 @@ def test_joints_keep_their_channels_by_name():
     assert network.layers["score"].weight.shape[0] == 17  # the old one is as it was
 
 
-def test_middles_and_joints_nobody_knows():
+def test_middles_and_unknown_joints():
     torch.manual_seed(0)
     network = GraphNetwork(small()).eval()
     before, after = network.layers["score"], network.with_joints(COCO17, MPII16).layers["score"]
@@ -174,7 +174,7 @@ def test_middles_and_joints_nobody_knows():
     )
 
 
-def test_joints_that_cannot_be_changed_are_told():
+def test_joints_that_cannot_be_changed_are_an_error():
     network = GraphNetwork(small())
     with pytest.raises(ValueError, match="Conv maps has 17 channels and skeleton lsp14 has 14 joints"):
         network.with_joints(LSP14, COCO17)

@@ -19,12 +19,12 @@ def test_a_name_is_stacks_and_channels():
         ("hourglass-4", "hourglass-4x128"),
     ],
 )
-def test_a_name_that_is_none(name, message):
+def test_unknown_names_are_refused(name, message):
     with pytest.raises(ValueError, match=message):
         registry.build(name, 14)
 
 
-def test_every_family_says_what_it_is():
+def test_every_family_is_complete():
     for name, family in registry.FAMILIES.items():
         assert family.name == name
         for one in (family.example, family.smallest):

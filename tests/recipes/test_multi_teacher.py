@@ -43,10 +43,10 @@ def test_what_was_said_comes_back_in_any_order(weights, random):
 def test_a_name_has_one_weight_or_one_a_joint_not_both(weights, data):
     said = words(weights)
     name, again = data.draw(st.sampled_from(sorted(weights))), data.draw(NUMBERS)
-    with pytest.raises(ValueError, match="says something a second time"):
+    with pytest.raises(ValueError, match="sets a weight a second time"):
         parse((*said, f"{name}={again!r}"))
     if not isinstance(weights[name], dict):
-        with pytest.raises(ValueError, match="says something a second time"):
+        with pytest.raises(ValueError, match="sets a weight a second time"):
             parse((*said, f"{name}:nose={again!r}"))
 
 

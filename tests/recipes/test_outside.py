@@ -1,5 +1,5 @@
-"""A student, a loss and a recipe from outside of the package: those that docs/extending.md shows, run from a file
-of one's own, and a module that is given from Python.
+"""A student, a loss and a recipe from outside of the package: those that docs/extending.md shows, run from a
+file of one's own, and a module that is given from Python.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def test_an_own_recipe_trains_an_own_student_by_an_own_loss(mine: Path, module: 
 
 
 def test_the_loss_of_the_page_by_hand(module: ModuleType):
-    """Equal outputs are log(1 / 16) at each of 16 pixels whatever the temperature; of two joints one counts. And
-    where one of two pixels of the target is four times the other, temperature 2 makes it twice as likely.
+    """Equal outputs are log(1 / 16) at each of 16 pixels whatever the temperature; of two joints one counts.
+    And where one of two pixels of the target is four times the other, temperature 2 makes it twice as likely.
     """
     targets = torch.rand(1, 2, 4, 4)
     found = module.softened(torch.zeros(1, 3, 2, 4, 4), targets, torch.tensor([[1.0, 0.0]]))
@@ -127,6 +127,29 @@ def test_one_public_function_needs_no_name(tmp_path: Path, capsys: pytest.Captur
     said = failed(capsys, "distill", path, "--counts", "3")
     assert "--counts" in said
     assert f"See `poseling distill {path} --help`." in said
+
+
+def test_a_recipe_of_ones_own_has_defaults_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Subclasses in another file, which does not import what the inherited fields are annotated with."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from poseling.recipes.config import ResponseConfig, TrainConfig, default, recipe\n\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Mine(TrainConfig):\n    size: int = default(512, 32)\n\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Teacher(ResponseConfig):\n"
+        "    train_teacher: str = default('hourglass-8x256', 'hourglass-1x16')\n\n"
+        "@recipe\ndef mine(config: Mine = Mine(), *, teacher: Teacher = Teacher(), more: float = default(1.0, 2.0)):\n"
+        "    print(config.size, config.seeds, teacher.train_teacher, teacher.teacher, teacher.alpha, more)\n"
+    )
+    main(["distill", str(path), "--seeds", "3", "--alpha", "0.2"])
+    main(["distill", str(path), "--data", "lsp", "--root", "x"])
+    main(["distill", str(path), "--teacher", "mini", "--more", "5"])
+    assert capsys.readouterr().out.splitlines() == [
+        "32 3 hourglass-1x16  0.2 2.0",
+        "512 1 hourglass-8x256  0.5 1.0",
+        "32 1  mini 0.5 5.0",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -182,8 +205,8 @@ class Shaped(nn.Module):
 
 @pytest.mark.slow
 def test_a_module_is_trained_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """It starts from the weights that it has, and the module that was given stays as it is; its heatmaps are read
-    at their own stride.
+    """It starts from the weights that it has, and the module that was given stays as it is; its heatmaps are
+    read at their own stride.
     """
     monkeypatch.setattr(parts, "SMOKE_SAMPLES", 8)
     given = Tiny(17)

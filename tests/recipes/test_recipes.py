@@ -626,8 +626,8 @@ PSEUDO = ("distill", "pseudo_labels", "--smoke")
 
 @pytest.mark.slow
 def test_pseudo_labels_on_the_mini_set(tmp_path: Path):
-    """All arms from the mini set and its teacher, resident: equal steps for each, and the licence of what each
-    learnt from.
+    """All arms from the mini set and its teacher, resident: equal steps for each, and the licence of what
+    each learnt from.
     """
     run(*PSEUDO, "--clean", "mini", "--resident", "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
@@ -723,10 +723,13 @@ def test_pseudo_labels_of_images_alone(tmp_path: Path):
         (("--clean", "lspet"), "--clean lspet: is none of the sets, which are mini"),
         (("--skeleton", "squid"), "squid"),
         (
-            ("--data", "images", "--root", "IMAGES", "--arms", "labels"),
+            ("--teacher", "mini", "--data", "images", "--root", "IMAGES", "--arms", "labels"),
             "--arms labels: images has no labels to learn from; take --arms teacher_alone",
         ),
-        (("--data", "images:2", "--root", "IMAGES"), "--data images:2: a share is above 0 and at most 1"),
+        (
+            ("--teacher", "mini", "--data", "images:2", "--root", "IMAGES"),
+            "--data images:2: a share is above 0 and at most 1",
+        ),
         (("--student", "gone.safetensors"), "gone.safetensors: there is no such checkpoint"),
     ],
 )

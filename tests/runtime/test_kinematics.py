@@ -184,7 +184,7 @@ def test_closed_form_finds_the_arms(seed):
     np.testing.assert_allclose(points[arms], body.points[arms], atol=1e-6)
 
 
-def test_of_what_is_not_known_the_turns_stay():
+def test_rotations_of_unknown_joints_stay():
     body = random_body(3)
     known = ALL & (np.arange(15) != at("left_wrist"))
     _, found = closed_form(body.points, known, body.root, body.turns)
@@ -299,7 +299,7 @@ def test_a_joint_is_lost_for_ten_frames(lost):
     assert error[28:, gone].max() < 0.02
 
 
-def test_a_place_is_found_again_after_nonsense():
+def test_a_position_is_found_again_after_wrong_input():
     fitter, random = Fitter(MOVNECT15, measured=LENGTHS), np.random.default_rng(0)
     for i, body in enumerate(moving(30)):
         xy = (
@@ -310,7 +310,7 @@ def test_a_place_is_found_again_after_nonsense():
     assert np.linalg.norm(fitted.root - AWAY) < 0.1
 
 
-def test_nobody_is_no_first_frame():
+def test_a_frame_without_a_person_is_not_a_first_frame():
     """What is seen of nobody is finite, and is forgotten when somebody comes."""
     fitter, body = Fitter(MOVNECT15), random_body(6, 0.5)
     nothing = fitter.fit(np.full((15, 3), np.nan), np.full((15, 2), np.nan), np.zeros(15), CAMERA, 0.0)
@@ -325,7 +325,7 @@ wild = st.one_of(st.floats(-2, 2), st.floats(), st.just(np.nan))
 
 @given(st.data())
 @settings(max_examples=25, deadline=None)
-def test_whatever_comes_the_body_is_a_body(data):
+def test_any_input_gives_a_body(data):
     """No joint beyond its limits, bones of constant length, no NaN, angles that give the points: for joints
     anywhere, also none.
     """
@@ -509,7 +509,7 @@ def test_bones_grow_and_do_not_jump():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_leap_finds_its_way(seed):
+def test_a_jump_is_followed(seed):
     """From one posture to any other within a frame, as after a cut: three frames on the body is there,
     whatever the one before was.
     """

@@ -35,7 +35,7 @@ def test_the_whole_frame_at_the_network_s_own_size(model: Path):
     assert pose.ids.tolist() == [0]
 
 
-def test_rgb_is_said_not_guessed(model: Path):
+def test_rgb_is_given_not_guessed(model: Path):
     image = lights((32, 24), (3, 5), (30, 20))
     network = Network(model)
     assert network(image[..., ::-1], colour="rgb").xy.tolist() == [[[3, 5], [30, 20]]]
@@ -69,7 +69,7 @@ def test_the_padding_is_the_file_s(variant: Callable[..., Path]):
     np.testing.assert_allclose(pose.xy, [[[20, 10], [51, 33]]], atol=1e-4)
 
 
-def test_a_person_a_box_in_their_order(model: Path):
+def test_one_person_for_each_box_in_order(model: Path):
     first, second = (23.1, 12.3, 47.9, 30.7), (63.1, 12.3, 87.9, 30.7)
     image = lights((100, 60), (22, 15), (50, 30)) | lights((100, 60), (70, 20), (71, 21))
     pose = Network(model)(image, np.array([second, first]))
@@ -106,7 +106,7 @@ def test_xyz_is_there_if_the_file_gives_it(model: Path, variant: Callable[..., P
     assert deep(lights((32, 24), (3, 5), (30, 20)), []).xyz.shape == (0, 2, 3)
 
 
-def test_no_boxes_are_nobody(model: Path):
+def test_no_boxes_give_no_person(model: Path):
     for none in ([], np.zeros((0, 4))):
         pose = Network(model)(lights((32, 24), (3, 5), (30, 20)), none)
         assert (len(pose), pose.xy.shape, pose.score.shape) == (0, (0, 2, 2), (0, 2))
@@ -123,7 +123,7 @@ def test_no_boxes_are_nobody(model: Path):
         ([(0, -9, 9, -1)], "person 0: .* is outside"),
     ],
 )
-def test_bad_boxes_say_which_and_why(model: Path, boxes: object, message: str):
+def test_errors_of_bad_boxes_name_the_box_and_the_reason(model: Path, boxes: object, message: str):
     with pytest.raises(ValueError, match=message):
         Network(model)(lights((32, 24), (3, 5), (30, 20)), boxes)
 
@@ -137,7 +137,7 @@ def test_bad_boxes_say_which_and_why(model: Path, boxes: object, message: str):
         ("image.jpg", "the image is str"),
     ],
 )
-def test_bad_images_say_what_they_are(model: Path, image: object, message: str):
+def test_errors_of_bad_images_describe_them(model: Path, image: object, message: str):
     with pytest.raises(ValueError, match=message):
         Network(model)(image)
 
@@ -205,7 +205,7 @@ def test_maps_of_a_raw_file_are_read(tmp_path: Path):
     np.testing.assert_allclose(pose.score, [[1, 0.5]], atol=1e-6)
 
 
-def test_a_provider_is_had_or_refused(model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_provider_is_used_or_an_error(model: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ValueError, match="provider 'cuda' is not in this onnxruntime, which has cpu"):
         Network(model, provider="cuda")
     with pytest.raises(ValueError, match=r"by-hand\.onnx: provider 'gpu' is not in this"):

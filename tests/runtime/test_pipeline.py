@@ -66,7 +66,7 @@ def test_a_video_is_followed_drawn_and_written(tmp_path: Path, model: Path, vide
     assert np.abs(drawn[0].astype(int) - light(20, 30)).max() > 60  # something is drawn
 
 
-def test_a_image_in_a_box(tmp_path: Path, model: Path):
+def test_an_image_in_a_box(tmp_path: Path, model: Path):
     cv2.imwrite(str(tmp_path / "a.png"), light(50, 40))
     poses: list[Pose] = []
     # With the padding of 1.25 this box's crop is 32x24 pixels at their own size, from (40, 30) on: it shows
@@ -96,9 +96,7 @@ def test_joints_are_drawn_in_the_colours_that_draw_means(tmp_path: Path, model: 
     assert blue > red  # the left hand is drawn blue, on a red square
 
 
-def test_a_video_in_which_the_network_is_unsure_of_everybody_says_which_threshold_would_do(
-    tmp_path: Path, model: Path, video: Path
-):
+def test_low_scores_in_a_video_suggest_a_threshold(tmp_path: Path, model: Path, video: Path):
     found = track(model, video, json=tmp_path / "poses.json", threshold=0.99)
     assert found.network == "by-hand (code Apache-2.0, weights unknown, data unknown)"
     [note] = found.notes
@@ -186,7 +184,7 @@ def test_a_folder_s_images_are_never_written(tmp_path: Path, model: Path):
     assert (cv2.imread(str(tmp_path / "in" / "a.png")) == light(50, 40)).all()
 
 
-def test_lines_that_cannot_be_written_leave_what_was_there(tmp_path: Path, model: Path, video: Path):
+def test_lines_that_cannot_be_written_leave_the_earlier_file(tmp_path: Path, model: Path, video: Path):
     (tmp_path / "poses.json").write_text("good\n")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
@@ -211,7 +209,7 @@ def test_lines_that_cannot_be_written_leave_what_was_there(tmp_path: Path, model
     ]
 
 
-def test_a_image_that_cannot_be_read_is_left_out_and_told(tmp_path: Path, model: Path):
+def test_an_unreadable_image_is_left_out_and_reported(tmp_path: Path, model: Path):
     (tmp_path / "in").mkdir()
     for name in "abc":
         cv2.imwrite(str(tmp_path / "in" / f"{name}.png"), light(50, 40))
@@ -229,7 +227,9 @@ def test_a_image_that_cannot_be_read_is_left_out_and_told(tmp_path: Path, model:
     ]
 
 
-def test_the_threshold_says_what_is_drawn_and_who_is_there(tmp_path: Path, model: Path, video: Path):
+def test_the_threshold_decides_what_is_drawn_and_which_person_is_kept(
+    tmp_path: Path, model: Path, video: Path
+):
     cv2.imwrite(str(tmp_path / "a.png"), light(50, 40))  # both joints have the score 1
     track(model, tmp_path / "a.png", tmp_path / "b.png", threshold=1.0)
     assert (cv2.imread(str(tmp_path / "b.png")) != light(50, 40)).any()
@@ -254,7 +254,7 @@ def test_with_nothing_to_write_it_only_looks(tmp_path: Path, model: Path, video:
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_bad_box_is_told_before_anything_is_written(tmp_path: Path, model: Path, video: Path):
+def test_a_bad_box_is_an_error_before_anything_is_written(tmp_path: Path, model: Path, video: Path):
     with pytest.raises(ValueError, match="is outside the image of 128x96"):
         track(model, video, tmp_path / "drawn", (500, 500, 600, 600))
     assert not (tmp_path / "drawn").exists()
@@ -327,9 +327,7 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
 
 
-def test_a_network_that_answers_in_space_gives_places_turns_and_a_view_from_the_side(
-    tmp_path: Path, walk: Path
-):
+def test_a_3d_network_gives_positions_rotations_and_a_side_view(tmp_path: Path, walk: Path):
     found = track(Path("walker.onnx"), walk, tmp_path / "drawn.mp4", json=tmp_path / "poses.json")
     rows = lines(tmp_path / "poses.json")
     assert (found.frames, len(rows)) == (40, 40)
@@ -347,7 +345,7 @@ def test_a_network_that_answers_in_space_gives_places_turns_and_a_view_from_the_
     assert np.ptp(last[:, 128:].astype(int)) > 100  # someone is there
 
 
-def test_without_a_fit_or_a_filter_all_is_as_the_network_says(tmp_path: Path, walk: Path):
+def test_without_fit_and_filter_the_result_is_the_network_s(tmp_path: Path, walk: Path):
     track(Path("walker.onnx"), walk, json=tmp_path / "poses.json", smooth=False, fit=False)
     rows = lines(tmp_path / "poses.json")
     assert all(row["rotations"] is None for row in rows)
@@ -365,9 +363,7 @@ def test_without_a_fit_or_a_filter_all_is_as_the_network_says(tmp_path: Path, wa
     np.testing.assert_allclose(far[:, 2], 8, atol=0.4)  # twice the focal length, nearly twice as far
 
 
-def test_smoothing_lags_and_a_look_ahead_does_not(
-    tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_smoothing_lags_and_lookahead_does_not(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Walker, "tremble", 0.02)
     truth = np.array([project(BODY + place, guessed_camera((128, 96))) for place in WALK])
     jitter, lag = {}, {}
@@ -398,7 +394,7 @@ def lengths(poses: list[Pose]) -> np.ndarray:
     ).T
 
 
-def test_a_look_ahead_measures_everybody_first(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+def test_lookahead_measures_all_bodies_first(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
     """Then bones have one length from the first frame on, and the network is asked no more often; without it
     they grow, by a hundredth a frame at most.
     """
@@ -482,7 +478,7 @@ def test_a_person_lost_and_found_a_cut_and_nan_through_everything(
         assert max(np.linalg.norm(np.array(row["xyz"][0][4]) - BODY[4]) for row in rows[9:]) < 0.5
 
 
-def test_a_video_that_is_damaged_is_told_once(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_damaged_video_is_reported_once(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
     """Also where its images are read a second time."""
 
     def hurt(source: Path, tell=lambda note: None):
@@ -496,7 +492,7 @@ def test_a_video_that_is_damaged_is_told_once(tmp_path: Path, walk: Path, monkey
         assert [row["frame"] for row in lines(tmp_path / "poses.json")] == list(range(40))
 
 
-def test_images_have_places_but_no_filter_and_no_body(
+def test_images_have_positions_but_no_filter_and_no_body(
     tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "in").mkdir()
@@ -529,7 +525,7 @@ def test_images_have_places_but_no_filter_and_no_body(
         ({"height": 180}, "height of 180"),
     ],
 )
-def test_flags_that_do_not_go_together_are_told_before_anything_is_written(
+def test_conflicting_flags_are_errors_before_anything_is_written(
     tmp_path: Path, walk: Path, how: dict, message: str
 ):
     with pytest.raises(ValueError, match=message):
@@ -537,7 +533,7 @@ def test_flags_that_do_not_go_together_are_told_before_anything_is_written(
     assert not (tmp_path / "drawn.mp4").exists()
 
 
-def test_height_needs_space(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
+def test_height_needs_a_3d_network(tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Walker, "outputs", ("xy", "score"))
     with pytest.raises(
         ValueError, match=r"--height needs a 3D network; the outputs of walker\.onnx are xy, score"

@@ -34,7 +34,7 @@ seeds = st.integers(0, 1000)
 
 @settings(max_examples=30)
 @given(seeds, places)
-def test_exact_joints_give_the_exact_place(seed: int, place: np.ndarray):
+def test_exact_joints_give_the_exact_position(seed: int, place: np.ndarray):
     xyz = body(seed)
     np.testing.assert_allclose(
         position(xyz, seen(xyz, place), np.ones(15), CAMERA), place, rtol=1e-7, atol=1e-7
@@ -85,7 +85,7 @@ def test_weak_perspective_is_exact_for_a_flat_person_and_near_for_one_far_away()
 
 
 @pytest.mark.parametrize("how", [position, weak_position])
-def test_what_cannot_be_known_is_nan(how):
+def test_an_undetermined_position_is_nan(how):
     xyz, xy = body(0), seen(body(0), np.array([0, 0, 4.0]))
     nothing = np.zeros(15)
     one = nothing + (np.arange(15) == 3)
@@ -94,13 +94,13 @@ def test_what_cannot_be_known_is_nan(how):
     assert np.isnan(how(xyz, np.full((15, 2), 100.0), np.ones(15), CAMERA)).all()  # all in one pixel
 
 
-def test_a_mirrored_person_is_behind_the_camera_and_so_nowhere():
+def test_a_mirrored_person_is_behind_the_camera_and_has_no_position():
     xyz, place = body(0), np.array([0, 0, 4.0])
     mirrored = 2 * CAMERA[2:] - seen(xyz, place)
     assert np.isnan(position(xyz, mirrored, np.ones(15), CAMERA)).all()
 
 
-def test_a_camera_that_is_none_is_refused():
+def test_an_invalid_camera_is_refused():
     for camera in (np.ones(3), np.array([0.0, 1, 1, 1]), np.array([np.nan, 1, 1, 1])):
         with pytest.raises(ValueError, match="give fx fy cx cy in pixels"):
             position(body(0), np.zeros((15, 2)), np.ones(15), camera)

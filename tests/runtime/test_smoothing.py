@@ -95,7 +95,7 @@ def test_a_ramp_is_followed_alike_at_any_rate():
         assert lag == pytest.approx(1 / (2 * math.pi), rel=1e-6)
 
 
-def test_no_sample_holds_the_last_value_and_a_gap_starts_anew():
+def test_a_missing_sample_holds_the_last_value_and_a_gap_restarts():
     ease = OneEuro(1.0, 0.0)
     nan = float("nan")
     assert np.isnan(ease([nan, 1.0], 0.0)).tolist() == [True, False]
@@ -140,7 +140,7 @@ def test_people_are_filtered_by_id_and_forgotten():
     assert smooth(person(80, (3,)), 0.9).xy[0, 0, 0] == 80
 
 
-def test_it_does_the_same_to_a_person_near_and_far():
+def test_near_and_far_people_are_filtered_alike():
     near, far = Smoother(), Smoother()
     for i, x in enumerate(np.random.default_rng(0).normal(0, 5, 20)):
         a, b = near(person(10 * x, spread=1000), i / 30), far(person(x), i / 30)

@@ -67,7 +67,7 @@ def whole(pose: Pose) -> Pose:
     return pose
 
 
-def test_a_person_is_found_in_the_whole_frame_looked_at_again_and_followed():
+def test_a_person_is_found_in_the_whole_frame_cropped_closer_and_tracked():
     scene = Scene(BODY + (300, 240))
     track = Tracker(scene)
     pose = whole(track(WALL, 0.0))
@@ -168,7 +168,7 @@ def test_who_leaves_and_comes_back_is_the_same_or_honestly_new(seconds: float, b
     assert ids[-7:] == [[after]] * 7  # found by the third of the places that are searched
 
 
-def test_the_lost_are_searched_wider_everywhere_and_in_the_last_place():
+def test_a_lost_person_is_searched_wider_everywhere_and_in_the_last_place():
     scene = Scene(BODY + (300, 240))
     track = Tracker(scene)
     track(WALL, 0.0)
@@ -200,7 +200,7 @@ def test_who_walks_out_of_the_image_is_gone():
     assert ids[-1] == []
 
 
-def test_a_cut_in_the_video_begins_anew():
+def test_a_cut_in_the_video_gives_new_ids():
     scene = Scene(BODY + (300, 240))
     track = Tracker(scene)
     noise = np.random.default_rng(0)
@@ -217,7 +217,7 @@ def test_a_cut_in_the_video_begins_anew():
     assert ids == [0] * 5 + [1] * 5
 
 
-def test_a_image_of_another_size_begins_anew():
+def test_an_image_of_another_size_gives_new_ids():
     """A phone that is turned: where someone was says nothing in the other image, and may lie outside of it."""
     scene = Scene(BODY + (500, 240))
     track = Tracker(scene)
@@ -228,14 +228,14 @@ def test_a_image_of_another_size_begins_anew():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
-def test_a_image_of_one_pixel_is_looked_at(size: tuple[int, int]):
+def test_an_image_of_one_pixel_is_run(size: tuple[int, int]):
     scene = Scene()
     for i in range(4):
         assert len(Tracker(scene)(np.zeros((*size, 3), np.uint8), i / 30)) == 0
     assert all((seen[:, 2:] > seen[:, :2]).all() for seen in scene.seen)
 
 
-def test_light_that_changes_is_no_cut():
+def test_changing_light_is_not_a_cut():
     scene = Scene(BODY + (300, 240))
     track = Tracker(scene)
     noise = np.random.default_rng(0)
@@ -247,7 +247,7 @@ def test_light_that_changes_is_no_cut():
 
 
 @pytest.mark.parametrize(("jump", "after"), [(95, 0), (105, 1)])
-def test_when_all_joints_jump_it_is_someone_new(jump: int, after: int):
+def test_when_all_joints_jump_the_id_is_new(jump: int, after: int):
     """The upper half goes down and the lower one up by nearly, or just over, half of the person's 200 pixels,
     all at the same place.
     """
@@ -281,7 +281,7 @@ def test_two_people_keep_their_ids_while_they_pass_each_other():
     np.testing.assert_allclose(pose.xy, scene.people, atol=1e-3)
 
 
-def test_a_box_around_someone_known_starts_nobody():
+def test_a_box_around_a_tracked_person_starts_no_new_one():
     scene = Scene(BODY + (100, 240), BODY + (500, 240))
     track = Tracker(scene)
     boxes = np.array([(*(p.min(0)), *(p.max(0))) for p in scene.people])
@@ -305,7 +305,7 @@ def test_two_crops_that_show_one_person_are_one_person():
     assert [track(WALL, i / 30).ids.tolist() for i in range(1, 60)] == [[0]] * 59
 
 
-def test_nobody_at_all():
+def test_no_person_at_all():
     track = Tracker(Scene(outputs=("xy", "score")))
     pose = track(WALL, 0.0)
     assert (pose.xy.shape, pose.xyz) == ((0, K, 2), None)
@@ -316,7 +316,7 @@ wild = st.floats(width=32) | st.sampled_from([0.0, 100.0, 300.0, 320.0])
 
 @settings(max_examples=25, deadline=None)
 @given(st.data())
-def test_whatever_the_network_says_there_is_no_nan_and_no_crash(data):
+def test_any_network_output_gives_no_nan_and_no_crash(data):
     class Mad(Scene):
         def __call__(self, image, boxes=None):
             count = len(np.asarray(boxes))
@@ -354,7 +354,7 @@ def test_boxes_and_poses_that_are_alike():
     assert LOST > 0.01
 
 
-def test_a_network_that_is_hardly_sure_follows_without_finding_and_losing_by_turns():
+def test_low_scores_do_not_find_and_lose_a_person_in_turn():
     scene = Scene(BODY + (300, 240))
     track = Tracker(scene)
     found = []
@@ -367,7 +367,7 @@ def test_a_network_that_is_hardly_sure_follows_without_finding_and_losing_by_tur
     assert len(scene.seen) == 41  # one look a frame, and the second of the first
 
 
-def test_someone_small_in_the_whole_frame_is_looked_at_from_nearer_before_being_refused():
+def test_a_small_person_is_cropped_closer_before_being_refused():
     scene = Scene(BODY + (300, 240))
     near = Scene.__call__
 
@@ -383,7 +383,7 @@ def test_someone_small_in_the_whole_frame_is_looked_at_from_nearer_before_being_
     assert empty.refused == pytest.approx(0.01)
 
 
-def test_a_network_that_was_sure_of_someone_does_not_keep_a_ghost():
+def test_a_person_who_has_left_is_not_kept():
     scene = Scene(BODY + (300, 240))
     track = Tracker(scene)
     for frame in range(5):
@@ -392,7 +392,7 @@ def test_a_network_that_was_sure_of_someone_does_not_keep_a_ghost():
     assert len(track(WALL, 1.0)) == 0
 
 
-def test_somebody_too_small_for_the_whole_frame_is_found_within_nine_frames():
+def test_a_person_too_small_for_the_whole_frame_is_found_within_nine_frames():
     scene = Scene(0.4 * BODY + (500, 400))
     near = Scene.__call__
 
@@ -413,7 +413,7 @@ def test_somebody_too_small_for_the_whole_frame_is_found_within_nine_frames():
 
 @pytest.mark.shared
 @pytest.mark.parametrize("part", [1.0, 0.3])
-def test_a_man_who_squats_is_followed_also_by_a_network_that_is_hardly_sure(shared: Path, part: float):
+def test_a_squatting_person_is_tracked_with_low_scores(shared: Path, part: float):
     """Of a network with a part of MoveNet's scores, whose means lie about the threshold, he was lost and
     found by turns: in 23 of the 65 frames he was there.
     """

@@ -34,7 +34,7 @@ def test_a_video_gives_all_its_frames_in_order_with_their_times(video: Path):
     assert images(video) == ()
 
 
-def test_a_image_has_no_time(tmp_path: Path):
+def test_an_image_has_no_time(tmp_path: Path):
     colours = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), colours)
     [(index, seconds, image)] = frames(tmp_path / "a.png")

@@ -8,18 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from poseling.synth.backgrounds import (
-    _MAKERS,
-    FAMILIES,
-    TILE,
-    Folder,
-    _ground,
-    _ramp,
-    _stripe,
-    _texture,
-    _View,
-    procedural,
-)
+from poseling.synth.backgrounds import Folder, _shapes, procedural
+from poseling.synth.textures import MAKERS, TILE, ramp_of, texture
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +18,7 @@ def places():
 
 
 @pytest.mark.parametrize("size", [32, 100, 257, 640])
-def test_any_size_and_the_same_lot_the_same_bytes(size):
+def test_any_size_and_the_same_seed_the_same_bytes(size):
     image = procedural(size, np.random.default_rng(size))
     assert image.shape == (size, size, 3)
     assert image.dtype == np.uint8
@@ -37,19 +27,12 @@ def test_any_size_and_the_same_lot_the_same_bytes(size):
     assert (image != procedural(size, np.random.default_rng(size + 1))).mean() > 0.5
 
 
-def test_the_shares_of_the_families_end_at_one():
-    shares = [share for share, _ in FAMILIES]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
-
-
-@pytest.mark.parametrize("draw", [draw for _, draw in FAMILIES])
-def test_every_family_paints_the_whole_image(draw):
-    """Over many lots, nothing of the colour that was there before is left but by chance."""
+def test_shapes_paint_the_whole_image():
+    """Nothing of the colour that was there before is left but by chance."""
     left = []
     for i in range(25):
         canvas = np.full((96, 96, 3), (1, 2, 250), np.uint8)
-        draw(canvas, np.random.default_rng(i))
+        _shapes(canvas, np.random.default_rng(i))
         left.append((canvas == (1, 2, 250)).all(-1).mean())
     assert max(left) < 0.02
 
@@ -89,46 +72,18 @@ def test_power_falls_with_frequency_as_in_photographs(places):
     assert -3.8 < slope < -2.3
 
 
-@pytest.mark.parametrize("name", sorted(set(_MAKERS) - {"wares"}))  # on a shelf any column may be an edge
-def test_textures_go_on_at_the_other_side(name):
-    tile = _texture(name)[:TILE, :TILE].astype(float)
+@pytest.mark.parametrize("name", sorted(set(MAKERS) - {"wares"}))  # on a shelf any column may be an edge
+def test_textures_are_periodic(name):
+    tile = texture(name)[:TILE, :TILE].astype(float)
     for axis in (0, 1):
         inside = np.abs(np.diff(tile, axis=axis)).mean(axis=tuple(i for i in range(tile.ndim) if i != axis))
         seam = np.abs(tile.take(0, axis) - tile.take(-1, axis)).mean()
         assert seam < 1.2 * inside.max() + 1
-    assert _texture(name).std() > 20
-
-
-VIEW = _View(horizon=40, focal=100, height=1.5, centre=60)
-
-
-def test_a_view_puts_metres_where_they_belong():
-    # 1.5 m up is the eye's height and so the horizon; 3 m away, on the ground, 100 * 1.5 / 3 below it; 0.6 m
-    # to the right, 100 * 0.6 / 3.
-    points = np.array([[0, 1.5, 7], [0, 0, 3], [0.6, 0, 3]])
-    np.testing.assert_allclose(VIEW.at(points), [[60, 40], [60, 90], [80, 90]])
-
-
-def test_a_stripe_on_the_ground_narrows_as_it_goes_away():
-    canvas = np.zeros((128, 128, 3), np.uint8)
-    _stripe(canvas, VIEW, (0, 0.2), (0, 50), 0.6, (255, 255, 255))
-    wide = canvas[..., 0].astype(float).sum(1) / 255
-    # In a row y the ground is 150 / (y - 40) metres away, where 0.6 m are 0.4 (y - 40) pixels.
-    np.testing.assert_allclose(np.diff(wide[[60, 90, 120]]), 12, atol=0.3)
-    assert wide[60] == pytest.approx(8, abs=1.6)  # OpenCV's polygons include their rim
-    assert wide[:40].sum() == 0
-
-
-def test_the_ground_begins_at_the_horizon():
-    canvas = np.full((128, 128, 3), 7, np.uint8)
-    _ground(canvas, VIEW, "rock", _ramp((50, 50, 50), (200, 200, 200)), 100, np.random.default_rng(0))
-    assert (canvas[:40] == 7).all()
-    assert (canvas[40:] >= 50).all()
-    assert canvas[100:].std() > 3 * canvas[40:43].std()  # far away only the mean is left
+    assert texture(name).std() > 20
 
 
 def test_a_ramp_goes_through_its_colours():
-    table = _ramp((0, 10, 20), (255, 10, 120))
+    table = ramp_of((0, 10, 20), (255, 10, 120))
     assert table.shape == (1, 256, 3)
     assert table[0, [0, 51, 255]].tolist() == [[0, 10, 20], [51, 10, 40], [255, 10, 120]]
 
@@ -172,7 +127,7 @@ def test_large_images_are_averaged_and_small_ones_grown(tmp_path):
     assert Folder([tmp_path / "dot.png"])(16, np.random.default_rng(0)).shape == (16, 16, 3)
 
 
-def test_broken_files_are_stepped_over_and_remembered(tmp_path):
+def test_broken_files_are_skipped_and_listed(tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(4)]
     for i in (0, 1, 3):
         cv2.imwrite(str(paths[i]), np.full((8, 8, 3), 50 * (i + 1), np.uint8))
@@ -188,7 +143,7 @@ def test_broken_files_are_stepped_over_and_remembered(tmp_path):
     assert seen == [{0: 50, 1: 100, 2: 200, 3: 200}[i] for i in firsts]
 
 
-def test_a_folder_of_nothing_but_broken_files(tmp_path):
+def test_a_folder_with_only_broken_files(tmp_path):
     paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
     paths[0].write_bytes(b"no image")
     folder = Folder(paths)

@@ -64,7 +64,7 @@ def test_a_turn_of_one_joint_moves_what_hangs_on_it(
     np.testing.assert_allclose(way / np.linalg.norm(way), to, atol=1e-9)
 
 
-def test_bones_keep_their_length_in_every_posture(bodies: Bodies, body):
+def test_bones_keep_their_length_in_every_pose(bodies: Bodies, body):
     rest, prior, random = bodies.pose(body, np.zeros((20, 3))).joints, Prior.load(), np.random.default_rng(0)
     rigid = [
         (f"{s}_{a}", f"{s}_{b}")

@@ -82,7 +82,7 @@ def test_dots_stay_where_they_are(seed, no_vignette):
     assert abs(grown) < 0.001  # an eighth of a pixel at the image's side
 
 
-def test_over_all_seeds_dots_move_to_no_side(no_vignette):
+def test_on_average_over_seeds_dots_do_not_move(no_vignette):
     moved = [
         _moved(finish(120 + 75 * DOTS[..., None].repeat(3, 2), np.random.default_rng((1, i))).mean(-1))
         for i in range(60)
@@ -92,7 +92,7 @@ def test_over_all_seeds_dots_move_to_no_side(no_vignette):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.integers(8, 90), st.integers(8, 90))
-def test_same_lot_same_bytes_in_any_size(seed, height, width):
+def test_same_seed_same_bytes_in_any_size(seed, height, width):
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     lots = [np.random.default_rng(seed) for _ in range(3)]
     done = finish(image, lots[0])
@@ -177,7 +177,7 @@ BACK = np.full((120, 100, 3), (50, 100, 200), np.float32)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_nobody_leaves_the_background_as_it_is(seed):
+def test_without_a_person_the_background_is_unchanged(seed):
     back = np.random.default_rng(seed).uniform(0, 255, (120, 100, 3)).astype(np.float32)
     before = back.copy()
     done = blend(np.full_like(back, 77), np.zeros((120, 100), np.float32), back, np.random.default_rng(seed))
@@ -212,7 +212,7 @@ def test_a_person_in_the_light_of_the_background_keeps_its_colours():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_what_was_rendered_outside_the_person_does_not_show(seed):
+def test_the_render_outside_the_person_does_not_show(seed):
     alpha = _disc(48.2, 60.7, 20, 120, 100)
     black, white = (
         np.where(alpha[..., None] > 0, np.float32(150), np.full(3, v, np.float32)) for v in (0, 255)

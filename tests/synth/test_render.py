@@ -131,5 +131,5 @@ def test_no_egl_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     ("name", "gpu"),
     [("llvmpipe (LLVM 15.0.6, 256 bits)", False), ("softpipe", False), ("NVIDIA H200/PCIe/SSE2", True)],
 )
-def test_a_graphics_card_is_told_from_a_cpu(name: str, gpu: bool):
+def test_a_graphics_card_is_recognised(name: str, gpu: bool):
     assert is_gpu(name) is gpu

@@ -110,7 +110,7 @@ def test_what_is_made(tmp_path: Path, fake: ModuleType, run):
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_the_same_bytes_whoever_makes_them(tmp_path: Path, run, whole, workers: int):
+def test_any_number_of_workers_makes_the_same_bytes(tmp_path: Path, run, whole, workers: int):
     assert run(tmp_path / "set", workers=workers).made == 20
     assert files(tmp_path / "set") == whole
 
@@ -122,7 +122,7 @@ def test_another_seed_gives_other_people(tmp_path: Path, run, whole):
 
 
 @pytest.mark.parametrize(("after", "kept"), [(1, 0), (8, 8), (11, 8), (16, 16), (19, 16)])
-def test_an_interrupted_run_goes_on(tmp_path: Path, run, whole, after: int, kept: int):
+def test_an_interrupted_run_continues(tmp_path: Path, run, whole, after: int, kept: int):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "set", progress=stop_after(after))
     assert multiprocessing.active_children() == []
@@ -159,7 +159,7 @@ except KeyboardInterrupt:
     )
 
 
-def test_a_run_that_was_killed_goes_on(tmp_path: Path, run, whole):
+def test_a_killed_run_continues(tmp_path: Path, run, whole):
     with started(tmp_path / "set", "orphan", at=11, workers=1) as process:
         assert process.stdout is not None
         while int(process.stdout.readline()) < 11:
@@ -174,7 +174,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, run, whole):
     assert files(tmp_path / "set") == whole
 
 
-def test_ctrl_c_reaches_the_workers_through_the_one_who_started_them(tmp_path: Path, run, whole):
+def test_ctrl_c_reaches_the_workers_through_their_parent(tmp_path: Path, run, whole):
     with started(tmp_path / "set", "Ctrl-C", at=10, workers=2) as process:
         out, err = process.communicate()
     assert out.endswith("\nstopped\n")
@@ -197,7 +197,7 @@ def test_workers_have_one_thread_each(tmp_path: Path, run, monkeypatch):
 
 
 @pytest.mark.parametrize("first", [3, 8, 13])
-def test_a_larger_count_goes_on_and_a_smaller_one_changes_nothing(tmp_path: Path, run, whole, first: int):
+def test_a_larger_count_continues_and_a_smaller_one_changes_nothing(tmp_path: Path, run, whole, first: int):
     run(tmp_path / "set", count=first)
     done = run(tmp_path / "set")
     assert (done.already, done.made) == (first, 20 - first)
@@ -211,7 +211,7 @@ def test_a_larger_count_goes_on_and_a_smaller_one_changes_nothing(tmp_path: Path
 def test_images_that_are_missing_are_made_again(tmp_path: Path, run, whole, count: int):
     run(tmp_path / "set")
     for i in (2, 6, 17):
-        (tmp_path / "set" / "images" / "000" / f"{i:06d}.jpg").unlink()
+        (tmp_path / "set" / "pictures" / "000" / f"{i:06d}.jpg").unlink()
     done = run(tmp_path / "set", count=count)
     made = {20: 3, 5: 2}[count]  # of the blocks that hold what is asked for
     assert (done.already, done.made) == (17, made)
@@ -308,7 +308,7 @@ def test_a_damaged_truth_is_named_and_made_again(tmp_path: Path, run, whole):
     assert files(tmp_path / "set") == whole
 
 
-def test_what_the_studio_lacks_is_said_as_it_says_it(tmp_path: Path, run):
+def test_the_studio_s_error_is_raised_unchanged(tmp_path: Path, run):
     with pytest.raises(OSError) as no_egl:
         run(tmp_path / "set", how="no OpenGL", workers=2)
     assert str(no_egl.value) == "OpenGL without a window (EGL) cannot be started: apt-get install libegl1"

@@ -1,8 +1,8 @@
-"""The store: what it gives back, what it survives (kill -9, several writers, a full disk), and what it
-refuses.
+"""The cache: it gives back what was predicted, it survives kill -9, several writers and a full disk, and it
+refuses what does not fit.
 
-The teachers here are fakes that know a person by the image's colour, so that their answers can be worked out
-by hand. Run as a script, this file is a writer in a process of its own.
+The teachers here are fakes whose predictions depend on the image's colour alone, so that they can be worked
+out by hand. Run as a script, this file is a writer in a process of its own.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ CODEC = Heatmap((32, 32), sigma=1.0)
 
 @dataclass
 class Colours:
-    """A teacher that answers by the colour of a crop's middle: the same joints for the same colour, whatever
-    the view.
+    """A teacher whose prediction depends on the colour of a crop's middle alone: the same joints for the same
+    colour in every view.
     """
 
     name: str = "colours"
@@ -65,7 +65,7 @@ class Colours:
     delay: float = 0.0
     asked: list[int] = field(default_factory=list)
 
-    def said(self, colour: int) -> tuple[np.ndarray, np.ndarray]:
+    def prediction_of(self, colour: int) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng(colour)
         return random.uniform(2, 29, (len(self.skeleton), 2)).astype(np.float32), random.uniform(
             0.2, 1, len(self.skeleton)
@@ -78,7 +78,9 @@ class Colours:
         if self.log is not None:
             with self.log.open("a") as file:
                 file.write("".join(f"{c}\n" for c in colours))
-        xy, score = (torch.from_numpy(np.stack(part)) for part in zip(*map(self.said, colours), strict=True))
+        xy, score = (
+            torch.from_numpy(np.stack(part)) for part in zip(*map(self.prediction_of, colours), strict=True)
+        )
         maps = (
             None
             if self.map_size is None
@@ -129,10 +131,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     }[request.param]
 
 
-def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
+def test_predictions_come_back(url: str, tmp_path: Path) -> None:
     dataset, teacher, heard = crowd(tmp_path / "images", 7), Colours(), []
     done = label(teacher, dataset, url, batch=3, part=4, progress=lambda *counts: heard.append(counts))
-    assert done == Labelled(done.store, asked=7, already=0, skipped=())
+    assert done == Labelled(done.store, predicted=7, stored=0, skipped=())
     assert done.store.startswith(f"{url}/colours-")
     assert heard == [(3, 7), (6, 7), (7, 7)]
     labels = PseudoLabels.open(url, dataset, COCO17, teacher)
@@ -140,31 +142,31 @@ def test_what_the_teacher_said_comes_back(url: str, tmp_path: Path) -> None:
     assert labels.left_out == ()
     assert labels.manifest == Manifest.of(teacher, False, (1.0,))
     for i in (0, 3, 6, -1):
-        answer, (xy, score) = labels[i], teacher.said(range(1, 8)[i])
-        np.testing.assert_array_equal(answer.xy, xy)
-        np.testing.assert_allclose(answer.score, score, atol=0.5 / 255 + 1e-6)
+        pseudo, (xy, score) = labels[i], teacher.prediction_of(range(1, 8)[i])
+        np.testing.assert_array_equal(pseudo.xy, xy)
+        np.testing.assert_allclose(pseudo.score, score, atol=0.5 / 255 + 1e-6)
         maps = (
             CODEC.encode(torch.from_numpy(xy)[None], torch.ones(1, 17))[0][0].numpy() * score[:, None, None]
         )
         small, scale = quantise(maps)
-        np.testing.assert_array_equal(answer.maps, small)
-        np.testing.assert_array_equal(answer.scale, scale)
-        assert (np.abs(answer.heatmaps - maps).max((1, 2)) <= 1.5 * scale[:, 0] + 1e-7).all()
-        np.testing.assert_array_equal(answer.map_score, answer.score)
+        np.testing.assert_array_equal(pseudo.maps, small)
+        np.testing.assert_array_equal(pseudo.scale, scale)
+        assert (np.abs(pseudo.heatmaps - maps).max((1, 2)) <= 1.5 * scale[:, 0] + 1e-7).all()
+        np.testing.assert_array_equal(pseudo.map_score, pseudo.score)
         # 39 x 29 pixels of image about (24.5, 18.5) fill the 31 of the crop: scale 31 / 39.
         np.testing.assert_allclose(
-            answer.matrix,
+            pseudo.matrix,
             31 / 39 * np.array([[1, 0, -24.5], [0, 1, -18.5]]) + [[0, 0, 15.5], [0, 0, 15.5]],
             atol=1e-6,
         )
-        assert answer.pixel == (31 / 7, 31 / 7)
+        assert pseudo.pixel == (31 / 7, 31 / 7)
     assert same(pickle.loads(pickle.dumps(labels)), labels)
     with pytest.raises(IndexError):
         labels[7]
 
 
 @pytest.mark.parametrize("maps", [True, False])
-def test_metres_come_back_in_the_students_skeleton(url: str, tmp_path: Path, maps: bool) -> None:
+def test_3d_joints_come_back_in_the_students_skeleton(url: str, tmp_path: Path, maps: bool) -> None:
     teacher = Colours(is_3d=True) if maps else points_only(is_3d=True)
     dataset = crowd(tmp_path / "p", 5)
     label(teacher, dataset[:4], url, batch=3, part=3)
@@ -193,23 +195,23 @@ def test_metres_come_back_in_the_students_skeleton(url: str, tmp_path: Path, map
     )
 
 
-def test_a_flip_and_a_zoom_of_metres_by_hand(tmp_path: Path) -> None:
+def test_flip_and_zoom_of_3d_joints_by_hand(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), points_only(is_3d=True)
     done = label(teacher, dataset, str(tmp_path / "s"), flip=True, scales=(1.0, 0.5))
-    answer, (_, score), xyz = (
+    pseudo, (_, score), xyz = (
         PseudoLabels.open(done.store, dataset, COCO17)[0],
-        teacher.said(1),
+        teacher.prediction_of(1),
         teacher.places(1),
     )
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
-    assert answer.xyz is not None
+    assert pseudo.xyz is not None
     # An image of one colour looks the same in the mirror and at any zoom; of the right wrist at x in the
-    # mirror it says that the left one is at -x.
+    # mirror it predicts that the left one is at -x.
     wanted = (score[left] * xyz[left] + score[right] * xyz[right] * [-1, 1, 1]) / (score[left] + score[right])
-    np.testing.assert_allclose(answer.xyz[left], wanted, rtol=1e-5)
+    np.testing.assert_allclose(pseudo.xyz[left], wanted, rtol=1e-5)
 
 
-def test_people_in_metres_by_hand(tmp_path: Path) -> None:
+def test_pseudo_labels_3d_by_hand(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 3), points_only(is_3d=True)
     label(teacher, dataset[:2], str(tmp_path / "s"))
     labels, wrist, knee = (
@@ -217,7 +219,7 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
         LSP14.index("left_wrist"),
         LSP14.index("right_knee"),
     )
-    xy, score = teacher.said(1)
+    xy, score = teacher.prediction_of(1)
     # The crop shows the image 31 / 39 as large, (24.5, 18.5) in its middle, (15.5, 15.5). The box is 39 by 29
     # pixels.
     places = (xy - 15.5) * 39 / 31 + [24.5, 18.5]
@@ -260,9 +262,9 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
     assert (found.joints_3d[:2].any(-1).sum(-1) == 13).all()
     np.testing.assert_array_equal(
         found.joints[0], dataset.to(MOVNECT15).joints[0]
-    )  # who has labels keeps them
-    # Of the second nobody says where a joint is in the image: the teacher does, where it is sure.
-    said, sure = teacher.said(2)
+    )  # labelled samples keep their labels
+    # The second has no label in the image: it gets the joints with a high enough score.
+    said, sure = teacher.prediction_of(2)
     believed = COCO17.to(MOVNECT15).weights(np.float32(sure)) >= 0.3
     assert 0 < believed.sum() < 13
     np.testing.assert_array_equal(found.visible[1] > 0, believed)
@@ -272,7 +274,7 @@ def test_people_in_metres_by_hand(tmp_path: Path) -> None:
     assert not found.visible[2].any()
 
 
-def test_metres_that_nobody_said_are_refused(tmp_path: Path) -> None:
+def test_pseudo_labels_3d_need_a_3d_teacher_and_the_same_samples(tmp_path: Path) -> None:
     dataset = crowd(tmp_path / "p", 2)
     flat, deep = (
         label(teacher, dataset, str(tmp_path / "s")).store
@@ -292,19 +294,19 @@ def test_metres_that_nobody_said_are_refused(tmp_path: Path) -> None:
         )
 
 
-def test_nobody_is_asked_twice(url: str, tmp_path: Path) -> None:
+def test_no_sample_is_predicted_twice(url: str, tmp_path: Path) -> None:
     teacher = Colours()
     label(teacher, crowd(tmp_path, 4), url)
     more = crowd(tmp_path, 6)
     twice = more[[0, 1, 2, 3, 4, 5, 5]]
     assert label(teacher, twice, url) == Labelled(
-        f"{url}/{Manifest.of(teacher, False, (1.0,)).folder}", asked=2, already=5
+        f"{url}/{Manifest.of(teacher, False, (1.0,)).folder}", predicted=2, stored=5
     )
     assert sorted(teacher.asked) == [1, 2, 3, 4, 5, 6]
-    np.testing.assert_array_equal(PseudoLabels.open(url, twice, COCO17)[6].xy, teacher.said(6)[0])
+    np.testing.assert_array_equal(PseudoLabels.open(url, twice, COCO17)[6].xy, teacher.prediction_of(6)[0])
 
 
-def test_a_person_is_known_by_content(tmp_path: Path) -> None:
+def test_a_sample_is_identified_by_content(tmp_path: Path) -> None:
     here, there = crowd(tmp_path / "here", 2), crowd(tmp_path / "there", 2)
     assert keys(here) == keys(there)
     assert len(set(keys(here))) == 2
@@ -321,21 +323,21 @@ def test_a_person_is_known_by_content(tmp_path: Path) -> None:
 def test_joints_are_converted_by_name(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), Colours()
     label(teacher, dataset, str(tmp_path / "s"))
-    answer, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, MPII16)[0], teacher.said(1)
+    pseudo, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, MPII16)[0], teacher.prediction_of(1)
     right_ankle, left_hip, right_hip = (COCO17.index(j) for j in ("right_ankle", "left_hip", "right_hip"))
-    assert answer.maps is not None
-    np.testing.assert_array_equal(answer.xy[0], xy[right_ankle])
-    assert answer.heatmaps[0].max() == pytest.approx(
+    assert pseudo.maps is not None
+    np.testing.assert_array_equal(pseudo.xy[0], xy[right_ankle])
+    assert pseudo.heatmaps[0].max() == pytest.approx(
         quantised_peak(xy[right_ankle], score[right_ankle]), rel=1e-5
     )
     # The pelvis is the middle of the hips: a point as sure as the less sure hip, and no map.
-    np.testing.assert_allclose(answer.xy[6], (xy[left_hip] + xy[right_hip]) / 2, rtol=1e-6)
-    assert answer.score[6] == pytest.approx(min(score[left_hip], score[right_hip]), abs=0.5 / 255)
-    assert answer.map_score[6] == 0
-    assert not answer.heatmaps[6].any()
+    np.testing.assert_allclose(pseudo.xy[6], (xy[left_hip] + xy[right_hip]) / 2, rtol=1e-6)
+    assert pseudo.score[6] == pytest.approx(min(score[left_hip], score[right_hip]), abs=0.5 / 255)
+    assert pseudo.map_score[6] == 0
+    assert not pseudo.heatmaps[6].any()
     # COCO has no head top.
-    assert answer.score[9] == answer.map_score[9] == 0
-    assert not answer.heatmaps[9].any()
+    assert pseudo.score[9] == pseudo.map_score[9] == 0
+    assert not pseudo.heatmaps[9].any()
 
 
 def quantised_peak(xy: np.ndarray, score: float) -> float:
@@ -347,30 +349,30 @@ def quantised_peak(xy: np.ndarray, score: float) -> float:
 def test_a_teacher_of_points_has_no_maps_and_its_flip_is_a_weighted_mean(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), points_only()
     label(teacher, dataset, str(tmp_path / "s"), flip=True)
-    answer, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)[0], teacher.said(1)
-    assert answer.maps is None
-    assert answer.pixel is None
+    pseudo, (xy, score) = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)[0], teacher.prediction_of(1)
+    assert pseudo.maps is None
+    assert pseudo.pixel is None
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
-    # An image of one colour looks the same in the mirror, so what it said of the right wrist at x it says
-    # again of the left one at 31 - x.
+    # An image of one colour looks the same in the mirror, so what it predicts of the right wrist at x it
+    # predicts again of the left one at 31 - x.
     mirrored = np.array([31 - xy[right, 0], xy[right, 1]])
     wanted = (score[left] * xy[left] + score[right] * mirrored) / (score[left] + score[right])
-    np.testing.assert_allclose(answer.xy[left], wanted, rtol=1e-5)
-    assert answer.score[left] == pytest.approx((score[left] + score[right]) / 2, abs=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(pseudo.xy[left], wanted, rtol=1e-5)
+    assert pseudo.score[left] == pytest.approx((score[left] + score[right]) / 2, abs=0.5 / 255 + 1e-6)
 
 
 def test_the_flip_of_maps_mirrors_swaps_and_averages(tmp_path: Path) -> None:
     dataset, teacher = crowd(tmp_path / "p", 1), Colours()
     label(teacher, dataset, str(tmp_path / "s"), flip=True)
-    answer, maps = (
+    pseudo, maps = (
         PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)[0],
         teacher(torch.full((1, 32, 32, 3), 1)).maps,
     )
-    assert answer.maps is not None
+    assert pseudo.maps is not None
     assert maps is not None
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
     wanted = (maps[0, left] + maps[0, right].flip(1)) / 2
-    np.testing.assert_allclose(answer.heatmaps[left], wanted, atol=1.5 / 255 * wanted.max().item())
+    np.testing.assert_allclose(pseudo.heatmaps[left], wanted, atol=1.5 / 255 * wanted.max().item())
 
 
 @dataclass
@@ -410,12 +412,12 @@ def test_views_are_averaged_where_the_canonical_crop_has_them(
         np.zeros((1, 14), np.uint8),
     )
     done = label(Blob(), dataset, str(tmp_path / "s"), flip=flip, scales=scales)
-    answer = PseudoLabels.open(done.store, dataset, Blob().skeleton)[0]
+    pseudo = PseudoLabels.open(done.store, dataset, Blob().skeleton)[0]
     wanted = Crop.from_box(boxes[0], (64, 64), 1.0).apply(spot)
-    np.testing.assert_allclose(answer.xy[0], wanted, atol=0.05)
-    assert answer.maps is not None
-    assert np.linalg.norm(np.array(np.unravel_index(answer.maps[0].argmax(), (64, 64)))[::-1] - wanted) < 1
-    assert answer.score[0] > 0.9
+    np.testing.assert_allclose(pseudo.xy[0], wanted, atol=0.05)
+    assert pseudo.maps is not None
+    assert np.linalg.norm(np.array(np.unravel_index(pseudo.maps[0].argmax(), (64, 64)))[::-1] - wanted) < 1
+    assert pseudo.score[0] > 0.9
 
 
 def test_unreadable_images_are_skipped_named_and_weigh_nothing(tmp_path: Path) -> None:
@@ -425,7 +427,7 @@ def test_unreadable_images_are_skipped_named_and_weigh_nothing(tmp_path: Path) -
     teacher = Colours()
     for asked, already in ((3, 0), (0, 3)):
         done = label(teacher, dataset, str(tmp_path / "s"), batch=2)
-        assert (done.asked, done.already, len(done.skipped)) == (asked, already, 2)
+        assert (done.predicted, done.stored, len(done.skipped)) == (asked, already, 2)
         assert sorted(line[: line.index(".png") + 4] for line in done.skipped) == [
             str(dataset.images[1]),
             str(dataset.images[3]),
@@ -440,7 +442,7 @@ def test_unreadable_images_are_skipped_named_and_weigh_nothing(tmp_path: Path) -
     assert not labels[1].map_score.any()
     assert labels[1].maps is not None
     assert labels[1].maps.shape == (17, 8, 8)
-    np.testing.assert_array_equal(labels[4].xy, teacher.said(5)[0])
+    np.testing.assert_array_equal(labels[4].xy, teacher.prediction_of(5)[0])
 
 
 def test_another_teachers_store_is_refused_with_both_names(tmp_path: Path) -> None:
@@ -474,11 +476,12 @@ def test_other_views_and_other_crops_go_to_other_stores() -> None:
     assert "/" not in Manifest.of(replace(teacher, name="usyd/vitpose base"), False, (1.0,)).folder
 
 
-def test_stores_of_answers_in_the_plane_keep_their_names_and_manifests() -> None:
-    """As they were made before there were others: the text of such a manifest, and the digest of its fields
-    in their order.
+@pytest.mark.parametrize("is_3d", [False, True])
+def test_stores_keep_their_names_and_manifests(is_3d: bool) -> None:
+    """The text of a manifest of version 1, and the digest of its fields in order. A 3D store has a field
+    `spatial` in addition.
     """
-    manifest = Manifest.of(points_only(), True, (1.0, 0.5))
+    manifest = Manifest.of(points_only(is_3d=is_3d), True, (1.0, 0.5))
     skeleton = {"name": "coco17", "joints": COCO17.joints, "parents": COCO17.parents, "sigmas": COCO17.sigmas}
     fields = {
         "teacher": "colours",
@@ -487,18 +490,19 @@ def test_stores_of_answers_in_the_plane_keep_their_names_and_manifests() -> None
         "size": (32, 32),
         "padding": 1.0,
         "map_size": None,
-    }
-    fields |= {
         "pixel": None,
         "flip": True,
         "scales": (1.0, 0.5),
         "licences": {"weights": "CC0"},
         "version": 1,
+        **({"spatial": True} if is_3d else {}),
     }
     assert manifest.to_json() == json.dumps(fields, indent=1)
     assert Manifest.from_json(json.dumps(fields)) == manifest
     del fields["teacher"], fields["licences"]
     assert manifest.folder == f"colours-{blake2b(json.dumps(fields).encode(), digest_size=6).hexdigest()}"
+    plain = Manifest.of(points_only(is_3d=is_3d), False, (1.0,))
+    assert plain.folder == ("colours-e14f65aac562" if is_3d else "colours-bb5af7487f77")
 
 
 def test_a_teacher_that_shares_no_joint_is_refused(tmp_path: Path) -> None:
@@ -546,8 +550,8 @@ def test_foreign_and_damaged_files_are_named(tmp_path: Path) -> None:
         PseudoLabels.open(done.store, dataset, COCO17)
 
 
-@pytest.mark.parametrize("answer", ["xy", "score", "maps", "nan", "xyz", "deep"])
-def test_a_teacher_that_predicts_other_shapes_than_it_declares_is_named(tmp_path: Path, answer: str) -> None:
+@pytest.mark.parametrize("part", ["xy", "score", "maps", "nan", "xyz", "deep"])
+def test_a_teacher_that_predicts_other_shapes_than_it_declares_is_named(tmp_path: Path, part: str) -> None:
     class Broken(Colours):
         def __call__(self, crops: Tensor) -> Prediction:
             said = super().__call__(crops)
@@ -559,12 +563,12 @@ def test_a_teacher_that_predicts_other_shapes_than_it_declares_is_named(tmp_path
                 "xyz": None,
             }
             wrong["deep"] = torch.full((2, 17, 3), torch.inf)
-            return replace(said, **{{"nan": "score", "deep": "xyz"}.get(answer, answer): wrong[answer]})
+            return replace(said, **{{"nan": "score", "deep": "xyz"}.get(part, part): wrong[part]})
 
     with pytest.raises(
         ValueError, match=r"teacher colours predicts \w+ (of shape .*, but declares|with NaN)"
     ):
-        label(Broken(is_3d=answer in ("xyz", "deep")), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
+        label(Broken(is_3d=part in ("xyz", "deep")), crowd(tmp_path / "p", 2), str(tmp_path / "s"))
 
 
 @pytest.mark.parametrize(
@@ -573,16 +577,6 @@ def test_a_teacher_that_predicts_other_shapes_than_it_declares_is_named(tmp_path
 def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="label needs a shard"):
         label(Colours(), crowd(tmp_path / "p", 1), str(tmp_path / "s"), **arguments)
-
-
-def test_stores_keep_the_layout_that_they_always_had(tmp_path: Path) -> None:
-    """The names and the manifests of stores that exist: 3D stores call `is_3d` `spatial`."""
-    manifests = [Manifest.of(teacher, False, (1.0,)) for teacher in (points_only(), points_only(is_3d=True))]
-    assert [manifest.folder for manifest in manifests] == ["colours-bb5af7487f77", "colours-e14f65aac562"]
-    flat, deep = (json.loads(manifest.to_json()) for manifest in manifests)
-    assert deep == {**flat, "spatial": True}
-    assert [Manifest.from_json(manifest.to_json()) for manifest in manifests] == manifests
-    assert Manifest.from_json(json.dumps({**deep, "spatial": False})) == manifests[0]
 
 
 @pytest.mark.parametrize("place", ["folder", "memory://"])
@@ -614,8 +608,8 @@ def test_a_full_disk_loses_nothing_that_was_stored(
     if place == "folder":
         assert not [p for p in tmp_path.glob("s/*/*") if p.name.startswith(".")]
     done = label(teacher, dataset, url, batch=3, part=3)
-    assert (done.asked, done.already) == (3, 6)
-    assert np.array_equal(PseudoLabels.open(url, dataset, COCO17)[8].xy, teacher.said(9)[0])
+    assert (done.predicted, done.stored) == (3, 6)
+    assert np.array_equal(PseudoLabels.open(url, dataset, COCO17)[8].xy, teacher.prediction_of(9)[0])
 
 
 def writer(
@@ -659,7 +653,7 @@ def test_killed_and_started_again_it_goes_on(tmp_path: Path) -> None:
     )
     teacher = Colours(log=log)
     done = label(teacher, dataset, str(url), batch=2, part=6)
-    assert (done.asked, done.already) == (24 - len(stored), len(stored))
+    assert (done.predicted, done.stored) == (24 - len(stored), len(stored))
     finished = {color for color, key in enumerate(keys(dataset), 1) if key in stored}
     assert not finished & set(teacher.asked)
     asked = Counter(lines(log))
@@ -674,7 +668,7 @@ def test_killed_and_started_again_it_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_several_writers_make_one_store_even_of_the_same_people(tmp_path: Path) -> None:
+def test_several_writers_make_one_store_even_of_the_same_samples(tmp_path: Path) -> None:
     images, url, dataset = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 20)
     shards = [(0, 2), (1, 2), (0, 2)]
     writers = [writer(url, images, tmp_path / f"log{i}", 0.02, 20, shard) for i, shard in enumerate(shards)]
@@ -692,12 +686,12 @@ def test_several_writers_make_one_store_even_of_the_same_people(tmp_path: Path) 
         PseudoLabels.open(str(tmp_path / "whole"), dataset, COCO17),
     )
     teacher = Colours()
-    assert label(teacher, dataset, str(url)).already == 20
+    assert label(teacher, dataset, str(url)).stored == 20
     assert not teacher.asked
 
 
 @pytest.mark.slow
-def test_a_lost_process_loses_no_answer_and_any_number_does_the_rest(tmp_path: Path) -> None:
+def test_after_a_lost_process_any_number_of_others_does_the_rest(tmp_path: Path) -> None:
     images, url, dataset = tmp_path / "p", tmp_path / "s", crowd(tmp_path / "p", 60)
     mine = [set((share(dataset.images, (i, 2)) + 1).tolist()) for i in range(2)]
     assert min(map(len, mine)) > 20
@@ -734,7 +728,9 @@ def test_a_lost_process_loses_no_answer_and_any_number_does_the_rest(tmp_path: P
         for key in pq.read_table(part)["key"].to_pylist()
     ]
     assert len(every) == len(set(every)) == 60
-    assert label(Colours(), dataset, str(url)) == Labelled(Store.under(str(url))[0].url, asked=0, already=60)
+    assert label(Colours(), dataset, str(url)) == Labelled(
+        Store.under(str(url))[0].url, predicted=0, stored=60
+    )
     label(Colours(), dataset, str(tmp_path / "whole"))
     assert same(
         PseudoLabels.open(str(url), dataset, COCO17),
@@ -758,7 +754,7 @@ def several_each(folder: Path, images: int, each: int) -> PoseDataset:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 100])
-def test_a_image_is_decoded_once_for_all_of_its_people(
+def test_an_image_is_decoded_once_for_all_its_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     dataset, read = several_each(tmp_path / "p", 5, 3), []
@@ -779,14 +775,14 @@ def test_a_image_is_decoded_once_for_all_of_its_people(
             )
         )
     assert sorted(read) == sorted(set(dataset.images))
-    assert sum(d.asked for d in done) == 12
+    assert sum(d.predicted for d in done) == 12
     assert sum(len(d.skipped) for d in done) == 3
-    assert all(d.already == 0 for d in done)
+    assert all(d.stored == 0 for d in done)
     assert all(done <= of for done, of in heard)
     labels = PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17)
     assert labels.predicted.tolist() == [True, True, True, False, True] * 3
     for i in np.flatnonzero(labels.predicted):
-        np.testing.assert_array_equal(labels[i].xy, Colours().said(i % 5 + 1)[0])
+        np.testing.assert_array_equal(labels[i].xy, Colours().prediction_of(i % 5 + 1)[0])
 
 
 def test_known_digests_spare_reading_the_images(tmp_path: Path) -> None:
@@ -804,17 +800,17 @@ def test_known_digests_spare_reading_the_images(tmp_path: Path) -> None:
     for path in set(dataset.images) - {dataset.images[2]}:
         path.unlink()
     assert PseudoLabels.open(str(tmp_path / "s"), dataset, COCO17, digests=known).predicted.sum() == 10
-    assert label(Colours(), dataset, str(tmp_path / "s"), shard=(0, 1), digests=known).already == 10
+    assert label(Colours(), dataset, str(tmp_path / "s"), shard=(0, 1), digests=known).stored == 10
     assert (
         sum(
-            label(Colours(), dataset, str(tmp_path / "s"), shard=(i, 3), digests=known).already
+            label(Colours(), dataset, str(tmp_path / "s"), shard=(i, 3), digests=known).stored
             for i in range(3)
         )
         == 10
     )
 
 
-def test_on_object_storage_parts_are_large_and_knowing_who_is_there_costs_little(
+def test_on_object_storage_parts_are_large_and_reading_the_keys_costs_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = fsspec.filesystem("memory")
@@ -936,18 +932,18 @@ def test_a_part_of_other_columns_is_named(tmp_path: Path) -> None:
             ).keys() and PseudoLabels.open(done.store, dataset, COCO17)
 
 
-def test_two_labellers_at_once_ask_about_nobody_twice(tmp_path: Path) -> None:
+def test_two_processes_at_once_predict_no_sample_twice(tmp_path: Path) -> None:
     dataset, url = crowd(tmp_path / "p", 60), str(tmp_path / "s")
     teachers = [Colours(delay=0.02), Colours(delay=0.02)]
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda teacher: label(teacher, dataset, url, batch=4, part=8), teachers))
     assert sorted(teachers[0].asked + teachers[1].asked) == list(range(1, 61))
-    assert [d.asked + d.already for d in done] == [60, 60]
-    assert min(d.asked for d in done) > 0  # both have worked
+    assert [d.predicted + d.stored for d in done] == [60, 60]
+    assert min(d.predicted for d in done) > 0  # both have worked
     assert PseudoLabels.open(url, dataset, COCO17).predicted.all()
 
 
-def test_those_who_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> None:
+def test_processes_that_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> None:
     dataset, url = crowd(tmp_path / "p", 12), str(tmp_path / "s")
     second = Barrier(2, timeout=30)  # each asks only once the other does
 
@@ -959,11 +955,11 @@ def test_those_who_share_the_work_do_not_wait_for_each_other(tmp_path: Path) -> 
 
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda i: label(Meets(), dataset, url, batch=64, shard=(i, 2)), range(2)))
-    assert sum(d.asked for d in done) == 12
+    assert sum(d.predicted for d in done) == 12
     assert PseudoLabels.open(url, dataset, COCO17).predicted.all()
 
 
-def test_a_labeller_that_failed_claims_nothing_any_more(tmp_path: Path) -> None:
+def test_a_process_that_failed_claims_nothing_any_more(tmp_path: Path) -> None:
     class Fails(Colours):
         def __call__(self, crops: Tensor) -> Prediction:
             raise RuntimeError("no memory")
@@ -971,4 +967,4 @@ def test_a_labeller_that_failed_claims_nothing_any_more(tmp_path: Path) -> None:
     dataset, url = crowd(tmp_path / "p", 6), str(tmp_path / "s")
     with pytest.raises(RuntimeError, match="no memory"):
         label(Fails(), dataset, url)
-    assert label(Colours(), dataset, url).asked == 6
+    assert label(Colours(), dataset, url).predicted == 6

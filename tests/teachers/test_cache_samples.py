@@ -1,4 +1,4 @@
-"""A stored answer as part of a sample: moved into the student's crop, sides swapped where it mirrors."""
+"""A pseudo-label as part of a sample: moved into the student's crop, sides swapped where it mirrors."""
 
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ from poseling.teachers.cache import PseudoLabels, label
 from poseling.teachers.packing import restored
 
 BODY = Skeleton("body", ("head", "left_hand", "right_hand"), (0, 0, 0))
-# What the teacher answers for everyone, in pixels of its own input, and how sure it is.
+# The teacher's prediction for every crop, in pixels of its own input, and its scores.
 SAID = torch.tensor([[40.0, 20.0], [70.0, 60.0], [25.0, 66.0]])
 SPACE = torch.tensor([[0.1, -0.6, 0.05], [0.4, 0.2, -0.3], [-0.2, 0.3, 0.1]])
 SURE = torch.tensor([1.0, 0.8, 0.4])
@@ -27,11 +27,11 @@ STUDENT = Heatmap((64, 64))
 
 
 @dataclass
-class Guest:
+class FakeTeacher:
     with_maps: bool = True
     digest: str = "abc"
     skeleton: Skeleton = BODY
-    name: str = "guest"
+    name: str = "fake"
     size: tuple[int, int] = (96, 96)
     padding: float = 1.1
     licences: dict[str, str] = field(default_factory=dict)
@@ -66,15 +66,15 @@ def dataset(tmp_path):
     )
 
 
-def stored(dataset, folder, guest, asked=slice(None)):
-    done = label(guest, dataset[asked], str(folder))
+def stored(dataset, folder, fake, asked=slice(None)):
+    done = label(fake, dataset[asked], str(folder))
     return PseudoLabels.open(done.store, dataset, BODY, heatmap=STUDENT)
 
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("with_maps", [True, False])
-def test_answers_move_with_the_crop(dataset, tmp_path, flip, with_maps):
-    answers = stored(dataset, tmp_path / "labels", Guest(with_maps))
+def test_pseudo_labels_move_with_the_crop(dataset, tmp_path, flip, with_maps):
+    answers = stored(dataset, tmp_path / "labels", FakeTeacher(with_maps))
     crop = Crop.from_box(dataset.boxes[1], (64, 64), 1.25, rotation=20, scale=1.1, flip=flip)
     sample = answers.sample(1, crop)
     # By hand: from the teacher's input to the image, from there into the crop.
@@ -99,8 +99,8 @@ def test_answers_move_with_the_crop(dataset, tmp_path, flip, with_maps):
 
 
 @pytest.mark.parametrize(("flip", "expected"), [(False, [-0.2, 0.4, -0.3]), (True, [-0.3, -0.2, 0.1])])
-def test_metres_turn_with_the_crop(dataset, tmp_path, flip, expected):
-    answers = stored(dataset, tmp_path / "labels", Guest(is_3d=True))
+def test_3d_joints_turn_with_the_crop(dataset, tmp_path, flip, expected):
+    answers = stored(dataset, tmp_path / "labels", FakeTeacher(is_3d=True))
     # A quarter clockwise: what was right is down and what was down is left, whatever the zoom.
     sample = answers.sample(
         1, Crop.from_box(dataset.boxes[1], (64, 64), 1.25, rotation=90, scale=1.4, flip=flip)
@@ -114,21 +114,21 @@ def test_metres_turn_with_the_crop(dataset, tmp_path, flip, expected):
         sample["teacher_xyz_weight"], SURE.numpy()[[0, 2, 1] if flip else [0, 1, 2]], atol=0.5 / 255 + 1e-6
     )
     assert sample["teacher_xyz"].dtype == sample["teacher_xyz_weight"].dtype == np.float32
-    assert "teacher_xyz" not in stored(dataset, tmp_path / "flat", Guest()).sample(
+    assert "teacher_xyz" not in stored(dataset, tmp_path / "flat", FakeTeacher()).sample(
         1, Crop.from_box(dataset.boxes[1], (64, 64))
     )
 
 
-def test_metres_of_who_has_no_answer_weigh_nothing(dataset, tmp_path):
-    sample = stored(dataset, tmp_path / "labels", Guest(is_3d=True), slice(0, 2)).sample(
+def test_3d_joints_without_a_pseudo_label_weigh_nothing(dataset, tmp_path):
+    sample = stored(dataset, tmp_path / "labels", FakeTeacher(is_3d=True), slice(0, 2)).sample(
         2, Crop.from_box(dataset.boxes[2], (64, 64))
     )
     assert not sample["teacher_xyz"].any()
     assert not sample["teacher_xyz_weight"].any()
 
 
-def test_who_has_no_answer_weighs_nothing(dataset, tmp_path):
-    answers = stored(dataset, tmp_path / "labels", Guest(), slice(0, 2))
+def test_samples_without_a_pseudo_label_weigh_nothing(dataset, tmp_path):
+    answers = stored(dataset, tmp_path / "labels", FakeTeacher(), slice(0, 2))
     crop = Crop.from_box(dataset.boxes[2], (64, 64))
     assert answers.sample(2, crop)["teacher_weight"].tolist() == [0, 0, 0]
     assert answers.sample(0, crop)["teacher_weight"].min() > 0
@@ -136,14 +136,16 @@ def test_who_has_no_answer_weighs_nothing(dataset, tmp_path):
 
 def test_another_teacher_is_another_source(dataset, tmp_path):
     sources = {
-        stored(dataset, tmp_path / str(i), guest).source
-        for i, guest in enumerate((Guest(), Guest(), Guest(digest="abd"), Guest(False)))
+        stored(dataset, tmp_path / str(i), fake).source
+        for i, fake in enumerate(
+            (FakeTeacher(), FakeTeacher(), FakeTeacher(digest="abd"), FakeTeacher(False))
+        )
     }
     assert len(sources) == 3
 
 
-def test_samples_make_batches_with_answers(dataset, tmp_path):
-    crops = Crops(dataset, (64, 64), 1.25, Augment(), 0, stored(dataset, tmp_path / "labels", Guest()))
+def test_samples_make_batches_with_pseudo_labels(dataset, tmp_path):
+    crops = Crops(dataset, (64, 64), 1.25, Augment(), 0, stored(dataset, tmp_path / "labels", FakeTeacher()))
     batch = torch.utils.data.default_collate([crops[place] for place in range(3)])
     assert batch["teacher_maps"].shape == (3, 3, 24, 24)
     assert batch["teacher_maps"].dtype == torch.uint8

@@ -1,5 +1,5 @@
-"""Warping what is stored equals asking again: an equivariant teacher sees the augmented crop, and its answer
-is compared with its warped stored one.
+"""Warping a pseudo-label equals predicting again: the prediction of an equivariant teacher for the augmented
+crop is compared with its warped pseudo-label.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def joints(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform((70, 80), (170, 240), (COUNT, 2))
 
 
-def ask(codec: Heatmap, crop: Crop, image_joints: np.ndarray) -> tuple[Tensor, Tensor]:
+def predict(codec: Heatmap, crop: Crop, image_joints: np.ndarray) -> tuple[Tensor, Tensor]:
     """The perfect teacher: maps (1, K, h, w) and joints (1, K, 2) of what it sees in `crop`, sides as seen
     there.
     """
@@ -38,20 +38,20 @@ def ask(codec: Heatmap, crop: Crop, image_joints: np.ndarray) -> tuple[Tensor, T
 
 
 def stored(image_joints: np.ndarray) -> PseudoLabel:
-    """What it said of the canonical crop, through the store's own packing."""
+    """Its prediction for the canonical crop, through the store's own packing."""
     crop = Crop.from_box(BOX, TEACHER.size, PADDING)
-    maps, seen = ask(TEACHER, crop, image_joints)
+    maps, seen = predict(TEACHER, crop, image_joints)
     ones = np.ones(COUNT, np.float32)
     small, scale = unpack(pack(maps[0].numpy()), (COUNT, 64, 64))
     return PseudoLabel(seen[0].numpy(), ones, small, ones, crop.matrix, TEACHER.pixel, scale=scale)
 
 
-def warped(answer: PseudoLabel, crop: Crop, codec: Heatmap, width: float | None = None) -> Tensor:
+def warped(pseudo: PseudoLabel, crop: Crop, codec: Heatmap, width: float | None = None) -> Tensor:
     """As training does it."""
-    assert answer.heatmaps is not None
+    assert pseudo.heatmaps is not None
     order = LSP14.flip if crop.flipped else np.arange(COUNT)
-    matrix = torch.from_numpy(answer.map_matrix(crop, codec.pixel)).float()[None]
-    return warp_maps(torch.from_numpy(answer.heatmaps[order])[None], matrix, codec.map_size, width)
+    matrix = torch.from_numpy(pseudo.map_matrix(crop, codec.pixel)).float()[None]
+    return warp_maps(torch.from_numpy(pseudo.heatmaps[order])[None], matrix, codec.map_size, width)
 
 
 def crops(size: tuple[int, int], scales: tuple[float, float]) -> list[Crop]:
@@ -78,7 +78,7 @@ def errors(
     """
     apart, differences = [], []
     for seed, crop in enumerate(crops(codec.size, scales)):
-        direct, seen = ask(codec, crop, joints(seed))
+        direct, seen = predict(codec, crop, joints(seed))
         assert ((seen > 16) & (seen < codec.size[0] - 17)).all()
         moved = warped(stored(joints(seed)), crop, codec, width)
         apart.append(
@@ -88,7 +88,7 @@ def errors(
     return np.concatenate(apart), np.stack(differences)
 
 
-def test_turned_shifted_and_mirrored_it_equals_asking_again() -> None:
+def test_turned_shifted_and_mirrored_it_equals_predicting_again() -> None:
     """The stated error: decoded joints within 0.03 of a heatmap pixel and 0.01 on average; maps within 0.07,
     0.0025 root mean square.
 
@@ -113,7 +113,7 @@ def test_zoomed_too_the_joints_agree_for_any_student(codec: Heatmap) -> None:
     assert apart.mean() < 0.01
 
 
-def test_zoom_changes_the_width_of_a_hill_unless_it_is_put_right() -> None:
+def test_zoom_changes_the_width_of_a_peak_unless_it_is_corrected() -> None:
     _, plain = errors(TEACHER, (0.75, 1.25))
     _, righted = errors(TEACHER, (0.75, 1.25), width=1.0)
     plain_error, error = (float(np.sqrt((d**2).mean())) for d in (plain, righted))
@@ -130,17 +130,17 @@ def test_a_pixel_goes_the_whole_way_by_hand() -> None:
     # Teacher: crop of 100 x 100 at 2 x the image from (10, 20), maps of 4 input pixels. Student: 1 x from
     # (30, 40), maps of 8 input pixels.
     ones = np.ones(COUNT, np.float32)
-    answer = PseudoLabel(
+    pseudo = PseudoLabel(
         np.zeros((COUNT, 2), np.float32), ones, None, ones, np.array([[2.0, 0, -20], [0, 2, -40]]), (4.0, 4.0)
     )
     crop = Crop(np.array([[1.0, 0, -30], [0, 1, -40]]), (64, 64))
-    matrix = answer.map_matrix(crop, (8.0, 8.0))
+    matrix = pseudo.map_matrix(crop, (8.0, 8.0))
     # Student's map (1, 2) -> input (8, 16) -> image (38, 56) -> teacher's input (56, 72) -> its map (14, 18).
     assert (matrix @ [1, 2, 1]).tolist() == pytest.approx([14, 18])
 
 
 def test_points_alone_cannot_be_warped() -> None:
     ones = np.ones(COUNT, np.float32)
-    answer = PseudoLabel(np.zeros((COUNT, 2), np.float32), ones, None, ones, np.eye(3)[:2], None)
+    pseudo = PseudoLabel(np.zeros((COUNT, 2), np.float32), ones, None, ones, np.eye(3)[:2], None)
     with pytest.raises(ValueError, match="predicts points only, so there is no map to warp; use joints_in"):
-        answer.map_matrix(Crop(np.eye(3)[:2], (64, 64)), (4.0, 4.0))
+        pseudo.map_matrix(Crop(np.eye(3)[:2], (64, 64)), (4.0, 4.0))

@@ -42,7 +42,7 @@ def network(seed: int = 0) -> nn.Module:
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])
 @pytest.mark.parametrize("softmax", [False, True])
-def test_a_saved_teacher_answers_as_the_network_does(tmp_path: Path, colour: str, softmax: bool) -> None:
+def test_a_saved_teacher_predicts_as_the_network_does(tmp_path: Path, colour: str, softmax: bool) -> None:
     net, path = network(), tmp_path / "big.safetensors"
     checkpoints.save(path, net, spec(colour, softmax))
     teacher = checkpoint_teacher(path)
@@ -55,32 +55,32 @@ def test_a_saved_teacher_answers_as_the_network_does(tmp_path: Path, colour: str
     )
     assert (teacher.map_size, teacher.pixel) == ((16, 16), (63 / 15, 63 / 15))
     crops = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
-    answer = teacher(torch.from_numpy(crops))
+    prediction = teacher(torch.from_numpy(crops))
     ordered = crops if colour == "rgb" else crops[..., ::-1]
     fed = (ordered / 255 - [0.5, 0.25, 0.125]) / [0.2, 0.4, 0.8]
     with torch.no_grad():
         last = net(torch.from_numpy(fed.transpose(0, 3, 1, 2).astype(np.float32)))[:, -1]
     codec = Heatmap((64, 64), softmax=softmax)
     xy, score = codec.decode(last)
-    np.testing.assert_allclose(answer.score, score, atol=1e-4)
-    np.testing.assert_allclose(answer.maps, codec.maps(last), atol=1e-4)
+    np.testing.assert_allclose(prediction.score, score, atol=1e-4)
+    np.testing.assert_allclose(prediction.maps, codec.maps(last), atol=1e-4)
     # Noise has equal peaks; where the pixel is clear, so is the point.
     sharp = last.flatten(2).topk(2).values.diff().abs().squeeze(-1) > 1e-3
     assert sharp.float().mean() > 0.5
-    np.testing.assert_allclose(answer.xy[sharp], xy[sharp], atol=0.05)
+    np.testing.assert_allclose(prediction.xy[sharp], xy[sharp], atol=0.05)
 
 
-def test_the_guest_is_frozen(tmp_path: Path) -> None:
+def test_the_teacher_is_frozen(tmp_path: Path) -> None:
     path = tmp_path / "big.safetensors"
     checkpoints.save(path, network(), spec())
     teacher = checkpoint_teacher(path)
     assert not teacher.network.training
     assert not any(p.requires_grad for p in teacher.network.parameters())
-    answer = teacher(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-    assert not answer.maps.requires_grad
+    prediction = teacher(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    assert not prediction.maps.requires_grad
 
 
-def test_the_digest_tells_what_may_answer_differently(tmp_path: Path) -> None:
+def test_the_digest_changes_with_all_that_changes_predictions(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.safetensors" for name in ("first", "elsewhere", "weights", "padding")]
     checkpoints.save(paths[0], network(), spec())
     checkpoints.save(
@@ -117,11 +117,11 @@ def test_a_mirrored_image_gives_mirrored_maps() -> None:
         -((x[..., None] - joints[:, 0]) ** 2 + (y[..., None] - joints[:, 1]) ** 2) / (2 * (2 * 4.13) ** 2)
     )
     crop = torch.from_numpy(np.rint(255 * hills).astype(np.uint8))[None]
-    answer, mirrored = teacher(crop), teacher(crop.flip(2))
-    np.testing.assert_allclose(answer.xy[0], joints, atol=0.1)
-    np.testing.assert_allclose(mirrored.maps, answer.maps.flip(-1), atol=1e-5)
-    np.testing.assert_allclose(mirrored.xy[..., 0], 95 - answer.xy[..., 0], atol=1e-3)
-    np.testing.assert_allclose(mirrored.xy[..., 1], answer.xy[..., 1], atol=1e-3)
+    prediction, mirrored = teacher(crop), teacher(crop.flip(2))
+    np.testing.assert_allclose(prediction.xy[0], joints, atol=0.1)
+    np.testing.assert_allclose(mirrored.maps, prediction.maps.flip(-1), atol=1e-5)
+    np.testing.assert_allclose(mirrored.xy[..., 0], 95 - prediction.xy[..., 0], atol=1e-3)
+    np.testing.assert_allclose(mirrored.xy[..., 1], prediction.xy[..., 1], atol=1e-3)
 
 
 def test_checkpoints_that_are_none(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Several teachers as one: what they say together by hand, how sure they are, and what is refused."""
+"""Several teachers as one: their joints and confidence by hand, and what is refused."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ FEET = Skeleton("feet", ("left_foot", "right_foot"), (0, 0))
 
 
 @dataclass
-class Guest:
-    """Answers the same points of its input for everyone."""
+class FakeTeacher:
+    """Predicts the same points of its input for every crop."""
 
     said: list[list[float]]
     sure: list[float]
     skeleton: Skeleton = BODY
     size: tuple[int, int] = (96, 96)
     padding: float = 1.1
-    name: str = "guest"
+    name: str = "fake"
     licences: dict[str, str] = field(default_factory=lambda: {"weights": "CC0"})
     map_size: None = None
     pixel: None = None
@@ -53,8 +53,8 @@ class Guest:
         )
 
 
-FIRST = Guest([[48.0, 20.0], [70.0, 60.0], [25.0, 66.0]], [1.0, 0.8, 0.4], name="first")
-SECOND = Guest([[15.0, 30.0], [32.0, 28.0]], [0.6, 0.2], HANDS, (64, 48), 1.25, name="second")
+FIRST = FakeTeacher([[48.0, 20.0], [70.0, 60.0], [25.0, 66.0]], [1.0, 0.8, 0.4], name="first")
+SECOND = FakeTeacher([[15.0, 30.0], [32.0, 28.0]], [0.6, 0.2], HANDS, (64, 48), 1.25, name="second")
 
 
 @pytest.fixture
@@ -68,12 +68,12 @@ def dataset(tmp_path):
     )
 
 
-def stored(dataset, folder, guest, skeleton=BODY, asked=slice(None)):
-    store = label(guest, dataset[asked], str(folder)).store
+def stored(dataset, folder, fake, skeleton=BODY, asked=slice(None)):
+    store = label(fake, dataset[asked], str(folder)).store
     return PseudoLabels.open(store, dataset, skeleton, heatmap=Heatmap((64, 64)))
 
 
-def test_two_who_agree_and_two_who_do_not():
+def test_teachers_that_agree_and_teachers_that_do_not():
     # Three joints of one person of size 10: the same place; 4 apart with equal weights; 4 apart with the
     # first three times as sure.
     xy = np.array([[[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]], [[1.0, 2.0], [0.0, 4.0], [4.0, 0.0]]])
@@ -102,7 +102,7 @@ def test_a_weight_counts_as_so_many_teachers():
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-def test_who_says_nothing_does_not_count_and_may_be_nan():
+def test_a_joint_without_a_score_does_not_count_and_may_be_nan():
     xy = np.array(
         [[[5.0, 5.0], [np.nan, np.nan], [np.nan, np.nan]], [[9.0, 9.0], [2.0, 3.0], [np.nan, np.nan]]]
     )
@@ -111,8 +111,7 @@ def test_who_says_nothing_does_not_count_and_may_be_nan():
         np.array([[1.0, 1.0, 1.0], [0.0, 5.0, 1.0]]),
     )
     middle, confidence = combine(xy, score, weights, 10.0)
-    # The second's word on the first joint is worth nothing; the second joint only the second knows; the third
-    # nobody.
+    # The second has weight 0 for the first joint; only the second has the second joint; none has the third.
     np.testing.assert_allclose(middle[:2], [[5, 5], [2, 3]])
     np.testing.assert_allclose(confidence, [0.7, 0.4, 0.0], rtol=1e-6)
     assert np.isnan(middle[2]).all()
@@ -180,9 +179,9 @@ def test_wrong_weights_are_refused(names, weights, message):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
+def test_pseudo_labels_are_combined_in_the_crop(dataset, tmp_path, flip):
     both = EnsembleLabels(
-        [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)],
+        [stored(dataset, tmp_path / "s", fake) for fake in (FIRST, SECOND)],
         ("first", "second"),
         {"first": {"left_hand": 2.0}},
     )
@@ -192,8 +191,8 @@ def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
     assert sample["teacher_xy"].dtype == sample["teacher_weight"].dtype == np.float32
     # By hand, in pixels of the image. The second has its hands the other way round, and no head.
     first, second = (
-        Crop.from_box(dataset.boxes[1], guest.size, guest.padding).invert(np.array(guest.said))
-        for guest in (FIRST, SECOND)
+        Crop.from_box(dataset.boxes[1], fake.size, fake.padding).invert(np.array(fake.said))
+        for fake in (FIRST, SECOND)
     )
     size = math.sqrt(60 * 45)
     left = (1.6 * first[1] + 0.2 * second[1]) / 1.8
@@ -212,7 +211,7 @@ def test_answers_meet_in_the_crop(dataset, tmp_path, flip):
     np.testing.assert_allclose(sample["teacher_weight"], sure[order], atol=2e-3)
 
 
-def test_one_alone_is_as_his_own_answers(dataset, tmp_path):
+def test_one_teacher_alone_is_unchanged(dataset, tmp_path):
     alone = stored(dataset, tmp_path / "s", FIRST)
     crop = Crop.from_box(dataset.boxes[0], (64, 64), 1.25, rotation=-30, flip=True)
     one, own = EnsembleLabels([alone], ["first"]).sample(0, crop), alone.sample(0, crop)
@@ -220,7 +219,7 @@ def test_one_alone_is_as_his_own_answers(dataset, tmp_path):
         np.testing.assert_allclose(one[name], values, rtol=1e-5)
 
 
-def test_who_has_no_answer_weighs_nothing_and_another_answers_for_him(dataset, tmp_path):
+def test_a_sample_that_one_teacher_lacks_comes_from_the_other(dataset, tmp_path):
     few, all_ = (
         stored(dataset, tmp_path / "s", FIRST, asked=slice(0, 2)),
         stored(dataset, tmp_path / "s", SECOND),
@@ -235,7 +234,7 @@ def test_who_has_no_answer_weighs_nothing_and_another_answers_for_him(dataset, t
 
 def test_samples_make_batches(dataset, tmp_path):
     both = EnsembleLabels(
-        [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)], ("first", "second")
+        [stored(dataset, tmp_path / "s", fake) for fake in (FIRST, SECOND)], ("first", "second")
     )
     batch = torch.utils.data.default_collate(
         [Crops(dataset, (64, 64), 1.25, Augment(), 0, both)[place] for place in range(3)]
@@ -248,7 +247,7 @@ def test_samples_make_batches(dataset, tmp_path):
 
 
 def test_another_way_to_combine_is_another_source(dataset, tmp_path):
-    two = [stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND)]
+    two = [stored(dataset, tmp_path / "s", fake) for fake in (FIRST, SECOND)]
     ways = [
         EnsembleLabels(two, ("first", "second")),
         EnsembleLabels(two, ("first", "second"), {"first": 2.0}),
@@ -260,8 +259,8 @@ def test_another_way_to_combine_is_another_source(dataset, tmp_path):
     assert EnsembleLabels(two, ("a", "b")).source == ways[0].source
 
 
-def test_teachers_who_do_not_fit_together_are_refused(dataset, tmp_path):
-    first, second = (stored(dataset, tmp_path / "s", guest) for guest in (FIRST, SECOND))
+def test_teachers_that_do_not_fit_together_are_refused(dataset, tmp_path):
+    first, second = (stored(dataset, tmp_path / "s", fake) for fake in (FIRST, SECOND))
     with pytest.raises(ValueError, match="2 teachers with 1 names"):
         EnsembleLabels([first, second], ["first"])
     with pytest.raises(
@@ -278,12 +277,12 @@ def test_teachers_who_do_not_fit_together_are_refused(dataset, tmp_path):
     ):
         EnsembleLabels([second], ["second"], {"second": {"left_hand": 0, "right_hand": 0}})
     with pytest.raises(ValueError, match=r"cannot teach this student: .* no joint in common"):
-        stored(dataset, tmp_path / "s", Guest([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], FEET))
+        stored(dataset, tmp_path / "s", FakeTeacher([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], FEET))
 
 
 @dataclass
-class Seer(Guest):
-    """Knows where everyone is: `truth` (B, K, 2) in pixels of the widest crop, `zoom` of which make one of
+class Seer(FakeTeacher):
+    """Predicts the right joints: `truth` (B, K, 2) in pixels of the widest crop, `zoom` of which make one of
     its own about the middle; `off` is its error there.
     """
 
@@ -334,7 +333,7 @@ def seers(**second):
     return truth, near, wide
 
 
-def test_together_they_show_each_its_own_crop_and_find_the_joints():
+def test_each_teacher_of_an_ensemble_gets_its_own_crop():
     truth, near, wide = seers()
     both = Ensemble([near, wide], BODY)
     assert (both.size, both.padding, both.name) == ((96, 96), 1.5, "near + wide")
@@ -342,27 +341,31 @@ def test_together_they_show_each_its_own_crop_and_find_the_joints():
     crops = torch.from_numpy(
         np.broadcast_to(side[None, None, :, None], (2, 96, 96, 3)).copy()
     )  # the column is the colour
-    answer = both(crops)
-    assert answer.maps is None
-    np.testing.assert_allclose(answer.xy.numpy(), truth, atol=0.01)
-    np.testing.assert_allclose(answer.score.numpy(), [[0.7, 0.7, 0.3]] * 2, rtol=1e-4)  # they agree: the mean
+    prediction = both(crops)
+    assert prediction.maps is None
+    np.testing.assert_allclose(prediction.xy.numpy(), truth, atol=0.01)
+    np.testing.assert_allclose(
+        prediction.score.numpy(), [[0.7, 0.7, 0.3]] * 2, rtol=1e-4
+    )  # they agree: the mean
     assert torch.equal(wide.seen, crops)
     expected = 47.5 + (np.arange(64) - 31.5) * (95 / 1.5 / 63)  # the columns that the near one sees
     np.testing.assert_allclose(near.seen[1, 20, :, 0].numpy(), expected, atol=0.51)
 
 
-def test_together_is_combine_by_hand_and_weights_count():
+def test_an_ensemble_is_combine_by_hand_and_weights_count():
     truth, near, wide = seers(off=(6.0, -2.0))
     weights = {"near": 3.0, "wide": {"head": 0.0, "left_hand": 2.0}}
     crops = torch.zeros(2, 96, 96, 3, dtype=torch.uint8)
-    answer = Ensemble([near, wide], BODY, weights, tau=0.2)(crops)
+    prediction = Ensemble([near, wide], BODY, weights, tau=0.2)(crops)
     size = 96 / 1.5
     w = np.array([[3.0 * 0.8, 3 * 0.5, 3 * 0.4], [0, 2 * 0.9, 0.2]])
     share = w[1] / w.sum(0)
-    np.testing.assert_allclose(answer.xy.numpy(), truth + share[:, None] * np.array([6.0, -2.0]), atol=0.01)
+    np.testing.assert_allclose(
+        prediction.xy.numpy(), truth + share[:, None] * np.array([6.0, -2.0]), atol=0.01
+    )
     spread = share * (1 - share) * 40  # two places with shares s and 1 - s, a square distance of 40 apart
     sure = w.sum(0) / [3, 5, 4] * np.exp(-spread / (2 * (0.2 * size) ** 2))
-    np.testing.assert_allclose(answer.score.numpy(), [sure] * 2, rtol=1e-3)
+    np.testing.assert_allclose(prediction.score.numpy(), [sure] * 2, rtol=1e-3)
     table = np.array([[3, 3, 3], [0, 2, 1]], np.float32)
     points, confidence = combine(
         np.stack([truth, truth + np.float32([6, -2])]),
@@ -371,20 +374,20 @@ def test_together_is_combine_by_hand_and_weights_count():
         size,
         0.2,
     )
-    np.testing.assert_allclose(answer.xy.numpy(), points, atol=0.01)
-    np.testing.assert_allclose(answer.score.numpy(), confidence, rtol=1e-3)
+    np.testing.assert_allclose(prediction.xy.numpy(), points, atol=0.01)
+    np.testing.assert_allclose(prediction.score.numpy(), confidence, rtol=1e-3)
     assert Ensemble([near, wide], BODY, weights).digest != Ensemble([near, wide], BODY).digest
 
 
-def test_together_with_one_who_knows_fewer_joints():
+def test_an_ensemble_with_a_teacher_of_fewer_joints():
     truth, near, wide = seers()
     wide.skeleton, wide.truth, wide.sure = HANDS, truth[:, [2, 1]], [0.9, 0.3]
-    answer = Ensemble([near, wide], BODY)(torch.zeros(2, 96, 96, 3, dtype=torch.uint8))
-    np.testing.assert_allclose(answer.xy.numpy(), truth, atol=0.01)
-    np.testing.assert_allclose(answer.score.numpy(), [[0.8, 0.4, 0.65]] * 2, rtol=1e-4)
+    prediction = Ensemble([near, wide], BODY)(torch.zeros(2, 96, 96, 3, dtype=torch.uint8))
+    np.testing.assert_allclose(prediction.xy.numpy(), truth, atol=0.01)
+    np.testing.assert_allclose(prediction.score.numpy(), [[0.8, 0.4, 0.65]] * 2, rtol=1e-4)
 
 
-def test_who_cannot_be_asked_together():
+def test_teachers_that_cannot_be_an_ensemble():
     _, near, wide = seers()
     with pytest.raises(
         ValueError, match="second takes crops of 64x48; an ensemble needs teachers with square crops"
@@ -397,4 +400,4 @@ def test_who_cannot_be_asked_together():
     with pytest.raises(ValueError, match="no joint in common"):
         Ensemble([near, wide], FEET)
     with pytest.raises(ValueError, match="no joint in common"):  # the second too, before anything takes time
-        Ensemble([near, Guest([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], FEET, name="feet")], BODY)
+        Ensemble([near, FakeTeacher([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], FEET, name="feet")], BODY)

@@ -44,7 +44,7 @@ def published(
 
 
 @pytest.mark.parametrize(("experts", "simple"), [(1, True), (1, False), (6, False)])
-def test_it_answers_as_the_published_network(tmp_path: Path, experts: int, simple: bool) -> None:
+def test_it_predicts_as_the_published_network(tmp_path: Path, experts: int, simple: bool) -> None:
     model = published(tmp_path / "vit", experts, simple)
     teacher = huggingface_teacher(str(tmp_path / "vit"))
     assert (teacher.name, teacher.skeleton, teacher.size, teacher.map_size, teacher.padding) == (
@@ -61,9 +61,9 @@ def test_it_answers_as_the_published_network(tmp_path: Path, experts: int, simpl
     )
     with torch.no_grad():
         maps = model(fed, dataset_index=torch.zeros(2, dtype=torch.long)).heatmaps
-    answer = teacher(torch.from_numpy(crops))
+    prediction = teacher(torch.from_numpy(crops))
     assert maps.std() > 0.1
-    torch.testing.assert_close(answer.maps, maps, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(prediction.maps, maps, atol=1e-4, rtol=1e-4)
     assert not any(p.requires_grad for p in teacher.network.parameters())
 
 
@@ -163,7 +163,7 @@ def test_networks_that_do_not_fit(tmp_path: Path) -> None:
         {"backbone_config": {"image_size": "wide"}},
     ],
 )
-def test_a_configuration_may_not_ask_for_more_than_the_weights_have(
+def test_a_configuration_may_not_describe_more_than_the_weights_have(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
     published(tmp_path / "large")
@@ -173,7 +173,9 @@ def test_a_configuration_may_not_ask_for_more_than_the_weights_have(
         huggingface_teacher(str(tmp_path / "large"))
 
 
-def test_without_a_network_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_internet_access_the_error_has_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(

@@ -22,7 +22,7 @@ def checkpoint(path: Path) -> Path:
     return path
 
 
-def test_the_suffix_says_what_it_is(tmp_path: Path) -> None:
+def test_the_suffix_decides_how_a_file_is_loaded(tmp_path: Path) -> None:
     assert load(str(checkpoint(tmp_path / "a.safetensors"))).skeleton == LSP14
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 64, 64, 3]) for name in ("in", "out")]
     graph = helper.make_graph([helper.make_node("Identity", ["in"], ["out"])], "test", ports[:1], ports[1:])
@@ -42,7 +42,7 @@ def test_the_mini_sets_teacher_has_a_name(tmp_path: Path, monkeypatch: pytest.Mo
         load("mini.onnx")
 
 
-def test_what_is_no_teacher_says_the_way_out(tmp_path: Path) -> None:
+def test_the_error_for_no_teacher_has_the_way_out(tmp_path: Path) -> None:
     file = checkpoint(tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="leave out the adapter 'movenet'"):
         load(str(file), "movenet")

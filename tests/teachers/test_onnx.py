@@ -1,4 +1,4 @@
-"""ONNX files made here, which hand the image they are given straight to their outputs: so an answer shows
+"""ONNX files made here, which hand the image they are given straight to their outputs: so an prediction shows
 both how a network is fed and how it is read.
 """
 
@@ -70,11 +70,11 @@ def crops(count: int = 1, width: int = 4, height: int = 2) -> torch.Tensor:
 
 def test_points_are_the_columns_that_the_adapter_names(tmp_path: Path) -> None:
     path = write(tmp_path / "a.onnx", ["N", 2, 4, 3])
-    answer = OnnxTeacher(path, POINTS)(crops())
+    prediction = OnnxTeacher(path, POINTS)(crops())
     # Pixels 0 and 1 are (0, 1, 2) and (3, 4, 5).
-    assert answer.xy.tolist() == [[[0, 1], [3, 4]]]
-    assert answer.score.tolist() == [[1, 1]]  # the network says nothing of it
-    assert answer.maps is None
+    assert prediction.xy.tolist() == [[[0, 1], [3, 4]]]
+    assert prediction.score.tolist() == [[1, 1]]  # the network has no score
+    assert prediction.maps is None
     yx = OnnxTeacher(path, replace(POINTS, points=Points("out", 3, x=2, y=0, corner=False, rows=(7, 1))))(
         crops()
     )
@@ -130,9 +130,9 @@ def test_the_type_of_the_input_is_the_file_s(tmp_path: Path, kind: int) -> None:
 @pytest.mark.parametrize("count", [0, 1, 3, 11])
 def test_any_number_of_crops_through_any_batch(tmp_path: Path, batch: int | str, count: int) -> None:
     path = write(tmp_path / "a.onnx", [batch, 2, 4, 3])
-    answer = OnnxTeacher(path, POINTS)(crops(count))
-    assert answer.xy.tolist() == [[[20 * b, 20 * b + 1], [20 * b + 3, 20 * b + 4]] for b in range(count)]
-    assert answer.score.shape == (count, 2)
+    prediction = OnnxTeacher(path, POINTS)(crops(count))
+    assert prediction.xy.tolist() == [[[20 * b, 20 * b + 1], [20 * b + 3, 20 * b + 4]] for b in range(count)]
+    assert prediction.score.shape == (count, 2)
 
 
 def test_a_network_for_one_image_may_leave_out_the_batch(tmp_path: Path) -> None:
@@ -144,9 +144,7 @@ def test_a_network_for_one_image_may_leave_out_the_batch(tmp_path: Path) -> None
 
 
 def test_a_network_that_was_traced_with_one_crop_is_run_crop_by_crop(tmp_path: Path) -> None:
-    """Its input says any number. One fails on two crops in a Reshape; one answers for a single crop, whatever
-    it is given.
-    """
+    """Its input declares any number. One fails on two crops in a Reshape; one always predicts a single crop."""
     one = helper.make_node("Reshape", ["in", "shape"], ["out"])
     path = write(
         tmp_path / "a.onnx",
@@ -230,10 +228,10 @@ def test_rtmposes_bins(tmp_path: Path, joints: int, batch: int | str) -> None:
     images = torch.zeros(3, 256, 192, 3, dtype=torch.uint8)
     for i, (x, y, red) in enumerate(((70, 33, 255), (191, 1, 150), (5, 255, 255))):
         images[i, 0, x, 0], images[i, y, 0, 0] = 255, red
-    answer = teacher(images)
-    assert answer.xy.shape == (3, 17, 2)
-    assert answer.xy[:, 16].tolist() == [[70, 33], [191, 1], [5, 255]]
-    assert answer.score[:, 3].tolist() == [1, pytest.approx((150 - 123.675) / 58.395, rel=1e-4), 1]
+    prediction = teacher(images)
+    assert prediction.xy.shape == (3, 17, 2)
+    assert prediction.xy[:, 16].tolist() == [[70, 33], [191, 1], [5, 255]]
+    assert prediction.score[:, 3].tolist() == [1, pytest.approx((150 - 123.675) / 58.395, rel=1e-4), 1]
 
 
 def test_bins_as_logits_and_between_them(tmp_path: Path) -> None:
@@ -259,11 +257,11 @@ def test_bins_as_logits_and_between_them(tmp_path: Path) -> None:
     adapter = Adapter(
         TWO, bins=Bins(activation="softmax", sigma=2.0, unbiased=True, decoding="dark", rows=(1, 0))
     )
-    answer = OnnxTeacher(path, adapter)(crops(2, 8, 16))
-    np.testing.assert_allclose(answer.xy[1], [[5.1, 2.2], [3.3, 9.7]], atol=0.01)
+    prediction = OnnxTeacher(path, adapter)(crops(2, 8, 16))
+    np.testing.assert_allclose(prediction.xy[1], [[5.1, 2.2], [3.3, 9.7]], atol=0.01)
     wanted = codec.decode(target.log() / codec.beta)[1][0]
-    np.testing.assert_allclose(answer.score[1], wanted.flip(0), rtol=1e-4)
-    assert (answer.score > 0.9).all()
+    np.testing.assert_allclose(prediction.score[1], wanted.flip(0), rtol=1e-4)
+    assert (prediction.score > 0.9).all()
     written = tmp_path / "a.json"
     written.write_text(
         json.dumps({"skeleton": asdict(TWO), "bins": {**asdict(adapter.bins), "rows": [1, 0]}})
@@ -278,7 +276,7 @@ def test_bins_as_logits_and_between_them(tmp_path: Path) -> None:
         Bins(split=0)
 
 
-def test_metres_are_columns_with_a_unit_and_from_the_root(tmp_path: Path) -> None:
+def test_3d_joints_are_columns_with_a_unit_and_from_the_root(tmp_path: Path) -> None:
     path = write(tmp_path / "a.onnx", ["N", 2, 4, 3])
     image = torch.zeros(1, 2, 4, 3, dtype=torch.uint8)
     image[0, 0, :3] = torch.tensor([[10, 20, 30], [40, 50, 60], [60, 90, 120]])
@@ -345,12 +343,14 @@ def test_heatmaps_of_every_fourth_pixel(tmp_path: Path, layout: str, unbiased: b
     )
     assert (teacher.size, teacher.map_size) == ((96, 64), (24, 16))
     assert teacher.pixel == ((95 / 23, 63 / 15) if unbiased else (4, 4))
-    answer = teacher(image)
+    prediction = teacher(image)
     expected = np.array([[15.0, 8.0], [9.3, 6.6]]) * teacher.pixel
-    np.testing.assert_allclose(answer.xy[0], expected, atol=0.2)  # bytes: the Gaussian's foot is rounded away
+    np.testing.assert_allclose(
+        prediction.xy[0], expected, atol=0.2
+    )  # bytes: the Gaussian's foot is rounded away
     # The brightest pixel of the second, at (9, 7), is 0.8 exp(-(0.3^2 + 0.4^2) / 8).
-    np.testing.assert_allclose(answer.score[0], [1, 0.8 * np.exp(-0.25 / 8)], atol=0.002)
-    np.testing.assert_allclose(answer.maps[0, 1], image[0, ::4, ::4, 1] / 255, atol=1e-6)
+    np.testing.assert_allclose(prediction.score[0], [1, 0.8 * np.exp(-0.25 / 8)], atol=0.002)
+    np.testing.assert_allclose(prediction.maps[0, 1], image[0, ::4, ::4, 1] / 255, atol=1e-6)
 
 
 def test_heatmaps_past_their_activation(tmp_path: Path) -> None:
@@ -360,21 +360,21 @@ def test_heatmaps_past_their_activation(tmp_path: Path) -> None:
     logits = replace(
         MAPS, white=10.0, mean=(5.0,) * 3, maps=Maps("out", activation="sigmoid", decoding="plain")
     )
-    answer = OnnxTeacher(path, logits)(image)
-    assert answer.xy[0].tolist() == [[11, 20], [6, 5]]
-    assert answer.score[0].tolist() == pytest.approx(
+    prediction = OnnxTeacher(path, logits)(image)
+    assert prediction.xy[0].tolist() == [[11, 20], [6, 5]]
+    assert prediction.score[0].tolist() == pytest.approx(
         [1 / (1 + np.exp(-5)), 1 / (1 + np.exp(-1))]
     )  # 6 - 5 = 1
-    assert answer.maps[0, 0, 0, 0].item() == pytest.approx(1 / (1 + np.exp(5)))
+    assert prediction.maps[0, 0, 0, 0].item() == pytest.approx(1 / (1 + np.exp(5)))
     # The logarithm of a Gaussian of sigma 1.5, with a top of 25.5 in steps of 0.1: its softmax has the height
     # 1 / (2 pi sigma^2), which is 1 as a map.
     top = np.clip(255 + 10 * np.log(gaussian(32, 32, 14, 17, 1.5)), 0, 255)
     image[0, ..., 0] = image[0, ..., 1] = torch.from_numpy(np.rint(top).astype(np.uint8))
-    answer = OnnxTeacher(path, replace(MAPS, white=25.5, maps=Maps("out", activation="softmax", sigma=1.5)))(
-        image
-    )
-    np.testing.assert_allclose(answer.xy[0], [[14, 17]] * 2, atol=0.01)
-    np.testing.assert_allclose(answer.maps[0, 0, 17, 14], 1, atol=0.05)  # half a step in every logarithm
+    prediction = OnnxTeacher(
+        path, replace(MAPS, white=25.5, maps=Maps("out", activation="softmax", sigma=1.5))
+    )(image)
+    np.testing.assert_allclose(prediction.xy[0], [[14, 17]] * 2, atol=0.01)
+    np.testing.assert_allclose(prediction.maps[0, 0, 17, 14], 1, atol=0.05)  # half a step in every logarithm
     with pytest.raises(ValueError, match=r"heatmaps in output out are up to 25\.5 high"):
         OnnxTeacher(path, replace(MAPS, white=25.5))(image)
 
@@ -392,12 +392,12 @@ def test_points_and_maps_at_once(tmp_path: Path) -> None:
         points=Points("points", 3, corner=False, rows=(5 * 16 + 6, 9 * 16 + 3)),
         maps=Maps("maps", "bhwc", decoding="plain"),
     )
-    answer = OnnxTeacher(path, both)(image)
-    assert answer.xy[0].tolist() == [
+    prediction = OnnxTeacher(path, both)(image)
+    assert prediction.xy[0].tolist() == [
         [1, 0],
         [0, pytest.approx(0.4)],
     ]  # the points, which are the colours of those two pixels
-    assert answer.score[0].tolist() == pytest.approx([1, 0.4])  # the peaks
+    assert prediction.score[0].tolist() == pytest.approx([1, 0.4])  # the peaks
     assert OnnxTeacher(path, replace(both, points=None))(image).xy[0].tolist() == [[6, 5], [3, 9]]
 
 
@@ -439,19 +439,19 @@ def test_a_file_of_ours_needs_no_adapter(tmp_path: Path) -> None:
         None,
         spec.licences,
     )
-    answer = teacher(crops(2))
-    assert answer.xy[1].tolist() == [
+    prediction = teacher(crops(2))
+    assert prediction.xy[1].tolist() == [
         [20, 21],
         [23, 24],
     ]  # as they are: ours are pixels already, counted from the first one's centre
-    assert answer.score[1].tolist() == pytest.approx([22 / 255, 25 / 255])
+    assert prediction.score[1].tolist() == pytest.approx([22 / 255, 25 / 255])
     helper.set_model_props(model, {KEY: "{}"})
     onnx.save(model, path)
     with pytest.raises(ValueError, match=r"a\.onnx: this is not a PoseSpec"):
         OnnxTeacher(path)
 
 
-def test_a_file_of_ours_may_know_depth() -> None:
+def test_a_file_of_ours_may_predict_3d() -> None:
     spec = PoseSpec("vnect", HIPS, {}, (64, 64), outputs=("xy", "score", "xyz"))
     assert Adapter.from_spec(spec).space == Space("xyz", 3, 0, 1, 2, (1, 1, 1))
     assert Adapter.from_spec(replace(spec, outputs=("xy", "score"))).space is None
@@ -493,10 +493,10 @@ def test_movenet_is_known_by_its_inputs_and_outputs(tmp_path: Path, side: int, n
         (side, side),
         COCO17,
     )
-    answer = teacher(torch.zeros(2, side, side, 3, dtype=torch.uint8))
+    prediction = teacher(torch.zeros(2, side, side, 3, dtype=torch.uint8))
     wrist = COCO17.index("left_wrist")
-    assert answer.xy[1, wrist].tolist() == [0.75 * side - 0.5, 0.25 * side - 0.5]
-    assert answer.score[1, wrist].item() == pytest.approx(0.6)
+    assert prediction.xy[1, wrist].tolist() == [0.75 * side - 0.5, 0.25 * side - 0.5]
+    assert prediction.score[1, wrist].item() == pytest.approx(0.6)
 
 
 def test_blazepose_is_known_by_its_inputs_and_outputs(tmp_path: Path) -> None:
@@ -544,14 +544,14 @@ def test_blazepose_is_known_by_its_inputs_and_outputs(tmp_path: Path) -> None:
         (4, 4),
     )
     black = torch.zeros(2, 256, 256, 3, dtype=torch.uint8)
-    answer, wrist = teacher(black), BLAZEPOSE33.index("left_wrist")
-    assert answer.xy[1, wrist].tolist() == [99.5, 59.5]
-    assert answer.score[1, wrist].item() == pytest.approx(
+    prediction, wrist = teacher(black), BLAZEPOSE33.index("left_wrist")
+    assert prediction.xy[1, wrist].tolist() == [99.5, 59.5]
+    assert prediction.score[1, wrist].item() == pytest.approx(
         0.7
-    )  # the peak, whatever visibility and presence say
-    assert answer.maps.shape == (2, 33, 64, 64)
-    np.testing.assert_allclose(answer.xyz[1, wrist], [0.2, -0.5, -0.1])
-    assert answer.xyz.count_nonzero() == 6
+    )  # the peak, whatever visibility and presence are
+    assert prediction.maps.shape == (2, 33, 64, 64)
+    np.testing.assert_allclose(prediction.xyz[1, wrist], [0.2, -0.5, -0.1])
+    assert prediction.xyz.count_nonzero() == 6
     from_maps = OnnxTeacher(path, "blazepose-maps")(black)
     np.testing.assert_allclose(from_maps.xy[1, wrist], [100, 60], atol=1e-3)
 
@@ -644,7 +644,7 @@ def test_an_adapter_from_json(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_adapter_that_is_none_says_why(tmp_path: Path, text: str, message: str) -> None:
+def test_the_error_for_no_adapter_has_the_reason(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "adapter.json"
     file.write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
@@ -694,7 +694,7 @@ def test_an_adapter_that_is_none_says_why(tmp_path: Path, text: str, message: st
         ),
     ],
 )
-def test_an_adapter_that_does_not_fit_says_what_the_file_is(
+def test_the_error_for_an_adapter_that_does_not_fit_describes_the_file(
     tmp_path: Path, shape: list, kind: int, adapter: Adapter | None, message: str
 ) -> None:
     path = write(tmp_path / "a.onnx", shape, kind=kind)
@@ -746,7 +746,7 @@ def test_the_digest_is_of_the_weights_and_of_how_they_are_read(tmp_path: Path) -
     assert len(digests) == 3
 
 
-def test_the_digest_of_who_knows_no_depth_is_what_it_was(tmp_path: Path) -> None:
+def test_the_digest_of_a_2d_adapter_is_what_it_was(tmp_path: Path) -> None:
     path = write(tmp_path / "a.onnx", ["N", 2, 4, 3])
     # The fields that adapters had before `space`, and the file's own digest: the stores of such teachers keep
     # their names.
@@ -769,7 +769,7 @@ def test_the_digest_of_who_knows_no_depth_is_what_it_was(tmp_path: Path) -> None
     assert OnnxTeacher(path, POINTS).digest == expected.hexdigest()
 
 
-def test_the_digest_knows_weights_beside_the_file(tmp_path: Path) -> None:
+def test_the_digest_covers_weights_beside_the_file(tmp_path: Path) -> None:
     digests = []
     for value in (1.0, 2.0, 1.0):
         add = helper.make_node("Add", ["in", "weight"], ["out"])
@@ -786,7 +786,7 @@ def test_the_digest_knows_weights_beside_the_file(tmp_path: Path) -> None:
     assert digests[0] == digests[2] != digests[1]
 
 
-def test_half_float_weights_give_float_answers(tmp_path: Path) -> None:
+def test_half_float_weights_give_float_predictions(tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", ["in"], ["out"])]
     graph = helper.make_graph(
         nodes,
@@ -801,7 +801,7 @@ def test_half_float_weights_give_float_answers(tmp_path: Path) -> None:
     assert xy[1].tolist() == [[20, 21], [23, 24]]
 
 
-def test_the_adapters_are_what_they_say() -> None:
+def test_the_adapters_are_valid() -> None:
     assert set(ADAPTERS) == {"movenet", "blazepose", "blazepose-maps", "rtmpose"}
     assert ADAPTERS["blazepose-maps"].outputs == ("Identity:0", "Identity_4:0")
     assert MOVENET.outputs == ("Identity:0",)
@@ -818,7 +818,7 @@ def test_the_adapters_are_what_they_say() -> None:
             "blazepose-maps",
             None,
             0.8417,
-        ),  # in no table: what the same network's heatmaps say
+        ),  # in no table: the same network's heatmaps
     ],
 )
 def test_peers_on_lsp(shared: Path, name: str, adapter: str | None, table: float | None, here: float) -> None:
@@ -850,7 +850,7 @@ def test_peers_on_lsp(shared: Path, name: str, adapter: str | None, table: float
         assert people_s.mean() == pytest.approx(table, abs=3 * people_s.std() / np.sqrt(60))
 
 
-def test_the_documented_adapters_read_what_they_say_they_read(tmp_path: Path) -> None:
+def test_the_documented_adapters_read_what_they_name(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text(encoding="utf-8")
     heatmaps, coordinates = (block.partition("```")[0] for block in page.split("```json\n")[1:])
     adapter = tmp_path / "adapter.json"
@@ -872,8 +872,8 @@ def test_the_documented_adapters_read_what_they_say_they_read(tmp_path: Path) ->
         constants=constants,
         opset=18,
     )
-    answer = OnnxTeacher(path, str(adapter))(torch.zeros(2, 256, 192, 3, dtype=torch.uint8))
-    np.testing.assert_allclose(answer.xy[1, 9], [81, 122], atol=1e-2)
+    prediction = OnnxTeacher(path, str(adapter))(torch.zeros(2, 256, 192, 3, dtype=torch.uint8))
+    np.testing.assert_allclose(prediction.xy[1, 9], [81, 122], atol=1e-2)
 
     adapter.write_text(coordinates)
     said = np.zeros((1, 42), np.float32)
@@ -882,15 +882,15 @@ def test_the_documented_adapters_read_what_they_say_they_read(tmp_path: Path) ->
     path = write(
         tmp_path / "points.onnx", [1, 224, 224, 3], [node], {"joints": [1, 42]}, BYTE, {"said": said}
     )
-    answer = OnnxTeacher(path, str(adapter))(torch.zeros(2, 224, 224, 3, dtype=torch.uint8))
-    assert answer.xy[1, 6].tolist() == [111.5, 55.5]
-    assert answer.score[1, 6].item() == pytest.approx(1 / (1 + np.exp(-2)))
+    prediction = OnnxTeacher(path, str(adapter))(torch.zeros(2, 224, 224, 3, dtype=torch.uint8))
+    assert prediction.xy[1, 6].tolist() == [111.5, 55.5]
+    assert prediction.score[1, 6].item() == pytest.approx(1 / (1 + np.exp(-2)))
 
 
 @pytest.mark.shared
-def test_the_axes_of_blazepose_in_space(shared: Path) -> None:
-    """x right and y down as the labels go, and z away: of people who face the camera the nose is nearer than
-    the ears, of those who turn their backs it is not.
+def test_the_3d_axes_of_blazepose(shared: Path) -> None:
+    """x right and y down as the labels, and z away: for people facing the camera the nose is nearer than the
+    ears, for people seen from behind it is not.
     """
     dataset = lsp.test(shared / "data")[:60]
     teacher = OnnxTeacher(shared / "peers" / "blazepose-lite.onnx", threads=1)

@@ -60,7 +60,7 @@ def test_no_map_is_cut(peak: float) -> None:
     assert back.sum() == pytest.approx(maps.sum(), rel=0.003)
 
 
-def test_what_has_no_hill_comes_back() -> None:
+def test_maps_without_a_peak_come_back() -> None:
     flat = np.stack([np.zeros((4, 4)), np.full((4, 4), -0.2), np.full((4, 4), 0.3)])
     back = restored(*unpack(pack(flat), flat.shape))
     np.testing.assert_allclose(back, flat, atol=1.01 * 0.3 / 255)

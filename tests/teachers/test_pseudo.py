@@ -1,6 +1,4 @@
-"""Labels and teachers' answers as one set, by hand: people whose box is 100 x 100, so that sizes are
-hundredths.
-"""
+"""Labels and pseudo-labels as one set, by hand: boxes are 100 x 100, so that sizes are hundredths."""
 
 from __future__ import annotations
 
@@ -28,8 +26,8 @@ PLACES = np.array([[50, 20], [50, 60], [30, 50], [70, 50], [40, 90], [60, 90]], 
 
 
 @dataclass
-class Said:
-    """Stored answers: points (N, K, 2) in the image, scores (N, K); who has an answer (N,)."""
+class FakeLabels:
+    """Pseudo-labels: points (N, K, 2) in the image, scores (N, K), `predicted` (N,)."""
 
     xy: NDArray[np.float64]
     score: NDArray[np.float64]
@@ -67,11 +65,11 @@ def crowd(count: int = 1, visible: int = 2) -> PoseDataset:
     )
 
 
-def says(dataset: PoseDataset, score: Any, move: Any = 0.0, **more: Any) -> Said:
+def fake_labels(dataset: PoseDataset, score: Any, move: Any = 0.0, **more: Any) -> FakeLabels:
     """The right places, moved along x by `move`, with this score."""
     xy = np.tile(PLACES, (len(dataset), 1, 1))
     xy[..., 0] += move
-    return Said(
+    return FakeLabels(
         xy,
         np.broadcast_to(np.asarray(score, np.float64), xy.shape[:2]),
         dataset.boxes,
@@ -80,16 +78,16 @@ def says(dataset: PoseDataset, score: Any, move: Any = 0.0, **more: Any) -> Said
     )
 
 
-def fuse(dataset: PoseDataset, *teachers: Said, clean: bool = False) -> tuple[PoseDataset, Any]:
+def fuse(dataset: PoseDataset, *teachers: FakeLabels, clean: bool = False) -> tuple[PoseDataset, Any]:
     return pseudo_labels(dataset, teachers[0], teachers[1:], np.full(len(dataset), clean))  # type: ignore[arg-type]
 
 
 def test_agreement_by_hand():
-    """8 pixels are TAU: exp(-1/2). Who does not know a joint has no say; of two who know it the mean counts."""
+    """8 pixels are TAU: exp(-1/2). A teacher without the joint does not count; of two the mean counts."""
     dataset = crowd(visible=0)
-    near = says(dataset, [1, 1, 1, 0, 1, 0], [8, 0, 16, 0, 8, 3], name="a")
-    far = says(dataset, [1, 1, 0, 0, 0.01, 0], [8, 80, 80, 80, 0, 3], name="b")
-    fused, found = fuse(dataset, says(dataset, 0.9), near, far)
+    near = fake_labels(dataset, [1, 1, 1, 0, 1, 0], [8, 0, 16, 0, 8, 3], name="a")
+    far = fake_labels(dataset, [1, 1, 0, 0, 0.01, 0], [8, 80, 80, 80, 0, 3], name="b")
+    fused, found = fuse(dataset, fake_labels(dataset, 0.9), near, far)
     half = np.exp(-0.5)
     expected = 0.9 * np.array([half, (1 + np.exp(-50)) / 2, half**4, 1, (half + 1) / 2, 1])
     expected[2] = 0  # 0.122, below LEAST
@@ -104,10 +102,10 @@ def test_agreement_by_hand():
 
 
 def test_labels_stay_and_weigh_one():
-    """Whatever a teacher says of them, unless they are to be cleaned."""
+    """Whatever a teacher predicts, unless they are to be cleaned."""
     dataset = crowd()
     dataset.visible[0, 2:4] = 1, 0
-    fused, found = fuse(dataset, says(dataset, 0.8, 60.0))
+    fused, found = fuse(dataset, fake_labels(dataset, 0.8, 60.0))
     assert fused.weight[0] == pytest.approx([1, 1, 1, 0.8, 1, 1])
     assert fused.visible[0].tolist() == [2, 2, 1, 2, 2, 2]
     assert fused.joints[0, 2].tolist() == [30, 50]
@@ -119,7 +117,7 @@ def test_a_label_that_has_a_weight_keeps_it():
     dataset = crowd()
     dataset.visible[0, 0] = 0
     weighed = replace(dataset, weight=np.full((1, 6), 0.25, np.float32))
-    fused, _ = fuse(weighed, says(dataset, 0.9))
+    fused, _ = fuse(weighed, fake_labels(dataset, 0.9))
     assert fused.weight[0] == pytest.approx([0.9] + [0.25] * 5)
 
 
@@ -129,7 +127,7 @@ def test_a_label_that_contradicts_goes():
     """
     dataset = crowd()
     fused, found = fuse(
-        dataset, says(dataset, [0.5, 0.5, 0.44, 0.5, 0.9, 0.9], [18, 16, 80, 0, 0, 0]), clean=True
+        dataset, fake_labels(dataset, [0.5, 0.5, 0.44, 0.5, 0.9, 0.9], [18, 16, 80, 0, 0, 0]), clean=True
     )
     assert fused.weight[0] == pytest.approx([0.5, 1, 1, 1, 1, 1])
     assert fused.joints[0, 0].tolist() == pytest.approx([68, 20])
@@ -150,7 +148,10 @@ def test_a_teacher_is_sure_only_where_others_agree():
     """0.9 alone is sure; with another 16 pixels away it is 0.9 exp(-2), 0.12: neither sure nor used."""
     dataset = crowd()
     fused, _ = fuse(
-        dataset, says(dataset, 0.9, [40, 0, 0, 0, 0, 0]), says(dataset, 1.0, [56, 0, 0, 0, 0, 0]), clean=True
+        dataset,
+        fake_labels(dataset, 0.9, [40, 0, 0, 0, 0, 0]),
+        fake_labels(dataset, 1.0, [56, 0, 0, 0, 0, 0]),
+        clean=True,
     )
     assert (fused.weight == 1).all()
     np.testing.assert_array_equal(fused.joints, dataset.joints)
@@ -162,7 +163,7 @@ def test_all_of_a_person_goes_where_half_contradicts():
     """
     dataset = crowd(2)
     score = [[0.5, 0.5, 0.5, 0.5, 0.3, 0.1], [0.5, 0.5, 0.5, 0.4, 0.3, 0.1]]
-    fused, found = fuse(dataset, says(dataset, score, [30, 30, 0, 0, 0, 0]), clean=True)
+    fused, found = fuse(dataset, fake_labels(dataset, score, [30, 30, 0, 0, 0, 0]), clean=True)
     assert fused.weight[0] == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.3, 0])
     assert fused.visible[0].tolist() == [2, 2, 2, 2, 2, 0]
     assert fused.joints[0, 5].tolist() == [0, 0]
@@ -178,29 +179,32 @@ def test_all_of_a_person_goes_where_half_contradicts():
 
 def test_one_in_three_leaves_the_person():
     dataset = crowd()
-    fused, found = fuse(dataset, says(dataset, 0.9, [30, 30, 0, 0, 0, 0]), clean=True)
+    fused, found = fuse(dataset, fake_labels(dataset, 0.9, [30, 30, 0, 0, 0, 0]), clean=True)
     assert fused.weight[0] == pytest.approx([0.9, 0.9, 1, 1, 1, 1])
     assert found.people_gone == 0
 
 
 def test_only_the_chosen_are_cleaned():
     dataset = crowd(2)
-    fused, found = pseudo_labels(dataset, says(dataset, 0.9, 40.0), (), np.array([False, True]))  # type: ignore[arg-type]
+    fused, found = pseudo_labels(dataset, fake_labels(dataset, 0.9, 40.0), (), np.array([False, True]))  # type: ignore[arg-type]
     assert fused.weight.tolist() == [[1] * 6, pytest.approx([0.9] * 6)]
     assert (found.people, found.joints) == (1, 6)
 
 
-def test_who_has_no_answer_keeps_the_labels():
+def test_samples_without_a_pseudo_label_keep_their_labels():
     dataset = crowd(2)
     dataset.visible[:, 0] = 0
-    teacher = says(dataset, 0.9)
+    teacher = fake_labels(dataset, 0.9)
     teacher.predicted[1] = False
     fused, _ = fuse(dataset, teacher, clean=True)
     assert fused.weight[1].tolist() == [0, 1, 1, 1, 1, 1]
     assert fused.weight[0, 0] == pytest.approx(0.9)
-    silent = says(dataset, 1.0, 50.0)
+    silent = fake_labels(dataset, 1.0, 50.0)
     silent.predicted[:] = False
-    alone, both = fuse(dataset, says(dataset, 0.9))[0], fuse(dataset, says(dataset, 0.9), silent)[0]
+    alone, both = (
+        fuse(dataset, fake_labels(dataset, 0.9))[0],
+        fuse(dataset, fake_labels(dataset, 0.9), silent)[0],
+    )
     np.testing.assert_array_equal(alone.weight, both.weight)
 
 
@@ -212,7 +216,9 @@ def test_nothing_lies_between_nothing_and_the_least(seed: int, clean: bool):
     dataset.visible[:] = random.integers(0, 3, (4, 6))
     dataset.joints[:] = dataset.joints * (dataset.visible > 0)[..., None]
     teachers = [
-        says(dataset, random.random((4, 6)) * (random.random((4, 6)) < 0.8), random.normal(0, 12, (4, 6)))
+        fake_labels(
+            dataset, random.random((4, 6)) * (random.random((4, 6)) < 0.8), random.normal(0, 12, (4, 6))
+        )
         for _ in range(3)
     ]
     fused, found = fuse(dataset, *teachers, clean=clean)
@@ -224,15 +230,15 @@ def test_nothing_lies_between_nothing_and_the_least(seed: int, clean: bool):
     assert ((dataset.visible > 0) & ~same).sum() == found.joints_gone
 
 
-def test_answers_to_others_are_refused():
+def test_pseudo_labels_of_other_samples_are_refused():
     dataset = crowd(2)
     with pytest.raises(
         ValueError, match="labels: opened for other samples, or in another skeleton, than those of some"
     ):
-        fuse(dataset[:1], says(dataset, 0.9))
+        fuse(dataset[:1], fake_labels(dataset, 0.9))
     with pytest.raises(ValueError, match="opened for other samples"):
         fuse(
             dataset,
-            says(dataset, 0.9),
-            says(dataset, 0.9, target=Skeleton("other", BODY.joints[::-1], (0,) * 6)),
+            fake_labels(dataset, 0.9),
+            fake_labels(dataset, 0.9, target=Skeleton("other", BODY.joints[::-1], (0,) * 6)),
         )

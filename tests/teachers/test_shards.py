@@ -1,7 +1,7 @@
-"""Sharing images among processes: everyone is somebody's and only one's, evenly, and what the environment
-says of who this is.
+"""Sharing images among processes: each sample goes to exactly one, evenly; and which process this is, from the
+environment.
 
-Run as a script, this file is a process that asks its environment and writes down what it heard.
+Run as a script, this file is a process that reads its environment and writes down what it found.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def contents(count: int) -> dict[Path, bytes | None]:
 
 
 @given(dataset=st.lists(st.integers(0, 30), max_size=80), of=st.integers(1, 9), deal=st.text(max_size=5))
-def test_everyone_is_one_processes_and_whoever_shares_a_image_shares_it(
+def test_each_sample_goes_to_one_process_and_samples_of_an_image_go_together(
     dataset: list[int], of: int, deal: str
 ) -> None:
     known = contents(31)
@@ -90,7 +90,7 @@ def test_shares_are_even_and_what_one_left_is_dealt_evenly_again(of: int) -> Non
     assert share(left, (1, of), "monday", known).tolist() == list(range(len(left)))
 
 
-def test_copies_and_other_mounts_of_a_image_go_where_it_goes(tmp_path: Path) -> None:
+def test_copies_and_other_mounts_of_an_image_go_to_the_same_process(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     here = [tmp_path / "here" / f"{i}.jpg" for i in range(40)]
     here[0].parent.mkdir()
@@ -105,7 +105,7 @@ def test_copies_and_other_mounts_of_a_image_go_where_it_goes(tmp_path: Path) -> 
         assert 5 < len(mine) / 2 < 22
 
 
-def test_a_image_that_is_not_there_is_somebodys_too(tmp_path: Path) -> None:
+def test_a_missing_image_goes_to_one_process_too(tmp_path: Path) -> None:
     gone = [tmp_path / f"{i}.jpg" for i in range(20)]
     assert sorted(place for i in range(4) for place in share(gone, (i, 4))) == list(range(20))
 
@@ -147,7 +147,7 @@ def test_a_slurm_job_deals_by_its_number_and_others_as_ever(environment) -> None
     assert deal_of_environment() != first
     environment(RANK="1", WORLD_SIZE="2")  # nowhere to meet
     assert deal_of_environment() == ""
-    environment(RANK="0", WORLD_SIZE="1", MASTER_ADDR="nowhere", MASTER_PORT="1")  # nobody to meet
+    environment(RANK="0", WORLD_SIZE="1", MASTER_ADDR="nowhere", MASTER_PORT="1")  # no other process to meet
     assert deal_of_environment() == ""
 
 

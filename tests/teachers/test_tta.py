@@ -1,5 +1,5 @@
-"""Networks that give bins, points or places in space as teachers: one way to ask, whatever the codec. (Those
-with heatmaps are in tests/evaluate/test_predict.py.)
+"""Test-time augmentation of networks that predict bins, points or location maps. (Those with heatmaps are in
+tests/evaluate/test_predict.py.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Bins(nn.Module):
 
 
 class Means(nn.Module):
-    """The mean positions of the red and the blue light, widths that nobody reads, and a logit of 3."""
+    """The mean positions of the red and the blue light, widths that are not read, and a logit of 3."""
 
     def forward(self, images: Tensor) -> Tensor:
         light = images[:, [0, 2]]
@@ -63,31 +63,31 @@ def crops(scale: float = 1.0) -> np.ndarray:
 
 @pytest.mark.parametrize("codec", [SimCC(SIZE, sigma=6.0), Coordinates(SIZE)], ids=["simcc", "coordinates"])
 def test_points_are_averaged_over_views(codec: Codec):
-    guest = teacher(codec)
-    assert (guest.map_size, guest.pixel, guest.sigma) == (None, None, None)
-    answer = guest(torch.from_numpy(crops()))
-    assert answer.maps is None
-    np.testing.assert_allclose(answer.xy, PLACES, atol=0.1)
-    assert (answer.score > 0.9).all()
+    network = teacher(codec)
+    assert (network.map_size, network.pixel, network.sigma) == (None, None, None)
+    prediction = network(torch.from_numpy(crops()))
+    assert prediction.maps is None
+    np.testing.assert_allclose(prediction.xy, PLACES, atol=0.1)
+    assert (prediction.score > 0.9).all()
     scales = (1.0, 0.9)
     shown = np.stack([crops(s) for s in scales], 1)
     for flip, chosen in ((False, (1.0,)), (True, (1.0,)), (True, scales)):
-        asked = predict_crops(guest, shown[:, : len(chosen)], flip, chosen)
-        assert asked.maps is None
+        found = predict_crops(network, shown[:, : len(chosen)], flip, chosen)
+        assert found.maps is None
         # The mirrored image's left hand is the right one's colour: the sides are swapped back, so both views
-        # say the other hand.
+        # predict the other hand.
         wanted = PLACES if not flip else (PLACES + PLACES[:, ::-1]) / 2
-        np.testing.assert_allclose(asked.xy, wanted, atol=0.6 if flip and len(chosen) > 1 else 0.2)
+        np.testing.assert_allclose(found.xy, wanted, atol=0.6 if flip and len(chosen) > 1 else 0.2)
 
 
-def test_heatmaps_still_tell_what_they_are():
+def test_the_attributes_of_heatmaps():
     codec = Heatmap(SIZE, sigma=1.5, softmax=True)
-    guest = NetworkTeacher(nn.Identity(), PoseSpec("by-hand", HANDS, codec.fields(), SIZE))
-    assert (guest.map_size, guest.pixel, guest.sigma) == ((24, 32), codec.pixel, 1.5)
+    network = NetworkTeacher(nn.Identity(), PoseSpec("by-hand", HANDS, codec.fields(), SIZE))
+    assert (network.map_size, network.pixel, network.sigma) == ((24, 32), codec.pixel, 1.5)
 
 
 class Places(nn.Module):
-    """Location maps that say the same everywhere: (0.1, 0.2, 0.3) of the left hand and (0.4, 0.5, 0.6) of the
+    """Location maps that are constant: (0.1, 0.2, 0.3) of the left hand and (0.4, 0.5, 0.6) of the
     right, under heatmaps of the red and the blue light.
     """
 
@@ -100,23 +100,23 @@ class Places(nn.Module):
 
 
 def test_metres_are_averaged_over_views_and_raw_outputs_are_dropped():
-    guest = NetworkTeacher(
+    network = NetworkTeacher(
         Places(), PoseSpec("by-hand", HANDS, LocationMap(SIZE).fields(), SIZE, mean=(0, 0, 0), std=(1, 1, 1))
     )
-    assert guest.is_3d
-    assert guest(torch.from_numpy(crops())).space is not None
-    one = predict_crops(guest, crops()[:, None], False, (1.0,))
-    assert one.space is None
+    assert network.is_3d
+    assert network(torch.from_numpy(crops())).outputs is not None
+    one = predict_crops(network, crops()[:, None], False, (1.0,))
+    assert one.outputs is None
     np.testing.assert_allclose(
         one.xyz, np.broadcast_to([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], (2, 2, 3)), atol=1e-6
     )
-    found = predict_crops(guest, np.stack([crops(), crops(0.9)], 1), True, (1.0, 0.9))
+    found = predict_crops(network, np.stack([crops(), crops(0.9)], 1), True, (1.0, 0.9))
     assert found.maps is not None
-    # By hand from the four views' own scores: straight ones say it of the hand, mirrored ones of the other
+    # By hand from the four views' own scores: straight ones predict the hand, mirrored ones the other
     # hand with x negated, at any zoom.
-    weight = [guest(torch.from_numpy(shown)).score.numpy() for shown in (crops(), crops(0.9))]
+    weight = [network(torch.from_numpy(shown)).score.numpy() for shown in (crops(), crops(0.9))]
     mirrored = [
-        guest(torch.from_numpy(shown[:, :, ::-1].copy())).score.numpy()[:, ::-1]
+        network(torch.from_numpy(shown[:, :, ::-1].copy())).score.numpy()[:, ::-1]
         for shown in (crops(), crops(0.9))
     ]
     straight = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])

@@ -95,7 +95,7 @@ def test_layer_decay_by_hand():
     ):
         assert told[name][0] == wanted, name
     assert told["backbone.vit.encoder.layer.11.mlp.fc1.bias"][1] == 0
-    with pytest.raises(ValueError, match=r"layer_decay 0\.5 is for networks that know how deep"):
+    with pytest.raises(ValueError, match=r"layer_decay 0\.5 is for networks with a depth for each layer"):
         optimizer(torch.nn.Linear(2, 2), Training(layer_decay=0.5))
 
 

@@ -111,7 +111,7 @@ class Codec(Protocol):
         ...
 
     def from_maps(self, maps: Tensor) -> Tensor:
-        """A teacher's heatmaps (B, K, h, w), laid out as `heatmap` says, to targets (B, K, ...)."""
+        """A teacher's heatmaps (B, K, h, w), laid out as in `heatmap`, to targets (B, K, ...)."""
         ...
 
     def from_points(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,7 +161,7 @@ class Codec3D(Codec, Protocol):
         maps: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `encode_3d`, from a teacher's joints, and where it has them from its `maps`: heatmaps (B, K, h,
-        w) laid out as `heatmap` says, and their weights (B, K).
+        w) laid out as in `heatmap`, and their weights (B, K).
         """
         ...
 

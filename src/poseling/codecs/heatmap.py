@@ -27,7 +27,7 @@ class Heatmap:
     """Heatmaps (B, K, H / stride, W / stride) for an input of `size` (W, H); Gaussians of `sigma` heatmap
     pixels with a peak of 1.
 
-    `softmax` says that the network's outputs are logits whose softmax over pixels is the normalised Gaussian
+    With `softmax` the network's outputs are logits whose softmax over pixels is the normalised Gaussian
     (trained by `codecs.losses.kl`); without it the outputs are the Gaussians themselves.
 
     >>> codec = Heatmap((256, 256), decoding="dark")

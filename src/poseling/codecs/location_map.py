@@ -169,7 +169,7 @@ class LocationMap:
         skeleton: Skeleton,
         maps: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `encode_3d`; where the teacher has `maps`, heatmaps (B, K, h, w) laid out as `heatmap` says with
+        """As `encode_3d`; where the teacher has `maps`, heatmaps (B, K, h, w) laid out as in `heatmap` with
         weights (B, K), those take the place of Gaussians at its joints.
         """
         if maps is None:

@@ -24,8 +24,8 @@ class Augment:
 
     scale: standard deviation, and bound, of the zoom about 1; rotation: standard deviation in degrees,
     bounded at twice that, in 60 % of samples; flip, half_body, occlusion: probabilities; light: bound of the
-    change of brightness, contrast and saturation (see `color_jitter`), 0 for none; shift: bound of how far the
-    person is moved, in parts of the crop's sides.
+    change of brightness, contrast and saturation (see `color_jitter`), 0 for none; shift: bound of how far
+    the person is moved, in parts of the crop's sides.
     """
 
     scale: float = 0.25

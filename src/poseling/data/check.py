@@ -15,7 +15,7 @@ from poseling.data.sizes import KIND, compare, describe
 from poseling.files import read_image
 from poseling.skeleton import Skeleton
 
-MARGIN = 0.02  # of the image's longer side: by so much a joint may lie outside before it is told
+MARGIN = 0.02  # of the image's longer side: how far a joint may lie outside before it is reported
 LONG = 3.0  # a bone this many times as long as the person's others lead one to expect is wrong
 
 
@@ -26,8 +26,8 @@ def check(
 
     Kinds: `missing image`, `unreadable image`, `duplicate image` (the same pixels), `other size` (the
     annotation says another), `empty box`, `box outside` (it misses the image), `joint outside` (by more than
-    `margin` times the image's longer side), `joint is NaN`, `swapped sides`, `odd bone`. What a teacher can
-    tell besides is in `swapped_against`. Every image is decoded once; `progress` is told (done, all).
+    `margin` times the image's longer side), `joint is NaN`, `swapped sides`, `odd bone`. `swapped_against`
+    adds what a teacher can show. Every image is decoded once; `progress` is called with (done, all).
     """
     found = list(dataset.findings)
     found += _images(dataset, progress, margin)
@@ -36,8 +36,8 @@ def check(
 
 
 def showable(dataset: PoseDataset, findings: Sequence[Finding]) -> NDArray[np.int64]:
-    """Who can be shown to a teacher, after what `check` found: their images can be read, and their boxes have
-    an area.
+    """The indices of the samples that a teacher can be run on, after what `check` found: their images can be
+    read, and their boxes have an area.
     """
     broken = {f.image for f in findings if f.kind in ("missing image", "unreadable image")}
     solid = np.asarray(
@@ -49,7 +49,7 @@ def showable(dataset: PoseDataset, findings: Sequence[Finding]) -> NDArray[np.in
 
 
 def swapped(dataset: PoseDataset) -> list[Finding]:
-    """People whose shoulders point one way and whose hips point the other, both wide enough to say so.
+    """People whose shoulders point one way and whose hips point the other, both wide enough to be sure.
 
     A person turned by a right angle or more at the waist looks like this too, but is rare: the cosine must be
     below -0.5, and the narrower of the two at least 0.3 of the torso's length.
@@ -70,41 +70,44 @@ def swapped(dataset: PoseDataset) -> list[Finding]:
     return [Finding("swapped sides", dataset.images[i], int(i), message) for i in np.flatnonzero(bad)]
 
 
-def swapped_against(dataset: PoseDataset, answers: NDArray[np.floating]) -> list[Finding]:
-    """People whose whole body, arms or legs agree with a teacher's answers (N, K, 2) much better when left
+def swapped_against(dataset: PoseDataset, predicted: NDArray[np.floating]) -> list[Finding]:
+    """People whose whole body, arms or legs agree with a teacher's joints (N, K, 2) much better when left
     and right are exchanged.
 
     Much better: half the mean distance or less, and nearer by a tenth of the box's diagonal. The teacher may
     be wrong too: look at what this names.
     """
-    if answers.shape != dataset.joints.shape:
+    if predicted.shape != dataset.joints.shape:
         raise ValueError(
-            f"answers have shape {answers.shape}, the people's joints {dataset.joints.shape}; give one "
-            f"answer a person, in {dataset.skeleton.name}"
+            f"the predicted joints have shape {predicted.shape}, the labels {dataset.joints.shape}; give one "
+            f"prediction a sample, in {dataset.skeleton.name}"
         )
     flip = dataset.skeleton.flip
     size = np.linalg.norm(dataset.boxes[:, 2:] - dataset.boxes[:, :2], axis=-1)
-    known = (dataset.visible > 0) & np.isfinite(answers).all(-1)
+    known = (dataset.visible > 0) & np.isfinite(predicted).all(-1)
     known &= known[:, flip]  # both of a pair, so that both ways of reading it are compared on the same joints
     found = []
-    told = np.zeros(len(dataset), bool)
+    named = np.zeros(len(dataset), bool)
     for part, joints in _parts(dataset.skeleton).items():
         weight = known[:, joints].astype(np.float64)
-        same = _mean(np.linalg.norm(dataset.joints[:, joints] - answers[:, joints], axis=-1), weight)
+        same = _mean(np.linalg.norm(dataset.joints[:, joints] - predicted[:, joints], axis=-1), weight)
         other = _mean(
-            np.linalg.norm(dataset.joints[:, flip][:, joints] - answers[:, joints], axis=-1), weight
+            np.linalg.norm(dataset.joints[:, flip][:, joints] - predicted[:, joints], axis=-1), weight
         )
-        bad = (weight.sum(-1) >= 4) & (other < 0.5 * same) & (same - other > 0.1 * size) & ~told
-        told |= bad
+        bad = (weight.sum(-1) >= 4) & (other < 0.5 * same) & (same - other > 0.1 * size) & ~named
+        named |= bad
         for i in np.flatnonzero(bad):
-            message = f"{part}: {same[i]:.0f} pixels from the teacher as labelled, {other[i]:.0f} with left and right exchanged"
+            message = (
+                f"{part}: {same[i]:.0f} pixels from the teacher as labelled, {other[i]:.0f} with left and right "
+                f"exchanged"
+            )
             found.append(Finding("swapped against the teacher", dataset.images[i], int(i), message))
     return found
 
 
 def odd_bones(dataset: PoseDataset) -> list[Finding]:
-    """People with a bone that is far longer than their others lead one to expect, or with two joints of a
-    bone in one place.
+    """People with a bone that is far longer than expected from the person's other bones, or with both joints
+    of a bone in one place.
 
     An image shortens bones but never lengthens them. So a bone's length is compared to a typical one of its
     kind (the set's median share of the person's size) times the person's size (the median over the other

@@ -1,5 +1,5 @@
-"""COCO's person keypoints (Lin et al., ECCV 2014), and the sets in the same format: CrowdPose (Li et al., CVPR
-2019), OCHuman (Zhang et al., CVPR 2019). Files with joints of their own are read by `coco_json`.
+"""COCO's person keypoints (Lin et al., ECCV 2014), and the sets in the same format: CrowdPose (Li et al.,
+CVPR 2019), OCHuman (Zhang et al., CVPR 2019). Files with joints of their own are read by `coco_json`.
 
 An annotation file is `{images, annotations, categories}`. An annotation has `bbox` (x, y, width, height),
 `area` (of the person's outline), `keypoints` (x, y, v for each joint) and `num_keypoints`; many have no
@@ -94,8 +94,8 @@ Id = int | str
 
 @dataclass(frozen=True)
 class Kept:
-    """The categories of a file that are read: their ids and skeleton, what was corrected in it, and the licences
-    that the file lists.
+    """The categories of a file that are read: their ids and skeleton, what was corrected in it, and the
+    licences that the file lists.
     """
 
     ids: frozenset[Id]
@@ -122,8 +122,9 @@ def read_coco(
     Without `boxes` the annotations with a labelled joint, outside of crowd regions, with an area. With
     `boxes`, a detector's JSON file (`[{image_id, category_id, bbox, score}, ...]`), all of its boxes, without
     labels. `skeleton` if it is not COCO's or CrowdPose's; `choose` picks the categories and their skeleton,
-    by default the persons; `licence` None is what the file lists. Annotations that are left out are counted in `findings`. ValueError that names the
-    file and the first wrong entry, FileNotFoundError if a file or all images are missing.
+    by default the persons; `licence` None is what the file lists. Annotations that are left out are counted
+    in `findings`. ValueError that names the file and the first wrong entry, FileNotFoundError if a file or
+    all images are missing.
     """
     truth, kept, ids = _read(annotations, choose or (lambda path, rows: _person(path, rows, skeleton)))
     found = [*kept.findings, *truth.findings]
@@ -176,9 +177,10 @@ def read_coco(
 
 
 def read(path: Path, skeleton: Skeleton | None = None) -> Truth:
-    """All annotations of a file; its skeleton is found by the joints' names unless it is given. What had to be
-    corrected is in `findings`: an area that is absent, 0 or not a number becomes 0.53 of the box, an unusable
-    box the one around the joints, and a joint that is not a number unlabelled. ValueError as `read_coco`.
+    """All annotations of a file; its skeleton is found by the joints' names unless it is given. What had to
+    be corrected is in `findings`: an area that is absent, 0 or not a number becomes 0.53 of the box, an
+    unusable box the one around the joints, and a joint that is not a number unlabelled. ValueError as
+    `read_coco`.
     """
     return _read(path, lambda path, rows: _person(path, rows, skeleton))[0]
 
@@ -370,8 +372,8 @@ def _columns(
                         f"{len(skeleton)} joints of three each"
                     )
                 flat[i] = np.reshape(points, (-1, 3))
-            said = row.get("num_keypoints") if points else None
-            count[i] = (flat[i, :, 2] > 0).sum() if said is None else said
+            stated = row.get("num_keypoints") if points else None
+            count[i] = (flat[i, :, 2] > 0).sum() if stated is None else stated
             area[i] = np.nan if row.get("area") is None else row["area"]
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{name} is not as COCO has it: {error}") from error

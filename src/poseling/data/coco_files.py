@@ -18,8 +18,8 @@ class CocoFiles:
     Parameters
     ----------
     annotations
-        For coco_json, COCO keypoints files, as they are or in --root: one, of which training sets a part aside
-        for testing, or one each to train and to test on, or one each to train, validate and test on.
+        For coco_json, COCO keypoints files, as they are or in --root: one, of which training sets a part
+        aside for testing, or one each to train and to test on, or one each to train, validate and test on.
     category
         For coco_json, the category to read where the file has several with different joints.
     sides

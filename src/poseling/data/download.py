@@ -33,9 +33,9 @@ PAUSE = 1.0  # seconds before the second of them; then twice as long, and so on 
 
 @dataclass(frozen=True)
 class Archive:
-    """One zip on the server: where, how many bytes, its MD5 (None where nobody says it; then its size and the
-    CRC of each member have to do), and which of its members are wanted, by how their names start and how many
-    there are.
+    """One zip on the server: where, how many bytes, its MD5 (None where none is published; then its size and
+    the CRC of each member have to do), and which of its members are wanted, by how their names start and how
+    many there are.
     """
 
     part: str
@@ -72,7 +72,7 @@ DOWNLOADS = {"coco": COCO}
 
 @dataclass(frozen=True)
 class Done:
-    """Which parts were fetched or unpacked now, and which were there already."""
+    """Which parts were fetched or unpacked now, and which were present before."""
 
     fetched: tuple[str, ...]
     already: tuple[str, ...]
@@ -84,9 +84,9 @@ def download(
     """The data set `name` into `root`, in the layout that `data/coco.py` reads: all of it, or the `parts`
     annotations (0.25 GB), val (0.8 GB) and train (19 GB).
 
-    Call it again to go on where it was stopped. `progress` is told the file, the bytes (in unpacking: the
-    members) that are done, and of how many. `server` may be a mirror with the same paths. ValueError for a
-    name or a part that there is not, or a file that is not the official one (it is removed); OSError where
+    Call it again to go on where it was stopped. `progress` is called with the file, the bytes (in unpacking:
+    the members) that are done, and of how many. `server` may be a mirror with the same paths. ValueError for
+    a name or a part that there is not, or a file that is not the official one (it is removed); OSError where
     there is no connection or no room: what was fetched stays.
     """
     if name not in DOWNLOADS:
@@ -140,7 +140,7 @@ def fetch(url: str, path: Path, archive: Archive, tell: Progress) -> None:
                 and 400 <= error.code < 500
                 and error.code not in (408, 416, 429)
             ):
-                raise OSError(f"{url}: the server says {error.code} {error.reason}") from error
+                raise OSError(f"{url}: the server answers {error.code} {error.reason}") from error
             reason, before = error, have
         else:
             reason, before = ConnectionError("the connection was cut"), have

@@ -8,7 +8,7 @@ its people are those in the images of `images`, named in the same way, whose las
 50 a second from 1. Both files of objects are read as numbers alone (`pickled.py`).
 
 Subjects 1, 5, 6, 7 and 8 are for training, 9 and 11 for testing. Joints lie where the bent lens shows them;
-`People.camera` is the pinhole without the lens's distortion, up to 3 pixels beside them.
+`PoseDataset.camera` is the pinhole camera without the lens's distortion, off by up to 3 pixels.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def h36m(root: Path, split: str = "train") -> PoseDataset:
 
 
 def from_labels(path: Path, split: str) -> PoseDataset:
-    """The people of one of mmpose's files. `camera` is None where there is no `cameras.pkl`, and `xyz` where
-    the file is from the root: `found` says so.
+    """The people of one of mmpose's files. `camera` is None without `cameras.pkl`, and `joints_3d` where
+    the file is relative to the root; `findings` reports both.
     """
     labels = read_labels(path, len(H36M17)).chosen(lambda name: _parts(name)[0] in SUBJECTS[split])
     xyz, found = labels.space(0)
@@ -82,7 +82,7 @@ def from_labels(path: Path, split: str) -> PoseDataset:
                 "no cameras",
                 path,
                 None,
-                "there is no cameras.pkl beside it or above it; People.camera is left out",
+                "no cameras.pkl beside it or above it; the cameras are left out",
             )
         )
     else:
@@ -109,8 +109,8 @@ def from_labels(path: Path, split: str) -> PoseDataset:
 
 
 def from_positions(path: Path, split: str) -> PoseDataset:
-    """The people of VideoPose3D's file in the images that are there. Images without a frame in it are told in
-    `found`. FileNotFoundError if there is no `cameras.pkl` or no image.
+    """The people of VideoPose3D's file in the images that exist. Images without a frame in it are listed in
+    `findings`. FileNotFoundError if there is no `cameras.pkl` or no image.
     """
     file = _cameras(path)
     if file is None:

@@ -31,11 +31,11 @@ def images(
     root: Path, every: float = 0.5, cache: Path | None = None, skeleton: Skeleton = COCO17
 ) -> PoseDataset:
     """The images under `root`, or of the video `root` the first frame and then one frame every `every`
-    seconds; nobody has a label.
+    seconds, without labels.
 
     Folders are searched to the bottom, hidden ones left out, in the order of the paths. `cache` is where a
     video's frames go (`.poseling-frames` beside the video by default). Images that cannot be read, and
-    boxes that miss their image, are left out and told in `found`, as is what `video.frames` tells of.
+    boxes that miss their image, are left out and listed in `findings`, as are the notes of `video.frames`.
     FileNotFoundError if there is nothing, ValueError if `boxes.json` is broken, OSError if the video is or
     the frames cannot be written.
     """
@@ -58,9 +58,7 @@ def images(
         right, below = width - 1.0, height - 1.0
         name = path.relative_to(root).as_posix() if listed is not None else ""
         if listed is not None and not listed.get(name):
-            found.append(
-                Finding("nobody listed", path, None, f"{BOXES} lists no person for it; it is left out")
-            )
+            found.append(Finding("not listed", path, None, f"{BOXES} has no box for it; it is left out"))
         for box in [whole_box((width, height))] if listed is None else listed.get(name, ()):
             if box[0] > right or box[1] > below or box[2] < 0 or box[3] < 0:
                 found.append(
@@ -77,7 +75,7 @@ def images(
     if listed is not None:
         there = {p.relative_to(root).as_posix() for p in paths}
         found += [
-            Finding("missing image", root / n, None, f"{BOXES} names it but it is not there")
+            Finding("missing image", root / n, None, f"named by {BOXES} but not found")
             for n in listed
             if n not in there
         ]
@@ -118,16 +116,15 @@ def frames(path: Path, every: float = 0.5, cache: Path | None = None) -> Path:
     they are not there yet.
 
     A frame's name is its number among all that can be decoded, and its time in milliseconds. `notes.txt`
-    beside them holds what was not as it should be with the video, a line each (`video.frames`), if anything
-    was. The folder's name holds a hash of the video's size, its time of change and `every`. It appears when
-    it is complete. ValueError for `every` below 0; OSError that names the video if no frame can be decoded,
-    or the frames cannot be written.
+    beside them holds the notes of `video.frames`, a line each, if there are any. The folder's name holds a
+    hash of the video's size, its time of change and `every`. It appears when it is complete. ValueError for
+    `every` below 0; OSError that names the video if no frame can be decoded, or the frames cannot be written.
     """
     if not every >= 0:
         raise ValueError(f"every is {every} seconds; use 0 for all frames or a positive number")
     about = path.stat()
-    said = f"numbered {path.name} {about.st_size} {about.st_mtime_ns} {every}"
-    key = hashlib.sha256(said.encode()).hexdigest()[:12]
+    identity = f"numbered {path.name} {about.st_size} {about.st_mtime_ns} {every}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:12]
     target = (cache or path.parent / ".poseling-frames") / f"{path.stem}-{key}"
     if target.is_dir():
         return target
@@ -140,8 +137,8 @@ def frames(path: Path, every: float = 0.5, cache: Path | None = None) -> Path:
             data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
             write_bytes(folder / f"{index:08d}-{round(1000 * seconds):09d}ms.jpg", data.tobytes())
         if notes:
-            told = "".join(note.removeprefix(f"{path}: ") + "\n" for note in notes)
-            write_bytes(folder / NOTES, told.encode())
+            lines = "".join(note.removeprefix(f"{path}: ") + "\n" for note in notes)
+            write_bytes(folder / NOTES, lines.encode())
     return target
 
 

@@ -47,11 +47,11 @@ class TeacherLabels(Protocol):
 
 
 class Order:
-    """Who stands at each place of an endless stream of epochs: place p is the person `order[p % N]` of epoch
+    """The sample at each place of an endless stream of epochs: place p is the sample `order[p % N]` of epoch
     `p // N`, decided by `seed`.
 
-    Everybody comes once an epoch, in a new order each time; or as often as `draws` (N,) says, relative to the
-    others: rounded up or down, by lot, in each epoch.
+    Every sample comes once an epoch, in a new order each time; or in proportion to `draws` (N,), rounded up
+    or down at random in each epoch.
     """
 
     def __init__(self, samples: int, seed: int, draws: NDArray[np.floating] | None = None) -> None:
@@ -68,7 +68,7 @@ class Order:
         order = random.permutation(self.samples)
         if self.draws is None:
             return order
-        # Systematic sampling: N evenly spaced marks along everybody's shares, laid one after the other in a
+        # Systematic sampling: N evenly spaced marks along the samples' shares, laid one after the other in a
         # new order.
         ends = np.cumsum(self.draws[order].astype(np.float64))
         marks = (np.arange(self.samples) + random.random()) / self.samples * ends[-1]
@@ -83,7 +83,7 @@ class Crops(Dataset[dict[str, Any]]):
     All randomness of a sample comes from (seed, place), so it does not matter which process or worker draws
     it, or after which interruption. A sample holds image (H, W, 3) uint8; joints (K, 2) in input pixels;
     weight (K,); light (3,); person; broken: 1 for an image that cannot be read, which is then black and
-    weighs nothing. Of people in space also xyz (K, 3), metres from the root as the crop shows it, and
+    has no weight. With 3D joints also xyz (K, 3), metres from the root as the crop shows it, and
     xyz_weight (K,), 0 where unknown.
     """
 
@@ -98,7 +98,7 @@ class Crops(Dataset[dict[str, Any]]):
         read: Callable[[Path], NDArray[np.uint8]] = read_image,
     ) -> None:
         if not len(dataset):
-            raise ValueError(f"{dataset.name}: there is nobody to train on")
+            raise ValueError(f"{dataset.name}: has no sample to train on")
         self.read = read
         self.dataset, self.size, self.padding, self.augment, self.seed, self.pseudo_labels = (
             dataset,
@@ -142,7 +142,7 @@ class Crops(Dataset[dict[str, Any]]):
 
 
 def places(dataset: PoseDataset, person: int, crop: Crop, broken: bool) -> dict[str, NDArray[np.float32]]:
-    """The xyz and xyz_weight of a sample; dataset.joints_3d is there."""
+    """The xyz and xyz_weight of a sample of a dataset with joints_3d."""
     assert dataset.joints_3d is not None
     xyz, known = _from_root(dataset.joints_3d[person], dataset.skeleton.root)
     confidence_3d = known if dataset.confidence_3d is None else known * dataset.confidence_3d[person]

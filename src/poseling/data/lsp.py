@@ -1,8 +1,8 @@
 """Leeds Sports Pose (Johnson and Everingham, BMVC 2010) and its extension LSPET (CVPR 2011).
 
-LSP is `joints.mat` of shape (3, 14, N) beside `images/im0001.jpg`; its third row says **occluded** (1). LSPET
-is (14, 3, N) beside `images/im00001.jpg`; its third column says **labelled** (1). Both may hold images as
-.jpg, .png or .webp. Left and right are the person's own.
+LSP is `joints.mat` of shape (3, 14, N) beside `images/im0001.jpg`; its third row marks **occluded** joints
+(1). LSPET is (14, 3, N) beside `images/im00001.jpg`; its third column marks **labelled** joints (1). Both may
+hold images as .jpg, .png or .webp. Left and right are the person's own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def lsp(root: Path) -> PoseDataset:
 
 
 def lspet(root: Path) -> PoseDataset:
-    """All of LSPET that is there; all of it is for training."""
+    """All of LSPET; it has no test split."""
     joints = _joints(root / "joints.mat", (14, 3, None))
     xy, labelled = joints[:, :2].transpose(2, 0, 1), joints[:, 2].T > 0.5
     return from_joints(
@@ -57,7 +57,7 @@ def train(root: Path) -> PoseDataset:
 
 
 def val(root: Path) -> PoseDataset:
-    """LSP 851-1000: what is chosen is chosen on these."""
+    """LSP 851-1000, for validation."""
     return _numbered(lsp(root / "lsp"), 851, 1000)
 
 
@@ -67,8 +67,8 @@ def test(root: Path) -> PoseDataset:
 
 
 def _numbered(dataset: PoseDataset, first: int, last: int) -> PoseDataset:
-    """Those in the images `first` to `last`, by the file's number: where a person is left out, nobody moves
-    from the test people to the training people.
+    """Those in the images `first` to `last`, by the file's number: a sample that is left out does not
+    move others from the test split to the training split.
     """
 
     def inside(image: Path) -> bool:
@@ -85,7 +85,7 @@ def _joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
         )
     (joints,) = read_mat(path, "joints")
     if getattr(joints, "size", 0) == 0:
-        raise ValueError(f"{path}: joints is empty, so there is nobody in it")
+        raise ValueError(f"{path}: joints is empty")
     try:
         return numbers(joints, *shape)
     except (ValueError, AttributeError) as error:

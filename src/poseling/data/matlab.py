@@ -1,8 +1,8 @@
 """MATLAB files of version 5 to 7, as The MathWorks describe them ("MAT-File Format", R2019b): numbers, text,
 cells and structs.
 
-Read here, and not by scipy, whose compiled reader ends the process on some damaged files. Each element says
-how long it is, and that is checked against the bytes that are there, and against `limits.limit`, before room
+Not read by scipy, whose compiled reader ends the process on some damaged files. Each element states its
+length, which is checked against the bytes that are there, and against `limits.limit`, before room
 is made.
 """
 
@@ -91,7 +91,7 @@ class _File:
 
     def _unpacked(self, packed: bytes) -> bytes:
         stream, most = zlib.decompressobj(), limit() - self.claimed
-        data = stream.decompress(packed, most + 1)  # nobody says before how much it is
+        data = stream.decompress(packed, most + 1)  # its size is not stated before
         self._claim(len(data))
         if not stream.eof:
             raise ValueError("it is cut short")

@@ -1,8 +1,8 @@
-"""The mini set: synthetic people that come with the program, and a small network that has learnt from many
-more of them, so that the first command needs nothing else.
+"""The mini set: synthetic people that come with the package, and a small network trained on many more of
+them, so that the first command needs nothing else.
 
-`mini.zip` is made by scripts/make_mini.py and holds a synthetic set for each split, as `data.synthetic` lays
-it out; no body and no motion is in two of them.
+`mini.zip` is made by scripts/make_mini.py and holds a synthetic set for each split, in the layout of
+`data.synthetic`; no body and no motion is in two of them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Part = Literal["train", "val", "test"]
 
 
 def mini(split: Part, folder: Path | None = None) -> PoseDataset:
-    """The people of one split in SYNTH28, with xyz and camera. Their images are unpacked once, into `folder`,
-    or the user's cache if none is named.
+    """The samples of one split in SYNTH28, with 3D joints and cameras. Their images are unpacked once, into
+    `folder`, or the user's cache if none is named.
 
     FileNotFoundError if the package was built without them, ValueError if the file is damaged, OSError if
     `folder` cannot be written.
@@ -39,7 +39,7 @@ def teacher() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where the set is unpacked if nobody names a folder: `poseling` in $XDG_CACHE_HOME, or in ~/.cache."""
+    """Where the set is unpacked if no folder is named: `poseling` in $XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "poseling"
 
 

@@ -51,8 +51,8 @@ class Labels:
         )
 
     def space(self, root: int) -> tuple[Array | None, list[Finding]]:
-        """xyz, or None with a word about it where the file only says where the joints are from joint `root`:
-        People's are from the camera.
+        """xyz, or None with a finding where the file has them relative to joint `root`: `PoseDataset` needs
+        them relative to the camera.
         """
         if not len(self.xyz) or self.xyz[:, root].any():
             return self.xyz, []
@@ -61,7 +61,7 @@ class Labels:
                 "no depth",
                 self.path,
                 None,
-                "its joints in space are from the root and not from the camera; People.xyz is left out",
+                "its 3D joints are relative to the root and not to the camera; they are left out",
             )
         ]
 
@@ -115,14 +115,14 @@ def read_cameras(path: Path) -> dict[Any, dict[str, Array]]:
         ]
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"{path}: is no file of cameras with f and c ({type(error).__name__}: {error})"
+            f"{path}: is not a file of cameras with f and c ({type(error).__name__}: {error})"
         ) from error
     if wrong:
         raise ValueError(f"{path}: camera {wrong[0]} has an entry of the wrong length; expected {sizes}")
     if unreal:
         raise ValueError(
-            f"{path}: camera {unreal[0]} has an entry that is no number, or a focal length that is not above "
-            f"0"
+            f"{path}: camera {unreal[0]} has an entry that is not a number, or a focal length that is not "
+            f"above 0"
         )
     return cameras
 

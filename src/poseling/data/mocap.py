@@ -1,4 +1,4 @@
-"""Motion capture: clips of a person's joints in space, which give sequences with exact truth, and how a
+"""Motion capture: clips of a person's 3D joints, which give sequences with exact truth, and how a
 camera would see them.
 
 Clips are BVH of the CC_Base rig (Reallusion's Character Creator), such as the CMU motion capture database at
@@ -130,7 +130,7 @@ def _unpack(path: Path, folder: Path) -> None:
         OSError,
         struct.error,
     ) as error:
-        raise ValueError(f"{path}: is no whole zip file that can be unpacked ({error})") from error
+        raise ValueError(f"{path}: is not a complete zip file ({error})") from error
 
 
 def _motion(file: Path, called: str, unit: float) -> Motion:
@@ -139,7 +139,7 @@ def _motion(file: Path, called: str, unit: float) -> Motion:
         clip = pybvh.read_bvh_file(file, world_up="+y")
         positions, names = np.asarray(clip.joint_positions(), np.float64) * unit, list(clip.joint_names)
     except Exception as error:  # a broken file fails in any way
-        raise ValueError(f"{called}: is no BVH that can be read ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{called}: is not a readable BVH file ({type(error).__name__}: {error})") from error
     if missing := sorted({*RIG.values(), HEAD, *EYES} - set(names)):
         raise ValueError(
             f"{called}: the rig has no {', '.join(missing[:3])}; clips have to be of the CC_Base rig"
@@ -157,7 +157,7 @@ def _motion(file: Path, called: str, unit: float) -> Motion:
     fps = float(clip.fps)
     if not 0 < fps <= FASTEST or not usable(xyz)[1].all():
         raise ValueError(
-            f"{called}: has a frame or a rate of frames that is no number (Frame Time has to be above 0)"
+            f"{called}: has a frame or a rate of frames that is not a number (Frame Time has to be above 0)"
         )
     pelvis = xyz[:2, MOVNECT15.index("pelvis")]
     if np.linalg.norm(pelvis[-1] - pelvis[0]) * fps > JUMP:

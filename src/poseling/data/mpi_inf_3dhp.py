@@ -3,8 +3,8 @@
 `annotations/` holds `mpi_inf_3dhp_train.npz` (subjects S1 to S8, eight cameras),
 `mpi_inf_3dhp_test_valid.npz` (TS1 to TS6, the frames that the data set calls valid), `cameras_train.pkl` and
 `cameras_test.pkl`, which are read as numbers alone (`pickled.py`); `images/` holds the images, such as
-`S1_Seq1_Cam0_000001.jpg` and `TS1_000001.jpg`. Joints in space are the measured ones in metres (`annot3`),
-not those of the "universal" skeleton, which has everybody's knees and neck 92 cm apart. The lens has no
+`S1_Seq1_Cam0_000001.jpg` and `TS1_000001.jpg`. 3D joints are the measured ones in metres (`annot3`), not
+those of the "universal" skeleton, in which knees and neck are always 92 cm apart. The lens has no
 distortion; the labels lie within 2 pixels of what it shows.
 """
 
@@ -29,7 +29,7 @@ SIDE = 2048  # pixels of the training images' sides; their cameras' file has the
 def mpi_inf_3dhp(root: Path, split: str = "train") -> PoseDataset:
     """The people of `train` or `test` under `root`, or of that part in the one npz file that `root` is.
 
-    Joints outside the image are unlabelled, but their place in space is known and the box is around them,
+    Joints outside the image are unlabelled, but their 3D position is known and the box is around them,
     too. FileNotFoundError with the path that was tried; ValueError that names the file if it is not of this
     shape.
     """
@@ -39,8 +39,7 @@ def mpi_inf_3dhp(root: Path, split: str = "train") -> PoseDataset:
     if not path.is_file():
         everything = path.with_name("mpi_inf_3dhp_test_all.npz")
         hint = (
-            f"; {everything.name} does not say which frames are valid, let mmpose's converter write those "
-            f"alone"
+            f"; {everything.name} does not mark the valid frames, let mmpose's converter write those alone"
             if everything.is_file()
             else ""
         )
@@ -65,9 +64,7 @@ def mpi_inf_3dhp(root: Path, split: str = "train") -> PoseDataset:
                 [[cameras[s].get(side, [SIDE])[0] for side in "wh"] for s in sequences], np.float64
             ).reshape(-1, 2)
     else:
-        found.append(
-            Finding("no cameras", path, None, f"there is no {file.name} beside it; People.camera is left out")
-        )
+        found.append(Finding("no cameras", path, None, f"no {file.name} beside it; the cameras are left out"))
     # The file counts all images as 2048 pixels high, and TS5 and TS6 are 1080.
     inside = ((labels.joints >= 0) & (labels.joints < size[:, None])).all(-1)
     folder = images_folder(path)

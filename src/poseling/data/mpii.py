@@ -37,7 +37,7 @@ def mpii(root: Path, split: str = "train") -> PoseDataset:
     labels), `test` (no labels, official file only).
 
     The JSON is preferred where both are there, since only it knows `valid`; the official file has `trainval`
-    and `test`. Seen and occluded joints are told apart by the official file alone: in the JSON every labelled
+    and `test`. Only the official file separates visible and occluded joints: in the JSON every labelled
     joint counts as seen. `head` needs the official file or `annot/gt_valid.mat`. FileNotFoundError with the
     paths that were tried; ValueError that names the file if it is not of this shape.
     """
@@ -86,7 +86,7 @@ def from_json(path: Path) -> PoseDataset:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         wanted = "a list of {image, joints (16, 2), joints_vis (16), center (2), scale}"
         raise ValueError(
-            f"{path}: is no MPII annotation ({type(error).__name__}: {error}); expected {wanted}"
+            f"{path}: is not an MPII annotation ({type(error).__name__}: {error}); expected {wanted}"
         ) from error
     xy, centre, visible = xy - 1, centre - 1, labels > 0
     folder = next(
@@ -110,7 +110,7 @@ def from_mat(path: Path, split: str = "trainval") -> PoseDataset:
 
     The struct's traps: a field of one element is that element and no array, an empty one is an array without
     elements, `is_visible` is a number, a character or nothing (head top and neck), and a rectangle may lack
-    any field. Training people without points are told in `found`.
+    any field. Training people without points are listed in `findings`.
     """
     (release,) = read_mat(path, "RELEASE", squeeze=True)
     try:
@@ -130,7 +130,7 @@ def from_mat(path: Path, split: str = "trainval") -> PoseDataset:
         for rect in rects
     ]
     if not wanted:
-        raise ValueError(f"{path}: holds nobody of the split {split}")
+        raise ValueError(f"{path}: has no person of the split {split}")
     xy, visible = np.full((len(wanted), 16, 2), -1.0), np.zeros((len(wanted), 16), np.uint8)
     centre, scale, head = (
         np.full((len(wanted), 2), np.nan),
@@ -208,7 +208,7 @@ def _heads(path: Path, xy: NDArray[np.float64], labelled: NDArray[np.bool_]) -> 
             raise ValueError(f"{path}: {name} does not belong to {len(xy)} people: {error}") from error
     boxes, joints = found
     if not usable(boxes)[1].all():
-        raise ValueError(f"{path}: headboxes_src has an entry that is no number, so nobody's head is known")
+        raise ValueError(f"{path}: headboxes_src has an entry that is not a number")
     apart = np.linalg.norm(joints.transpose(2, 0, 1) - 1 - xy, axis=-1)[labelled]
     if len(apart) and np.median(apart) > 10:
         raise ValueError(

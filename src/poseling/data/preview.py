@@ -1,4 +1,4 @@
-"""A contact sheet: the quickest way to see whether a data set is what one thinks it is."""
+"""A contact sheet of labelled samples: the quickest check of a data set."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PAPER, INK = (32, 32, 32), (230, 230, 230)
 def preview(
     dataset: PoseDataset, out: Path, count: int = 24, seed: int = 0, size: int = 192, padding: float = 1.25
 ) -> tuple[int, ...]:
-    """Writes a PNG of `count` people drawn by lot, each in a crop of `size` pixels with its joints, its box
-    and its file's name; gives who they are.
+    """Writes a PNG of `count` random samples, each in a crop of `size` pixels with its joints, its box and
+    its file's name; returns their indices.
 
     The person's left is blue, the right orange; occluded joints are rings. An image that cannot be read
-    gives a tile that says so. ValueError for no people, and where `out` is one of the images.
+    gives a tile with a note. ValueError for an empty dataset, and where `out` is one of the images.
     """
     if not len(dataset) or count < 1 or size < 32:
         raise ValueError(

@@ -70,7 +70,7 @@ class Resident:
         pseudo_labels: TeacherLabels | None = None,
     ) -> None:
         if not len(dataset):
-            raise ValueError(f"{dataset.name}: there is nobody to train on")
+            raise ValueError(f"{dataset.name}: has no sample to train on")
         if augment.half_body:
             raise ValueError(
                 "--half-body looks at each person by itself and does not go with --resident; leave one of "

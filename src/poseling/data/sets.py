@@ -1,5 +1,5 @@
-"""The data sets by name, in `SETS`: a row for each. A row reads a folder into samples to train on, to validate
-on and to test on.
+"""The data sets by name, in `SETS`: a row for each. A row reads a folder into samples to train on, to
+validate on and to test on.
 """
 
 from __future__ import annotations
@@ -197,11 +197,12 @@ SETS: dict[str, Row] = {
         "as the file says", ALL, annotated=True,
     ),
     "h36m": Row(
-        partial(_in_3d, h36m.h36m), "Human3.6M as mmpose or VideoPose3D have it", h36m.LICENCE, BOTH, is_3d=True
+        partial(_in_3d, h36m.h36m), "Human3.6M as mmpose or VideoPose3D have it", h36m.LICENCE, BOTH,
+        is_3d=True,
     ),
     "mpi_inf_3dhp": Row(
-        partial(_in_3d, mpi_inf_3dhp.mpi_inf_3dhp), "MPI-INF-3DHP as mmpose has it", mpi_inf_3dhp.LICENCE, BOTH,
-        is_3d=True,
+        partial(_in_3d, mpi_inf_3dhp.mpi_inf_3dhp), "MPI-INF-3DHP as mmpose has it", mpi_inf_3dhp.LICENCE,
+        BOTH, is_3d=True,
     ),
     "images": Row(
         lambda root: Split(images.images(root)), "a folder of images, or a video, without labels",
@@ -209,8 +210,8 @@ SETS: dict[str, Row] = {
     ),
     "packed": Row(partial(_folders, packed.packed), "what `poseling data pack` writes", "as packed", ALL),
     "synthetic": Row(
-        partial(_folders, synthetic.synthetic), "what `poseling data synthesize` makes", synthetic.LICENCE, ALL,
-        full_body=True, is_3d=True, missing="make one: poseling data synthesize --count 1000 --out {root}",
+        partial(_folders, synthetic.synthetic), "what `poseling data synthesize` makes", synthetic.LICENCE,
+        ALL, full_body=True, is_3d=True, missing="make one: poseling data synthesize --count 1000 --out {root}",
     ),
     "mini": Row(
         _mini, "the synthetic people that come with Poseling, without --root", synthetic.LICENCE, ALL,
@@ -220,7 +221,9 @@ SETS: dict[str, Row] = {
 
 
 def names(split: str | None = None, boxes: bool = False, is_3d: bool = False) -> str:
-    """The names of all sets, or of those with this split, detector's boxes, or 3D joints, for help and errors."""
+    """The names of all sets, or of those with this split, detector's boxes, or 3D joints, for help and
+    errors.
+    """
     rows = {
         name: row
         for name, row in SETS.items()
@@ -237,8 +240,8 @@ def load(
     skeleton: Skeleton | None = None,
     files: CocoFiles = NO_FILES,
 ) -> Split:
-    """The set `name` under `root`, which `mini` can do without, in `skeleton` where one is given. The mini set
-    otherwise comes in COCO's skeleton, which is less than it has.
+    """The set `name` under `root`, which `mini` can do without, in `skeleton` where one is given. The mini
+    set otherwise comes in COCO's skeleton, which is less than it has.
 
     ValueError with the names there are, if a `root` is needed, or if `files` are given to a set that
     takes none; FileNotFoundError if the folder is not there.

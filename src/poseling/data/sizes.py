@@ -1,5 +1,5 @@
-"""Images that are not as large as their annotation says: made smaller, or turned, after people labelled
-them. Then no label is where its joint is.
+"""Images whose size is not the annotated one: resized or rotated after they were labelled, so that no label
+is where its joint is.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ How = Literal["resized", "turned", "of another shape"]
 
 
 def compare(annotated: tuple[float, float], actual: Size) -> How | None:
-    """How an image (W, H) differs from what its annotation says, None if it does not or the annotation says
-    nothing.
+    """How an image (W, H) differs from its annotated size, None if it does not, or no size is annotated.
 
-    >>> compare((640, 480), (320, 240)), compare((640, 480), (480, 640)), compare((640, 480), (640, 360)), compare((640, 480), (640, 480))
-    ('resized', 'turned', 'of another shape', None)
+    >>> [compare((640, 480), actual) for actual in ((320, 240), (480, 640), (640, 360), (640, 480))]
+    ['resized', 'turned', 'of another shape', None]
     """
     if not np.isfinite(annotated).all() or tuple(annotated) == tuple(actual):
         return None
@@ -35,17 +34,20 @@ def compare(annotated: tuple[float, float], actual: Size) -> How | None:
 
 
 def describe(how: How, annotated: tuple[float, float], actual: Size) -> str:
-    """One line about it, and the way out."""
+    """One line: the sizes, and what to do."""
     advice = {
         "resized": "labels can be scaled: poseling evaluate --rescale",
-        "turned": "turn it back, or remove its EXIF orientation if the labels are of the image as it lies in the file",
+        "turned": "rotate it back, or remove its EXIF orientation if the labels ignore that",
         "of another shape": "take the image that was labelled",
     }
-    return f"the annotation says {annotated[0]:g} x {annotated[1]:g} pixels, the image has {actual[0]} x {actual[1]}, it is {how}; {advice[how]}"
+    return (
+        f"annotated with {annotated[0]:g} x {annotated[1]:g} pixels, the image has {actual[0]} x {actual[1]}, "
+        f"it is {how}; {advice[how]}"
+    )
 
 
 def differing(dataset: PoseDataset) -> list[Finding]:
-    """A finding for each image that can be read and is not as large as its annotation says."""
+    """A finding for each image that can be read and does not have the annotated size."""
     found = []
     for path, (annotated, actual) in _sizes(dataset).items():
         if how := compare(annotated, actual):
@@ -123,7 +125,7 @@ def _one_factor(annotated: tuple[float, float], actual: Size) -> bool:
 
 
 def _sizes(dataset: PoseDataset) -> Mapping[Path, tuple[tuple[float, float], Size]]:
-    """What the annotation says and what is there, by image; without those that nothing is said about or
+    """The annotated and the actual size by image; without those that have no annotated size or
     that cannot be read.
     """
     found: dict[Path, tuple[tuple[float, float], Size]] = {}
@@ -134,6 +136,6 @@ def _sizes(dataset: PoseDataset) -> Mapping[Path, tuple[tuple[float, float], Siz
             continue
         try:
             found[path] = (size[0], size[1]), image_size(path)
-        except OSError:  # whoever reads it says so
+        except OSError:  # reported by the code that reads it
             continue
     return found

@@ -1,12 +1,10 @@
-"""Synthetic people on disk, as `poseling data synthesize` makes them, with exact joints in the image and in
-space. This file defines the layout:
+"""Synthetic people on disk, as `poseling data synthesize` makes them, with exact joints in 2D and 3D. This
+file defines the layout:
 
-synthetic.json               what was asked for: version, seed, size, split, quality, and how many background
-images there were pictures/000/000000.jpg ... by their index, a thousand to a folder; .webp is read too
-truth/000000.npz ...         a block of 250 images each, named after its first, written when all its images
-are there:
-                             joints (B, 28, 2), visible (B, 28), xyz (B, 28, 3), camera (B, 4), box (B, 4),
-                             motion (B), as People has them
+- synthetic.json: the settings: version, seed, size, split, quality, and the number of background images
+- pictures/000/000000.jpg and so on: by index, a thousand to a folder; .webp is read too
+- truth/000000.npz and so on: a block of 250 images each, named after its first, written when all of them are:
+  joints (B, 28, 2), visible (B, 28), xyz (B, 28, 3), camera (B, 4), box (B, 4), motion (B), as in PoseDataset
 """
 
 from __future__ import annotations
@@ -26,11 +24,16 @@ from poseling.files import write_bytes
 from poseling.records import parse_json
 from poseling.skeleton import SYNTH28
 
-VERSION = 1  # of the images and the layout: a set of another version is not gone on with
+# Of the images and the layout: a set of another version is read, but not continued. Version 1, such as the
+# mini set, has drawn scenes as backgrounds.
+VERSION = 2
 BLOCK = 250  # images
 NOTE = "synthetic.json"
 SUFFIXES = (".jpg", ".webp")
-LICENCE = "bodies by Anny (code Apache-2.0, MakeHuman's assets CC0-1.0), postures by statistics of CMU's motion capture, images made by poseling: CC0-1.0"
+LICENCE = (
+    "bodies by Anny (code Apache-2.0, MakeHuman's assets CC0-1.0), postures by statistics of CMU's motion "
+    "capture, images made by poseling: CC0-1.0"
+)
 
 # Arrays by name: of one image, or of many with one more axis in front.
 Truth = Mapping[str, NDArray[np.generic]]
@@ -38,10 +41,10 @@ SHAPES = {"joints": (28, 2), "visible": (28,), "xyz": (28, 3), "camera": (4,), "
 
 
 def synthetic(root: Path) -> PoseDataset:
-    """The people of the whole blocks under `root`, in SYNTH28, with xyz and camera.
+    """The samples of the complete blocks under `root`, in SYNTH28, with 3D joints and cameras.
 
     FileNotFoundError if there are none, or none of their images; ValueError that names the file if one is
-    damaged. Single images that are missing are left out and told in `found`.
+    damaged. Single images that are missing are left out and listed in `findings`.
     """
     about = read_note(root)
     paths = truth_paths(root)
@@ -82,9 +85,7 @@ def claim(root: Path, about: Mapping[str, Any]) -> None:
         and (not root.is_dir() or any(not path.name.startswith(".") for path in root.iterdir()))
     ):
         raise ValueError(f"{root}: holds other things than synthetic people; name a new folder")
-    if (
-        was is None or not (root / "pictures").exists()
-    ):  # a run that failed before its first image binds nobody
+    if was is None or not (root / "pictures").exists():  # a run that failed before its first image is ignored
         write_bytes(root / NOTE, json.dumps({"synthetic": wanted}).encode())
     elif was != wanted:
         raise ValueError(
@@ -113,7 +114,7 @@ def image_path(root: Path, index: int) -> Path:
 
 
 def image_paths(root: Path) -> dict[int, Path]:
-    """The images that are there by their index."""
+    """The existing images by their index."""
     return {int(p.stem): p for p in root.glob("pictures/*/*") if p.suffix in SUFFIXES and p.stem.isdecimal()}
 
 
@@ -123,7 +124,7 @@ def truth_path(root: Path, first: int) -> Path:
 
 
 def truth_paths(root: Path) -> dict[int, Path]:
-    """The blocks that are there by their first image's index, in order."""
+    """The existing blocks by their first image's index, in order."""
     return dict(sorted((int(p.stem), p) for p in root.glob("truth/*.npz") if p.stem.isdecimal()))
 
 
@@ -143,7 +144,7 @@ def read_truth(path: Path) -> dict[str, NDArray[np.generic]]:
         truth = read_npz(path, *SHAPES)
         for name, shape in SHAPES.items():
             if name != "motion" and not usable(numbers(truth[name], len(truth["motion"]), *shape))[1].all():
-                raise ValueError(f"{name} has an entry that is no number")
+                raise ValueError(f"{name} has an entry that is not a number")
     except (ValueError, TypeError) as error:
         told = str(error).removeprefix(f"{path}: ")
         raise ValueError(

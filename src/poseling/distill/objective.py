@@ -154,7 +154,7 @@ class Objective:
         inside = [t for t in self.terms if t.place is not None and t.against == "teacher"]
         if inside and not isinstance(self.teacher, NetworkTeacher):
             named = ", ".join(f"{term.name} (at {term.at})" for term in inside)
-            what = "stored predictions" if self.teacher is None else self.teacher.name
+            what = "pseudo-labels" if self.teacher is None else self.teacher.name
             raise ValueError(
                 f"{named}: compares features of both networks, but {what} cannot be looked into; take a "
                 f"teacher that is a checkpoint"

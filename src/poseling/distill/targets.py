@@ -141,12 +141,12 @@ class Targets:
     def _whole(self, prediction: Prediction) -> Target | None:
         """A live teacher's outputs, pixel by pixel, where they are laid out as the student's."""
         teacher = self.teacher
-        if prediction.space is None or not is_3d(self.codec) or not isinstance(teacher, NetworkTeacher):
+        if prediction.outputs is None or not is_3d(self.codec) or not isinstance(teacher, NetworkTeacher):
             return None
         if teacher.skeleton.joints != self.spec.skeleton.joints:
             return None
         score = prediction.score if self.confidence else torch.ones_like(prediction.score)
-        return self.codec.from_outputs(teacher.codec, prediction.space, score)
+        return self.codec.from_outputs(teacher.codec, prediction.outputs, score)
 
     def _sure(self, weight: Tensor) -> Tensor:
         return weight if self.confidence else (weight > 0).float()

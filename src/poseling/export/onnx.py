@@ -30,7 +30,8 @@ from poseling.files import write_bytes
 from poseling.models import checkpoint as checkpoints
 from poseling.spec import KEY, PoseSpec
 
-ROUNDED = 0.5  # pixels by which a joint may move if weights are rounded to half floats
+# How far a joint may move, in pixels, and its score, if weights are rounded to half floats.
+ROUNDED, ROUNDED_SCORE = 0.5, 0.02
 LARGE = 64  # values: smaller tensors are not worth a cast
 
 
@@ -45,13 +46,13 @@ def export(
 ) -> Parity:
     """Writes `checkpoint` to `out` as one ONNX file, once ONNX Runtime gives PyTorch's joints for it.
 
-    `raw` exports heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, at least 32,
-    are what the parity check runs on: crops of people if you have them (`parity.windows` takes them from
+    `raw` exports heatmaps instead of joints. `crops` (N, H, W, 3) uint8 RGB in the network's size, at least
+    32, are what the parity check runs on: crops of people if you have them (`parity.windows` takes them from
     images); without them figures are drawn, and the result's `source` is synthetic. `bound` in input pixels.
-    `half` stores the weights as half floats, in half the bytes, and still computes in floats; that rounding may
-    move a joint by half a pixel. `network` is the module that gets the checkpoint's weights, if it is the
-    user's own. ParityError with the numbers if the two differ; then nothing is written. ValueError if the crops
-    do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
+    `half` stores the weights as half floats, in half the bytes, and still computes in floats; that rounding
+    may move a joint by half a pixel and its score by 0.02. `network` is the module that gets the checkpoint's
+    weights, if it is the user's own. ParityError with the numbers if the two differ; then nothing is written.
+    ValueError if the crops do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
     """
     if out.resolve() == checkpoint.resolve():
         raise ValueError(
@@ -77,9 +78,8 @@ def export(
     made = graph(deployed)
     model = (halved(made) if half else made).SerializeToString()
     try:
-        result = parity.check(
-            deployed.outputs, deployed.codec, model, crops, max(bound, ROUNDED) if half else bound, source
-        )
+        bounds = (max(bound, ROUNDED), ROUNDED_SCORE) if half else (bound, parity.MAX_SCORE)
+        result = parity.check(deployed.outputs, deployed.codec, model, crops, bounds[0], source, bounds[1])
     except ParityError as error:
         raise ParityError(
             f"{checkpoint}: PyTorch and ONNX Runtime do not agree, {out} was not written: {error}"

@@ -76,14 +76,15 @@ def check(
     crops: NDArray[np.uint8],
     bound: float = 0.05,
     source: str = "given",
+    score_bound: float = MAX_SCORE,
 ) -> Parity:
     """PyTorch against ONNX Runtime on `crops` (N, H, W, 3) uint8 RGB, both in fp32 on the CPU.
 
     `network` takes crops to outputs (N, K, ...), which `codec` decodes; `model` is the ONNX file's content,
     with outputs `xy` and `score`, and `xyz` if the codec is one for space, or `maps` for a raw one.
     ValueError for fewer than 32 crops. ParityError with all the numbers if a joint is more than `bound` input
-    pixels off, or a millimetre in 3D, a score more than 0.001, if too few joints have a score to be compared,
-    or if the joints move too little from crop to crop for the check to mean anything.
+    pixels off, or a millimetre in 3D, a score more than `score_bound`, if too few joints have a score to be
+    compared, or if the joints move too little from crop to crop for the check to mean anything.
 
     A joint may differ for a legitimate reason: a decoder is discontinuous where two pixels of a heatmap, or
     two bins, are equally high, and there float noise decides. Such a joint is excused if PyTorch itself gives
@@ -127,12 +128,12 @@ def check(
         jumped=int(excused.sum()),
         max_mm=float(apart[0][left].max(initial=0)) if apart else None,
     )
-    if complaints := _complaints(result, compared.size, int((far & ~excused).sum()), bound):
+    if complaints := _complaints(result, compared.size, int((far & ~excused).sum()), bound, score_bound):
         raise ParityError("; ".join(complaints) + f" ({result})")
     return result
 
 
-def _complaints(result: Parity, joints: int, far: int, bound: float) -> list[str]:
+def _complaints(result: Parity, joints: int, far: int, bound: float, score_bound: float) -> list[str]:
     out = []
     if far:
         limit, worst = (
@@ -144,8 +145,8 @@ def _complaints(result: Parity, joints: int, far: int, bound: float) -> list[str
             f"{far} of {result.compared} joints are off by more than {bound:g} px{limit}, the worst by "
             f"{result.max_pixels:.3g} px{worst}"
         )
-    if not result.max_score <= MAX_SCORE:
-        out.append(f"scores differ by up to {result.max_score:.3g}, more than {MAX_SCORE:g}")
+    if not result.max_score <= score_bound:
+        out.append(f"scores differ by up to {result.max_score:.3g}, more than {score_bound:g}")
     if result.compared < ENOUGH * joints:
         out.append(
             f"only {result.compared} of {joints} joints have a score of {FLOOR:g} or more, too few to "

@@ -20,7 +20,7 @@ from poseling.models.graph import MODEL, Graph, GraphNetwork
 from poseling.spec import KEY, PoseSpec
 
 GRAPH = "graph"  # the metadata entry that holds an imported network's operations as JSON
-SLACK = 1_000_000  # values: a network that is a little too large is told by the weights that it lacks
+SLACK = 1_000_000  # values: a network that is slightly too large is reported by the weights that are missing
 
 
 def save(path: Path, network: nn.Module, spec: PoseSpec) -> None:
@@ -39,9 +39,9 @@ def save(path: Path, network: nn.Module, spec: PoseSpec) -> None:
 
 
 def load(path: Path, network: nn.Module | None = None) -> tuple[nn.Module, PoseSpec]:
-    """The network, in eval mode on the CPU, and its contract. A file of a module of one's own says only what the
-    module is called: give it as `network`, and the weights are put into it. ValueError that names the file if it
-    is cut, foreign or does not fit.
+    """The network, in eval mode on the CPU, and its contract. A file of a module of one's own says only what
+    the module is called: give it as `network`, and the weights are put into it. ValueError that names the
+    file if it is cut, foreign or does not fit.
     """
     tensors, metadata = read_tensors(path)
     if KEY not in metadata:

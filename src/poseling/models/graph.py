@@ -3,8 +3,8 @@ exported like any other network.
 
 The list is data, versioned JSON in a checkpoint's metadata; the weights lie beside it under the names of its
 layers. Operations have ONNX's names and meaning, in its layout (B, C, H, W). Values between them are tensors,
-or sizes: numpy arrays of whole numbers that `Shape` reads off a tensor while the network runs, so that a map
-is resized to its sibling whatever the image's size.
+or sizes: numpy arrays of integers that `Shape` reads from a tensor while the network runs, so that a map is
+resized to another one for any size of image.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NEAREST = {
 @dataclass(frozen=True)
 class Operation:
     """One step: values named `inputs` to values named `outputs`. `kind` is an operator of ONNX, or Parameter
-    or Constant; an input "" is not given.
+    or Constant; an input "" is absent.
 
     `attributes` are ONNX's, with those inputs that are constants among them (a Reshape's `shape`); such
     inputs that are computed stand last in `inputs`, and `given` names them. `layer` is the submodule that
@@ -150,7 +150,7 @@ class Graph:
 
 class GraphNetwork(nn.Module):
     """Images (B, 3, H, W) to what the graph gives (B, ...), with an axis for one stage: heatmaps (B, 1, K, h,
-    w), as the zoo's networks answer.
+    w), as other networks return them.
 
     `layers` hold the weights by name; through `features` passes the map (B, C, h, w) that the head reads.
     Weights are random until they are loaded.
@@ -181,8 +181,8 @@ class GraphNetwork(nn.Module):
             for name in free:
                 if name != self.graph.output and name:
                     del values[name]
-        answer: Tensor = values[self.graph.output]
-        return answer.unsqueeze(1)
+        output: Tensor = values[self.graph.output]
+        return output.unsqueeze(1)
 
     def values(self, images: Tensor) -> dict[str, Any]:
         """Every value by its name, for images (B, 3, H, W). ValueError that names the operation which cannot

@@ -1,8 +1,8 @@
-"""ONNX's operators in torch: `LAYERS` those with weights of their own, `FUNCTIONS` all others. Tensors are
-(B, C, H, W) as in ONNX.
+"""ONNX's operators in torch: `LAYERS` have weights, `FUNCTIONS` have none. Tensors are (B, C, H, W) as in
+ONNX.
 
-Where no tensor is among the inputs, the arithmetic is numpy's, on arrays of whole numbers: sizes that `Shape`
-read. They may be symbolic while a network is exported, hence arrays of objects.
+Operators without a tensor among their inputs compute with numpy, on arrays of integers: the sizes that
+`Shape` returned. These may be symbolic while a network is exported, hence arrays of objects.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Pads = tuple[int, int, int, int]  # left, right, top, bottom, as torch pads
 
 
 class Convolution(nn.Conv2d):
-    """A convolution with padding of its own on each side, as TensorFlow pads: what is the same on both sides
-    is the convolution's, the rest is put around first.
+    """A convolution with a padding for each side, as in TensorFlow: the part that is equal on both sides is
+    the convolution's own, the rest is padded before.
     """
 
     def __init__(self, a: Attributes) -> None:
@@ -49,7 +49,7 @@ class Convolution(nn.Conv2d):
 
 
 class Transposed(nn.ConvTranspose2d):
-    """A transposed convolution; what ONNX cuts off on one side more than on the other is cut off afterwards."""
+    """A transposed convolution; unequal cropping of the two sides is done afterwards."""
 
     def __init__(self, a: Attributes) -> None:
         both, self.rest = _pads(a)
@@ -81,7 +81,7 @@ class Norm(nn.BatchNorm2d):
 
 
 class Learned(nn.Module):
-    """A tensor that is learned: what a graph adds to a map, or multiplies it by."""
+    """A learned tensor: a graph adds it to a map, or multiplies a map by it."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ LAYERS: dict[str, Callable[[Attributes], nn.Module]] = {
 
 
 def _pads(a: Attributes) -> tuple[tuple[int, int], Pads]:
-    """What ONNX's (top, left, bottom, right) has on both sides, (y, x), and the rest."""
+    """The part of ONNX's (top, left, bottom, right) that is equal on both sides, (y, x), and the rest."""
     top, left, bottom, right = a["pads"]
     y, x = min(top, bottom), min(left, right)
     return (y, x), (left - x, right - x, top - y, bottom - y)
@@ -113,8 +113,8 @@ def _pads(a: Attributes) -> tuple[tuple[int, int], Pads]:
 def _same(
     side: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> Pads:
-    """SAME_UPPER and SAME_LOWER: as many pixels around `x` as give ceil(size / stride), the odd one at the
-    end or at the start.
+    """The padding of SAME_UPPER and SAME_LOWER: the output has ceil(size / stride) pixels, and an odd pixel
+    goes to the end or to the start.
     """
     pads = []
     for size, k, s, d in zip(
@@ -130,7 +130,7 @@ def _same(
 
 
 def _number(value: Any, like: Tensor) -> Any:
-    """What stands beside the tensor `like`: a tensor, or one number."""
+    """An operand for the tensor `like`: a tensor, or one number."""
     if not isinstance(value, np.ndarray):
         return value
     if value.size == 1:
@@ -139,19 +139,19 @@ def _number(value: Any, like: Tensor) -> Any:
 
 
 def _array(value: Any) -> Any:
-    """As an array again what numpy takes out of one without axes."""
+    """The value as an array; numpy returns scalars from arrays without axes."""
     return value if isinstance(value, np.ndarray) else np.array(value, getattr(value, "dtype", object))
 
 
 def _ints(value: Any) -> list[Any]:
-    """A list of whole numbers, symbolic ones as they are; of an attribute, an array or a tensor."""
+    """The integers of an attribute, an array or a tensor as a list, symbolic ones unchanged."""
     if not isinstance(value, np.ndarray):
         return value.tolist() if isinstance(value, Tensor) else list(value)
     return list(value.reshape(-1)) if value.dtype == object else value.reshape(-1).tolist()
 
 
 def _each(torchs: Any, numpys: Any) -> Callable[..., Any]:
-    """An operator on tensors, and the same on numbers where no tensor is among the inputs."""
+    """An operator that uses torch if a tensor is among its inputs, else numpy."""
 
     def run(a: Attributes, *values: Any) -> Any:
         like = next((v for v in values if isinstance(v, Tensor)), None)
@@ -163,7 +163,7 @@ def _each(torchs: Any, numpys: Any) -> Callable[..., Any]:
 
 
 def _fold(pair: Callable[..., Any]) -> Callable[..., Any]:
-    """An operator on any number of inputs, of one on two."""
+    """An operator on any number of inputs, made of one on two."""
 
     def run(a: Attributes, first: Any, *others: Any) -> Any:
         for other in others:
@@ -189,7 +189,7 @@ def _divided(x: Any, y: Any) -> Any:
 
 
 def _tensors(pair: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Any]:
-    """Of a function that wants tensors on both sides, one that also takes a number."""
+    """A function of two tensors that also accepts a number for one of them."""
 
     def run(x: Any, y: Any) -> Any:
         like = x if isinstance(x, Tensor) else y
@@ -311,7 +311,7 @@ def _slice(a: Attributes, x: Any) -> Any:
 
 
 def _end(end: int, size: int) -> int | None:
-    return None if end < -size else end  # ONNX says "past the start" with a number below -size
+    return None if end < -size else end  # in ONNX a number below -size means past the start
 
 
 def _split(a: Attributes, x: Any) -> tuple[Any, ...]:

@@ -53,8 +53,8 @@ def build(name: str, joints: int, size: Size = (256, 256)) -> nn.Module:
     """The network called `name` for images of `size` (W, H), with random weights; ValueError if there is none
     of that name.
 
-    Every network takes images (B, 3, H, W) and returns one tensor (B, S, K, ...), of which the last stage S is
-    its prediction: heatmaps (B, S, K, H/4, W/4), unless its family names another codec.
+    Every network takes images (B, 3, H, W) and returns one tensor (B, S, K, ...), of which the last stage S
+    is its prediction: heatmaps (B, S, K, H/4, W/4), unless its family names another codec.
     """
     return family(name).build(name.partition("-")[2], joints, size)
 

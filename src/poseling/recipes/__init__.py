@@ -1,8 +1,8 @@
 """One paper, one file, one command."""
 
-# The recipes, each a function in the file of its name, in the order of `poseling distill --help`; and whether a
-# student was trained with it at length with Poseling. Of the others it is known that all parts work together on
-# the mini set.
+# The recipes, each a function in the file of its name, in the order of `poseling distill --help`; and whether
+# a student was trained with it at length with Poseling. Of the others it is known that all parts work
+# together on the mini set.
 RECIPES: dict[str, bool] = {
     "baseline": True,
     "fpd": True,

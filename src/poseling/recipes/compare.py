@@ -2,9 +2,10 @@
 objectives.
 
 Every objective is the labels' loss and one term of the teacher's (or the student's own). No weight is set by
-hand: each term is scaled to the same part, `share`, of the labels' loss, both measured on the untrained student
-over the same first batches, and seed by seed all start from the same weights. The gain of an objective is its
-score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this command.
+hand: each term is scaled to the same part, `share`, of the labels' loss, both measured on the untrained
+student over the same first batches, and seed by seed all start from the same weights. The gain of an
+objective is its score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this
+command.
 
     poseling compare --out runs/compare --seeds 3
     poseling compare --data lsp lspet --root DIR --teacher big.safetensors --student hourglass-1x64 --loss kl --out runs/compare-lsp --seeds 3
@@ -79,13 +80,13 @@ def _inside(loss: Callable[..., torch.Tensor], **more: Any) -> Callable[[Experim
     return lambda experiment: [Term("extra", loss, 1.0, "teacher", **{"at": "features", **more})]
 
 
-def _answers(experiment: Experiment) -> Sequence[Term]:
+def _response(experiment: Experiment) -> Sequence[Term]:
     return [Term("extra", experiment.codec.losses(experiment.config.loss)[1], 1.0, "teacher")]
 
 
 WAYS: dict[str, Way] = {
-    "heatmaps": Way("response", "FPD, Zhang et al. 2019", _answers),
-    "heatmaps alone": Way("response", "FPD with alpha 1", _answers, alone=True),
+    "heatmaps": Way("response", "FPD, Zhang et al. 2019", _response),
+    "heatmaps alone": Way("response", "FPD with alpha 1", _response, alone=True),
     "integral": Way(
         "response",
         "integral KD, SPL 2020",
@@ -109,7 +110,7 @@ WAYS: dict[str, Way] = {
     "joint structure": Way(
         "relation", "pair-wise, Liu et al. 2019, on joints", _inside(joint_structure, at="joints")
     ),
-    "head again": Way("self", "DWPose's second stage, a fifth of the epochs", _answers, again=True),
+    "head again": Way("self", "DWPose's second stage, a fifth of the epochs", _response, again=True),
 }
 
 
@@ -124,7 +125,8 @@ def compare(
     page: Path | None = None,
 ) -> dict[str, Any]:
     """Trains one student by many objectives, each as long and from the same start, and writes a table and a
-    plot of what each gained. The teacher has to be one of our networks, since some objectives compare features.
+    plot of what each gained. The teacher has to be one of our networks, since some objectives compare
+    features.
 
     Parameters
     ----------
@@ -151,7 +153,7 @@ def compare(
             f"{experiment.codec.name}; leave it out, or take hourglass-1x64"
         )
     experiment, guide = experiment.with_teacher(teacher)
-    answers = experiment.label(guide, experiment.dataset, teacher.teacher_flip, teacher.teacher_scales)
+    predictions = experiment.label(guide, experiment.dataset, teacher.teacher_flip, teacher.teacher_scales)
     labels = experiment.supervised()
     trained = {
         "baseline": [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds]
@@ -160,12 +162,12 @@ def compare(
         level = experiment.measure.score(experiment.measure.predict(guide, experiment.config.flip_test)).mean
     for name in objectives:
         trained[name] = [
-            _fit(experiment, name, WAYS[name], guide, answers, seed, share) for seed in experiment.seeds
+            _fit(experiment, name, WAYS[name], guide, predictions, seed, share) for seed in experiment.seeds
         ]
     found = _found(experiment, guide, level, trained)
     if experiment.engine.is_main_process:
         with experiment.doing(f"measuring the time of a step by {len(objectives)} objectives"):
-            found["cost"] = {name: _cost(experiment, WAYS[name], guide, answers) for name in objectives}
+            found["cost"] = {name: _cost(experiment, WAYS[name], guide, predictions) for name in objectives}
         out = experiment.out
         write_bytes(out / "compare.json", (json.dumps(found, indent=1) + "\n").encode())
         text = markdown(found)
@@ -192,12 +194,12 @@ def _fit(
     name: str,
     way: Way,
     guide: Teacher,
-    answers: TeacherLabels,
+    predictions: TeacherLabels,
     seed: int,
     share: float,
 ) -> Trained:
-    """One training. Self-distillation starts from four fifths of its epochs on labels, and ends with a new head
-    trained on its own predictions.
+    """One training. Self-distillation starts from four fifths of its epochs on labels, and ends with a new
+    head trained on its own predictions.
     """
     arm, terms = name.replace(" ", "-"), _terms(experiment, way)
     if way.again:
@@ -213,26 +215,26 @@ def _fit(
         return experiment.fit(
             arm, begun, terms, TeacherSignal(live=first.network), epochs=0.2 * experiment.epochs()
         )
-    signal = _signal(terms, guide, answers)
+    signal = _signal(terms, guide, predictions)
     if not way.alone:
-        terms = _scaled(experiment, terms, guide, answers, seed, share)
+        terms = _scaled(experiment, terms, guide, predictions, seed, share)
     return experiment.fit(arm, experiment.learner(seed), terms, signal)
 
 
-def _signal(terms: Terms, guide: Teacher, answers: TeacherLabels) -> TeacherSignal:
-    """Stored predictions, or the live teacher where the terms look inside it."""
-    return TeacherSignal(live=guide) if looks_inside(terms) else TeacherSignal(answers)
+def _signal(terms: Terms, guide: Teacher, predictions: TeacherLabels) -> TeacherSignal:
+    """Pseudo-labels, or the live teacher where the terms look inside it."""
+    return TeacherSignal(live=guide) if looks_inside(terms) else TeacherSignal(predictions)
 
 
 def _scaled(
-    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int, share: float
+    experiment: Experiment, terms: Terms, guide: Teacher, predictions: TeacherLabels, seed: int, share: float
 ) -> Terms:
     """The last term's weight such that it is `share` of the first's loss, over the first batches of the run,
     at the student's random start.
     """
-    objective, learner = _learner(experiment, terms, guide, answers, seed)
+    objective, learner = _learner(experiment, terms, guide, predictions, seed)
     spec = experiment.spec(experiment.student, "size")
-    stored = _signal(terms, guide, answers).stored
+    stored = _signal(terms, guide, predictions).stored
     crops = experiment.samples(experiment.dataset, spec, seed, stored)
     sizes = {term.name: 0.0 for term in terms}
     learner.train()
@@ -250,15 +252,15 @@ def _scaled(
 
 
 def _learner(
-    experiment: Experiment, terms: Terms, guide: Teacher, answers: TeacherLabels, seed: int
+    experiment: Experiment, terms: Terms, guide: Teacher, predictions: TeacherLabels, seed: int
 ) -> tuple[Objective, nn.Module]:
     torch.manual_seed(seed)
     student, codec = experiment.student, experiment.codec
     built = student.build(experiment.skeleton, codec.size)
     learner = experiment.hooked(built, terms, guide).to(experiment.engine.device)
-    live = _signal(terms, guide, answers).live
+    live = _signal(terms, guide, predictions).live
     spec = experiment.spec(student, "size")
-    return Objective(spec, codec, terms, teacher=live, width=answers.width), learner
+    return Objective(spec, codec, terms, teacher=live, width=predictions.width), learner
 
 
 def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict[str, torch.Tensor]:
@@ -270,17 +272,17 @@ def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict
     return {name: value.to(experiment.engine.device) for name, value in batch.items()}
 
 
-def _cost(experiment: Experiment, way: Way, guide: Teacher, answers: TeacherLabels) -> float:
+def _cost(experiment: Experiment, way: Way, guide: Teacher, predictions: TeacherLabels) -> float:
     """Time of a training step over that of the labels alone, measured in turn; the median of five rounds."""
     if way.again:
         return 1.0  # as many steps, and cheaper ones at the end
     terms = _terms(experiment, way)
-    spec, stored = experiment.spec(experiment.student, "size"), _signal(terms, guide, answers).stored
+    spec, stored = experiment.spec(experiment.student, "size"), _signal(terms, guide, predictions).stored
     batch = _batch(experiment, experiment.samples(experiment.dataset, spec, 0, stored), 0)
     times: dict[str, list[float]] = {"plain": [], "way": []}
     runs = {
-        "plain": _learner(experiment, experiment.supervised(), guide, answers, 0),
-        "way": _learner(experiment, terms, guide, answers, 0),
+        "plain": _learner(experiment, experiment.supervised(), guide, predictions, 0),
+        "way": _learner(experiment, terms, guide, predictions, 0),
     }
     for turn in range(6):
         for name, (objective, learner) in runs.items():

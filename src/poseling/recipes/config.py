@@ -1,11 +1,13 @@
 """The flags of the recipes: how a network is trained, and who teaches it.
 
-A default may depend on the run: the paper's number with --as-published, a small one on the mini set, else ours.
-`default` writes such a default, for a field here or for an argument of a recipe, and `TrainConfig.filled` is the
-one rule that picks its value. `@recipe` applies it to all arguments of a recipe before the recipe runs.
+A default may depend on the run: the paper's number with --as-published, a small one on the mini set, else
+ours. `default` writes such a default, for a field here or for an argument of a recipe, and
+`TrainConfig.filled` is the one rule that picks its value. `@recipe` applies it to all arguments of a recipe
+before the recipe runs.
 """
 
-from __future__ import annotations
+# No postponed annotations here: a subclass in another module, also a user's, inherits these fields, and the
+# command line looks their types up in that module.
 
 import functools
 import inspect
@@ -336,9 +338,10 @@ class TeacherConfig:
                 f"{self.teacher} trains it first, --teacher takes weights that exist"
             )
         if self.train_teacher and not registry.is_name(self.train_teacher):
+            examples = ", ".join(family.example for family in registry.FAMILIES.values())
             raise ValueError(
-                f"--train-teacher {self.train_teacher}: is no architecture, of which there is "
-                f"{', '.join(family.example for family in registry.FAMILIES.values())}; weights that exist go to --teacher"
+                f"--train-teacher {self.train_teacher}: is no architecture, of which there is {examples}; "
+                f"weights that exist go to --teacher"
             )
 
     @property
@@ -363,11 +366,11 @@ class StoredTeacherConfig(TeacherConfig):
     teacher_scales: tuple[float, ...] = (1.0,)
 
     def predicts_once(self, why: str) -> None:
-        """ValueError where predictions are to be averaged, though the teacher runs in every step, for `why`."""
+        """ValueError where predictions are to be averaged, but for `why` the teacher runs in every step."""
         if self.teacher_flip or self.teacher_scales != (1.0,):
             raise ValueError(
-                f"--teacher-flip and --teacher-scales average stored predictions, but with {why} the teacher runs "
-                f"in every step; leave them out"
+                f"--teacher-flip and --teacher-scales average pseudo-labels, but with {why} the teacher "
+                f"runs in every step; leave them out"
             )
 
 

@@ -66,9 +66,13 @@ def dwpose(
         )
     experiment = Experiment.of("dwpose", config, student, teacher=teacher)
     experiment, guide = experiment.with_teacher(teacher)
-    labels, answer = experiment.supervised(), _logits(experiment, logits)
-    terms = (*labels, Term("features", aligned_mse, features, "teacher", "features", align, fade), answer)
-    again = (Term("itself", answer.loss, 1.0, "teacher", answer.at),)
+    labels, logits_term = experiment.supervised(), _logits(experiment, logits)
+    terms = (
+        *labels,
+        Term("features", aligned_mse, features, "teacher", "features", align, fade),
+        logits_term,
+    )
+    again = (Term("itself", logits_term.loss, 1.0, "teacher", logits_term.at),)
     signal = TeacherSignal(live=guide)
     more = second * experiment.epochs(experiment.student, terms, signal)
 

@@ -1,4 +1,4 @@
-"""One experiment: its data, the contract of its networks, how they are trained, and a teacher's pseudo-labels.
+"""One experiment: its data, the contract of its networks, their training, and a teacher's pseudo-labels.
 
 A recipe says which networks are trained on what. The experiment makes sure that all of them see the same
 samples, epochs and seeds, and are evaluated alike. Everything that is finished is kept in `out`, so that the
@@ -65,8 +65,8 @@ HIGH, LOW = 1e-3, 1.5e-4  # learning rates from random weights, and from trained
 @dataclass(frozen=True)
 class TeacherSignal:
     """A teacher's predictions for the samples of a training: `stored` before it, as pseudo-labels, or made in
-    every step by the `live` teacher. `confidence` weighs each joint by the teacher's own score. Without either
-    there is no teacher.
+    every step by the `live` teacher. `confidence` weighs each joint by the teacher's own score. Without
+    either there is no teacher.
     """
 
     stored: TeacherLabels | None = None
@@ -84,12 +84,12 @@ NO_TEACHER = TeacherSignal()
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """A network about to be trained: the `student` that it was built from, its `module`, and the `seed` of its
-    weights and of its samples.
+    """A network about to be trained: the `student` that it was built from, its `module`, and the `seed` of
+    its weights and of its samples.
 
-    A recipe may change the module before training, by plain functions (`hooks.new_head`). `start` is the recipe
-    of the network whose weights it begins with; `only` the submodule that learns, all if empty; `kept` the name
-    and a function to the network that is kept of it, itself if None.
+    A recipe may change the module before training, by plain functions (`hooks.new_head`). `start` is the
+    recipe of the network whose weights it begins with; `only` the submodule that learns, all if empty; `kept`
+    the name and a function to the network that is kept of it, itself if None.
     """
 
     student: Student
@@ -157,11 +157,11 @@ class Experiment:
         is_3d: bool = False,
         height: float | None = None,
     ) -> Experiment:
-        """The experiment `recipe` with this student, on the data of `config` in `skeleton`, where one is given.
+        """The experiment `recipe` with this student, on the data of `config`, in `skeleton` if given.
 
         `teacher` and `teachers` are looked for at once. Without `labels` the recipe can do with images that
-        have none, which take the teacher's skeleton. `is_3d` measures 3D joints; networks predict people of the
-        `height` from knee to neck, where one is given (see `codecs.location_map`).
+        have none, which take the teacher's skeleton. `is_3d` measures 3D joints; networks predict people of
+        the `height` from knee to neck, where one is given (see `codecs.location_map`).
 
         ValueError or FileNotFoundError for a student or a teacher that there is not, or for data without
         labels where the recipe needs some, before anything takes time.
@@ -170,8 +170,8 @@ class Experiment:
         known = Student.of(student, config.input, config.smoke)
         if teacher is not None and not (teacher.teacher or teacher.train_teacher):
             raise ValueError(
-                f"{recipe} needs a teacher: --teacher names weights that exist, such as movenet-thunder.onnx, "
-                f"--train-teacher an architecture that is trained first"
+                f"{recipe} needs a teacher: --teacher names weights that exist, such as "
+                f"movenet-thunder.onnx, --train-teacher an architecture that is trained first"
             )
         for name in (*(() if teacher is None else teacher.names), *teachers):
             there(name)  # reading the data may take minutes
@@ -278,7 +278,7 @@ class Experiment:
         return _codec(student, self.config, self.height)
 
     def student_of(self, name: str, exact: bool = False) -> Student:
-        """Another network by name; in a run of seconds the smallest of its family, unless it is to be `exact`."""
+        """Another network by name; with --smoke the smallest of its family, unless it is to be `exact`."""
         return Student.of(name, self.config.input, self.config.smoke and not exact)
 
     def supervised(self, student: Student | None = None) -> Terms:
@@ -308,8 +308,8 @@ class Experiment:
     def signal(
         self, teacher: Teacher, terms: Terms, how: StoredTeacherConfig | None = None, live: bool = False
     ) -> TeacherSignal:
-        """The teacher's predictions for the experiment's samples: stored, or `live` in every step, as it has to
-        be where the terms compare what is inside the networks. ValueError where --teacher-flip or
+        """The teacher's predictions for the experiment's samples: stored, or `live` in every step, as it has
+        to be where the terms compare what is inside the networks. ValueError where --teacher-flip or
         --teacher-scales are given for a live teacher, which predicts once.
         """
         confidence = how.confidence if isinstance(how, ResponseConfig) else False
@@ -352,15 +352,16 @@ class Experiment:
                 )
             except KeyboardInterrupt:
                 self.say(
-                    f"Stopped while the teacher was running. Its predictions until here stay in {url}; the same "
-                    f"command continues from there.",
+                    f"Stopped while the teacher was running. Its predictions until here stay in {url}; the "
+                    f"same command continues from there.",
                     "yellow",
                 )
                 raise
         self.engine.wait_for_everyone()
         mine = "" if shard[1] == 1 else " by this process"
         self.say(
-            f"{teacher.name}: {asked.asked} predictions made{mine}, {asked.already} already in {asked.store}"
+            f"{teacher.name}: {asked.predicted} predictions made{mine}, {asked.stored} already in "
+            f"{asked.store}"
         )
         labels = PseudoLabels.open(asked.store, dataset, self.skeleton, teacher, known, self.codec.heatmap)
         self.notes.extend(note for note in labels.left_out if note not in self.notes)
@@ -458,16 +459,16 @@ class Experiment:
         return f"start a new run from its student, with {shlex.join(words)}"
 
     def samples(
-        self, dataset: PoseDataset, spec: PoseSpec, seed: int, answers: TeacherLabels | None = None
+        self, dataset: PoseDataset, spec: PoseSpec, seed: int, stored: TeacherLabels | None = None
     ) -> Crops | Resident:
         """What a network of this contract trains on."""
         if not self.config.resident:
-            return Crops(dataset, spec.size, spec.padding, self.augment, seed, answers)
+            return Crops(dataset, spec.size, spec.padding, self.augment, seed, stored)
         key = hash((dataset.images, dataset.boxes.tobytes()))
         if key not in self.resident:
             self.say(f"reading {len(dataset)} images")
             self.resident[key] = Images(dataset, self.engine.device)
-        return Resident(dataset, self.resident[key], spec.size, spec.padding, self.augment, seed, answers)
+        return Resident(dataset, self.resident[key], spec.size, spec.padding, self.augment, seed, stored)
 
     def epochs(
         self, student: Student | None = None, terms: Terms | None = None, signal: TeacherSignal = NO_TEACHER
@@ -482,7 +483,8 @@ class Experiment:
         if config.epochs is not None:
             return config.epochs
         width, height = config.input
-        key = f"{config.budget} of {student.name}, {width}x{height}, {len(self.dataset)} people, {config.batch} a step"
+        amount = f"{len(self.dataset)} people, {config.batch} a step"
+        key = f"{config.budget} of {student.name}, {width}x{height}, {amount}"
         kept = self.out / "budget.json"
         (known,) = broadcast_object_list([json.loads(kept.read_text()) if kept.is_file() else {}])
         if key not in known:
@@ -532,8 +534,8 @@ class Experiment:
         return hooked(module, (codec or self.codec).size, watch(terms), adapters, inner, size, only)
 
     def value(self, network: Teacher) -> float:
-        """A point of a curve: the score on the samples to choose by, without the flip test, which would double
-        its time.
+        """A point of a curve: the score on the samples to choose by, without the flip test, which would
+        double its time.
         """
         return self.choice.score(self.choice.predict(network, flip=False)).mean
 
@@ -541,17 +543,17 @@ class Experiment:
         self,
         student: Student,
         arm: str,
-        answers: TeacherLabels | None = None,
+        stored: TeacherLabels | None = None,
         own: Mapping[str, Any] | None = None,
         dataset: PoseDataset | None = None,
     ) -> PoseSpec:
-        """The contract of a network that this experiment trains, on whose pseudo-labels (`answers`) and on
+        """The contract of a network that this experiment trains, on whose pseudo-labels (`stored`) and on
         which `dataset`, the experiment's own if None; `own` are settings of this training alone.
         """
         config, licence = self.config, (dataset or self.dataset).licence
         licences = {"code": "Apache-2.0", "weights": f"as the data: {licence}", "data": licence}
-        if answers is not None:
-            licences["teacher"] = answers.licence
+        if stored is not None:
+            licences["teacher"] = stored.licence
         if self.pretrained and student.name == self.student.name:
             licences["pretrained backbone"] = self.pretrained
         arguments = {key: value for key, value in asdict(config).items() if key not in LOCAL}

@@ -1,16 +1,16 @@
 """Fast Human Pose Distillation: a small hourglass learns a big one's heatmaps beside the labels.
 
 Claim: a student of 3 M parameters keeps most of the accuracy of a teacher of 26 M. Paper: Zhang, Zhu and Ye,
-CVPR 2019, arXiv 1811.05419. The loss is (1 - alpha) times the labels' and alpha times the teacher's, whose last
-stack teaches every stack of the student; alpha is 0.5, and 1 on the mini set (docs/fpd.md).
+CVPR 2019, arXiv 1811.05419. The loss is (1 - alpha) times the labels' and alpha times the teacher's, whose
+last stack teaches every stack of the student; alpha is 0.5, and 1 on the mini set (docs/fpd.md).
 
     poseling distill fpd --seeds 3      # the mini set and its teacher, which come with the program: minutes on two cores
     poseling distill fpd --data mpii --root DIR --train-teacher hourglass-8x256 --student hourglass-4x128 --batch 4      # as the paper: 140 epochs at 256x256
 
-Where we differ: the teacher runs once for each sample and its predictions are stored and warped (docs/labels.md),
-instead of run in every step; AdamW and a softmax over pixels (`--loss kl`) are offered, which learn much
-faster in short runs. The authors' repository starts the student from a finished one (`--warm-start`) and
-compares with that one; here the control trains on for as long.
+Where we differ: the teacher runs once for each sample and its predictions are stored and warped
+(docs/labels.md), instead of run in every step; AdamW and a softmax over pixels (`--loss kl`) are offered,
+which learn much faster in short runs. The authors' repository starts the student from a finished one
+(`--warm-start`) and compares with that one; here the control trains on for as long.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ al., WACV 2020 (arXiv 2001.05097). Four stages: the teacher learns 2D, then 3D; 
     poseling distill movnect --data h36m --root H36M --images mpii --images-root MPII
 
 Where we differ: the paper has no control without a teacher, this has; `--metres` is ours, and so is that
-samples with 3D joints and samples with 2D joints alone are in one batch, each with the losses of what is known.
-The teacher runs once for each sample, and its predictions are stored: its heatmaps, and one 3D position for
-each joint, where the paper has whole location maps (`--live` has them too, and runs a VNect in every step).
+samples with 3D joints and samples with 2D joints alone are in one batch, each with the losses of what is
+known. The teacher runs once for each sample, and its predictions are stored: its heatmaps, and one 3D
+position for each joint, where the paper has whole location maps (`--live` has them too, and runs a VNect in
+every step).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Literal
 
 from poseling.codecs import is_3d
 from poseling.data import sets
+from poseling.data.coco_files import CocoFiles  # noqa: F401  # cyclopts reads TrainConfig's annotations here
 from poseling.data.dataset import PoseDataset, join
 from poseling.distill.objective import spatial_terms
 from poseling.evaluate.evaluator import Evaluator
@@ -85,8 +87,8 @@ def movnect(
     student
         movnect-small, -medium (the paper's) or -large, simcc3d-BACKBONE, or any other 3D network.
     teacher_pretrained
-        Start of the backbone of a teacher that is trained here, as --pretrained for the student's: imagenet or
-        a file.
+        Start of the backbone of a teacher that is trained here, as --pretrained for the student's: imagenet
+        or a file.
     images
         Sets with 2D labels, such as lsp or mpii, or with --metres images without labels, images: the first
         stage of both networks, and a part of the second. Without it the first stage uses the 2D labels of
@@ -110,8 +112,8 @@ def movnect(
     epochs_2d
         Epochs of the first stage, for the student.
     teacher_epochs_2d
-        Epochs of the teacher's first stage; as many as the student's if not given. --teacher-epochs is for its
-        second.
+        Epochs of the teacher's first stage; as many as the student's if not given. --teacher-epochs is for
+        its second.
     live
         Run the teacher in every step, for its whole location maps.
     stages
@@ -199,8 +201,8 @@ def _samples(
     metres: str | None,
     metres_adapter: str | None,
 ) -> tuple[PoseDataset, PoseDataset, PoseDataset | None]:
-    """The samples of the first stage, with 2D joints; those of the second; and the test samples of --images, if
-    there are any.
+    """The samples of the first stage, with 2D joints; those of the second; and the test samples of --images,
+    if there are any.
     """
     spatial = experiment.dataset
     if not images:

@@ -2,14 +2,14 @@
 disagree they weigh less.
 
 Each teacher's prediction weighs its own confidence times the weight that it is given, by joint if wanted; the
-confidence of the average falls with the distance between them (teachers/ensemble.py has the formula). Teachers
-may have different joints.
+confidence of the average falls with the distance between them (teachers/ensemble.py has the formula).
+Teachers may have different joints.
 
     poseling distill multi_teacher --data lsp lspet --root DIR --teachers movenet-thunder.onnx blazepose-heavy.onnx --weights movenet-thunder=3
     poseling distill multi_teacher --data lsp lspet --root DIR --teachers a.onnx b.onnx --weights a=1 b=0.5 b:left_wrist=2 b:right_wrist=2
 
-With equal weights an average can be worse than its best teacher (benchmarks/RESULTS.md, several_agreement), so
-weigh them. The control is the student on labels.
+With equal weights an average can be worse than its best teacher (benchmarks/RESULTS.md, several_agreement),
+so weigh them. The control is the student on labels.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def multi_teacher(
     names, given = [guide.name for guide in guides], parse(weights)
     together = Ensemble(guides, experiment.skeleton, given)
     labels = [experiment.label(guide, experiment.dataset, teacher_flip) for guide in guides]
-    answers = EnsembleLabels(labels, names, given)
+    average = EnsembleLabels(labels, names, given)
     # The ensemble has all joints of the data; those that no teacher has are not measured.
-    experiment = experiment.with_joints(answers.known)
-    return results.prove(experiment, together, terms, TeacherSignal(answers, confidence=True))
+    experiment = experiment.with_joints(average.known)
+    return results.prove(experiment, together, terms, TeacherSignal(average, confidence=True))
 
 
 def parse(words: tuple[str, ...]) -> Weights:

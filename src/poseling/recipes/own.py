@@ -1,4 +1,6 @@
-"""A recipe of one's own: a function in a Python file, for `poseling distill ./mine.py`. Needs no torch by itself."""
+"""A recipe of one's own: a function in a Python file, for `poseling distill ./mine.py`. Needs no torch by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,11 @@ def is_file(word: str) -> bool:
 
 
 def load(word: str) -> Callable[..., Any]:
-    """The recipe that `word` means: the one public function that the file defines, or the one that it names. The
-    file's own folder can be imported from, as where Python runs it.
+    """The recipe that `word` means: the one public function that the file defines, or the one that it names.
+    The file's own folder can be imported from, as where Python runs it.
 
-    FileNotFoundError if there is no such file; ValueError that names it if it is no Python, needs a package that
-    is not installed, or if the function is not there or ambiguous.
+    FileNotFoundError if there is no such file; ValueError that names it if it is no Python, needs a package
+    that is not installed, or if the function is not there or ambiguous.
     """
     name, colon, wanted = word.partition(f"{SUFFIX}:")
     path = Path(f"{name}{SUFFIX}" if colon else word)
@@ -59,8 +61,8 @@ def load(word: str) -> Callable[..., Any]:
     if len(functions) > 1:
         ways = ", ".join(f"{path}:{name}" for name in functions)
         raise ValueError(
-            f"{path}: has {len(functions)} public functions; name the recipe, one of {ways}, or let the others "
-            f"begin with an underscore"
+            f"{path}: has {len(functions)} public functions; name the recipe, one of {ways}, or let the "
+            f"others begin with an underscore"
         )
     return next(iter(functions.values()))
 

@@ -18,8 +18,8 @@ SMOKE_SAMPLES = 32
 def parts(
     config: TrainConfig, skeleton: Skeleton | None
 ) -> tuple[sets.Sources, PoseDataset, PoseDataset, PoseDataset]:
-    """The sets of --data, and of them the samples to train on, to choose by and to test on, in `skeleton` where
-    one is given; few of each with --smoke.
+    """The sets of --data, and of them the samples to train on, to choose by and to test on, in `skeleton`
+    where one is given; few of each with --smoke.
 
     Of sets without test samples every tenth image is kept apart for testing, and of sets without validation
     samples another tenth. ValueError where --root is given without --data, or for a single image.

@@ -1,15 +1,15 @@
-"""Labels where there are any, a teacher's predictions where there are none: what a small network learns when it
-starts from a trained one.
+"""Labels where there are any, a teacher's predictions where there are none: what a small network learns when
+it starts from a trained one.
 
     poseling distill pseudo_labels --data lsp:0.3 lspet:0.3 images:0.4 --root DIR DIR IMAGES --clean lspet \\
         --teacher movenet-thunder.onnx --agree movenet-lightning.onnx blazepose-heavy.onnx --student
         start.safetensors --size 160
 
-The teacher runs once for each sample; each of its joints weighs as much as its confidence and the agreement with
-the others (teachers/pseudo.py). Labels that contradict it can be cleaned away. Then students are trained from
-one start, for equally many steps: on the labels alone, on labels and teacher, on the teacher's predictions
-alone, for all images and without one label; and with `--few` on so few labelled samples, alone and with the
-teacher's predictions for all images.
+The teacher runs once for each sample; each of its joints weighs as much as its confidence and the agreement
+with the others (teachers/pseudo.py). Labels that contradict it can be cleaned away. Then students are trained
+from one start, for equally many steps: on the labels alone, on labels and teacher, on the teacher's
+predictions alone, for all images and without one label; and with `--few` on so few labelled samples, alone
+and with the teacher's predictions for all images.
 """
 
 from __future__ import annotations
@@ -78,15 +78,15 @@ def pseudo_labels(
         Which students to train; if not given labels, labels_and_teacher and teacher_alone, or without labels
         the last alone.
     skeleton
-        The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ...
+        The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ..., or data, those of the
+        data set, as of hands or animals.
     """
     if few < 0 or (not few and any(arm.startswith("few") for arm in arms)):
         raise ValueError(
             f"--few {few}: is no number of samples; give one above 0, or leave out the arms that need it"
         )
-    experiment = Experiment.of(
-        "pseudo_labels", config, student, by_name(skeleton), teacher=teacher, teachers=agree
-    )
+    joints = None if skeleton == "data" else by_name(skeleton)
+    experiment = Experiment.of("pseudo_labels", config, student, joints, teacher=teacher, teachers=agree)
     dataset = experiment.dataset
     if unknown := [name for name in clean if name not in experiment.sources]:
         raise ValueError(
@@ -105,9 +105,9 @@ def pseudo_labels(
             f"smaller number leaves some to the teacher"
         )
     experiment, guide = experiment.with_teacher(teacher)
-    answers = experiment.label(guide, dataset, teacher.teacher_flip, teacher.teacher_scales)
+    predicted = experiment.label(guide, dataset, teacher.teacher_flip, teacher.teacher_scales)
     others = [experiment.label(experiment.load_teacher(name), dataset) for name in agree]
-    fused, found = fuse(dataset, answers, others, distrusted)
+    fused, found = fuse(dataset, predicted, others, distrusted)
     experiment.note(f"{dataset.name}: {found}")
     if not experiment.measure.dataset.labelled:
         experiment = experiment.with_agreement(guide)
@@ -115,12 +115,12 @@ def pseudo_labels(
     if "labels" in arms:
         sets["labels"] = _labels(dataset, fused, bool(clean))
     if "teacher_alone" in arms:
-        sets["teacher_alone"], _ = fuse(dataset.without_labels(), answers, others)
+        sets["teacher_alone"], _ = fuse(dataset.without_labels(), predicted, others)
     if few:
         chosen = np.random.default_rng(config.seed).permutation(trusted)[:few]
         kept = np.isin(np.arange(len(dataset)), chosen)
         sets["few_labels"] = dataset[kept]
-        sets["few_labels_and_teacher"] = _few(dataset, kept, answers, others)
+        sets["few_labels_and_teacher"] = _few(dataset, kept, predicted, others)
     names = dict.fromkeys([*arms, *(("few_labels", "few_labels_and_teacher") if few else ())])
     terms = experiment.supervised()
     trained = {
@@ -149,7 +149,7 @@ def _labels(dataset: PoseDataset, fused: PoseDataset, cleaned: bool) -> PoseData
 
 
 def _few(
-    dataset: PoseDataset, kept: NDArray[np.bool_], answers: PseudoLabels, others: list[PseudoLabels]
+    dataset: PoseDataset, kept: NDArray[np.bool_], predicted: PseudoLabels, others: list[PseudoLabels]
 ) -> PoseDataset:
     """The labels of the `kept` (N,) samples, and the teacher's predictions for all."""
     drawn = np.ones(len(dataset)) if dataset.draws is None else dataset.draws
@@ -160,4 +160,4 @@ def _few(
         visible=dataset.visible * kept[:, None],
         draws=share,
     )
-    return fuse(some, answers, others)[0]
+    return fuse(some, predicted, others)[0]

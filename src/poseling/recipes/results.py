@@ -35,8 +35,8 @@ def prove(
     signal: TeacherSignal,
     prepare: Callable[[nn.Module], object] | None = None,
 ) -> Report:
-    """What the teacher is worth: for each seed one student on the labels alone, where there are any, and one on
-    `terms`; the report of both. `prepare` is done to both students before they learn.
+    """What the teacher is worth: for each seed one student on the labels alone, where there are any, and one
+    on `terms`; the report of both. `prepare` is done to both students before they learn.
     """
     experiment.epochs(experiment.student, terms, signal)  # both train as long as the slower one can
 
@@ -97,8 +97,8 @@ def speeds_if_asked(
 
 
 def speeds(experiment: Experiment, teacher: Teacher, signal: TeacherSignal, terms: Terms) -> dict[str, float]:
-    """Images per second of training the student without a teacher, with it as it was trained (from pseudo-labels,
-    where there are), and with the teacher live: medians, measured in turn.
+    """Images per second of training the student without a teacher, with it as it was trained (from
+    pseudo-labels, where there are), and with the teacher live: medians, measured in turn.
     """
     student, codec, dataset = experiment.student, experiment.codec, experiment.dataset
     spec, training = experiment.spec(student, "speed"), experiment.training(student)
@@ -236,7 +236,8 @@ def _export(experiment: Experiment, student: Trained) -> None:
     told = f"The report is {out / 'report.html'}."
     if smoke:
         experiment.say(
-            f"{told} {report.SMOKE} The student has learnt nothing; the same command without --smoke trains one.",
+            f"{told} {report.SMOKE} The student has learnt nothing; the same command without --smoke trains "
+            f"one.",
             "yellow",
         )
     else:

@@ -1,4 +1,6 @@
-"""A network that a recipe trains, before it is built: a name, a file to start from, or a module of one's own."""
+"""A network that a recipe trains, before it is built: a name, a file to start from, or a module of one's
+own.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ from poseling.models.graph import MODEL
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
 
-# What a recipe takes as a student: an architecture's name (hourglass-4x128), a trained network to start from (a
-# .safetensors file, or a name of `poseling models`), or from Python a module, which starts from the weights that
-# it has, or a function of the number of joints and the input's (W, H) that builds one, anew for each seed.
+# What a recipe takes as a student: an architecture's name (hourglass-4x128), a trained network to start from
+# (a .safetensors file, or a name of `poseling models`), or from Python a module, which starts from the
+# weights that it has, or a function of the number of joints and the input's (W, H) that builds one, anew for
+# each seed.
 if TYPE_CHECKING:
     StudentLike: TypeAlias = str | nn.Module | Callable[[int, Size], nn.Module]
 else:
@@ -28,10 +31,10 @@ else:
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """The `name` of a network, the name of its `codec`, the `stride` of its heatmaps where it is not the codec's
-    own, the contract of the weights that it starts from, where there are any, and what builds it.
+    """The `name` of a network, the name of its `codec`, the `stride` of its heatmaps where it is not the
+    codec's own, the contract of the weights that it starts from, where there are any, and what builds it.
 
-    A network takes images (B, 3, H, W) and gives (B, S, K, ...) of S stages, the last of which is its answer:
+    A network takes images (B, 3, H, W) and gives (B, S, K, ...) of S stages, the last of which is its prediction:
     heatmaps (h, w), location maps (7, h, w), bins of SimCC or SimCC-3D, or the 5 numbers of `Coordinates`.
     """
 
@@ -43,9 +46,9 @@ class Student:
 
     @classmethod
     def of(cls, given: StudentLike, size: Size, smallest: bool = False) -> Student:
-        """The student that is `given`, for inputs of `size` (W, H); of an architecture's name the `smallest` of
-        its family, if wanted. ValueError or FileNotFoundError that names it if there is none, or if a module's
-        outputs fit no codec, before anything takes time.
+        """The student that is `given`, for inputs of `size` (W, H); of an architecture's name the `smallest`
+        of its family, if wanted. ValueError or FileNotFoundError that names it if there is none, or if a
+        module's outputs fit no codec, before anything takes time.
         """
         if isinstance(given, str):
             return _named(given, size, smallest)
@@ -58,7 +61,8 @@ class Student:
             joints = _shape(built, size)[2]
             if joints != len(skeleton):
                 raise ValueError(
-                    f"{name}: gives {joints} joints, and the data have the {len(skeleton)} joints of {skeleton.name}"
+                    f"{name}: gives {joints} joints, and the data have the {len(skeleton)} joints of "
+                    f"{skeleton.name}"
                 )
             return built
 
@@ -71,7 +75,9 @@ class Student:
 
 
 def own_module(spec: PoseSpec) -> bool:
-    """Whether a network with this contract was a module of one's own, which a checkpoint alone cannot build."""
+    """Whether a network with this contract was a module of one's own, which a checkpoint alone cannot
+    build.
+    """
     return spec.model != MODEL and not registry.is_name(spec.model)
 
 
@@ -96,7 +102,8 @@ def outputs_of(name: str, shape: tuple[int, ...], size: Size) -> tuple[str, int 
             return "simcc3d", None
     wanted = (
         f"(1, S, K, h, w) heatmaps, (1, S, K, {sum(SimCC(size).bins)}) SimCC's bins, "
-        f"(1, S, K, {sum(SimCC3D(size).bins)}) SimCC-3D's, (1, S, K, 5) coordinates or (1, S, K, 7, h, w) location maps"
+        f"(1, S, K, {sum(SimCC3D(size).bins)}) SimCC-3D's, (1, S, K, 5) coordinates or (1, S, K, 7, h, w) "
+        f"location maps"
     )
     raise ValueError(
         f"{name}: gives {shape} for an image of {width}x{height}; S stages of K joints are wanted: {wanted}"

@@ -64,7 +64,8 @@ def tokenpose_mobile(
     inner = guide.network if isinstance(guide, NetworkTeacher) else None
     if copy and inner is None:
         raise ValueError(
-            f"--copy takes the head of a TokenPose, and {guide.name} is none of our networks; name a checkpoint"
+            f"--copy takes the head of a TokenPose, and {guide.name} is none of our networks; name a "
+            f"checkpoint"
         )
     prepare = partial(copy_head, teacher=inner) if copy and inner is not None else None
     return results.prove(experiment, guide, terms, experiment.signal(guide, terms, teacher), prepare)

@@ -1,4 +1,5 @@
-"""Any teacher on any images: the student learns the teacher's predictions, with or without labels beside them.
+"""Any teacher on any images: the student learns the teacher's predictions, with or without labels beside
+them.
 
     poseling distill unlabelled --teacher movenet-thunder.onnx --root some/folder
     poseling distill unlabelled --teacher movenet-thunder.onnx --data lsp --root DIR --images some/folder
@@ -74,7 +75,7 @@ def unlabelled(
                 experiment.fit("baseline", experiment.learner(s), control) for s in experiment.seeds
             ],
             "distilled": taught("mixed", both),
-            "teacher's answers alone": taught("alone", alone),
+            "teacher's predictions alone": taught("alone", alone),
         }
     else:
         experiment = experiment.with_agreement(guide)

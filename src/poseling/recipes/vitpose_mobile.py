@@ -69,8 +69,8 @@ def vitpose_mobile(
         terms += (Term("features", aligned_mse, features, "teacher", "features", align),)
     if copy and (teacher.train_teacher or teacher.teacher.endswith(".onnx")):
         raise ValueError(
-            f"--copy takes the decoder of a trained ViTPose, and {teacher.train_teacher or teacher.teacher} is "
-            f"none; name its checkpoint or folder"
+            f"--copy takes the decoder of a trained ViTPose, and {teacher.train_teacher or teacher.teacher} "
+            f"is none; name its checkpoint or folder"
         )
     experiment, guide = experiment.with_teacher(teacher)
     inner = guide.network if isinstance(guide, NetworkTeacher) else None

@@ -23,13 +23,12 @@ REST = {"spine": (1e-3, 0, 0), "knee": (0, 0, 1e-3), "elbow": (0, 0, 1e-3)}  # l
 NEAREST, FARTHEST = (
     0.2,
     100.0,
-)  # metres before the camera: nothing is projected from nearer, nobody starts farther
+)  # metres in front of the camera: the nearest depth that is projected, the farthest start
 
 ENOUGH, NEARLY = (
     1e-3,
     0.05,
-    # a step that takes less of the energy is the last, in a first frame and in one that starts at the frame
-    # before
+    # a step that reduces the energy by a smaller part is the last, in a first frame and in later ones
 )
 
 _FREE_LOW, _FREE_HIGH = LOW.ravel()[FREE], HIGH.ravel()[FREE]

@@ -273,7 +273,7 @@ def stature(lengths: NDArray[np.floating]) -> float:
 
 
 def measure(xyz: Array, known: NDArray[np.bool_]) -> Array:
-    """(14,) the bones' lengths in xyz (15, 3), NaN where an end is not known (15,); in the order of `ENDS`."""
+    """(14,) the bones' lengths in xyz (15, 3), in the order of `ENDS`; NaN where an end is unknown."""
     lengths = np.sqrt(np.square(xyz[ENDS] - xyz[STARTS]).sum(1))
     return np.where(known[ENDS] & known[STARTS], lengths, np.nan)
 

@@ -25,8 +25,9 @@ def position(
     xy moves the person a little nearer. NaN where it is undetermined: fewer than two joints with a weight,
     all of them at one place, or a person behind the camera.
 
-    >>> joints = np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 1.0]])  # seen at 50, 50 and 100 x 0.5 / 5 = 10 pixels to the right of it
-    >>> position(joints, np.array([[50.0, 50.0], [60.0, 50.0]]), np.ones(2), np.array([100.0, 100.0, 50.0, 50.0])).round(6).tolist()
+    >>> joints = np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 1.0]])
+    >>> pixels = np.array([[50.0, 50.0], [60.0, 50.0]])  # the second is 100 x 0.5 / 5 = 10 to the right
+    >>> position(joints, pixels, np.ones(2), np.array([100.0, 100.0, 50.0, 50.0])).round(6).tolist()
     [0.0, 0.0, 4.0]
     """
     points, pixels, share, (focal, middle) = _prepared(xyz, xy, weight, camera)

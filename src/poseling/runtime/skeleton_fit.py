@@ -64,7 +64,7 @@ MEASURED = 90  # times after which a bone's length is settled: three seconds
 # of its length that a bone grows or shrinks at most from one frame to the next, while it is measured
 GROWTH = 0.01
 FAR = 3.0  # metres from the root beyond which a prediction is not a joint
-AWAY = 4.0  # metres before the camera, where who is not seen starts
+AWAY = 4.0  # metres in front of the camera: the start of a person without 2D joints
 STEPS, FIRST_STEPS = 3, 12  # of Levenberg and Marquardt, in a frame and in the first one
 LEAP, TIRED = (
     2.0,
@@ -73,7 +73,7 @@ LEAP, TIRED = (
 )
 
 SLIGHT = 3e-4  # metres squared: the energy of 15 points that are 4 mm off, which is always usual
-TALL = 1.7  # metres, of whom nothing is known
+TALL = 1.7  # metres: the height of an unknown person
 _FACING = np.diag([1.0, -1.0, -1.0])  # upright, towards the camera
 # Radians that the spine may be bent forward in a first frame: from each of them, hips that are bent far come
 # to another minimum.

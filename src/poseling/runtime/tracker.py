@@ -31,8 +31,10 @@ LOST = 0.2  # the mean score below which a person is lost, by default
 # not found and lost in turn.
 KEPT, LEAST = 0.33, 0.5
 USUAL = 0.2  # weight of the last score in a person's usual score
-UNSURE = 0.5  # a joint with a score below this part of the person's threshold keeps its place relative to the person
-JUMP = 0.5  # joints that move by this part of the person's size in one frame, in the median, are another person's
+# A joint with a score below this part of the person's threshold keeps its place relative to the person.
+UNSURE = 0.5
+# Joints that move by this part of the person's size in one frame, in the median, are another person's.
+JUMP = 0.5
 NEAR, ALIKE = (
     1.0,
     1.6,
@@ -304,7 +306,8 @@ def associate(
     """Pairs of boxes (N, 4) and (M, 4) whose intersection over union is `least` or more, each box once, the
     best pair first.
 
-    >>> associate(np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]]), np.array([[21.0, 0, 31, 10], [0, 0, 10, 9]]), 0.3)
+    >>> a, b = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]]), np.array([[21.0, 0, 31, 10], [0, 0, 10, 9]])
+    >>> associate(a, b, 0.3)
     [(0, 1), (1, 0)]
     """
     score, pairs = iou(first, second), []
@@ -348,8 +351,8 @@ def _single(answers: list[_Person | None], known: list[_Person | None]) -> list[
 
 
 def _moved(last: _Person | None, new: _Person) -> float:
-    """How far a person's joints have moved, in the median, in parts of its size; infinitely far for someone
-    who was not seen in the last frame.
+    """How far a person's joints have moved, in the median, in parts of its size; infinity for a person not
+    seen in the last frame.
     """
     if last is None or last.missed:
         return float("inf")

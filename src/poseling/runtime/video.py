@@ -1,4 +1,6 @@
-"""Images in and out: a video, an image, or a folder of images. Channels in OpenCV's order, BGR."""
+"""Reading and writing for the pipeline: a video, an image, or a folder of images. Channels in OpenCV's order,
+BGR.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from poseling.video import Recording, Tell
 
 
 def images(source: Path) -> tuple[Path, ...]:
-    """The images that `source` is or holds, by name, without hidden ones; none if it is a video.
+    """The images that `source` is or contains, by name, without hidden ones; none if it is a video.
 
     FileNotFoundError if there is no `source`; ValueError if it is a folder without images.
     """
@@ -38,12 +40,11 @@ def frames(
     source: Path,
     tell: Tell = lambda note: None,
 ) -> Iterator[tuple[int, float | None, NDArray[np.uint8]]]:
-    """Index, time in seconds (None of an image) and the image (H, W, 3) BGR, turned as the file says, one
-    after the other.
+    """Index, time in seconds (None for an image) and the image (H, W, 3) BGR, upright, in order.
 
-    A folder's image that cannot be read is left out, and its index with it. `tell` is given a line for each
-    such thing, and for those that `video.frames` tells of. OSError that names the file if no image can be
-    read, or a video cannot be opened or holds no frame.
+    An unreadable image in a folder is left out, and its index with it. `tell` is called with a line for each
+    such problem, and for those of `video.frames`. OSError that names the file if no image can be read, or a
+    video cannot be opened or has no frame.
     """
     stills = images(source)
     if not stills:
@@ -67,12 +68,12 @@ def frames(
 
 
 class Writer:
-    """Images (H, W, 3) BGR to where `out` says, in the form of `source`: a video as mp4, images as images.
+    """Writes images (H, W, 3) BGR to `out`, in the form of `source`: a video as mp4, images as images.
 
-    `out` with a suffix is the file itself; without one it is a folder, in which a file gets its source's
-    name. `target` is what is written. Used in a `with`: however that ends, the video is finished and holds
-    what was written to it (`video.Recording`), unless it could not be written: then what was there before
-    stays. ValueError if `out` does not fit `source`, or would replace it.
+    `out` with a suffix is the file; without one it is a folder, in which a file gets its source's name.
+    `target` is the file or folder written. Used in a `with`: however that ends, the video is finished and has
+    the frames written so far (`video.Recording`), unless it could not be written: then an earlier file stays.
+    ValueError if `out` does not fit `source`, or would replace it.
     """
 
     def __init__(self, source: Path, out: Path, tell: Tell = lambda note: None) -> None:
@@ -104,8 +105,8 @@ class Writer:
             self._video.finish()
 
     def write(self, index: int, image: NDArray[np.uint8], seconds: float | None) -> None:
-        """The image of the frame `index`, in a video at its time; OSError that names the file if it cannot
-        be written.
+        """The image of the frame `index`, in a video at its time; OSError that names the file if it cannot be
+        written.
         """
         if self._video is not None:
             assert seconds is not None

@@ -119,7 +119,7 @@ class Posed:
     joints: Array
 
     def vertices(self, rest: Array, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(n, 3) the vertices `rows` when they rest at `rest` (n, 3): the body's own, or moved out as cloth."""
+        """(n, 3) the vertices `rows` when they rest at `rest` (n, 3): the body's own, or those of cloth."""
         moves = self.moves[rows]
         return np.asarray(np.einsum("nij,nj->ni", moves[:, :, :3], rest) + moves[:, :, 3], np.float32)
 

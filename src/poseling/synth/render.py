@@ -90,23 +90,31 @@ void main() {
     v_at = at; v_normal = normal; v_rest = rest; v_keep = keep; v_id = id; v_tint = tint;
     vec2 pixel = vec2(lens.x * at.x + lens.z * at.z, lens.y * at.y + lens.w * at.z);
     vec2 place = 2.0 * (pixel + 0.5 * at.z) / size - at.z;      // pixel centres at whole numbers
-    float depth = (range.y + range.x) / (range.y - range.x) * at.z - 2.0 * range.y * range.x / (range.y - range.x);
+    float depth = (range.y + range.x) / (range.y - range.x) * at.z
+                  - 2.0 * range.y * range.x / (range.y - range.x);
     gl_Position = vec4(place.x, place.y, depth, at.z);          // row 0 of the buffer is the image's first
 }
 """
 FRAGMENT = """
 #version 330
 const int LIGHTS = 3;
-uniform int pattern; uniform vec3 first; uniform vec3 second; uniform vec4 wave; uniform float frequency; uniform float rough; uniform float shine;
-uniform vec3 directions[LIGHTS]; uniform vec3 colours[LIGHTS]; uniform vec3 sky; uniform vec3 ground; uniform vec3 up; uniform float sided;
+uniform int pattern; uniform vec3 first; uniform vec3 second; uniform vec4 wave;
+uniform float frequency; uniform float rough; uniform float shine;
+uniform vec3 directions[LIGHTS]; uniform vec3 colours[LIGHTS];
+uniform vec3 sky; uniform vec3 ground; uniform vec3 up; uniform float sided;
 in vec3 v_at; in vec3 v_normal; in vec3 v_rest; in float v_keep; in vec4 v_tint; flat in float v_id;
 layout(location = 0) out vec4 colour; layout(location = 1) out vec4 whose;
 
-float hash(vec3 p) { p = fract(p * 0.3183099 + vec3(0.71, 0.113, 0.419)); p *= 17.0; return fract(p.x * p.y * p.z * (p.x + p.y + p.z)); }
+float hash(vec3 p) {
+    p = fract(p * 0.3183099 + vec3(0.71, 0.113, 0.419)); p *= 17.0;
+    return fract(p.x * p.y * p.z * (p.x + p.y + p.z));
+}
 float noise(vec3 x) {
     vec3 i = floor(x), f = fract(x); f = f * f * (3.0 - 2.0 * f);
-    return mix(mix(mix(hash(i), hash(i + vec3(1,0,0)), f.x), mix(hash(i + vec3(0,1,0)), hash(i + vec3(1,1,0)), f.x), f.y),
-               mix(mix(hash(i + vec3(0,0,1)), hash(i + vec3(1,0,1)), f.x), mix(hash(i + vec3(0,1,1)), hash(i + vec3(1,1,1)), f.x), f.y), f.z);
+    return mix(mix(mix(hash(i), hash(i + vec3(1,0,0)), f.x),
+                   mix(hash(i + vec3(0,1,0)), hash(i + vec3(1,1,0)), f.x), f.y),
+               mix(mix(hash(i + vec3(0,0,1)), hash(i + vec3(1,0,1)), f.x),
+                   mix(hash(i + vec3(0,1,1)), hash(i + vec3(1,1,1)), f.x), f.y), f.z);
 }
 void main() {
     if (v_keep <= 0.0) discard;
@@ -116,8 +124,10 @@ void main() {
     float fine = noise(v_rest * 180.0), coarse = noise(v_rest * 21.0 + 7.0);
     float share = 0.0;
     if (pattern == 1) share = step(0.5, fract(along));
-    else if (pattern == 2) share = 0.5 * (step(0.5, fract(along)) + step(0.5, fract(dot(v_rest.yzx, wave.xyz) * frequency + wave.w)));
-    else if (pattern == 3) share = smoothstep(0.35, 0.65, noise(v_rest * frequency + wave.w) * 0.65 + noise(v_rest * frequency * 2.3) * 0.35);
+    else if (pattern == 2) share = 0.5 * (step(0.5, fract(along))
+                                          + step(0.5, fract(dot(v_rest.yzx, wave.xyz) * frequency + wave.w)));
+    else if (pattern == 3) share = smoothstep(0.35, 0.65, noise(v_rest * frequency + wave.w) * 0.65
+                                                          + noise(v_rest * frequency * 2.3) * 0.35);
     else if (pattern == 4) share = smoothstep(0.62, 0.68, noise(v_rest * frequency * 1.7 + wave.w));
     else if (pattern == 5) share = clamp(along * 0.12 + 0.5, 0.0, 1.0);
     else if (pattern == 6) share = 0.5 * coarse + 0.25 * fine;
@@ -127,7 +137,8 @@ void main() {
     base *= 1.0 + rough * (0.7 * (fine - 0.5) + 1.1 * (coarse - 0.5));
     // Folds of cloth: the normal is bent a little by noise.
     float bend = rough * 1.6;
-    n = normalize(n + bend * (vec3(noise(v_rest * 34.0), noise(v_rest * 34.0 + 31.0), noise(v_rest * 34.0 + 67.0)) - 0.5));
+    vec3 fold = vec3(noise(v_rest * 34.0), noise(v_rest * 34.0 + 31.0), noise(v_rest * 34.0 + 67.0)) - 0.5;
+    n = normalize(n + bend * fold);
     vec3 lit = mix(ground, sky, 0.5 + 0.5 * dot(n, up));
     vec3 gloss = vec3(0.0);
     for (int i = 0; i < LIGHTS; i++) {
@@ -148,7 +159,11 @@ class Renderer:
         import moderngl
 
         try:
-            self._context = context = moderngl.create_context(standalone=True, backend="egl", require=330)  # type: ignore[arg-type]
+            self._context = context = moderngl.create_context(
+                standalone=True,
+                backend="egl",  # type: ignore[arg-type]
+                require=330,
+            )
         except Exception as error:
             raise OSError(
                 f"OpenGL without a window (EGL) cannot be started: {error}. On Debian and Ubuntu: apt-get "

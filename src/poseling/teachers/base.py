@@ -18,22 +18,22 @@ class Prediction:
 
     xy (B, K, 2) in pixels of the teacher's input; score (B, K) in 0..1; maps (B, K, h, w) Gaussians whose
     peak is 1 where the teacher is certain, or None if it predicts points only; xyz (B, K, 3) metres from the
-    root in the crop's camera axes (x right, y down, z away), or None if it predicts 2D joints only; space (B,
-    K, C, h, w) the raw outputs of one of our own networks with a 3D codec.
+    root in the crop's camera axes (x right, y down, z away), or None if it predicts 2D joints only; outputs
+    (B, K, C, h, w) the raw outputs of one of our own networks with a 3D codec.
     """
 
     xy: Tensor
     score: Tensor
     maps: Tensor | None = None
     xyz: Tensor | None = None
-    space: Tensor | None = None
+    outputs: Tensor | None = None
 
     def to(self, device: torch.device) -> Prediction:
         """The same on another device."""
-        maps, xyz, space = (
-            None if part is None else part.to(device) for part in (self.maps, self.xyz, self.space)
+        maps, xyz, outputs = (
+            None if part is None else part.to(device) for part in (self.maps, self.xyz, self.outputs)
         )
-        return Prediction(self.xy.to(device), self.score.to(device), maps, xyz, space)
+        return Prediction(self.xy.to(device), self.score.to(device), maps, xyz, outputs)
 
 
 class Teacher(Protocol):

@@ -39,14 +39,14 @@ PART, REMOTE_PART = 512, 4096
 
 @dataclass(frozen=True)
 class Labelled:
-    """What `label` did. `store` is the store's folder; of the samples of this shard, `asked` were predicted
-    now, `already` were in the store (or are in the data twice), and `skipped` has one line for each whose
+    """What `label` did. `store` is the store's folder; of the samples of this shard, so many were `predicted`
+    now, so many were `stored` already (or are in the data twice), and `skipped` has one line for each whose
     image cannot be read.
     """
 
     store: str
-    asked: int
-    already: int
+    predicted: int
+    stored: int
     skipped: tuple[str, ...] = ()
 
 
@@ -185,7 +185,7 @@ def label(
     )
     claims, others = Claims(place), []
     waiting: list[pa.Table] = []
-    asked = done = 0
+    predicted = done = 0
 
     def claimed(which: Iterable[int], wait: bool) -> Iterator[Together]:
         """The images in the blocks that this process can claim, without the samples that another process has
@@ -205,13 +205,13 @@ def label(
                     yield path, left
 
     def work(images: Iterator[Together]) -> None:
-        nonlocal asked, done, waiting
+        nonlocal predicted, done, waiting
         for chosen, crops, unreadable in _crops(mine, images, teacher, scales, batch):
             skipped.extend(unreadable)
             done += len(chosen) + len(unreadable)
             if chosen:
                 waiting.append(store.rows(chosen, predict_crops(teacher, crops, flip, scales)))
-                asked += len(chosen)
+                predicted += len(chosen)
             if sum(rows.num_rows for rows in waiting) >= part:
                 store.write(waiting)
                 waiting = []
@@ -233,7 +233,7 @@ def label(
             write()
     finally:
         claims.release()
-    return Labelled(store.url, asked, len(mine) - asked - len(skipped), tuple(skipped))
+    return Labelled(store.url, predicted, len(mine) - predicted - len(skipped), tuple(skipped))
 
 
 class PseudoLabels:

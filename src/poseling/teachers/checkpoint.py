@@ -17,8 +17,8 @@ from poseling.teachers.network import NetworkTeacher
 
 def checkpoint_teacher(path: Path, device: str = "cpu", own: nn.Module | None = None) -> NetworkTeacher:
     """The network in `path` as it was trained: its crop, its normalisation, its codec. `own` is the user's
-    module that was trained, and gets the weights. Its digest covers the weights and everything that decides how
-    they are used, not where and how they were trained.
+    module that was trained, and gets the weights. Its digest covers the weights and everything that decides
+    how they are used, not where and how they were trained.
 
     FileNotFoundError, or ValueError that names the file if it is cut, foreign or does not fit.
     """

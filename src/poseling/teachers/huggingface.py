@@ -85,8 +85,8 @@ def _from_folder(folder: Path) -> VitPoseForPoseEstimation:
     kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
     if kind != "vitpose":
         raise ValueError(
-            f"{file}: is for the model type {kind!r}, and only 'vitpose' can be read; export other networks to "
-            f"ONNX (docs/teachers.md)"
+            f"{file}: is for the model type {kind!r}, and only 'vitpose' can be read; export other networks "
+            f"to ONNX (docs/teachers.md)"
         )
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(

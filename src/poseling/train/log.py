@@ -55,8 +55,8 @@ class Log:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a `log.jsonl`, without a last line that a crash cut short. ValueError that names the file and
-    the line if another line is damaged.
+    """The rows of a `log.jsonl`, without a last line that a crash cut short. ValueError that names the file
+    and the line if another line is damaged.
     """
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
     rows: list[Row] = []

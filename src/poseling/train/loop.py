@@ -36,8 +36,8 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network (its averaged weights, if the run has them), in eval mode; the rows of the log; images
-    per second of training; the images that could not be read.
+    """A trained network (its averaged weights, if the run has them), in eval mode; the rows of the log;
+    images per second of training; the images that could not be read.
     """
 
     network: nn.Module
@@ -203,8 +203,8 @@ def fit(
                         )
                 if stopping and not last:
                     console.print(
-                        f"[yellow]{title}: stopped at step {step} of {steps}; the same command continues from "
-                        f"there[/yellow]"
+                        f"[yellow]{title}: stopped at step {step} of {steps}; the same command continues "
+                        f"from there[/yellow]"
                     )
                     raise KeyboardInterrupt
     finally:
@@ -250,7 +250,9 @@ def _unwrap(average: Average | None, network: nn.Module) -> nn.Module:
 
 
 class _CtrlC:
-    """The first Ctrl-C sets `asked`, and the loop stops between two steps; the second one interrupts at once."""
+    """The first Ctrl-C sets `asked`, and the loop stops between two steps; the second one interrupts at
+    once.
+    """
 
     asked = False
 
@@ -332,8 +334,8 @@ class _Done:
 
 
 class LaidOutError(ValueError):
-    """A finished run was to continue for longer, but its learning rate was laid out for its end: a new run has to
-    start from its weights.
+    """A finished run was to continue for longer, but its learning rate was laid out for its end: a new run
+    has to start from its weights.
     """
 
 
@@ -350,7 +352,9 @@ HELD = {
 
 
 def _flat(text: str | None) -> dict[str, Any]:
-    """The settings of a run by name, from their JSON; none if it is damaged, which then shows as a difference."""
+    """The settings of a run by name, from their JSON; none if it is damaged, which then shows as a
+    difference.
+    """
     try:
         found = {} if text is None else parse_json(text)
     except ValueError:
@@ -414,8 +418,8 @@ class _State:
         )
 
     def load(self) -> _Done:
-        """Loads the file into the network, the average and the optimiser; ValueError that names the file if it is
-        of another run, or damaged.
+        """Loads the file into the network, the average and the optimiser; ValueError that names the file if
+        it is of another run, or damaged.
         """
         tensors, metadata = read_tensors(self.path)
         before, here = (
@@ -424,8 +428,8 @@ class _State:
         )
         if here and not before:
             raise ValueError(
-                f"{self.path}: is damaged (the settings of its run are missing); remove it to begin again, or "
-                f"give another --out"
+                f"{self.path}: is damaged (the settings of its run are missing); remove it to begin again, "
+                f"or give another --out"
             )
         differ = [name for name in dict.fromkeys((*before, *here)) if before.get(name) != here.get(name)]
         belongs = self._belongs(differ, before, here)
@@ -450,11 +454,14 @@ class _State:
 
     def _belongs(self, differ: Sequence[str], before: Mapping[str, Any], here: Mapping[str, Any]) -> str:
         then_and_now = (f"{name} {_word(before.get(name))}, now {_word(here.get(name))}" for name in differ)
-        return f"{self.path}: belongs to a run with other settings: {'; '.join(then_and_now)}. Give another --out, or remove {self.path.parent} to begin again"
+        return (
+            f"{self.path}: belongs to a run with other settings: {'; '.join(then_and_now)}. Give another --out, "
+            f"or remove {self.path.parent} to begin again"
+        )
 
     def _extend(self, step: int, before: Mapping[str, Any], belongs: str) -> None:
-        """ValueError where a run of the new length could not continue from this step, because the learning rate
-        would jump; a LaidOutError if this run is finished.
+        """ValueError where a run of the new length could not continue from this step, because the learning
+        rate would jump; a LaidOutError if this run is finished.
         """
         training = self.training
         then = replace(
@@ -484,8 +491,8 @@ class _State:
         for name, tensor in _below(tensors, "optimizer").items():
             parameter, _, moment = name.partition(".")
             like = parameters[int(parameter)]
-            # The file is contiguous, the parameters are channels-last: torch's fast kernels need moments in the
-            # layout of the parameters.
+            # The file is contiguous, the parameters are channels-last: torch's fast kernels need moments in
+            # the layout of the parameters.
             laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
             moments.setdefault(int(parameter), {})[moment] = laid_out
         self.optimizer.load_state_dict(

@@ -18,12 +18,12 @@ from torch import nn
 class Training:
     """The numbers of one run.
 
-    epochs: passes over the samples; batch: samples a step over all processes; learning_rate at its highest; schedule:
-    `step` (a tenth after each of `milestones`, parts of the run), `one_cycle` (cosine up and down), `cosine`,
-    or `constant`; warmup: steps over which the rate rises in a line, not for `one_cycle`; layer_decay: the
-    rate of each `depth` of a network over that of the next deeper one, where it has depths (`optimizer`);
-    clip: the largest gradient norm, 0 for none; ema: the decay of the averaged weights that are evaluated and
-    saved, 0 for none; save_every: steps between checkpoints of the run.
+    epochs: passes over the samples; batch: samples a step over all processes; learning_rate at its highest;
+    schedule: `step` (a tenth after each of `milestones`, parts of the run), `one_cycle` (cosine up and down),
+    `cosine`, or `constant`; warmup: steps over which the rate rises in a line, not for `one_cycle`;
+    layer_decay: the rate of each `depth` of a network over that of the next deeper one, where it has depths
+    (`optimizer`); clip: the largest gradient norm, 0 for none; ema: the decay of the averaged weights that
+    are evaluated and saved, 0 for none; save_every: steps between checkpoints of the run.
     """
 
     epochs: float = 140
@@ -74,7 +74,8 @@ class Training:
 
 
 def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The optimiser; weight decay only on weights of two dimensions and more, because it harms norms and biases.
+    """The optimiser; weight decay only on weights of two dimensions and more, because it harms norms and
+    biases.
 
     A group's `scale` is what the loop multiplies its rate by: with a layer decay d, d^(D - i) for parameters
     that the network's `depth` says lie at i of 0..D, the head at D (as ViTPose, after BEiT: Bao et al., ICLR
@@ -104,8 +105,8 @@ def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
 
 class Average:
     """The averaged weights of a network: after step t they have moved towards its own by 1 - d, d the smaller
-    of `decay` and (1 + t) / (10 + t), so that a short run does not end near its start. Integer buffers, such as
-    batch norm's counters, are copied.
+    of `decay` and (1 + t) / (10 + t), so that a short run does not end near its start. Integer buffers, such
+    as batch norm's counters, are copied.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -1,5 +1,5 @@
-"""The speed of training: images per second of several ways to train the same network, measured in turn, so that
-other load on the machine slows all alike.
+"""The speed of training: images per second of several ways to train the same network, measured in turn, so
+that other load on the machine slows all alike.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def throughput(
     rounds: int = 5,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Images per second of each function of `steps`, which handles `images` in a call: one call of each in turn,
-    `rounds` times, after a round that is not counted.
+    """Images per second of each function of `steps`, which handles `images` in a call: one call of each in
+    turn, `rounds` times, after a round that is not counted.
 
     >>> ticks = iter([0.0, 1.0, 1.0, 5.0, 5.0, 7.0, 7.0, 11.0])
     >>> throughput({"a": lambda: None, "b": lambda: None}, 8, rounds=1, clock=lambda: next(ticks))

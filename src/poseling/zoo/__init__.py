@@ -30,8 +30,8 @@ class Entry:
     `parameters`, and where it comes from.
 
     `use` is what the images allow: research, or any. `code` is the licence of this network's code; `start`
-    what its weights began as and `teacher` who taught it, each with its licence; `images` the terms of every
-    source of images by its name; `command` what made it.
+    the weights that it started from and `teacher` its teacher, each with its licence; `images` the licence of
+    every source of images by its name; `command` what made it.
     """
 
     file: str
@@ -97,7 +97,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "poseling-s": Entry(
         "poseling-s.onnx",
-        "b9f1126a28bd09cf212b9b4dfb05a7abc3d49eafa48260a77a0a74f527af21d8",
+        "d3793e2d9cacfccc835201668765f0983a959908b59f7c606318ebec14292ec9",
         (192, 224),
         "body19",
         2_303_627,
@@ -106,7 +106,7 @@ ENTRIES: dict[str, Entry] = {
         _START,
         _TEACHER,
         _RESEARCH,
-        "python benchmarks/family.py: train s --budget 62m --start (proof, seed 0), ship s (docs/family.md)",
+        "python benchmarks/family.py: train s --budget 62m --start (proof, seed 0), then --budget 100m --start poseling-s, ship s (docs/family.md)",
     ),
 }
 
@@ -176,8 +176,8 @@ def record(name: str, card: Card) -> None:
     such network.
     """
     _entry(name)
-    told = {other: asdict(known) for other, known in {**cards(), name: card}.items()}
-    write_bytes(CARDS, (json.dumps(told, indent=1) + "\n").encode())
+    listed = {other: asdict(known) for other, known in {**cards(), name: card}.items()}
+    write_bytes(CARDS, (json.dumps(listed, indent=1) + "\n").encode())
 
 
 def table() -> str:
@@ -205,9 +205,9 @@ def table() -> str:
     scores = {
         f"{card.scores[0].measure} on {card.scores[0].on}" for name, card in known.items() if name in ENTRIES
     }
-    told = ["", "M: million parameters; time: over MoveNet Lightning's, on one thread"]
-    told += [line for what in sorted(scores) for line in textwrap.wrap(f"score: {what}", 80)]
-    return "\n".join([*lines, *told, "poseling models NAME prints a network's card"])
+    notes = ["", "M: million parameters; time: over MoveNet Lightning's, on one thread"]
+    notes += [line for what in sorted(scores) for line in textwrap.wrap(f"score: {what}", 80)]
+    return "\n".join([*lines, *notes, "poseling models NAME prints a network's card"])
 
 
 def card(name: str) -> str:

@@ -106,7 +106,7 @@ def test_files_that_do_not_fit(tmp_path):
     )  # nothing half loaded
 
 
-def test_files_that_are_none(tmp_path):
+def test_bad_files_are_refused(tmp_path):
     network = kdlpn.build("8", 14, (64, 64))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth is not there"):
         imagenet.load_backbone(network, tmp_path / "nowhere.pth")

@@ -97,7 +97,7 @@ def test_what_an_export_decodes_is_the_last_stage():
 
 
 @pytest.mark.slow
-def test_an_export_of_an_import_says_the_same(tmp_path: Path):
+def test_an_export_of_an_import_has_the_same_outputs(tmp_path: Path):
     """The way round: out, in, with the weights' own names, and out again with our parity check."""
     exported("vitpose_mobile-mobilenetv2_050-simple-32", tmp_path / "net.onnx")
     start = from_onnx(tmp_path / "net.onnx")
@@ -115,7 +115,7 @@ def test_an_export_of_an_import_says_the_same(tmp_path: Path):
 
 
 def foreign(path: Path, kind: int = onnx.TensorProto.FLOAT) -> None:
-    """A file that nobody knows: one convolution of stride 4 to 14 maps."""
+    """An unknown file: one convolution of stride 4 to 14 maps."""
     w = np.random.default_rng(0).normal(size=(14, 3, 4, 4)).astype(np.float32)
     nodes = [
         helper.make_node("Cast", ["in"], ["x"], to=1),
@@ -132,7 +132,7 @@ def foreign(path: Path, kind: int = onnx.TensorProto.FLOAT) -> None:
     onnx.save(helper.make_model(net, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
 
 
-def test_a_file_nobody_knows_has_to_be_told_about(tmp_path: Path):
+def test_an_unknown_file_needs_its_heatmaps_named(tmp_path: Path):
     path = tmp_path / "net.onnx"
     foreign(path)
     with pytest.raises(
@@ -141,7 +141,7 @@ def test_a_file_nobody_knows_has_to_be_told_about(tmp_path: Path):
         from_onnx(path)
     with pytest.raises(
         ValueError,
-        match=r"net\.onnx: takes floats and does not say how pixels become those; give --mean and --std",
+        match=r"net\.onnx: takes floats, and how pixels become those is unknown; give --mean and --std",
     ):
         from_onnx(path, "maps")
     with pytest.raises(ValueError, match=r"net\.onnx: maps has 14 channels, skeleton coco17 has 17 joints"):

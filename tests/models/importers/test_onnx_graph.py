@@ -287,7 +287,7 @@ def test_inputs_that_are_no_images_are_refused():
         read(Path("net.onnx"), "y", None, two)
 
 
-def test_files_that_are_none(tmp_path: Path):
+def test_bad_files_are_refused(tmp_path: Path):
     path = tmp_path / "net.onnx"
     with pytest.raises(FileNotFoundError, match=r"net\.onnx: there is no such file"):
         read(path, "y")

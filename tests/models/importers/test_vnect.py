@@ -243,7 +243,7 @@ def test_public_weights_that_do_not_fit(tmp_path, arrays, change, message):
         vnect.load_vnect(path)
 
 
-def test_public_weights_that_are_none(tmp_path):
+def test_bad_public_weights_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"vnect\.pkl is not there; name a \.pkl or \.npz file"):
         vnect.load_vnect(tmp_path / "vnect.pkl")
     for name, content, message in (

@@ -124,7 +124,7 @@ def _bare(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _fill(backbone: nn.Module, name: str, path: Path, state: dict[str, Tensor]) -> None:
     """All of `state` into all of `backbone`, else ValueError; batch norm's counters may be missing, as in old
-    files, and what the backbone says that it left out is left.
+    files, and the weights that the backbone names as left out are skipped.
     """
     state = {
         key: tensor for key, tensor in state.items() if not key.startswith(getattr(backbone, "left_out", ()))

@@ -1,8 +1,8 @@
 """Any ONNX network as a start for training: `from_onnx` makes a trainable network of it, with its contract,
 checked against ONNX Runtime.
 
-MoveNet, BlazePose and our own exports are known; of other files one says which tensor the heatmaps are, whose
-joints, and how pixels are fed.
+MoveNet, BlazePose and our own exports need no options. For other files the caller names the tensor of the
+heatmaps, the skeleton, and the normalisation of the pixels.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def from_onnx(
 
     `until` may be part of a name; known files have a default. `size` (W, H), the file's own if not given.
     `skeleton` whose joints the heatmaps are, in their order. `mean` and `std` of 0..1 values and `colour` are
-    what the file wants of pixels from outside, where it does not say so itself. `crops` makes (N, H, W, 3)
+    what the file expects of pixels, where its graph does not normalise them. `crops` makes (N, H, W, 3)
     uint8 RGB of a size (W, H), to compare with ONNX Runtime on. FileNotFoundError; ValueError that names the
     file, what in it does not work, and the way out.
     """
@@ -92,9 +92,7 @@ def from_onnx(
     model = load(path)
     own, name = _own(path, model), _known(model)
     adapter = ADAPTERS[name] if name else None
-    if (
-        own is not None and own.codec.get("name") == NAME
-    ):  # somebody else's network, whose contract is an adapter
+    if own is not None and own.codec.get("name") == NAME:  # a foreign network, whose contract is an adapter
         adapter, own = Adapter.from_spec(own), None
     default = _before_decoding(model) if own else LOGITS.get(name)
     if until is None:
@@ -110,7 +108,7 @@ def from_onnx(
     whole = default is not None and network.graph.output == default
     spec = _spec(found, adapter, own, native, mean, std, colour)
     channels = None
-    if whole and name == "blazepose":  # its last six are no joints
+    if whole and name == "blazepose":  # its last six are not joints
         channels = tuple(range(len(spec.skeleton)))
         network = network.with_channels(channels)
     apart = difference(replace(found, network=network), spec, crops(native), channels)
@@ -146,7 +144,7 @@ def _own(path: Path, model: Any) -> PoseSpec | None:
 
 
 def _known(model: Any) -> str:
-    """The adapter's name, told by inputs and outputs; "" if there is none."""
+    """The name of the adapter with these inputs and outputs; "" if there is none."""
 
     def shape(port: Any) -> tuple[int | None, ...]:
         return tuple(d.dim_value or None for d in port.type.tensor_type.shape.dim)
@@ -194,7 +192,7 @@ def _spec(
     std: Sequence[float] | None,
     colour: str | None,
 ) -> PoseSpec:
-    """How the network is fed, its licences and its padding. What it says is `_reading`'s."""
+    """The contract without the outputs, which `_reading` adds: inputs, licences and padding."""
     gain, offset = np.array(found.gain), np.array(found.offset)
     whole_numbers = found.dtype.kind in "iu"
     fed = colour or (adapter.colour if adapter else "rgb")
@@ -208,7 +206,7 @@ def _spec(
         white, outside_mean, outside_std = 255.0 if np.abs(gain).max() < 0.1 else 1.0, (0.0,) * 3, (1.0,) * 3
     else:
         raise ValueError(
-            f"{found.path}: takes floats and does not say how pixels become those; give --mean and --std of "
+            f"{found.path}: takes floats, and how pixels become those is unknown; give --mean and --std of "
             f"0..1 values, 0 0 0 and 1 1 1 if they are all it wants"
         )
     outside = np.array(outside_mean), np.array(outside_std)
@@ -238,7 +236,7 @@ def _reading(
     size: Size,
     found: Read,
 ) -> dict[str, Any]:
-    """The fields of the contract that say what the network gives."""
+    """The fields of the contract about the network's outputs."""
     shape = network.shapes(size)[network.graph.output]
     if own is not None:
         fields = replace(codec(own.codec), size=size).fields()  # type: ignore[type-var]  # every codec is a dataclass

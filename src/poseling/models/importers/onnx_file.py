@@ -1,5 +1,5 @@
-"""An ONNX file before it is converted: how it is loaded, which tensor is meant, what that tensor needs, and which
-values are constants.
+"""An ONNX file before it is converted: how it is loaded, which tensor is meant, what that tensor needs, and
+which values are constants.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ RANDOM = (
 
 
 def parse(path: Path) -> Any:
-    """The ONNX model in `path`, without the weights that it keeps in other files. ValueError if it is cut or not
-    an ONNX file.
+    """The ONNX model in `path`, without the weights that it keeps in other files. ValueError if it is cut or
+    not an ONNX file.
     """
     try:
         return onnx.load(path, load_external_data=False)
@@ -156,8 +156,8 @@ def check_known(nodes: Sequence[Any]) -> None:
         )
         if node.op_type in CONTROL:
             raise ValueError(
-                f"{what} ({node.output[0]}) is control flow, which a list of operations cannot express; name an "
-                f"earlier tensor with --until"
+                f"{what} ({node.output[0]}) is control flow, which a list of operations cannot express; "
+                f"name an earlier tensor with --until"
             )
         if node.domain not in ("", "ai.onnx") or node.op_type not in {
             *LAYERS,
@@ -172,8 +172,8 @@ def check_known(nodes: Sequence[Any]) -> None:
 
 
 def folded(path: Path, model: Any, nodes: Sequence[Any], output: str) -> tuple[dict[str, Array], list[Any]]:
-    """Every constant by its name, and the nodes that are left. Constants are stored ones, half floats as floats,
-    and those computed from constants alone, by ONNX Runtime.
+    """Every constant by its name, and the nodes that are left. Constants are stored ones, half floats as
+    floats, and those computed from constants alone, by ONNX Runtime.
     """
     stored = {t.name: t for t in model.graph.initializer}
     known = set(stored)

@@ -1,5 +1,5 @@
-"""An ONNX graph as a `GraphNetwork`: each node becomes an operation, its weights the layers of the network, which
-is freed of the fixed sizes that the file has for no reason.
+"""An ONNX graph as a `GraphNetwork`: each node becomes an operation, its weights the layers of the network,
+which is freed of the fixed sizes that the file has for no reason.
 
 `read` makes the network. It does not know what the outputs mean; `importers.onnx` does.
 """
@@ -37,8 +37,8 @@ from poseling.models.operators import LAYERS
 BOUND = 1e-3  # of an output's range: how far torch and ONNX Runtime may be apart
 ENDLESS = 3e38  # where Clip's bound means none
 
-# Inputs that say how, not what: constants among them become attributes. By their place behind the first
-# input.
+# Inputs that are settings rather than data: constants among them become attributes. By their place behind the
+# first input.
 HOW = {
     "Reshape": ("shape",),
     "Expand": ("shape",),
@@ -60,10 +60,10 @@ HOW = {
 class Read:
     """What `read` found: the network, and how the file's own input becomes the network's.
 
-    The file's input, called `input`, is of `dtype` and laid out as `layout` says; `size` (W, H) and `batch`
-    are None where it leaves them free. The network takes `gain` x + `offset` of it, by channel in the
-    network's order, which is the file's the other way round if `flipped`. `softmax` says that the file goes
-    on with a softmax over what the network gives.
+    The file's input, called `input`, is of `dtype` in the order of `layout`; `size` (W, H) and `batch`
+    are None where they are free. The network takes `gain` x + `offset` of it, by channel in the
+    network's order, which is the file's the other way round if `flipped`. `softmax`: the file applies a
+    softmax to the network's output.
     """
 
     path: Path
@@ -222,7 +222,7 @@ class _Reader:
     def _how(
         self, how: Sequence[str], inputs: list[str], a: dict[str, Any]
     ) -> tuple[dict[str, Any], list[str]]:
-        """Attributes with the constants among the inputs that say how, and the inputs without them."""
+        """Attributes with the constant settings among the inputs, and the inputs without them."""
         a, dynamic = dict(a), {}
         for key, name in zip(how, inputs[1:], strict=False):
             if name in self.constants:
@@ -451,8 +451,8 @@ class _Reader:
         except (RuntimeError, ValueError, IndexError) as error:
             try:
                 freed.values(images)
-            except ValueError as told:
-                raise ValueError(f"for two images {told}; {fixed}") from error
+            except ValueError as reason:
+                raise ValueError(f"for two images {reason}; {fixed}") from error
             raise
         if mixed:
             raise ValueError(f"{freed.graph.last} mixes the images of a batch; {fixed}")
@@ -478,7 +478,7 @@ ANONYMOUS = re.compile(r"(const_fold|onnx::|Conv__\d|val_\d|getitem|linear(_\d+)
 
 
 def _words(tensor: str) -> str:
-    """A layer's name from a tensor's, letters, digits and _; "" if the tensor's says nothing."""
+    """A layer's name from a tensor's, letters, digits and _; "" if the tensor's is anonymous."""
     if ANONYMOUS.match(tensor):
         return ""
     tensor = tensor.partition(":")[0]

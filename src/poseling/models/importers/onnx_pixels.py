@@ -1,5 +1,5 @@
-"""The arithmetic on pixels at the start of an ONNX graph: mean, scale, order of colours and layout. It is taken out
-of the graph, so that the network's contract can state it.
+"""The arithmetic on pixels at the start of an ONNX graph: mean, scale, order of colours and layout. It is
+taken out of the graph, so that the network's contract can state it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def pixels(
             readers.setdefault(read, []).append(node)
     first = next((n for n in nodes if n.op_type == "Transpose"), None)
     turned = first is not None and list(attributes(first).get("perm", ())) == [0, 3, 1, 2]
-    told = (dims[3] == 3) != (dims[1] == 3)
-    layout = "bhwc" if (dims[3] == 3 if told else turned) else "bchw"
+    clear = (dims[3] == 3) != (dims[1] == 3)
+    layout = "bhwc" if (dims[3] == 3 if clear else turned) else "bchw"
     if 3 not in (dims[1], dims[3]) and None not in (dims[1], dims[3]):
         raise ValueError(f"its input {name} is {list(dims)}, which has no axis of three colours")
     start = Pixels(layout, name)

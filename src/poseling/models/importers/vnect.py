@@ -22,8 +22,8 @@ JOINTS, UNIT = 21, 0.1
 
 
 def load_vnect(path: Path) -> VNect:
-    """`vnect-50` with 21 joints and the weights of VNect's authors, in eval mode: it answers as theirs in
-    Caffe does, but in metres.
+    """`vnect-50` with 21 joints and the weights of VNect's authors, in eval mode: its output is that of
+    theirs in Caffe does, but in metres.
 
     `path` is a .pkl or .npz file of arrays by name, as caffe2pkl.py of XinArkh/VNect or
     caffe_weights_to_pickle.py of timctho/VNect-tensorflow makes it of the Caffe model that the authors give
