@@ -147,6 +147,41 @@ def test_elbows_and_knees_of_two_avatars_follow(
     assert page.said == []
 
 
+@pytest.mark.parametrize(("kind", "arms"), [("vrm0", 45), ("vrm1", 0), ("mixamo", 45)])
+def test_avatars_of_every_kind_follow(
+    opened: Callable[..., Any], squats: list[np.ndarray], tmp_path: Path, kind: str, arms: float
+):
+    """VRM 0, which looks the other way, VRM 1, and a rig by its names; in an A-pose, and with axes at random."""
+    document = humanoid(kind, arms, seed=3)
+    terms = {"licenseUrl": "https://vrm.dev/licenses/1.0/", "name": "rig", "authors": ["nobody"]}
+    for name, extension in document.get("extensions", {}).items():
+        extension["meta"] = terms if name == "VRMC_vrm" else {"title": "rig"}
+        document["extensionsUsed"] = [name]
+    file = tmp_path / ("rig.glb" if kind == "mixamo" else "rig.vrm")
+    file.write_bytes(glb(document))
+    page = opened()
+    page.set_input_files("input[accept*='.vrm']", file)
+    until(page, "() => document.getElementById('status').textContent.includes('is the avatar')")
+    found = look(page, squats[12], 0.0)
+    bones = page.evaluate(SETTLED)
+    rotations, lengths = (np.array(found["body"][key]) for key in ("rotations", "lengths"))
+    assert apart(of_avatar(bones), of_body(mirrored_points(forward(rotations, lengths)))) < 0.5
+    # It faces the viewer, whichever way its file looks: with the mirror on, its left is where the picture's left is.
+    assert bones["leftUpperLeg"][0] - bones["rightUpperLeg"][0] > 0.05
+    assert page.said == []
+
+
+def mirrored_points(points: np.ndarray) -> np.ndarray:
+    """(15, 3) of the person in a mirror, whose left is right."""
+    names = MOVNECT15.joints
+    other = {"left_": "right_", "right_": "left_"}
+    swapped = [
+        names.index(other.get(j[: j.find("_") + 1], j[: j.find("_") + 1]) + j[j.find("_") + 1 :])
+        for j in names
+    ]
+    return points[swapped] * [-1, 1, 1]
+
+
 def test_the_camera_moves_the_avatar_and_a_picture_of_it_has_the_same_joints(opened: Callable[..., Any]):
     page = opened()
     page.click("button.main")
