@@ -52,6 +52,7 @@ RECIPES = [
 COMMANDS = [
     *(f"distill {recipe}" for recipe in RECIPES),
     "compare",
+    "compress",
     "evaluate",
     "label",
     "models",

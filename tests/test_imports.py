@@ -30,8 +30,9 @@ TABLE = {
     "runtime": "nouns zoo runtime.draw",
     "evaluate": "nouns zoo codecs data models teachers.base teachers runtime.draw runtime",
     "export": "nouns codecs data models",
+    "compress": "nouns zoo codecs data models models.start teachers.base teachers distill train evaluate export runtime.draw runtime",
     "recipes": "nouns zoo codecs data models models.start teachers.base teachers distill train evaluate export runtime.draw runtime",
-    "cli": "nouns zoo codecs data models teachers.base teachers distill train evaluate export runtime.draw runtime synth recipes",
+    "cli": "nouns zoo codecs data models teachers.base teachers distill train evaluate export runtime.draw runtime synth recipes compress",
 }
 # What pip gives without extras, and so all that these may import from outside.
 BASE = {"numpy", "cv2", "onnxruntime", "av"}
