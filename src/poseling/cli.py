@@ -232,7 +232,14 @@ def models(name: str | None = None) -> None:
 
 @app.command
 def export(
-    model: Path, *, out: Path | None = None, pictures: Path | None = None, raw: bool = False, half: bool = False, adapter: str | None = None
+    model: Path,
+    *,
+    out: Path | None = None,
+    pictures: Path | None = None,
+    raw: bool = False,
+    half: bool = False,
+    adapter: str | None = None,
+    to: tuple[Literal["all", "onnx", "openvino", "executorch", "litert", "coreml"], ...] = (),
 ) -> None:
     """Writes one ONNX file with network, decoding and contract, and checks that it answers as the checkpoint does.
 
@@ -252,7 +259,12 @@ def export(
         Store the weights of a checkpoint as half floats: half the file, as fast.
     adapter
         For an ONNX file that is not known: movenet, blazepose, blazepose-maps, or a JSON file that says how to feed and read it (docs/teachers.md).
+    to
+        Of a checkpoint: write it for these runtimes, or for all, to the folder --out, and a report of which agree with PyTorch.
     """
+    if to:
+        _export_to(model, out or model.with_name(f"{model.stem}-targets"), to, pictures, raw or half or adapter is not None)
+        return
     if model.suffix.lower() == ".onnx":
         if raw or half or pictures is not None:
             raise ValueError(f"{model}: is an ONNX file, of which only the contract is added; --raw, --half and --pictures are for checkpoints")
@@ -277,6 +289,21 @@ def export(
     if pictures is not None:
         crops = windows(images(pictures).pictures, load(model)[1].size)
     console.print(f"{out}: {run(model, out, raw, crops, half=half)}")
+
+
+def _export_to(model: Path, out: Path, to: tuple[str, ...], pictures: Path | None, more: bool) -> None:
+    from poseling.data.images import images
+    from poseling.export.parity import windows
+    from poseling.export.targets import export_to
+    from poseling.models.checkpoint import load
+
+    if model.suffix.lower() == ".onnx" or more:
+        raise ValueError(f"{model}: --to is for checkpoints, and goes with --out and --pictures alone")
+    crops = None if pictures is None else windows(images(pictures).pictures, load(model)[1].size)
+    for one in export_to(model, out, to, crops):
+        numbers = "" if one.pixels is None or one.ratio is None else f", {one.pixels:.3f} px, {one.ratio:.2f} of ONNX Runtime's time"
+        console.print(f"{one.target}: {one.state}{numbers}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{out / 'report.md'}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command

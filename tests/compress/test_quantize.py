@@ -40,12 +40,12 @@ def test_weights_are_rounded_to_half_a_step_by_channel():
 
 
 def test_an_outlier_is_cut_by_error_and_by_percentile():
-    values = np.append(np.random.default_rng(0).normal(size=100_000), 40.0)
+    values = np.append(np.random.default_rng(0).normal(size=1_000_000), 20.0)
     low, high = float(values.min()), float(values.max())
     counts, _ = np.histogram(values, quantize.BINS, (low, high))
     for choose in (quantize.by_error, quantize.by_percentile):
         _, top = choose(counts.astype(np.float64), low, high)
-        assert 3 < top < 25, choose
+        assert 3 < top < 15, choose
     scale, zero = quantize.grid(quantize.by_error(counts.astype(np.float64), low, high))
     whole = quantize.grid((low, high))
 
@@ -59,7 +59,7 @@ def test_what_becomes_integer(model):
     plan = quantize.plan(model, ending(model))
     kinds = {n.output[0]: n.op_type for n in model.graph.node}
     convs = [name for name in plan.nodes if kinds[name] == "Conv"]
-    assert len(convs) == len(quantize.layers(model, ending(model))) == 6  # all but the first and the last
+    assert len(convs) == len(quantize.layers(model, ending(model))) == 7  # all but the first and the last
     assert ending(model) not in plan.tensors
     # The clip or ReLU behind a convolution is rounded once, behind it.
     after = {name: [n.op_type for n in model.graph.node if name in n.input] for name in plan.tensors}
@@ -83,7 +83,7 @@ def test_onnx_runtime_computes_in_integers_and_answers_nearly_the_same(network, 
     noise = np.square(maps - truth).mean() / np.square(truth - truth.mean((0, 2, 3), keepdims=True)).mean()
     assert noise < 0.02
     kinds = [n.op_type for n in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    assert kinds.count("QLinearConv") == 6
+    assert kinds.count("QLinearConv") == 7
     assert kinds.count("QuantizeLinear") <= 4  # at the two ends, and what integers are not had for
 
 
@@ -107,7 +107,7 @@ def test_weights_scales_and_biases_are_as_jacob_has_them(model, crops):
         assert np.allclose(sb, sx * sw)
         assert np.allclose(stored[bias.input[0]] * sb, old[before[name].input[2]], atol=float(sb.max()))
         seen += 1
-    assert seen == 6
+    assert seen == 7
 
 
 def test_the_worst_layer_is_named(network, spec, crops):
@@ -118,7 +118,7 @@ def test_the_worst_layer_is_named(network, spec, crops):
     output = ending(model)
     limits = quantize.ranges(model, quantize.plan(model, output).tensors, crops, "minmax")
     found = quantize.sensitivity(model, output, limits, crops)
-    assert len(found) == 6
+    assert len(found) == 7
     made = {n.output[0]: n for n in model.graph.node}
     assert "side" in made[found[0][0]].input[1]
     left = quantize.plan(model, output, [found[0][0]])
