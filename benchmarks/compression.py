@@ -6,7 +6,8 @@
     python benchmarks/compression.py lightning --packed DIR --peers DIR --out WORK  # MoveNet Lightning, pictures without labels
     python benchmarks/compression.py lowrank --packed DIR --model FILE --out WORK   # an hourglass or a ViTPose, a checkpoint
 
-DIR of --packed holds lsp/train, lsp/val, lsp/test, lspet, stanford40, exercises and jhmdb, as benchmarks/family.py packs them.
+DIR of --packed holds lsp/train, lsp/val, lsp/test, lspet, stanford40, exercises and jhmdb, as
+benchmarks/family.py packs them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from poseling.compress.command import Compressed, Settings, compress
 from rich.console import Console
 
+from poseling.compress.command import Compressed, Settings, compress
 from results import write
 
 NAME = "compression"
@@ -38,14 +39,34 @@ def losses(done: Compressed, name: str) -> list[dict[str, Any]]:
     before, after = done.test
     return [
         {"name": f"{name}_pck_loss", "value": 100 * (before.pck - after.pck), "unit": "points of PCK@0.2"},
-        {"name": f"{name}_strict_loss", "value": 100 * (before.strict - after.strict), "unit": "points of PCK@0.1"},
-        {"name": f"{name}_latency_ratio", "value": after.ratio, "unit": "of the original's time", "ratio_to": "original"},
+        {
+            "name": f"{name}_strict_loss",
+            "value": 100 * (before.strict - after.strict),
+            "unit": "points of PCK@0.1",
+        },
+        {
+            "name": f"{name}_latency_ratio",
+            "value": after.ratio,
+            "unit": "of the original's time",
+            "ratio_to": "original",
+        },
     ]
 
 
 def int8(flags: argparse.Namespace) -> None:
-    done = run(flags.model or "poseling-s", flags.out / "int8", flags.packed, Settings(quantise="int8", qat_epochs=flags.qat_epochs), False)
-    write(NAME, losses(done, "int8"), f"Calibrated on 128 people of LSP 1-850. {' '.join(done.notes)}", block="int8")
+    done = run(
+        flags.model or "poseling-s",
+        flags.out / "int8",
+        flags.packed,
+        Settings(quantise="int8", qat_epochs=flags.qat_epochs),
+        False,
+    )
+    write(
+        NAME,
+        losses(done, "int8"),
+        f"Calibrated on 128 people of LSP 1-850. {' '.join(done.notes)}",
+        block="int8",
+    )
 
 
 def int4(flags: argparse.Namespace) -> None:
@@ -53,13 +74,28 @@ def int4(flags: argparse.Namespace) -> None:
     half = run(model, flags.out / "fp16", flags.packed, Settings(quantise="fp16"), False)
     plain = run(model, flags.out / "int4", flags.packed, Settings(quantise="int4"), False)
     rows = [
-        {"name": "int4_size_ratio", "value": plain.points[-1].bytes / half.points[-1].bytes, "unit": "of fp16's file", "ratio_to": "fp16"},
-        {"name": "int4_pck_loss", "value": 100 * (plain.test[0].pck - plain.test[1].pck), "unit": "points of PCK@0.2"},
+        {
+            "name": "int4_size_ratio",
+            "value": plain.points[-1].bytes / half.points[-1].bytes,
+            "unit": "of fp16's file",
+            "ratio_to": "fp16",
+        },
+        {
+            "name": "int4_pck_loss",
+            "value": 100 * (plain.test[0].pck - plain.test[1].pck),
+            "unit": "points of PCK@0.2",
+        },
     ]
     if flags.epochs:
         settings = Settings(quantise="int4", qat_epochs=flags.epochs)
         learnt = run(model, flags.out / "int4-repaired", flags.packed, settings, True)
-        rows.append({"name": "int4_repaired_pck_loss", "value": 100 * (learnt.test[0].pck - learnt.test[1].pck), "unit": "points of PCK@0.2"})
+        rows.append(
+            {
+                "name": "int4_repaired_pck_loss",
+                "value": 100 * (learnt.test[0].pck - learnt.test[1].pck),
+                "unit": "points of PCK@0.2",
+            }
+        )
     write(NAME, rows, "Blocks of 32 weights; depthwise weights and biases in fp16.", block="int4")
 
 
@@ -70,7 +106,15 @@ def prune(flags: argparse.Namespace) -> None:
         both = []
         for share in (0.0, 1.0):  # the original alone; labels alone, on those who have any
             settings = replace(base, labels_share=share, seed=seed)
-            both.append(run(flags.model or "poseling-n", flags.out / f"prune-{share:g}-{seed}", flags.packed, settings, True))
+            both.append(
+                run(
+                    flags.model or "poseling-n",
+                    flags.out / f"prune-{share:g}-{seed}",
+                    flags.packed,
+                    settings,
+                    True,
+                )
+            )
         taught, alone = both
         gains.append(100 * (taught.test[1].pck - alone.test[1].pck))
         lost.append(100 * (taught.test[0].pck - taught.test[1].pck))
@@ -80,34 +124,68 @@ def prune(flags: argparse.Namespace) -> None:
         _over_seeds("pruned_latency_ratio", "of the original's time", ratios),
         _over_seeds("distilled_repair_gain", "points of PCK@0.2", gains),
     ]
-    write(NAME, rows, f"{flags.ratio:g} of the work goes; {flags.epochs:g} epochs over five sets, as many for labels alone.", block="prune")
+    write(
+        NAME,
+        rows,
+        f"{flags.ratio:g} of the work goes; {flags.epochs:g} epochs over five sets, as many for labels alone.",
+        block="prune",
+    )
 
 
 def lightning(flags: argparse.Namespace) -> None:
     settings = Settings(prune=flags.ratio, epochs=flags.epochs)
-    done = run(str(flags.peers / "movenet-lightning.onnx"), flags.out / "lightning", flags.packed, settings, True)
+    done = run(
+        str(flags.peers / "movenet-lightning.onnx"), flags.out / "lightning", flags.packed, settings, True
+    )
     found = losses(done, "lightning_pruned")
-    write(NAME, found, "Against its own file, read as MoveNet's authors do; pictures without labels.", block="lightning")
+    write(
+        NAME,
+        found,
+        "Against its own file, read as MoveNet's authors do; pictures without labels.",
+        block="lightning",
+    )
 
 
 def low_rank(flags: argparse.Namespace) -> None:
-    done = run(flags.model, flags.out / "lowrank", flags.packed, Settings(low_rank=1 / 1.5, epochs=flags.epochs), True)
+    done = run(
+        flags.model,
+        flags.out / "lowrank",
+        flags.packed,
+        Settings(low_rank=1 / 1.5, epochs=flags.epochs),
+        True,
+    )
     rows = [
-        {"name": "lowrank_gmac_ratio", "value": done.test[0].gmac / done.test[1].gmac, "unit": "times fewer GMAC"},
-        {"name": "lowrank_pck_loss", "value": 100 * (done.test[0].pck - done.test[1].pck), "unit": "points of PCK@0.2"},
+        {
+            "name": "lowrank_gmac_ratio",
+            "value": done.test[0].gmac / done.test[1].gmac,
+            "unit": "times fewer GMAC",
+        },
+        {
+            "name": "lowrank_pck_loss",
+            "value": 100 * (done.test[0].pck - done.test[1].pck),
+            "unit": "points of PCK@0.2",
+        },
     ]
     write(NAME, rows, " ".join(done.notes), block="lowrank")
 
 
 def _over_seeds(name: str, unit: str, values: list[float]) -> dict[str, Any]:
-    return {"name": name, "value": fmean(values), "unit": unit, "spread": stdev(values) if len(values) > 1 else 0.0, "values": values}
+    return {
+        "name": name,
+        "value": fmean(values),
+        "unit": unit,
+        "spread": stdev(values) if len(values) > 1 else 0.0,
+        "values": values,
+    }
 
 
 STAGES = {"int8": int8, "int4": int4, "prune": prune, "lightning": lightning, "lowrank": low_rank}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--packed", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -53,7 +53,15 @@ def test_the_cpp_example_is_built_and_says_the_same(tmp_path):
     [library] = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
     program = tmp_path / "pose"
     (tmp_path / "libonnxruntime.so.1").symlink_to(library)
-    command = [compiler, "-std=c++17", "-Wall", "-Werror", f"-I{include}", str(EXAMPLES / "cpp" / "pose.cpp"), str(library)]
+    command = [
+        compiler,
+        "-std=c++17",
+        "-Wall",
+        "-Werror",
+        f"-I{include}",
+        str(EXAMPLES / "cpp" / "pose.cpp"),
+        str(library),
+    ]
     subprocess.run([*command, f"-Wl,-rpath,{tmp_path}", "-o", str(program)], check=True)
     model = zoo.path("poseling-n")
     width, height = zoo.ENTRIES["poseling-n"].size

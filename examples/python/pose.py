@@ -1,6 +1,6 @@
 """The joints of one person in a picture, by ONNX Runtime and OpenCV alone.
 
-    python pose.py poseling-n.onnx picture.jpg [X0 Y0 X1 Y1]
+python pose.py poseling-n.onnx picture.jpg [X0 Y0 X1 Y1]
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy as np
 import onnxruntime
 
 
-def pose(model: str, picture: np.ndarray, box: tuple[float, float, float, float] | None = None) -> list[tuple[str, float, float, float]]:
+def pose(
+    model: str, picture: np.ndarray, box: tuple[float, float, float, float] | None = None
+) -> list[tuple[str, float, float, float]]:
     """The name, x, y and score of each joint of the person in `box` of a picture (H, W, 3) as OpenCV reads it; in all of it without a box."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     spec = json.loads(session.get_modelmeta().custom_metadata_map["poseling"])
@@ -30,7 +32,10 @@ def pose(model: str, picture: np.ndarray, box: tuple[float, float, float, float]
     crop = cv2.warpAffine(picture, matrix, (width, height))[..., ::-1]
     xy, score = session.run(["xy", "score"], {"crops": np.ascontiguousarray(crop[None])})
     there = (xy[0] - offset) / scale
-    return [(name, float(x), float(y), float(s)) for name, (x, y), s in zip(spec["skeleton"]["joints"], there, score[0], strict=True)]
+    return [
+        (name, float(x), float(y), float(s))
+        for name, (x, y), s in zip(spec["skeleton"]["joints"], there, score[0], strict=True)
+    ]
 
 
 if __name__ == "__main__":

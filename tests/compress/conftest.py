@@ -1,4 +1,6 @@
-"""A small network with everything that makes compressing hard: a residual sum, a depthwise convolution, a squeeze, two maps put together."""
+"""A small network with everything that makes compressing hard: a residual sum, a depthwise convolution, a
+squeeze, two maps put together.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from poseling.spec import PoseSpec
 SIZE = (32, 48)
 
 
-def conv(layer: str, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> dict[str, Any]:
+def conv(
+    layer: str, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> dict[str, Any]:
     return {
         "layer": layer, "channels": [inputs, outputs], "kernel": [kernel, kernel], "strides": [stride, stride],
         "pads": [kernel // 2] * 4, "dilations": [1, 1], "groups": groups, "bias": True,
@@ -56,7 +60,9 @@ def network() -> GraphNetwork:
 
 @pytest.fixture
 def spec() -> PoseSpec:
-    return PoseSpec("graph", LSP14, Heatmap(SIZE, softmax=True).fields(), SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+    return PoseSpec(
+        "graph", LSP14, Heatmap(SIZE, softmax=True).fields(), SIZE, mean=(0.5,) * 3, std=(0.5,) * 3
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""Spaces of channels: against the list by hand, against zeroed weights, and against torch-pruning where it is installed."""
+"""Spaces of channels: against the list by hand, against zeroed weights, and against torch-pruning where it is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def space_of(found, layer: str) -> int:
 def test_what_lives_together_is_one_space(network):
     found = channels(network, SIZE)
     assert space_of(found, "down") == space_of(found, "back")  # a residual sum
-    assert space_of(found, "wide") == space_of(found, "deep") == space_of(found, "more")  # depthwise, and its gate
+    assert (
+        space_of(found, "wide") == space_of(found, "deep") == space_of(found, "more")
+    )  # depthwise, and its gate
     maps = next(one for one in found.layers if one.name == "maps")
     assert maps.reads == (space_of(found, "side"), space_of(found, "down"))  # side by side
     assert {found.sizes[s] for s in found.free()} == {24, 16, 48, 32}
@@ -33,7 +37,9 @@ def test_work_is_counted_as_everywhere_else(network):
 
 
 def zeroed(network: GraphNetwork, found, space: int, gone: list[int]) -> GraphNetwork:
-    """The network in which these channels are written as zeros: what taking them out must equal where a zero stays one."""
+    """The network in which these channels are written as zeros: what taking them out must equal where a zero
+    stays one.
+    """
     for layer in found.layers:
         if layer.writes == (space,):
             for parameter in network.layers[layer.name].parameters():

@@ -1,4 +1,6 @@
-"""`poseling compress`, whole, on a network of nine layers and forty drawn pictures; and what it says of bad input."""
+"""`poseling compress`, whole, on a network of nine layers and forty drawn pictures; and what it says of bad
+input.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def root(tmp_path, monkeypatch):
     folder.mkdir()
     random = np.random.default_rng(0)
     for i in range(40):
-        soft = cv2.resize(random.integers(0, 256, (6, 5, 3), np.uint8), (40, 60), interpolation=cv2.INTER_CUBIC)
+        soft = cv2.resize(
+            random.integers(0, 256, (6, 5, 3), np.uint8), (40, 60), interpolation=cv2.INTER_CUBIC
+        )
         cv2.imwrite(str(folder / f"{i:02d}.png"), soft)
     return folder
 
@@ -92,7 +96,9 @@ def test_settings_that_cannot_be(flags, told):
 def test_a_quantised_file_is_refused(network, spec, crops, tmp_path):
     model = exported(network, spec)
     chosen = plan(model, command.ending(model))
-    onnx.save(quantised(model, chosen, ranges(model, chosen.tensors, crops, "minmax")), tmp_path / "small.onnx")
+    onnx.save(
+        quantised(model, chosen, ranges(model, chosen.tensors, crops, "minmax")), tmp_path / "small.onnx"
+    )
     with pytest.raises(ValueError, match=r"small\.onnx: is quantised already .*give the float network"):
         compress(str(tmp_path / "small.onnx"), tmp_path / "out", Settings(prune=0.5))
 
@@ -107,7 +113,9 @@ def test_an_operator_that_is_not_known(tmp_path):
     x = onnx.helper.make_tensor_value_info("x", 1, [1, 3, 32, 32])
     y = onnx.helper.make_tensor_value_info("y", 1, [1, 3, 32, 32])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Hardmax", ["x"], ["y"])], "g", [x], [y])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), tmp_path / "odd.onnx")
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), tmp_path / "odd.onnx"
+    )
     with pytest.raises(ValueError, match=r"odd\.onnx"):
         compress(str(tmp_path / "odd.onnx"), tmp_path / "out", Settings(prune=0.5))
 

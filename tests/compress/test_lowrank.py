@@ -19,7 +19,15 @@ def odd() -> GraphNetwork:
     a = {"layer": "a", "channels": [3, 24], "kernel": [3, 3], "strides": [2, 1], "pads": [0, 1, 1, 1], "dilations": [1, 1], "groups": 1, "bias": True}  # fmt: skip
     b = {**a, "layer": "b", "channels": [24, 32], "kernel": [5, 3], "strides": [1, 2], "pads": [2, 1, 2, 1]}
     d = {**a, "layer": "d", "channels": [32, 32], "strides": [1, 1], "pads": [1] * 4, "groups": 32}
-    c = {**a, "layer": "c", "channels": [32, 16], "kernel": [1, 1], "strides": [2, 2], "pads": [0] * 4, "bias": False}
+    c = {
+        **a,
+        "layer": "c",
+        "channels": [32, 16],
+        "kernel": [1, 1],
+        "strides": [2, 2],
+        "pads": [0] * 4,
+        "bias": False,
+    }
     steps = (
         Operation("Conv", ("x",), ("va",), a),
         Operation("Relu", ("va",), ("vr",)),
@@ -57,7 +65,9 @@ def test_the_energy_is_that_of_the_singular_values():
     assert row.energy == pytest.approx(values[: row.ranks[0]].sum() / values.sum())
     assert row.energy >= 0.8
     factors = found.network.layers["c_2"].weight[:, :, 0, 0] @ found.network.layers["c_1"].weight[:, :, 0, 0]
-    left = (factors - network.layers["c"].weight[:, :, 0, 0]).square().sum() / network.layers["c"].weight.square().sum().detach()
+    left = (factors - network.layers["c"].weight[:, :, 0, 0]).square().sum() / network.layers[
+        "c"
+    ].weight.square().sum().detach()
     assert left.item() == pytest.approx(1 - row.energy, abs=1e-5)
 
 
@@ -68,7 +78,9 @@ def test_depthwise_layers_are_left_and_listed():
 
 
 def test_tucker_is_tensorlys():
-    """Near alternating least squares: twice its error at most (De Lathauwer et al., 2000), and a tenth more on random weights."""
+    """Near alternating least squares: twice its error at most (De Lathauwer et al., 2000), and a tenth more
+    on random weights.
+    """
     tensorly = pytest.importorskip("tensorly.decomposition")
     network = odd()
     weight = network.layers["b"].weight.detach().double().numpy()

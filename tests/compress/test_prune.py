@@ -35,7 +35,9 @@ def test_small_weights_go_first(network):
 
 
 def test_taylor_is_the_change_of_the_loss(network, pictures):
-    """Of a loss that is linear in the last map's input, leaving a channel out changes it by exactly the derivative."""
+    """Of a loss that is linear in the last map's input, leaving a channel out changes it by exactly the
+    derivative.
+    """
     found = channels(network, SIZE)
     direction = torch.randn(network(pictures).shape[1:], generator=torch.Generator().manual_seed(3))
 

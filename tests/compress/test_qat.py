@@ -35,13 +35,27 @@ def test_it_rounds_as_onnx_runtime_does(network, spec, crops):
 def test_four_bits_are_rounded_in_blocks(network, spec, crops):
     rounded = rounding(network, {}, 4)
     layer = rounded.layers["back"]
-    assert len(torch.unique((layer.weight.reshape(-1, 32) / layer.weight.reshape(-1, 32).abs().amax(1, keepdim=True) * 7).round())) <= 15
+    assert (
+        len(
+            torch.unique(
+                (
+                    layer.weight.reshape(-1, 32)
+                    / layer.weight.reshape(-1, 32).abs().amax(1, keepdim=True)
+                    * 7
+                ).round()
+            )
+        )
+        <= 15
+    )
     assert stored(exported(plain(rounded), spec), "int4") is not None
 
 
 def test_the_gradient_passes_and_the_weights_come_back(network, pictures):
     rounded = rounding(network, {"w": (0.0, 6.0)})
-    assert all(torch.equal(a, b) for a, b in zip(plain(rounded).state_dict().values(), network.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(plain(rounded).state_dict().values(), network.state_dict().values(), strict=True)
+    )
     rounded(pictures).square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in rounded.parameters())
     values = rounded.values(pictures)

@@ -30,7 +30,9 @@ def test_zero_and_both_ends_are_on_the_grid(low, high):
 
 
 def test_weights_are_rounded_to_half_a_step_by_channel():
-    weight = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32) * np.arange(1, 6).reshape(-1, 1, 1, 1)
+    weight = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32) * np.arange(1, 6).reshape(
+        -1, 1, 1, 1
+    )
     whole, scale = quantize.rounded(weight, 0)
     assert whole.dtype == np.int8
     assert (np.abs(whole) <= 127).all()
@@ -63,11 +65,15 @@ def test_what_becomes_integer(model):
     assert ending(model) not in plan.tensors
     # The clip or ReLU behind a convolution is rounded once, behind it.
     after = {name: [n.op_type for n in model.graph.node if name in n.input] for name in plan.tensors}
-    assert not any(readers in (["Relu"], ["Clip"]) and kinds.get(name) == "Conv" for name, readers in after.items())
+    assert not any(
+        readers in (["Relu"], ["Clip"]) and kinds.get(name) == "Conv" for name, readers in after.items()
+    )
 
 
 @pytest.mark.parametrize("calibration", ["mse", "percentile", "minmax"])
-def test_onnx_runtime_computes_in_integers_and_answers_nearly_the_same(network, spec, model, crops, calibration, tmp_path):
+def test_onnx_runtime_computes_in_integers_and_answers_nearly_the_same(
+    network, spec, model, crops, calibration, tmp_path
+):
     output = ending(model)
     plan = quantize.plan(model, output)
     limits = quantize.ranges(model, plan.tensors, crops, calibration)
@@ -76,7 +82,9 @@ def test_onnx_runtime_computes_in_integers_and_answers_nearly_the_same(network, 
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
     made.graph.output.append(onnx.ValueInfoProto(name=output))
-    session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        made.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     maps = session.run([output], {"crops": crops})[0]
     with torch.no_grad():
         truth = network(normalise(torch.from_numpy(crops), spec))[:, 0].numpy()
@@ -111,7 +119,9 @@ def test_weights_scales_and_biases_are_as_jacob_has_them(model, crops):
 
 
 def test_the_worst_layer_is_named(network, spec, crops):
-    with torch.no_grad():  # one channel far wider than the others: a depthwise weight that one scale a tensor would ruin
+    with (
+        torch.no_grad()
+    ):  # one channel far wider than the others: a depthwise weight that one scale a tensor would ruin
         network.layers["side"].weight[0] *= 300
         network.layers["maps"].weight[:, 0] /= 300
     model = exported(network, spec)

@@ -23,7 +23,9 @@ def test_a_block_is_rounded_to_fifteen_steps():
     assert error.sum() < 0.95 * plain.sum()  # cutting a little loses less
 
 
-@pytest.mark.parametrize(("bits", "size", "apart"), [("fp16", 0.55, 1e-3), ("bf16", 0.55, 1e-2), ("int4", 0.30, 0.2)])
+@pytest.mark.parametrize(
+    ("bits", "size", "apart"), [("fp16", 0.55, 1e-3), ("bf16", 0.55, 1e-2), ("int4", 0.30, 0.2)]
+)
 def test_the_file_is_smaller_and_says_nearly_the_same(network, spec, crops, bits, size, apart):
     model = exported(network, spec)
     small = stored(model, bits)
@@ -44,4 +46,6 @@ def test_bf16_is_the_nearest_half_of_a_float(network, spec, crops):
     from poseling.compress.weights import _brain
 
     packed = np.frombuffer(_brain(values, "w").raw_data, np.uint16)
-    assert np.array_equal(packed.view(np.int16), torch.from_numpy(values).bfloat16().view(torch.int16).numpy().reshape(-1))
+    assert np.array_equal(
+        packed.view(np.int16), torch.from_numpy(values).bfloat16().view(torch.int16).numpy().reshape(-1)
+    )

@@ -18,7 +18,12 @@ from poseling.skeleton import LSP14
 from poseling.spec import PoseSpec
 
 SIZE = (64, 64)
-PACKAGES = {"openvino": "openvino", "executorch": "executorch", "litert": "litert_torch", "coreml": "coremltools"}
+PACKAGES = {
+    "openvino": "openvino",
+    "executorch": "executorch",
+    "litert": "litert_torch",
+    "coreml": "coremltools",
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +32,27 @@ def model(tmp_path_factory):
     torch.manual_seed(0)
     a = {"layer": "a", "channels": [3, 16], "kernel": [5, 5], "strides": [4, 4], "pads": [2] * 4, "dilations": [1, 1], "groups": 1, "bias": True}  # fmt: skip
     b = {**a, "layer": "b", "channels": [16, 14], "kernel": [3, 3], "strides": [1, 1], "pads": [1] * 4}
-    graph = Graph((Operation("Conv", ("x",), ("p",), a), Operation("Relu", ("p",), ("q",)), Operation("Conv", ("q",), ("y",), b)), "x", "y")
+    graph = Graph(
+        (
+            Operation("Conv", ("x",), ("p",), a),
+            Operation("Relu", ("p",), ("q",)),
+            Operation("Conv", ("q",), ("y",), b),
+        ),
+        "x",
+        "y",
+    )
     network = GraphNetwork(graph).eval()
     with torch.no_grad():
         network.layers["b"].weight *= 40
-    codec = {"name": "heatmap", "size": list(SIZE), "stride": 4, "sigma": 1.5, "decoding": "dark", "unbiased": True, "softmax": True}
+    codec = {
+        "name": "heatmap",
+        "size": list(SIZE),
+        "stride": 4,
+        "sigma": 1.5,
+        "decoding": "dark",
+        "unbiased": True,
+        "softmax": True,
+    }
     path = tmp_path_factory.mktemp("model") / "net.safetensors"
     checkpoint.save(path, network, PoseSpec("graph", LSP14, codec, SIZE, mean=(0.5,) * 3, std=(0.5,) * 3))
     return path

@@ -1,8 +1,10 @@
-"""Which channels of a network live and die together: the spaces of its channels, read off its list of operations.
+"""Which channels of a network live and die together: the spaces of its channels, read off its list of
+operations.
 
-A space is a set of channels that several layers share: what one convolution writes and the next reads, or all that a
-residual sum ties together. A channel is taken out of all of them at once, or of none. The idea is DepGraph's (Fang et
-al., CVPR 2023, arXiv 2301.12900), which finds the groups by tracing a module; a `GraphNetwork` has them in writing.
+A space is a set of channels that several layers share: what one convolution writes and the next reads, or all
+that a residual sum ties together. A channel is taken out of all of them at once, or of none. The idea is
+DepGraph's (Fang et al., CVPR 2023, arXiv 2301.12900), which finds the groups by tracing a module; a
+`GraphNetwork` has them in writing.
 """
 
 from __future__ import annotations
@@ -30,14 +32,27 @@ BY_CHANNEL = {
 }  # fmt: skip
 TIED = {"BatchNormalization", "InstanceNormalization", "PRelu"}
 # For a positive factor f, g(f x) = f g(x): the factors of a channel pass through.
-HOMOGENEOUS = {"Relu", "LeakyRelu", "Identity", "Dropout", "Add", "Sub", "Sum", "Concat", "PRelu", "Transpose"} | BY_CHANNEL
+HOMOGENEOUS = {
+    "Relu",
+    "LeakyRelu",
+    "Identity",
+    "Dropout",
+    "Add",
+    "Sub",
+    "Sum",
+    "Concat",
+    "PRelu",
+    "Transpose",
+} | BY_CHANNEL
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with weights: the spaces of the channels that it reads and of those that it writes, in their order.
+    """A layer with weights: the spaces of the channels that it reads and of those that it writes, in their
+    order.
 
-    `macs` are its multiply-accumulates for one picture. Of a depthwise convolution, or a norm, both are the same.
+    `macs` are its multiply-accumulates for one picture. Of a depthwise convolution, or a norm, both are the
+    same.
     """
 
     name: str
@@ -54,9 +69,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Channels:
-    """The spaces of a network: how many channels each has, why it may not shrink ("" if it may), and who reads and writes it.
+    """The spaces of a network: how many channels each has, why it may not shrink ("" if it may), and who
+    reads and writes it.
 
-    `bent` are the spaces with an operation between writer and reader that does not let a factor pass (a sigmoid, a clip).
+    `bent` are the spaces with an operation between writer and reader that does not let a factor pass (a
+    sigmoid, a clip).
     """
 
     sizes: Mapping[int, int]
@@ -98,7 +115,8 @@ def channels(network: GraphNetwork, size: Size) -> Channels:
 
 
 def kept(network: GraphNetwork, found: Channels, keep: Mapping[int, Tensor]) -> GraphNetwork:
-    """A copy with only these channels: `keep` has for each space that shrinks the numbers of those that stay, ascending.
+    """A copy with only these channels: `keep` has for each space that shrinks the numbers of those that stay,
+    ascending.
 
     ValueError for a space that may not shrink, or of which nothing would be left.
     """
@@ -106,7 +124,9 @@ def kept(network: GraphNetwork, found: Channels, keep: Mapping[int, Tensor]) -> 
         if found.fixed[space] and len(which) != found.sizes[space]:
             raise ValueError(f"space {space} may not shrink: {found.fixed[space]}")
         if not len(which):
-            raise ValueError(f"nothing would be left of the {found.sizes[space]} channels of space {space}; keep one at least")
+            raise ValueError(
+                f"nothing would be left of the {found.sizes[space]} channels of space {space}; keep one at least"
+            )
     state: dict[str, Tensor] = {}
     new: dict[str, dict[str, Any]] = {}
     by_name = {layer.name: layer for layer in found.layers}
@@ -192,7 +212,9 @@ class _Finder:
         return space
 
     def _join(self, a: tuple[int, ...], b: tuple[int, ...], why: str) -> None:
-        if [self.count[s] for s in a] != [self.count[s] for s in b]:  # cut in other places: too intricate to shrink
+        if [self.count[s] for s in a] != [
+            self.count[s] for s in b
+        ]:  # cut in other places: too intricate to shrink
             self._fix((*a, *b), why)
             return
         for one, other in zip(a, b, strict=True):
@@ -244,9 +266,9 @@ class _Finder:
         elif operation.kind == "Transpose" and tensors and "perm" in operation.attributes:
             axis, spaces = self.of[tensors[0]]
             self.of[operation.outputs[0]] = (list(operation.attributes["perm"]).index(axis), spaces)
-        elif operation.kind == "Flatten" and tensors and all(side == 1 for side in self.shapes[tensors[0]][2:]):
-            self._pass(operation, tensors[0])
-        elif operation.kind == "Pad" and tensors and self._pads_only_sides(operation):
+        elif (
+            operation.kind == "Flatten" and tensors and all(side == 1 for side in self.shapes[tensors[0]][2:])
+        ) or (operation.kind == "Pad" and tensors and self._pads_only_sides(operation)):
             self._pass(operation, tensors[0])
         else:
             self._unknown(operation)
@@ -299,7 +321,11 @@ class _Finder:
             shape = self.shapes.get(name, ())
             if name and name not in self.of and len(shape) >= back and shape[-back] != 1:
                 self._fix(spaces, f"{operation.kind} has a number for each of them")
-        if any(name not in self.of for name in operation.inputs) or operation.kind not in ("Add", "Sub", "Sum"):
+        if any(name not in self.of for name in operation.inputs) or operation.kind not in (
+            "Add",
+            "Sub",
+            "Sum",
+        ):
             self.curved.update(spaces)
         self.of[out] = (rank - back, spaces)
 
@@ -310,7 +336,10 @@ class _Finder:
         if any(self.of[name][0] != axis for name in operation.inputs):
             self._unknown(operation)
         elif int(operation.attributes["axis"]) % rank == axis:
-            self.of[operation.outputs[0]] = (axis, tuple(s for name in operation.inputs for s in self.of[name][1]))
+            self.of[operation.outputs[0]] = (
+                axis,
+                tuple(s for name in operation.inputs for s in self.of[name][1]),
+            )
         else:
             for name in operation.inputs[1:]:
                 self._join(spaces, self.of[name][1], "Concat puts them beside each other")

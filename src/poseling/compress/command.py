@@ -71,10 +71,20 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.prune is None and self.low_rank is None and self.quantise is None and self.target_ms is None and self.target_gmac is None:
-            raise ValueError("nothing to do: give --prune, --low-rank, --quantise, --target-ms or --target-gmac")
+        if (
+            self.prune is None
+            and self.low_rank is None
+            and self.quantise is None
+            and self.target_ms is None
+            and self.target_gmac is None
+        ):
+            raise ValueError(
+                "nothing to do: give --prune, --low-rank, --quantise, --target-ms or --target-gmac"
+            )
         if self.prune is not None and not 0 < self.prune < 1:
-            raise ValueError(f"--prune {self.prune:g}: is the part of the work that goes; give more than 0 and less than 1")
+            raise ValueError(
+                f"--prune {self.prune:g}: is the part of the work that goes; give more than 0 and less than 1"
+            )
         if self.low_rank is not None and not 0 < self.low_rank <= 1:
             raise ValueError(
                 f"--low-rank {self.low_rank:g}: is the part that stays, above 0 and at most 1; rank 0 would be no layer at all"
@@ -89,12 +99,16 @@ class Settings:
         if self.rounds < 1:
             raise ValueError(f"--rounds {self.rounds}: has to be 1 or more")
         if self.epochs < 0 or self.qat_epochs < 0:
-            raise ValueError("--epochs and --qat-epochs count passes over the people; 0 is none, and less than that is nothing")
+            raise ValueError(
+                "--epochs and --qat-epochs count passes over the people; 0 is none, and less than that is nothing"
+            )
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """The file that came out, every network on the way with what it was measured to be, what is said of them, and what the figures are."""
+    """The file that came out, every network on the way with what it was measured to be, what is said of them,
+    and what the figures are.
+    """
 
     file: Path
     points: tuple[Point, ...]
@@ -111,12 +125,13 @@ def compress(
     root: Sequence[Path] = (),
     console: Console | None = None,
 ) -> Compressed:
-    """Compresses the network that `model` names (`start.load`) by `settings` and writes to the folder `out` each step's
-    checkpoint and ONNX file, report.json, report.md and pareto.png.
+    """Compresses the network that `model` names (`start.load`) by `settings` and writes to the folder `out`
+    each step's checkpoint and ONNX file, report.json, report.md and pareto.png.
 
-    `data` and `root` as in recipes; pictures without labels will do. Choices are made, and figures taken, on the sets'
-    validation people; on the test people, where there are labelled ones, the original and the last file are measured once.
-    ValueError with the flag and the way out for settings, files and data that do not do.
+    `data` and `root` as in recipes; pictures without labels will do. Choices are made, and figures taken, on
+    the sets' validation people; on the test people, where there are labelled ones, the original and the last
+    file are measured once. ValueError with the flag and the way out for settings, files and data that do not
+    do.
     """
     return _Run(model, out, settings, data, root, console or Console(quiet=True)).run()
 
@@ -125,7 +140,13 @@ class _Run:
     """One run: the network as it is now, and the points so far."""
 
     def __init__(
-        self, model: str, out: Path, settings: Settings, data: Sequence[str], root: Sequence[Path], console: Console
+        self,
+        model: str,
+        out: Path,
+        settings: Settings,
+        data: Sequence[str],
+        root: Sequence[Path],
+        console: Console,
     ) -> None:
         self.settings, self.out, self.console = settings, out, console
         self.original, self.spec = start.load(model)
@@ -153,7 +174,9 @@ class _Run:
             self._factorise(settings.low_rank)
         if settings.quantise is not None:
             self._quantise(settings.quantise)
-        done = Compressed(self.file, tuple(self.points), tuple(self.notes), self.judge.measured, self._tested())
+        done = Compressed(
+            self.file, tuple(self.points), tuple(self.notes), self.judge.measured, self._tested()
+        )
         write_report(self.out, self.name, done, settings)
         return done
 
@@ -186,7 +209,10 @@ class _Run:
         """Normalised crops, cut as in training."""
         crops = Crops(self.train, self.spec.size, self.spec.padding, AUGMENT, self.settings.seed + 1)
         return [
-            normalise(torch.stack([torch.from_numpy(crops[i]["image"]) for i in range(j, min(j + 16, count))]), self.spec)
+            normalise(
+                torch.stack([torch.from_numpy(crops[i]["image"]) for i in range(j, min(j + 16, count))]),
+                self.spec,
+            )
             for j in range(0, count, 16)
         ]
 
@@ -230,16 +256,25 @@ class _Run:
             smaller, writes = self._less(before, step)
             smaller = reconstructed(smaller, before, self._batches(FITTED), writes)
             last = i == rounds - 1
-            self.network = self._repaired(smaller, f"pruned-{i + 1}" if rounds > 1 else "pruned", 1.0 if rounds == 1 else 0.5 if last else 0.5 / (rounds - 1))
+            self.network = self._repaired(
+                smaller,
+                f"pruned-{i + 1}" if rounds > 1 else "pruned",
+                1.0 if rounds == 1 else 0.5 if last else 0.5 / (rounds - 1),
+            )
         self._keep("pruned")
 
     def _factorise(self, amount: float) -> None:
         found = lowrank.factorised(self.network, self.spec.size, amount, self.settings.low_rank_by)
         left = [row for row in found.rows if not row.form]
-        self.say(f"low rank: {len(found.rows) - len(left)} layers in factors, {found.macs:.2f} of the work stays; left as they are {len(left)}")
+        self.say(
+            f"low rank: {len(found.rows) - len(left)} layers in factors, {found.macs:.2f} of the work stays; left as they are {len(left)}"
+        )
         for why in dict.fromkeys(row.why for row in left):
             self.say(f"  {sum(row.why == why for row in left)}: {why}")
-        write_bytes(self.out / "lowrank.json", (json.dumps([asdict(row) for row in found.rows], indent=1) + "\n").encode())
+        write_bytes(
+            self.out / "lowrank.json",
+            (json.dumps([asdict(row) for row in found.rows], indent=1) + "\n").encode(),
+        )
         if found.network is not self.network:
             fitted = reconstructed(found.network, self.network, self._batches(FITTED))
             self.network = self._repaired(fitted, "lowrank", 1.0)
@@ -249,7 +284,16 @@ class _Run:
         if not self.settings.epochs:
             return network.eval()
         folder = self.out / "training" / name
-        return repaired(network, self.spec, self.original, self.train, folder, self._lesson(part), f"repairing {name}", self.console)
+        return repaired(
+            network,
+            self.spec,
+            self.original,
+            self.train,
+            folder,
+            self._lesson(part),
+            f"repairing {name}",
+            self.console,
+        )
 
     def _keep(self, what: str) -> None:
         """The checkpoint and the ONNX file of the network as it is now."""
@@ -318,7 +362,9 @@ class _Run:
             )
             if count != FLOATS[-1]:
                 self.points.pop()
-        self.say("int8 loses more than a point: train it with --qat-epochs, or give more crops with --calibrate")
+        self.say(
+            "int8 loses more than a point: train it with --qat-epochs, or give more crops with --calibrate"
+        )
 
     def _tested(self) -> tuple[Point, ...]:
         """The original and the last file on the test people, once."""
@@ -328,7 +374,11 @@ class _Run:
         found = []
         for point, file in ((self.points[0], self.base), (self.points[-1], self.file)):
             accuracy = judge.file(file)
-            found.append(Point(point.name, point.bytes, point.gmac, point.ms, point.ratio, accuracy.pck, accuracy.strict))
+            found.append(
+                Point(
+                    point.name, point.bytes, point.gmac, point.ms, point.ratio, accuracy.pck, accuracy.strict
+                )
+            )
         return tuple(found)
 
 
@@ -341,15 +391,19 @@ def ending(model: onnx.ModelProto) -> str:
     """The tensor of an exported model that is decoded. ValueError if it is not told."""
     found = before_decoding(model)
     if found is None:
-        raise ValueError("the exported file does not show where its decoding begins; only networks of heatmaps can be quantised")
+        raise ValueError(
+            "the exported file does not show where its decoding begins; only networks of heatmaps can be quantised"
+        )
     return found
 
 
-def people(data: Sequence[str], root: Sequence[Path], spec: PoseSpec, judged: int) -> tuple[People, People, People | None]:
+def people(
+    data: Sequence[str], root: Sequence[Path], spec: PoseSpec, judged: int
+) -> tuple[People, People, People | None]:
     """Whom to learn from, to choose by, and to test on, in the skeleton of `spec`.
 
-    Where a set has no validation people every tenth picture is kept apart for them; of more than `judged` an even
-    choice is taken. ValueError where there are too few to judge by.
+    Where a set has no validation people every tenth picture is kept apart for them; of more than `judged` an
+    even choice is taken. ValueError where there are too few to judge by.
     """
     if root and not data:
         raise ValueError(f"--root {root[0]} needs --data, which says what lies there: {', '.join(sets.SETS)}")
@@ -391,7 +445,14 @@ def table(done: Compressed) -> Table:
         out.add_column(column, justify="left" if column == "network" else "right")
     best = set(front(done.points))
     for i, p in enumerate(done.points):
-        row = (f"{p.pck:.3f}", f"{p.strict:.3f}", f"{p.ms:.2f}", f"{p.ratio:.2f}", f"{p.gmac:.3f}", f"{p.bytes / 1e6:.2f}")
+        row = (
+            f"{p.pck:.3f}",
+            f"{p.strict:.3f}",
+            f"{p.ms:.2f}",
+            f"{p.ratio:.2f}",
+            f"{p.gmac:.3f}",
+            f"{p.bytes / 1e6:.2f}",
+        )
         out.add_row(f"{p.name}{' *' if i in best else ''}", *row)
     for p in done.test:
         out.add_row(f"{p.name}, test people", f"{p.pck:.3f}", f"{p.strict:.3f}", "", "", "", "")
@@ -413,7 +474,10 @@ def write_report(out: Path, name: str, done: Compressed, settings: Settings) -> 
     write_bytes(out / "report.json", (json.dumps(told, indent=1) + "\n").encode())
     best = set(front(done.points))
     lines = [f"# {name}, compressed", "", f"{done.measured}.", ""]
-    lines += ["| network | PCK@0.2 | PCK@0.1 | ms | of the original's time | GMAC | MB |", "|---|---:|---:|---:|---:|---:|---:|"]
+    lines += [
+        "| network | PCK@0.2 | PCK@0.1 | ms | of the original's time | GMAC | MB |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for i, p in enumerate(done.points):
         star = " *" if i in best else ""
         lines.append(
@@ -434,8 +498,16 @@ def plot(points: Sequence[Point], path: Path) -> None:
     best = set(front(points))
     most = max(p.bytes for p in points)
     for i, p in enumerate(points):
-        axes.scatter(p.ratio, p.pck, s=30 + 300 * p.bytes / most, color=DISTILLED if i in best else BASELINE, alpha=0.6)
-        axes.annotate(f"{p.name}, {p.bytes / 1e6:.1f} MB", (p.ratio, p.pck), (6, 6), textcoords="offset points", fontsize=8)
+        axes.scatter(
+            p.ratio, p.pck, s=30 + 300 * p.bytes / most, color=DISTILLED if i in best else BASELINE, alpha=0.6
+        )
+        axes.annotate(
+            f"{p.name}, {p.bytes / 1e6:.1f} MB",
+            (p.ratio, p.pck),
+            (6, 6),
+            textcoords="offset points",
+            fontsize=8,
+        )
     axes.set_xlabel("time of one crop, the original = 1")
     axes.set_ylabel("PCK@0.2")
     axes.set_xlim(0, max(1.3 * max(p.ratio for p in points), 1.2))
@@ -443,4 +515,3 @@ def plot(points: Sequence[Point], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#222222", alpha=0.12)
     write_bytes(path, encode(figure))
-

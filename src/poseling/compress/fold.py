@@ -1,8 +1,9 @@
-"""Norms and parallel branches folded into convolutions, before anything else is done to a network: the same function in fewer operations.
+"""Norms and parallel branches folded into convolutions, before anything else is done to a network: the same
+function in fewer operations.
 
-A batch norm behind a convolution is a factor and a shift of its channels (Jacob et al., CVPR 2018, section 3.2). Two
-convolutions of one map whose results are added are one convolution with the sum of both kernels (RepVGG: Ding et al.,
-CVPR 2021, section 3.3).
+A batch norm behind a convolution is a factor and a shift of its channels (Jacob et al., CVPR 2018, section
+3.2). Two convolutions of one map whose results are added are one convolution with the sum of both kernels
+(RepVGG: Ding et al., CVPR 2021, section 3.3).
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ FOLDED = ("Conv", "ConvTranspose", "Linear")
 
 @torch.no_grad()
 def folded(network: GraphNetwork) -> GraphNetwork:
-    """A copy in eval mode with norms and parallel convolutions folded; the network itself where there is nothing to fold."""
+    """A copy in eval mode with norms and parallel convolutions folded; the network itself where there is
+    nothing to fold.
+    """
     operations = list(network.graph.operations)
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     changed = False
-    while (step := _norm(operations, network.graph, state) or _branch(operations, network.graph, state)) is not None:
+    while (
+        step := _norm(operations, network.graph, state) or _branch(operations, network.graph, state)
+    ) is not None:
         operations, state, changed = *step, True
     if not changed:
         return network
@@ -53,7 +58,12 @@ def _norm(operations: list[Operation], graph: Graph, state: dict[str, Tensor]) -
     uses = _uses(operations, graph)
     for norm in operations:
         before = made.get(norm.inputs[0]) if norm.kind == "BatchNormalization" else None
-        if before is None or before.kind not in FOLDED or uses[before.outputs[0]] != 1 or before.outputs[0] == graph.features:
+        if (
+            before is None
+            or before.kind not in FOLDED
+            or uses[before.outputs[0]] != 1
+            or before.outputs[0] == graph.features
+        ):
             continue
         if not _owns(operations, before):
             continue
@@ -79,21 +89,31 @@ def _branch(operations: list[Operation], graph: Graph, state: dict[str, Tensor])
         if add.kind != "Add" or len(add.inputs) != 2:
             continue
         pair = [made.get(name) for name in add.inputs]
-        if any(o is None or o.kind != "Conv" or uses[o.outputs[0]] != 1 or not _owns(operations, o) for o in pair):
+        if any(
+            o is None or o.kind != "Conv" or uses[o.outputs[0]] != 1 or not _owns(operations, o) for o in pair
+        ):
             continue
         first, second = (o for o in pair if o is not None)
         if first is second or not _alike(first, second):
             continue
         small, large = sorted((first, second), key=lambda o: o.attributes["kernel"][0])
         own, other = f"layers.{large.layer}.", f"layers.{small.layer}."
-        wider = [(b - a) // 2 for a, b in zip(small.attributes["kernel"], large.attributes["kernel"], strict=True)]
-        state[own + "weight"] = state[own + "weight"] + F.pad(state[other + "weight"], [wider[1]] * 2 + [wider[0]] * 2)
+        wider = [
+            (b - a) // 2 for a, b in zip(small.attributes["kernel"], large.attributes["kernel"], strict=True)
+        ]
+        state[own + "weight"] = state[own + "weight"] + F.pad(
+            state[other + "weight"], [wider[1]] * 2 + [wider[0]] * 2
+        )
         biases = [state[key] for key in (own + "bias", other + "bias") if key in state]
         if biases:
             state[own + "bias"] = torch.stack(biases).sum(0)
         joined = replace(large, outputs=add.outputs, attributes={**large.attributes, "bias": bool(biases)})
         last = max(operations.index(first), operations.index(second))
-        kept = [joined if i == last else o for i, o in enumerate(operations) if i == last or o not in (first, second)]
+        kept = [
+            joined if i == last else o
+            for i, o in enumerate(operations)
+            if i == last or o not in (first, second)
+        ]
         return [o for o in kept if o is not add], state
     return None
 
@@ -103,7 +123,12 @@ def _alike(a: Operation, b: Operation) -> bool:
     if a.inputs != b.inputs or any(o.attributes.get("same") for o in (a, b)):
         return False
     fields = ("channels", "strides", "groups", "dilations")
-    if any(list(a.attributes[f]) != list(b.attributes[f]) if f != "groups" else a.attributes[f] != b.attributes[f] for f in fields):
+    if any(
+        list(a.attributes[f]) != list(b.attributes[f])
+        if f != "groups"
+        else a.attributes[f] != b.attributes[f]
+        for f in fields
+    ):
         return False
     return list(a.attributes["dilations"]) == [1, 1] and all(
         k[0] == k[1] and k[0] % 2 and list(o.attributes["pads"]) == [k[0] // 2] * 4

@@ -23,7 +23,11 @@ from poseling.teachers.network import NetworkTeacher
 
 STRICT = 0.1  # of the torso: what shows that joints have moved a little
 ROUNDS = 60
-TYPES: dict[str, type[np.generic]] = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+TYPES: dict[str, type[np.generic]] = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(float)": np.float32,
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class Accuracy:
 
 
 class Judge:
-    """Tells how right networks are about some people: by their labels, or where nobody has any, by the original's own answers."""
+    """Tells how right networks are about some people: by their labels, or where nobody has any, by the
+    original's own answers.
+    """
 
     def __init__(self, people: People, original: GraphNetwork, spec: PoseSpec) -> None:
         teacher = NetworkTeacher(original, spec, "the original")
@@ -66,7 +72,9 @@ class Judge:
         if self.measure.in_space:
             raise ValueError(f"{truth.name}: is measured in space, which compressing is not")
         lengths = self.measure.lengths
-        each = [pck.pck(found, truth.joints, self.measure.visible, lengths, alpha).mean for alpha in (0.2, STRICT)]
+        each = [
+            pck.pck(found, truth.joints, self.measure.visible, lengths, alpha).mean for alpha in (0.2, STRICT)
+        ]
         return Accuracy(*each)
 
 
@@ -81,7 +89,9 @@ def caller(model: Path | bytes, threads: int = 1) -> Callable[[], object]:
 
 
 def speed(model: Path | bytes, base: Path | bytes, rounds: int = ROUNDS, threads: int = 1) -> Ratio:
-    """The time of one exported network over that of another, in turns; processor time on one thread, else the clock's."""
+    """The time of one exported network over that of another, in turns; processor time on one thread, else the
+    clock's.
+    """
     clock = time.process_time if threads == 1 else time.perf_counter
     return paired(caller(model, threads), caller(base, threads), rounds, clock=clock)
 

@@ -7,8 +7,8 @@
 | tucker | k x k convolutions | 1x1 to r1, k x k to r2, 1x1 | Kim et al., ICLR 2016, arXiv 1511.06530 |
 | cp | k x k convolutions | 1x1 to r, k x 1 and 1 x k by channel, 1x1 | Lebedev et al., ICLR 2015, arXiv 1412.6553 |
 
-At full rank all but cp are exact. A layer whose factors would take as much work as itself is left as it is, and listed:
-depthwise convolutions, which have nothing to factorise, always are.
+At full rank all but cp are exact. A layer whose factors would take as much work as itself is left as it is,
+and listed: depthwise convolutions, which have nothing to factorise, always are.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SWEEPS = 60  # of alternating least squares, for cp
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a layer: its form and ranks, "" where it was left and `why`; its multiply-accumulates before and
-    now; the part of its weight's energy (the sum of squares) that the factors have.
+    """What became of a layer: its form and ranks, "" where it was left and `why`; its multiply-accumulates
+    before and now; the part of its weight's energy (the sum of squares) that the factors have.
     """
 
     layer: str
@@ -59,7 +59,9 @@ class Factorised:
 
 @dataclass(frozen=True)
 class Option:
-    """One way to write a layer: its form, ranks, multiply-accumulates, and the part of the energy that it keeps."""
+    """One way to write a layer: its form, ranks, multiply-accumulates, and the part of the energy that it
+    keeps.
+    """
 
     form: Form
     ranks: tuple[int, ...]
@@ -77,18 +79,26 @@ def factorised(
 ) -> Factorised:
     """`network` with its layers in factors, for pictures of `size` (W, H).
 
-    `by` work: ranks such that `amount` of all multiply-accumulates stay, every layer keeping about the same part of its
-    energy. By energy: each layer keeps that part of it. By vbmf: ranks as `vbmf` finds them, whatever the amount.
-    `only` these layers, all if none is named. ValueError for an amount that is not above 0 and at most 1, for layers
-    that are not there, and where so little work cannot be reached.
+    `by` work: ranks such that `amount` of all multiply-accumulates stay, every layer keeping about the same
+    part of its energy. By energy: each layer keeps that part of it. By vbmf: ranks as `vbmf` finds them,
+    whatever the amount. `only` these layers, all if none is named. ValueError for an amount that is not above
+    0 and at most 1, for layers that are not there, and where so little work cannot be reached.
     """
     if not 0 < amount <= 1:
-        raise ValueError(f"--low-rank {amount:g}: is the part that stays, above 0 and at most 1; rank 0 would be no layer at all")
+        raise ValueError(
+            f"--low-rank {amount:g}: is the part that stays, above 0 and at most 1; rank 0 would be no layer at all"
+        )
     names = {o.layer for o in network.graph.operations if o.layer}
     if missing := [name for name in only if name not in names]:
-        raise ValueError(f"the network has no layer {missing[0]!r}; it has {', '.join(sorted(names)[:8])}, ...")
+        raise ValueError(
+            f"the network has no layer {missing[0]!r}; it has {', '.join(sorted(names)[:8])}, ..."
+        )
     shapes = network.shapes(size)
-    layers = [_Layer(network, o, shapes) for o in network.graph.operations if o.kind in ("Conv", "ConvTranspose", "Linear")]
+    layers = [
+        _Layer(network, o, shapes)
+        for o in network.graph.operations
+        if o.kind in ("Conv", "ConvTranspose", "Linear")
+    ]
     total = sum(layer.macs for layer in layers)
     options: dict[str, list[Option]] = {}
     why: dict[str, str] = {}
@@ -97,14 +107,18 @@ def factorised(
         if reason:
             why[layer.name] = reason
         elif by == "vbmf":
-            options[layer.name] = [option for form in layer.forms(kernels) if (option := layer.by_vbmf(form)) is not None]
+            options[layer.name] = [
+                option for form in layer.forms(kernels) if (option := layer.by_vbmf(form)) is not None
+            ]
         else:
             options[layer.name] = [option for form in layer.forms(kernels) for option in layer.options(form)]
 
     def taken(energy: float) -> dict[str, Option]:
         found = {}
         for layer in layers:
-            good = [o for o in options.get(layer.name, ()) if o.energy >= energy and o.macs <= WORTH * layer.macs]
+            good = [
+                o for o in options.get(layer.name, ()) if o.energy >= energy and o.macs <= WORTH * layer.macs
+            ]
             if good:
                 found[layer.name] = min(good, key=lambda o: (o.macs, -o.energy))
         return found
@@ -116,7 +130,9 @@ def factorised(
         low, high = 0.0, 1.0  # the energy that is kept: none reaches the least work, all the most
         if work(taken(low)) > amount * total:
             least = work(taken(low)) / total
-            raise ValueError(f"--low-rank {amount:g}: {least:.2f} of the work stays even at the lowest ranks; ask for more than that")
+            raise ValueError(
+                f"--low-rank {amount:g}: {least:.2f} of the work stays even at the lowest ranks; ask for more than that"
+            )
         for _ in range(30):
             middle = (low + high) / 2
             low, high = (middle, high) if work(taken(middle)) <= amount * total else (low, middle)
@@ -129,14 +145,25 @@ def factorised(
             one = choice[layer.name]
             rows.append(Row(layer.name, one.form, one.ranks, (layer.macs, one.macs), one.energy))
         else:
-            rows.append(Row(layer.name, "", (), (layer.macs, layer.macs), 1.0, why.get(layer.name, "its factors take as much work")))
+            rows.append(
+                Row(
+                    layer.name,
+                    "",
+                    (),
+                    (layer.macs, layer.macs),
+                    1.0,
+                    why.get(layer.name, "its factors take as much work"),
+                )
+            )
     return Factorised(_rewritten(network, layers, choice), tuple(rows), work(choice) / total)
 
 
 class _Layer:
     """A layer that may be factorised, its weight as (out, in, kh, kw), and the sizes of its maps."""
 
-    def __init__(self, network: GraphNetwork, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self, network: GraphNetwork, operation: Operation, shapes: Mapping[str, tuple[int, ...]]
+    ) -> None:
         self.operation, self.name, self.linear = operation, operation.layer, operation.kind == "Linear"
         self.groups = int(operation.attributes.get("groups", 1))
         state = network.layers[self.name].state_dict()
@@ -186,7 +213,9 @@ class _Layer:
         return self._found[form]
 
     def sides(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of `tucker`: the bases of the output's and of the input's channels, and the core (out, in, kh, kw) between them."""
+        """Of `tucker`: the bases of the output's and of the input's channels, and the core (out, in, kh, kw)
+        between them.
+        """
         if "tucker" not in self._found:
             out, given = self.weight.shape[:2]
             left = torch.linalg.svd(self.weight.reshape(out, -1), full_matrices=False)[0]
@@ -240,7 +269,9 @@ class _Layer:
                 yield Option("cp", (rank,), self.work("cp", (rank,)), energy)
 
     def cp(self, rank: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Factors (out, r), (in, r), (kh, r), (kw, r) by alternating least squares. ImportError if tensorly is not installed."""
+        """Factors (out, r), (in, r), (kh, r), (kw, r) by alternating least squares. ImportError if tensorly
+        is not installed.
+        """
         if ("cp", rank) not in self._found:
             from tensorly.decomposition import parafac
 
@@ -252,7 +283,9 @@ class _Layer:
         return self._found["cp", rank]  # type: ignore[index]
 
     def by_vbmf(self, form: Form) -> Option | None:
-        """The ranks that `vbmf` finds; None where it finds nothing but noise, or for `cp`, of which it says nothing."""
+        """The ranks that `vbmf` finds; None where it finds nothing but noise, or for `cp`, of which it says
+        nothing.
+        """
         if form == "cp":
             return None
         if form == "tucker":
@@ -306,10 +339,17 @@ class _Layer:
         value = self.operation.inputs[0]
         for i, (weight, moves, groups) in enumerate(plan):
             last = i == len(plan) - 1
-            name, result = f"{self.name}_{i + 1}", self.operation.outputs[0] if last else f"{self.operation.outputs[0]}/factor_{i + 1}"
+            name, result = (
+                f"{self.name}_{i + 1}",
+                self.operation.outputs[0] if last else f"{self.operation.outputs[0]}/factor_{i + 1}",
+            )
             bias = last and self.bias is not None
             if self.linear:
-                made: dict[str, Any] = {"layer": name, "channels": [weight.shape[1], weight.shape[0]], "bias": bias}
+                made: dict[str, Any] = {
+                    "layer": name,
+                    "channels": [weight.shape[1], weight.shape[0]],
+                    "bias": bias,
+                }
                 weight = weight[..., 0, 0]
             else:
                 made = {**a, **_geometry(a, moves), "layer": name, "groups": groups, "bias": bias}
@@ -357,13 +397,14 @@ def _rewritten(network: GraphNetwork, layers: Sequence[_Layer], choice: Mapping[
 def vbmf(matrix: NDArray[np.float64]) -> int:
     """The rank of a matrix (L, M) once Gaussian noise of unknown strength is taken off.
 
-    The global analytic solution of empirical variational Bayesian matrix factorisation: Nakajima, Sugiyama, Babacan and
-    Tomioka, JMLR 14 (2013), theorem 2, and its corollary for the noise.
+    The global analytic solution of empirical variational Bayesian matrix factorisation: Nakajima, Sugiyama,
+    Babacan and Tomioka, JMLR 14 (2013), theorem 2, and its corollary for the noise.
 
     >>> random = np.random.default_rng(0)
     >>> signal = random.normal(size=(40, 3)) @ random.normal(size=(3, 60))
     >>> vbmf(signal + 0.1 * random.normal(size=(40, 60)))
     3
+
     """
     from scipy.optimize import minimize_scalar
 

@@ -1,8 +1,10 @@
-"""Structural pruning: whole channels go, in every layer that shares them, and the network that is left is an ordinary, smaller one.
+"""Structural pruning: whole channels go, in every layer that shares them, and the network that is left is an
+ordinary, smaller one.
 
-Which channels matter least is told by the size of their weights (Li et al., ICLR 2017, arXiv 1608.08710) or by what the
-loss would change without them, to the first order (Molchanov et al., CVPR 2019, arXiv 1906.10771). The joints, the
-picture's colours, and all that an operation needs as it is, are left alone (`channels`).
+Which channels matter least is told by the size of their weights (Li et al., ICLR 2017, arXiv 1608.08710) or
+by what the loss would change without them, to the first order (Molchanov et al., CVPR 2019, arXiv
+1906.10771). The joints, the picture's colours, and all that an operation needs as it is, are left alone
+(`channels`).
 """
 
 from __future__ import annotations
@@ -20,14 +22,17 @@ from poseling.geometry import Size
 from poseling.models.graph import GraphNetwork
 
 Importance = Literal["taylor", "magnitude"]
-MULTIPLE = 16  # of channels that stay in a space: processors compute on them in packets, ONNX Runtime in 8 or 16
+MULTIPLE = (
+    16  # of channels that stay in a space: processors compute on them in packets, ONNX Runtime in 8 or 16
+)
 LEAST = 0.1  # of a space's channels stay, at least
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """The smaller network; of each layer that lost some which channels it still writes (`writes`), and how many it writes
-    now and wrote before (`widths`), by the layer's name; its multiply-accumulates over those of before.
+    """The smaller network; of each layer that lost some which channels it still writes (`writes`), and how
+    many it writes now and wrote before (`widths`), by the layer's name; its multiply-accumulates over those
+    of before.
     """
 
     network: GraphNetwork
@@ -37,7 +42,9 @@ class Pruned:
 
 
 def magnitude(network: GraphNetwork, found: Channels) -> dict[int, Tensor]:
-    """Of each space (C,) the mean over its layers of the squared weights that write or read the channel, over the layer's own mean."""
+    """Of each space (C,) the mean over its layers of the squared weights that write or read the channel, over
+    the layer's own mean.
+    """
     scores: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
     for layer in found.layers:
@@ -64,17 +71,21 @@ def magnitude(network: GraphNetwork, found: Channels) -> dict[int, Tensor]:
 def taylor(
     network: GraphNetwork, found: Channels, losses: Iterable[Callable[[nn.Module], Tensor]]
 ) -> dict[int, Tensor]:
-    """Of each space (C,) the mean square of what each picture's loss would change if the channel were gone, to the first order.
+    """Of each space (C,) the mean square of what each picture's loss would change if the channel were gone,
+    to the first order.
 
-    Each of `losses` takes a network to the losses (B,) of a batch. At each layer that writes the space a factor of 1
-    is put before every channel; the derivative of the loss by it is that change (equation 8, with gates).
+    Each of `losses` takes a network to the losses (B,) of a batch. At each layer that writes the space a
+    factor of 1 is put before every channel; the derivative of the loss by it is that change (equation 8, with
+    gates).
     """
     gates: dict[int, Tensor] = {}
     scores = {space: torch.zeros(count, dtype=torch.float64) for space, count in found.sizes.items()}
     handles = []
     for layer in found.layers:
         if not layer.tied:  # else the channel was counted where it was written
-            handles.append(network.layers[layer.name].register_forward_hook(partial(_gated, found, layer, gates)))
+            handles.append(
+                network.layers[layer.name].register_forward_hook(partial(_gated, found, layer, gates))
+            )
     seen = 0
     try:
         for loss in losses:
@@ -90,16 +101,22 @@ def taylor(
         for handle in handles:
             handle.remove()
     if not seen:
-        raise ValueError("Taylor's importance needs pictures; give some with --data, or take --importance magnitude")
+        raise ValueError(
+            "Taylor's importance needs pictures; give some with --data, or take --importance magnitude"
+        )
     return {space: score / seen for space, score in scores.items()}
 
 
-def _gated(found: Channels, layer: Layer, gates: dict[int, Tensor], _: nn.Module, __: Any, output: Tensor) -> Tensor:
+def _gated(
+    found: Channels, layer: Layer, gates: dict[int, Tensor], _: nn.Module, __: Any, output: Tensor
+) -> Tensor:
     """The output of a layer with each space's factors of 1 before its channels."""
     parts = []
     for space in layer.writes:
         if space not in gates:
-            gates[space] = torch.ones(len(output), found.sizes[space], device=output.device, requires_grad=True)
+            gates[space] = torch.ones(
+                len(output), found.sizes[space], device=output.device, requires_grad=True
+            )
         parts.append(gates[space])
     factors = torch.cat(parts, 1)
     if layer.kind == "Linear":
@@ -114,16 +131,22 @@ def chosen(
     everywhere: bool = True,
     multiple: int = MULTIPLE,
 ) -> dict[int, Tensor]:
-    """Which channels stay, of each space that shrinks, once the part `ratio` of all multiply-accumulates is gone.
+    """Which channels stay, of each space that shrinks, once the part `ratio` of all multiply-accumulates is
+    gone.
 
-    `everywhere`: of all spaces, packets of `multiple` channels go whose importance over the work that they save is least;
-    else each space loses the same part. ValueError if `ratio` is not between 0 and 1, or more than can go.
+    `everywhere`: of all spaces, packets of `multiple` channels go whose importance over the work that they
+    save is least; else each space loses the same part. ValueError if `ratio` is not between 0 and 1, or more
+    than can go.
     """
     if not 0 < ratio < 1:
-        raise ValueError(f"--prune {ratio:g}: is the part of the work that goes; give more than 0 and less than 1")
+        raise ValueError(
+            f"--prune {ratio:g}: is the part of the work that goes; give more than 0 and less than 1"
+        )
     free = [s for s in found.free() if s in scores and found.sizes[s] > multiple]
     if not free:
-        raise ValueError("the network has no channels that may go; it is too small, or tied together everywhere")
+        raise ValueError(
+            "the network has no channels that may go; it is too small, or tied together everywhere"
+        )
     least = {s: max(multiple, _up(LEAST * found.sizes[s], multiple)) for s in free}
     order = {s: torch.argsort(scores[s], stable=True) for s in free}
     goal = (1 - ratio) * found.macs(found.sizes)
@@ -145,7 +168,12 @@ def _packet(size: int, multiple: int) -> int:
 
 
 def _everywhere(
-    found: Channels, scores: Mapping[int, Tensor], order: Mapping[int, Tensor], least: Mapping[int, int], goal: float, multiple: int
+    found: Channels,
+    scores: Mapping[int, Tensor],
+    order: Mapping[int, Tensor],
+    least: Mapping[int, int],
+    goal: float,
+    multiple: int,
 ) -> dict[int, int]:
     sizes = dict(found.sizes)
     touching = {s: found.touching(s) for s in order}
@@ -172,7 +200,12 @@ def _everywhere(
 
 
 def _evenly(
-    found: Channels, scores: Mapping[int, Tensor], order: Mapping[int, Tensor], least: Mapping[int, int], goal: float, multiple: int
+    found: Channels,
+    scores: Mapping[int, Tensor],
+    order: Mapping[int, Tensor],
+    least: Mapping[int, int],
+    goal: float,
+    multiple: int,
 ) -> dict[int, int]:
     for part in torch.linspace(1, 0, 1001).tolist():
         sizes = {s: max(least[s], min(_up(part * found.sizes[s], multiple), found.sizes[s])) for s in order}
@@ -189,7 +222,8 @@ def pruned(
     everywhere: bool = True,
     multiple: int = MULTIPLE,
 ) -> Pruned:
-    """`network` without the part `ratio` of its multiply-accumulates on pictures of `size` (W, H), in whole channels.
+    """`network` without the part `ratio` of its multiply-accumulates on pictures of `size` (W, H), in whole
+    channels.
 
     By `taylor` where `losses` are given, else by `magnitude`. ValueError as of `chosen`.
     """
@@ -199,7 +233,8 @@ def pruned(
     smaller = kept(network, found, keep)
     sizes = {**found.sizes, **{s: len(k) for s, k in keep.items()}}
     widths = {
-        layer.name: (sum(sizes[s] for s in layer.writes), sum(found.sizes[s] for s in layer.writes)) for layer in found.layers
+        layer.name: (sum(sizes[s] for s in layer.writes), sum(found.sizes[s] for s in layer.writes))
+        for layer in found.layers
     }
     changed = {name: (now, before) for name, (now, before) in widths.items() if now != before}
     writes = {layer.name: found.places(layer.writes, keep) for layer in found.layers if layer.name in changed}

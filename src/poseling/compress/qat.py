@@ -1,7 +1,9 @@
-"""Quantisation-aware training: the float network learns with its weights and activations rounded as they will be.
+"""Quantisation-aware training: the float network learns with its weights and activations rounded as they will
+be.
 
-Rounding has no slope; the gradient goes through as if nothing were rounded, and stops where values are cut (Jacob et
-al., CVPR 2018; the straight-through estimator is Bengio et al.'s, arXiv 1308.3432). The float original is the teacher.
+Rounding has no slope; the gradient goes through as if nothing were rounded, and stops where values are cut
+(Jacob et al., CVPR 2018; the straight-through estimator is Bengio et al.'s, arXiv 1308.3432). The float
+original is the teacher.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Rounded(nn.Module):
 
 
 class Rounding(GraphNetwork):
-    """A network that rounds the values named in `limits` to u8 as `quantize.grid` says, and the weights of its dense layers."""
+    """A network that rounds the values named in `limits` to u8 as `quantize.grid` says, and the weights of
+    its dense layers.
+    """
 
     def __init__(self, graph: Graph, limits: Mapping[str, Range], bits: Literal[8, 4] = 8) -> None:
         super().__init__(graph)
@@ -50,7 +54,9 @@ class Rounding(GraphNetwork):
         weighted = [o for o in graph.operations if o.kind in DENSE]
         for operation in weighted[1:-1] if bits == 8 else weighted:
             layer = self.layers[operation.layer]
-            if parametrize.is_parametrized(layer, "weight") or (bits == 4 and layer.get_parameter("weight")[0].numel() % BLOCK):
+            if parametrize.is_parametrized(layer, "weight") or (
+                bits == 4 and layer.get_parameter("weight")[0].numel() % BLOCK
+            ):
                 continue
             parametrize.register_parametrization(layer, "weight", Rounded(bits))
 
@@ -75,7 +81,10 @@ def rounding(network: GraphNetwork, limits: Mapping[str, Range], bits: Literal[8
 def plain(network: Rounding) -> GraphNetwork:
     """The float network with the weights that were learnt; rounding them again gives the same."""
     found = GraphNetwork(network.graph)
-    own = {name.replace("parametrizations.", "").replace(".original", ""): t for name, t in network.state_dict().items()}
+    own = {
+        name.replace("parametrizations.", "").replace(".original", ""): t
+        for name, t in network.state_dict().items()
+    }
     found.load_state_dict(own)
     return found.eval()
 
@@ -91,10 +100,13 @@ def trained(
     bits: Literal[8, 4] = 8,
     console: Console | None = None,
 ) -> GraphNetwork:
-    """`network` once it has learnt to be rounded: by `limits` of its activations, and in `bits` of its weights.
+    """`network` once it has learnt to be rounded: by `limits` of its activations, and in `bits` of its
+    weights.
 
     Errors as of `repair.repaired`.
     """
-    learnt = repaired(rounding(network, limits, bits), spec, original, people, out, lesson, f"{bits} bits", console)
+    learnt = repaired(
+        rounding(network, limits, bits), spec, original, people, out, lesson, f"{bits} bits", console
+    )
     assert isinstance(learnt, Rounding)
     return plain(learnt)

@@ -1,9 +1,11 @@
-"""Eight bits for ONNX Runtime: a float ONNX file with QuantizeLinear and DequantizeLinear around what is computed in integers.
+"""Eight bits for ONNX Runtime: a float ONNX file with QuantizeLinear and DequantizeLinear around what is
+computed in integers.
 
-Activations are u8 with one scale a tensor, weights s8 with one a channel, biases int32 with the product of both, as
-Jacob et al. (CVPR 2018, arXiv 1712.05877) have it. Where the range of an activation ends is chosen on real crops
-(`ranges`), and layers that cost more than they save can be left in float (`sensitivity`). What reads the heatmaps,
-from the last layer with weights on, always stays in float: a joint is decoded to a fraction of a pixel.
+Activations are u8 with one scale a tensor, weights s8 with one a channel, biases int32 with the product of
+both, as Jacob et al. (CVPR 2018, arXiv 1712.05877) have it. Where the range of an activation ends is chosen
+on real crops (`ranges`), and layers that cost more than they save can be left in float (`sensitivity`). What
+reads the heatmaps, from the last layer with weights on, always stays in float: a joint is decoded to a
+fraction of a pixel.
 """
 
 from __future__ import annotations
@@ -28,9 +30,35 @@ SHRINKS = np.linspace(0.3, 1.0, 71)  # parts of the whole range, where they end 
 ENOUGH = 8  # crops: fewer say nothing of what a network meets
 OPSET = 13  # of per-channel DequantizeLinear
 
-WEIGHTED = {"Conv": 0, "Gemm": 0, "MatMul": 1}  # and the axis of a weight's output channels; of Gemm with transB
-SAME = {"Resize", "MaxPool", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Identity"}
-ARITHMETIC = {"Add", "Mul", "Sub", "Concat", "AveragePool", "GlobalAveragePool", "Relu", "Clip", "LeakyRelu", "Sigmoid"}
+WEIGHTED = {
+    "Conv": 0,
+    "Gemm": 0,
+    "MatMul": 1,
+}  # and the axis of a weight's output channels; of Gemm with transB
+SAME = {
+    "Resize",
+    "MaxPool",
+    "Transpose",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+    "Slice",
+    "Split",
+    "Identity",
+}
+ARITHMETIC = {
+    "Add",
+    "Mul",
+    "Sub",
+    "Concat",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Relu",
+    "Clip",
+    "LeakyRelu",
+    "Sigmoid",
+}
 CHOSEN = {*WEIGHTED, *SAME, *ARITHMETIC}  # all that ONNX Runtime computes on bytes, or that bytes merely pass
 ACTIVATIONS = ("Relu", "Clip")  # that vanish into the rounding of the layer before
 
@@ -44,17 +72,21 @@ class Plan:
 
 
 def layers(model: onnx.ModelProto, output: str) -> list[str]:
-    """The layers with weights before `output` that can be quantised, by the tensor that each gives: all but the first and the last."""
+    """The layers with weights before `output` that can be quantised, by the tensor that each gives: all but
+    the first and the last.
+    """
     graph = _Graph(model)
     return [n.output[0] for n in graph.before(output) if graph.weighted(n)][1:-1]
 
 
 def plan(model: onnx.ModelProto, output: str, floats: Sequence[str] = (), only: str = "") -> Plan:
-    """What of the network before the tensor `output` can become integer, without the layers `floats`; `only` one layer if it is named.
+    """What of the network before the tensor `output` can become integer, without the layers `floats`; `only`
+    one layer if it is named.
 
-    The last layer with weights stays in float, and all behind it. So does the first, and the arithmetic on pixels before
-    it: on three colours integers are slower than floats in ONNX Runtime (2.3 times, for 32 channels of a 192x224 picture).
-    ValueError if `output`, or one of `floats`, is no tensor of the file, or no layer would be left.
+    The last layer with weights stays in float, and all behind it. So does the first, and the arithmetic on
+    pixels before it: on three colours integers are slower than floats in ONNX Runtime (2.3 times, for 32
+    channels of a 192x224 picture). ValueError if `output`, or one of `floats`, is no tensor of the file, or
+    no layer would be left.
     """
     graph = _Graph(model)
     if unknown := [name for name in (output, *floats, *([only] if only else [])) if name not in graph.maker]:
@@ -62,7 +94,9 @@ def plan(model: onnx.ModelProto, output: str, floats: Sequence[str] = (), only: 
     before = graph.before(output)
     weighted = [n for n in before if graph.weighted(n)]
     if len(weighted) < 3:
-        raise ValueError(f"{output}: between the first and the last layer, which stay in float, there is none to quantise")
+        raise ValueError(
+            f"{output}: between the first and the last layer, which stay in float, there is none to quantise"
+        )
     first, last = (before.index(weighted[i]) for i in (0, -1))
     inner = [n for n in before[first + 1 : last] if n.op_type in CHOSEN and n.output[0] not in floats]
     inner = [n for n in inner if n.op_type not in WEIGHTED or graph.weighted(n)]
@@ -88,11 +122,13 @@ def ranges(
 ) -> dict[str, Range]:
     """From where to where each of the `tensors` is rounded, measured on `crops` (N, H, W, 3) uint8 RGB.
 
-    `minmax`: all that was seen. `percentile`: but for one value in ten thousand on each side. `mse`: where the squared
-    error of the rounding is smallest. ValueError for fewer than eight crops.
+    `minmax`: all that was seen. `percentile`: but for one value in ten thousand on each side. `mse`: where
+    the squared error of the rounding is smallest. ValueError for fewer than eight crops.
     """
     if len(crops) < ENOUGH:
-        raise ValueError(f"calibration needs {ENOUGH} crops at least, got {len(crops)}; 100 are good. Give more with --data")
+        raise ValueError(
+            f"calibration needs {ENOUGH} crops at least, got {len(crops)}; 100 are good. Give more with --data"
+        )
     shown = copy.deepcopy(model)
     known = {o.name for o in shown.graph.output}
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in known)
@@ -104,7 +140,10 @@ def ranges(
         for i in range(0, len(crops), batch):
             yield session.run(names, {port.name: np.ascontiguousarray(crops[i : i + batch])})
 
-    low, high = np.zeros(len(names)), np.zeros(len(names))  # zero is always told exactly: pictures are padded with it
+    low, high = (
+        np.zeros(len(names)),
+        np.zeros(len(names)),
+    )  # zero is always told exactly: pictures are padded with it
     for values in runs():
         for i, value in enumerate(values):
             low[i], high[i] = min(low[i], float(value.min())), max(high[i], float(value.max()))
@@ -118,12 +157,20 @@ def ranges(
             if high[i] > low[i]:
                 place = (value.reshape(-1) - np.float32(low[i])) * np.float32(BINS / (high[i] - low[i]))
                 counts[i] += np.bincount(place.astype(np.int32).clip(0, BINS - 1), minlength=BINS)
-    choose: Callable[[NDArray[np.float64], float, float], Range] = by_error if calibration == "mse" else by_percentile
-    return {name: choose(c, float(a), float(b)) for name, c, a, b in zip(names, counts, low, high, strict=True)}
+    choose: Callable[[NDArray[np.float64], float, float], Range] = (
+        by_error if calibration == "mse" else by_percentile
+    )
+    return {
+        name: choose(c, float(a), float(b)) for name, c, a, b in zip(names, counts, low, high, strict=True)
+    }
 
 
-def by_percentile(counts: NDArray[np.float64], low: float, high: float, percentile: float = PERCENTILE) -> Range:
-    """The range that holds `percentile` % of the values on either side, of a histogram (BINS,) from `low` to `high`."""
+def by_percentile(
+    counts: NDArray[np.float64], low: float, high: float, percentile: float = PERCENTILE
+) -> Range:
+    """The range that holds `percentile` % of the values on either side, of a histogram (BINS,) from `low` to
+    `high`.
+    """
     total = counts.sum()
     if not total:
         return low, high
@@ -135,7 +182,9 @@ def by_percentile(counts: NDArray[np.float64], low: float, high: float, percenti
 
 
 def by_error(counts: NDArray[np.float64], low: float, high: float) -> Range:
-    """The range, a part of the whole, in which rounding to 256 steps loses least: the mean square of what is rounded and cut."""
+    """The range, a part of the whole, in which rounding to 256 steps loses least: the mean square of what is
+    rounded and cut.
+    """
     if not counts.sum():
         return low, high
     edges = np.linspace(low, high, len(counts) + 1)
@@ -162,15 +211,17 @@ def grid(limits: Range) -> tuple[float, int]:
 
 
 def quantised(model: onnx.ModelProto, chosen: Plan, limits: Mapping[str, Range]) -> onnx.ModelProto:
-    """The model with `chosen` in integers; `limits` are the ranges of its tensors. Inputs, outputs and metadata are the same."""
+    """The model with `chosen` in integers; `limits` are the ranges of its tensors. Inputs, outputs and
+    metadata are the same.
+    """
     return _Rewriter(model, chosen, limits).run()
 
 
 def sensitivity(
     model: onnx.ModelProto, output: str, limits: Mapping[str, Range], crops: NDArray[np.uint8]
 ) -> list[tuple[str, float]]:
-    """Each layer that could be quantised and how much it alone disturbs `output` when it is: the mean square of the
-    difference over that of the output itself, on `crops` (N, H, W, 3). The worst first.
+    """Each layer that could be quantised and how much it alone disturbs `output` when it is: the mean square
+    of the difference over that of the output itself, on `crops` (N, H, W, 3). The worst first.
 
     `limits` are the ranges of all tensors of the whole plan.
     """
@@ -187,7 +238,9 @@ def sensitivity(
     for layer in layers(model, output):
         alone = plan(asked, output, only=layer)
         if all(name in limits for name in alone.tensors):
-            found.append((layer, float(np.square(run(quantised(asked, alone, limits)) - truth).mean()) / power))
+            found.append(
+                (layer, float(np.square(run(quantised(asked, alone, limits)) - truth).mean()) / power)
+            )
     return sorted(found, key=lambda pair: -pair[1])
 
 
@@ -303,7 +356,9 @@ class _Rewriter:
         inside.initializer.extend(numpy_helper.from_array(value, name) for name, value in self.new.items())
         for entry in self.model.opset_import:
             if entry.domain in ("", "ai.onnx") and entry.version < OPSET:
-                raise ValueError(f"the file is of ONNX opset {entry.version}, and channels have scales of their own from {OPSET} on")
+                raise ValueError(
+                    f"the file is of ONNX opset {entry.version}, and channels have scales of their own from {OPSET} on"
+                )
         onnx.checker.check_model(self.model)
         return self.model
 
@@ -312,9 +367,13 @@ class _Rewriter:
         self.new[f"{name}/scale"] = np.array(scale, np.float32)
         self.new[f"{name}/zero"] = np.array(zero, np.uint8)
         about = [f"{name}/scale", f"{name}/zero"]
-        self.nodes.append(helper.make_node("QuantizeLinear", [name, *about], [f"{name}/u8"], name=f"{name}/quantize"))
         self.nodes.append(
-            helper.make_node("DequantizeLinear", [f"{name}/u8", *about], [f"{name}/u8/float"], name=f"{name}/dequantize")
+            helper.make_node("QuantizeLinear", [name, *about], [f"{name}/u8"], name=f"{name}/quantize")
+        )
+        self.nodes.append(
+            helper.make_node(
+                "DequantizeLinear", [f"{name}/u8", *about], [f"{name}/u8/float"], name=f"{name}/dequantize"
+            )
         )
 
     def _constants(self, node: Any) -> None:
@@ -337,7 +396,11 @@ class _Rewriter:
     def _weight(self, name: str, weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
         values, scale = rounded(weight, axis)
         if name not in self.parts:
-            self.new |= {f"{name}/s8": values, f"{name}/scale": scale, f"{name}/zero": np.zeros(len(scale), np.int8)}
+            self.new |= {
+                f"{name}/s8": values,
+                f"{name}/scale": scale,
+                f"{name}/zero": np.zeros(len(scale), np.int8),
+            }
             self._dequantised(name, f"{name}/s8", axis)
         return scale
 
@@ -345,7 +408,11 @@ class _Rewriter:
         bias = numpy_helper.to_array(self.graph.stored[name]).astype(np.float64)
         whole = np.rint(bias / scale).clip(-(2**31) + 1, 2**31 - 1).astype(np.int32)
         key = f"{layer}/bias"
-        self.new |= {f"{key}/s32": whole, f"{key}/scale": scale, f"{key}/zero": np.zeros(len(scale), np.int32)}
+        self.new |= {
+            f"{key}/s32": whole,
+            f"{key}/scale": scale,
+            f"{key}/zero": np.zeros(len(scale), np.int32),
+        }
         self._dequantised(key, f"{key}/s32", 0)
         return self.parts[key]
 
@@ -363,11 +430,15 @@ class _Rewriter:
         self.parts[key] = f"{key}/float"
         more = {} if axis is None else {"axis": axis}
         about = [whole, f"{key}/scale", f"{key}/zero"]
-        self.nodes.append(helper.make_node("DequantizeLinear", about, [f"{key}/float"], name=f"{key}/dequantize", **more))
+        self.nodes.append(
+            helper.make_node("DequantizeLinear", about, [f"{key}/float"], name=f"{key}/dequantize", **more)
+        )
 
 
 def _shared(graph: _Graph, chosen: Plan, limits: Mapping[str, Range]) -> dict[str, Range]:
-    """The ranges, one for what goes in and out of a node that only moves values: bytes then pass it as they are."""
+    """The ranges, one for what goes in and out of a node that only moves values: bytes then pass it as they
+    are.
+    """
     found = dict(limits)
     moved = True
     while moved:

@@ -1,8 +1,10 @@
-"""Layer by layer the weights that give best what the original gave there: least squares, in closed form, on a few hundred crops.
+"""Layer by layer the weights that give best what the original gave there: least squares, in closed form, on a
+few hundred crops.
 
-When channels or ranks are gone, what is left can make up for much of them without any training: each layer is fitted to
-the original's output from the inputs that the smaller network really gives it (He, Zhang and Sun, ICCV 2017,
-arXiv 1707.06168, section 3.1; from the smaller network's own inputs as in Zhang et al., arXiv 1505.06798, section 3.3).
+When channels or ranks are gone, what is left can make up for much of them without any training: each layer is
+fitted to the original's output from the inputs that the smaller network really gives it (He, Zhang and Sun,
+ICCV 2017, arXiv 1707.06168, section 3.1; from the smaller network's own inputs as in Zhang et al., arXiv
+1505.06798, section 3.3).
 """
 
 from __future__ import annotations
@@ -33,11 +35,13 @@ def reconstructed(
     pictures: Sequence[Tensor],
     writes: Mapping[str, Tensor] | None = None,
 ) -> GraphNetwork:
-    """`network` with the weights of its dense layers fitted to what `original` gives, in the order in which they run.
+    """`network` with the weights of its dense layers fitted to what `original` gives, in the order in which
+    they run.
 
-    A layer is fitted to the value of the same name in the original. `pictures` are batches (B, 3, H, W) as both take
-    them; `writes` has for a layer of fewer channels which of the original's they are. Layers that work by groups, whose
-    value the original does not have, or that are too wide to solve for stay as they are. It is changed, and given back.
+    A layer is fitted to the value of the same name in the original. `pictures` are batches (B, 3, H, W) as
+    both take them; `writes` has for a layer of fewer channels which of the original's they are. Layers that
+    work by groups, whose value the original does not have, or that are too wide to solve for stay as they
+    are. It is changed, and given back.
     """
     theirs = {o.outputs[0]: o.layer for o in original.graph.operations if o.layer}
     uses = [o.layer for o in network.graph.operations]
@@ -58,13 +62,21 @@ def reconstructed(
 
 
 def _fit(
-    network: GraphNetwork, original: GraphNetwork, mine: nn.Module, other: nn.Module, pictures: Sequence[Tensor], keep: Tensor | None
+    network: GraphNetwork,
+    original: GraphNetwork,
+    mine: nn.Module,
+    other: nn.Module,
+    pictures: Sequence[Tensor],
+    keep: Tensor | None,
 ) -> None:
     """Weight and bias of the layer `mine` by least squares with a little pull towards what they were."""
     weight = mine.get_parameter("weight")
     bias = dict(mine.named_parameters()).get("bias")
     wide = weight[0].numel() + (bias is not None)
-    gram, cross = weight.new_zeros(wide, wide, dtype=torch.float64), weight.new_zeros(wide, len(weight), dtype=torch.float64)
+    gram, cross = (
+        weight.new_zeros(wide, wide, dtype=torch.float64),
+        weight.new_zeros(wide, len(weight), dtype=torch.float64),
+    )
     count = 0
     for batch in pictures:
         x = _columns(mine, _seen(network, mine, batch, given=True), bias is not None)
@@ -104,7 +116,9 @@ def _seen(network: GraphNetwork, layer: nn.Module, pictures: Tensor, given: bool
 
 
 def _columns(layer: nn.Module, x: Tensor, one: bool) -> Tensor:
-    """(N, I) all that the layer multiplies its weights by, a row for each of its outputs' places; with a column of ones for the bias."""
+    """(N, I) all that the layer multiplies its weights by, a row for each of its outputs' places; with a
+    column of ones for the bias.
+    """
     if isinstance(layer, Convolution):
         kernel = layer.kernel_size
         rest = same_pads(layer.same, x, kernel, layer.stride, layer.dilation) if layer.same else layer.rest
@@ -112,7 +126,9 @@ def _columns(layer: nn.Module, x: Tensor, one: bool) -> Tensor:
         if kernel == (1, 1) and layer.stride == (1, 1) and not any(layer.padding):
             rows = x.permute(0, 2, 3, 1).flatten(0, 2)
         else:
-            rows = F.unfold(x, kernel, layer.dilation, layer.padding, layer.stride).transpose(1, 2).flatten(0, 1)
+            rows = (
+                F.unfold(x, kernel, layer.dilation, layer.padding, layer.stride).transpose(1, 2).flatten(0, 1)
+            )
     else:
         rows = x.flatten(0, -2)
     return torch.cat([rows, rows.new_ones(len(rows), 1)], 1) if one else rows

@@ -1,7 +1,8 @@
-"""What compressing loses is learnt again from the original: it is the teacher, and pictures without labels are enough.
+"""What compressing loses is learnt again from the original: it is the teacher, and pictures without labels
+are enough.
 
-Each picture is shown to both; the smaller network learns the original's outputs, and the labels where there are any.
-The loop, the losses and the augmentation are those of every other training here.
+Each picture is shown to both; the smaller network learns the original's outputs, and the labels where there
+are any. The loop, the losses and the augmentation are those of every other training here.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ AUGMENT = Augment(scale=0.25, rotation=30.0, light=0.2, shift=0.04)
 
 @dataclass(frozen=True)
 class Lesson:
-    """How a repair is learnt. `epochs` over the people, `batch` people a step, `learning_rate` at its highest, and the labels' share.
+    """How a repair is learnt. `epochs` over the people, `batch` people a step, `learning_rate` at its
+    highest, and the labels' share.
 
     `labels` is 0 for the original alone, 1 for labels alone, and 0.5 for half and half.
     """
@@ -45,7 +47,9 @@ class Lesson:
 
     def __post_init__(self) -> None:
         if not 0 <= self.labels <= 1:
-            raise ValueError(f"--labels-share {self.labels:g}: is the labels' share of what is learnt, from 0 to 1")
+            raise ValueError(
+                f"--labels-share {self.labels:g}: is the labels' share of what is learnt, from 0 to 1"
+            )
 
 
 def loss_of(spec: PoseSpec) -> str:
@@ -69,16 +73,23 @@ def repaired(
     title: str = "repairing",
     console: Console | None = None,
 ) -> GraphNetwork:
-    """`network` after `lesson` on `people`, taught by `original`; both have the contract `spec`. In eval mode, on the CPU.
+    """`network` after `lesson` on `people`, taught by `original`; both have the contract `spec`. In eval
+    mode, on the CPU.
 
-    `people` are in the contract's skeleton. `out` is the folder of the training, which goes on where it was stopped.
-    ValueError if labels are to be learnt and nobody has one; errors as of `train.loop.fit`.
+    `people` are in the contract's skeleton. `out` is the folder of the training, which goes on where it was
+    stopped. ValueError if labels are to be learnt and nobody has one; errors as of `train.loop.fit`.
     """
     if lesson.labels and not people.visible.any():
-        raise ValueError(f"{people.name}: has no labels to learn; leave the labels' share at 0, which learns from the original alone")
+        raise ValueError(
+            f"{people.name}: has no labels to learn; leave the labels' share at 0, which learns from the original alone"
+        )
     accelerator = engine()
     learnt = terms(spec, lesson.labels)
-    teacher = NetworkTeacher(original, spec, "the original", device=accelerator.device) if lesson.labels < 1 else None
+    teacher = (
+        NetworkTeacher(original, spec, "the original", device=accelerator.device)
+        if lesson.labels < 1
+        else None
+    )
     training = Training(
         epochs=lesson.epochs, batch=min(lesson.batch, len(people)), learning_rate=lesson.learning_rate, optimizer="adamw",
         schedule="one_cycle", weight_decay=0.01, clip=1.0, ema=0.998, save_every=500, seed=lesson.seed,
@@ -99,14 +110,16 @@ def losses(
 ) -> Iterator[Callable[[nn.Module], Tensor]]:
     """What `prune.taylor` asks: for batches of `count` people in all, the loss (B,) of each picture.
 
-    The truth is where the original sees the joints, as targets of its codec, each as sure as it is; its own outputs
-    would not do, at which the loss of an unchanged network is flat.
+    The truth is where the original sees the joints, as targets of its codec, each as sure as it is; its own
+    outputs would not do, at which the loss of an unchanged network is flat.
     """
     crops = Crops(people, spec.size, spec.padding, AUGMENT, seed)
     known = codec(spec.codec)
     teacher = NetworkTeacher(original, spec)
     for start in range(0, count, batch):
-        images = torch.stack([torch.from_numpy(crops[i]["image"]) for i in range(start, min(start + batch, count))])
+        images = torch.stack(
+            [torch.from_numpy(crops[i]["image"]) for i in range(start, min(start + batch, count))]
+        )
         answer = teacher(images)
         targets, weight = known.encode(answer.xy.clone(), answer.score.clone())
         yield _PictureLoss(spec, images, targets, weight)
@@ -121,4 +134,9 @@ class _PictureLoss:
     def __call__(self, network: nn.Module) -> Tensor:
         outputs = network(normalise(self.images, self.spec))
         one = fpd(codec(self.spec.codec), loss_of(self.spec), 0.0)[0].loss
-        return torch.stack([one(outputs[i : i + 1], self.targets[i : i + 1], self.weight[i : i + 1]) for i in range(len(outputs))])
+        return torch.stack(
+            [
+                one(outputs[i : i + 1], self.targets[i : i + 1], self.weight[i : i + 1])
+                for i in range(len(outputs))
+            ]
+        )

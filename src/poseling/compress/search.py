@@ -1,4 +1,6 @@
-"""How much has to go for a target: the least pruning whose exported file is as fast, or as little work, as was asked for."""
+"""How much has to go for a target: the least pruning whose exported file is as fast, or as little work, as
+was asked for.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ LEAST, MOST = 0.05, 0.9  # parts of the work that pruning takes away
 
 @dataclass(frozen=True)
 class Point:
-    """One network of a run: its name, file size in bytes, GMAC, time in milliseconds and over the original's, and accuracy."""
+    """One network of a run: its name, file size in bytes, GMAC, time in milliseconds and over the original's,
+    and accuracy.
+    """
 
     name: str
     bytes: int
@@ -23,7 +27,12 @@ class Point:
 
 
 def least(
-    measure: Callable[[float], float], target: float, what: str, low: float = LEAST, high: float = MOST, tries: int = TRIES
+    measure: Callable[[float], float],
+    target: float,
+    what: str,
+    low: float = LEAST,
+    high: float = MOST,
+    tries: int = TRIES,
 ) -> float:
     """The least ratio of pruning at which `measure` is at most `target`: a few halvings of the range.
 
@@ -35,7 +44,9 @@ def least(
     """
     lowest = measure(high)
     if lowest > target:
-        raise ValueError(f"{what} {target:g}: cannot be reached by pruning; with {high:.0%} of the work gone it is {lowest:.3g}")
+        raise ValueError(
+            f"{what} {target:g}: cannot be reached by pruning; with {high:.0%} of the work gone it is {lowest:.3g}"
+        )
     for _ in range(tries):
         middle = (low + high) / 2
         low, high = (low, middle) if measure(middle) <= target else (middle, high)
@@ -43,11 +54,12 @@ def least(
 
 
 def front(points: Sequence[Point]) -> list[int]:
-    """Which points nobody else beats in time without being worse in accuracy, from the fastest to the slowest."""
+    """Which points nobody else beats in time without being worse in accuracy, from the fastest to the
+    slowest.
+    """
     best, found = -1.0, []
     for i in sorted(range(len(points)), key=lambda i: (points[i].ratio, -points[i].pck)):
         if points[i].pck > best:
             best = points[i].pck
             found.append(i)
     return found
-

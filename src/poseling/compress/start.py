@@ -18,15 +18,23 @@ from poseling.models.graph import MODEL, GraphNetwork
 from poseling.spec import FEATURES, PoseSpec
 from poseling.teachers.start import from_onnx
 
-QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulNBits", "DynamicQuantizeLinear")
+QUANTISED = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "QLinearConv",
+    "ConvInteger",
+    "MatMulNBits",
+    "DynamicQuantizeLinear",
+)
 
 
 def load(model: str) -> tuple[GraphNetwork, PoseSpec]:
     """The network that `model` names, in eval mode with its norms folded, and its contract.
 
-    A checkpoint (.safetensors), a network of the zoo, or an ONNX file that `poseling import` takes without being told
-    more. A network of the registry becomes a list of operations by its own export. FileNotFoundError; ValueError that
-    names the file if it is quantised already, gives no joints, or cannot be read.
+    A checkpoint (.safetensors), a network of the zoo, or an ONNX file that `poseling import` takes without
+    being told more. A network of the registry becomes a list of operations by its own export.
+    FileNotFoundError; ValueError that names the file if it is quantised already, gives no joints, or cannot
+    be read.
     """
     path = zoo.path(model) if zoo.is_name(model) else Path(model)
     suffix = path.suffix.lower()
@@ -43,16 +51,22 @@ def load(model: str) -> tuple[GraphNetwork, PoseSpec]:
     elif suffix == ".safetensors":
         built, spec = checkpoint.load(path)
         if spec.codec["name"] == FEATURES:
-            raise ValueError(f"{model}: gives features and no joints; put a head on it first, as docs/models.md shows")
+            raise ValueError(
+                f"{model}: gives features and no joints; put a head on it first, as docs/models.md shows"
+            )
         if isinstance(built, GraphNetwork):
             network = built
         else:
             network, spec = as_graph(Deployed(built, spec).eval())
     else:
         names = ", ".join(zoo.ENTRIES)
-        raise ValueError(f"{model}: is no checkpoint (.safetensors), no ONNX file and none of the zoo ({names})")
+        raise ValueError(
+            f"{model}: is no checkpoint (.safetensors), no ONNX file and none of the zoo ({names})"
+        )
     if not len(spec.skeleton):
-        raise ValueError(f"{model}: gives features and no joints; put a head on it first, as docs/models.md shows")
+        raise ValueError(
+            f"{model}: gives features and no joints; put a head on it first, as docs/models.md shows"
+        )
     return folded(network.eval()), spec
 
 
@@ -62,7 +76,9 @@ def as_graph(deployed: Deployed) -> tuple[GraphNetwork, PoseSpec]:
         path = Path(folder) / "network.onnx"
         onnx.save(graph(deployed), path)
         start = from_onnx(path)
-    spec = replace(deployed.spec, model=MODEL, colour=start.spec.colour, mean=start.spec.mean, std=start.spec.std)
+    spec = replace(
+        deployed.spec, model=MODEL, colour=start.spec.colour, mean=start.spec.mean, std=start.spec.std
+    )
     return start.network, spec
 
 

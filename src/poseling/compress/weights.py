@@ -1,8 +1,9 @@
-"""Weights in fewer bits, activations in float: fp16, bf16 and 4 bits, in an ONNX file that any runtime computes in float.
+"""Weights in fewer bits, activations in float: fp16, bf16 and 4 bits, in an ONNX file that any runtime
+computes in float.
 
-What is stored is made float again by operations on constants alone, which ONNX Runtime does once, when it loads the
-file: a smaller file, as fast as before, not faster. Integer arithmetic on 4-bit weights ONNX Runtime has for matrix
-products alone (MatMulNBits), which a network of convolutions does not consist of.
+What is stored is made float again by operations on constants alone, which ONNX Runtime does once, when it
+loads the file: a smaller file, as fast as before, not faster. Integer arithmetic on 4-bit weights ONNX
+Runtime has for matrix products alone (MatMulNBits), which a network of convolutions does not consist of.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ def stored(model: onnx.ModelProto, bits: Bits) -> onnx.ModelProto:
     """
     found = copy.deepcopy(model)
     inside, made = found.graph, []
-    dense = {n.input[1] for n in inside.node if n.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and len(n.input) > 1}
+    dense = {
+        n.input[1]
+        for n in inside.node
+        if n.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and len(n.input) > 1
+    }
     extra: list[Any] = []
     for tensor in inside.initializer:
         values = numpy_helper.to_array(tensor)
@@ -66,7 +71,8 @@ def stored(model: onnx.ModelProto, bits: Bits) -> onnx.ModelProto:
 
 
 def blocks(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """A weight as whole numbers (N, 32) from -7 to 7 and the scale (N, 1) of each block, where the squared error is least.
+    """A weight as whole numbers (N, 32) from -7 to 7 and the scale (N, 1) of each block, where the squared
+    error is least.
 
     Its size is a multiple of 32. Symmetric about 0, as weights are; scales are such as fp16 has.
     """
@@ -84,7 +90,9 @@ def blocks(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.fl
 def _four(whole: NDArray[np.int8], name: str) -> TensorProto:
     """Two numbers a byte, the first in the lower half, as ONNX packs INT4."""
     flat = whole.reshape(-1).astype(np.uint8) & 15
-    return helper.make_tensor(name, TensorProto.INT4, whole.shape, (flat[::2] | flat[1::2] << 4).tobytes(), raw=True)
+    return helper.make_tensor(
+        name, TensorProto.INT4, whole.shape, (flat[::2] | flat[1::2] << 4).tobytes(), raw=True
+    )
 
 
 def _brain(values: NDArray[np.float32], name: str) -> TensorProto:
@@ -95,7 +103,9 @@ def _brain(values: NDArray[np.float32], name: str) -> TensorProto:
 
 
 def _at_least(model: onnx.ModelProto, opset: int) -> None:
-    """Raises the file's opset; every operator between it and the new one must be as it was, which is checked by who calls."""
+    """Raises the file's opset; every operator between it and the new one must be as it was, which is checked
+    by who calls.
+    """
     if next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx")) < opset:
         converted = onnx.version_converter.convert_version(model, opset)
         model.CopyFrom(converted)

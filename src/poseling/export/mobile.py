@@ -1,6 +1,8 @@
-"""For phones: ExecuTorch (.pte with XNNPACK), LiteRT (.tflite) and Core ML (.mlpackage), each of one crop at a time.
+"""For phones: ExecuTorch (.pte with XNNPACK), LiteRT (.tflite) and Core ML (.mlpackage), each of one crop at
+a time.
 
-All take crops (1, H, W, 3) uint8 RGB and give joints (1, K, 2) in pixels of the crop and scores (1, K), as the ONNX file does.
+All take crops (1, H, W, 3) uint8 RGB and give joints (1, K, 2) in pixels of the crop and scores (1, K), as
+the ONNX file does.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ Run = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float3
 
 
 def write_executorch(deployed: nn.Module, sample: Tensor, out: Path) -> None:
-    """Writes `deployed`, which takes crops like `sample` (1, H, W, 3) uint8, to `out` (.pte), its layers for XNNPACK.
+    """Writes `deployed`, which takes crops like `sample` (1, H, W, 3) uint8, to `out` (.pte), its layers for
+    XNNPACK.
 
-    ImportError if executorch is not installed; ValueError that names the file if it cannot convert the network.
+    ImportError if executorch is not installed; ValueError that names the file if it cannot convert the
+    network.
     """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
@@ -45,7 +49,9 @@ def executorch(path: Path) -> Run:
 
 
 def write_litert(deployed: nn.Module, sample: Tensor, out: Path) -> None:
-    """Writes `deployed` to `out` (.tflite). ImportError if litert-torch is not installed; ValueError if it cannot convert the network."""
+    """Writes `deployed` to `out` (.tflite). ImportError if litert-torch is not installed; ValueError if it
+    cannot convert the network.
+    """
     import litert_torch
 
     with TemporaryDirectory() as folder:
@@ -64,7 +70,9 @@ def litert(path: Path) -> Run:
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
     (port,) = interpreter.get_input_details()
-    outputs = sorted(interpreter.get_output_details(), key=lambda o: -len(o["shape"]))  # xy has an axis more than score
+    outputs = sorted(
+        interpreter.get_output_details(), key=lambda o: -len(o["shape"])
+    )  # xy has an axis more than score
 
     def run(crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         interpreter.set_tensor(port["index"], crop)
@@ -75,9 +83,11 @@ def litert(path: Path) -> Run:
 
 
 def write_coreml(deployed: nn.Module, sample: Tensor, out: Path) -> None:
-    """Writes `deployed` to the folder `out` (.mlpackage), fp32; crops are then floats of 0..255, since Core ML has no bytes as inputs.
+    """Writes `deployed` to the folder `out` (.mlpackage), fp32; crops are then floats of 0..255, since Core
+    ML has no bytes as inputs.
 
-    It runs on Apple's systems alone. ImportError if coremltools is not installed; ValueError if it cannot convert the network, or if `out` is there already.
+    It runs on Apple's systems alone. ImportError if coremltools is not installed; ValueError if it cannot
+    convert the network, or if `out` is there already.
     """
     import coremltools
 

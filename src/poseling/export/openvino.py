@@ -28,7 +28,9 @@ def write(model: onnx.ModelProto, out: Path) -> None:
         try:
             found = openvino.convert_model(path)
         except RuntimeError as error:
-            raise ValueError(f"{out}: OpenVINO cannot convert the network: {str(error).splitlines()[0]}") from error
+            raise ValueError(
+                f"{out}: OpenVINO cannot convert the network: {str(error).splitlines()[0]}"
+            ) from error
         there = Path(folder) / "network.xml"
         openvino.save_model(found, there, compress_to_fp16=False)
         write_bytes(out.with_suffix(".bin"), there.with_suffix(".bin").read_bytes())
@@ -36,7 +38,8 @@ def write(model: onnx.ModelProto, out: Path) -> None:
 
 
 def caller(path: Path) -> Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """The network in `path` as a function from crops (N, H, W, 3) uint8 to joints (N, K, 2) and scores (N, K), on one thread of the CPU.
+    """The network in `path` as a function from crops (N, H, W, 3) uint8 to joints (N, K, 2) and scores (N,
+    K), on one thread of the CPU.
 
     It computes in fp32: where a processor has instructions for bf16, OpenVINO would else take those.
     """

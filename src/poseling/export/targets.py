@@ -1,4 +1,6 @@
-"""One network for every runtime there is: `poseling export MODEL --to all`, with a report of what runs here and how near it is to PyTorch."""
+"""One network for every runtime there is: `poseling export MODEL --to all`, with a report of what runs here
+and how near it is to PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,9 @@ TARGETS: dict[str, Target] = {
 
 @dataclass(frozen=True)
 class Made:
-    """What became of a target: its file, "" where there is none; `state` in words; the joints' distance from PyTorch in
-    pixels of the input (the largest of 99 % of them), and the time of a crop over ONNX Runtime's, None where it does not run here.
+    """What became of a target: its file, "" where there is none; `state` in words; the joints' distance from
+    PyTorch in pixels of the input (the largest of 99 % of them), and the time of a crop over ONNX Runtime's,
+    None where it does not run here.
     """
 
     target: str
@@ -58,12 +61,13 @@ class Made:
 def export_to(
     model: Path, out: Path, targets: Sequence[str], crops: NDArray[np.uint8] | None = None
 ) -> list[Made]:
-    """Writes the checkpoint `model` for `targets`, names of TARGETS or `all`, to the folder `out`, with report.json and report.md.
+    """Writes the checkpoint `model` for `targets`, names of TARGETS or `all`, to the folder `out`, with
+    report.json and report.md.
 
-    `crops` (N, H, W, 3) uint8 RGB are what the files are compared on with PyTorch; drawn figures if None. Of `all`, targets
-    that are not installed, or that cannot convert the network, are listed with the reason; a target that is named raises
-    ValueError with the extra to install. ValueError for an unknown name, for a network that answers in space, and if a file
-    that runs here does not agree.
+    `crops` (N, H, W, 3) uint8 RGB are what the files are compared on with PyTorch; drawn figures if None. Of
+    `all`, targets that are not installed, or that cannot convert the network, are listed with the reason; a
+    target that is named raises ValueError with the extra to install. ValueError for an unknown name, for a
+    network that answers in space, and if a file that runs here does not agree.
     """
     wanted = list(TARGETS) if "all" in targets else list(dict.fromkeys(targets))
     if unknown := [name for name in wanted if name not in TARGETS]:
@@ -71,7 +75,9 @@ def export_to(
     network, spec = checkpoint.load(model)
     deployed = Deployed(network, spec).eval()
     if deployed.spec.outputs != ("xy", "score"):
-        raise ValueError(f"{model}: answers in space; --to is for networks of joints in the picture. Leave it out for an ONNX file")
+        raise ValueError(
+            f"{model}: answers in space; --to is for networks of joints in the picture. Leave it out for an ONNX file"
+        )
     crops = parity.synthetic(spec.size) if crops is None else crops
     onnx_file = graph(deployed)
     content = onnx_file.SerializeToString()
@@ -109,14 +115,18 @@ def export_to(
 
 
 def apart(truth: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]) -> float:
-    """The distance in pixels within which 99 % of the joints lie that PyTorch sees at all; joints (N, K, 2), scores (N, K)."""
+    """The distance in pixels within which 99 % of the joints lie that PyTorch sees at all; joints (N, K, 2),
+    scores (N, K).
+    """
     seen = truth[1] >= FLOOR
     if not seen.any():
         return float("nan")
     return float(np.quantile(np.linalg.norm(found[0] - truth[0], axis=-1)[seen], PART))
 
 
-def _write(name: str, deployed: Deployed, content: bytes, crop: NDArray[np.uint8], path: Path) -> mobile.Run | None:
+def _write(
+    name: str, deployed: Deployed, content: bytes, crop: NDArray[np.uint8], path: Path
+) -> mobile.Run | None:
     """Writes the file; what runs it here, None if nothing does."""
     sample = torch.from_numpy(crop)
     if name == "onnx":
@@ -149,7 +159,9 @@ def _onnx_runtime(content: bytes) -> mobile.Run:
 
 
 def _slower(run: mobile.Run, base: mobile.Run, crop: NDArray[np.uint8]) -> float:
-    """The time of one crop over that of ONNX Runtime: the median of the rounds' ratios, each of both in turns."""
+    """The time of one crop over that of ONNX Runtime: the median of the rounds' ratios, each of both in
+    turns.
+    """
 
     def seconds(one: Callable[[NDArray[np.uint8]], object]) -> float:
         start = time.perf_counter()
@@ -164,9 +176,18 @@ def _slower(run: mobile.Run, base: mobile.Run, crop: NDArray[np.uint8]) -> float
 def write_report(out: Path, name: str, made: Sequence[Made], crops: int) -> None:
     """report.json and report.md."""
     write_bytes(out / "report.json", (json.dumps([asdict(one) for one in made], indent=1) + "\n").encode())
-    lines = [f"# {name}, for every runtime", "", f"Joints are compared with PyTorch's on {crops} crops: 99 % of them differ by at most so many pixels.", ""]
+    lines = [
+        f"# {name}, for every runtime",
+        "",
+        f"Joints are compared with PyTorch's on {crops} crops: 99 % of them differ by at most so many pixels.",
+        "",
+    ]
     lines += ["| target | file | | px | time / ONNX Runtime's |", "|---|---|---|---:|---:|"]
     for one in made:
-        numbers = f"{one.pixels:.3f} | {one.ratio:.2f}" if one.pixels is not None and one.ratio is not None else " | "
+        numbers = (
+            f"{one.pixels:.3f} | {one.ratio:.2f}"
+            if one.pixels is not None and one.ratio is not None
+            else " | "
+        )
         lines.append(f"| {one.target} | {one.file} | {one.state} | {numbers} |")
     write_bytes(out / "report.md", ("\n".join(lines) + "\n").encode())
