@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,6 +155,11 @@ class _Run:
         self.network: GraphNetwork = self.original
         self.train, self.val, self.test = people(data, root, self.spec, settings.judge)
         self.judge = Judge(self.val, self.original, self.spec)
+        said = json.dumps([asdict(settings), model, list(data), [str(folder) for folder in root]])
+        # Trainings of other settings have folders of their own; the same command goes on where it was stopped.
+        self.training = out / "training" / hashlib.blake2b(said.encode(), digest_size=6).hexdigest()
+        told = {"of": self.name, **{name: value for name, value in asdict(settings).items() if value is not None}}
+        self.spec = replace(self.spec, recipe="compress", arguments=told)
         self.points: list[Point] = []
         self.notes: list[str] = []
         self.file = out / f"{self.name}-float.onnx"
@@ -283,7 +289,7 @@ class _Run:
     def _repaired(self, network: GraphNetwork, name: str, part: float) -> GraphNetwork:
         if not self.settings.epochs:
             return network.eval()
-        folder = self.out / "training" / name
+        folder = self.training / name
         return repaired(
             network,
             self.spec,
@@ -323,7 +329,7 @@ class _Run:
         s = self.settings
         lesson = Lesson(s.qat_epochs, s.batch, s.learning_rate / 5, s.labels_share, s.seed)
         self.network = qat.trained(
-            self.network, self.spec, self.original, self.train, self.out / "training" / f"{bits}-bits", lesson, limits, bits, self.console
+            self.network, self.spec, self.original, self.train, self.training / f"{bits}-bits", lesson, limits, bits, self.console
         )  # fmt: skip
         checkpoint.save(self.out / f"{self.name}-{bits}-bits.safetensors", self.network, self.spec)
 
