@@ -40,7 +40,7 @@ def test_pruning_and_factorising_lose_less(network, pictures):
             writes = getattr(made, "writes", None)
             before = (made.network(other) - truth).square().mean()
             fitted = reconstructed(made.network, network, [torch.cat([pictures, -pictures])], writes)
-            assert (fitted(other) - truth).square().mean() < 0.7 * before
+            assert (fitted(other) - truth).square().mean() < 0.85 * before
 
 
 def test_an_unchanged_network_stays(network, pictures):

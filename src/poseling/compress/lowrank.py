@@ -272,15 +272,16 @@ class _Layer:
         """Factors (out, r), (in, r), (kh, r), (kw, r) by alternating least squares. ImportError if tensorly
         is not installed.
         """
-        if ("cp", rank) not in self._found:
+        key = f"cp {rank}"
+        if key not in self._found:
             from tensorly.decomposition import parafac
 
             start = parafac(self.weight.numpy(), rank, n_iter_max=SWEEPS, init="random", random_state=0)
             scales, factors = start
             parts = [torch.from_numpy(np.ascontiguousarray(f)) for f in factors]
             parts[0] = parts[0] * torch.from_numpy(np.asarray(scales))
-            self._found["cp", rank] = tuple(parts)  # type: ignore[index]
-        return self._found["cp", rank]  # type: ignore[index]
+            self._found[key] = tuple(parts)
+        return self._found[key]
 
     def by_vbmf(self, form: Form) -> Option | None:
         """The ranks that `vbmf` finds; None where it finds nothing but noise, or for `cp`, of which it says
@@ -327,13 +328,13 @@ class _Layer:
                 (left[:, :r2][..., None, None], "", 1),
             ]
         else:
-            o, i, h, w = self.cp(ranks[0])
+            out_side, in_side, high, wide = self.cp(ranks[0])
             rank = ranks[0]
             plan = [
-                (i.T[..., None, None], "", 1),
-                (h.T[:, None, :, None], "y", rank),
-                (w.T[:, None, None, :], "x", rank),
-                (o[..., None, None], "", 1),
+                (in_side.T[..., None, None], "", 1),
+                (high.T[:, None, :, None], "y", rank),
+                (wide.T[:, None, None, :], "x", rank),
+                (out_side[..., None, None], "", 1),
             ]
         operations, state = [], {}
         value = self.operation.inputs[0]

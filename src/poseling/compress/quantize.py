@@ -226,7 +226,7 @@ def sensitivity(
     `limits` are the ranges of all tensors of the whole plan.
     """
     asked = copy.deepcopy(model)
-    asked.graph.output.append(onnx.ValueInfoProto(name=output))
+    asked.graph.output.append(helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
 
     def run(one: onnx.ModelProto) -> NDArray[np.float32]:
         session = open_session(one.SerializeToString(), threads=1, log=3)

@@ -126,9 +126,9 @@ def _columns(layer: nn.Module, x: Tensor, one: bool) -> Tensor:
         if kernel == (1, 1) and layer.stride == (1, 1) and not any(layer.padding):
             rows = x.permute(0, 2, 3, 1).flatten(0, 2)
         else:
-            rows = (
-                F.unfold(x, kernel, layer.dilation, layer.padding, layer.stride).transpose(1, 2).flatten(0, 1)
-            )
+            y_pad, x_pad = (int(pad) for pad in layer.padding)
+            parts = F.unfold(F.pad(x, (x_pad, x_pad, y_pad, y_pad)), kernel, layer.dilation, 0, layer.stride)
+            rows = parts.transpose(1, 2).flatten(0, 1)
     else:
         rows = x.flatten(0, -2)
     return torch.cat([rows, rows.new_ones(len(rows), 1)], 1) if one else rows

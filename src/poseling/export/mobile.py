@@ -94,7 +94,10 @@ def write_coreml(deployed: nn.Module, sample: Tensor, out: Path) -> None:
     if out.exists():
         raise ValueError(f"{out}: is there already; take it away, or give another --out")
     try:
-        program = torch.export.export(_Floats(deployed), (sample.float(),)).run_decompositions({})
+        program = torch.export.export(_Floats(deployed), (sample.float(),)).run_decompositions()
+        for node in program.graph.nodes:  # Core ML's converter knows the one name of this and not the other
+            if node.target is torch.ops.aten.__and__.Tensor:
+                node.target = torch.ops.aten.logical_and.default
         made = coremltools.convert(
             program,
             inputs=[coremltools.TensorType("crops", shape=tuple(sample.shape))],
