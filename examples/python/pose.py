@@ -25,7 +25,7 @@ def pose(
     width, height = spec["size"]
     x0, y0, x1, y1 = box or (0, 0, picture.shape[1] - 1, picture.shape[0] - 1)
     # The person's box, in the middle of the crop, as much larger as the network is used to.
-    scale = min(width / max(x1 - x0, 1), height / max(y1 - y0, 1)) / (spec["padding"] if box else 1)
+    scale = min((width - 1) / max(x1 - x0, 1), (height - 1) / max(y1 - y0, 1)) / (spec["padding"] if box else 1)
     middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
     offset = (np.array([width, height]) - 1) / 2 - scale * middle
     matrix = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])

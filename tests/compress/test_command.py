@@ -34,6 +34,7 @@ def model(network, spec, tmp_path):
 def root(tmp_path, monkeypatch):
     """Forty soft pictures without labels."""
     monkeypatch.setattr(command, "FEWEST", 3)
+    monkeypatch.setattr(command, "MULTIPLE", 4)
     folder = tmp_path / "pictures"
     folder.mkdir()
     random = np.random.default_rng(0)

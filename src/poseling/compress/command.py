@@ -22,10 +22,10 @@ from poseling.codecs.picture import normalise
 from poseling.compress import lowrank, qat, quantize, start
 from poseling.compress import weights as fewer
 from poseling.compress.judge import Judge, milliseconds, speed
-from poseling.compress.prune import pruned
+from poseling.compress.prune import MULTIPLE, most, pruned
 from poseling.compress.reconstruct import reconstructed
 from poseling.compress.repair import AUGMENT, Lesson, losses, repaired
-from poseling.compress.search import Point, front, least
+from poseling.compress.search import MOST, Point, front, least
 from poseling.data import sets
 from poseling.data.loader import Crops
 from poseling.data.people import People
@@ -226,7 +226,7 @@ class _Run:
         asked = None
         if self.settings.importance == "taylor":
             asked = losses(self.spec, self.original, self.train, ASKED, seed=self.settings.seed)
-        found = pruned(network, self.spec.size, ratio, asked, self.settings.everywhere)
+        found = pruned(network, self.spec.size, ratio, asked, self.settings.everywhere, MULTIPLE)
         return found.network, dict(found.writes)
 
     def _searched(self) -> float:
@@ -246,11 +246,9 @@ class _Run:
                 model = quantize.quantised(model, plan, quantize.ranges(model, plan.tensors, crops, "minmax"))
             return speed(model.SerializeToString(), self.base).median * self.base_ms
 
-        if s.target_gmac is not None:
-            found = least(measure, s.target_gmac, "--target-gmac")
-        else:
-            assert s.target_ms is not None
-            found = least(measure, s.target_ms, "--target-ms")
+        target, flag = (s.target_gmac, "--target-gmac") if s.target_gmac is not None else (s.target_ms, "--target-ms")
+        assert target is not None
+        found = least(measure, target, flag, high=min(MOST, most(self.original, self.spec.size, MULTIPLE) - 1e-6))
         self.say(f"the target is reached once {found:.2f} of the work is gone")
         return found
 

@@ -158,6 +158,13 @@ def chosen(
     return {s: order[s][found.sizes[s] - sizes[s] :].sort().values for s in free if sizes[s] < found.sizes[s]}
 
 
+def most(network: GraphNetwork, size: Size, multiple: int = MULTIPLE) -> float:
+    """The part of the multiply-accumulates that can go at most."""
+    found = channels(network, size)
+    least = {s: max(multiple, _up(LEAST * found.sizes[s], multiple)) for s in found.free() if found.sizes[s] > multiple}
+    return 1 - found.macs({**found.sizes, **least}) / found.macs(found.sizes)
+
+
 def _up(count: float, multiple: int) -> int:
     return -(-int(count) // multiple) * multiple
 

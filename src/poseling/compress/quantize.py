@@ -225,21 +225,21 @@ def sensitivity(
 
     `limits` are the ranges of all tensors of the whole plan.
     """
-    asked = copy.deepcopy(model)
-    asked.graph.output.append(helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
 
     def run(one: onnx.ModelProto) -> NDArray[np.float32]:
-        session = open_session(one.SerializeToString(), threads=1, log=3)
+        asked = copy.deepcopy(one)
+        asked.graph.output.append(onnx.ValueInfoProto(name=output))
+        session = open_session(asked.SerializeToString(), threads=1, log=3)
         return np.asarray(session.run([output], {session.get_inputs()[0].name: crops})[0])
 
-    truth = run(asked)
+    truth = run(model)
     power = float(np.square(truth - truth.mean()).mean()) or 1.0
     found = []
     for layer in layers(model, output):
-        alone = plan(asked, output, only=layer)
+        alone = plan(model, output, only=layer)
         if all(name in limits for name in alone.tensors):
             found.append(
-                (layer, float(np.square(run(quantised(asked, alone, limits)) - truth).mean()) / power)
+                (layer, float(np.square(run(quantised(model, alone, limits)) - truth).mean()) / power)
             )
     return sorted(found, key=lambda pair: -pair[1])
 
