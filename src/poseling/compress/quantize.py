@@ -100,8 +100,12 @@ def plan(model: onnx.ModelProto, output: str, floats: Sequence[str] = (), only: 
     first, last = (before.index(weighted[i]) for i in (0, -1))
     inner = [n for n in before[first + 1 : last] if n.op_type in CHOSEN and n.output[0] not in floats]
     inner = [n for n in inner if n.op_type not in WEIGHTED or graph.weighted(n)]
-    behind = _behind(before[first:], weighted[0]) - _activation(graph, weighted[0])
+    behind = _behind(before[first:], weighted[0])
+    for layer in (weighted[0], *(graph.maker[name] for name in floats)):
+        behind -= _activation(graph, layer)  # the activation of a float layer is one with it
     chosen = {n.output[0] for n in inner if n.output[0] in behind}
+    if only:
+        chosen &= {only, *_activation(graph, graph.maker[only])}
     tensors: dict[str, None] = {}
     for node in inner:
         if node.output[0] not in chosen:
