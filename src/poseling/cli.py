@@ -327,7 +327,7 @@ def compress(
     calibration: Literal["mse", "percentile", "minmax"] = "mse",
     calibrate: int = 128,
     labels_share: float = 0.0,
-    learning_rate: float = 5e-4,
+    learning_rate: float = 1.5e-4,
     batch: int = 32,
     judge: int = 300,
     seed: int = 0,

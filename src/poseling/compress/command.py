@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -63,7 +64,7 @@ class Settings:
     rounds: int = 1
     epochs: float = 1.0
     labels_share: float = 0.0
-    learning_rate: float = 5e-4
+    learning_rate: float = 1.5e-4
     batch: int = 32
     qat_epochs: float = 0.0
     calibration: quantize.Calibration = "mse"
@@ -158,7 +159,10 @@ class _Run:
         said = json.dumps([asdict(settings), model, list(data), [str(folder) for folder in root]])
         # Trainings of other settings have folders of their own; the same command goes on where it was stopped.
         self.training = out / "training" / hashlib.blake2b(said.encode(), digest_size=6).hexdigest()
-        told = {"of": self.name, **{name: value for name, value in asdict(settings).items() if value is not None}}
+        told = {
+            "of": self.name,
+            **{name: value for name, value in asdict(settings).items() if value is not None},
+        }
         self.spec = replace(self.spec, recipe="compress", arguments=told)
         self.points: list[Point] = []
         self.notes: list[str] = []
@@ -246,9 +250,13 @@ class _Run:
                 model = quantize.quantised(model, plan, quantize.ranges(model, plan.tensors, crops, "minmax"))
             return speed(model.SerializeToString(), self.base).median * self.base_ms
 
-        target, flag = (s.target_gmac, "--target-gmac") if s.target_gmac is not None else (s.target_ms, "--target-ms")
+        target, flag = (
+            (s.target_gmac, "--target-gmac") if s.target_gmac is not None else (s.target_ms, "--target-ms")
+        )
         assert target is not None
-        found = least(measure, target, flag, high=min(MOST, most(self.original, self.spec.size, MULTIPLE) - 1e-6))
+        found = least(
+            measure, target, flag, high=min(MOST, most(self.original, self.spec.size, MULTIPLE) - 1e-6)
+        )
         self.say(f"the target is reached once {found:.2f} of the work is gone")
         return found
 
@@ -287,17 +295,17 @@ class _Run:
     def _repaired(self, network: GraphNetwork, name: str, part: float) -> GraphNetwork:
         if not self.settings.epochs:
             return network.eval()
-        folder = self.training / name
-        return repaired(
-            network,
-            self.spec,
-            self.original,
-            self.train,
-            folder,
-            self._lesson(part),
-            f"repairing {name}",
-            self.console,
-        )
+        learnt = repaired(
+            copy.deepcopy(network), self.spec, self.original, self.train, self.training / name, self._lesson(part),
+            f"repairing {name}", self.console,
+        )  # fmt: skip
+        before, after = (self.judge.network(one, self.spec).pck for one in (network.eval(), learnt))
+        if after < before:
+            self.say(
+                f"{name}: training made it worse ({before:.3f} to {after:.3f}) and is not kept; give more --epochs"
+            )
+            return network
+        return learnt
 
     def _keep(self, what: str) -> None:
         """The checkpoint and the ONNX file of the network as it is now."""

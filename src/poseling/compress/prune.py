@@ -161,7 +161,11 @@ def chosen(
 def most(network: GraphNetwork, size: Size, multiple: int = MULTIPLE) -> float:
     """The part of the multiply-accumulates that can go at most."""
     found = channels(network, size)
-    least = {s: max(multiple, _up(LEAST * found.sizes[s], multiple)) for s in found.free() if found.sizes[s] > multiple}
+    least = {
+        s: max(multiple, _up(LEAST * found.sizes[s], multiple))
+        for s in found.free()
+        if found.sizes[s] > multiple
+    }
     return 1 - found.macs({**found.sizes, **least}) / found.macs(found.sizes)
 
 

@@ -40,7 +40,7 @@ class Lesson:
 
     epochs: float = 1.0
     batch: int = 32
-    learning_rate: float = 3e-4
+    learning_rate: float = 1.5e-4
     labels: float = 0.0
     seed: int = 0
     workers: int = 0

@@ -98,7 +98,10 @@ def write_coreml(deployed: nn.Module, sample: Tensor, out: Path) -> None:
         for node in program.graph.nodes:  # Core ML's converter knows the one name of this and not the other
             if node.target is torch.ops.aten.__and__.Tensor:
                 node.target = torch.ops.aten.logical_and.default
-            elif node.target in (torch.ops.aten.hardtanh.default, torch.ops.aten.clamp.default):  # nor whole numbers as bounds of floats
+            elif node.target in (
+                torch.ops.aten.hardtanh.default,
+                torch.ops.aten.clamp.default,
+            ):  # nor whole numbers as bounds of floats
                 node.args = tuple(float(a) if isinstance(a, int) else a for a in node.args)
         made = coremltools.convert(
             program,
