@@ -39,6 +39,7 @@ from poseling.teachers.shards import share
 COMMANDS = [
     *(f"distill {recipe}" for recipe in RECIPES),
     "compare",
+    "compress",
     "evaluate",
     "label",
     "models",

@@ -43,8 +43,11 @@ TABLE = {
     "live": "nouns zoo runtime",
     "evaluate": "nouns zoo codecs data models teachers runtime",
     "export": "nouns codecs data models",
+    "compress": "nouns zoo codecs data models teachers distill train evaluate export runtime",
     "recipes": "nouns zoo codecs data models teachers distill train evaluate export runtime",
-    "cli": "nouns zoo codecs data models teachers distill train evaluate export runtime live synth recipes",
+    "cli": (
+        "nouns zoo codecs data models teachers distill train evaluate export runtime live synth recipes compress"
+    ),
 }
 # What pip gives without extras, and so all that these may import from outside.
 BASE = {"numpy", "cv2", "onnxruntime", "av"}

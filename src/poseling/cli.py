@@ -302,6 +302,7 @@ def export(
     raw: bool = False,
     half: bool = False,
     adapter: str | None = None,
+    to: tuple[Literal["all", "onnx", "openvino", "executorch", "litert", "coreml"], ...] = (),
 ) -> None:
     """Write one ONNX file with network, decoding and contract, and check that it gives the same joints as the
     checkpoint.
@@ -323,7 +324,19 @@ def export(
     adapter
         For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
         and outputs (docs/teachers.md).
+    to
+        For a checkpoint: write it for these runtimes, or for all, into the folder --out, with a report of
+        which agree with PyTorch.
     """
+    if to:
+        _export_to(
+            model,
+            out or model.with_name(f"{model.stem}-targets"),
+            to,
+            images,
+            raw or half or adapter is not None,
+        )
+        return
     if model.suffix.lower() == ".onnx":
         if raw or half or images is not None:
             raise ValueError(
@@ -357,6 +370,125 @@ def export(
     if images is not None:
         crops = windows(folders.images(images).images, load(model)[1].size)
     console.print(f"{out}: {run(model, out, raw, crops, half=half)}")
+
+
+def _export_to(model: Path, out: Path, to: tuple[str, ...], images: Path | None, more: bool) -> None:
+    from poseling.data import images as folders
+    from poseling.export.parity import windows
+    from poseling.export.targets import export_to
+    from poseling.models.checkpoint import load
+
+    if model.suffix.lower() == ".onnx" or more:
+        raise ValueError(f"{model}: --to is for checkpoints, and goes with --out and --images alone")
+    crops = None if images is None else windows(folders.images(images).images, load(model)[1].size)
+    for one in export_to(model, out, to, crops):
+        numbers = (
+            ""
+            if one.pixels is None or one.ratio is None
+            else f", {one.pixels:.3f} px, {one.ratio:.2f} of ONNX Runtime's time"
+        )
+        console.print(f"{one.target}: {one.state}{numbers}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{out / 'report.md'}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command
+def compress(
+    model: str,
+    *,
+    data: tuple[str, ...] = (),
+    root: tuple[Path, ...] = (),
+    out: Path = Path("compressed"),
+    prune: float | None = None,
+    low_rank: float | None = None,
+    quantise: Literal["fp16", "bf16", "int8", "int4"] | None = None,
+    target_ms: float | None = None,
+    target_gmac: float | None = None,
+    epochs: float = 1.0,
+    qat_epochs: float = 0.0,
+    rounds: int = 1,
+    importance: Literal["taylor", "magnitude"] = "taylor",
+    everywhere: bool = True,
+    low_rank_by: Literal["work", "energy", "vbmf"] = "work",
+    calibration: Literal["mse", "percentile", "minmax"] = "mse",
+    calibrate: int = 128,
+    labels_share: float = 0.0,
+    learning_rate: float = 1.5e-4,
+    batch: int = 32,
+    judge: int = 300,
+    seed: int = 0,
+) -> None:
+    """Makes any pose network smaller and faster: fewer channels, factorised layers, fewer bits; the original
+    teaches what is left.
+
+    Pictures without labels are enough. Each step's network, what it was measured to be, and a plot go to
+    --out.
+
+    Parameters
+    ----------
+    model
+        A checkpoint (.safetensors), a network of the zoo by name, or an ONNX file that `poseling import`
+        takes.
+    data
+        Pictures of people, as in recipes: images, lsp, coco, packed, ... several are mixed; the mini set if
+        not given.
+    root
+        Where the data lie, one folder for all or one for each set.
+    out
+        The folder for what is made.
+    prune
+        The part of the multiply-accumulates to take away, in whole channels, above 0 and below 1.
+    low_rank
+        The part of the work, or of each weight's energy, that stays when layers are factorised, up to 1.
+    quantise
+        int8: integer arithmetic, faster. fp16, bf16, int4: weights in fewer bits, a smaller file.
+    target_ms
+        Prune as much as it takes for one crop to take this long on one thread of this machine.
+    target_gmac
+        Prune as much as it takes for this many 1e9 multiply-accumulates.
+    epochs
+        Passes over the people to learn again from the original, after pruning and after factorising; 0:
+        weights are only fitted in closed form.
+    qat_epochs
+        Passes over the people to learn to be rounded, for int8 and int4; 0 is calibration alone.
+    rounds
+        Steps in which channels go, with learning between them.
+    importance
+        By what channels are chosen: what the loss would change without them, or how large their weights are.
+    everywhere
+        Take channels where they matter least; else the same part of every layer.
+    low_rank_by
+        What --low-rank counts: the network's work, each weight's energy, or nothing, with ranks by
+        variational Bayes.
+    calibration
+        Where the range of an activation ends: by least squared error, by percentile, or nowhere.
+    calibrate
+        How many crops ranges are measured on.
+    labels_share
+        The part of the labels in what is learnt; the rest is the original's.
+    learning_rate
+        At its highest.
+    batch
+        People in one step.
+    judge
+        How many validation people figures are taken on.
+    seed
+        Of the crops and the order of the people.
+    """
+    from poseling.compress.command import Settings, table
+    from poseling.compress.command import compress as run
+
+    settings = Settings(
+        prune, low_rank, low_rank_by, quantise, target_ms, target_gmac, importance, everywhere, rounds, epochs, labels_share, learning_rate,
+        batch, qat_epochs, calibration, calibrate, judge, seed,
+    )  # fmt: skip
+    done = run(model, out, settings, data, root, console)
+    console.print(table(done))
+    console.print(
+        f"{done.file}: try it with poseling track PICTURE --model {done.file}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command(name="import")
@@ -560,7 +692,8 @@ def track(
     csv
         Also write the poses as a table, a row a frame and person.
     bvh
-        Also write the motion of the body as BVH, for Blender; of a network without depth what can be told from the picture (docs/live.md).
+        Also write the motion of the body as BVH, for Blender; of a network without depth what can be told
+        from the picture (docs/live.md).
     smooth
         Filter the poses of a video over time.
     lookahead
@@ -647,7 +780,8 @@ def live(
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
-    """Opens the page that finds your pose in the browser and moves an avatar with it. Nothing leaves the browser.
+    """Opens the page that finds your pose in the browser and moves an avatar with it. Nothing leaves the
+    browser.
 
     Parameters
     ----------

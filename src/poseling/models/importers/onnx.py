@@ -94,7 +94,7 @@ def from_onnx(
     adapter = ADAPTERS[name] if name else None
     if own is not None and own.codec.get("name") == NAME:  # a foreign network, whose contract is an adapter
         adapter, own = Adapter.from_spec(own), None
-    default = _before_decoding(model) if own else LOGITS.get(name)
+    default = before_decoding(model) if own else LOGITS.get(name)
     if until is None:
         if default is None:
             raise ValueError(
@@ -159,7 +159,7 @@ def _known(model: Any) -> str:
     return ""
 
 
-def _before_decoding(model: Any) -> str | None:
+def before_decoding(model: Any) -> str | None:
     """In our own exports what the network gave, of which `Deployed` takes the last stage with [:, -1]: the
     last Gather of -1 along axis 1, or what it is of.
     """

@@ -1,0 +1,204 @@
+"""What compressing costs and saves, on LSP's test people; every choice is made on its validation people.
+
+    python benchmarks/compression.py int8 --packed DIR --out WORK                   # poseling-s by calibration alone: 2 minutes of one core
+    python benchmarks/compression.py int4 --packed DIR --out WORK [--epochs 0.5]    # poseling-n's weights in 4 bits, before and after repair
+    python benchmarks/compression.py prune --packed DIR --out WORK --epochs 1 --seeds 3  # poseling-n to half its time, repaired three ways
+    python benchmarks/compression.py lightning --packed DIR --peers DIR --out WORK  # MoveNet Lightning, images without labels
+    python benchmarks/compression.py lowrank --packed DIR --model FILE --out WORK   # an hourglass or a ViTPose, a checkpoint
+
+DIR of --packed holds lsp/train, lsp/val, lsp/test, lspet, stanford40, exercises and jhmdb, as
+benchmarks/family.py packs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from rich.console import Console
+
+from poseling.compress.command import Compressed, Settings, compress
+from results import write
+
+NAME = "compression"
+MIXED = {"lsp": 0.2, "lspet": 0.3, "stanford40": 0.3, "exercises": 0.1, "jhmdb": 0.1}
+HALF = 0.62  # of the work has to go for half of poseling-n's time, decoding included (search: --target-ms)
+
+
+def run(model: str, out: Path, packed: Path, settings: Settings, mixed: bool) -> Compressed:
+    names = [f"packed:{share}" for share in MIXED.values()] if mixed else ["packed"]
+    roots = [packed / name for name in (MIXED if mixed else ("lsp",))]
+    return compress(model, out, settings, names, roots, Console())
+
+
+def losses(done: Compressed, name: str) -> list[dict[str, Any]]:
+    """What is lost on the test people, in points, and the time that is left."""
+    before, after = done.test
+    return [
+        {"name": f"{name}_pck_loss", "value": 100 * (before.pck - after.pck), "unit": "points of PCK@0.2"},
+        {
+            "name": f"{name}_strict_loss",
+            "value": 100 * (before.strict - after.strict),
+            "unit": "points of PCK@0.1",
+        },
+        {
+            "name": f"{name}_latency_ratio",
+            "value": after.ratio,
+            "unit": "of the original's time",
+            "ratio_to": "original",
+        },
+    ]
+
+
+def int8(flags: argparse.Namespace) -> None:
+    done = run(
+        flags.model or "poseling-s",
+        flags.out / "int8",
+        flags.packed,
+        Settings(quantise="int8", qat_epochs=flags.qat_epochs),
+        False,
+    )
+    write(
+        NAME,
+        losses(done, "int8"),
+        f"Calibrated on 128 people of LSP 1-850. {' '.join(done.notes)}",
+        block="int8",
+    )
+
+
+def int4(flags: argparse.Namespace) -> None:
+    model = flags.model or "poseling-n"
+    half = run(model, flags.out / "fp16", flags.packed, Settings(quantise="fp16"), False)
+    plain = run(model, flags.out / "int4", flags.packed, Settings(quantise="int4"), False)
+    rows = [
+        {
+            "name": "int4_size_ratio",
+            "value": plain.points[-1].bytes / half.points[-1].bytes,
+            "unit": "of fp16's file",
+            "ratio_to": "fp16",
+        },
+        {
+            "name": "int4_pck_loss",
+            "value": 100 * (plain.test[0].pck - plain.test[1].pck),
+            "unit": "points of PCK@0.2",
+        },
+    ]
+    if flags.epochs:
+        settings = Settings(quantise="int4", qat_epochs=flags.epochs)
+        learnt = run(model, flags.out / "int4-repaired", flags.packed, settings, True)
+        rows.append(
+            {
+                "name": "int4_repaired_pck_loss",
+                "value": 100 * (learnt.test[0].pck - learnt.test[1].pck),
+                "unit": "points of PCK@0.2",
+            }
+        )
+    write(NAME, rows, "Blocks of 32 weights; depthwise weights and biases in fp16.", block="int4")
+
+
+def prune(flags: argparse.Namespace) -> None:
+    base = Settings(prune=flags.ratio, epochs=flags.epochs)
+    gains, lost, ratios = [], [], []
+    for seed in range(flags.seeds):
+        both = []
+        for share in (0.0, 1.0):  # the original alone; labels alone, on those who have any
+            settings = replace(base, labels_share=share, seed=seed)
+            both.append(
+                run(
+                    flags.model or "poseling-n",
+                    flags.out / f"prune-{share:g}-{seed}",
+                    flags.packed,
+                    settings,
+                    True,
+                )
+            )
+        taught, alone = both
+        gains.append(100 * (taught.test[1].pck - alone.test[1].pck))
+        lost.append(100 * (taught.test[0].pck - taught.test[1].pck))
+        ratios.append(taught.test[1].ratio)
+    rows = [
+        _over_seeds("pruned_pck_loss", "points of PCK@0.2", lost),
+        _over_seeds("pruned_latency_ratio", "of the original's time", ratios),
+        _over_seeds("distilled_repair_gain", "points of PCK@0.2", gains),
+    ]
+    write(
+        NAME,
+        rows,
+        f"{flags.ratio:g} of the work goes; {flags.epochs:g} epochs over five sets, as many for labels "
+        f"alone.",
+        block="prune",
+    )
+
+
+def lightning(flags: argparse.Namespace) -> None:
+    settings = Settings(prune=flags.ratio, epochs=flags.epochs)
+    done = run(
+        str(flags.peers / "movenet-lightning.onnx"), flags.out / "lightning", flags.packed, settings, True
+    )
+    found = losses(done, "lightning_pruned")
+    write(
+        NAME,
+        found,
+        "Against its own file, read as MoveNet's authors do; images without labels.",
+        block="lightning",
+    )
+
+
+def low_rank(flags: argparse.Namespace) -> None:
+    done = run(
+        flags.model,
+        flags.out / "lowrank",
+        flags.packed,
+        Settings(low_rank=1 / 1.5, epochs=flags.epochs),
+        True,
+    )
+    rows = [
+        {
+            "name": "lowrank_gmac_ratio",
+            "value": done.test[0].gmac / done.test[1].gmac,
+            "unit": "times fewer GMAC",
+        },
+        {
+            "name": "lowrank_pck_loss",
+            "value": 100 * (done.test[0].pck - done.test[1].pck),
+            "unit": "points of PCK@0.2",
+        },
+    ]
+    write(NAME, rows, " ".join(done.notes), block="lowrank")
+
+
+def _over_seeds(name: str, unit: str, values: list[float]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": fmean(values),
+        "unit": unit,
+        "spread": stdev(values) if len(values) > 1 else 0.0,
+        "values": values,
+    }
+
+
+STAGES = {"int8": int8, "int4": int4, "prune": prune, "lightning": lightning, "lowrank": low_rank}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--packed", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--model")
+    parser.add_argument("--ratio", type=float, default=HALF)
+    parser.add_argument("--epochs", type=float, default=0.0)
+    parser.add_argument("--qat-epochs", type=float, default=0.0)
+    parser.add_argument("--seeds", type=int, default=3)
+    flags = parser.parse_args()
+    STAGES[flags.stage](flags)
+
+
+if __name__ == "__main__":
+    main()
