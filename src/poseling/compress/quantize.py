@@ -207,8 +207,8 @@ def by_error(counts: NDArray[np.float64], low: float, high: float) -> Range:
 def grid(limits: Range) -> tuple[float, int]:
     """The scale of u8 and the whole number that means 0, for a range that holds 0.
 
-    >>> grid((-1.0, 1.55))
-    (0.01, 100)
+    >>> grid((-2.0, 508.0))
+    (2.0, 1)
     """
     low, high = min(limits[0], 0.0), max(limits[1], 0.0)
     scale = (high - low) / 255 or 1.0
@@ -252,9 +252,9 @@ def sensitivity(
 def rounded(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """A weight as s8, symmetric about 0, and the scale of each channel along `axis`.
 
-    >>> q, scale = rounded(np.array([[1.27, -0.5], [0.0, 0.0]], np.float32), 0)
-    >>> q.tolist(), scale.round(3).tolist()
-    ([[127, -50], [0, 0]], [0.01, 1.0])
+    >>> q, scale = rounded(np.array([[127.0, -50.2], [0.0, 0.0]], np.float32), 0)
+    >>> q.tolist(), scale.tolist()
+    ([[127, -50], [0, 0]], [1.0, 1.0])
     """
     others = tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
     top = np.abs(weight).max(others)
