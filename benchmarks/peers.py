@@ -22,7 +22,8 @@ import numpy as np
 
 from pareto import Entry, caller, plot
 from poseling import zoo
-from poseling.data import coco, sets
+from poseling.data import sets
+from poseling.data.coco_json import coco_json
 from poseling.data.dataset import PoseDataset, join
 from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.latency import Ratio, latency, paired
@@ -176,7 +177,7 @@ def elsewhere(files: Sequence[Path]) -> PoseDataset:
     """The people of annotation files, the images beside them, in their annotated boxes; those with a torso to
     measure by, and large enough.
     """
-    found = [coco.read_coco(file, file.parent) for file in files]
+    found = [coco_json(file.parent, file) for file in files]
     dataset = join(*(replace(p.to(COCO17), instances=None, sizes=None) for p in found))
     torso = (dataset.visible[:, [COCO17.index("left_shoulder"), COCO17.index("right_hip")]] > 0).all(1)
     large = (dataset.boxes[:, 2:] - dataset.boxes[:, :2]).max(1) >= SMALLEST

@@ -30,8 +30,7 @@ from poseling.files import write_bytes
 from poseling.models import checkpoint as checkpoints
 from poseling.spec import KEY, PoseSpec
 
-# How far a joint may move, in pixels, and its score, if weights are rounded to half floats.
-ROUNDED, ROUNDED_SCORE = 0.5, 0.02
+ROUNDED = 0.5  # pixels by which a joint may move if weights are rounded to half floats
 LARGE = 64  # values: smaller tensors are not worth a cast
 
 
@@ -50,7 +49,7 @@ def export(
     32, are what the parity check runs on: crops of people if you have them (`parity.windows` takes them from
     images); without them figures are drawn, and the result's `source` is synthetic. `bound` in input pixels.
     `half` stores the weights as half floats, in half the bytes, and still computes in floats; that rounding
-    may move a joint by half a pixel and its score by 0.02. `network` is the module that gets the checkpoint's
+    may move a joint by half a pixel and its score by 0.03. `network` is the module that gets the checkpoint's
     weights, if it is the user's own. ParityError with the numbers if the two differ; then nothing is written.
     ValueError if the crops do not fit, if `checkpoint` is none, or if it is to be raw and gives no heatmaps.
     """
@@ -78,8 +77,8 @@ def export(
     made = graph(deployed)
     model = (halved(made) if half else made).SerializeToString()
     try:
-        bounds = (max(bound, ROUNDED), ROUNDED_SCORE) if half else (bound, parity.MAX_SCORE)
-        result = parity.check(deployed.outputs, deployed.codec, model, crops, bounds[0], source, bounds[1])
+        most, rounding = (max(bound, ROUNDED), parity.HALVES) if half else (bound, parity.FLOATS)
+        result = parity.check(deployed.outputs, deployed.codec, model, crops, most, source, rounding)
     except ParityError as error:
         raise ParityError(
             f"{checkpoint}: PyTorch and ONNX Runtime do not agree, {out} was not written: {error}"

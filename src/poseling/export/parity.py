@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,15 +23,27 @@ from poseling.onnx_session import open_session
 CROPS = 32  # fewer are no check
 FLOOR = 0.01  # a peak below a hundredth of a Gaussian is no prediction, and its place is chance
 ENOUGH = 0.1  # the part of all joints that must be above the floor, else nothing was compared
-MAX_SCORE = 1e-3  # scores are in 0..1
 MAX_MM = 1.0  # of a 3D joint
 VARIED = 10  # joints must move by this many bounds from crop to crop, else a wrong image would pass
-# of an output's range: ten times what PyTorch and ONNX Runtime were seen to differ by (docs/export.md)
-NOISE = 1e-5
 JUMPS = (
     0.01  # the part of the compared joints that may jump between two peaks of the same height, or one joint
 )
 DRAWS = 16
+
+
+class Rounding(NamedTuple):
+    """What the rounding of a file's weights does: a `score` in 0..1 may differ by so much, and `noise` is that of
+    an output, as a part of its range.
+    """
+
+    score: float
+    noise: float
+
+
+# Ten times what PyTorch and ONNX Runtime were seen to differ by (docs/export.md).
+FLOATS = Rounding(1e-3, 1e-5)
+# Weights are rounded by up to 1/2048.
+HALVES = Rounding(0.03, 2e-3)
 
 
 class ParityError(ValueError):
@@ -76,20 +89,20 @@ def check(
     crops: NDArray[np.uint8],
     bound: float = 0.05,
     source: str = "given",
-    score_bound: float = MAX_SCORE,
+    rounding: Rounding = FLOATS,
 ) -> Parity:
     """PyTorch against ONNX Runtime on `crops` (N, H, W, 3) uint8 RGB, both in fp32 on the CPU.
 
     `network` takes crops to outputs (N, K, ...), which `codec` decodes; `model` is the ONNX file's content,
     with outputs `xy` and `score`, and `xyz` if the codec is one for space, or `maps` for a raw one.
     ValueError for fewer than 32 crops. ParityError with all the numbers if a joint is more than `bound` input
-    pixels off, or a millimetre in 3D, a score more than `score_bound`, if too few joints have a score to be
-    compared, or if the joints move too little from crop to crop for the check to mean anything.
+    pixels off, or a millimetre in 3D, a score more than `rounding` allows, if too few joints have a score to
+    be compared, or if the joints move too little from crop to crop for the check to mean anything.
 
     A joint may differ for a legitimate reason: a decoder is discontinuous where two pixels of a heatmap, or
     two bins, are equally high, and there float noise decides. Such a joint is excused if PyTorch itself gives
-    ONNX Runtime's joint once noise of a hundred-thousandth of the range of the joint's outputs is added; one
-    in a hundred at most. If the outputs are points themselves, none is.
+    ONNX Runtime's joint once noise is added to the joint's outputs (of floats, a hundred-thousandth of their
+    range); one in a hundred at most. If the outputs are points themselves, none is.
     """
     if len(crops) < CROPS:
         raise ValueError(
@@ -112,7 +125,7 @@ def check(
     allowed = max(1, int(JUMPS * compared.sum()))
     theirs = (there_xy, *there_space)
     excused = (
-        far & _noise_explains(codec, outputs, theirs, far, bound)
+        far & _noise_explains(codec, outputs, theirs, far, bound, rounding.noise)
         if 0 < far.sum() <= allowed
         else np.zeros_like(far)
     )
@@ -128,12 +141,12 @@ def check(
         jumped=int(excused.sum()),
         max_mm=float(apart[0][left].max(initial=0)) if apart else None,
     )
-    if complaints := _complaints(result, compared.size, int((far & ~excused).sum()), bound, score_bound):
+    if complaints := _complaints(result, compared.size, int((far & ~excused).sum()), bound, rounding):
         raise ParityError("; ".join(complaints) + f" ({result})")
     return result
 
 
-def _complaints(result: Parity, joints: int, far: int, bound: float, score_bound: float) -> list[str]:
+def _complaints(result: Parity, joints: int, far: int, bound: float, rounding: Rounding) -> list[str]:
     out = []
     if far:
         limit, worst = (
@@ -145,8 +158,8 @@ def _complaints(result: Parity, joints: int, far: int, bound: float, score_bound
             f"{far} of {result.compared} joints are off by more than {bound:g} px{limit}, the worst by "
             f"{result.max_pixels:.3g} px{worst}"
         )
-    if not result.max_score <= score_bound:
-        out.append(f"scores differ by up to {result.max_score:.3g}, more than {score_bound:g}")
+    if not result.max_score <= rounding.score:
+        out.append(f"scores differ by up to {result.max_score:.3g}, more than {rounding.score:g}")
     if result.compared < ENOUGH * joints:
         out.append(
             f"only {result.compared} of {joints} joints have a score of {FLOOR:g} or more, too few to "
@@ -185,17 +198,22 @@ def _onnx(model: bytes, codec: Codec, crops: NDArray[np.uint8]) -> tuple[NDArray
 
 
 def _noise_explains(
-    codec: Codec, outputs: Tensor, theirs: Sequence[NDArray[np.float32]], far: NDArray[np.bool_], bound: float
+    codec: Codec,
+    outputs: Tensor,
+    theirs: Sequence[NDArray[np.float32]],
+    far: NDArray[np.bool_],
+    bound: float,
+    noise: float = FLOATS.noise,
 ) -> NDArray[np.bool_]:
     """(N, K) whether PyTorch's decoder gives `theirs`, joints (N, K, 2) and 3D joints (N, K, 3), for outputs
-    (N, K, ...) with a little noise on them.
+    (N, K, ...) with a little noise on them, as a part of their range.
     """
     if not codec.has_peaks:
         return np.zeros_like(far)
     rows = far.any(1)
     chosen, wanted = outputs[torch.from_numpy(rows)], [torch.from_numpy(part[rows]) for part in theirs]
     beside = tuple(range(2, chosen.ndim))
-    amount = NOISE * (chosen.amax(beside, keepdim=True) - chosen.amin(beside, keepdim=True))
+    amount = noise * (chosen.amax(beside, keepdim=True) - chosen.amin(beside, keepdim=True))
     generator = torch.Generator().manual_seed(0)
     found = torch.zeros(chosen.shape[:2], dtype=torch.bool)
     for _ in range(DRAWS):

@@ -108,6 +108,23 @@ ENTRIES: dict[str, Entry] = {
         _RESEARCH,
         "python benchmarks/family.py: train s --budget 62m --start (proof, seed 0), then --budget 100m --start poseling-s, ship s (docs/family.md)",
     ),
+    "poseling-n-free": Entry(
+        "poseling-n-free.onnx",
+        "2960524e5a3abefb2d5b3d638a0de96e014c492b4afe8be52d3b50184c5dfc5e",
+        (128, 160),
+        "body19",
+        2_303_627,
+        "any",
+        "Apache-2.0",
+        _START,
+        "MoveNet Thunder (Google, Apache-2.0), where MoveNet Lightning agrees",
+        {
+            "an exercise collection": _RESEARCH["an exercise collection"],
+            "the mini set": "synthetic people made by poseling: CC0-1.0",
+        },
+        "python benchmarks/family.py: train n-free --epochs 12 --batch 32 --learning-rate 2e-4, ship n-free "
+        "(docs/family.md)",
+    ),
 }
 
 
