@@ -17,7 +17,7 @@ from poseling.export.onnx import Deployed, export, graph
 from poseling.export.parity import windows
 from poseling.models import checkpoint, registry
 from poseling.models.graph import GraphNetwork
-from poseling.models.importers.onnx import _before_decoding, from_onnx
+from poseling.models.importers.onnx import before_decoding, from_onnx
 from poseling.skeleton import BLAZEPOSE33, COCO17, LSP14
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import checkpoint_teacher
@@ -92,7 +92,7 @@ def test_what_an_export_decodes_is_the_last_stage():
     numbers = [numpy_helper.from_array(np.array([1]), "one"), numpy_helper.from_array(np.array(-1), "last")]
     for nodes, expected in ((stages + first, "b"), (stages + first + more, "answer")):
         assert (
-            _before_decoding(helper.make_model(helper.make_graph(nodes, "net", [], [], numbers))) == expected
+            before_decoding(helper.make_model(helper.make_graph(nodes, "net", [], [], numbers))) == expected
         )
 
 
