@@ -213,7 +213,7 @@ def curves_in_words(found: Report) -> str:
     lines = (
         "Line: mean over seeds; band: from the worst to the best of them. " if len(found.seeds) > 1 else ""
     )
-    return f"On the test people, during training. {lines}" + (
+    return f"On the validation images, during training. {lines}" + (
         "" if found.teacher is None else "Dashes: the teacher."
     )
 
