@@ -51,7 +51,7 @@ class SimCC(nn.Module):
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
     """`simcc-BACKBONE`; ValueError if no backbone has that name."""
-    if variant not in backbones.BACKBONES:
+    if not backbones.is_name(variant):
         raise ValueError(
             f"simcc-{variant}: name a backbone, {', '.join(backbones.BACKBONES)}, as in simcc-mobilenetv2"
         )

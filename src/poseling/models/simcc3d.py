@@ -50,7 +50,7 @@ class SimCC3D(nn.Module):
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
     """`simcc3d-BACKBONE`; ValueError if no backbone has that name."""
-    if variant not in backbones.BACKBONES:
+    if not backbones.is_name(variant):
         raise ValueError(
             f"simcc3d-{variant}: name a backbone, {', '.join(backbones.BACKBONES)}, as in simcc3d-mobilenetv2"
         )

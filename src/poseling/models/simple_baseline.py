@@ -52,7 +52,7 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     is none of that name.
     """
     backbone = f"resnet{variant}" if variant in DEPTHS else variant
-    if backbone not in backbones.BACKBONES:
+    if not backbones.is_name(backbone):
         raise ValueError(
             f"simple_baseline-{variant}: name the depth of a ResNet, {', '.join(DEPTHS)}, or a backbone, "
             f"{', '.join(backbones.BACKBONES)}"

@@ -104,7 +104,7 @@ def parse(text: str, family: str) -> tuple[str, int]:
     `family`-BACKBONE if it is neither.
     """
     match = re.fullmatch(r"([a-z0-9_]+)(?:-([1-9]\d?))?", text)
-    if match is None or match[1] not in backbones.BACKBONES:
+    if match is None or not backbones.is_name(match[1]):
         raise ValueError(
             f"{family}-{text}: name a backbone and, if not {DEPTH}, the layers of the transformer, as in "
             f"{family}-mobilenetv2-4; "

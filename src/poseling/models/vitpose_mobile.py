@@ -67,7 +67,7 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     """
     match = re.fullmatch(r"(\w+)(?:-([a-z]+)(?:-([1-9][0-9]*))?)?", variant)
     name, decoder, width = match.groups() if match else (variant, None, None)
-    if name not in backbones.BACKBONES or (decoder or "classic") not in DECODERS:
+    if not backbones.is_name(name) or (decoder or "classic") not in DECODERS:
         raise ValueError(
             f"vitpose_mobile-{variant}: name a backbone ({', '.join(backbones.BACKBONES)}), then if you like "
             f"a decoder ({', '.join(DECODERS)}) "

@@ -16,6 +16,7 @@ from poseling.models.backbones.efficientnet_lite import EfficientNetLite
 from poseling.models.backbones.mobilenet import MobileNetV2, MobileNetV3
 from poseling.models.backbones.pelee import PeleeNet
 from poseling.models.backbones.resnet import ResNet
+from poseling.models.backbones.timm import PREFIX, TimmBackbone
 
 # The size of the images, (W, H), is for those whose position embedding depends on it; convolutions do
 # without.
@@ -37,19 +38,26 @@ BACKBONES: dict[str, Callable[[Size], nn.Module]] = {
 }
 
 
+def is_name(name: str) -> bool:
+    """Whether a backbone is called that, or timm is asked for one."""
+    return name in BACKBONES or name.startswith(PREFIX)
+
+
 def build(name: str, size: Size) -> nn.Module:
-    """The backbone called `name` for images of `size` (W, H), with random weights.
+    """The backbone called `name` for images of `size` (W, H), with random weights; `timm_NAME` is one of timm's.
 
     ValueError if none has that name, or if a side is no multiple of the last map's stride, 32.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"no backbone is called {name!r}; there is {', '.join(BACKBONES)}")
+    if not is_name(name):
+        raise ValueError(
+            f"no backbone is called {name!r}; there is {', '.join(BACKBONES)}, and {PREFIX}NAME for timm's"
+        )
     if size[0] % 32 or size[1] % 32:
         raise ValueError(
             f"{name} takes images whose sides are multiples of 32, and not {size[0]}x{size[1]}; try "
             f"{_near(size[0])}x{_near(size[1])}"
         )
-    return BACKBONES[name](size)
+    return BACKBONES[name](size) if name in BACKBONES else TimmBackbone(name.removeprefix(PREFIX))
 
 
 def channels(backbone: nn.Module) -> tuple[int, ...]:
