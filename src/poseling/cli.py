@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import json as jsons
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -1102,9 +1103,8 @@ def main(arguments: list[str] | None = None) -> None:
     """
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        if words[:1] == ["distill"] and len(words) > 1 and own.is_file(words[1]):
-            _add_recipe(words[1])
-        app(words, print_error=False, exit_on_error=False)
+        with _own_recipe(words):
+            app(words, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         _fail(f"{error} See `{' '.join(('poseling', *(error.command_chain or ())))} --help`.")
     except ImportError as error:
@@ -1113,17 +1113,26 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
-def _add_recipe(word: str) -> None:
-    """Adds the recipe in a file of the user's to `distill`, under the name that the command line gives it."""
+@contextmanager
+def _own_recipe(words: Sequence[str]) -> Iterator[None]:
+    """While the command runs, `distill` has the recipe of the user's file that `words` name, if they do, under the
+    name that the command line gives it.
+    """
+    if len(words) < 2 or words[0] != "distill" or not own.is_file(words[1]):
+        yield
+        return
+    word = words[1]
     try:
         function = own.load(word)
     except ImportError as error:
         if error.name and (error.name in TRAINING or error.name.partition(".")[0] == "poseling"):
             raise
         raise ValueError(f"{word}: cannot be imported: {error}") from error
-    if word in distill:
-        del distill[word]
     distill.command(function, name=word, help=own.help_of(function))
+    try:
+        yield
+    finally:
+        del distill[word]
 
 
 def _not_installed(error: ImportError, extra: str) -> NoReturn:
