@@ -217,6 +217,15 @@ def person_size(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.sqrt(np.clip(boxes[..., 2:] - boxes[..., :2], 1, None).astype(np.float64).prod(-1))
 
 
+def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, M) the intersection over union of boxes (N, 4) and (M, 4)."""
+    a, b = np.asarray(first, np.float64)[:, None], np.asarray(second, np.float64)[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.maximum(sides, 0).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
 def rotation_matrix(vector: NDArray[np.floating]) -> NDArray[np.float64]:
     """(..., 3) rotation vectors, axis times angle in radians, to (..., 3, 3) matrices (Rodrigues).
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from poseling.geometry import scaled_box, whole_box
+from poseling.geometry import iou, scaled_box, whole_box
 from poseling.pose import Pose
 from poseling.runtime.region import region, windows
 from poseling.runtime.smoothing import size
@@ -316,15 +316,6 @@ def associate(
         pairs.append((i, j))
         score[i], score[:, j] = -1, -1
     return pairs
-
-
-def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> Array:
-    """(N, M) the intersection over union of boxes (N, 4) and (M, 4)."""
-    a, b = np.asarray(first, np.float64)[:, None], np.asarray(second, np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.maximum(sides, 0).prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
 def similarity(first: NDArray[np.floating], second: NDArray[np.floating], sure: NDArray[np.bool_]) -> float:
