@@ -54,7 +54,9 @@ def test_the_loss_by_hand():
 def test_a_teachers_maps_take_the_place_of_gaussians():
     codec, known = HeatmapXYZ((8, 8)), torch.ones(1, 1)
     maps, xyz = torch.rand(1, 1, 2, 2), torch.tensor([[[1.0, 2.0, 3.0]]])
-    targets, weight = codec.from_teacher(torch.zeros(1, 1, 2), known, xyz, known * 0.5, PAIR, (maps, known * 0.25))
+    targets, weight = codec.from_teacher(
+        torch.zeros(1, 1, 2), known, xyz, known * 0.5, PAIR, (maps, known * 0.25)
+    )
     assert targets.flatten().tolist() == [*maps.flatten().tolist(), 1, 2, 3]
     assert weight.tolist() == [[[0.25, 0.5]]]
     assert torch.equal(codec.maps(targets), maps)

@@ -90,7 +90,9 @@ def test_the_head_reads_where_the_heatmap_is():
 
 
 def test_a_network_of_other_maps_is_refused():
-    with pytest.raises(ValueError, match=r"gives \(2, 16, 8\) for images of 32x64, wanted are heatmaps of 16x32"):
+    with pytest.raises(
+        ValueError, match=r"gives \(2, 16, 8\) for images of 32x64, wanted are heatmaps of 16x32"
+    ):
         with_lifting(flat(), HeatmapXYZ((32, 64), stride=2))
 
 

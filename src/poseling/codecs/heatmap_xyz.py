@@ -79,9 +79,7 @@ class HeatmapXYZ:
         """Joints (B, K, 2) in input pixels whose positions in space are unknown, to targets and weights as
         `encode_3d` gives them.
         """
-        return self._encode(
-            joints, weight, joints.new_zeros(*joints.shape[:2], 3), torch.zeros_like(weight)
-        )
+        return self._encode(joints, weight, joints.new_zeros(*joints.shape[:2], 3), torch.zeros_like(weight))
 
     def encode_3d(
         self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, skeleton: Skeleton

@@ -55,9 +55,20 @@ def with_lifting(network: GraphNetwork, codec: HeatmapXYZ) -> GraphNetwork:
         if (rows, columns) != (h, w):  # the attention, summed over what one pixel of a smaller map covers
             steps_down = h // rows
             seen = add("Reshape", (seen,), f"{name}/square", shape=[0, joints, h, w])
-            seen = add("AveragePool", (seen,), f"{name}/mean", kernel=[steps_down] * 2, strides=[steps_down] * 2, pads=[0] * 4)
+            seen = add(
+                "AveragePool",
+                (seen,),
+                f"{name}/mean",
+                kernel=[steps_down] * 2,
+                strides=[steps_down] * 2,
+                pads=[0] * 4,
+            )
             seen = add("Reshape", (seen,), f"{name}/flat", shape=[0, joints, rows * columns])
-            seen = add("Mul", (seen, add("Constant", (), f"{name}/area", value=float(steps_down**2), dtype="float32")), f"{name}/sum")
+            seen = add(
+                "Mul",
+                (seen, add("Constant", (), f"{name}/area", value=float(steps_down**2), dtype="float32")),
+                f"{name}/sum",
+            )
         pixels = add("Reshape", (name,), f"{name}/pixels", shape=[0, c, rows * columns])
         pixels = add("Transpose", (pixels,), f"{name}/rows", perm=[0, 2, 1])
         read.append(add("MatMul", (seen, pixels), f"{name}/at"))

@@ -82,7 +82,9 @@ def _turned(crops: Tensor, middle: Tensor, angle: Tensor, size: Size) -> tuple[T
     linear = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
     back = torch.cat([linear, (middle - linear @ centre)[..., None]], 2)
     # `affine_grid` counts from -1 to 1 between the centres of the outermost pixels.
-    theta = torch.cat([linear * (centre / centre[:, None]), (back @ torch.cat([centre, centre.new_ones(1)]))[..., None]], 2)
+    theta = torch.cat(
+        [linear * (centre / centre[:, None]), (back @ torch.cat([centre, centre.new_ones(1)]))[..., None]], 2
+    )
     theta[:, :, 2] = theta[:, :, 2] / centre - 1
     grid = F.affine_grid(theta, [len(crops), 3, size[1], size[0]], align_corners=True)
     seen = F.grid_sample(crops.permute(0, 3, 1, 2).float(), grid, mode="bilinear", align_corners=True)
