@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from poseling.draw import draw, draw_space
 from poseling.files import Draft, keep_apart
-from poseling.geometry import Box
+from poseling.geometry import Box, joints_box, ray_rotation
 from poseling.pose import Pose
 from poseling.runtime.network import Network
 from poseling.runtime.position import guessed_camera, position
@@ -167,6 +167,8 @@ def track(
                 if camera is None
                 else np.array(camera, np.float64),
             )
+            if deep:
+                frame = replace(frame, pose=faced(frame.pose, frame.camera))
             if bodies is not None:
                 frame = bodies(frame)
             if deep:
@@ -243,6 +245,21 @@ class Bodies:
             ),
             rotations=np.array([f.rotations for f in fitted]).reshape(-1, len(Fitted.joints), 4),
         )
+
+
+def faced(pose: Pose, camera: NDArray[np.floating] | None) -> Pose:
+    """The pose with `xyz` in the camera's axes: a network says them in those of a camera that looks straight
+    at the person (`geometry.ray_rotation`). Unchanged without xyz or a camera, and for a person without
+    joints.
+    """
+    if pose.xyz is None or camera is None:
+        return pose
+    boxes = np.array([joints_box(xy, score > 0) for xy, score in zip(pose.xy, pose.score, strict=True)])
+    middle = boxes.reshape(-1, 2, 2).mean(1)
+    known = np.isfinite(middle).all(-1)
+    xyz = pose.xyz.copy()
+    xyz[known] = np.einsum("nij,nkj->nki", ray_rotation(middle[known], camera), xyz[known])
+    return replace(pose, xyz=xyz)
 
 
 def placed(frame: Frame) -> Frame:
