@@ -33,6 +33,7 @@ from poseling.skeleton import BLAZEPOSE33, MOVNECT15
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.onnx import OnnxTeacher
+from poseling.teachers.upright import Upright
 from results import write
 
 LITE, HEAVY = "blazepose-lite", "blazepose-heavy"
@@ -43,8 +44,8 @@ NOTES = (
     "padding that it was made for, its definition of joints calibrated away (mpjpe.calibrate) on val of the "
     "same set. pa_synthetic: {synthetic} synthetic people, of other bodies and actors than those in training. "
     "pa_valid: {valid} of VALID's humans, drawn by three.js (valid_people.py). agreement_lsp: PA-MPJPE from "
-    "BlazePose Heavy's answer, the mean of both flips, on {lsp} people of LSP {part}, not calibrated; Heavy's "
-    "own row is its single pass. Time: one thread, one crop; over_lite is Lite's over the network's, in turns, "
+    "BlazePose Heavy's answer, asked upright over both flips (teachers.upright), on {lsp} people of LSP {part}, "
+    "not calibrated; Heavy's own row is its single pass. Time: one thread, one crop; over_lite is Lite's over the network's, in turns, "
     "{rounds} rounds."
 )
 
@@ -118,7 +119,7 @@ def compared(
     times: Mapping[str, tuple[float, Ratio]],
 ) -> list[dict[str, Any]]:
     """The rows of all networks; each is printed as it is measured."""
-    heavy = in_space(networks[HEAVY], lsp, flip=True)
+    heavy = in_space(Upright(networks[HEAVY]), lsp, flip=True)
     rows: list[dict[str, Any]] = []
     for name, network in networks.items():
         found: list[dict[str, Any]] = []
