@@ -362,11 +362,12 @@ def export(
     from poseling.data import images as folders
     from poseling.export.onnx import export as run
     from poseling.export.parity import windows
-    from poseling.files import keep_apart
+    from poseling.files import keep_apart, refuse_folders
     from poseling.models.checkpoint import load
 
     out = out or model.with_suffix(".onnx")
     keep_apart({"--out": out}, {"the checkpoint itself": [model]})
+    refuse_folders({"--out": out})
     crops = None
     if images is not None:
         crops = windows(folders.images(images).images, load(model)[1].size)
@@ -553,7 +554,7 @@ def import_(
         return
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
-    from poseling.files import keep_apart
+    from poseling.files import keep_apart, refuse_folders
     from poseling.models.checkpoint import save
     from poseling.models.importers.fpd import load_fpd
     from poseling.models.importers.vnect import load_vnect
@@ -562,6 +563,7 @@ def import_(
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
     keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
+    refuse_folders({"--out": out})
     licences = {"code": "Apache-2.0", "weights": "as its authors say"}
     if network == "vnect-50":
         # In training a person filled 0.7 to 1 of the image. The width of their heatmaps is not published.
@@ -617,10 +619,13 @@ def _import_onnx(
     from poseling.data import images as folders
     from poseling.evaluate.cost import cost
     from poseling.export.parity import synthetic, windows
+    from poseling.files import keep_apart, refuse_folders
     from poseling.models.checkpoint import save
     from poseling.models.importers.onnx import from_onnx
     from poseling.skeleton import SKELETONS
 
+    keep_apart({"--out": out}, {"the network itself": [file]})
+    refuse_folders({"--out": out})
     if skeleton is not None and skeleton not in SKELETONS:
         raise ValueError(f"skeleton {skeleton!r} is unknown; there is {', '.join(SKELETONS)}")
     whose = None if skeleton is None else SKELETONS[skeleton]
@@ -713,14 +718,12 @@ def track(
     """
     from contextlib import ExitStack
 
-    from poseling.files import keep_apart
     from poseling.live.table import Table
     from poseling.live.take import Takes
     from poseling.pose import Pose
     from poseling.runtime.pipeline import Frame
     from poseling.runtime.pipeline import track as run
 
-    keep_apart({"--out": out, "--json": json, "--csv": csv, "--bvh": bvh}, {"the source itself": [source]})
     takes = None if bvh is None else Takes(height)
     if out is None and json is None and csv is None and bvh is None:
         out = Path("drawn")
@@ -752,6 +755,7 @@ def track(
             threshold=threshold,
             adapter=adapter,
             sinks=sinks,
+            sunk={flag: path for flag, path in (("--csv", csv), ("--bvh", bvh)) if path is not None},
             lifts=takes is not None,
         )
     written = [str(path) for path in (done.drawn, done.json, csv) if path is not None]
@@ -843,10 +847,11 @@ def check(
     from poseling.data import sets
     from poseling.data.check import check as run
     from poseling.data.check import report, showable, summary, swapped_against
-    from poseling.files import keep_apart, write_bytes
+    from poseling.files import keep_apart, refuse_folders, write_bytes
 
-    if teacher is not None:
-        keep_apart({"--json": json}, {"the teacher itself": [Path(teacher)]})
+    keep_apart({"--json": json}, {"the teacher itself": [] if teacher is None else [Path(teacher)]})
+    refuse_folders({"--json": json})
+    sets.refuse_replacing("--json", json, root, files)
     split, network, findings = sets.load(name, root, files=files), None, []
     if teacher is not None:
         from poseling.teachers.load import load
@@ -1110,7 +1115,16 @@ def main(arguments: list[str] | None = None) -> None:
     except ImportError as error:
         _not_installed(error, "train")
     except (ValueError, OSError, KeyError, FloatingPointError) as error:
-        _fail(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        _fail(_said(error))
+
+
+def _said(error: Exception) -> object:
+    """What an error says, without the quotes of a KeyError and the number of an OSError of ours."""
+    if isinstance(error, KeyError) and error.args:
+        return error.args[0]
+    return (
+        error.strerror if isinstance(error, OSError) and error.strerror and error.filename is None else error
+    )
 
 
 @contextmanager

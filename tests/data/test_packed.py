@@ -129,7 +129,8 @@ def test_errors_name_the_file(dataset: PoseDataset, tmp_path: Path):
         pack(dataset, out, 64)
     whole, arrays = (out / "people.json").read_text(), (out / "people.npz").read_bytes()
     for text, message in (
-        (whole[:40], "does not describe a packed set"),
+        (whole[:40], "is no whole JSON file"),
+        ("[]", "does not describe a packed set"),
         (json.dumps({"version": 1}), "does not describe a packed set"),
         (whole.replace('"version": 1', '"version": 2'), "is of version 2, this program reads 1"),
     ):
@@ -137,7 +138,14 @@ def test_errors_name_the_file(dataset: PoseDataset, tmp_path: Path):
         with pytest.raises(ValueError, match=rf"people\.json: {message}"):
             packed(out)
     (out / "people.json").write_text(whole)
+    for how, message in (
+        ({"size": 0}, "--size 0"),
+        ({"size": 5000}, "--size 5000"),
+        ({"quality": 101}, "--quality"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pack(dataset, tmp_path / "new", **{"size": 64, **how})
     for data in (b"", arrays[:100], b"nothing of the kind"):
         (out / "people.npz").write_bytes(data)
-        with pytest.raises(ValueError, match=r"people\.npz: is damaged"):
+        with pytest.raises(ValueError, match=r"people\.npz: is no whole npz"):
             packed(out)

@@ -160,6 +160,13 @@ def test_what_is_read_is_never_written(tmp_path: Path, model: Path, video: Path)
         ({"out": video}, "--out .*is the source itself"),
         ({"out": tmp_path / "link.mp4"}, "--out .*is the model itself"),
         ({"out": tmp_path / "a.mp4", "json": tmp_path / "folder" / "a.mp4"}, "--json .*is what --out writes"),
+        ({"sunk": {"--csv": model}}, "--csv .*is the model itself"),
+        ({"sunk": {"--bvh": tmp_path / "link"}}, "--bvh .*is the model itself"),
+        (
+            {"out": tmp_path / "new", "sunk": {"--csv": tmp_path / "new" / f"{video.stem}.mp4"}},
+            "--csv .*is what --out writes",
+        ),
+        ({"json": tmp_path / "a", "sunk": {"--csv": tmp_path / "a"}}, "--csv .*is what --json writes"),
     ]
     for how, message in refused:
         with pytest.raises(ValueError, match=f"{message} and would be replaced; give another name"):
@@ -173,6 +180,7 @@ def test_a_folder_s_images_are_never_written(tmp_path: Path, model: Path):
     cv2.imwrite(str(tmp_path / "in" / "a.png"), light(50, 40))
     for how, message in (
         ({"json": tmp_path / "in" / "a.png"}, "is one of the images and"),
+        ({"sunk": {"--csv": tmp_path / "in" / "a.png"}}, "--csv .*is one of the images and"),
         ({"out": tmp_path / "in"}, "is the source itself"),
         (
             {"out": tmp_path / "out", "json": tmp_path / "out" / "a.png"},
@@ -182,6 +190,12 @@ def test_a_folder_s_images_are_never_written(tmp_path: Path, model: Path):
         with pytest.raises(ValueError, match=message):
             track(model, tmp_path / "in", **how)
     assert (cv2.imread(str(tmp_path / "in" / "a.png")) == light(50, 40)).all()
+
+
+def test_a_folder_as_a_file_s_name_is_refused_before_any_frame(tmp_path: Path, model: Path, video: Path):
+    for how, flag in (({"json": tmp_path}, "--json"), ({"sunk": {"--bvh": tmp_path}}, "--bvh")):
+        with pytest.raises(ValueError, match=f"{flag} .*: is a folder; give the name of a file"):
+            track(model, video, seen=lambda *frame: pytest.fail("a frame was read"), **how)
 
 
 def test_lines_that_cannot_be_written_leave_the_earlier_file(tmp_path: Path, model: Path, video: Path):

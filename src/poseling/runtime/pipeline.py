@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json as jsons
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poseling.draw import draw, draw_space
-from poseling.files import Draft, keep_apart
+from poseling.files import Draft, keep_apart, refuse_folders
 from poseling.geometry import Box, joints_box, ray_rotation
 from poseling.pose import Pose
 from poseling.runtime.network import Network
@@ -92,6 +93,7 @@ def track(
     threshold: float = LOST,
     adapter: str | None = None,
     sinks: Sequence[Callable[[Frame], None]] = (),
+    sunk: Mapping[str, Path] = MappingProxyType({}),
     lifts: bool = False,
 ) -> Tracked:
     """The pose in every frame of `source`, a video, an image or a folder of images, by the network that
@@ -109,10 +111,11 @@ def track(
     each frame: `Frame.as_dict` and image (its name, null in a video). Joints are drawn from a score of
     `threshold` on, and in a video a person is kept while the mean score reaches it. `seen` is called with
     each frame's index and pose, and each of `sinks` with the whole frame;
-    `lifts` says that one of them uses `height` for a 2D network. Both outputs appear under their names when
+    `sunk` are the files that they write, by the flag that names each, and `lifts` says that one of them uses
+    `height` for a 2D network. Both outputs appear under their names when
     they are finished. However it ends, Ctrl-C included, video and lines are complete up to that frame,
     unless they cannot be written: then an earlier file stays. ValueError for flags that do not go together,
-    and for an output that is an input; errors as of `Network`, `video.frames` and `video.Writer`.
+    and for an output that is an input, another output or a folder; errors as of `Network`, `video.frames` and `video.Writer`.
     """
     stills = images(source)
     if not 0 <= threshold <= 1:
@@ -146,13 +149,16 @@ def track(
         target = writer.target if writer is not None else None
         read = {
             "the model itself": [network.path],
+            "the adapter itself": [] if adapter is None else [Path(adapter)],
             "the source itself": [source],
             "one of the images": stills,
         }
-        keep_apart({"--out": target, "--json": json}, read)
+        written = {"--json": json, **sunk}
+        keep_apart({"--out": target, **written}, read)
         if target is not None and source.is_dir():
             images_drawn = [target / still.name for still in stills]
-            keep_apart({"--json": json}, {"one of the images that are drawn": images_drawn})
+            keep_apart(written, {"one of the images that are drawn": images_drawn})
+        refuse_folders(written)
         lines = stack.enter_context(_lines(json)) if json is not None else None
         tell = notes.append
         found = (
