@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from poseling.geometry import (
     Crop,
     affine,
+    block,
     compose,
     joints_box,
     person_size,
@@ -196,6 +197,25 @@ def test_fine_stripes_become_grey_not_noise(factor):
     # where it is three rows.
     assert out.min() >= 84
     assert out.max() <= 171
+
+
+@given(st.floats(2.1, 9), st.floats(-200, 200), st.floats(-40, 40), st.sampled_from([(300, 210), (301, 210)]))
+def test_a_crop_averages_only_what_it_shows(shrink, at, turn, sides):
+    """With the whole image averaged it would be the same, whether its sides are multiples of the block or
+    not.
+    """
+    image = np.random.default_rng(0).integers(0, 256, (*sides[::-1], 3), np.uint8)
+    half = shrink * np.array([12.0, 9.0])
+    middle = np.array([153.0 + at, 105.0 + at / 2])
+    crop = Crop.from_box((*(middle - half), *(middle + half)), (25, 19), 1.0, rotation=turn)
+    factor = block(np.array(sides), shrink)
+    assert shrink / 2 <= factor <= shrink
+    small = cv2.resize(image, tuple(round(side / factor) for side in sides), interpolation=cv2.INTER_AREA)
+    step = np.array(sides) / small.shape[1::-1]
+    scale = np.diag([*step, 1.0])
+    scale[:2, 2] = (step - 1) / 2
+    expected = cv2.warpAffine(small, crop.matrix @ scale, crop.size, flags=cv2.INTER_LINEAR)
+    assert np.abs(crop.warp(image).astype(int) - expected).max() <= 1
 
 
 def test_identity_warp_keeps_every_pixel():

@@ -130,13 +130,36 @@ class Crop:
         if shrink > 2:
             # Bilinear sampling skips pixels beyond a factor of two: average them first. cv2.resize maps x to
             # (x + 0.5) / f - 0.5.
-            factor = int(shrink)
-            height, width = (max(1, round(s / factor)) for s in image.shape[:2])
-            fx, fy = image.shape[1] / width, image.shape[0] / height
+            sides = np.array(image.shape[1::-1])
+            factor = block(sides, float(shrink))
+            low, high = np.zeros(2, int), np.maximum(1, np.round(sides / factor)).astype(int)
+            scale = sides / high
+            if not (sides % factor).any():
+                # Whole blocks do not depend on where the image is cut: only what the crop shows is averaged.
+                ends = (np.array(self.size) - 1) * [[0, 0], [0, 1], [1, 0], [1, 1]]
+                seen = (self.invert(ends) + 0.5) / factor - 0.5
+                low = np.clip(np.floor(seen.min(0)) - 1, 0, high - 1).astype(int)
+                high = np.clip(np.ceil(seen.max(0)) + 2, low + 1, high).astype(int)
+                (x0, y0), (x1, y1) = factor * low, factor * high
+                image = image[y0:y1, x0:x1]
+            width, height = high - low
             image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-            back = np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
-            matrix = matrix @ back
+            offset = scale * (low + 0.5) - 0.5
+            matrix = np.concatenate([matrix[:, :2] * scale, affine(matrix, offset)[:, None]], 1)
         return np.asarray(cv2.warpAffine(image, matrix, self.size, flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def block(sides: NDArray[np.integer], shrink: float) -> int:
+    """How many pixels of an image of these sides (W, H), along each axis, are averaged to one before it is
+    sampled `shrink` (above 2) times as coarsely: so many that less than two remain, of which the sides are
+    multiples if there is such a number.
+
+    >>> block(np.array([1280, 720]), 3.5), block(np.array([1281, 720]), 3.5)
+    (2, 3)
+    """
+    most = int(shrink)
+    fitting = (f for f in range(most, int(np.ceil(shrink / 2)) - 1, -1) if not (sides % f).any())
+    return next(fitting, most)
 
 
 def affine(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.floating]:
