@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from poseling.files import read_image
 from poseling.geometry import iou
+from poseling.runtime import Network
 from poseling.runtime.detector import (
     ADAPTERS,
     RTMDET,
@@ -206,6 +207,17 @@ def test_a_file_may_carry_its_adapter(tmp_path: Path, file: Callable[..., Path])
     written = tmp_path / "adapter.json"
     written.write_text(json.dumps(asdict(PLAIN)))
     assert Detector(dets(file), adapter=str(written)).adapter == PLAIN
+
+
+def test_a_detector_is_no_network_for_joints_and_the_other_way_round(tmp_path: Path, model: Path):
+    outputs = {"dets": ROWS[None], "labels": np.array([[0, 0, 16]])}
+    path = saved(tmp_path / "ours.onnx", outputs, **{DETECTOR_KEY: json.dumps(asdict(PLAIN))})
+    with pytest.raises(ValueError, match=r"ours\.onnx: is a detector, .*; runtime\.Detector runs it"):
+        Network(path)
+    with pytest.raises(
+        ValueError, match=r"by-hand\.onnx: is a network for joints, no detector; runtime\.Network"
+    ):
+        Detector(model)
 
 
 @given(
