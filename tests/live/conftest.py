@@ -36,16 +36,17 @@ def squats(shared: Path) -> list[np.ndarray]:
 
 
 @pytest.fixture
-def serving() -> Iterator[Callable[[], Server]]:
-    """Starts servers of the built page, which end with the test."""
+def serving() -> Iterator[Callable[..., Server]]:
+    """Starts servers of the built page, with a network's file or `poseling-n`, which end with the test."""
     if not (PAGE / "index.html").is_file():
         lacking("the page is not built; `make web` builds it")
     started: list[Server] = []
 
-    def start() -> Server:
-        made = server(
-            Site(zoo.path("poseling-n"), {"name": "poseling-n", "terms": zoo.licence("poseling-n")}), port=0
-        )
+    def start(model: Path | None = None) -> Server:
+        about = {"name": "poseling-n", "terms": zoo.licence("poseling-n")}
+        if model is not None:
+            about = {"name": model.stem, "terms": "made by hand"}
+        made = server(Site(model or zoo.path("poseling-n"), about), port=0)
         threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True).start()
         started.append(made)
         return made
@@ -86,7 +87,7 @@ def browser(squats: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def opened(browser: Any, serving: Callable[[], Server]) -> Iterator[Callable[..., Any]]:
+def opened(browser: Any, serving: Callable[..., Server]) -> Iterator[Callable[..., Any]]:
     """Opens the page and waits for its network; whatever the console or an error says is in `page.said`, of
     which a test has to expect all.
     """

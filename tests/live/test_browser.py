@@ -16,18 +16,20 @@ import cv2
 import numpy as np
 import pybvh
 import pytest
+from tests.live.networks import level, sees
 from tests.live.rigs import glb, humanoid
 
 from poseling import zoo
-from poseling.geometry import scaled_box
+from poseling.geometry import quaternion, rotation_matrix, scaled_box
 from poseling.live.turns import upright
 from poseling.pose import Pose
-from poseling.runtime.kinematics import JOINTS, forward
+from poseling.runtime.kinematics import BONES, JOINTS, SHARES, forward
 from poseling.runtime.lift import Lifter
 from poseling.runtime.network import Network
 from poseling.runtime.position import guessed_camera
+from poseling.runtime.skeleton_fit import Fitter
 from poseling.runtime.tracker import Tracker
-from poseling.skeleton import BODY19, MOVNECT15
+from poseling.skeleton import BODY19, MOVNECT15, Skeleton
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
@@ -147,6 +149,77 @@ def test_elbows_and_knees_of_two_avatars_follow(
     assert page.said == []
 
 
+def turned(**degrees: tuple[float, float, float]) -> np.ndarray:
+    """The points (15, 3) of a body 1.7 metres tall, upright, whose joints are turned about x, y and z."""
+    turns = np.tile([1.0, 0, 0, 0], (len(JOINTS), 1))
+    for joint, angles in degrees.items():
+        turns[JOINTS.index(joint)] = quaternion(rotation_matrix(np.deg2rad(angles)))
+    return forward(turns, np.array([1.7 * SHARES[bone] for bone in BONES]))
+
+
+def test_a_network_that_sees_depth_moves_the_avatar_itself(
+    opened: Callable[..., Any], serving: Callable[..., Any], tmp_path: Path
+):
+    """Another file, and no change of code: the page says that it sees depth, and the avatar does what the
+    network says. An arm that points to the camera and one that points away look alike in the picture.
+    """
+    bodies = [
+        turned(left_shoulder=(0, -40, 0), right_shoulder=(0, 40, 0)),
+        turned(left_shoulder=(0, 40, 0), right_shoulder=(0, -40, 0)),
+        turned(left_elbow=(0, -90, 0), right_elbow=(0, 90, 0), right_knee=(70, 0, 0)),
+    ]
+    file = tmp_path / "sees.onnx"
+    file.write_bytes(sees(np.array(bodies) * [1, -1, -1]))
+    page, network = opened(made=serving(file)), Network(file)
+    assert "sees depth" in page.inner_text("#note")
+    page.evaluate("poseling.estimator.smoothing = 0")
+    page.evaluate("document.getElementById('mirror').click()")
+    wrist, shoulder = MOVNECT15.index("left_wrist"), MOVNECT15.index("left_shoulder")
+    for pose, body in enumerate(bodies):
+        page.evaluate("poseling.estimator.reset()")
+        image = np.full((96, 72, 3), level(pose, len(bodies)), np.uint8)
+        image[0] = 1  # the first one's picture is black, and a crop's margin is too
+        found, seen = look(page, image, 10.0 * pose), Tracker(network)(image, 0.0)
+        assert np.array(found["person"]["xyz"]) == pytest.approx(seen.xyz[0], abs=1e-5)
+        mine = Fitter(MOVNECT15, 1.7).fit(
+            seen.xyz[0], seen.xy[0], seen.score[0], guessed_camera((72, 96)), 0.0
+        )
+        theirs = forward(np.array(found["body"]["rotations"]), np.array(found["body"]["lengths"]))
+        assert np.linalg.norm(theirs - forward(upright(mine.rotations), mine.lengths), axis=-1).max() < 0.02
+        assert np.linalg.norm(theirs - body, axis=-1).max() < 0.02
+        bones = page.evaluate(SETTLED)
+        assert apart(of_avatar(bones), of_body(body)) < 3
+        forwards = bones["leftHand"][2] - bones["leftUpperArm"][2]
+        assert forwards * (body[wrist] - body[shoulder])[2] > 0
+        assert abs(forwards) > 0.1
+    page.set_input_files("input[accept='.onnx']", zoo.path("poseling-n"))
+    until(page, "() => document.getElementById('note').textContent.includes('a guess')")
+    assert page.text_content("#alert") == ""
+    assert page.said == []
+
+
+def test_a_network_that_sees_no_body_has_its_joints_drawn(
+    opened: Callable[..., Any], squats: list[np.ndarray], tmp_path: Path
+):
+    """Whatever the joints are called, and in 2D as in 3D; the avatar rests."""
+    hands = Skeleton("hands", ("left_thumb", "right_thumb"), (0, 0))
+    page = opened()
+    look(page, squats[0], 0.0)
+    for outputs in (("xy", "score"), ("xy", "score", "xyz")):
+        file = tmp_path / f"hands-{len(outputs)}.onnx"
+        file.write_bytes(sees(np.array([[[-0.3, -0.4, 0], [0.3, 0.4, 0]]] * 2), hands, outputs))
+        page.set_input_files("input[accept='.onnx']", file)
+        until(page, "(name) => document.getElementById('network').textContent.startsWith(name)", file.name)
+        assert "sees no body" in page.inner_text("#note")
+        before = page.evaluate("poseling.turns()")
+        found = look(page, squats[0], 1.0)
+        assert len(found["xy"]) == 2
+        assert found["body"] is None
+        assert page.evaluate("poseling.turns()") == before
+    assert page.text_content("#alert") == ""
+    assert page.said == []
+
+
 @pytest.mark.parametrize(("kind", "arms"), [("vrm0", 45), ("vrm1", 0), ("mixamo", 45)])
 def test_avatars_of_every_kind_follow(
     opened: Callable[..., Any], squats: list[np.ndarray], tmp_path: Path, kind: str, arms: float
@@ -224,7 +297,7 @@ def test_it_has_threads_and_says_that_depth_is_a_guess(opened: Callable[..., Any
 
 
 def test_it_works_when_the_server_is_gone(
-    opened: Callable[..., Any], serving: Callable[[], Any], squats: list[np.ndarray]
+    opened: Callable[..., Any], serving: Callable[..., Any], squats: list[np.ndarray]
 ):
     made = serving()
     page = opened(made=made)

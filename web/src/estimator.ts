@@ -1,11 +1,13 @@
 /** From frames to a body: asks the worker for the person's joints, filters them, and fits a body or lifts one. */
 
 import { type Fitted, Fitter } from "./fit";
+import { PELVIS } from "./kinematics";
 import { Lifter } from "./lift";
 import type { Q, V3 } from "./math";
 import type { Ask, Found, Provider, Tell } from "./messages";
 import { OneEuro, PICTURE, SPACE, size } from "./oneEuro";
 import { guessedCamera } from "./position";
+import { sources } from "./skeleton";
 import type { Spec } from "./spec";
 import { upright } from "./turns";
 
@@ -73,6 +75,13 @@ export class Estimator {
     return this.spec !== null && !this.spec.outputs.includes("xyz");
   }
 
+  /** Whether its joints are a body's, which an avatar can follow: from where the hips are, or in space by any of them. */
+  get moves(): boolean {
+    if (!this.spec) return false;
+    const from = sources(this.spec.skeleton.joints);
+    return this.lifts ? from[PELVIS] !== null : from.some(Boolean);
+  }
+
   set height(metres: number) {
     this.tall = metres;
     this.begin();
@@ -109,7 +118,8 @@ export class Estimator {
   private begin(): void {
     if (!this.spec) return;
     const { joints } = this.spec.skeleton;
-    this.fitter = this.lifts ? new Lifter(joints, this.tall) : new Fitter(joints, this.tall);
+    if (!this.moves) this.fitter = null;
+    else this.fitter = this.lifts ? new Lifter(joints, this.tall) : new Fitter(joints, this.tall);
     this.flat.reset();
     this.deep.reset();
     this.seen = -Infinity;
@@ -124,7 +134,7 @@ export class Estimator {
     if (told.type !== "pose") throw new Error("the worker answered something else");
     const { person, network, picture } = told;
     const xy = person && this.filtered(person, seconds);
-    const body = person && xy && this.fitted(person, xy, told.width, told.height, seconds);
+    const body = person && xy && this.fitter && this.fitted(this.fitter, person, xy, told.width, told.height, seconds);
     return { seconds, width: told.width, height: told.height, person, xy, body, latency: performance.now() - taken, network, picture };
   }
 
@@ -138,10 +148,10 @@ export class Estimator {
     return person.xy.map((_, i) => [values[2 * i]!, values[2 * i + 1]!]);
   }
 
-  private fitted(person: Found, xy: [number, number][], width: number, height: number, seconds: number): Body {
+  private fitted(fitter: Lifter | Fitter, person: Found, xy: [number, number][], width: number, height: number, seconds: number): Body {
     const camera = guessedCamera(width, height);
     let fitted: Fitted;
-    if (this.fitter instanceof Lifter) fitted = this.fitter.fit(xy, person.score, camera, seconds);
+    if (fitter instanceof Lifter) fitted = fitter.fit(xy, person.score, camera, seconds);
     else {
       let xyz = person.xyz!;
       if (this.smoothing > 0) {
@@ -149,7 +159,7 @@ export class Estimator {
         const values = this.deep.filter(xyz.flat(), seconds, SPACE.unit);
         xyz = xyz.map((_, i): V3 => [values[3 * i]!, values[3 * i + 1]!, values[3 * i + 2]!]);
       }
-      fitted = this.fitter!.fit(xyz, xy, person.score, camera, seconds);
+      fitted = fitter.fit(xyz, xy, person.score, camera, seconds);
     }
     const [x, y, z] = fitted.root ?? [0, 0, 0];
     return { rotations: upright(fitted.rotations), place: [x, -y, -z], lengths: fitted.lengths };

@@ -78,9 +78,8 @@ async function network(file: ArrayBuffer, name: string, terms?: string): Promise
   const measured = Object.entries(timed).map(([which, ms]) => `${which === "webgpu" ? "WebGPU" : "WASM"} ${ms.toFixed(1)} ms`).join(", ");
   const size = spec!.size.join(" x ");
   $("network").textContent = `${name}${terms ? `, ${terms}` : ""}: ${spec!.skeleton.joints.length} joints from ${size} pixels; measured here: ${measured}.`;
-  $("note").textContent = estimator.lifts
-    ? "This network sees in 2D: depth is a guess"
-    : "";
+  const depth = estimator.lifts ? "in 2D: depth is a guess" : "depth: the avatar does what it says";
+  $("note").textContent = `This network sees ${estimator.moves ? depth : "no body: its joints are drawn, and the avatar rests"}`;
   say(`${name} is ready on ${engine}`);
 }
 
@@ -152,7 +151,9 @@ function running(text: string): void {
 function idle(): void {
   document.body.classList.remove("running");
   $("camera").setAttribute("aria-pressed", "false");
-  for (const id of ["bvh", "film"]) $<HTMLButtonElement>(id).disabled = true;
+  // What was recorded until then can still be saved.
+  $<HTMLButtonElement>("bvh").disabled = !take;
+  $<HTMLButtonElement>("film").disabled = !film;
   drawOverlay(overlay, 1, 1, null, null, []);
   for (const id of ["fps", "latency"]) $(id).textContent = "–";
 }

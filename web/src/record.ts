@@ -20,12 +20,17 @@ export function named(suffix: string): string {
 
 /** The text of a BVH file of frames as they came, on a floor at the height of the lowest ankle; null of fewer than two. */
 export function motion(frames: Frame[], lengths: number[]): string | null {
-  const ordered = frames.filter((frame, i) => i === 0 || frame.seconds > frames[i - 1]!.seconds);
-  if (ordered.length < 2) return null;
-  const steps = ordered.slice(1).map((frame, i) => frame.seconds - ordered[i]!.seconds);
-  const fps = Math.min(240, Math.max(1, Math.round(100 / median(steps)) / 100));
+  const single = frames.filter((frame, i) => i === 0 || frame.seconds !== frames[i - 1]!.seconds);
+  const steps = single.slice(1).map((frame, i) => frame.seconds - single[i]!.seconds);
+  const usual = median(steps.filter((step) => step > 0));
+  if (!(usual > 0)) return null;
+  // Where a video starts anew or another one follows, time goes on.
+  let seconds = 0;
+  const ordered = single.map((frame, i): Frame => ({ ...frame, seconds: i ? (seconds += steps[i - 1]! > 0 ? steps[i - 1]! : usual) : 0 }));
+  const fps = Math.min(240, Math.max(1, Math.round(100 / usual) / 100));
   const [x, , z] = ordered[0]!.place;
-  const lowest = Math.min(...ordered.map(({ rotations, place }) => place[1] + Math.min(...forward(rotations, lengths).map((p) => p[1]))));
+  let lowest = Infinity; // an hour has more frames than a function may have arguments
+  for (const { rotations, place } of ordered) for (const point of forward(rotations, lengths)) lowest = Math.min(lowest, place[1] + point[1]);
   const placed = ordered.map((frame): Frame => ({ ...frame, place: [frame.place[0] - x, frame.place[1] - lowest, frame.place[2] - z] }));
   return bvh(even(placed, fps), lengths, fps);
 }

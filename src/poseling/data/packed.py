@@ -3,8 +3,8 @@ fits into memory, or through a slow connection.
 
 - people.json: the layout's version; the set's name, skeleton and licence; and the folder of the images,
   `images` if it does not say
-- people.npz: boxes (N, 4), joints (N, K, 2), visible (N, K) and, if there is one, weight (N, K), as in
-  `PoseDataset`, in pixels of the packed images
+- people.npz: boxes (N, 4), joints (N, K, 2), visible (N, K) and, if there are any, weight (N, K), joints_3d (N,
+  K, 3) and confidence_3d (N, K), as in `PoseDataset`, in pixels of the packed images
 - images/000000.webp and so on: one for each sample, in their order
 
 An image shows `REACH` times the person's box, so that augmentation may shrink a person, and a padding up to
@@ -33,6 +33,7 @@ from poseling.skeleton import Skeleton
 
 VERSION = 1
 REACH = 1.6
+MORE = ("weight", "joints_3d", "confidence_3d")  # what of a data set need not be there
 
 
 def pack(
@@ -88,8 +89,7 @@ def relabel(dataset: PoseDataset, out: Path) -> PoseDataset:
 def _write(dataset: PoseDataset, folder: Path, images: str) -> None:
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"boxes": dataset.boxes, "joints": dataset.joints, "visible": dataset.visible}
-    if dataset.weight is not None:
-        arrays["weight"] = dataset.weight
+    arrays |= {name: values for name in MORE if (values := getattr(dataset, name)) is not None}
     np.savez_compressed(buffer, **arrays)
     write_bytes(folder / "people.npz", buffer.getvalue())
     about = {
@@ -118,12 +118,8 @@ def packed(root: Path) -> PoseDataset:
         raise ValueError(f"{path}: is of version {version}, this program reads {VERSION}; pack the set again")
     try:
         with np.load(root / "people.npz", allow_pickle=False) as arrays:
-            boxes, joints, visible, weight = (
-                arrays["boxes"],
-                arrays["joints"],
-                arrays["visible"],
-                arrays.get("weight"),
-            )
+            boxes, joints, visible = arrays["boxes"], arrays["joints"], arrays["visible"]
+            more = {name: arrays[name] for name in MORE if name in arrays}
     except (OSError, EOFError, KeyError, ValueError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{root / 'people.npz'}: is damaged ({error}); pack the set again") from error
     images = (root / about.get("images", "images")).resolve()
@@ -138,4 +134,4 @@ def packed(root: Path) -> PoseDataset:
     )
     # Samples whose image is missing were left out.
     there = [int(image.stem) for image in dataset.images]
-    return dataset if weight is None else replace(dataset, weight=weight[there])
+    return replace(dataset, **{name: values[there] for name, values in more.items()})
