@@ -15,7 +15,7 @@ from poseling.limits import excess
 from poseling.onnx_limits import beyond
 from poseling.onnx_session import REFUSED, metadata, quietly
 from poseling.peaks import bin_peaks, gaussians, peaks
-from poseling.spec import KEY, PoseSpec
+from poseling.spec import DETECTOR_KEY, KEY, PoseSpec
 
 Floats = NDArray[np.float32]
 DTYPES: dict[str, type[np.generic]] = {
@@ -309,6 +309,8 @@ def adapter_of(session: Any, path: Path, adapter: Adapter | str | None = None) -
             return Adapter.from_spec(PoseSpec.from_json(entries[KEY]))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+    if DETECTOR_KEY in entries:
+        raise ValueError(f"{path}: is a detector, which gives boxes and no joints; runtime.Detector runs it")
     inputs = {p.name: (p.type, shape_of(p)) for p in session.get_inputs()}
     outputs = {p.name: shape_of(p) for p in session.get_outputs()}
     for wanted_inputs, wanted_outputs, name in SIGNATURES:

@@ -19,6 +19,7 @@ VERSION = "1.0"
 SIDE = 4096  # pixels, more than any input has
 FEATURES = "features"  # the codec of a network that gives a map and no joints
 KEY = "poseling"  # the metadata entry of safetensors and ONNX files that holds the spec as JSON
+DETECTOR_KEY = "poseling-detector"  # that of a detector's ONNX file, for its runtime.detector.BoxAdapter
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from poseling.files import read_image
 from poseling.geometry import iou
+from poseling.runtime import Network
 from poseling.runtime.detector import (
     ADAPTERS,
-    KEY,
     RTMDET,
     BoxAdapter,
     Boxes,
@@ -28,6 +28,7 @@ from poseling.runtime.detector import (
     resized,
     suppressed,
 )
+from poseling.spec import DETECTOR_KEY
 
 # Two people and a dog (label 16) in an input of 64x32.
 ROWS = np.array([[8, 4, 24, 28, 0.5], [32, 8, 48, 24, 0.9], [0, 0, 64, 32, 0.95]], np.float32)
@@ -199,13 +200,24 @@ def test_a_file_that_leaves_its_size_free_gets_no_more_than_it_needs(tmp_path: P
 
 def test_a_file_may_carry_its_adapter(tmp_path: Path, file: Callable[..., Path]):
     outputs = {"dets": ROWS[None], "labels": np.array([[0, 0, 16]])}
-    path = saved(tmp_path / "ours.onnx", outputs, **{KEY: json.dumps(asdict(PLAIN))})
+    path = saved(tmp_path / "ours.onnx", outputs, **{DETECTOR_KEY: json.dumps(asdict(PLAIN))})
     detector = Detector(path)
     assert detector.adapter == PLAIN
     assert (detector.name, detector.licence) == ("ours", "code unknown, weights unknown, data unknown")
     written = tmp_path / "adapter.json"
     written.write_text(json.dumps(asdict(PLAIN)))
     assert Detector(dets(file), adapter=str(written)).adapter == PLAIN
+
+
+def test_a_detector_is_no_network_for_joints_and_the_other_way_round(tmp_path: Path, model: Path):
+    outputs = {"dets": ROWS[None], "labels": np.array([[0, 0, 16]])}
+    path = saved(tmp_path / "ours.onnx", outputs, **{DETECTOR_KEY: json.dumps(asdict(PLAIN))})
+    with pytest.raises(ValueError, match=r"ours\.onnx: is a detector, .*; runtime\.Detector runs it"):
+        Network(path)
+    with pytest.raises(
+        ValueError, match=r"by-hand\.onnx: is a network for joints, no detector; runtime\.Network"
+    ):
+        Detector(model)
 
 
 @given(
@@ -303,7 +315,7 @@ def test_a_file_nobody_knows_asks_for_an_adapter(file: Callable[..., Path], tmp_
     free = saved(tmp_path / "free.onnx", {"dets": ROWS[None]}, (1, 3, "h", "w"))
     with pytest.raises(ValueError, match=r"free\.onnx: it leaves the size of its input free"):
         Detector(free, adapter=BoxAdapter(Boxes("dets"), Person("dets", 4)))
-    broken = saved(tmp_path / "broken.onnx", {"dets": ROWS[None]}, **{KEY: "{}"})
+    broken = saved(tmp_path / "broken.onnx", {"dets": ROWS[None]}, **{DETECTOR_KEY: "{}"})
     with pytest.raises(ValueError, match=r"broken\.onnx: it lacks 'boxes', 'person'"):
         Detector(broken)
     (tmp_path / "damaged.onnx").write_bytes(dets(file).read_bytes()[:100])

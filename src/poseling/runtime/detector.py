@@ -18,9 +18,8 @@ from poseling.limits import excess
 from poseling.onnx_pose import DTYPES, SLACK, Floats, ports, shape_of, sigmoid
 from poseling.onnx_session import metadata, open_session, run
 from poseling.records import from_fields, parse_json, read_json
-from poseling.spec import SIDE
+from poseling.spec import DETECTOR_KEY, KEY, SIDE
 
-KEY = "poseling-detector"  # the metadata entry of an ONNX file that holds its BoxAdapter as JSON
 Array = NDArray[np.float64]
 MOST = 300  # boxes that are compared with each other: no image has so many people who are worth a crop
 
@@ -164,7 +163,7 @@ class Detector:
 
     def __init__(
         self,
-        model: Path | str,
+        model: Path | str = zoo.DETECTOR,
         threads: int | None = None,
         provider: str = "cpu",
         adapter: BoxAdapter | str | None = None,
@@ -368,15 +367,17 @@ def _adapter_of(session: Any, path: Path, adapter: BoxAdapter | str | None) -> B
     if adapter is not None:
         return ADAPTERS[adapter] if adapter in ADAPTERS else BoxAdapter.from_json(Path(adapter))
     entries = metadata(session, path)
-    if KEY in entries:
+    if DETECTOR_KEY in entries:
         try:
-            return from_fields(BoxAdapter, parse_json(entries[KEY]))
+            return from_fields(BoxAdapter, parse_json(entries[DETECTOR_KEY]))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     inputs = {p.name: shape_of(p) for p in session.get_inputs()}
     outputs = {p.name for p in session.get_outputs()}
     if inputs == {"input": (None, 3, None, None)} and {"dets", "labels"} <= outputs:
         return RTMDET
+    if KEY in entries:
+        raise ValueError(f"{path}: is a network for joints, no detector; runtime.Network runs it")
     raise ValueError(
         f"{path}: does not say how a detector is fed and read, and is none that is known; name an adapter: "
         f"{', '.join(ADAPTERS)}, or a JSON file as docs/runtime.md shows. {ports(session)}"
