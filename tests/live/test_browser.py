@@ -171,7 +171,7 @@ def test_a_network_that_sees_depth_moves_the_avatar_itself(
     file = tmp_path / "sees.onnx"
     file.write_bytes(sees(np.array(bodies) * [1, -1, -1]))
     page, network = opened(made=serving(file)), Network(file)
-    assert "sees depth" in page.inner_text("#note")
+    assert "3D network" in page.inner_text("#note")
     page.evaluate("poseling.estimator.smoothing = 0")
     page.evaluate("document.getElementById('mirror').click()")
     wrist, shoulder = MOVNECT15.index("left_wrist"), MOVNECT15.index("left_shoulder")
@@ -281,6 +281,46 @@ def test_the_camera_moves_the_avatar_and_a_picture_of_it_has_the_same_joints(ope
     until(page, "(before) => JSON.stringify(poseling.turns()) !== JSON.stringify(before)", turns)
     assert float(page.inner_text("#latency")) > 0
     assert page.inner_text("#alert") == ""
+    assert page.said == []
+
+
+SLOWED = """() => {
+    const { estimator } = poseling, video = document.getElementById("video"), look = estimator.look.bind(estimator);
+    const shown = [];  // when the camera took each picture
+    const tell = (now, meta) => { shown.push(meta.captureTime ?? now); video.requestVideoFrameCallback(tell); };
+    video.requestVideoFrameCallback(tell);
+    window.watched = { newer: [], passed: [], inside: 0, most: 0 };
+    estimator.look = async (...given) => {
+        watched.most = Math.max(watched.most, ++watched.inside);
+        watched.newer.push(shown.filter((taken) => taken > given[4]).length);
+        const before = shown.length;
+        const found = await look(...given);
+        while (shown.length < before + 4) await new Promise((done) => setTimeout(done, 10));
+        watched.passed.push(shown.length - before);
+        watched.inside--;
+        return found;
+    };
+}"""
+
+
+def test_pictures_that_come_while_one_is_looked_at_are_dropped(opened: Callable[..., Any]):
+    """A network that takes longer than the camera: each look is at the newest picture, one at a time, and what
+    is drawn is the picture that was looked at.
+    """
+    page = opened()
+    page.click("#camera")
+    until(page, "() => poseling.last()")
+    page.evaluate(SLOWED)
+    until(page, "() => watched.passed.length >= 5")
+    watched = page.evaluate("watched")
+    assert min(watched["passed"]) >= 4
+    assert watched["most"] == 1
+    assert max(watched["newer"][1:]) <= 1
+    opaque = """() => { const canvas = document.getElementById("overlay");
+        return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.every((v, i) => i % 4 < 3 || v === 255); }"""
+    assert page.evaluate(opaque)
+    page.evaluate("document.getElementById('joints').click()")  # without joints there is the video as it is
+    until(page, f"() => !({opaque})()")
     assert page.said == []
 
 
@@ -420,6 +460,11 @@ def test_it_fits_the_screen_and_can_be_used_by_keyboard(
         assert box["height"] > 90, name
         assert box["x"] >= 0, name
         assert box["y"] + box["height"] <= height, name
+    for button in page.locator("nav button:visible").all():
+        box = button.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert button.evaluate("(of) => of.scrollWidth <= of.clientWidth")  # its words fit
     # Every control has a name, and is reached by the tab key.
     names, order = [], []
     for _ in range(40):

@@ -13,7 +13,7 @@ import { Retarget, places, rigOf } from "./retarget";
 
 const LENGTHS = BONES.map((bone) => SHARES[bone]!);
 const LEGS = SHARES["thigh"]! + SHARES["shin"]!;
-const START: V3 = [0.45, 1.25, 4];
+const START: V3 = [0.48, 1.28, 4.3];
 const MIDDLE = 0.86;
 const SLOW = 40; // milliseconds from one picture to the next, in the mean, after which there are fewer pixels
 const COARSEST = 0.5;
