@@ -4,7 +4,7 @@ fits into memory, or through a slow connection.
 - people.json: the layout's version; the set's name, skeleton and licence; and the folder of the images,
   `images` if it does not say
 - people.npz: boxes (N, 4), joints (N, K, 2), visible (N, K) and, if there are any, weight (N, K), joints_3d (N,
-  K, 3) and confidence_3d (N, K), as in `PoseDataset`, in pixels of the packed images
+  K, 3), confidence_3d (N, K) and camera (N, 4), as in `PoseDataset`, in pixels of the packed images
 - images/000000.webp and so on: one for each sample, in their order
 
 An image shows `REACH` times the person's box, so that augmentation may shrink a person, and a padding up to
@@ -34,8 +34,7 @@ from poseling.skeleton import Skeleton
 VERSION = 1
 REACH = 1.6
 SIDE = 4096  # pixels, more than any network's input has
-# What of a data set need not be there, with the axes behind samples and joints.
-MORE: dict[str, tuple[int, ...]] = {"weight": (), "joints_3d": (3,), "confidence_3d": ()}
+MORE = ("weight", "joints_3d", "confidence_3d", "camera")  # what of a data set need not be there
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def pack(
     if out.exists():
         raise ValueError(f"{out}: is there already; name a new folder")
     kept: list[int] = []
-    boxes, joints = [], []
+    boxes, joints, cameras = [], [], []
     with new_folder(out) as folder:
         (folder / "images").mkdir()
         for i in range(len(dataset)):
@@ -83,11 +82,19 @@ def pack(
             kept.append(i)
             boxes.append(crop.apply(dataset.boxes[i].reshape(2, 2)).reshape(4))
             joints.append(crop.apply(dataset.joints[i]))
+            if dataset.camera is not None:
+                focal, middle = dataset.camera[i].reshape(2, 2)
+                cameras.append(np.concatenate([focal * crop.matrix[0, 0], crop.apply(middle)]))
             if progress is not None:
                 progress(i + 1, len(dataset))
         if not kept:
             raise ValueError(f"{dataset.name}: none of its {len(dataset)} images can be read")
-        moved = replace(dataset[kept], boxes=np.array(boxes, np.float32), joints=np.array(joints, np.float32))
+        moved = replace(
+            dataset[kept],
+            boxes=np.array(boxes, np.float32),
+            joints=np.array(joints, np.float32),
+            camera=np.array(cameras, np.float32) if cameras else None,
+        )
         _write(moved, folder, "images")
     return packed(out)
 
@@ -138,12 +145,15 @@ def packed(root: Path) -> PoseDataset:
         boxes = numbers(read["boxes"], None, 4)
         each = len(boxes), len(about.skeleton)
         joints, visible = numbers(read["joints"], *each, 2), numbers(read["visible"], *each)
-        more = {name: numbers(read[name], *each, *rest) for name, rest in MORE.items() if name in read}
+        shapes = dict(zip(MORE, (each, (*each, 3), each, (len(boxes), 4)), strict=True))
+        more = {name: numbers(read[name], *shape) for name, shape in shapes.items() if name in read}
         if not np.isin(visible, (0, 1, 2)).all():
             raise ValueError("visible is not always 0, 1 or 2")
         for name, values in more.items():
-            if not (np.abs(values) <= LARGEST).all() or (MORE[name] == () and (values < 0).any()):
-                raise ValueError(f"{name} is not always a number from 0 to {LARGEST:g}")
+            low = 0 if name in ("weight", "confidence_3d") else -LARGEST
+            # A camera that is not known is NaN.
+            if not (((values >= low) & (values <= LARGEST)) | (np.isnan(values) & (name == "camera"))).all():
+                raise ValueError(f"{name} is not always a number from {low:g} to {LARGEST:g}")
     except ValueError as error:
         raise ValueError(f"{arrays}: is damaged ({error}); pack the set again") from error
     images = (root / about.images).resolve()
