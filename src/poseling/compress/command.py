@@ -115,8 +115,8 @@ class Settings:
             ("calibrate", 1 << 16),
             ("judge", 1 << 31),
         ):
-            if not 1 <= (value := getattr(self, name)) <= most:
-                raise ValueError(f"--{name} {value}: has to be 1 or more, and at most {most}")
+            if not 1 <= (value := getattr(self, name)) <= highest:
+                raise ValueError(f"--{name} {value}: has to be 1 or more, and at most {highest}")
         if not 0 <= self.seed < 1 << 32:
             raise ValueError(f"--seed {self.seed}: is a whole number from 0 to 2^32 - 1")
 
