@@ -98,7 +98,7 @@ def test_joints_are_drawn_in_the_colours_that_draw_means(tmp_path: Path, model: 
 
 def test_low_scores_in_a_video_suggest_a_threshold(tmp_path: Path, model: Path, video: Path):
     found = track(model, video, json=tmp_path / "poses.json", threshold=0.99)
-    assert found.network == "by-hand (code Apache-2.0, weights unknown, data unknown)"
+    assert found.network == "by-hand (code Apache-2.0, weights unknown, data unknown) on cpu"
     [note] = found.notes
     assert re.fullmatch(
         r"in \d of 8 frames no person reached a mean score of 0\.99, the highest was 0\.9\d?; --threshold 0\.5 "

@@ -164,10 +164,10 @@ class Tracker:
         if self._detector is None:
             return np.zeros((0, 4))
         self._since += 1
-        due = self._every > 0 and self._since >= self._every
-        if not (due or any(p.missed % EVERY == 1 for p in self._people)):
-            if self._people or self._turn % EVERY:
-                return np.zeros((0, 4))
+        due = 0 < self._every <= self._since
+        needed = any(p.missed % EVERY == 1 for p in self._people) if self._people else self._turn % EVERY == 0
+        if not (due or needed):
+            return np.zeros((0, 4))
         self._since = 0
         return np.asarray(self._detector(image, "bgr"), np.float64)[:, :4]
 
