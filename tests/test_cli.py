@@ -237,6 +237,9 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
             "only ONNX files are run; export it first: poseling export {0}/bad.safetensors",
         ),
         ("distill fpd --epochs 0 --smoke", "--epochs is 0; it has to be above 0"),
+        ("distill fpd --batch 0 --smoke", "--batch is 0; it has to be above 0"),
+        ("distill fpd --learning-rate nan --smoke", "--learning-rate is nan; give a number"),
+        ("distill fpd --seeds 0 --smoke", "--seeds is 0; it has to be above 0"),
         (
             "distill fpd --data lsp --root {0}/no --teacher {0}/nope.onnx",
             "{0}/nope.onnx: there is no such file",
