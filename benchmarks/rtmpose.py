@@ -77,7 +77,9 @@ class RTMPose(nn.Module):
         super().__init__()
         deep, wide, _ = SIZES[size]
         stem = int(64 * wide)
-        self.stem = nn.Sequential(conv(3, stem // 2, 3, 2), conv(stem // 2, stem // 2, 3), conv(stem // 2, stem, 3))
+        self.stem = nn.Sequential(
+            conv(3, stem // 2, 3, 2), conv(stem // 2, stem // 2, 3), conv(stem // 2, stem, 3)
+        )
         self.stages = nn.Sequential(
             *(
                 Stage(int(a * wide), int(b * wide), max(1, round(n * deep)), i == 3)
@@ -87,7 +89,11 @@ class RTMPose(nn.Module):
         cells, hidden, e, s = WIDTH * HEIGHT // 32**2, 256, 512, 128
         self.final = nn.Conv2d(int(1024 * wide), JOINTS, 7, padding=3)
         self.mlp = nn.Sequential(Norm(cells), nn.Linear(cells, hidden, bias=False))
-        self.norm, self.uv, self.o = Norm(hidden), nn.Linear(hidden, 2 * e + s, bias=False), nn.Linear(e, hidden, bias=False)
+        self.norm, self.uv, self.o = (
+            Norm(hidden),
+            nn.Linear(hidden, 2 * e + s, bias=False),
+            nn.Linear(e, hidden, bias=False),
+        )
         self.gamma, self.beta = nn.Parameter(torch.rand(2, s)), nn.Parameter(torch.rand(2, s))
         self.residual = nn.Parameter(torch.ones(hidden))
         self.split = [e, e, s]
@@ -120,7 +126,9 @@ def build(size: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", choices=sorted(SIZES), default="s")
     parser.add_argument("--out", type=Path, required=True)
     flags = parser.parse_args()

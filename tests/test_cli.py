@@ -46,6 +46,7 @@ COMMANDS = [
     "export",
     "import",
     "track",
+    "benchmark",
     "live",
     "data boxes",
     "data check",
