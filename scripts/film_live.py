@@ -27,7 +27,12 @@ from poseling.video import frames
 
 WIDE, HIGH = 720, 372  # the window in pixels
 LARGEST = 640  # of the pictures that the page is shown
-COLOURS = 64
+COLOURS = 96
+JOINTS = ((84, 214, 196), (255, 184, 107))  # colours of web/src/overlay.ts, which have few pixels
+BEFORE = 5  # frames that are looked at first, so that the filter has settled
+# The page's clock goes on by a frame with each picture: else it draws coarsely where it takes long.
+STEADY = """const raf = requestAnimationFrame; let now = performance.now();
+window.requestAnimationFrame = (next) => raf(() => next(now += 16));"""
 LOOK = """async ([data, seconds]) => {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
     await poseling.look(new Blob([bytes], { type: "image/png" }), seconds);
@@ -44,7 +49,7 @@ body { grid-template: minmax(0, 1fr) / minmax(0, 1fr) !important }"""
 
 def film(video: Path, out: Path, first: int, last: int | None) -> None:
     """Writes the GIF of frames `first` to before `last`, at the video's own speed."""
-    shown = [(seconds, image) for _, seconds, image in frames(video)][first:last]
+    shown = [(seconds, image) for _, seconds, image in frames(video)][max(0, first - BEFORE) : last]
     name = "poseling-n"
     made = server(Site(zoo.path(name), {"name": name, "terms": zoo.licence(name)}), port=0)
     threading.Thread(target=made.serve_forever, daemon=True).start()
@@ -54,6 +59,7 @@ def film(video: Path, out: Path, first: int, last: int | None) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=drawing)
         page = browser.new_page(viewport={"width": WIDE, "height": HIGH})
         page.set_default_timeout(300_000)
+        page.add_init_script(STEADY)
         page.goto(f"http://127.0.0.1:{made.server_address[1]}/?threads=1")
         page.evaluate("poseling.ready")
         page.evaluate("document.body.classList.add('running')")
@@ -66,8 +72,10 @@ def film(video: Path, out: Path, first: int, last: int | None) -> None:
             page.evaluate(LOOK, [data, seconds])
             pictures.append(Image.open(io.BytesIO(page.locator("main").screenshot())).convert("RGB"))
         browser.close()
+    pictures = pictures[min(first, BEFORE) :]
     # One palette for all, without dithering, so that what stands still is stored once.
-    every = Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures[::4]]))
+    swatches = [np.full((HIGH // 4, WIDE, 3), colour, np.uint8) for colour in JOINTS]
+    every = Image.fromarray(np.concatenate([*swatches, *(np.asarray(picture) for picture in pictures[::4])]))
     palette = every.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
     drawn = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     step = 1000 * float(np.median(np.diff([seconds for seconds, _ in shown])))
