@@ -253,6 +253,20 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
             "data check mini --teacher {0}/bad.onnx --json {0}/bad.onnx",
             "--json {0}/bad.onnx: is the teacher itself and would be replaced",
         ),
+        (
+            "data check images --root {0} --json {0}/image.png",
+            "--json {0}/image.png: is there already, among the data set's files, and would be replaced",
+        ),
+        (
+            "data check coco_json --root {0}/none --annotations {0}/bad.onnx --json {0}/bad.onnx",
+            "--json {0}/bad.onnx: is there already, among the data set's files, and would be replaced",
+        ),
+        ("data check images --root {0} --json {0}", "--json {0}: is a folder; give the name of a file"),
+        ("data preview images --root {0} --out {0}/bad.onnx", "{0}/bad.onnx: is no .png"),
+        ("import {0}/bad.onnx --out {0}/bad.onnx", "--out {0}/bad.onnx: is the network itself and would be"),
+        ("import {0}/bad.onnx --out {0}", "--out {0}: is a folder; give the name of a file"),
+        ("import {0}/bad.onnx --size 0 0", "{0}/bad.onnx: --size 0 0 is no image's; give width and height"),
+        ("export {0}/bad.safetensors --out {0}", "--out {0}: is a folder; give the name of a file"),
         ("data check lsp --root {0}/none", "{0}/none"),
         ("data preview leeds --root {0}", "leeds"),
         ("data preview lsp", "--data lsp needs --root"),
@@ -278,7 +292,9 @@ def test_wrong_files_are_one_line_that_names_them(capsys, tmp_path, command, why
     for name in ("bad.safetensors", "bad.onnx", "bad.pth"):
         (tmp_path / name).write_bytes(b"these are no weights")
     cv2.imwrite(str(tmp_path / "image.png"), np.zeros((8, 8, 3), np.uint8))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert why.format(tmp_path) in failed(capsys, command.format(tmp_path))
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):

@@ -12,11 +12,14 @@ from scipy.spatial.transform import Rotation
 from poseling.geometry import (
     Crop,
     affine,
+    block,
     compose,
     joints_box,
     person_size,
+    project,
     quaternion,
     quaternion_matrix,
+    ray_rotation,
     rotation_matrix,
     rotation_vector,
 )
@@ -198,6 +201,25 @@ def test_fine_stripes_become_grey_not_noise(factor):
     assert out.max() <= 171
 
 
+@given(st.floats(2.1, 9), st.floats(-200, 200), st.floats(-40, 40), st.sampled_from([(300, 210), (301, 210)]))
+def test_a_crop_averages_only_what_it_shows(shrink, at, turn, sides):
+    """With the whole image averaged it would be the same, whether its sides are multiples of the block or
+    not.
+    """
+    image = np.random.default_rng(0).integers(0, 256, (*sides[::-1], 3), np.uint8)
+    half = shrink * np.array([12.0, 9.0])
+    middle = np.array([153.0 + at, 105.0 + at / 2])
+    crop = Crop.from_box((*(middle - half), *(middle + half)), (25, 19), 1.0, rotation=turn)
+    factor = block(np.array(sides), shrink)
+    assert shrink / 2 <= factor <= shrink
+    small = cv2.resize(image, tuple(round(side / factor) for side in sides), interpolation=cv2.INTER_AREA)
+    step = np.array(sides) / small.shape[1::-1]
+    scale = np.diag([*step, 1.0])
+    scale[:2, 2] = (step - 1) / 2
+    expected = cv2.warpAffine(small, crop.matrix @ scale, crop.size, flags=cv2.INTER_LINEAR)
+    assert np.abs(crop.warp(image).astype(int) - expected).max() <= 1
+
+
 def test_identity_warp_keeps_every_pixel():
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     np.testing.assert_array_equal(Crop.whole((60, 40), (60, 40)).warp(image), image)
@@ -267,3 +289,29 @@ def test_quaternions_of_half_turns():
         quaternion(matrices), [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, half, half, 0]], atol=1e-12
     )
     np.testing.assert_allclose(quaternion_matrix(quaternion(matrices)), matrices, atol=1e-12)
+
+
+@given(
+    st.tuples(st.floats(-2, 2), st.floats(-2, 2), st.floats(2, 8)),
+    st.integers(0, 2**16),
+)
+def test_a_persons_own_axes_are_turned_into_the_cameras(root, seed):
+    """Against projected truth: with the rotation to the root's ray, the root lies on the optical axis, and
+    every joint is seen where the homography of a turned camera puts it.
+    """
+    camera = np.array([500.0, 520.0, 320.0, 240.0])
+    inside = np.array([[500.0, 0, 320], [0, 520, 240], [0, 0, 1]])
+    joints = np.random.default_rng(seed).normal(size=(15, 3)) * 0.3 + np.array(root)
+    joints[0] = root
+    pixel = project(joints[:1], camera)[0]
+    turn = ray_rotation(pixel, camera)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(turn), 1)
+    seen = joints @ turn  # in the axes of a camera that looks at the root
+    np.testing.assert_allclose(seen[0], [0, 0, np.linalg.norm(root)], atol=1e-4)
+    homography = inside @ turn.T @ np.linalg.inv(inside)
+    real = np.concatenate([joints[:, :2] / joints[:, 2:] * camera[:2] + camera[2:], np.ones((15, 1))], 1)
+    moved = real @ homography.T
+    front = (joints[:, 2] > 0.5) & (seen[:, 2] > 0.5)
+    there = seen[:, :2] / seen[:, 2:] * camera[:2] + camera[2:]
+    np.testing.assert_allclose((moved[:, :2] / moved[:, 2:])[front], there[front], rtol=1e-3, atol=1e-2)

@@ -130,13 +130,36 @@ class Crop:
         if shrink > 2:
             # Bilinear sampling skips pixels beyond a factor of two: average them first. cv2.resize maps x to
             # (x + 0.5) / f - 0.5.
-            factor = int(shrink)
-            height, width = (max(1, round(s / factor)) for s in image.shape[:2])
-            fx, fy = image.shape[1] / width, image.shape[0] / height
+            sides = np.array(image.shape[1::-1])
+            factor = block(sides, float(shrink))
+            low, high = np.zeros(2, int), np.maximum(1, np.round(sides / factor)).astype(int)
+            scale = sides / high
+            if not (sides % factor).any():
+                # Whole blocks do not depend on where the image is cut: only what the crop shows is averaged.
+                ends = (np.array(self.size) - 1) * [[0, 0], [0, 1], [1, 0], [1, 1]]
+                seen = (self.invert(ends) + 0.5) / factor - 0.5
+                low = np.clip(np.floor(seen.min(0)) - 1, 0, high - 1).astype(int)
+                high = np.clip(np.ceil(seen.max(0)) + 2, low + 1, high).astype(int)
+                (x0, y0), (x1, y1) = factor * low, factor * high
+                image = image[y0:y1, x0:x1]
+            width, height = high - low
             image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-            back = np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
-            matrix = matrix @ back
+            offset = scale * (low + 0.5) - 0.5
+            matrix = np.concatenate([matrix[:, :2] * scale, affine(matrix, offset)[:, None]], 1)
         return np.asarray(cv2.warpAffine(image, matrix, self.size, flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def block(sides: NDArray[np.integer], shrink: float) -> int:
+    """How many pixels of an image of these sides (W, H), along each axis, are averaged to one before it is
+    sampled `shrink` (above 2) times as coarsely: so many that less than two remain, of which the sides are
+    multiples if there is such a number.
+
+    >>> block(np.array([1280, 720]), 3.5), block(np.array([1281, 720]), 3.5)
+    (2, 3)
+    """
+    most = int(shrink)
+    fitting = (f for f in range(most, int(np.ceil(shrink / 2)) - 1, -1) if not (sides % f).any())
+    return next(fitting, most)
 
 
 def affine(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -194,6 +217,15 @@ def person_size(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.sqrt(np.clip(boxes[..., 2:] - boxes[..., :2], 1, None).astype(np.float64).prod(-1))
 
 
+def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, M) the intersection over union of boxes (N, 4) and (M, 4)."""
+    a, b = np.asarray(first, np.float64)[:, None], np.asarray(second, np.float64)[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.maximum(sides, 0).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
 def rotation_matrix(vector: NDArray[np.floating]) -> NDArray[np.float64]:
     """(..., 3) rotation vectors, axis times angle in radians, to (..., 3, 3) matrices (Rodrigues).
 
@@ -221,6 +253,25 @@ def rotation_vector(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     sine = np.linalg.norm(turn[..., 1:], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, turn[..., :1])
     return np.asarray(turn[..., 1:] * np.divide(angle, sine, out=np.zeros_like(sine), where=sine > 0))
+
+
+def ray_rotation(pixels: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(..., 3, 3) the shortest rotation of the optical axis to the ray through `pixels` (..., 2) of a pinhole
+    `camera` (..., 4) fx fy cx cy.
+
+    A network sees a person in a crop as if the camera looked straight at its middle. What it says of space
+    is in the axes of such a camera; times this rotation at the crop's middle it is in the real one's
+    (perspective correction: Mehta et al., 3DV 2017).
+
+    >>> ray_rotation(np.array([150.0, 50.0]), np.array([100.0, 100.0, 50.0, 50.0])).round(3).tolist()
+    [[0.707, 0.0, 0.707], [0.0, 1.0, 0.0], [-0.707, 0.0, 0.707]]
+    """
+    lens = np.asarray(camera, np.float64)
+    x, y = np.moveaxis((np.asarray(pixels, np.float64) - lens[..., 2:]) / lens[..., :2], -1, 0)
+    across = np.hypot(x, y)
+    # About the axis (-y, x, 0) by the angle whose tangent is `across`.
+    turn = np.divide(np.arctan(across), across, out=np.ones_like(across), where=across > 0)
+    return rotation_matrix(np.stack([-y * turn, x * turn, np.zeros_like(turn)], -1))
 
 
 def project(xyz: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from poseling.limits import excess
 from poseling.onnx_limits import beyond
 from poseling.onnx_session import REFUSED, metadata, quietly
 from poseling.peaks import bin_peaks, gaussians, peaks
-from poseling.spec import KEY, PoseSpec
+from poseling.spec import DETECTOR_KEY, KEY, PoseSpec
 
 Floats = NDArray[np.float32]
 DTYPES: dict[str, type[np.generic]] = {
@@ -165,7 +165,7 @@ class OnnxPose:
                 f"its input is {given.type}: whole numbers, for which the adapter must say white 255, mean 0 "
                 f"and std 1"
             )
-        shape = _shape(given)
+        shape = shape_of(given)
         axes = (2, 1, 3) if a.layout == "bhwc" else (3, 2, 1)
         if len(shape) != 4 or shape[axes[2]] not in (3, None):
             raise self._misfit(
@@ -219,7 +219,7 @@ class OnnxPose:
             out = out.transpose(0, 3, 1, 2)
         out = np.ascontiguousarray(out[:, list(maps.channels or range(len(self.adapter.skeleton)))])
         if maps.activation == "sigmoid":
-            return _sigmoid(out)
+            return sigmoid(out)
         if maps.activation == "softmax":
             return gaussians(out, maps.sigma)
         if len(out) and out.max() > HIGHEST:
@@ -282,7 +282,7 @@ class OnnxPose:
     def _score(self, part: Confidence, out: Floats) -> Floats:
         score = self._columns(part, out)[..., part.column]
         if part.activation == "sigmoid":
-            return _sigmoid(score)
+            return sigmoid(score)
         if len(score) and not (score.min() >= -SLACK and score.max() <= 1 + SLACK):
             raise self._misfit(
                 f"the score in output {part.output} runs from {score.min():g} to {score.max():g}, not 0..1; "
@@ -291,7 +291,7 @@ class OnnxPose:
         return np.clip(score, 0, 1)
 
     def _misfit(self, what: str) -> ValueError:
-        return ValueError(f"{self.path}: {what}.{self._told_by} {_ports(self.session)}")
+        return ValueError(f"{self.path}: {what}.{self._told_by} {ports(self.session)}")
 
 
 def adapter_of(session: Any, path: Path, adapter: Adapter | str | None = None) -> Adapter:
@@ -309,8 +309,10 @@ def adapter_of(session: Any, path: Path, adapter: Adapter | str | None = None) -
             return Adapter.from_spec(PoseSpec.from_json(entries[KEY]))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-    inputs = {p.name: (p.type, _shape(p)) for p in session.get_inputs()}
-    outputs = {p.name: _shape(p) for p in session.get_outputs()}
+    if DETECTOR_KEY in entries:
+        raise ValueError(f"{path}: is a detector, which gives boxes and no joints; runtime.Detector runs it")
+    inputs = {p.name: (p.type, shape_of(p)) for p in session.get_inputs()}
+    outputs = {p.name: shape_of(p) for p in session.get_outputs()}
     for wanted_inputs, wanted_outputs, name in SIGNATURES:
         if inputs == wanted_inputs and wanted_outputs.items() <= outputs.items():
             return ADAPTERS[name]
@@ -318,22 +320,24 @@ def adapter_of(session: Any, path: Path, adapter: Adapter | str | None = None) -
         f"{path}: has no PoseSpec in its metadata and is none of the networks that are known by their inputs "
         f"and outputs ({', '.join(ADAPTERS)}), "
         f"so an adapter must say how to feed and read it: a JSON file as docs/teachers.md shows, for "
-        f"--adapter. {_ports(session)}"
+        f"--adapter. {ports(session)}"
     )
 
 
-def _sigmoid(values: Floats) -> Floats:
+def sigmoid(values: Floats) -> Floats:
+    """(...) logits to 0..1."""
     return np.asarray(1 / (1 + np.exp(-np.clip(values, -80, 80))), np.float32)
 
 
-def _ports(session: Any) -> str:
+def ports(session: Any) -> str:
     """In words what goes in and what comes out."""
     lines = [
-        "; ".join(f"{p.name} {p.type} {list(p.shape)}" for p in ports)
-        for ports in (session.get_inputs(), session.get_outputs())
+        "; ".join(f"{p.name} {p.type} {list(p.shape)}" for p in side)
+        for side in (session.get_inputs(), session.get_outputs())
     ]
     return f"Its inputs: {lines[0]}. Its outputs: {lines[1]}"
 
 
-def _shape(port: Any) -> Shape:
+def shape_of(port: Any) -> Shape:
+    """The shape of an input or output of a session."""
     return tuple(s if isinstance(s, int) and s > 0 else None for s in port.shape)

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from poseling.codecs import CODECS, Coordinates, Heatmap, LocationMap, SimCC, SimCC3D, codec, is_3d
+from poseling.codecs import (
+    CODECS,
+    Coordinates,
+    Heatmap,
+    HeatmapXYZ,
+    LocationMap,
+    SimCC,
+    SimCC3D,
+    codec,
+    is_3d,
+)
 from poseling.codecs.losses import LOSSES
 from poseling.skeleton import MOVNECT15, Skeleton
 
@@ -45,6 +55,7 @@ NAMES = {  # of the losses against labels and against a teacher, by codec and by
     ("coordinates", "kl", None): ("smooth_l1", "simulated_heatmap"),
     ("location_map", "mse", None): ("location_maps_mse", "location_maps_mse"),
     ("location_map", "kl", None): ("location_maps_kl", "location_maps_kl"),
+    ("heatmap_xyz", "kl", None): ("heatmap_xyz_kl", "heatmap_xyz_kl"),
 }
 
 
@@ -85,6 +96,7 @@ def test_gaussians_and_logits_do_not_mix(loss, teacher_loss):
         ("simcc", {"loss": "kl", "sigma": 1.0, "decoding": "plain"}, SimCC(SIZE)),
         ("simcc3d", {"height": 0.92}, SimCC3D(SIZE)),
         ("coordinates", {"stride": 8}, Coordinates(SIZE)),
+        ("heatmap_xyz", {"loss": "kl", "sigma": 1.5, "stride": 8}, HeatmapXYZ(SIZE, 8, 1.5, softmax=True)),
     ],
 )
 def test_a_recipes_flags_make_the_codec(name, given, expected):
@@ -130,13 +142,13 @@ def test_logits_are_compared_by_simcc_alone():
     assert {name for name in CODECS if codec({"name": name, "size": list(SIZE)}).logits_loss()} == {"simcc"}
 
 
-@pytest.mark.parametrize("name", ["location_map", "simcc3d"])
+@pytest.mark.parametrize("name", ["location_map", "simcc3d", "heatmap_xyz"])
 def test_parts_add_up_to_the_loss(name):
     one = codec({"name": name, "size": [64, 64]})
     assert is_3d(one)
     joints, known = torch.tensor([[[20.0, 30.0], [40.0, 22.0]]]), torch.ones(1, 2)
     targets, weight = one.encode_3d(joints, known, torch.rand(1, 2, 3) - 0.5, known, PAIR)
-    outputs = torch.rand(1, 2, *(targets if name == "simcc3d" else targets[:, :, :7]).shape[1:])
+    outputs = torch.rand(1, 2, *(targets[:, :, :7] if name == "location_map" else targets).shape[1:])
     parts = one.parts("mse", locations=1.0, bones=1.0).values()
     whole = one.losses("mse")[0](outputs, targets, weight).item()
     assert sum(factor * part(outputs, targets, weight).item() for part, factor in parts) == pytest.approx(

@@ -102,6 +102,7 @@ def test_the_licence_names_all_sources(tmp_path: Path):
         synthetic(lay(tmp_path / "other", {0: truth(1)}, backgrounds=12)).licence
         == own + "; backgrounds: as those images"
     )
+    assert synthetic(lay(tmp_path / "told", {0: truth(1)}, licence="MIT")).licence == "MIT"
 
 
 def test_webp_is_read_too(tmp_path: Path):

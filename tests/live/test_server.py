@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -273,3 +274,18 @@ def test_a_file_without_a_contract_is_refused_before_anything_is_served(tmp_path
     onnx.save(model, bare)
     with pytest.raises(ValueError, match=r"bare\.onnx"):
         serve(str(bare), "127.0.0.1", 0, None, None, None, False, lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"port": 99_999}, "--port 99999: is a number from 0"),
+        ({"port": -1}, "--port -1"),
+        ({"key": Path("key.pem")}, r"--key key\.pem: is of a certificate; give that too"),
+        ({"host": "." * 80}, r"cannot be listened on"),
+    ],
+)
+def test_where_nothing_can_be_listened_on(tmp_path: Path, how: dict[str, Any], told: str):
+    (tmp_path / "index.html").write_text("")
+    with pytest.raises((ValueError, OSError), match=told):
+        server(Site(tmp_path / "a.onnx", {}, page=tmp_path), **how)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poseling.geometry import iou
 from poseling.pose import Pose
 from poseling.runtime import Network
-from poseling.runtime.tracker import LOST, MOMENTUM, Tracker, associate, iou, similarity
+from poseling.runtime.tracker import LOST, MOMENTUM, Tracker, associate, similarity
 from poseling.runtime.video import frames
 from poseling.skeleton import BLAZEPOSE33, COCO17, MOVNECT15
 from poseling.spec import PoseSpec

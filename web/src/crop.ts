@@ -36,13 +36,11 @@ export function warp(picture: Picture, crop: Crop): Uint8Array {
   let [a, , c, , e, f] = crop.matrix;
   const shrink = 1 / Math.sqrt(Math.abs(a * e));
   if (shrink > 2) {
-    const factor = Math.floor(shrink);
-    const width = Math.max(1, roundHalfEven(picture.width / factor));
-    const height = Math.max(1, roundHalfEven(picture.height / factor));
-    const [fx, fy] = [picture.width / width, picture.height / height];
-    source = averaged(picture, width, height);
-    [a, c] = [a * fx, c + (a * (fx - 1)) / 2];
-    [e, f] = [e * fy, f + (e * (fy - 1)) / 2];
+    const factor = block(picture.width, picture.height, shrink);
+    const [xs, ys] = [looked(crop.size[0], picture.width, a, c, factor), looked(crop.size[1], picture.height, e, f, factor)];
+    source = averaged(picture, xs, ys);
+    [a, c] = [a * xs.step, c + a * (xs.step * (xs.first + 0.5) - 0.5)];
+    [e, f] = [e * ys.step, f + e * (ys.step * (ys.first + 0.5) - 0.5)];
   }
   const [width, height] = crop.size;
   const out = new Uint8Array(width * height * 3);
@@ -79,12 +77,36 @@ function roundHalfEven(x: number): number {
   return x - floor === 0.5 ? floor + (floor & 1) : Math.round(x);
 }
 
-/** The picture at a smaller size, each pixel the mean of what it covers. */
-function averaged(picture: Picture, width: number, height: number): Picture {
-  const xs = shares(picture.width, width);
-  const ys = shares(picture.height, height);
-  const rows = new Float32Array(picture.height * width * 3);
-  for (let y = 0; y < picture.height; y++) {
+/** How many pixels along each axis become one: what the sides are multiples of, if that leaves less than a factor of two. */
+function block(width: number, height: number, shrink: number): number {
+  const most = Math.floor(shrink);
+  for (let factor = most; factor >= shrink / 2; factor--) if (width % factor === 0 && height % factor === 0) return factor;
+  return most;
+}
+
+/** Of the averaged pixels along one axis, each of `step` pixels, those that the crop looks at: `count` from the `first` on. */
+interface Looked {
+  step: number;
+  first: number;
+  count: number;
+}
+
+function looked(to: number, from: number, scale: number, offset: number, factor: number): Looked {
+  const all = Math.max(1, roundHalfEven(from / factor));
+  const step = from / all;
+  const [start, stop] = [-offset / scale, (to - 1 - offset) / scale].map((at) => (at + 0.5) / step - 0.5) as [number, number];
+  const first = Math.min(Math.max(Math.floor(start) - 1, 0), all - 1);
+  return { step, first, count: Math.min(Math.max(Math.ceil(stop) + 2, first + 1), all) - first };
+}
+
+/** A part of the picture at a smaller size, each pixel the mean of what it covers. */
+function averaged(picture: Picture, across: Looked, down: Looked): Picture {
+  const [width, height] = [across.count, down.count];
+  const xs = shares(picture.width, across);
+  const ys = shares(picture.height, down);
+  const [top, bottom] = [ys[0]!.first, ys[height - 1]!.first + ys[height - 1]!.weights.length];
+  const rows = new Float32Array((bottom - top) * width * 3);
+  for (let y = top; y < bottom; y++) {
     for (let x = 0; x < width; x++) {
       const { first, weights } = xs[x]!;
       let [r, g, b] = [0, 0, 0];
@@ -94,19 +116,19 @@ function averaged(picture: Picture, width: number, height: number): Picture {
         g += w * picture.data[at + 1]!;
         b += w * picture.data[at + 2]!;
       }
-      const to = 3 * (y * width + x);
+      const to = 3 * ((y - top) * width + x);
       [rows[to], rows[to + 1], rows[to + 2]] = [r, g, b];
     }
   }
   // OpenCV rounds a half up where it takes the mean of two by two, and to the even number elsewhere, as a clamped array does.
-  const half = picture.width === 2 * width && picture.height === 2 * height ? (v: number): number => Math.floor(v + 0.5) : (v: number): number => v;
+  const half = across.step === 2 && down.step === 2 ? (v: number): number => Math.floor(v + 0.5) : (v: number): number => v;
   const data = new Uint8ClampedArray(width * height * 4);
   for (let y = 0; y < height; y++) {
     const { first, weights } = ys[y]!;
     for (let x = 0; x < width; x++) {
       let [r, g, b] = [0, 0, 0];
       for (let i = 0; i < weights.length; i++) {
-        const at = 3 * ((first + i) * width + x);
+        const at = 3 * ((first - top + i) * width + x);
         r += weights[i]! * rows[at]!;
         g += weights[i]! * rows[at + 1]!;
         b += weights[i]! * rows[at + 2]!;
@@ -117,11 +139,10 @@ function averaged(picture: Picture, width: number, height: number): Picture {
   return { data, width, height };
 }
 
-/** For each of `to` pixels which of `from` it covers, and how much of itself each is. */
-function shares(from: number, to: number): { first: number; weights: number[] }[] {
-  const step = from / to;
-  return Array.from({ length: to }, (_, i) => {
-    const [start, end] = [i * step, Math.min((i + 1) * step, from)];
+/** For each of the pixels looked at which of `from` it covers, and how much of itself each is. */
+function shares(from: number, { step, first: skipped, count }: Looked): { first: number; weights: number[] }[] {
+  return Array.from({ length: count }, (_, i) => {
+    const [start, end] = [(skipped + i) * step, Math.min((skipped + i + 1) * step, from)];
     const first = Math.floor(start + 1e-9);
     const weights: number[] = [];
     for (let k = first; k < end - 1e-9; k++) weights.push((Math.min(k + 1, end) - Math.max(k, start)) / step);

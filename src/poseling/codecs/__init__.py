@@ -10,6 +10,7 @@ from torch import Tensor
 
 from poseling.codecs.coordinates import Coordinates
 from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.heatmap_xyz import HeatmapXYZ
 from poseling.codecs.location_map import LocationMap
 from poseling.codecs.losses import Loss
 from poseling.codecs.simcc import SimCC
@@ -26,6 +27,7 @@ __all__ = [
     "Codec3D",
     "Coordinates",
     "Heatmap",
+    "HeatmapXYZ",
     "LocationMap",
     "SimCC",
     "SimCC3D",
@@ -202,7 +204,7 @@ def read(codec: Codec, outputs: Tensor) -> tuple[Tensor, ...]:
 
 
 CODECS: dict[str, type[Codec]] = {
-    codec.name: codec for codec in (Heatmap, SimCC, Coordinates, LocationMap, SimCC3D)
+    codec.name: codec for codec in (Heatmap, SimCC, Coordinates, LocationMap, SimCC3D, HeatmapXYZ)
 }
 
 

@@ -6,6 +6,7 @@ or (B,) for whole samples, 0 for what does not count.
   is where x ends
 - SimCC-3D, outputs (B, S, K, x + y + X + Y + Z) logits, weights (B, K, 2): `simcc_space`; `axes` is how many
   bins each axis has
+- heatmaps with X, Y, Z behind them, outputs (B, S, K, h w + 3), weights (B, K, 2): `metres` on the last three
 - coordinates, outputs (B, S, K, 5) as DistilPose has them, x and y in 0..1 of the input, the widths sigma_x
   and sigma_y in heatmap pixels, the score's logit: `smooth_l1`, `simulated_heatmap`, `score_at_prediction`
 - location maps: in `codecs.location_losses`
@@ -131,6 +132,18 @@ def simcc_space(outputs: Tensor, targets: Tensor, weight: Tensor, *, axes: Seque
         distribution, mass = _distribution(target)
         total = total + reduced(_divergence(distribution, logits), weight[..., where] * mass)
     return total
+
+
+def metres(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """L1 of the last three of outputs (B, S, K, n) and targets (B, K, n), X, Y and Z in metres, summed over
+    the axes; of the weights (B, K, 2) the last counts.
+
+    >>> outputs, targets = torch.zeros(1, 1, 1, 4), torch.tensor([[[9.0, 0.1, -0.2, 0.3]]])
+    >>> round(metres(outputs, targets, torch.tensor([[[0.0, 0.5]]])).item(), 4)  # (0.1 + 0.2 + 0.3) / 2
+    0.3
+    """
+    away = full(outputs[..., -3:]) - full(targets[..., -3:])[:, None]
+    return reduced(away.abs().sum(-1), weight[..., 1])
 
 
 def smooth_l1(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:

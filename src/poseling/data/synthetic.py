@@ -1,7 +1,8 @@
 """Synthetic people on disk, as `poseling data synthesize` makes them, with exact joints in 2D and 3D. This
 file defines the layout:
 
-- synthetic.json: the settings: version, seed, size, split, quality, and the number of background images
+- synthetic.json: the settings: version, seed, size, split, quality, and the number of background images; a
+  set from elsewhere has its own `licence`
 - pictures/000/000000.jpg and so on: by index, a thousand to a folder; .webp is read too
 - truth/000000.npz and so on: a block of 250 images each, named after its first, written when all of them are:
   joints (B, 28, 2), visible (B, 28), xyz (B, 28, 3), camera (B, 4), box (B, 4), motion (B), as in PoseDataset
@@ -25,8 +26,8 @@ from poseling.records import parse_json
 from poseling.skeleton import SYNTH28
 
 # Of the images and the layout: a set of another version is read, but not continued. Version 1, such as the
-# mini set, has drawn scenes as backgrounds.
-VERSION = 2
+# mini set, has drawn scenes as backgrounds; 1 and 2 have the same actors in all splits, and nearer cameras.
+VERSION = 3
 BLOCK = 250  # images
 NOTE = "synthetic.json"
 SUFFIXES = (".jpg", ".webp")
@@ -66,7 +67,7 @@ def synthetic(root: Path) -> PoseDataset:
         ],
         truth["joints"].astype(np.float32),
         truth["visible"].astype(np.uint8),
-        LICENCE + ("; backgrounds: as those images" if about["backgrounds"] else ""),
+        about.get("licence", LICENCE) + ("; backgrounds: as those images" if about["backgrounds"] else ""),
         boxes=truth["box"].astype(np.float32),
         joints_3d=truth["xyz"].astype(np.float32),
         camera=truth["camera"].astype(np.float32),

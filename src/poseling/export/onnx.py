@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -129,17 +130,32 @@ def graph(deployed: Deployed) -> onnx.ModelProto:
     """
     spec = deployed.spec
     width, height = spec.size
+    # two crops, since one would be taken for a constant
+    crops = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    model = traced(deployed, {"crops": crops}, {"crops": {0: torch.export.Dim("N")}}, spec.outputs)
+    onnx.helper.set_model_props(model, described(spec))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def traced(
+    network: nn.Module,
+    inputs: Mapping[str, Tensor],
+    free: Mapping[str, Mapping[int, Any]],
+    outputs: Sequence[str],
+) -> onnx.ModelProto:
+    """The ONNX model of a network in eval mode, for `inputs` by the names of its arguments, and the axes of
+    each that are left `free`; without torch's notes and without metadata.
+    """
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            deployed,
-            (
-                torch.zeros(2, height, width, 3, dtype=torch.uint8),
-            ),  # two, since one would be taken for a constant
+            network,
+            tuple(inputs.values()),
             dynamo=True,
-            dynamic_shapes={"crops": {0: torch.export.Dim("N")}},
+            dynamic_shapes=dict(free),
             external_data=False,
-            input_names=["crops"],
-            output_names=list(spec.outputs),
+            input_names=list(inputs),
+            output_names=list(outputs),
             verbose=False,
         )
     if program is None:
@@ -147,8 +163,6 @@ def graph(deployed: Deployed) -> onnx.ModelProto:
     model = program.model_proto
     _forget_origin(model)
     model.producer_name, model.producer_version = "poseling", __version__
-    onnx.helper.set_model_props(model, described(spec))
-    onnx.checker.check_model(model, full_check=True)
     return model
 
 

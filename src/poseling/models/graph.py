@@ -27,6 +27,7 @@ from poseling.skeleton import Skeleton
 VERSION = 1
 MODEL = "graph"  # the name in PoseSpec.model
 HEAD = 96  # channels between the two convolutions of a new head, as in MoveNet's
+NEW = ("head_", "lift_")  # how the layers of a head that is put on a network are called
 SMALL = 1e-3  # the standard deviation of a new joint's weights: CenterNet starts its heads so
 
 # Where a joint starts that the old skeleton lacks and `Skeleton.to` does not know: at the mean of the
@@ -216,6 +217,12 @@ class GraphNetwork(nn.Module):
             operation.outputs, result if isinstance(result, tuple) else (result,), strict=False
         ):
             values[name] = self.features(value) if name == self.graph.features else value
+
+    def depth(self, name: str) -> int:
+        """How far behind a trained trunk the parameter of this name lies, for `Training.layer_decay`: 1 in a
+        head that was put on it, else 0.
+        """
+        return int(name.removeprefix("layers.").startswith(NEW))
 
     @torch.no_grad()
     def shapes(self, size: Size) -> dict[str, tuple[int, ...]]:

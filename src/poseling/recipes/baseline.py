@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from poseling.codecs import CODECS, is_3d
+from poseling.distill.objective import spatial_terms
 from poseling.evaluate.report import Report
 from poseling.recipes import results
 from poseling.recipes.config import TrainConfig, default, recipe
 from poseling.recipes.experiment import Experiment
-from poseling.recipes.students import StudentLike
+from poseling.recipes.students import Student, StudentLike
 from poseling.skeleton import by_name
 
 
@@ -16,8 +18,10 @@ def baseline(
     *,
     student: StudentLike = default("hourglass-4x128", "hourglass-1x32"),
     skeleton: str | None = None,
+    locations: float = 1.0,
 ) -> Report:
-    """Trains one network on the labels, without a teacher.
+    """Trains one network on the labels, without a teacher. A 3D network learns 3D joints where the data have
+    them, and 2D joints everywhere.
 
     Parameters
     ----------
@@ -27,8 +31,12 @@ def baseline(
     skeleton
         The joints to learn: body19 (COCO's 17, neck and head top), coco17, lsp14, ...; those of the data if
         not given.
+    locations
+        Weight of the 3D joints beside the heatmaps, for a 3D network.
     """
-    experiment = Experiment.of("baseline", config, student, None if skeleton is None else by_name(skeleton))
-    labels = experiment.supervised()
+    joints = None if skeleton is None else by_name(skeleton)
+    in_space = is_3d(CODECS[Student.of(student, config.input).codec].configured(config.input))
+    experiment = Experiment.of("baseline", config, student, joints, is_3d=in_space)
+    labels = spatial_terms(experiment.codec, config.loss, 0.0, locations)
     arm = [experiment.fit("baseline", experiment.learner(seed), labels) for seed in experiment.seeds]
     return results.finish(experiment, None, {"baseline": arm})

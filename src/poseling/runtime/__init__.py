@@ -8,6 +8,7 @@ pose = Network("student.onnx")(cv2.imread("image.jpg"))
 
 from poseling.draw import draw
 from poseling.pose import Pose
+from poseling.runtime.detector import Detector
 from poseling.runtime.network import Network
 
-__all__ = ["Network", "Pose", "draw"]
+__all__ = ["Detector", "Network", "Pose", "draw"]

@@ -95,16 +95,16 @@ def _mixture(arrays: Mapping[str, NDArray[np.generic]], name: str) -> Mixture:
 # How often and how much a drawn pose is changed: the clips show walking, dancing, climbing and games, and
 # hardly ever sitting, throwing, kicking or turning upside down.
 WAYS = {
-    "as_drawn": 0.44,
-    "arms_anywhere": 0.14,
-    "arms_overhead": 0.08,
-    "crouch": 0.06,
-    "sit": 0.05,
+    "as_drawn": 0.36,
+    "arms_anywhere": 0.13,
+    "arms_overhead": 0.1,
+    "crouch": 0.07,
+    "sit": 0.06,
     "kick": 0.07,
-    "stride": 0.05,
-    "bend": 0.04,
-    "lie": 0.03,
-    "tumble": 0.04,
+    "stride": 0.06,
+    "bend": 0.05,
+    "lie": 0.05,
+    "tumble": 0.05,
 }
 
 MIX = 0.35  # how often a limb, or both arms, or both legs, come from another draw

@@ -179,11 +179,12 @@ class Studio:
         )
         points = posed.joints @ rotation.T
         # The person's height in the image and the lens determine the distance.
-        field = np.deg2rad(random.uniform(22, 65))
+        # Photographers stand farther off than they need to, or zoom in; telephones and webcams are near.
+        field = np.deg2rad(np.exp(random.uniform(np.log(12), np.log(65))))
         focal = self.size / 2 / np.tan(field / 2)
         low, high = points.min(0), points.max(0)
         spread = max(float(np.max((high - low)[:2])) + 0.12, 0.7)
-        share = random.uniform(0.84, 1.06) if random.random() < 0.88 else random.uniform(1.06, 1.6)
+        share = random.uniform(0.74, 1.02) if random.random() < 0.88 else random.uniform(1.02, 1.6)
         away = max(focal * spread / (share * self.size) + 0.3 * float(high[2] - low[2]), 0.9 - float(low[2]))
         centre = (low + high) / 2
         slack = (1 - min(share, 0.9)) * 0.5 * self.size * away / focal

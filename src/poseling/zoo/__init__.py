@@ -21,13 +21,14 @@ from poseling.geometry import Size
 WEIGHTS = Path(__file__).parent / "weights"
 CARDS = Path(__file__).parent / "cards.json"
 DEFAULT = "poseling-n"  # what runs where no model is named
+DETECTOR = "poseling-detect"  # what finds people where no detector is named
 USES = {"research": "for research only", "any": "for any use"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A network: its file in `weights/` with its SHA-256, input `size` (W, H), the skeleton's name, how many
-    `parameters`, and where it comes from.
+    """A network: its file in `weights/` with its SHA-256, input `size` (W, H), the skeleton's name ("" of a
+    detector, which gives boxes), how many `parameters`, and where it comes from.
 
     `use` is what the images allow: research, or any. `code` is the licence of this network's code; `start`
     the weights that it started from and `teacher` its teacher, each with its licence; `images` the licence of
@@ -236,7 +237,7 @@ def card(name: str) -> str:
         f"{name}, {USES[entry.use]}",
         "",
         *_row("input", f"{entry.size[0]} x {entry.size[1]} pixels"),
-        *_row("joints", entry.skeleton),
+        *_row("joints", entry.skeleton or "none: boxes of people, for runtime.Detector"),
         *_row("parameters", f"{entry.parameters / 1e6:.1f} million"),
         *_row("file", f"{entry.file}, SHA-256 {entry.sha256[:16]}..."),
         "",

@@ -1,0 +1,183 @@
+"""Trains poseling3d-s from poseling-s, and poseling3d-n from that, on real people that BlazePose Heavy saw
+upright, and on synthetic people with truth.
+
+    python benchmarks/family_3d.py prepare --peers DIR --out WORK             # after `family.py prepare`: asks Heavy and poseling-m about its people
+    python benchmarks/family_3d.py start --out WORK                           # poseling-s with a lifting head; later the trained -s at -n's size
+    python benchmarks/family_3d.py train s --out WORK --budget 70m            # a leg; the next one: --start FILE
+    python benchmarks/family_3d.py proof --out WORK --epochs 1 --seed 0       # what Heavy is worth: with its places and with those of synthetic people alone
+    python benchmarks/family_3d.py ship s --out WORK                          # src/poseling/zoo/weights/poseling3d-s.onnx
+
+WORK/packed is what `family.py prepare` packs, and WORK/synthetic holds train/, val/ and test/, as `poseling data
+synthesize` makes them. A stopped training continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poseling import zoo
+from poseling.codecs import HeatmapXYZ
+from poseling.data.packed import packed, relabel
+from poseling.export.onnx import export
+from poseling.export.parity import windows
+from poseling.geometry import Size
+from poseling.models import checkpoint
+from poseling.models.graph import GraphNetwork
+from poseling.models.importers.onnx import from_onnx
+from poseling.models.lifting import resized, with_lifting
+from poseling.recipes.baseline import baseline
+from poseling.recipes.config import TrainConfig
+from poseling.skeleton import BODY19
+from poseling.teachers import pseudo
+from poseling.teachers.cache import PseudoLabels, label
+from poseling.teachers.onnx import OnnxTeacher
+from poseling.teachers.upright import Upright
+
+# How often each set is drawn.
+SETS = {"lsp": 0.14, "lspet": 0.26, "stanford40": 0.24, "exercises": 0.08, "jhmdb": 0.06, "synthetic": 0.22}
+# The input's (W, H): half of BlazePose Lite's time, and a third.
+NETWORKS: dict[str, Size] = {"s": (160, 192), "n": (128, 160)}
+NUMBERS: dict[str, Any] = {
+    "batch": 32, "learning_rate": 8e-4, "layer_decay": 0.25, "optimizer": "adamw", "schedule": "one_cycle", "weight_decay": 0.01, "clip": 1.0,
+    "ema": 0.999, "loss": "kl", "sigma": 2.0, "rotation": 30.0, "scale": 0.25, "shift": 0.05, "color_jitter": 0.3, "occlusion": 0.3,
+    "resident": True, "padding": 1.15, "flip_test": False,
+}  # fmt: skip
+LOCATIONS = 2.0  # a metre weighs as much as two nats of a heatmap
+
+
+def prepare(peers: Path, work: Path) -> None:
+    """Stores Heavy's and poseling-m's predictions, and writes the sets again with both: joints in the image
+    from labels and from -m, in space from Heavy, as far as the two agree. LSP's people, by whom networks are
+    measured, are shown to Heavy mirrored as well.
+    """
+    heavy = Upright(OnnxTeacher(peers / "blazepose-heavy.onnx", threads=1))
+    flat = OnnxTeacher(work / "runs" / "m" / "student.onnx", threads=1)
+    for name in SETS:
+        if name == "synthetic":
+            continue
+        for part in ("train", "val", "test") if name == "lsp" else ("",):
+            out = work / "fused3d" / name / part
+            if out.exists():
+                continue
+            dataset = packed(work / "packed" / name / part).to(BODY19)
+            places = label(heavy, dataset, str(work / "labels" / heavy.name), name == "lsp").store
+            joints = label(flat, dataset, str(work / "labels" / "m")).store
+            if part in ("", "train"):
+                distrusted = np.full(len(dataset), name == "lspet")
+                dataset, found = pseudo.pseudo_labels(
+                    dataset, PseudoLabels.open(joints, dataset, BODY19), clean=distrusted
+                )
+                print(f"{name}: {found}", flush=True)
+            known = PseudoLabels.open(places, dataset, BODY19)
+            relabel(pseudo.pseudo_labels_3d(known, dataset), out)
+
+
+def start(work: Path) -> None:
+    """The starting weights: of -s poseling-s with a lifting head; of -n the trained -s, once it is there, for
+    smaller images; and of the proof, at -n's size, poseling-s with a lifting head again.
+    """
+    for name, size in {**NETWORKS, "proof": NETWORKS["n"]}.items():
+        codec = HeatmapXYZ(size, sigma=2.0, softmax=True)
+        if name != "n":
+            found = from_onnx(zoo.path("poseling-s"), size=size)
+            network, spec = with_lifting(found.network, codec), found.spec
+        elif (trained := work / "runs" / "3d-s" / "student.safetensors").is_file():
+            whole, spec = checkpoint.load(trained)
+            assert isinstance(whole, GraphNetwork)
+            network = resized(whole, codec)
+        else:
+            continue
+        spec = replace(spec, codec=codec.fields(), size=size, outputs=("xy", "score", "xyz"))
+        checkpoint.save(work / "start" / f"3d-{name}.safetensors", network, spec)
+
+
+def train(size: Size, work: Path, out: Path, first: Path, teacher: bool = True, **other: Any) -> None:
+    """One training from `first`; without the `teacher` Heavy's places are left out."""
+    folders = []
+    for each in SETS:
+        folder = work / ("synthetic" if each == "synthetic" else f"fused3d/{each}")
+        if not teacher and each != "synthetic":
+            folder = _without_places(folder, work / "fused2d" / each, each == "lsp")
+        folders.append(folder)
+    config = TrainConfig(
+        data=tuple(
+            f"{'synthetic' if each == 'synthetic' else 'packed'}:{share}" for each, share in SETS.items()
+        ),
+        root=tuple(folders),
+        out=out,
+        width=size[0],
+        size=size[1],
+        **{**NUMBERS, **other},
+    )
+    baseline(config, student=str(first), skeleton="body19", locations=LOCATIONS)
+
+
+def proof(work: Path, **other: Any) -> None:
+    """-n from one start and for equal steps, with Heavy's places and without; one seed."""
+    for arm in ("with", "without"):
+        out = work / "runs" / f"3d-proof-{other['seed']}" / arm
+        train(NETWORKS["n"], work, out, work / "start" / "3d-proof.safetensors", arm == "with", **other)
+
+
+def _without_places(source: Path, out: Path, parts: bool) -> Path:
+    """The same people with joints in the image alone to train on; what is measured stays."""
+    for part in ("train", "val", "test") if parts else ("",):
+        if not (out / part).exists():
+            dataset = packed(source / part)
+            if part in ("", "train"):
+                dataset = replace(dataset, joints_3d=None, confidence_3d=None)
+            relabel(dataset, out / part)
+    return out
+
+
+def ship(name: str, work: Path) -> None:
+    """The trained network as the zoo's file, and its SHA-256 for the zoo's row."""
+    trained = work / "runs" / f"3d-{name}" / "student.safetensors"
+    _, spec = checkpoint.load(trained)
+    val = packed(work / "packed" / "lsp" / "val")
+    out = Path(zoo.__file__).parent / "weights" / f"poseling3d-{name}.onnx"
+    print(export(trained, out, crops=windows(val.images, spec.size), half=True))
+    print(f"{out}: {hashlib.sha256(out.read_bytes()).hexdigest()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=("prepare", "start", "train", "proof", "ship"))
+    parser.add_argument("name", nargs="?", choices=tuple(NETWORKS))
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--budget", default="70m")
+    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, default=NUMBERS["learning_rate"])
+    flags = parser.parse_args()
+    work, name = flags.out, flags.name
+    numbers: dict[str, Any] = {"seed": flags.seed, "learning_rate": flags.learning_rate}
+    numbers |= {"budget": flags.budget} if flags.epochs is None else {"epochs": flags.epochs}
+    numbers["evaluate_every"] = 0.35
+    if flags.stage == "prepare":
+        prepare(flags.peers, work)
+    elif flags.stage == "start":
+        start(work)
+    elif flags.stage == "proof":
+        proof(work, **numbers)
+    elif name is None:
+        parser.error(f"{flags.stage} needs a network's name: {', '.join(NETWORKS)}")
+    elif flags.stage == "ship":
+        ship(name, work)
+    else:
+        first = flags.start or work / "start" / f"3d-{name}.safetensors"
+        train(NETWORKS[name], work, work / "runs" / f"3d-{name}", first, **numbers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""3D networks compared with BlazePose: the same crops, the same calibration, one run.
+
+    python benchmarks/space.py --root DIR --peers DIR --synthetic DIR --valid DIR [--ours poseling3d-n=FILE ...] [--test]
+
+--root holds lsp/; --peers the three BlazePoses; --synthetic val/ and test/ of `poseling data synthesize`;
+--valid those of valid_people.py. `--ours NAME=FILE` is a checkpoint, an exported file or a name of the zoo.
+Agreement is on LSP's validation people, and the rows are printed, unless --test is given: then on LSP
+1001-2000, once, at the end, and the rows are written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pareto import caller
+from poseling import zoo
+from poseling.data import sets
+from poseling.data.dataset import PoseDataset
+from poseling.evaluate import mpjpe
+from poseling.evaluate.latency import Ratio, latency, paired
+from poseling.evaluate.predict import in_skeleton, predict
+from poseling.export.onnx import export
+from poseling.skeleton import BLAZEPOSE33, MOVNECT15
+from poseling.teachers.base import Teacher
+from poseling.teachers.checkpoint import checkpoint_teacher
+from poseling.teachers.onnx import OnnxTeacher
+from poseling.teachers.upright import Upright
+from results import write
+
+LITE, HEAVY = "blazepose-lite", "blazepose-heavy"
+PEERS = (LITE, "blazepose-full", HEAVY)
+SHARED = BLAZEPOSE33.to(MOVNECT15).known  # (15,): limbs and pelvis, without neck and head top
+NOTES = (
+    "PA-MPJPE over the 13 joints of MoVNect's that BlazePose has, one pass, no flip, every network with the "
+    "padding that it was made for, its definition of joints calibrated away (mpjpe.calibrate) on val of the "
+    "same set. pa_synthetic: {synthetic} synthetic people, of other bodies and actors than those in training. "
+    "pa_valid: {valid} of VALID's humans, drawn by three.js (valid_people.py). agreement_lsp: PA-MPJPE from "
+    "BlazePose Heavy's answer, asked upright over both flips (teachers.upright), on {lsp} people of LSP {part}, "
+    "not calibrated; Heavy's own row is its single pass. Time: one thread, one crop; over_lite is Lite's over the network's, in turns, "
+    "{rounds} rounds."
+)
+
+Points = NDArray[np.floating]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for flag in ("root", "peers", "synthetic", "valid"):
+        parser.add_argument(f"--{flag}", type=Path, required=True)
+    parser.add_argument("--ours", nargs="+", default=[], help="NAME=FILE")
+    parser.add_argument("--test", action="store_true", help="LSP's test people, and write the rows")
+    parser.add_argument("--rounds", type=int, default=200)
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: flags.peers / f"{name}.onnx" for name in PEERS}
+        networks: dict[str, Teacher] = {}
+        for name, _, given in (entry.partition("=") for entry in flags.ours):
+            networks[name], files[name] = opened(given, Path(folder) / f"{name}.onnx")
+        # First: the threads of the networks below wait in a busy loop for their next call.
+        times = {name: timed(path, files[LITE], flags.rounds) for name, path in files.items()}
+        networks |= {name: OnnxTeacher(files[name], threads=1) for name in PEERS}
+        people = {
+            name: parts(root) for name, root in (("synthetic", flags.synthetic), ("valid", flags.valid))
+        }
+        split = sets.load("lsp", flags.root, MOVNECT15)
+        lsp = split.test if flags.test else split.val
+        assert lsp is not None
+        rows = compared(networks, people, lsp, times)
+    if flags.test:
+        about = {
+            "synthetic": len(people["synthetic"][1]),
+            "valid": len(people["valid"][1]),
+            "lsp": len(lsp),
+            "part": "1001-2000" if flags.test else "validation",
+            "rounds": flags.rounds,
+        }
+        write("space", rows, NOTES.format(**about))
+
+
+def opened(given: str, exported: Path) -> tuple[Teacher, Path]:
+    """A network to ask, and its ONNX file to time, which a checkpoint is exported to."""
+    path = zoo.path(given) if zoo.is_name(given) else Path(given)
+    if path.suffix == ".onnx":
+        return OnnxTeacher(path, threads=1), path
+    export(path, exported)
+    return checkpoint_teacher(path), exported
+
+
+def parts(root: Path) -> tuple[PoseDataset, PoseDataset]:
+    """The people to calibrate with and those to measure on."""
+    split = sets.load("synthetic", root, MOVNECT15)
+    if split.val is None or split.test is None:
+        raise FileNotFoundError(f"{root}: has to hold val/ and test/; see this script's help")
+    return split.val, split.test
+
+
+def timed(path: Path, lite: Path, rounds: int) -> tuple[float, Ratio]:
+    """Milliseconds of one crop, and Lite's time over it."""
+    clock = time.process_time
+    ratio = paired(caller(lite), caller(path), rounds, clock=clock)
+    return latency(caller(path), repeats=rounds, clock=clock).median_ms, ratio
+
+
+def compared(
+    networks: Mapping[str, Teacher],
+    people: Mapping[str, tuple[PoseDataset, PoseDataset]],
+    lsp: PoseDataset,
+    times: Mapping[str, tuple[float, Ratio]],
+) -> list[dict[str, Any]]:
+    """The rows of all networks; each is printed as it is measured."""
+    heavy = in_space(Upright(networks[HEAVY]), lsp, flip=True)
+    rows: list[dict[str, Any]] = []
+    for name, network in networks.items():
+        found: list[dict[str, Any]] = []
+        for data, (fitting, judged) in people.items():
+            mm = against_truth(partial(in_space, network), fitting, judged)
+            found.append({"name": f"{name}.pa_{data}", **_mean(mm), "unit": "mm"})
+        mm = agreement(in_space(network, lsp), heavy)
+        found.append({"name": f"{name}.agreement_lsp", **_mean(mm), "unit": "mm"})
+        ms, ratio = times[name]
+        found.append({"name": f"{name}.ms", "value": ms, "unit": "ms"})
+        found.append({"name": f"{name}.over_lite", "value": ratio.median, "unit": "times",
+                      "spread": ratio.spread / 2, "ratio_to": LITE})  # fmt: skip
+        for row in found:
+            print(f"{row['name']}: {row['value']:.2f} ± {row.get('spread', 0):.2f} {row['unit']}", flush=True)
+        rows += found
+    return rows
+
+
+def in_space(network: Teacher, people: PoseDataset, flip: bool = False) -> Points:
+    """(N, 15, 3) metres of MOVNECT15; NaN for joints that the network does not predict. ValueError if it
+    predicts 2D joints only.
+    """
+    found = in_skeleton(predict(network, people, flip), MOVNECT15).xyz
+    if found is None:
+        raise ValueError(f"{network.name}: predicts 2D joints only; name a 3D network")
+    return found
+
+
+def against_truth(
+    ask: Callable[[PoseDataset], Points], fitting: PoseDataset, judged: PoseDataset
+) -> NDArray[np.float64]:
+    """(N, 15) mm after the best similarity of each person, over the `SHARED` joints that are known, NaN
+    elsewhere; how the network defines its joints is calibrated away on the people of `fitting`.
+    """
+    assert fitting.joints_3d is not None
+    assert judged.joints_3d is not None
+    fit, truth = fitting.joints_3d, judged.joints_3d
+    offsets = mpjpe.calibrate(ask(fitting), fit, (fit != 0).any(-1) & SHARED, MOVNECT15)
+    predicted = mpjpe.calibrated(ask(judged), offsets, MOVNECT15)
+    return mpjpe.pa_distances(predicted, truth, (truth != 0).any(-1) & SHARED)
+
+
+def agreement(predicted: Points, heavy: Points) -> NDArray[np.float64]:
+    """(N, 15) mm from Heavy's joints after the best similarity of each person, NaN for joints it has not."""
+    return mpjpe.pa_distances(predicted, np.nan_to_num(heavy), np.asarray(np.isfinite(heavy).all(-1)))
+
+
+def _mean(mm: NDArray[np.float64], draws: int = 1000) -> dict[str, float]:
+    """The mean of distances (N, K), and half of its 95 % interval over resampled people."""
+    random = np.random.default_rng(0)
+    known = ~np.isnan(mm)
+    sums, counts = np.where(known, mm, 0).sum(1), known.sum(1)
+    rows = random.integers(0, len(mm), (draws, len(mm)))
+    low, high = np.percentile(sums[rows].sum(1) / counts[rows].sum(1), [2.5, 97.5])
+    return {"value": float(sums.sum() / counts.sum()), "spread": float(high - low) / 2}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""VALID's people: the posture on a rig, the camera, and what is known and visible of their joints."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from tests.live.rigs import humanoid
+
+from poseling.live.retarget import Retarget, Rig
+from poseling.live.turns import rotate
+from poseling.skeleton import SYNTH28
+from poseling.synth.joint_limits import JOINTS
+
+
+@pytest.fixture(scope="module")
+def valid() -> ModuleType:
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "valid_people.py"
+    spec = importlib.util.spec_from_file_location("benchmark_valid_people", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def posture(**degrees: tuple[float, float, float]) -> np.ndarray:
+    rotations = np.zeros((20, 3))
+    for joint, vector in degrees.items():
+        rotations[JOINTS.index(joint)] = np.deg2rad(vector)
+    return rotations
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_posture_on_a_rig_by_hand(valid: ModuleType, seed: int | None):
+    """Bent at the waist and the chest by 90 degrees in all, the left forearm then forward, its hand turned
+    back to the upper arm's direction; the right foot points down.
+    """
+    rig = Rig.of(humanoid(seed=seed))
+    local = valid.worn(
+        Retarget(rig),
+        posture(waist=(40, 0, 0), chest=(50, 0, 0), left_elbow=(0, -90, 0), left_wrist=(0, 90, 0), right_ankle=(60, 0, 0)),
+    )  # fmt: skip
+    places, turns = rig.places(local)
+    rest = rig.places()[1]
+    at = {bone: places[node] for bone, node in rig.bones.items()}
+
+    def turned(bone: str, way: tuple[float, float, float]) -> np.ndarray:
+        """Where a direction that a bone has at rest points."""
+        node = rig.bones[bone]
+        back = rest[node] * [1, -1, -1, -1]
+        return rotate(turns[node], rotate(back, np.array(way, float)))
+
+    assert at["leftLowerArm"] - at["leftUpperArm"] == pytest.approx([0.28, 0, 0], abs=1e-9)
+    # What is to the front of a body that is bent by 90 degrees is down.
+    assert at["leftHand"] - at["leftLowerArm"] == pytest.approx([0, -0.25, 0], abs=1e-9)
+    assert turned("leftHand", (1, 0, 0)) == pytest.approx([1, 0, 0], abs=1e-9)
+    assert turned("rightFoot", (0, 0, 1)) == pytest.approx(
+        [0, -np.sin(np.pi / 3), np.cos(np.pi / 3)], abs=1e-9
+    )
+
+
+def test_the_camera_holds_whole_people_in_the_picture(valid: ModuleType):
+    random = np.random.default_rng(0)
+    points = {node: np.array([x, y, z]) for node, (x, y, z) in zip(valid.ENDS, random.normal(0, 0.4, (11, 3)), strict=True)}  # fmt: skip
+    whole, aside = 0, 0
+    for _ in range(200):
+        rotation, shift, lens = valid.camera(points, random)
+        assert rotation @ rotation.T == pytest.approx(np.eye(3), abs=1e-9)
+        assert np.linalg.det(rotation) == pytest.approx(1)
+        seen = np.stack(list(points.values())) @ rotation.T + shift
+        assert seen[:, 2].min() > 0.3
+        xy = seen[:, :2] / seen[:, 2:] * lens[:2] + lens[2:]
+        whole += bool((xy > -0.5).all() and (xy < valid.SIZE - 0.5).all())
+        aside += bool(np.abs(lens[2:] - valid.SIZE / 2).max() > valid.SIZE / 2)
+    assert whole > 160
+    assert 10 < aside < 100
+
+
+def test_joints_are_the_means_of_bones_and_hidden_by_what_is_nearer(valid: ModuleType):
+    """A camera at the origin, axes as the model's, 100 pixels a unit at one metre."""
+    nodes = {node for each in valid.NODES.values() for node in each}
+    places = dict.fromkeys(nodes, np.array([0.0, 0, 2]))
+    places |= {"LeftUpLeg": np.array([0.2, 0.4, 2]), "RightUpLeg": np.array([-0.4, 0.4, 2])}
+    places |= {"LeftHand": np.array([0.0, 3.0, 2])}
+    depth = np.full((valid.SIZE, valid.SIZE), 1.9, np.float32)
+    depth[:, :120] = 1.2  # something stands before the right half of the body
+    truth = valid.seen(places, np.eye(3), np.zeros(3), np.array([100.0, 100, 128, 128]), depth)
+    at = {joint: k for k, joint in enumerate(SYNTH28.joints)}
+    assert truth["xyz"][at["pelvis"]] == pytest.approx([-0.1, 0.4, 2])
+    assert truth["joints"][at["left_hip"]] == pytest.approx([138, 148])
+    assert truth["visible"][[at["left_hip"], at["right_hip"], at["left_wrist"]]].tolist() == [2, 1, 0]
+    unknown = ["nose", "left_ear", "right_ear", "thorax", "spine", "left_heel", "right_heel"]
+    assert np.flatnonzero(~truth["xyz"].any(-1)).tolist() == sorted(at[joint] for joint in unknown)
+    assert not truth["visible"][[at[joint] for joint in unknown]].any()
+
+
+def test_a_picture_in_front_of_another(valid: ModuleType):
+    painted = np.zeros((2, 2, 4), np.float32)
+    painted[0, 0] = 1, 0, 0, 0.25
+    got = valid.over(painted, np.full((2, 2, 3), 0.4, np.float32))
+    assert got[0, 0] == pytest.approx([0.55, 0.3, 0.3])
+    assert got[1, 1] == pytest.approx([0.4, 0.4, 0.4])
