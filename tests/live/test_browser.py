@@ -135,8 +135,11 @@ def test_elbows_and_knees_of_two_avatars_follow(
         mine = lifter.fit(joints, score, guessed_camera(image.shape[1::-1]), seconds)
         rotations = np.array(found["body"]["rotations"])
         assert rotations.shape == (len(JOINTS), 4)
-        body = of_body(forward(rotations, np.array(found["body"]["lengths"])))
-        assert apart(body, of_body(forward(upright(mine.rotations), mine.lengths))) < 0.1
+        points = forward(rotations, np.array(found["body"]["lengths"]))
+        theirs = forward(upright(mine.rotations), mine.lengths)
+        assert np.linalg.norm(points - theirs, axis=-1).max() < 0.02  # metres
+        body = of_body(points)
+        assert apart(body, of_body(theirs)) < 0.1
         angles.append(body["left_knee"])
         if frame == 5:
             avatar = shared / "data" / "avatars" / "White_M_1_Casual.glb"
@@ -475,6 +478,21 @@ def test_without_webgl_the_joints_are_still_found(opened: Callable[..., Any], sq
     page = opened(script=script)
     assert "There is no WebGL" in page.inner_text("#avatar")
     assert look(page, squats[0], 0)["body"]["rotations"]
+
+
+def test_the_avatar_comes_back_when_the_graphics_do(opened: Callable[..., Any]):
+    page = opened()
+    sharp = """() => { const small = Object.assign(document.createElement("canvas"), { width: 60, height: 60 }), to = small.getContext("2d");
+        to.drawImage(document.getElementById("stage"), 0, 0, 60, 60);
+        return new Set(to.getImageData(0, 0, 60, 60).data).size > 40; }"""
+    until(page, sharp)
+    page.evaluate(
+        "window.lost = document.getElementById('stage').getContext('webgl2').getExtension('WEBGL_lose_context'); lost.loseContext()"
+    )
+    page.wait_for_timeout(200)
+    page.evaluate("lost.restoreContext()")
+    until(page, sharp)
+    assert [line for line in page.said if "Context" not in line] == []
 
 
 def test_bad_files_are_told_and_nothing_is_lost(
