@@ -129,7 +129,7 @@ def python(video: Path, minutes: float) -> tuple[list[dict[str, object]], str]:
         start = time.monotonic()
         with Table(Path(folder) / "poses.csv") as table, suppress(KeyboardInterrupt):
             drawn, json = Path(folder) / "drawn.mp4", Path(folder) / "poses.json"
-            track(zoo.DEFAULT, long, drawn, None, json, 1, seen=seen, sinks=[table])
+            track(zoo.DEFAULT, long, drawn, json=json, threads=1, seen=seen, sinks=[table])
         took = time.monotonic() - start
     rows: list[dict[str, object]] = [
         *flat("python", memory),

@@ -94,9 +94,9 @@ async function frame(seconds: number, taken: number): Promise<void> {
   busy = true;
   try {
     // What is shown is the picture that was looked at, so that the joints fit it however long that took.
-    looked.keep(video, video.videoWidth, video.videoHeight);
-    const found = await estimator.look(video, video.videoWidth, video.videoHeight, seconds, taken);
-    if (source.kind !== "none") show(found, looked.canvas);
+    const picture = looked.keep(video);
+    const found = await estimator.look(picture, picture.width, picture.height, seconds, taken);
+    if (source.kind !== "none") show(found, picture);
   } catch (error) {
     alert(reason(error));
   } finally {
@@ -345,7 +345,8 @@ const hook = {
     while (busy) await new Promise((done) => setTimeout(done, 5));
     busy = true;
     try {
-      return await estimator.look(video, video.videoWidth, video.videoHeight, performance.now() / 1000, performance.now(), true);
+      const picture = looked.keep(video);
+      return await estimator.look(picture, picture.width, picture.height, performance.now() / 1000, performance.now(), true);
     } finally {
       busy = false;
     }

@@ -7,14 +7,16 @@ const COLOURS = { left: "#54d6c4", right: "#ffb86b", middle: "#eef2f7" };
 
 const colour = (joint: string): string => (joint.startsWith("left_") ? COLOURS.left : joint.startsWith("right_") ? COLOURS.right : COLOURS.middle);
 
-/** The picture that is being looked at: the video goes on meanwhile. */
+/** The picture that is being looked at: the video goes on meanwhile. Upright, as a canvas draws a turned phone's video, and as an ImageBitmap of the video would not be in Chromium with a GPU. */
 export class Kept {
-  readonly canvas = document.createElement("canvas");
+  private readonly canvas = document.createElement("canvas");
 
-  keep(video: HTMLVideoElement, width: number, height: number): void {
+  keep(video: HTMLVideoElement): HTMLCanvasElement {
     const { canvas } = this;
+    const { videoWidth: width, videoHeight: height } = video;
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     canvas.getContext("2d")!.drawImage(video, 0, 0, width, height);
+    return canvas;
   }
 }
 

@@ -76,6 +76,8 @@ export class Stage {
     this.orbit.listenToKeyEvents(canvas);
     this.orbit.addEventListener("change", () => (this.stale = true));
     canvas.addEventListener("keydown", (event) => this.walk(event));
+    // A phone takes the graphics away from a page that was in the background; three.js makes its own again.
+    canvas.addEventListener("webglcontextrestored", () => (this.stale = true));
   }
 
   /** Arrow keys walk around the avatar, + and - come nearer and go away, 0 goes back to the front. */

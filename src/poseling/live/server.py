@@ -71,7 +71,8 @@ class Site:
     def __post_init__(self) -> None:
         if not (self.page / "index.html").is_file():
             raise FileNotFoundError(
-                f"{self.page}: the page is not built; run `make web` in a checkout (it needs Node.js 18 or newer), or install a wheel, which has it"
+                f"{self.page}: the page is not built; install Node.js 18 or newer, and run `pip install .` again "
+                "or, where Poseling is installed to be edited, `make web`"
             )
 
     def file(self, path: str) -> Path | None:
