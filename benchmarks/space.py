@@ -11,6 +11,8 @@ Agreement is on LSP's validation people, and the rows are printed, unless --test
 from __future__ import annotations
 
 import argparse
+import datetime
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -25,19 +27,22 @@ from pareto import caller
 from poseling import zoo
 from poseling.data import sets
 from poseling.data.dataset import PoseDataset
-from poseling.evaluate import mpjpe
+from poseling.evaluate import mpjpe, pck
+from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.latency import Ratio, latency, paired
 from poseling.evaluate.predict import in_skeleton, predict
 from poseling.export.onnx import export
+from poseling.pose import Pose
 from poseling.skeleton import BLAZEPOSE33, MOVNECT15
 from poseling.teachers.base import Teacher
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.upright import Upright
-from results import write
+from results import command, write
 
 LITE, HEAVY = "blazepose-lite", "blazepose-heavy"
 PEERS = (LITE, "blazepose-full", HEAVY)
+LIMBS = ~np.isin(MOVNECT15.joints, ("pelvis", "neck", "head_top"))  # (15,): what everybody has in the image
 SHARED = BLAZEPOSE33.to(MOVNECT15).known  # (15,): limbs and pelvis, without neck and head top
 NOTES = (
     "PA-MPJPE over the 13 joints of MoVNect's that BlazePose has, one pass, no flip, every network with the "
@@ -45,7 +50,8 @@ NOTES = (
     "same set. pa_synthetic: {synthetic} synthetic people, of other bodies and actors than those in training. "
     "pa_valid: {valid} of VALID's humans, drawn by three.js (valid_people.py). agreement_lsp: PA-MPJPE from "
     "BlazePose Heavy's answer, asked upright over both flips (teachers.upright), on {lsp} people of LSP {part}, "
-    "not calibrated; Heavy's own row is its single pass. Time: one thread, one crop; over_lite is Lite's over the network's, in turns, "
+    "not calibrated; Heavy's own row is its single pass. pck02_lsp: PCK@0.2 of the torso on the same people, 12 "
+    "limb joints in the image; ours learned LSP's way of labelling, the BlazePoses did not. Time: one thread, one crop; over_lite is Lite's over the network's, in turns, "
     "{rounds} rounds."
 )
 
@@ -86,6 +92,10 @@ def main() -> None:
             "rounds": flags.rounds,
         }
         write("space", rows, NOTES.format(**about))
+        lightning = flags.peers / "movenet-lightning.onnx"
+        for name in filter(zoo.is_name, networks):
+            over = paired(caller(files[name]), caller(lightning), flags.rounds, clock=time.process_time)
+            zoo.record(name, card(name, rows, about, over.median))
 
 
 def opened(given: str, exported: Path) -> tuple[Teacher, Path]:
@@ -103,6 +113,27 @@ def parts(root: Path) -> tuple[PoseDataset, PoseDataset]:
     if split.val is None or split.test is None:
         raise FileNotFoundError(f"{root}: has to hold val/ and test/; see this script's help")
     return split.val, split.test
+
+
+def card(name: str, rows: list[dict[str, Any]], about: dict[str, Any], over: float) -> zoo.Card:
+    """What was measured, for the zoo."""
+    of = {row["name"]: row for row in rows}
+    lsp = f"LSP {about['part']}, {about['lsp']} people"
+    scores = (
+        ("pck02_lsp", f"{lsp}, 12 limb joints", "PCK@0.2"),
+        ("pa_valid", f"VALID's humans drawn by three.js, {about['valid']} people", "PA-MPJPE in mm"),
+        ("agreement_lsp", f"{lsp}, from BlazePose Heavy's joints", "PA-MPJPE in mm"),
+        ("pa_synthetic", f"synthetic people, {about['synthetic']}", "PA-MPJPE in mm"),
+    )
+    return zoo.Card(
+        tuple(
+            zoo.Score(on, measure, of[f"{name}.{row}"]["value"], of[f"{name}.{row}"]["spread"])
+            for row, on, measure in scores
+        ),
+        over,
+        datetime.date.today().isoformat(),
+        command(sys.argv),
+    )
 
 
 def timed(path: Path, lite: Path, rounds: int) -> tuple[float, Ratio]:
@@ -126,26 +157,35 @@ def compared(
         for data, (fitting, judged) in people.items():
             mm = against_truth(partial(in_space, network), fitting, judged)
             found.append({"name": f"{name}.pa_{data}", **_mean(mm), "unit": "mm"})
-        mm = agreement(in_space(network, lsp), heavy)
+        pose = in_skeleton(predict(network, lsp), MOVNECT15)
+        mm = agreement(spatial(network, pose), heavy)
         found.append({"name": f"{name}.agreement_lsp", **_mean(mm), "unit": "mm"})
+        judge = Evaluator(lsp, LIMBS)
+        away = pck.distances(pose.xy, lsp.joints, judge.visible, judge.lengths)
+        right = np.where(np.isnan(away), np.nan, away < 0.2)
+        found.append({"name": f"{name}.pck02_lsp", **_mean(right), "unit": "PCK@0.2"})
         ms, ratio = times[name]
         found.append({"name": f"{name}.ms", "value": ms, "unit": "ms"})
         found.append({"name": f"{name}.over_lite", "value": ratio.median, "unit": "times",
                       "spread": ratio.spread / 2, "ratio_to": LITE})  # fmt: skip
         for row in found:
-            print(f"{row['name']}: {row['value']:.2f} ± {row.get('spread', 0):.2f} {row['unit']}", flush=True)
+            print(f"{row['name']}: {row['value']:.3f} ± {row.get('spread', 0):.2f} {row['unit']}", flush=True)
         rows += found
     return rows
 
 
 def in_space(network: Teacher, people: PoseDataset, flip: bool = False) -> Points:
-    """(N, 15, 3) metres of MOVNECT15; NaN for joints that the network does not predict. ValueError if it
-    predicts 2D joints only.
+    """(N, 15, 3) metres of MOVNECT15; NaN for joints that the network does not predict. Errors as of
+    `spatial`.
     """
-    found = in_skeleton(predict(network, people, flip), MOVNECT15).xyz
-    if found is None:
+    return spatial(network, in_skeleton(predict(network, people, flip), MOVNECT15))
+
+
+def spatial(network: Teacher, pose: Pose) -> Points:
+    """The network's metres; ValueError if it predicts 2D joints only."""
+    if pose.xyz is None:
         raise ValueError(f"{network.name}: predicts 2D joints only; name a 3D network")
-    return found
+    return pose.xyz
 
 
 def against_truth(
