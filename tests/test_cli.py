@@ -46,6 +46,7 @@ COMMANDS = [
     "export",
     "import",
     "track",
+    "benchmark",
     "live",
     "data boxes",
     "data check",
@@ -237,6 +238,9 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
             "only ONNX files are run; export it first: poseling export {0}/bad.safetensors",
         ),
         ("distill fpd --epochs 0 --smoke", "--epochs is 0; it has to be above 0"),
+        ("distill fpd --batch 0 --smoke", "--batch is 0; it has to be above 0"),
+        ("distill fpd --learning-rate nan --smoke", "--learning-rate is nan; give a number"),
+        ("distill fpd --seeds 0 --smoke", "--seeds is 0; it has to be above 0"),
         (
             "distill fpd --data lsp --root {0}/no --teacher {0}/nope.onnx",
             "{0}/nope.onnx: there is no such file",
@@ -704,6 +708,29 @@ def test_track_with_poses_alone_draws_nothing(capsys, monkeypatch):
     assert (
         said(capsys, "track images --model m.onnx --json poses.jsonl")
         == "2 frames: poses.jsonl, by m (for any use)\n"
+    )
+
+
+def test_track_stopped_says_what_there_is(capsys, monkeypatch):
+    def run(*arguments, seen, **flags):
+        seen(0, Pose(np.zeros((1, 17, 2)), np.ones((1, 17)), COCO17))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("poseling.runtime.pipeline.track", run)
+    with pytest.raises(SystemExit) as left:
+        main(["track", "0", "--model", "m.onnx", "--json", "poses.jsonl"])
+    assert left.value.code == 130
+    assert capsys.readouterr().out == "Stopped after 1 frame: poses.jsonl\n"
+
+
+def test_track_measures_where_to_run_and_says_it(capsys, monkeypatch):
+    monkeypatch.setattr("poseling.runtime.network.fastest", lambda *a, **k: {"openvino": 2.0, "cpu": 4.04})
+    monkeypatch.setattr(
+        "poseling.runtime.pipeline.track",
+        lambda *arguments, **flags: Tracked(1, None, arguments[4], f"m on {flags['provider']}"),
+    )
+    assert said(capsys, "track a.mp4 --json poses.jsonl --provider auto") == (
+        "openvino 2.0 ms, cpu 4.0 ms: running on openvino\n1 frame: poses.jsonl, by m on openvino\n"
     )
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from poseling.geometry import joints_box, project, ray_rotation
 from poseling.pose import Pose
-from poseling.runtime.pipeline import faced, track
+from poseling.runtime import Network
+from poseling.runtime.pipeline import Pipeline, faced, track
 from poseling.runtime.position import guessed_camera, position
 from poseling.runtime.video import frames
 from poseling.skeleton import MOVNECT15, VNECT21, Skeleton
@@ -64,6 +65,31 @@ def test_a_video_is_followed_drawn_and_written(tmp_path: Path, model: Path, vide
     drawn = [image for _, _, image in frames(found.drawn)]
     assert len(drawn) == 8
     assert np.abs(drawn[0].astype(int) - light(20, 30)).max() > 60  # something is drawn
+
+
+def test_a_pipeline_called_frame_by_frame_is_what_track_does(tmp_path: Path, model: Path, video: Path):
+    done: list = []
+    track(model, video, sinks=[done.append])
+    pipeline = Pipeline(Network(model))
+    found = [pipeline(image, seconds) for _, seconds, image in frames(video)]
+    assert [frame.index for frame in found] == [frame.index for frame in done] == list(range(8))
+    for mine, theirs in zip(found, done, strict=True):
+        assert mine.as_dict() == theirs.as_dict()
+        np.testing.assert_array_equal(mine.camera, guessed_camera((128, 96)))
+    with pytest.raises(ValueError, match="--camera 0 1 2 3 is not a camera"):
+        Pipeline(Network(model), camera=(0, 1, 2, 3))
+
+
+def test_all_that_a_detector_finds_in_an_image(model: Path):
+    """Two red squares, a detector that boxes both: the brightest pixel of each box is its left hand."""
+    image = light(30, 30) | light(90, 60)
+    boxes = np.array([[15, 15, 45, 45, 0.9], [75, 45, 105, 75, 0.5]], np.float32)
+    pipeline = Pipeline(Network(model), lambda image, colour: boxes)
+    frame = pipeline(image, None)
+    assert frame.seconds is None
+    assert np.abs(frame.pose.xy[:, 0] - [(30, 30), (90, 60)]).max() <= 8
+    pipeline = Pipeline(Network(model), lambda image, colour: boxes[:0])
+    assert len(pipeline(image, None).pose) == 0
 
 
 def test_an_image_in_a_box(tmp_path: Path, model: Path):

@@ -143,16 +143,18 @@ class Network:
                 self.spec.skeleton,
                 xyz,
             )
-        inputs = np.stack([crop.warp(image) for crop in crops])
-        if colour == "bgr":
-            inputs = np.ascontiguousarray(inputs[..., ::-1])
-        xy, score, xyz = self._answers(inputs)
+        xy, score, xyz = self._answers(self._inputs(image, crops, colour))
         return Pose(
             np.stack([crop.invert(joints) for crop, joints in zip(crops, xy, strict=True)]),
             score,
             self.spec.skeleton,
             xyz,
         )
+
+    def _inputs(self, image: NDArray[np.uint8], crops: list[Crop], colour: str) -> NDArray[np.uint8]:
+        """(N, H, W, 3) RGB, what the crops show."""
+        inputs = np.stack([crop.warp(image) for crop in crops])
+        return np.ascontiguousarray(inputs[..., ::-1]) if colour == "bgr" else inputs
 
     def _answers(
         self, inputs: NDArray[np.uint8]

@@ -464,7 +464,7 @@ def _crowded(person: _Person, people: list[_Person], found: list[_Person]) -> bo
     """Whether somebody else, or a second one of those found, is near a person."""
     near = np.array([_bounds(p.xy, p.sure) for p in [*people, *found]])
     here = scaled_box(_bounds(person.xy, person.sure), 1.5)
-    there = ((near[:, :2] <= here[2:]) & (near[:, 2:] >= here[:2])).all(1)
+    there = np.asarray(((near[:, :2] <= here[2:]) & (near[:, 2:] >= here[:2])).all(1))
     others = [p is not person for p in people]
     return bool(there[: len(people)][others].any() or there[len(people) :].sum() > 1)
 

@@ -131,7 +131,12 @@ def camera(number: int, tell: Tell = lambda note: None) -> Timed:
     """Index, seconds since the first frame, and the image (H, W, 3) BGR of a camera, until it gives no more:
     `tell` is then called. OSError if it cannot be opened or gives no frame.
     """
-    opened = cv2.VideoCapture(number)
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong is said below
+    try:
+        opened = cv2.VideoCapture(number)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     index, first = 0, 0.0
     try:
         while True:
