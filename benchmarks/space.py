@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,11 +28,13 @@ from pareto import caller
 from poseling import zoo
 from poseling.data import sets
 from poseling.data.dataset import PoseDataset
+from poseling.draw import draw_space
 from poseling.evaluate import mpjpe, pck
 from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.latency import Ratio, latency, paired
 from poseling.evaluate.predict import in_skeleton, predict
 from poseling.export.onnx import export
+from poseling.files import write_bytes
 from poseling.pose import Pose
 from poseling.skeleton import BLAZEPOSE33, MOVNECT15
 from poseling.teachers.base import Teacher
@@ -67,6 +70,7 @@ def main() -> None:
     parser.add_argument("--ours", nargs="+", default=[], help="NAME=FILE")
     parser.add_argument("--test", action="store_true", help="LSP's test people, and write the rows")
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--figures", type=Path, help="draw twenty of LSP's people, chosen by lot")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = {name: flags.peers / f"{name}.onnx" for name in PEERS}
@@ -83,6 +87,8 @@ def main() -> None:
         lsp = split.test if flags.test else split.val
         assert lsp is not None
         rows = compared(networks, people, lsp, times)
+        if flags.figures is not None:
+            views(next(iter(networks.values())), networks[HEAVY], lsp, flags.figures)
     if flags.test:
         about = {
             "synthetic": len(people["synthetic"][1]),
@@ -205,6 +211,29 @@ def against_truth(
 def agreement(predicted: Points, heavy: Points) -> NDArray[np.float64]:
     """(N, 15) mm from Heavy's joints after the best similarity of each person, NaN for joints it has not."""
     return mpjpe.pa_distances(predicted, np.nan_to_num(heavy), np.asarray(np.isfinite(heavy).all(-1)))
+
+
+def views(ours: Teacher, heavy: Teacher, lsp: PoseDataset, out: Path) -> None:
+    """Twenty people chosen by lot, from the smallest to the largest distance from Heavy, each from the camera
+    and from the right: ours above, Heavy below. Without the photographs, which are not ours to show.
+    """
+    chosen = lsp[np.sort(np.random.default_rng(0).permutation(len(lsp))[:20])]
+    mine, theirs = in_space(ours, chosen), in_space(Upright(heavy), chosen, flip=True)
+    order = np.argsort(np.nanmean(agreement(mine, theirs), 1))
+    shoulders = [MOVNECT15.index(f"{side}_shoulder") for side in ("left", "right")]
+    theirs[:, MOVNECT15.index("neck")] = theirs[:, shoulders].mean(1)  # to be drawn
+    side, cells = 150, []
+    for i in order.tolist():
+        pairs = []
+        for xyz in (mine[i], theirs[i]):
+            shown = np.isfinite(xyz).all(-1)[None]
+            pairs.append(
+                [draw_space(xyz[None], MOVNECT15, (side, side), yaw, 10, shown) for yaw in (0.0, 90.0)]
+            )
+        cell = np.concatenate([np.concatenate(pair, 1) for pair in pairs])
+        cells.append(cv2.copyMakeBorder(cell, 3, 3, 3, 3, cv2.BORDER_CONSTANT, value=(255, 255, 255)))
+    sheet = np.concatenate([np.concatenate(cells[row : row + 5], 1) for row in range(0, 20, 5)])
+    write_bytes(out, cv2.imencode(out.suffix, sheet[..., ::-1])[1].tobytes())
 
 
 def _mean(mm: NDArray[np.float64], draws: int = 1000) -> dict[str, float]:

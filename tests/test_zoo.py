@@ -91,7 +91,7 @@ def test_a_name_goes_where_a_file_does(filled: Path, tmp_path: Path, capsys: pyt
     main(["track", str(tmp_path / "photo.png"), "--out", str(tmp_path / "drawn.png")])
     assert (
         " ".join(capsys.readouterr().out.split())
-        == f"1 frame: {tmp_path}/drawn.png, by poseling-n (for research only)"
+        == f"1 frame: {tmp_path}/drawn.png, by poseling-n (for research only) on cpu"
     )
     assert cv2.imread(str(tmp_path / "drawn.png")).any()
 
