@@ -140,6 +140,22 @@ ENTRIES: dict[str, Entry] = {
         "python benchmarks/family_3d.py: train s --budget 76m, then --budget 33m --start (the first leg), "
         "ship s (docs/poseling3d.md)",
     ),
+    "poseling-detect": Entry(
+        "poseling-detect.onnx",
+        "0a17de2b93e46b35c219826fbb1167a7cf78e86f5b3603659a1cd67a3ba15b32",
+        (224, 224),
+        "",
+        2_304_885,
+        "research",
+        "Apache-2.0",
+        _START,
+        "RTMDet-nano for people (OpenMMLab, whose checkpoints are Apache-2.0; the file was found in a public repository that states no licence)",
+        {
+            "brianhuster/human-dataset": "CC BY 4.0, as its README says; it does not say whose pictures they are",
+            "Stanford 40 Actions": _RESEARCH["Stanford 40 Actions"],
+        },
+        "python benchmarks/detector.py: prepare, train --steps 3500, ship",
+    ),
 }
 
 
