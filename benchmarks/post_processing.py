@@ -45,7 +45,7 @@ from poseling.geometry import project
 from poseling.pose import Pose
 from poseling.runtime.kinematics import LIMITS, TURNS, forward
 from poseling.runtime.network import Network
-from poseling.runtime.pipeline import Bodies, Frame, track
+from poseling.runtime.pipeline import Bodies, Frame, faced, track
 from poseling.runtime.position import guessed_camera
 from poseling.runtime.smoothing import Smoother
 from poseling.runtime.tracker import Looks, Tracker
@@ -116,7 +116,9 @@ class Processed:
 
     def __init__(self, network: Looks, sequence: Seen, camera: NDArray[np.float64]) -> None:
         timed = Timed(network)
-        tracker, smoother, bodies = Tracker(timed), Smoother(), Bodies(MOVNECT15, None)
+        skeleton = network.spec.skeleton
+        tracker, smoother, bodies = Tracker(timed), Smoother(), Bodies(skeleton, None)
+        how = skeleton.to(MOVNECT15)
         raw, found, turned, rows, spent, asked = [], [], [], [], [], []
         for i, (at, image) in enumerate(sequence):
             timed.ms = 0.0
@@ -124,7 +126,7 @@ class Processed:
             pose = tracker(image, at)
             smooth = smoother(pose, at)
             assert smooth is not None
-            frame = bodies(Frame(i, at, image, smooth, camera))
+            frame = bodies(Frame(i, at, image, faced(smooth, camera), camera))
             spent.append(1000 * (time.process_time() - start) - timed.ms)
             asked.append(timed.ms)
             if not len(pose):
@@ -133,8 +135,8 @@ class Processed:
             assert frame.pose.xyz is not None
             assert frame.rotations is not None
             rows.append(i)
-            raw.append(pose.xyz[0])
-            found.append(frame.pose.xyz[0])
+            raw.append(how.joints(pose.xyz[0]))
+            found.append(how.joints(frame.pose.xyz[0]))
             turned.append(frame.rotations[0])
         if len(rows) < SHORTEST:
             raise ValueError(
@@ -247,6 +249,7 @@ def on_video(video: Path, reference: Path, model: Path) -> tuple[list[Processed]
         track(model, video, json=lines, lookahead=LOOKAHEAD, threads=1)
         written = [json.loads(line) for line in lines.read_text().splitlines()]
     ahead = np.array([written[row]["xyz"][0] for row in done.rows])
+    ahead = network.spec.skeleton.to(MOVNECT15).joints(ahead)
 
     def compared(name: str, xyz: NDArray[np.float64]) -> dict[str, float]:
         before = accel(done.raw[:, SHARED], motion[done.rows][:, SHARED])

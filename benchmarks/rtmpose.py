@@ -101,7 +101,7 @@ class RTMPose(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self.mlp(self.final(self.stages(self.stem(image))).flatten(2))
-        u, v, base = F.silu(self.uv(self.norm(tokens))).split(self.split, -1)
+        u, v, base = torch.split(F.silu(self.uv(self.norm(tokens))), self.split, -1)
         q, k = (base.unsqueeze(2) * self.gamma + self.beta).unbind(2)
         attention = F.relu(q @ k.transpose(1, 2) / self.split[2] ** 0.5).square()
         tokens = tokens * self.residual + self.o(u * (attention @ v))

@@ -86,7 +86,7 @@ def scene(kind: str, clips: Sequence[Motion], rng: np.random.Generator) -> Scene
     people = int(rng.integers(2, 6))
     xyz = np.empty((FRAMES, people, len(MOVNECT15), 3))
     for p in range(people):
-        clip = clips[rng.integers(len(clips))].xyz
+        clip = clips[int(rng.integers(len(clips)))].xyz
         body = np.take(clip, (np.arange(FRAMES) + rng.integers(len(clip))) % len(clip), 0)
         body = body - body[:, ROOT : ROOT + 1] * [1, 0, 1]  # on its place, at its height
         depth, pace = 4.0 + 4.0 * (p + rng.uniform(0.2, 0.8)) / people, rng.uniform(0.7, 1.4)
@@ -98,7 +98,7 @@ def scene(kind: str, clips: Sequence[Motion], rng: np.random.Generator) -> Scene
         xyz[:, p, :, 0] += way[:, None]
         xyz[:, p, :, 2] += depth
     xy, depths = project(xyz, CAMERA).astype(np.float64), xyz[:, :, ROOT, 2]
-    seen = ((xy >= 0) & (xy <= [WIDTH - 1, HEIGHT - 1])).all(-1)
+    seen = np.asarray(((xy >= 0) & (xy <= [WIDTH - 1, HEIGHT - 1])).all(-1))
     for t in range(FRAMES):
         for p in range(people):
             for q in range(people):
@@ -146,7 +146,7 @@ class Answers:
             middle, half = (row[:2] + row[2:]) / 2, self.spec.padding * (row[2:] - row[:2]) / 2
             shape = np.array(self.spec.size) - 1.0
             xy[i], score[i] = self._answer(middle, (half / shape).max() * shape)
-        return Pose(xy, score, MOVNECT15)
+        return Pose(xy.astype(np.float32), score.astype(np.float32), MOVNECT15)
 
     def _answer(self, middle: Array, half: Array) -> tuple[Array, Array]:
         s, t, rng = self.shown, self.now, self.rng

@@ -169,4 +169,11 @@ def packed(root: Path) -> PoseDataset:
     )
     # Samples whose image is missing were left out.
     there = [int(image.stem) for image in dataset.images]
-    return replace(dataset, **{name: values[there].astype(np.float32) for name, values in more.items()})
+    kept = {name: values[there].astype(np.float32) for name, values in more.items()}
+    return replace(
+        dataset,
+        weight=kept.get("weight"),
+        joints_3d=kept.get("joints_3d"),
+        confidence_3d=kept.get("confidence_3d"),
+        camera=kept.get("camera"),
+    )
