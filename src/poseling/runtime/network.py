@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -153,8 +154,10 @@ class Network:
 
     def _inputs(self, image: NDArray[np.uint8], crops: list[Crop], colour: str) -> NDArray[np.uint8]:
         """(N, H, W, 3) RGB, what the crops show."""
-        inputs = np.stack([crop.warp(image) for crop in crops])
-        return np.ascontiguousarray(inputs[..., ::-1]) if colour == "bgr" else inputs
+        shown = [crop.warp(image) for crop in crops]
+        if colour == "bgr":  # many times as fast as numpy turns it round
+            shown = [np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB), np.uint8) for crop in shown]
+        return np.stack(shown)
 
     def _answers(
         self, inputs: NDArray[np.uint8]

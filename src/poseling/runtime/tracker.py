@@ -415,13 +415,19 @@ def _single(answers: list[_Person | None], asked: list[_Person]) -> list[_Person
     places the first answers are from.
     """
     found = [(i < len(asked) and not asked[i].missed, a.usual, i) for i, a in enumerate(answers) if a]
-    kept: list[tuple[int, _Person]] = []
+    kept: list[tuple[int, _Person, Array]] = []
     for _, _, i in sorted(found, key=lambda one: (-one[0], -one[1], one[2])):
         new = answers[i]
         assert new is not None
-        if all(similarity(new.xy, other.xy, new.sure & other.sure) <= SAME for _, other in kept):
-            kept.append((i, new))
-    return [new for _, new in sorted(kept, key=lambda one: one[0])]
+        box = _bounds(new.xy, new.sure)
+        if not any(
+            (box[:2] <= there[2:]).all()
+            and (box[2:] >= there[:2]).all()
+            and similarity(new.xy, other.xy, new.sure & other.sure) > SAME
+            for _, other, there in kept
+        ):
+            kept.append((i, new, box))
+    return [new for _, new, _ in sorted(kept, key=lambda one: one[0])]
 
 
 def _moves(people: list[_Person], found: list[_Person], crowded: list[bool], seconds: float) -> Array:
@@ -475,10 +481,13 @@ def _crowded(person: _Person, people: list[_Person], found: list[_Person]) -> bo
 def _grown(last: _Person, new: _Person) -> float:
     """The logarithm, without sign, of how many times as large a person's joints lie apart as before."""
     both = last.sure & new.sure
-    if both.sum() < 2:
+    if not both.any():
         return 0.0
-    spread = [max(1.0, float(np.sqrt(np.var(p.xy[both], axis=0).sum()))) for p in (last, new)]
-    return abs(float(np.log(spread[1] / spread[0])))
+    spread = []
+    for xy in (last.xy[both], new.xy[both]):
+        away = (xy - xy.mean(0)).ravel()
+        spread.append(max(1.0, float(away @ away) / len(xy)))
+    return 0.5 * abs(float(np.log(spread[1] / spread[0])))
 
 
 def _apart(box: Array, other: Array) -> float:
@@ -493,8 +502,9 @@ def _apart(box: Array, other: Array) -> float:
 
 def _median(steps: Array) -> float:
     """The median length of steps (N, 2)."""
-    away = np.sort(np.square(steps).sum(-1))
-    return float(np.sqrt(away[[(len(away) - 1) // 2, len(away) // 2]]).mean())
+    away = np.sort((steps * steps).sum(-1))
+    low, high = away[(len(away) - 1) // 2], away[len(away) // 2]
+    return 0.5 * (float(low) ** 0.5 + float(high) ** 0.5)
 
 
 def _continue(last: _Person, new: _Person, seconds: float) -> None:
