@@ -1,10 +1,10 @@
-"""Trains poseling3d-n and -s from the 2D networks of the same family, on real people that BlazePose Heavy saw
+"""Trains poseling3d-s from poseling-s, and poseling3d-n from that, on real people that BlazePose Heavy saw
 upright, and on synthetic people with truth.
 
     python benchmarks/family_3d.py prepare --peers DIR --out WORK             # after `family.py prepare`: asks Heavy and poseling-m about its people
-    python benchmarks/family_3d.py start --out WORK                           # the 2D networks with a lifting head
+    python benchmarks/family_3d.py start --out WORK                           # poseling-s with a lifting head; later the trained -s at -n's size
     python benchmarks/family_3d.py train s --out WORK --budget 70m            # a leg; the next one: --start FILE
-    python benchmarks/family_3d.py train n --out WORK --without-teacher       # its control: places from synthetic people alone
+    python benchmarks/family_3d.py proof --out WORK --epochs 1 --seed 0       # what Heavy is worth: with its places and with those of synthetic people alone
     python benchmarks/family_3d.py ship s --out WORK                          # src/poseling/zoo/weights/poseling3d-s.onnx
 
 WORK/packed is what `family.py prepare` packs, and WORK/synthetic holds train/, val/ and test/, as `poseling data
@@ -20,33 +20,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from poseling import zoo
 from poseling.codecs import HeatmapXYZ
 from poseling.data.packed import packed, relabel
+from poseling.evaluate.evaluator import Evaluator
 from poseling.export.onnx import export
 from poseling.export.parity import windows
 from poseling.geometry import Size
 from poseling.models import checkpoint
+from poseling.models.graph import GraphNetwork
 from poseling.models.importers.onnx import from_onnx
-from poseling.models.lifting import with_lifting
+from poseling.models.lifting import resized, with_lifting
 from poseling.recipes.baseline import baseline
 from poseling.recipes.config import TrainConfig
 from poseling.skeleton import BODY19
 from poseling.teachers import pseudo
 from poseling.teachers.cache import PseudoLabels, label
+from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.upright import Upright
 
 # How often each set is drawn.
 SETS = {"lsp": 0.14, "lspet": 0.26, "stanford40": 0.24, "exercises": 0.08, "jhmdb": 0.06, "synthetic": 0.22}
-# The 2D network that each starts from, and the input's (W, H): half of BlazePose Lite's time, and a quarter.
-NETWORKS: dict[str, tuple[str, Size]] = {"n": ("poseling-n", (128, 160)), "s": ("poseling-s", (160, 192))}
+# The input's (W, H): half of BlazePose Lite's time, and a third.
+NETWORKS: dict[str, Size] = {"s": (160, 192), "n": (128, 160)}
 NUMBERS: dict[str, Any] = {
     "batch": 32, "learning_rate": 8e-4, "layer_decay": 0.25, "optimizer": "adamw", "schedule": "one_cycle", "weight_decay": 0.01, "clip": 1.0,
     "ema": 0.999, "loss": "kl", "sigma": 2.0, "rotation": 30.0, "scale": 0.25, "shift": 0.05, "color_jitter": 0.3, "occlusion": 0.3,
     "resident": True, "padding": 1.15, "flip_test": False,
 }  # fmt: skip
+PADDINGS = (1.05, 1.1, 1.15, 1.2)
 LOCATIONS = 2.0  # a metre weighs as much as two nats of a heatmap
 
 
@@ -78,17 +83,26 @@ def prepare(peers: Path, work: Path) -> None:
 
 
 def start(work: Path) -> None:
-    """The starting weights: the 2D network with a lifting head."""
-    for name, (source, size) in NETWORKS.items():
-        found = from_onnx(zoo.path(source), size=size)
+    """The starting weights: of -s poseling-s with a lifting head; of -n the trained -s, once it is there, for
+    smaller images; and of the proof, at -n's size, poseling-s with a lifting head again.
+    """
+    for name, size in {**NETWORKS, "proof": NETWORKS["n"]}.items():
         codec = HeatmapXYZ(size, sigma=2.0, softmax=True)
-        spec = replace(found.spec, codec=codec.fields(), size=size, outputs=("xy", "score", "xyz"))
-        checkpoint.save(work / "start" / f"3d-{name}.safetensors", with_lifting(found.network, codec), spec)
+        if name != "n":
+            found = from_onnx(zoo.path("poseling-s"), size=size)
+            network, spec = with_lifting(found.network, codec), found.spec
+        elif (trained := work / "runs" / "3d-s" / "student.safetensors").is_file():
+            whole, spec = checkpoint.load(trained)
+            assert isinstance(whole, GraphNetwork)
+            network = resized(whole, codec)
+        else:
+            continue
+        spec = replace(spec, codec=codec.fields(), size=size, outputs=("xy", "score", "xyz"))
+        checkpoint.save(work / "start" / f"3d-{name}.safetensors", network, spec)
 
 
-def train(name: str, work: Path, budget: str, first: Path | None, teacher: bool, **other: Any) -> None:
-    """A leg, in WORK/runs/3d-NAME, or its control's, in which Heavy's places are left out."""
-    _, (width, height) = NETWORKS[name]
+def train(size: Size, work: Path, out: Path, first: Path, teacher: bool = True, **other: Any) -> None:
+    """One training from `first`; without the `teacher` Heavy's places are left out."""
     folders = []
     for each in SETS:
         folder = work / ("synthetic" if each == "synthetic" else f"fused3d/{each}")
@@ -100,18 +114,19 @@ def train(name: str, work: Path, budget: str, first: Path | None, teacher: bool,
             f"{'synthetic' if each == 'synthetic' else 'packed'}:{share}" for each, share in SETS.items()
         ),
         root=tuple(folders),
-        out=work / "runs" / f"3d-{name}{'' if teacher else '-control'}",
-        width=width,
-        size=height,
-        budget=budget,
+        out=out,
+        width=size[0],
+        size=size[1],
         **{**NUMBERS, **other},
     )
-    baseline(
-        config,
-        student=str(first or work / "start" / f"3d-{name}.safetensors"),
-        skeleton="body19",
-        locations=LOCATIONS,
-    )
+    baseline(config, student=str(first), skeleton="body19", locations=LOCATIONS)
+
+
+def proof(work: Path, **other: Any) -> None:
+    """-n from one start and for equal steps, with Heavy's places and without; one seed."""
+    for arm in ("with", "without"):
+        out = work / "runs" / f"3d-proof-{other['seed']}" / arm
+        train(NETWORKS["n"], work, out, work / "start" / "3d-proof.safetensors", arm == "with", **other)
 
 
 def _without_places(source: Path, out: Path, parts: bool) -> Path:
@@ -126,12 +141,24 @@ def _without_places(source: Path, out: Path, parts: bool) -> Path:
 
 
 def ship(name: str, work: Path) -> None:
-    """The trained network as the zoo's file, and its SHA-256 for the zoo's row."""
-    trained = work / "runs" / f"3d-{name}" / "student.safetensors"
-    _, spec = checkpoint.load(trained)
-    val = packed(work / "packed" / "lsp" / "val")
+    """The trained network as the zoo's file, and its SHA-256 for the zoo's row: weights rounded to half floats
+    first, so that the file is compared with what it holds, and the padding by LSP's validation people.
+    """
+    network, spec = checkpoint.load(work / "runs" / f"3d-{name}" / "student.safetensors")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half())
+    val = packed(work / "fused3d" / "lsp" / "val")
+    measure, found = Evaluator.of(val, is_3d=True), {}
+    for padding in PADDINGS:
+        padded = NetworkTeacher(network, replace(spec, padding=padding))
+        score = measure.score(measure.predict(padded, flip=False))
+        found[padding] = score.precision["PA-MPJPE"]
+        print(f"{name}, padding {padding:g}: PA-MPJPE {found[padding]:.1f} mm from BlazePose Heavy")
+    chosen = work / "runs" / f"3d-{name}" / "shipped.safetensors"
+    checkpoint.save(chosen, network, replace(spec, padding=min(found, key=lambda padding: found[padding])))
     out = Path(zoo.__file__).parent / "weights" / f"poseling3d-{name}.onnx"
-    print(export(trained, out, crops=windows(val.images, spec.size), half=True))
+    print(export(chosen, out, crops=windows(val.images, spec.size), half=True))
     print(f"{out}: {hashlib.sha256(out.read_bytes()).hexdigest()}")
 
 
@@ -139,29 +166,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("prepare", "start", "train", "ship"))
+    parser.add_argument("stage", choices=("prepare", "start", "train", "proof", "ship"))
     parser.add_argument("name", nargs="?", choices=tuple(NETWORKS))
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", default="70m")
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--start", type=Path)
-    parser.add_argument("--without-teacher", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=NUMBERS["learning_rate"])
     flags = parser.parse_args()
+    work, name = flags.out, flags.name
+    numbers: dict[str, Any] = {"seed": flags.seed, "learning_rate": flags.learning_rate}
+    numbers |= {"budget": flags.budget} if flags.epochs is None else {"epochs": flags.epochs}
+    numbers["evaluate_every"] = 0.35
     if flags.stage == "prepare":
-        prepare(flags.peers, flags.out)
+        prepare(flags.peers, work)
     elif flags.stage == "start":
-        start(flags.out)
+        start(work)
+    elif flags.stage == "proof":
+        proof(work, **numbers)
+    elif name is None:
+        parser.error(f"{flags.stage} needs a network's name: {', '.join(NETWORKS)}")
     elif flags.stage == "ship":
-        ship(flags.name, flags.out)
+        ship(name, work)
     else:
-        numbers: dict[str, Any] = {"seed": flags.seed, "learning_rate": flags.learning_rate}
-        if flags.epochs is not None:
-            numbers["epochs"] = flags.epochs
-        budget = "" if flags.epochs is not None else flags.budget
-        train(flags.name, flags.out, budget, flags.start, not flags.without_teacher, **numbers)
+        first = flags.start or work / "start" / f"3d-{name}.safetensors"
+        train(NETWORKS[name], work, work / "runs" / f"3d-{name}", first, **numbers)
 
 
 if __name__ == "__main__":

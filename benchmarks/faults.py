@@ -25,7 +25,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,9 @@ from poseling.data import coco, h36m, images, lsp, mocap, mpi_inf_3dhp, mpii, sy
 from poseling.data.check import check
 from poseling.data.coco_json import coco_json
 from poseling.data.dataset import LARGEST, PoseDataset
+from poseling.data.packed import packed
 from poseling.files import read_image
+from poseling.live.retarget import REQUIRED, Retarget, Rig
 from poseling.models import checkpoint, registry
 from poseling.models.importers import imagenet
 from poseling.models.importers.fpd import load_fpd
@@ -225,6 +227,14 @@ def make_detections(names: tuple[str, ...]) -> Bytes:
     }
 
 
+def make_packed(names: tuple[str, ...]) -> Bytes:
+    about = {"version": 1, "name": "own", "skeleton": asdict(OWN), "terms": "x"}
+    boxes = np.tile(np.array([1.0, 1, 30, 25]), (3, 1))
+    arrays = {"boxes": boxes, "joints": points(3, 4), "visible": np.full((3, 4), 2, np.uint8)}
+    files = {"people.json": text(about), "people.npz": npz(**arrays, weight=np.ones((3, 4)))}
+    return {**files, **{f"images/{i:06d}.webp": image(suffix=".webp") for i in range(3)}}
+
+
 CAMERA = {
     "R": np.eye(3),
     "T": np.array([[0.0], [0], [-4]]),
@@ -349,6 +359,28 @@ ADAPTER = {
 SPEC = PoseSpec("hourglass-1x8", COCO17, Heatmap((64, 64)).fields(), (64, 64))
 
 
+def rig() -> bytes:
+    """A glTF document of the bones that a humanoid needs, in a row."""
+    names = [bone.replace("left", "Left").replace("right", "Right") for bone in REQUIRED]
+    nodes: list[dict[str, Any]] = [
+        {"name": name, "translation": [0.1 * i, 1.0, 0], "rotation": [0, 0, 0, 1], "scale": [1, 1, 1]}
+        for i, name in enumerate(names)
+    ]
+    nodes[0]["children"] = list(range(1, len(nodes)))
+    return text({"asset": {"version": "2.0"}, "nodes": nodes})
+
+
+def glb() -> bytes:
+    body = rig()
+    body += b" " * (-len(body) % 4)
+    return b"glTF" + struct.pack("<IIII", 2, 20 + len(body), len(body), 0x4E4F534A) + body
+
+
+def read_rig(path: Path) -> object:
+    found = Rig.read(path)
+    return [*found.places(), *Retarget(found).rig.places()]
+
+
 def student() -> bytes:
     """A network of two nodes with our metadata."""
     xy, score = (
@@ -470,6 +502,10 @@ READERS: dict[str, Reader] = {
     "3dhp": Reader(make_3dhp, "annotations/mpi_inf_3dhp_train.npz", mpi_inf_3dhp.mpi_inf_3dhp),
     "synth": Reader(make_synthetic, "truth/000000.npz", synthetic.synthetic),
     "note": Reader(make_synthetic, "synthetic.json", synthetic.synthetic, 0.5),
+    "packed": Reader(make_packed, "people.npz", packed),
+    "about": Reader(make_packed, "people.json", packed, 0.5),
+    "rig": Reader(lambda names: {"a.json": rig()}, "a.json", lambda folder: read_rig(folder / "a.json")),
+    "glb": Reader(lambda names: {"a.glb": glb()}, "a.glb", lambda folder: read_rig(folder / "a.glb"), 0.5),
     "bvh": Reader(
         make_bvh, "a.zip", lambda folder: [m.xyz for m in mocap.motions(folder / "a.zip").values()]
     ),

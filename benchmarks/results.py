@@ -18,6 +18,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,8 @@ def machine() -> str:
     parts = [models[0] if models else platform.processor() or platform.machine(), f"{os.cpu_count()} cores"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
-    parts.append(f"torch {importlib.metadata.version('torch')}")
+    with suppress(importlib.metadata.PackageNotFoundError):  # MediaPipe's environment is without
+        parts.append(f"torch {importlib.metadata.version('torch')}")
     torch = sys.modules.get("torch")  # a benchmark without torch need not load it
     if torch is not None and torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name(0))

@@ -278,7 +278,7 @@ def decode(picture: str) -> NDArray[np.float32]:
     data = np.frombuffer(base64.b64decode(picture.partition(",")[2]), np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     assert image is not None
-    return np.asarray(image[..., [2, 1, 0, 3]], np.float32) / 255
+    return np.asarray(image[..., [2, 1, 0, 3]], np.float32) / np.float32(255)
 
 
 def background(size: int, random: np.random.Generator) -> NDArray[np.float32]:
@@ -311,7 +311,7 @@ def background(size: int, random: np.random.Generator) -> NDArray[np.float32]:
 def over(painted: NDArray[np.float32], behind: NDArray[np.float32]) -> NDArray[np.float32]:
     """(H, W, 3) RGBA in front of a picture."""
     alpha = painted[..., 3:]
-    return np.asarray(painted[..., :3] * alpha + behind * (1 - alpha))
+    return np.asarray(painted[..., :3] * alpha + behind * (1 - alpha), np.float32)
 
 
 def finish(picture: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.uint8]:

@@ -46,6 +46,7 @@ COMMANDS = [
     "export",
     "import",
     "track",
+    "benchmark",
     "live",
     "data boxes",
     "data check",
@@ -237,6 +238,9 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
             "only ONNX files are run; export it first: poseling export {0}/bad.safetensors",
         ),
         ("distill fpd --epochs 0 --smoke", "--epochs is 0; it has to be above 0"),
+        ("distill fpd --batch 0 --smoke", "--batch is 0; it has to be above 0"),
+        ("distill fpd --learning-rate nan --smoke", "--learning-rate is nan; give a number"),
+        ("distill fpd --seeds 0 --smoke", "--seeds is 0; it has to be above 0"),
         (
             "distill fpd --data lsp --root {0}/no --teacher {0}/nope.onnx",
             "{0}/nope.onnx: there is no such file",
@@ -253,6 +257,20 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
             "data check mini --teacher {0}/bad.onnx --json {0}/bad.onnx",
             "--json {0}/bad.onnx: is the teacher itself and would be replaced",
         ),
+        (
+            "data check images --root {0} --json {0}/image.png",
+            "--json {0}/image.png: is there already, among the data set's files, and would be replaced",
+        ),
+        (
+            "data check coco_json --root {0}/none --annotations {0}/bad.onnx --json {0}/bad.onnx",
+            "--json {0}/bad.onnx: is there already, among the data set's files, and would be replaced",
+        ),
+        ("data check images --root {0} --json {0}", "--json {0}: is a folder; give the name of a file"),
+        ("data preview images --root {0} --out {0}/bad.onnx", "{0}/bad.onnx: is no .png"),
+        ("import {0}/bad.onnx --out {0}/bad.onnx", "--out {0}/bad.onnx: is the network itself and would be"),
+        ("import {0}/bad.onnx --out {0}", "--out {0}: is a folder; give the name of a file"),
+        ("import {0}/bad.onnx --size 0 0", "{0}/bad.onnx: --size 0 0 is no image's; give width and height"),
+        ("export {0}/bad.safetensors --out {0}", "--out {0}: is a folder; give the name of a file"),
         ("data check lsp --root {0}/none", "{0}/none"),
         ("data preview leeds --root {0}", "leeds"),
         ("data preview lsp", "--data lsp needs --root"),
@@ -278,7 +296,9 @@ def test_wrong_files_are_one_line_that_names_them(capsys, tmp_path, command, why
     for name in ("bad.safetensors", "bad.onnx", "bad.pth"):
         (tmp_path / name).write_bytes(b"these are no weights")
     cv2.imwrite(str(tmp_path / "image.png"), np.zeros((8, 8, 3), np.uint8))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert why.format(tmp_path) in failed(capsys, command.format(tmp_path))
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
@@ -688,6 +708,29 @@ def test_track_with_poses_alone_draws_nothing(capsys, monkeypatch):
     assert (
         said(capsys, "track images --model m.onnx --json poses.jsonl")
         == "2 frames: poses.jsonl, by m (for any use)\n"
+    )
+
+
+def test_track_stopped_says_what_there_is(capsys, monkeypatch):
+    def run(*arguments, seen, **flags):
+        seen(0, Pose(np.zeros((1, 17, 2)), np.ones((1, 17)), COCO17))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("poseling.runtime.pipeline.track", run)
+    with pytest.raises(SystemExit) as left:
+        main(["track", "0", "--model", "m.onnx", "--json", "poses.jsonl"])
+    assert left.value.code == 130
+    assert capsys.readouterr().out == "Stopped after 1 frame: poses.jsonl\n"
+
+
+def test_track_measures_where_to_run_and_says_it(capsys, monkeypatch):
+    monkeypatch.setattr("poseling.runtime.network.fastest", lambda *a, **k: {"openvino": 2.0, "cpu": 4.04})
+    monkeypatch.setattr(
+        "poseling.runtime.pipeline.track",
+        lambda *arguments, **flags: Tracked(1, None, arguments[4], f"m on {flags['provider']}"),
+    )
+    assert said(capsys, "track a.mp4 --json poses.jsonl --provider auto") == (
+        "openvino 2.0 ms, cpu 4.0 ms: running on openvino\n1 frame: poses.jsonl, by m on openvino\n"
     )
 
 

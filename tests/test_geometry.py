@@ -16,8 +16,10 @@ from poseling.geometry import (
     compose,
     joints_box,
     person_size,
+    project,
     quaternion,
     quaternion_matrix,
+    ray_rotation,
     rotation_matrix,
     rotation_vector,
 )
@@ -287,3 +289,29 @@ def test_quaternions_of_half_turns():
         quaternion(matrices), [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, half, half, 0]], atol=1e-12
     )
     np.testing.assert_allclose(quaternion_matrix(quaternion(matrices)), matrices, atol=1e-12)
+
+
+@given(
+    st.tuples(st.floats(-2, 2), st.floats(-2, 2), st.floats(2, 8)),
+    st.integers(0, 2**16),
+)
+def test_a_persons_own_axes_are_turned_into_the_cameras(root, seed):
+    """Against projected truth: with the rotation to the root's ray, the root lies on the optical axis, and
+    every joint is seen where the homography of a turned camera puts it.
+    """
+    camera = np.array([500.0, 520.0, 320.0, 240.0])
+    inside = np.array([[500.0, 0, 320], [0, 520, 240], [0, 0, 1]])
+    joints = np.random.default_rng(seed).normal(size=(15, 3)) * 0.3 + np.array(root)
+    joints[0] = root
+    pixel = project(joints[:1], camera)[0]
+    turn = ray_rotation(pixel, camera)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(turn), 1)
+    seen = joints @ turn  # in the axes of a camera that looks at the root
+    np.testing.assert_allclose(seen[0], [0, 0, np.linalg.norm(root)], atol=1e-4)
+    homography = inside @ turn.T @ np.linalg.inv(inside)
+    real = np.concatenate([joints[:, :2] / joints[:, 2:] * camera[:2] + camera[2:], np.ones((15, 1))], 1)
+    moved = real @ homography.T
+    front = (joints[:, 2] > 0.5) & (seen[:, 2] > 0.5)
+    there = seen[:, :2] / seen[:, 2:] * camera[:2] + camera[2:]
+    np.testing.assert_allclose((moved[:, :2] / moved[:, 2:])[front], there[front], rtol=1e-3, atol=1e-2)

@@ -17,7 +17,16 @@ from urllib.request import url2pathname
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel, InlineText
 from rich.console import Console, ConsoleOptions
-from rich.progress import Progress, TaskID
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from poseling import __version__
@@ -362,11 +371,12 @@ def export(
     from poseling.data import images as folders
     from poseling.export.onnx import export as run
     from poseling.export.parity import windows
-    from poseling.files import keep_apart
+    from poseling.files import keep_apart, refuse_folders
     from poseling.models.checkpoint import load
 
     out = out or model.with_suffix(".onnx")
     keep_apart({"--out": out}, {"the checkpoint itself": [model]})
+    refuse_folders({"--out": out})
     crops = None
     if images is not None:
         crops = windows(folders.images(images).images, load(model)[1].size)
@@ -553,7 +563,7 @@ def import_(
         return
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
-    from poseling.files import keep_apart
+    from poseling.files import keep_apart, refuse_folders
     from poseling.models.checkpoint import save
     from poseling.models.importers.fpd import load_fpd
     from poseling.models.importers.vnect import load_vnect
@@ -562,6 +572,7 @@ def import_(
 
     out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
     keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
+    refuse_folders({"--out": out})
     licences = {"code": "Apache-2.0", "weights": "as its authors say"}
     if network == "vnect-50":
         # In training a person filled 0.7 to 1 of the image. The width of their heatmaps is not published.
@@ -617,10 +628,13 @@ def _import_onnx(
     from poseling.data import images as folders
     from poseling.evaluate.cost import cost
     from poseling.export.parity import synthetic, windows
+    from poseling.files import keep_apart, refuse_folders
     from poseling.models.checkpoint import save
     from poseling.models.importers.onnx import from_onnx
     from poseling.skeleton import SKELETONS
 
+    keep_apart({"--out": out}, {"the network itself": [file]})
+    refuse_folders({"--out": out})
     if skeleton is not None and skeleton not in SKELETONS:
         raise ValueError(f"skeleton {skeleton!r} is unknown; there is {', '.join(SKELETONS)}")
     whose = None if skeleton is None else SKELETONS[skeleton]
@@ -653,10 +667,12 @@ def _import_onnx(
 
 @app.command
 def track(
-    source: Path,
+    source: str,
     *,
     model: str = "poseling-n",
     adapter: str | None = None,
+    detector: str | None = None,
+    detect_every: int = 10,
     out: Path | None = None,
     box: tuple[float, float, float, float] | None = None,
     json: Path | None = None,
@@ -670,18 +686,22 @@ def track(
     provider: str = "cpu",
     threshold: float = 0.2,
 ) -> None:
-    """Find and draw the pose in an image, a folder of images or a video. One person per image; tracked in a
-    video. Works without torch.
+    """Find and draw the people in a video, an image, a folder of images, or what a camera sees. One person,
+    with --detector all of them. Works without torch; Ctrl-C keeps what is done.
 
     Parameters
     ----------
     source
-        An image, a folder or a video.
+        A video, an image, a folder, the number of a camera (0 is the first), or a URL (rtsp, http, https).
     model
         A network of the zoo by name (`poseling models`), or an ONNX file: from `poseling export`, from a
         recipe, or any other with --adapter.
     adapter
         For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file (docs/teachers.md).
+    detector
+        Find everybody with this detector: its name in the zoo, or an ONNX file (docs/runtime.md).
+    detect_every
+        The detector runs every so many frames, and when somebody is lost or nobody is there; 0: only then.
     out
         Output file or folder of the drawn images or video; the folder `drawn` if neither --out nor --json is
         given.
@@ -707,73 +727,165 @@ def track(
     fit
         Fit a body with constant bone lengths and joint limits to a network's 3D joints, in a video.
     provider
-        The execution provider: cpu, cuda, tensorrt, openvino, coreml, directml or xnnpack.
+        The execution provider: cpu, cuda, tensorrt, openvino, coreml, directml or xnnpack; auto measures
+        those that are here and takes the fastest.
     threshold
         The lowest score of joints that are drawn, and in a video the lowest mean score of a person.
     """
     from contextlib import ExitStack
 
-    from poseling.files import keep_apart
     from poseling.live.table import Table
     from poseling.live.take import Takes
     from poseling.pose import Pose
+    from poseling.runtime import video
+    from poseling.runtime.network import fastest
     from poseling.runtime.pipeline import Frame
     from poseling.runtime.pipeline import track as run
 
-    keep_apart({"--out": out, "--json": json, "--csv": csv, "--bvh": bvh}, {"the source itself": [source]})
+    place = video.source_of(source)
     takes = None if bvh is None else Takes(height)
     if out is None and json is None and csv is None and bvh is None:
         out = Path("drawn")
-        told = f"Drawing into {out.resolve()}; --out names another folder"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
-    empty = 0
+        _told(f"Drawing into {out.resolve()}; --out names another folder")
+    if provider == "auto":
+        took = fastest(model, adapter=adapter)
+        provider = next(iter(took))
+        _told(f"{', '.join(f'{name} {ms:.1f} ms' for name, ms in took.items())}: running on {provider}")
+    empty = frames = 0
 
     def seen(frame: int, pose: Pose) -> None:
-        nonlocal empty
-        empty += not len(pose)
-        status.update(f"{frame + 1} frames")
+        nonlocal empty, frames
+        empty, frames = empty + (not len(pose)), frames + 1
+        progress.update(bar, advance=1, description="tracking")
 
-    with console.status("0 frames") as status, ExitStack() as stack:
+    with ExitStack() as stack:
         sinks: list[Callable[[Frame], None]] = [] if takes is None else [takes]
         sinks += [] if csv is None else [stack.enter_context(Table(csv))]
-        done = run(
-            model,
-            source,
-            out,
-            box,
-            json,
-            provider=provider,
-            seen=seen,
-            smooth=smooth,
-            lookahead=lookahead,
-            camera=camera,
-            height=height,
-            fit=fit,
-            threshold=threshold,
-            adapter=adapter,
-            sinks=sinks,
-            lifts=takes is not None,
-        )
-    written = [str(path) for path in (done.drawn, done.json, csv) if path is not None]
-    if takes is not None and bvh is not None:
+        progress = stack.enter_context(_frames_a_second())
+        bar = progress.add_task("starting", total=video.expected(place))
+        try:
+            done = run(
+                model,
+                source,
+                out,
+                box,
+                json,
+                provider=provider,
+                seen=seen,
+                smooth=smooth,
+                lookahead=lookahead,
+                camera=camera,
+                height=height,
+                fit=fit,
+                threshold=threshold,
+                adapter=adapter,
+                detector=detector,
+                detect_every=detect_every,
+                measured=lambda frame: progress.update(bar, description=f"measuring, frame {frame + 1}"),
+                sinks=sinks,
+                sunk={flag: path for flag, path in (("--csv", csv), ("--bvh", bvh)) if path is not None},
+                lifts=takes is not None,
+            )
+        except KeyboardInterrupt:
+            done = None
+        if done is not None:
+            frames = done.frames
+            progress.update(bar, total=frames)
+    drawn = out if done is None else done.drawn
+    written = [str(path) for path in (drawn, json, csv) if path is not None]
+    if takes is not None and bvh is not None and frames:
         written += [str(path) for path in takes.write(bvh)]
-    told = f"{done.frames} frame{'' if done.frames == 1 else 's'}" + (
+    told = f"{frames} frame{'' if frames == 1 else 's'}" + (
         f", {empty} of them without a person" if empty else ""
     )
-    console.print(
-        f"{told}: {', '.join(written)}, by {done.network}", markup=False, highlight=False, soft_wrap=True
-    )
+    if done is None:
+        _told(f"Stopped after {told}: {', '.join(written) if frames else 'nothing written'}")
+        sys.exit(130)
+    _told(f"{told}: {', '.join(written)}, by {done.network}")
     if takes is not None and takes.lifted:
-        told = "The network has no depth: the motion is estimated from 2D joints (docs/live.md)"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        _told("The network has no depth: the motion is estimated from 2D joints (docs/live.md)")
     for note in done.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command
-def live(
+def benchmark(
+    source: str,
     *,
     model: str = "poseling-n",
+    detector: str | None = None,
+    detect_every: int = 10,
+    peers: tuple[str, ...] = ("mediapipe-lite", "mediapipe-full", "rtmlib"),
+    rtmlib: tuple[Path, Path] | None = None,
+    threads: int = 1,
+    turns: int = 5,
+    provider: str = "cpu",
+) -> None:
+    """Time the whole way from a video's file to its poses, stage by stage, and race MediaPipe and rtmlib where
+    they are installed: the same frames, the same processor cores, in turns.
+
+    Parameters
+    ----------
+    source
+        A video.
+    model
+        A network of the zoo by name (`poseling models`), or an ONNX file.
+    detector
+        A detector of the zoo by name, or an ONNX file; without one, one person is searched for.
+    detect_every
+        The detector runs every so many frames, and when somebody is lost or nobody is there.
+    peers
+        Whom to race: mediapipe-lite, mediapipe-full, rtmlib.
+    rtmlib
+        rtmlib's detector (of RTMDet's kind, 320x320) and pose network (RTMPose, 192x256), as ONNX files; if
+        not given it downloads its lightweight ones.
+    threads
+        Threads of each, on as many processor cores.
+    turns
+        How often each does the whole video.
+    provider
+        The execution provider of ours: cpu, cuda, tensorrt, openvino, coreml, directml or xnnpack.
+    """
+    from poseling.evaluate import race
+    from poseling.runtime import Detector, Network
+
+    if threads < 1 or turns < 1:
+        raise ValueError(f"--threads {threads} and --turns {turns} are numbers from 1 on")
+    with race.cores(threads) as kept:
+        took = race.stages(source, model, detector, detect_every, threads, provider)
+        _told(f"{model} on {provider}, {threads} thread{'' if threads == 1 else 's'}, milliseconds a frame:")
+        for stage, ms in took.items():
+            _told(f"  {stage:<20} {ms:8.2f}")
+        if not kept:
+            _told(f"This process could not be kept to {threads} processor cores")
+        images, seconds = race.read(source)
+        finds = None if detector is None else Detector(detector, threads, provider)
+        racers = [race.ours(Network(model, threads, provider), finds, detect_every)]
+        for name in peers:
+            found = race.peer(name, threads, rtmlib or ())
+            if isinstance(found, str):
+                _told(found)
+            else:
+                racers.append(found)
+        with Progress(console=console, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("racing", total=turns + 1)
+            laps = race.race(racers, images, seconds, turns, lambda turn: progress.update(bar, advance=1))
+    _told(f"{len(images)} decoded frames of {images[0].shape[1]}x{images[0].shape[0]}, frames a second:")
+    mine = laps[racers[0].name]
+    for racer in racers:
+        theirs = laps[racer.name]
+        told = f"  {racer.name:<20} {len(images) / min(lap.wall for lap in theirs):8.1f}"
+        if racer is not racers[0]:
+            wall, cpu = race.ratio(mine, theirs, "wall"), race.ratio(mine, theirs, "cpu")
+            told += f"; ours does {wall.median:.2f} ({wall.p10:.2f} to {wall.p90:.2f}) for one of its"
+            told += f", in processor time {cpu.median:.2f}"
+        _told(f"{told}; a person in {theirs[-1].found} frames")
+
+
+@app.command
+def live(
+    *,
+    model: str = "poseling3d-s",
     host: str = "127.0.0.1",
     port: int = 8765,
     browser: bool = True,
@@ -843,10 +955,11 @@ def check(
     from poseling.data import sets
     from poseling.data.check import check as run
     from poseling.data.check import report, showable, summary, swapped_against
-    from poseling.files import keep_apart, write_bytes
+    from poseling.files import keep_apart, refuse_folders, write_bytes
 
-    if teacher is not None:
-        keep_apart({"--json": json}, {"the teacher itself": [Path(teacher)]})
+    keep_apart({"--json": json}, {"the teacher itself": [] if teacher is None else [Path(teacher)]})
+    refuse_folders({"--json": json})
+    sets.refuse_replacing("--json", json, root, files)
     split, network, findings = sets.load(name, root, files=files), None, []
     if teacher is not None:
         from poseling.teachers.load import load
@@ -1093,6 +1206,33 @@ def synthesize(
     )
 
 
+def _told(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Pace(ProgressColumn):
+    """Frames a second."""
+
+    def render(self, task: Task) -> Text:
+        """Of the last seconds; at first, and at the end, of all."""
+        speed = None if task.finished else task.speed
+        speed = speed or (task.completed / task.elapsed if task.completed and task.elapsed else None)
+        return Text("" if speed is None else f"{speed:.1f} frames/s")
+
+
+def _frames_a_second() -> Progress:
+    """A bar with the number of frames, frames a second and the time left; none where nobody looks at it."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Pace(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
 def _tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
     progress.update(bar, completed=done, total=of)
 
@@ -1110,7 +1250,16 @@ def main(arguments: list[str] | None = None) -> None:
     except ImportError as error:
         _not_installed(error, "train")
     except (ValueError, OSError, KeyError, FloatingPointError) as error:
-        _fail(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        _fail(_said(error))
+
+
+def _said(error: Exception) -> object:
+    """What an error says, without the quotes of a KeyError and the number of an OSError of ours."""
+    if isinstance(error, KeyError) and error.args:
+        return error.args[0]
+    return (
+        error.strerror if isinstance(error, OSError) and error.strerror and error.filename is None else error
+    )
 
 
 @contextmanager

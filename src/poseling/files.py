@@ -149,6 +149,15 @@ def keep_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Iterable
         taken.append((f"what {name} writes", path))
 
 
+def refuse_folders(outputs: Mapping[str, Path | None]) -> None:
+    """ValueError if a file that will be written has the name of a folder, by what the user calls it: else it
+    would be noticed at the end, when all is computed.
+    """
+    for name, path in outputs.items():
+        if path is not None and path.is_dir():
+            raise ValueError(f"{name} {path}: is a folder; give the name of a file, there or elsewhere")
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `path` when the block ends well and vanishes otherwise.

@@ -255,6 +255,25 @@ def rotation_vector(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(turn[..., 1:] * np.divide(angle, sine, out=np.zeros_like(sine), where=sine > 0))
 
 
+def ray_rotation(pixels: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(..., 3, 3) the shortest rotation of the optical axis to the ray through `pixels` (..., 2) of a pinhole
+    `camera` (..., 4) fx fy cx cy.
+
+    A network sees a person in a crop as if the camera looked straight at its middle. What it says of space
+    is in the axes of such a camera; times this rotation at the crop's middle it is in the real one's
+    (perspective correction: Mehta et al., 3DV 2017).
+
+    >>> ray_rotation(np.array([150.0, 50.0]), np.array([100.0, 100.0, 50.0, 50.0])).round(3).tolist()
+    [[0.707, 0.0, 0.707], [0.0, 1.0, 0.0], [-0.707, 0.0, 0.707]]
+    """
+    lens = np.asarray(camera, np.float64)
+    x, y = np.moveaxis((np.asarray(pixels, np.float64) - lens[..., 2:]) / lens[..., :2], -1, 0)
+    across = np.hypot(x, y)
+    # About the axis (-y, x, 0) by the angle whose tangent is `across`.
+    turn = np.divide(np.arctan(across), across, out=np.ones_like(across), where=across > 0)
+    return rotation_matrix(np.stack([-y * turn, x * turn, np.zeros_like(turn)], -1))
+
+
 def project(xyz: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.float32]:
     """(..., 3) points in camera axes to (..., 2) pixels through a pinhole fx fy cx cy, computed in float64.
 

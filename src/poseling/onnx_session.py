@@ -76,12 +76,10 @@ def open_session(
             f"{model}: is a checkpoint, and only ONNX files are run; export it first: poseling export "
             f"{shlex.quote(str(model))}"
         )
-    available = onnxruntime.get_available_providers()
     provider, _, device = provider.partition(":")
-    if provider not in PROVIDERS or PROVIDERS[provider] not in available:
-        here = ", ".join(short for short, full in PROVIDERS.items() if full in available)
+    if provider not in here():
         raise ValueError(
-            f"{name}: provider {provider!r} is not in this onnxruntime, which has {here}; choose one, or "
+            f"{name}: provider {provider!r} is not in this onnxruntime, which has {', '.join(here())}; choose one, or "
             f"install the onnxruntime that has it"
         )
     if isinstance(model, Path):
@@ -113,6 +111,12 @@ def open_session(
         )
     session.disable_fallback()
     return session
+
+
+def here() -> list[str]:
+    """The providers of this onnxruntime, as `PROVIDERS` names them. Whether each starts is another question."""
+    available = onnxruntime.get_available_providers()
+    return [short for short, full in PROVIDERS.items() if full in available]
 
 
 def bound_memory(options: Any) -> None:

@@ -67,8 +67,10 @@ class PoseSpec:
             raise ValueError(f"PoseSpec.colour is {self.colour!r}; use 'rgb' or 'bgr'")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError(f"PoseSpec.mean and std need three numbers each, got {self.mean} and {self.std}")
-        if not all(s > 0 for s in self.std):
-            raise ValueError(f"PoseSpec.std is {self.std}; pixels are divided by it, so it is above 0")
+        if not np.isfinite((*self.mean, *self.std)).all() or not all(s > 0 for s in self.std):
+            raise ValueError(
+                f"PoseSpec.mean is {self.mean} and std {self.std}; pixels are divided by std, so it is above 0"
+            )
         for name in (
             "codec",
             "arguments",

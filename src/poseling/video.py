@@ -1,7 +1,8 @@
 """Reading and writing videos by PyAV: the one reader and the one writer. Channels in OpenCV's order, BGR.
 
-The frames are those that decode; the frame count of a container is ignored. Only files of the formats in
-`FORMATS` are opened, and no file that they refer to: a playlist could read any file of this machine.
+The frames are those that decode; the frame count of a container is ignored. Only files and streams of the
+formats in `FORMATS` are opened, and no file that they refer to: a playlist could read any file of this
+machine.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import av
 import cv2
@@ -28,6 +30,18 @@ FORMATS = (
     "mov,mp4,m4v,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,dv,mxf,nut,ivf,obu,av1,"
     "h261,h263,h264,hevc,vvc,vc1,mjpeg,rm,wtv,dhav,gxf,swf,yuv4mpegpipe"
 )
+# What a stream of each kind of URL may use: never a file of this machine.
+PROTOCOLS = {
+    "rtsp": "rtsp,rtp,udp,tcp",
+    "rtsps": "rtsps,rtsp,rtp,srtp,udp,tcp,tls",
+    "rtmp": "rtmp,tcp",
+    "http": "http,tcp",
+    "https": "https,http,tls,tcp",
+    "udp": "udp",
+    "tcp": "tcp",
+}
+STREAMS = f"{FORMATS},rtsp,sdp,rtp,mpjpeg"  # mpjpeg is what many cameras send over http
+ANSWER = 10.0  # seconds that a server may be silent
 # Containers with a stated duration; for others FFmpeg guesses.
 ANNOUNCING = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")
 LARGEST = 1 << 27  # pixels of a frame that is decoded and shown: 16K has 133 million
@@ -50,8 +64,51 @@ def frames(path: Path, tell: Tell = lambda note: None) -> Iterator[tuple[int, fl
     pixels that are not square, a changing frame size, missing timestamps. OSError that names the file if it
     is not a video or no frame can be decoded.
     """
+    yield from _frames(_opened(path), str(path), tell)
+
+
+def stream(url: str, tell: Tell = lambda note: None) -> Iterator[tuple[int, float, Image]]:
+    """The same of what a URL sends (`PROTOCOLS`), until it ends. OSError that names the URL, without a
+    password in it, if it cannot be reached or sends no video.
+    """
+    name, scheme = bare(url), urlsplit(url).scheme.lower()
+    options = {"protocol_whitelist": PROTOCOLS[scheme], "format_whitelist": STREAMS}
+    if scheme.startswith("rtsp"):
+        options["rtsp_transport"] = "tcp"  # over UDP packets are lost
     try:
-        container = av.open(
+        container = av.open(url, metadata_errors="ignore", options=options, timeout=ANSWER)
+    except (av.FFmpegError, OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise OSError(
+            f"{name}: cannot be opened ({why}); check the address, and that it is a video stream, not a page or "
+            "a playlist"
+        ) from error
+    yield from _frames(container, name, tell)
+
+
+def bare(url: str) -> str:
+    """A URL without name and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def expected(path: Path) -> int | None:
+    """How many frames a file says that it has, to show progress; None if it does not say or cannot be read."""
+    try:
+        with _opened(path) as container:
+            found = container.streams.best("video")
+            if found is None:
+                return None
+            rate, seconds = found.average_rate, (container.duration or 0) / 1e6
+            announced = container.format.name in ANNOUNCING and rate
+            return found.frames or (round(float(rate) * seconds) if announced and rate else 0) or None
+    except (OSError, av.FFmpegError):
+        return None
+
+
+def _opened(path: Path) -> av.container.InputContainer:
+    try:
+        return av.open(
             f"file:{path}",
             metadata_errors="ignore",
             options={"protocol_whitelist": "file", "format_whitelist": FORMATS},
@@ -62,6 +119,11 @@ def frames(path: Path, tell: Tell = lambda note: None) -> Iterator[tuple[int, fl
             f"{path}: is not a readable video, or is truncated ({why}); "
             "it may be MP4, MOV, Matroska, WebM, AVI, MPEG or the like, and playlists are not followed"
         ) from error
+
+
+def _frames(
+    container: av.container.InputContainer, path: str, tell: Tell
+) -> Iterator[tuple[int, float, Image]]:
     with container:
         stream = container.streams.best("video")
         if stream is None or stream.codec_context is None:

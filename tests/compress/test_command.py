@@ -86,7 +86,15 @@ def test_a_target_in_gmac(model, root, tmp_path, network, spec):
         ({"target_ms": 1.0, "target_gmac": 1.0}, "two targets; give one"),
         ({"prune": 0.5, "target_ms": 1.0}, "give one of them"),
         ({"prune": 0.5, "rounds": 0}, "--rounds 0"),
+        ({"prune": 0.5, "rounds": 100_000}, "--rounds 100000: has to be 1 or more, and at most 100"),
         ({"prune": 0.5, "epochs": -1.0}, "--epochs"),
+        ({"prune": 0.5, "epochs": float("nan")}, "--epochs"),
+        ({"prune": 0.5, "labels_share": 7.0}, "--labels-share 7: is a part, from 0 to 1"),
+        ({"prune": 0.5, "learning_rate": float("nan")}, "--learning-rate nan: has to be above 0"),
+        ({"prune": 0.5, "batch": 0}, "--batch 0"),
+        ({"quantise": "int8", "calibrate": 0}, "--calibrate 0"),
+        ({"prune": 0.5, "judge": -1}, "--judge -1"),
+        ({"prune": 0.5, "seed": -1}, "--seed -1"),
     ],
 )
 def test_settings_that_cannot_be(flags, told):

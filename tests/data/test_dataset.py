@@ -125,14 +125,15 @@ def test_joining_takes_the_first_skeleton_and_keeps_what_was_found():
     assert both.visible[2].tolist() == [2] * 14
 
 
-def test_joining_keeps_what_all_have():
+def test_joining_keeps_what_each_has():
     one, other = dataset(count=2, **space(2)), dataset(MPII16, 1, **space(1, MPII16))
     both = join(one, other)
     np.testing.assert_array_equal(both.joints_3d, np.concatenate([one.joints_3d, other.to(LSP14).joints_3d]))
     np.testing.assert_array_equal(both.camera, np.concatenate([one.camera, other.camera]))
     flat = dataset()
     for mixed, place in ((join(one, flat), slice(2, None)), (join(flat, one), slice(0, len(flat)))):
-        assert mixed.camera is None
+        assert np.isnan(mixed.camera[place]).all()
+        assert np.isfinite(mixed.camera).all(1).sum() == len(mixed) - len(flat)
         assert (mixed.joints_3d[place] == 0).all()  # unknown, beside those who are known
         assert mixed.is_3d
     assert join(flat, flat).joints_3d is None

@@ -14,7 +14,7 @@ from poseling.data import sets
 from poseling.data.dataset import PoseDataset
 from poseling.data.packed import REACH, pack, packed, relabel
 from poseling.files import read_image
-from poseling.geometry import Crop
+from poseling.geometry import Crop, project
 from poseling.skeleton import LSP14, Skeleton
 
 BODY = Skeleton("body", ("pelvis", "left_hand", "right_hand"), (0, 0, 0))
@@ -64,6 +64,25 @@ def test_there_and_back(dataset: PoseDataset, tmp_path: Path):
         assert np.abs(image.astype(int) - crop.warp(read_image(dataset.images[i]))).mean() < 3
     # A box of 70 x 80 shows as 1 / 1.6 of the longer side: 127 / 1.6 = 79.4 pixels high.
     assert found.boxes[0, 3] - found.boxes[0, 1] == pytest.approx(127 / 1.6, abs=1e-3)
+
+
+def test_joints_in_space_stay_and_the_camera_moves_with_the_pixels(dataset: PoseDataset, tmp_path: Path):
+    random = np.random.default_rng(3)
+    xyz = random.normal(size=(4, 3, 3)).astype(np.float32) + np.float32([0, 0, 5])
+    camera = np.tile(np.float32([200, 210, 80, 60]), (4, 1))
+    camera[3] = np.nan  # not known of the last
+    joints = np.stack([project(body, np.float32([200, 210, 80, 60])) for body in xyz])
+    confidence = random.random((4, 3)).astype(np.float32)
+    seen = replace(dataset, joints=joints, joints_3d=xyz, camera=camera, confidence_3d=confidence)
+    found = pack(seen, tmp_path / "out", 128)
+    kept = [0, 1, 3]
+    np.testing.assert_array_equal(found.joints_3d, xyz[kept])
+    np.testing.assert_array_equal(found.confidence_3d, confidence[kept])
+    assert np.isnan(found.camera[2]).all()
+    for row in (0, 1):  # in the packed image's pixels too the joints are where the camera sees them
+        known = found.visible[row] > 0
+        again = project(found.joints_3d[row], found.camera[row])
+        np.testing.assert_allclose(again[known], found.joints[row][known], atol=1e-3)
 
 
 def test_without_weights_there_are_none(dataset: PoseDataset, tmp_path: Path):
@@ -129,7 +148,8 @@ def test_errors_name_the_file(dataset: PoseDataset, tmp_path: Path):
         pack(dataset, out, 64)
     whole, arrays = (out / "people.json").read_text(), (out / "people.npz").read_bytes()
     for text, message in (
-        (whole[:40], "does not describe a packed set"),
+        (whole[:40], "is no whole JSON file"),
+        ("[]", "does not describe a packed set"),
         (json.dumps({"version": 1}), "does not describe a packed set"),
         (whole.replace('"version": 1', '"version": 2'), "is of version 2, this program reads 1"),
     ):
@@ -137,7 +157,14 @@ def test_errors_name_the_file(dataset: PoseDataset, tmp_path: Path):
         with pytest.raises(ValueError, match=rf"people\.json: {message}"):
             packed(out)
     (out / "people.json").write_text(whole)
+    for how, message in (
+        ({"size": 0}, "--size 0"),
+        ({"size": 5000}, "--size 5000"),
+        ({"quality": 101}, "--quality"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pack(dataset, tmp_path / "new", **{"size": 64, **how})
     for data in (b"", arrays[:100], b"nothing of the kind"):
         (out / "people.npz").write_bytes(data)
-        with pytest.raises(ValueError, match=r"people\.npz: is damaged"):
+        with pytest.raises(ValueError, match=r"people\.npz: is no whole npz"):
             packed(out)

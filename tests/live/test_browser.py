@@ -30,6 +30,7 @@ from poseling.runtime.position import guessed_camera
 from poseling.runtime.skeleton_fit import Fitter
 from poseling.runtime.tracker import Tracker
 from poseling.skeleton import BODY19, MOVNECT15, Skeleton
+from poseling.video import frames
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
@@ -134,8 +135,11 @@ def test_elbows_and_knees_of_two_avatars_follow(
         mine = lifter.fit(joints, score, guessed_camera(image.shape[1::-1]), seconds)
         rotations = np.array(found["body"]["rotations"])
         assert rotations.shape == (len(JOINTS), 4)
-        body = of_body(forward(rotations, np.array(found["body"]["lengths"])))
-        assert apart(body, of_body(forward(upright(mine.rotations), mine.lengths))) < 0.1
+        points = forward(rotations, np.array(found["body"]["lengths"]))
+        theirs = forward(upright(mine.rotations), mine.lengths)
+        assert np.linalg.norm(points - theirs, axis=-1).max() < 0.02  # metres
+        body = of_body(points)
+        assert apart(body, of_body(theirs)) < 0.1
         angles.append(body["left_knee"])
         if frame == 5:
             avatar = shared / "data" / "avatars" / "White_M_1_Casual.glb"
@@ -171,7 +175,7 @@ def test_a_network_that_sees_depth_moves_the_avatar_itself(
     file = tmp_path / "sees.onnx"
     file.write_bytes(sees(np.array(bodies) * [1, -1, -1]))
     page, network = opened(made=serving(file)), Network(file)
-    assert "sees depth" in page.inner_text("#note")
+    assert "3D network" in page.inner_text("#note")
     page.evaluate("poseling.estimator.smoothing = 0")
     page.evaluate("document.getElementById('mirror').click()")
     wrist, shoulder = MOVNECT15.index("left_wrist"), MOVNECT15.index("left_shoulder")
@@ -284,6 +288,46 @@ def test_the_camera_moves_the_avatar_and_a_picture_of_it_has_the_same_joints(ope
     assert page.said == []
 
 
+SLOWED = """() => {
+    const { estimator } = poseling, video = document.getElementById("video"), look = estimator.look.bind(estimator);
+    const shown = [];  // when the camera took each picture
+    const tell = (now, meta) => { shown.push(meta.captureTime ?? now); video.requestVideoFrameCallback(tell); };
+    video.requestVideoFrameCallback(tell);
+    window.watched = { newer: [], passed: [], inside: 0, most: 0 };
+    estimator.look = async (...given) => {
+        watched.most = Math.max(watched.most, ++watched.inside);
+        watched.newer.push(shown.filter((taken) => taken > given[4]).length);
+        const before = shown.length;
+        const found = await look(...given);
+        while (shown.length < before + 4) await new Promise((done) => setTimeout(done, 10));
+        watched.passed.push(shown.length - before);
+        watched.inside--;
+        return found;
+    };
+}"""
+
+
+def test_pictures_that_come_while_one_is_looked_at_are_dropped(opened: Callable[..., Any]):
+    """A network that takes longer than the camera: each look is at the newest picture, one at a time, and what
+    is drawn is the picture that was looked at.
+    """
+    page = opened()
+    page.click("#camera")
+    until(page, "() => poseling.last()")
+    page.evaluate(SLOWED)
+    until(page, "() => watched.passed.length >= 5")
+    watched = page.evaluate("watched")
+    assert min(watched["passed"]) >= 4
+    assert watched["most"] == 1
+    assert max(watched["newer"][1:]) <= 1
+    opaque = """() => { const canvas = document.getElementById("overlay");
+        return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.every((v, i) => i % 4 < 3 || v === 255); }"""
+    assert page.evaluate(opaque)
+    page.evaluate("document.getElementById('joints').click()")  # without joints there is the video as it is
+    until(page, f"() => !({opaque})()")
+    assert page.said == []
+
+
 def test_it_has_threads_and_says_that_depth_is_a_guess(opened: Callable[..., Any]):
     page = opened(query="")
     assert page.evaluate("crossOriginIsolated")
@@ -317,6 +361,7 @@ def test_it_works_when_the_server_is_gone(
 
 
 def test_a_camera_that_is_refused_missing_or_unplugged_is_told(opened: Callable[..., Any]):
+    """And what was recorded until it was unplugged can be saved."""
     page = opened()
     for name, told in (
         ("NotAllowedError", "was refused"),
@@ -329,14 +374,101 @@ def test_a_camera_that_is_refused_missing_or_unplugged_is_told(opened: Callable[
         )
         page.click("#camera")
         until(page, "(told) => document.getElementById('alert').textContent.includes(told)", told)
+        assert page.locator("#bvh").is_disabled()
     page.evaluate("delete navigator.mediaDevices.getUserMedia")
     page.click("#camera")
-    until(page, "() => document.body.classList.contains('running')")
+    until(page, "() => poseling.last()?.body")
+    page.click("#bvh")
+    page.evaluate(
+        "async () => { const seen = new Set(); while (seen.size < 3) { seen.add(poseling.last().seconds); await new Promise(requestAnimationFrame); } }"
+    )
     page.evaluate(
         "document.getElementById('video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
     )
     until(page, "() => document.getElementById('alert').textContent.includes('stopped')")
     assert not page.evaluate("document.body.classList.contains('running')")
+    assert page.locator("#film").is_disabled()
+    with page.expect_download() as download:
+        page.click("#bvh")
+    assert Path(download.value.path()).read_text().startswith("HIERARCHY")
+    page.click("#camera")  # it is plugged in again
+    until(page, "() => document.body.classList.contains('running')")
+    assert page.text_content("#alert") == ""
+    assert page.said == []
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 270])
+def test_a_video_of_a_turned_phone_is_upright(
+    opened: Callable[..., Any], squats: list[np.ndarray], tmp_path: Path, degrees: int
+):
+    """As the Python reader has it: the person is found upright, in a picture of the same shape."""
+    path = tmp_path / "phone.mp4"
+    lying = [np.ascontiguousarray(np.rot90(image, -degrees // 90)) for image in squats[:4]]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.height, stream.width = lying[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        if degrees:
+            stream.set_display_rotation(degrees)
+        for image in lying:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode())
+    (_, _, first), *_ = frames(path)
+    assert first.shape == squats[0].shape
+    assert np.abs(first.astype(int) - squats[0]).mean() < 5
+    page = opened()
+    page.set_input_files("#video-file", path)
+    until(page, "() => poseling.last()?.person")
+    found = page.evaluate("poseling.last()")
+    assert (found["width"], found["height"]) == first.shape[1::-1]
+    mine = Tracker(Network())(first, 0.0)
+    assert np.abs(np.array(found["person"]["xy"]) - mine.xy[0]).mean() < 10  # it may be a frame later
+    assert page.said == []
+
+
+def test_mirror_smoothing_and_height_do_what_they_say(opened: Callable[..., Any], squats: list[np.ndarray]):
+    page = opened(900, 600)
+    page.evaluate("poseling.estimator.smoothing = 0")
+
+    def stand() -> tuple[dict[str, Any], dict[str, Any]]:
+        page.evaluate("poseling.estimator.reset()")
+        found = look(page, squats[10], 0.0)
+        return found, page.evaluate(SETTLED)
+
+    found, bones = stand()
+    page.evaluate("document.getElementById('mirror').click()")
+    again, plain = stand()
+    assert again["xy"] == found["xy"]
+    # Left is where right was, on the other side of the middle.
+    hips = np.array(plain["hips"])
+    for side, other in (("left", "right"), ("right", "left")):
+        for bone in ("LowerArm", "Hand", "LowerLeg", "Foot"):
+            mirrored = (np.array(bones[other + bone]) - np.array(bones["hips"])) * [-1, 1, 1]
+            np.testing.assert_allclose(np.array(plain[side + bone]) - hips, mirrored, atol=0.03)
+    # Twice the height: bones that are twice as long, twice as far away.
+    page.fill("#height", "0.85")
+    page.keyboard.press("Tab")
+    small, _ = stand()
+    np.testing.assert_allclose(small["body"]["lengths"], np.array(found["body"]["lengths"]) / 2, rtol=1e-6)
+    assert small["body"]["place"][2] == pytest.approx(found["body"]["place"][2] / 2, rel=0.1)
+    page.fill("#height", "9")
+    page.keyboard.press("Tab")
+    until(page, "() => document.getElementById('alert').textContent.includes('0.5 to 2.5')")
+    # Of a jump between two pictures, smoothing shows a part: the more of it, the less.
+    shares = []
+    for much in ("0", "1", "4"):
+        page.evaluate(
+            "(much) => { const input = document.getElementById('smoothing'); input.value = much; input.dispatchEvent(new Event('input')); }",
+            much,
+        )
+        assert page.text_content("#settings output") == much
+        page.evaluate("poseling.estimator.reset()")
+        first, then = (look(page, image, seconds) for image, seconds in ((squats[5], 0.0), (squats[7], 0.1)))
+        raw = np.array(then["person"]["xy"]) - np.array(first["person"]["xy"])
+        shown = np.array(then["xy"]) - np.array(first["xy"])
+        shares.append(float((shown * raw).sum() / (raw * raw).sum()))
+    assert shares[0] == pytest.approx(1)
+    assert 0.05 < shares[2] < shares[1] < 0.95
     assert page.said == []
 
 
@@ -346,6 +478,21 @@ def test_without_webgl_the_joints_are_still_found(opened: Callable[..., Any], sq
     page = opened(script=script)
     assert "There is no WebGL" in page.inner_text("#avatar")
     assert look(page, squats[0], 0)["body"]["rotations"]
+
+
+def test_the_avatar_comes_back_when_the_graphics_do(opened: Callable[..., Any]):
+    page = opened()
+    sharp = """() => { const small = Object.assign(document.createElement("canvas"), { width: 60, height: 60 }), to = small.getContext("2d");
+        to.drawImage(document.getElementById("stage"), 0, 0, 60, 60);
+        return new Set(to.getImageData(0, 0, 60, 60).data).size > 40; }"""
+    until(page, sharp)
+    page.evaluate(
+        "window.lost = document.getElementById('stage').getContext('webgl2').getExtension('WEBGL_lose_context'); lost.loseContext()"
+    )
+    page.wait_for_timeout(200)
+    page.evaluate("lost.restoreContext()")
+    until(page, sharp)
+    assert [line for line in page.said if "Context" not in line] == []
 
 
 def test_bad_files_are_told_and_nothing_is_lost(
@@ -420,6 +567,11 @@ def test_it_fits_the_screen_and_can_be_used_by_keyboard(
         assert box["height"] > 90, name
         assert box["x"] >= 0, name
         assert box["y"] + box["height"] <= height, name
+    for button in page.locator("nav button:visible").all():
+        box = button.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert button.evaluate("(of) => of.scrollWidth <= of.clientWidth")  # its words fit
     # Every control has a name, and is reached by the tab key.
     names, order = [], []
     for _ in range(40):

@@ -184,6 +184,31 @@ def test_damaged_nodes_are_told():
         Rig.of(still)
     with pytest.raises(ValueError, match="damaged"):
         Rig.of({"asset": {}, "nodes": ["hips"]})
+    with pytest.raises(ValueError, match="has 10001 nodes, and a rig has at most 10000"):
+        Rig.of({"asset": {}, "nodes": [{}] * 10_001})
+    for key, value, why in (
+        ("translation", [float("nan"), 0, 0], "is not of numbers"),
+        ("translation", [1, 2], "is not of numbers"),
+        ("translation", [10**400, 0, 0], "damaged"),
+        ("scale", [1e5, 1e5, 1e5], "is at no place"),
+    ):
+        odd = humanoid()
+        for node in odd["nodes"]:
+            node[key] = value
+        with pytest.raises(ValueError, match=why):
+            Rig.of(odd)
+
+
+def test_a_long_chain_of_nodes_is_sorted():
+    document = humanoid()
+    first = len(document["nodes"])
+    count = 9_000  # hair, whose nodes are listed from its end to its root
+    chain = [
+        {"name": f"hair {i}", "children": [first + i - 1]} if i else {"name": "end"} for i in range(count)
+    ]
+    rig = Rig.of({**document, "nodes": [*document["nodes"], *chain]})
+    assert all(parent < i for i, parent in enumerate(rig.parents))
+    assert len(rig.names) == first + count
 
 
 def test_a_mirror_undoes_itself_and_swaps_the_sides():

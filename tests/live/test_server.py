@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ def page(tmp_path: Path) -> Path:
     (folder / ".hidden").write_text("hidden")
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "link").symlink_to(tmp_path / "secret.txt")
+    (folder / "away").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "model.onnx").write_bytes(b"a network")
     return folder
 
@@ -122,7 +124,14 @@ def test_what_the_network_is(port: int):
         "//etc/passwd",
         "/%00",
         "/assets/a.wasm%00.html",
+        "/%252e%252e/secret.txt",
+        "/%252e%252e%252fsecret.txt",
+        "/..%255csecret.txt",
+        "/%c0%ae%c0%ae/secret.txt",
+        "/....//secret.txt",
         "/link",
+        "/away/secret.txt",
+        "/away",
         "/.hidden",
         "/C:/secret.txt",
         "/assets/",
@@ -204,12 +213,30 @@ def test_malformed_requests_are_refused_and_others_go_on(port: int):
         b"POST /vmc HTTP/1.1\r\n" + head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         b"POST /vmc HTTP/1.1\r\n" + head + b"\r\n",
         b"POST /elsewhere HTTP/1.1\r\n" + head + b"Content-Length: 2\r\n\r\n{}",
-        *(rng.bytes(300) for _ in range(100)),
     ]
+    # A thousand in all: noise, and good requests of which some bytes are others.
+    good = b"GET /index.html HTTP/1.1\r\n" + head + b"\r\n"
+    while len(requests) < 1000:
+        if len(requests) % 2:
+            requests.append(rng.bytes(int(rng.integers(1, 300))))
+            continue
+        changed = np.frombuffer(good, np.uint8).copy()
+        changed[rng.integers(0, len(b"GET"), 2)] = rng.integers(128, 256, 2)
+        requests.append(changed.tobytes()[: int(rng.integers(4, len(good) + 1))])
     for request in requests:
         answer = raw(port, request)
         assert not answer or b" 200 " not in answer.split(b"\r\n")[0], request[:80]
         assert b"Traceback" not in answer
+    assert ask(port, "/")[0] == 200
+
+
+def test_connections_that_say_nothing_hold_nobody_up(port: int):
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(100)]
+    for connection in silent[::2]:
+        connection.sendall(b"GET / HT")
+    assert ask(port, "/")[0] == 200
+    for connection in silent:
+        connection.close()
     assert ask(port, "/")[0] == 200
 
 
@@ -247,3 +274,18 @@ def test_a_file_without_a_contract_is_refused_before_anything_is_served(tmp_path
     onnx.save(model, bare)
     with pytest.raises(ValueError, match=r"bare\.onnx"):
         serve(str(bare), "127.0.0.1", 0, None, None, None, False, lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"port": 99_999}, "--port 99999: is a number from 0"),
+        ({"port": -1}, "--port -1"),
+        ({"key": Path("key.pem")}, r"--key key\.pem: is of a certificate; give that too"),
+        ({"host": "." * 80}, r"cannot be listened on"),
+    ],
+)
+def test_where_nothing_can_be_listened_on(tmp_path: Path, how: dict[str, Any], told: str):
+    (tmp_path / "index.html").write_text("")
+    with pytest.raises((ValueError, OSError), match=told):
+        server(Site(tmp_path / "a.onnx", {}, page=tmp_path), **how)

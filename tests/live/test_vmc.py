@@ -112,3 +112,9 @@ def test_messages_are_padded_to_four_bytes():
 def test_addresses_that_are_none(text: str):
     with pytest.raises(ValueError, match="--vmc"):
         address(text)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "." * 80])
+def test_a_host_that_is_not_there_is_named(host: str):
+    with pytest.raises(OSError, match=r"--vmc .*: there is no such host"):
+        Sender(host, 39_539)

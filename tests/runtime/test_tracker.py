@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from poseling.geometry import iou
 from poseling.pose import Pose
 from poseling.runtime import Network
-from poseling.runtime.tracker import LOST, MOMENTUM, Tracker, associate, similarity
+from poseling.runtime.tracker import EVERY, LOST, MOMENTUM, Tracker, assigned, associate, similarity
 from poseling.runtime.video import frames
 from poseling.skeleton import BLAZEPOSE33, COCO17, MOVNECT15
 from poseling.spec import PoseSpec
@@ -410,6 +410,94 @@ def test_a_person_too_small_for_the_whole_frame_is_found_within_nine_frames():
     looks = len(scene.seen)
     track(WALL, 12 / 30)
     assert len(scene.seen) == looks + 1  # who is followed costs one look
+
+
+class Found:
+    """A detector that finds the people of a scene, but nobody in the frames `blind`; `frames` are those in
+    which it was asked.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.now, self.blind = scene, 0, set[int]()
+        self.frames: list[int] = []
+
+    def __call__(self, image, colour="rgb") -> np.ndarray:
+        assert colour == "bgr"
+        self.frames.append(self.now)
+        people = [] if self.now in self.blind else self.scene.people
+        return np.array([(*p.min(0), *p.max(0), 0.9) for p in people], np.float32).reshape(-1, 5)
+
+
+@pytest.mark.parametrize(("every", "asked"), [(0, [0]), (10, [0, 10, 20])])
+def test_a_detector_finds_everybody_and_runs_again_every_few_frames(every: int, asked: list[int]):
+    scene = Scene(BODY + (100, 240), BODY + (300, 240), BODY + (500, 240))
+    detector = Found(scene)
+    track = Tracker(scene, detector=detector, every=every)
+    for detector.now in range(25):
+        assert whole(track(WALL, detector.now / 30)).ids.tolist() == [0, 1, 2]
+    assert detector.frames == asked
+    assert len(scene.seen) == 26  # all people of a frame in one call, and one more for the first
+    assert all(len(regions) == 3 for regions in scene.seen)
+
+
+def test_a_detector_that_finds_nobody_spares_the_network():
+    scene = Scene()
+    detector = Found(scene)
+    track = Tracker(scene, detector=detector, every=100)
+    for detector.now in range(10):
+        assert len(track(WALL, detector.now / 30)) == 0
+    assert detector.frames == list(range(0, 10, EVERY))
+    assert scene.seen == []
+    scene.people = [BODY + (300, 240)]
+    for detector.now in range(10, 13):
+        pose = track(WALL, detector.now / 30)
+    assert pose.ids.tolist() == [0]
+    with pytest.raises(ValueError, match="every is -1"):
+        Tracker(scene, detector=detector, every=-1)
+
+
+def test_who_walks_on_while_hidden_keeps_the_id():
+    """Ten frames at a third of the own width each: the boxes before and after do not overlap."""
+    scene = Scene(BODY + (60, 240))
+    detector = Found(scene)
+    track, ids = Tracker(scene, detector=detector), []
+    for detector.now in range(40):
+        scene.people = [] if 20 <= detector.now < 30 else [BODY + (60 + 12 * detector.now, 240)]
+        ids.append(whole(track(WALL, detector.now / 30)).ids.tolist())
+    assert ids[:20] == [[0]] * 20
+    assert ids[20:30] == [[]] * 10
+    assert ids[-6:] == [[0]] * 6
+
+
+def test_a_crop_that_shows_somebody_else_hands_no_id_over():
+    """The tall one is not found for a frame in which the short one, who stands beside, is found twice."""
+    tall, short = 1.5 * BODY + (300, 240), 0.9 * BODY + (340, 240)
+    scene = Scene(tall, short)
+    track = Tracker(scene)
+    track(WALL, 0.0, [(*p.min(0), *p.max(0)) for p in scene.people])
+    ids = []
+    for i in range(1, 12):
+        scene.people = [short] if i == 5 else [tall, short]
+        pose = whole(track(WALL, i / 30))
+        ids.append({person: float(np.ptp(xy[:, 1])) for person, xy in zip(pose.ids, pose.xy, strict=True)})
+    for i, found in enumerate(ids, start=1):
+        assert found[1] == pytest.approx(180, rel=1e-3)
+        assert (0 in found) == (i != 5)
+        assert found.get(0, 300) == pytest.approx(300, rel=1e-3)
+
+
+@given(st.integers(0, 5), st.integers(0, 5), st.integers(0, 2**32 - 1))
+def test_each_is_assigned_once_and_no_exchange_is_better(rows: int, columns: int, seed: int):
+    cost = np.random.default_rng(seed).uniform(0, 1, (rows, columns))
+    pairs = assigned(cost, 0.7)
+    assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
+    assert all(cost[i, j] <= 0.7 for i, j in pairs)
+    free = np.delete(np.delete(cost, [i for i, _ in pairs], 0), [j for _, j in pairs], 1)
+    assert not (free <= 0.7).any()
+    for i, j in pairs:
+        for k, m in pairs:
+            changed = cost[i, m] + cost[k, j]
+            assert max(cost[i, m], cost[k, j]) > 0.7 or changed >= cost[i, j] + cost[k, m] - 1e-9
 
 
 @pytest.mark.shared

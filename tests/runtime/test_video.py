@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import http.server
+import threading
+from functools import partial
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
-from poseling.runtime.video import Writer, frames, images
+from poseling.runtime.video import Writer, expected, frames, images, newest, source_of
+from poseling.video import bare
 
 RAMP = range(20, 240, 20)  # the grey of each frame
 
@@ -194,3 +199,120 @@ def test_the_source_is_never_replaced(tmp_path: Path, video: Path):
     for other in ("link.mp4", "hard.mp4"):
         with pytest.raises(ValueError, match="is the source itself"):
             Writer(video, tmp_path / other)
+
+
+def test_what_a_word_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert source_of("1") == 1
+    assert source_of("https://a.b/c.mp4?d=1") == "https://a.b/c.mp4?d=1"
+    assert source_of("file:///tmp/a%20b.mp4") == Path("/tmp/a b.mp4")
+    assert source_of("clips/walk.mp4") == source_of(Path("clips/walk.mp4")) == Path("clips/walk.mp4")
+    Path("1").mkdir()
+    assert source_of("1") == Path("1")
+    with pytest.raises(ValueError, match="gopher://b/c: URLs are file://, rtsp://"):
+        source_of("gopher://name:secret@b/c")
+    assert bare("rtsp://name:secret@10.0.0.7:554/door") == "rtsp://10.0.0.7:554/door"
+
+
+class Camera:
+    """What cv2.VideoCapture is, with three pictures."""
+
+    left = 3
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def read(self):
+        self.left -= self.number == 0
+        return (True, grey(40 * self.left)) if self.left >= 0 and self.number == 0 else (False, None)
+
+    def release(self) -> None: ...
+
+
+def test_a_camera_gives_pictures_until_it_is_unplugged(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    notes: list[str] = []
+    found = list(frames(0, notes.append))
+    times = [seconds for _, seconds, _ in found]
+    assert [index for index, _, _ in found] == list(range(len(found)))
+    assert times == sorted(times)
+    assert found[-1][2].max() == 0  # the last picture is never left out
+    assert notes == ["camera 0: gives no more pictures after frame 2; was it unplugged?"]
+    assert expected(0) is None
+    with pytest.raises(OSError, match="camera 7: cannot be opened or gives no picture; is it plugged in"):
+        next(frames(7))
+
+
+def test_of_what_comes_meanwhile_only_the_newest_is_given():
+    more, read = threading.Event(), threading.Event()
+
+    def sent():
+        yield 0, 0.0, grey(0)
+        more.wait(5)
+        for i in range(1, 6):
+            yield i, i / 30, grey(i)
+        read.set()
+        raise OSError("it broke")
+
+    given = newest(sent())
+    assert next(given)[:2] == (0, 0.0)
+    more.set()
+    assert read.wait(5)
+    index, seconds, image = next(given)
+    assert (index, seconds, image.max()) == (1, 5 / 30, 5)
+    with pytest.raises(OSError, match="it broke"):
+        next(given)
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    """An address at which the files of a folder are served."""
+    handler = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=tmp_path)) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_address[1]}"
+        served.shutdown()
+
+
+def test_a_url_is_read_as_it_comes(tmp_path: Path, server: str):
+    with av.open(str(tmp_path / "sent.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for level in RAMP:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(grey(level), format="bgr24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    found = list(frames(source_of(f"{server}/sent.mkv")))
+    np.testing.assert_allclose([seconds for _, seconds, _ in found], np.arange(11) / 5, atol=1e-3)
+    np.testing.assert_allclose([image.mean() for _, _, image in found], RAMP, atol=6)
+
+
+@pytest.mark.parametrize("what", ["nobody", "nothing", "a page", "a playlist"])
+def test_a_url_that_sends_no_video_is_one_line(tmp_path: Path, server: str, what: str):
+    (tmp_path / "page.html").write_text("<html>no video</html>")
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
+    url = {
+        "nobody": "rtsp://name:secret@127.0.0.1:1/door",
+        "nothing": f"{server}/absent.mp4",
+        "a page": f"{server}/page.html",
+        "a playlist": f"{server}/list.m3u8",
+    }[what]
+    with pytest.raises(OSError, match=f"{bare(url)}: cannot be opened .*; check the address") as told:
+        next(frames(source_of(url)))
+    assert "secret" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_how_many_frames_there_should_be(tmp_path: Path, video: Path):
+    assert expected(video) == 11
+    assert expected(tmp_path / "absent.mp4") is None
+    (tmp_path / "no video.mp4").write_bytes(b"no video")
+    assert expected(tmp_path / "no video.mp4") is None
+    cv2.imwrite(str(tmp_path / "a.png"), grey(1))
+    assert expected(tmp_path) == 1
+
+
+def test_a_stream_is_drawn_to_a_file_of_its_name(tmp_path: Path):
+    assert Writer(0, tmp_path / "drawn").target == tmp_path / "drawn" / "camera-0.mp4"
+    assert Writer("rtsp://10.0.0.7/door", tmp_path / "drawn").target == tmp_path / "drawn" / "door.mp4"

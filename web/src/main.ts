@@ -5,7 +5,7 @@ import type { Frame } from "./bvh";
 import { mannequin } from "./mannequin";
 import type { V3 } from "./math";
 import { loadModel } from "./model";
-import { drawOverlay } from "./overlay";
+import { Kept, drawOverlay } from "./overlay";
 import { Film, motion, named, save } from "./record";
 import { Source } from "./source";
 import { Stage } from "./stage";
@@ -78,8 +78,8 @@ async function network(file: ArrayBuffer, name: string, terms?: string): Promise
   const measured = Object.entries(timed).map(([which, ms]) => `${which === "webgpu" ? "WebGPU" : "WASM"} ${ms.toFixed(1)} ms`).join(", ");
   const size = spec!.size.join(" x ");
   $("network").textContent = `${name}${terms ? `, ${terms}` : ""}: ${spec!.skeleton.joints.length} joints from ${size} pixels; measured here: ${measured}.`;
-  const depth = estimator.lifts ? "in 2D: depth is a guess" : "depth: the avatar does what it says";
-  $("note").textContent = `This network sees ${estimator.moves ? depth : "no body: its joints are drawn, and the avatar rests"}`;
+  const depth = estimator.lifts ? "2D network: depth is a guess" : "3D network: depth is as it sees it";
+  $("note").textContent = estimator.moves ? depth : "This network sees no body: joints only";
   say(`${name} is ready on ${engine}`);
 }
 
@@ -87,13 +87,16 @@ async function network(file: ArrayBuffer, name: string, terms?: string): Promise
 
 let busy = false;
 let stamps: number[] = [];
+const looked = new Kept();
 
 async function frame(seconds: number, taken: number): Promise<void> {
   if (busy || !estimator.spec || !video.videoWidth) return;
   busy = true;
   try {
-    const found = await estimator.look(video, video.videoWidth, video.videoHeight, seconds, taken);
-    if (source.kind !== "none") show(found);
+    // What is shown is the picture that was looked at, so that the joints fit it however long that took.
+    const picture = looked.keep(video);
+    const found = await estimator.look(picture, picture.width, picture.height, seconds, taken);
+    if (source.kind !== "none") show(found, picture);
   } catch (error) {
     alert(reason(error));
   } finally {
@@ -101,13 +104,15 @@ async function frame(seconds: number, taken: number): Promise<void> {
   }
 }
 
-function show(result: Result): void {
+function show(result: Result, picture: HTMLCanvasElement | null = null): void {
   last = result;
   const { width, height, xy, person, body, latency } = result;
-  drawOverlay(overlay, width, height, estimator.spec?.skeleton ?? null, settings.joints.checked ? xy : null, person?.score ?? []);
-  stamps = [...stamps.filter((t) => performance.now() - t < 2000), performance.now()];
-  const span = (stamps.at(-1)! - stamps[0]!) / 1000;
-  $("fps").textContent = span > 0 ? ((stamps.length - 1) / span).toFixed(0) : "–";
+  const joints = settings.joints.checked;
+  drawOverlay(overlay, width, height, estimator.spec?.skeleton ?? null, joints ? xy : null, person?.score ?? [], joints ? picture : null);
+  const now = performance.now();
+  stamps = [...stamps.filter((t, i) => now - t < 2000 || i === stamps.length - 1), now];
+  const fps = (1000 * (stamps.length - 1)) / (now - stamps[0]!);
+  $("fps").textContent = Number.isFinite(fps) ? fps.toFixed(fps < 10 ? 1 : 0) : "–";
   $("latency").textContent = latency.toFixed(0);
   if (body) move(body, result.seconds);
 }
@@ -145,6 +150,7 @@ function running(text: string): void {
   for (const id of ["bvh", "film"]) $<HTMLButtonElement>(id).disabled = false;
   estimator.reset();
   middle = null;
+  stamps = [];
   say(text);
 }
 
@@ -339,7 +345,8 @@ const hook = {
     while (busy) await new Promise((done) => setTimeout(done, 5));
     busy = true;
     try {
-      return await estimator.look(video, video.videoWidth, video.videoHeight, performance.now() / 1000, performance.now(), true);
+      const picture = looked.keep(video);
+      return await estimator.look(picture, picture.width, picture.height, performance.now() / 1000, performance.now(), true);
     } finally {
       busy = false;
     }

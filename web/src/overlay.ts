@@ -1,4 +1,4 @@
-/** The joints over the picture. */
+/** The joints over the picture that they were found in. */
 
 import type { Skeleton } from "./skeleton";
 
@@ -7,10 +7,28 @@ const COLOURS = { left: "#54d6c4", right: "#ffb86b", middle: "#eef2f7" };
 
 const colour = (joint: string): string => (joint.startsWith("left_") ? COLOURS.left : joint.startsWith("right_") ? COLOURS.right : COLOURS.middle);
 
-export function drawOverlay(canvas: HTMLCanvasElement, width: number, height: number, skeleton: Skeleton | null, xy: [number, number][] | null, score: number[]): void {
+/** The picture that is being looked at: the video goes on meanwhile. Upright, as a canvas draws a turned phone's video, and as an ImageBitmap of the video would not be in Chromium with a GPU. */
+export class Kept {
+  private readonly canvas = document.createElement("canvas");
+
+  keep(video: HTMLVideoElement): HTMLCanvasElement {
+    const { canvas } = this;
+    const { videoWidth: width, videoHeight: height } = video;
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    canvas.getContext("2d")!.drawImage(video, 0, 0, width, height);
+    return canvas;
+  }
+}
+
+/** Joints `xy` with their scores in a picture of this size, over the `picture`, or over whatever is below. */
+export function drawOverlay(
+  canvas: HTMLCanvasElement, width: number, height: number, skeleton: Skeleton | null, xy: [number, number][] | null, score: number[],
+  picture: CanvasImageSource | null = null,
+): void {
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d")!;
   context.clearRect(0, 0, width, height);
+  if (picture) context.drawImage(picture, 0, 0, width, height);
   if (!skeleton || !xy) return;
   const thick = Math.max(2, Math.hypot(width, height) / 220);
   context.lineCap = "round";

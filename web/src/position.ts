@@ -1,6 +1,6 @@
 /** Where a person is before the camera: poseling.runtime.position. */
 
-import type { V3 } from "./math";
+import { apply, exponential, type V3 } from "./math";
 
 /** fx fy cx cy in pixels. */
 export type Camera = [number, number, number, number];
@@ -38,4 +38,21 @@ export function position(xyz: V3[], rays: [number, number][], weight: number[]):
   const z = (wanted[2] + (su * wanted[0] + sv * wanted[1]) / total) / pivot;
   const nearest = Math.min(...used.map((i) => xyz[i]![2]));
   return z + nearest > 0 ? [(wanted[0] + su * z) / total, (wanted[1] + sv * z) / total, z] : nowhere;
+}
+
+/** Joints in the camera's axes of a person seen at xy, which a network says in those of a camera that looks straight at the person. */
+export function faced(xyz: V3[], xy: [number, number][], score: number[], camera: Camera): V3[] {
+  const used = xy.filter((_, i) => score[i]! > 0);
+  if (!used.length) return xyz;
+  const [fx, fy, cx, cy] = camera;
+  const middle = (axis: 0 | 1): number => {
+    const values = used.map((p) => p[axis]);
+    return (Math.min(...values) + Math.max(...values)) / 2;
+  };
+  const [right, down] = [(middle(0) - cx) / fx, (middle(1) - cy) / fy];
+  const across = Math.hypot(right, down);
+  if (!(across > 0)) return xyz;
+  const angle = Math.atan(across) / across;
+  const turn = exponential([-down * angle, right * angle, 0]);
+  return xyz.map((point) => apply(turn, point));
 }

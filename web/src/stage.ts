@@ -13,7 +13,7 @@ import { Retarget, places, rigOf } from "./retarget";
 
 const LENGTHS = BONES.map((bone) => SHARES[bone]!);
 const LEGS = SHARES["thigh"]! + SHARES["shin"]!;
-const START: V3 = [0.45, 1.25, 4];
+const START: V3 = [0.48, 1.28, 4.3];
 const MIDDLE = 0.86;
 const SLOW = 40; // milliseconds from one picture to the next, in the mean, after which there are fewer pixels
 const COARSEST = 0.5;
@@ -76,6 +76,8 @@ export class Stage {
     this.orbit.listenToKeyEvents(canvas);
     this.orbit.addEventListener("change", () => (this.stale = true));
     canvas.addEventListener("keydown", (event) => this.walk(event));
+    // A phone takes the graphics away from a page that was in the background; three.js makes its own again.
+    canvas.addEventListener("webglcontextrestored", () => (this.stale = true));
   }
 
   /** Arrow keys walk around the avatar, + and - come nearer and go away, 0 goes back to the front. */

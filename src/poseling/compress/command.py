@@ -46,6 +46,7 @@ FITTED = 256  # crops that weights are fitted to in closed form
 SENSED = 16  # crops that layers' sensitivity is measured on
 ENOUGH = (0.01, 0.02)  # PCK@0.2 and PCK@0.1 that int8 may lose before layers are left in float
 FLOATS = (0, 2, 5, 10)  # how many of the worst are
+ROUNDS = 100  # more steps of pruning than a network has layers worth the learning between them
 FEWEST = 20  # people to judge by: fewer say nothing
 
 
@@ -99,13 +100,25 @@ class Settings:
         for name in ("target_ms", "target_gmac"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ValueError(f"--{name.replace('_', '-')} {value:g}: has to be above 0")
-        if self.rounds < 1:
-            raise ValueError(f"--rounds {self.rounds}: has to be 1 or more")
-        if self.epochs < 0 or self.qat_epochs < 0:
+        if not (0 <= self.epochs < np.inf and 0 <= self.qat_epochs < np.inf):
             raise ValueError(
                 "--epochs and --qat-epochs count passes over the people; 0 is none, and less than that is "
                 "nothing"
             )
+        if not 0 <= self.labels_share <= 1:
+            raise ValueError(f"--labels-share {self.labels_share:g}: is a part, from 0 to 1")
+        if not 0 < self.learning_rate < np.inf:
+            raise ValueError(f"--learning-rate {self.learning_rate:g}: has to be above 0")
+        for name, highest in (
+            ("rounds", ROUNDS),
+            ("batch", 1 << 16),
+            ("calibrate", 1 << 16),
+            ("judge", 1 << 31),
+        ):
+            if not 1 <= (value := getattr(self, name)) <= highest:
+                raise ValueError(f"--{name} {value}: has to be 1 or more, and at most {highest}")
+        if not 0 <= self.seed < 1 << 32:
+            raise ValueError(f"--seed {self.seed}: is a whole number from 0 to 2^32 - 1")
 
 
 @dataclass(frozen=True)

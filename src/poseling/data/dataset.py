@@ -86,7 +86,7 @@ class PoseDataset:
     - findings: what the reader left out or corrected, one entry each
     - joints_3d (N, K, 3): metres in camera axes (x right, y down, z away), 0 where unknown, also of joints
       outside the image; None where the data set has none
-    - camera (N, 4): fx, fy, cx, cy in pixels of the image; None where unknown
+    - camera (N, 4): fx, fy, cx, cy in pixels of the image, NaN where unknown; None where all are
     - instances: what average precision needs; None where the data set uses another metric, or the skeleton is
       no longer the file's
     - confidence_3d (N, K): 0..1, of joints_3d where a network predicted them, else None
@@ -242,7 +242,9 @@ class PoseDataset:
 
 
 def join(*sets: PoseDataset) -> PoseDataset:
-    """Several sets as one, in the first one's skeleton. Samples without 3D joints keep zeros there."""
+    """Several sets as one, in the first one's skeleton. Samples without 3D joints keep zeros there, those
+    without a camera NaN.
+    """
     first, skeleton = sets[0], sets[0].skeleton
     sets = tuple(s.to(skeleton) for s in sets)
     return PoseDataset(
@@ -258,7 +260,7 @@ def join(*sets: PoseDataset) -> PoseDataset:
         else "; ".join(f"{s.name}: {s.licence}" for s in sets),
         tuple(finding for s in sets for finding in s.findings),
         _some([(s.joints_3d, np.zeros((*s.joints.shape[:2], 3), np.float32)) for s in sets]),
-        _all([s.camera for s in sets]),
+        _some([(s.camera, np.full((len(s), 4), np.nan, np.float32)) for s in sets]),
         _instances([s.instances for s in sets]),
         _some([(s.confidence_3d, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),
         _some([(s.weight, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),

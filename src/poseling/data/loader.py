@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.files import read_image
-from poseling.geometry import Crop, Size
+from poseling.geometry import Crop, Size, ray_rotation
 
 cv2.setNumThreads(
     0
@@ -142,9 +142,14 @@ class Crops(Dataset[dict[str, Any]]):
 
 
 def places(dataset: PoseDataset, person: int, crop: Crop, broken: bool) -> dict[str, NDArray[np.float32]]:
-    """The xyz and xyz_weight of a sample of a dataset with joints_3d."""
+    """The xyz and xyz_weight of a sample of a dataset with joints_3d: in the axes of a camera that looks at
+    the crop's middle, where the sample's own camera is known.
+    """
     assert dataset.joints_3d is not None
     xyz, known = _from_root(dataset.joints_3d[person], dataset.skeleton.root)
+    if dataset.camera is not None and np.isfinite(dataset.camera[person]).all():
+        middle = crop.invert((np.array(crop.size) - 1) / 2)
+        xyz = (xyz @ ray_rotation(middle, dataset.camera[person])).astype(np.float32)  # by its inverse
     confidence_3d = known if dataset.confidence_3d is None else known * dataset.confidence_3d[person]
     order = dataset.skeleton.flip if crop.flipped else slice(None)
     return {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from poseling.data.dataset import PoseDataset
 from poseling.draw import draw, draw_box
-from poseling.files import keep_apart, read_image, write_bytes
+from poseling.files import keep_apart, read_image, refuse_folders, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
 
@@ -25,13 +25,16 @@ def preview(
     its file's name; returns their indices.
 
     The person's left is blue, the right orange; occluded joints are rings. An image that cannot be read
-    gives a tile with a note. ValueError for an empty dataset, and where `out` is one of the images.
+    gives a tile with a note. ValueError for an empty dataset, and where `out` is no .png or one of the images.
     """
     if not len(dataset) or count < 1 or size < 32:
         raise ValueError(
             f"{dataset.name}: {len(dataset)} people, {count} asked for at {size} pixels; a sheet needs one "
             f"person and 32 pixels or more"
         )
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"{out}: is no .png; the sheet is written as one")
+    refuse_folders({"--out": out})
     if out.exists():
         keep_apart({"--out": out}, {"one of the images": dataset.images})
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:count])

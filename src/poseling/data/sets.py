@@ -263,6 +263,22 @@ def load(
     return split if kind is None else split.to(kind)
 
 
+def refuse_replacing(flag: str, path: Path | None, root: Path | None, files: CocoFiles = NO_FILES) -> None:
+    """ValueError if what `flag` will write to is there already and among the files of the set under `root`:
+    below it, or one of `files`.
+    """
+    if path is None or not path.is_file():
+        return
+    named = [*files.annotations, Path(files.sides)]
+    if root is not None:
+        named += [root / file for file in files.annotations]
+    below = root is not None and path.resolve().is_relative_to(root.resolve())
+    if below or any(file.is_file() and file.samefile(path) for file in named):
+        raise ValueError(
+            f"{flag} {path}: is there already, among the data set's files, and would be replaced; give another name"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Sources:
     """Several sets as one: their `names`, the samples to train on, `origin` (N,) the index of each sample's

@@ -22,6 +22,7 @@ from poseling.evaluate.pckh import pckh, pckh_fpd
 from poseling.evaluate.predict import in_skeleton, predict
 from poseling.evaluate.report import gmac_in_words
 from poseling.files import read_image
+from poseling.geometry import ray_rotation
 from poseling.pose import Pose
 from poseling.teachers.base import Teacher
 from poseling.teachers.network import NetworkTeacher
@@ -171,9 +172,12 @@ class Evaluator:
         joints that it does not predict.
 
         A network trained on people scaled to one height does not predict their size: in 3D its predictions
-        are scaled to the true height, as in the papers.
+        are scaled to the true height, as in the papers. Where the camera is known, they are turned from the
+        axes of one that looks at the middle of the person's box into its own.
         """
         found = in_skeleton(predict(network, self.dataset, flip, read=self.read), self.dataset.skeleton)
+        if found.xyz is not None and self.dataset.camera is not None:
+            found = replace(found, xyz=self._faced(found.xyz, self.dataset.camera))
         if (
             found.xyz is None
             or self.dataset.joints_3d is None
@@ -185,6 +189,13 @@ class Evaluator:
         known = (truth != 0).any(-1).float()
         xyz = network.codec.true_size(torch.from_numpy(found.xyz), truth, known, self.dataset.skeleton)
         return replace(found, xyz=xyz.numpy())
+
+    def _faced(self, xyz: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.floating]:
+        known = np.isfinite(camera).all(-1)
+        middle = self.dataset.boxes.reshape(-1, 2, 2).mean(1)
+        turned = np.array(xyz)
+        turned[known] = np.einsum("nij,nkj->nki", ray_rotation(middle[known], camera[known]), xyz[known])
+        return turned
 
 
 def table(

@@ -10,7 +10,7 @@ import onnx
 
 from poseling.adapter import Adapter
 from poseling.export.onnx import described
-from poseling.files import keep_apart, write_bytes
+from poseling.files import keep_apart, refuse_folders, write_bytes
 from poseling.models.importers.onnx_file import load
 from poseling.onnx_pose import OnnxPose
 from poseling.onnx_session import metadata, open_session
@@ -26,6 +26,7 @@ def with_contract(path: Path, out: Path, adapter: Adapter | str | None = None) -
     has a contract already, or would be replaced.
     """
     keep_apart({"--out": out}, {"the network itself": [path]})
+    refuse_folders({"--out": out})
     session = open_session(path, log=3)
     if KEY in metadata(session, path):
         raise ValueError(f"{path}: has a contract already; it runs as it is")

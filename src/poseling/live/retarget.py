@@ -11,7 +11,6 @@ matter, only where its nodes are.
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from poseling.geometry import quaternion
 from poseling.live.turns import between, inverse, multiply, part, rotate, whole
+from poseling.records import parse_json
 from poseling.runtime.kinematics import JOINTS
 
 Array = NDArray[np.float64]
@@ -46,6 +46,8 @@ ENDS = {  # where a limb's bone points
         ("UpperArm", "LowerArm"), ("LowerArm", "Hand"), ("UpperLeg", "LowerLeg"), ("LowerLeg", "Foot"))}
 }  # fmt: skip
 BONES = ("hips", *TRUNK, *HEAD, *COLLARS, *LIMBS, "leftHand", "rightHand", "leftFoot", "rightFoot")
+MANY = 10_000  # nodes of a model, with all its hair and cloth
+FAR = 1e6  # of any unit
 REQUIRED = ("hips", *LIMBS)  # without these a rig is no humanoid
 
 # The names of nodes without prefix, side and anything but letters and digits, in small letters; the first
@@ -112,6 +114,8 @@ class Rig:
         """The rig of a glTF document; ValueError if it is damaged or no humanoid."""
         try:
             nodes = document.get("nodes", [])
+            if len(nodes) > MANY:
+                raise ValueError(f"it has {len(nodes)} nodes, and a rig has at most {MANY}")
             above = {child: i for i, node in enumerate(nodes) for child in node.get("children", ())}
             order = _sorted(len(nodes), above)
             place = {node: i for i, node in enumerate(order)}
@@ -120,14 +124,24 @@ class Rig:
             rests = [_rest(nodes[i]) for i in order]
             told = _told(document.get("extensions", {}))
             bones = {bone: place[node] for bone, node in told.items()} if told else named(names)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
             raise ValueError(
                 f"its nodes are damaged ({type(error).__name__}: {error}); export it again"
             ) from error
+        for name, rest in zip(names, rests, strict=True):
+            if [part.shape for part in rest] != [(3,), (4,), (3,)] or not all(
+                (np.abs(part) <= FAR).all() for part in rest
+            ):
+                raise ValueError(f"the rest of its node {name[:40]!r} is not of numbers; export it again")
         moves, turns, sizes = (
             np.array([rest[k] for rest in rests]).reshape(-1, n) for k, n in ((0, 3), (1, 4), (2, 3))
         )
-        return cls(names, parents, moves, turns, sizes, bones)
+        rig = cls(names, parents, moves, turns, sizes, bones)
+        with np.errstate(all="ignore"):
+            far = ~(np.abs(rig.places()[0]) <= FAR).all(1)
+        if far.any():
+            raise ValueError(f"its node {names[int(far.argmax())][:40]!r} is at no place; export it again")
+        return rig
 
     def places(self, rotations: NDArray[np.floating] | None = None) -> tuple[Array, Array]:
         """(J, 3) where the nodes are and (J, 4) how they are turned, in the model's axes, at rest or with
@@ -290,15 +304,16 @@ def _rest(node: Mapping[str, Any]) -> tuple[Array, Array, Array]:
 def _sorted(count: int, above: Mapping[int, int]) -> list[int]:
     """The nodes, parents before children; ValueError if one is its own ancestor."""
 
-    def depth(node: int) -> int:
-        steps = 0
-        while node in above:
-            node, steps = above[node], steps + 1
-            if steps > count:
+    depth = dict.fromkeys(set(range(count)) - set(above), 0)
+    for start in range(count):
+        chain = [start]
+        while chain[-1] not in depth:
+            chain.append(above[chain[-1]])
+            if len(chain) > count:
                 raise ValueError("one of its nodes is its own ancestor; export it again")
-        return steps
-
-    return sorted(range(count), key=lambda node: (depth(node), node))
+        for node in reversed(chain[:-1]):
+            depth[node] = depth[above[node]] + 1
+    return sorted(range(count), key=lambda node: (depth[node], node))
 
 
 def gltf(data: bytes) -> dict[str, Any]:
@@ -313,8 +328,8 @@ def gltf(data: bytes) -> dict[str, Any]:
             )
         data = data[20 : 20 + length]
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(data)
+    except ValueError as error:
         raise ValueError(f"this is neither GLB nor glTF ({str(error)[:60]})") from error
     if not isinstance(document, dict) or "asset" not in document:
         raise ValueError("this is neither GLB nor glTF: it has no asset")

@@ -71,7 +71,8 @@ class Site:
     def __post_init__(self) -> None:
         if not (self.page / "index.html").is_file():
             raise FileNotFoundError(
-                f"{self.page}: the page is not built; run `make web` in a checkout (it needs Node.js 18 or newer), or install a wheel, which has it"
+                f"{self.page}: the page is not built; install Node.js 18 or newer, and run `pip install .` again "
+                "or, where Poseling is installed to be edited, `make web`"
             )
 
     def file(self, path: str) -> Path | None:
@@ -229,15 +230,18 @@ def server(
 
     With a `certificate` and its `key` (PEM) it speaks https, which browsers ask for before they give a page
     the camera, unless it is on the same machine. OSError if the port is taken or there is no such host;
-    ValueError for a certificate that cannot be used.
+    ValueError for a number that no port has, for a key alone, and for a certificate that cannot be used.
     """
     known = LOOPBACK if host in LOOPBACK else ()
+    if not 0 <= port < 65536:
+        raise ValueError(f"--port {port}: is a number from 0, which takes a free one, to 65535")
+    if key is not None and certificate is None:
+        raise ValueError(f"--key {key}: is of a certificate; give that too, by --certificate")
     try:
         made = Server((host, port), partial(Handler, site, known))
-    except OSError as error:
-        raise OSError(
-            f"{host}:{port}: cannot be listened on ({error.strerror or error}); --port takes another"
-        ) from error
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise OSError(f"{host}:{port}: cannot be listened on ({why}); --port takes another") from error
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:

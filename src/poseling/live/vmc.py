@@ -82,7 +82,11 @@ class Sender:
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = PORT) -> None:
-        family, kind, _, _, to = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        try:
+            family, kind, _, _, to = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise OSError(f"--vmc {host}:{port}: there is no such host ({why})") from error
         self._to: tuple[object, ...] = to
         self._socket = socket.socket(family, kind)
         self._socket.setblocking(False)
@@ -111,8 +115,8 @@ def address(text: str) -> tuple[str, int]:
     """
     host, colon, port = text.rpartition(":")
     if not colon:
-        host, port = ("127.0.0.1", text) if text.isdigit() else (text, str(PORT))
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        host, port = ("127.0.0.1", text) if text.isdecimal() else (text, str(PORT))
+    if not host or not port.isdecimal() or not 0 < int(port[:9]) < 65536:
         raise ValueError(f"--vmc {text}: give HOST:PORT, such as 127.0.0.1:{PORT}")
     return host, int(port)
 

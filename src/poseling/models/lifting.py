@@ -93,6 +93,17 @@ def with_lifting(network: GraphNetwork, codec: HeatmapXYZ) -> GraphNetwork:
     return found._loaded(network)
 
 
+def resized(network: GraphNetwork, codec: HeatmapXYZ) -> GraphNetwork:
+    """A lifted network with all its weights for inputs of the codec's size. ValueError if it has no lifting
+    head, or as of `with_lifting`.
+    """
+    flat = next((o for o in network.graph.operations if o.outputs == ("lift/logits",)), None)
+    if flat is None:
+        raise ValueError("the network has no lifting head to be resized; give it one with with_lifting")
+    heatmaps = GraphNetwork(replace(network.graph.until(flat.inputs[0]), features=network.graph.features))
+    return with_lifting(heatmaps, codec)._loaded(network)
+
+
 def _maps(graph: Graph, shapes: dict[str, tuple[int, ...]], size: Size) -> list[str]:
     """The maps that the head reads: the one that the heatmaps are made of, and of a quarter and an eighth of
     its size the last sum, where residual networks keep what they know, before the network turns back to

@@ -35,7 +35,7 @@ def baseline(
         Weight of the 3D joints beside the heatmaps, for a 3D network.
     """
     joints = None if skeleton is None else by_name(skeleton)
-    in_space = is_3d(CODECS[Student.of(student, config.input).codec])
+    in_space = is_3d(CODECS[Student.of(student, config.input).codec].configured(config.input))
     experiment = Experiment.of("baseline", config, student, joints, is_3d=in_space)
     labels = spatial_terms(experiment.codec, config.loss, 0.0, locations)
     arm = [experiment.fit("baseline", experiment.learner(seed), labels) for seed in experiment.seeds]

@@ -11,6 +11,7 @@ before the recipe runs.
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -209,6 +210,14 @@ class TrainConfig:
             object.__setattr__(self, field.name, self.filled(getattr(self, field.name)))
         if self.epochs is not None and not self.epochs > 0:  # --smoke ignores it, but 0 is a mistake
             raise ValueError(f"--epochs is {self.epochs:g}; it has to be above 0")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"--{field.name.replace('_', '-')} is {value}; give a number")
+        for name in ("batch", "learning_rate", "seeds", "size", "width"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"--{name.replace('_', '-')} is {value:g}; it has to be above 0")
         if self.budget or self.epochs is None:
             duration(self.budget)
 

@@ -1,13 +1,14 @@
 """Tracking people through a video: the next crop from the last pose, ids, and recovery of lost people.
 
-There is no person detector yet. A person starts in a given box or, while none is tracked, as the one person
-that the network finds in the whole frame or, failing that, in one part of the frame after another.
+A person starts in a given box, or in one of a detector. Without either, while nobody is tracked, as the one
+person that the network finds in the whole frame or, failing that, in one part of the frame after another.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -35,12 +36,20 @@ USUAL = 0.2  # weight of the last score in a person's usual score
 UNSURE = 0.5
 # Joints that move by this part of the person's size in one frame, in the median, are another person's.
 JUMP = 0.5
+REACH = 1.5  # sizes: whoever is further away is not looked at
+# Where people are near each other less is believed: this part in a frame and so much more a second, and a
+# change of the size by this factor and so much more a second.
+STEP, STEPS = 0.1, 3.0
+GROWN, GROWTH = 1.3, 1.5
 NEAR, ALIKE = (
     1.0,
     1.6,
     # a person found again is the same one up to this distance in sizes, and up to this ratio of sizes
 )
 REMEMBERED = 1.0  # seconds for which a lost person is remembered
+COASTED = 0.4  # seconds for which a lost person is expected to go on as before
+PACE = 0.25  # weight of the last frame in a person's velocity
+EVERY = 3  # frames between two runs of the detector while somebody is lost, or nobody is there
 SAME, OVERLAP = (
     0.7,
     0.3,
@@ -62,10 +71,19 @@ class Looks(Protocol):
     def __call__(self, image: NDArray[np.uint8], boxes: ArrayLike | None = None) -> Pose: ...
 
 
+class Detects(Protocol):
+    """What a Tracker needs of a detector; `Detector` has it."""
+
+    def __call__(
+        self, image: NDArray[np.uint8], colour: Literal["bgr", "rgb"] = "rgb"
+    ) -> NDArray[np.floating]: ...
+
+
 @dataclass
 class _Person:
     """A person when last seen, at `seen` seconds: joints (K, 2), which of them are `sure` (K,), xyz (K, 3) or
-    None, the region x0, y0, x1, y1 of the next crop, and the running mean `usual` of its scores.
+    None, the region x0, y0, x1, y1 of the next crop, the running mean `usual` of its scores, and the
+    velocity `pace` (2,) in pixels a second.
     """
 
     id: int
@@ -76,47 +94,65 @@ class _Person:
     sure: NDArray[np.bool_]
     seen: float
     usual: float
+    pace: Array = field(default_factory=lambda: np.zeros(2))
     missed: int = 0  # frames since
+
+    def gone(self, seconds: float) -> Array:
+        """(2,) how far it should have gone since it was seen."""
+        return self.pace * min(max(0.0, seconds - self.seen), COASTED)
 
 
 class Tracker:
     """The people of a video, frame after frame, each with one id for as long as it is recognised.
 
     A person is searched around the last pose. A lost person (low score, left the image) is missing from the
-    pose, and is searched in a wider crop, in the whole frame and in the last place in turn. If it is found
-    near the last place within a second, it keeps its id; otherwise the person found gets a new one. The same
-    holds after a cut in the video, or when all joints jump at once. Ids count up and are never reused. The
-    result has no NaN: a joint that the network has not found, or gives as NaN, keeps its place relative to
-    the person (the middle of the crop if it was never seen), with score 0 if it is NaN. A person is found
-    from a mean score of `lost` on, and then kept from a third of its usual score on (`KEPT`). `refused` is
-    the highest mean score that was too low.
+    pose, and is searched in a wider crop, in the whole frame and in the last place in turn, all moved on as
+    it went. If it is found near there within a second, it keeps its id; otherwise the person found gets a new
+    one. The same holds after a cut in the video, or when all joints jump at once. Ids count up and are never
+    reused. The result has no NaN: a joint that the network has not found, or gives as NaN, keeps its place
+    relative to the person (the middle of the crop if it was never seen), with score 0 if it is NaN. A person
+    is found from a mean score of `lost` on, and then kept from a third of its usual score on (`KEPT`).
+    `refused` is the highest mean score that was too low.
+
+    A `detector` runs in the first frame, every `EVERY` frames while somebody is lost or nobody is there, and
+    every `every` frames whatever there is (0: no more often).
     """
 
-    def __init__(self, network: Looks, lost: float = LOST) -> None:
+    def __init__(
+        self, network: Looks, lost: float = LOST, detector: Detects | None = None, every: int = 0
+    ) -> None:
+        if every < 0:
+            raise ValueError(f"every is {every}; give a number of frames, 0 for only when it is needed")
         self.network, self._lost, self.refused = network, lost, 0.0
+        self._detector, self._every, self._since = detector, every, 0
         self._people: list[_Person] = []
         self._started = self._turn = 0
         self._glance: tuple[tuple[int, ...], NDArray[np.floating], NDArray[np.floating]] | None = None
 
     def __call__(self, image: NDArray[np.uint8], seconds: float, found: ArrayLike | None = None) -> Pose:
-        """The people in the image (H, W, 3) BGR at a time in seconds, by id; `found` (N, 4) are boxes of a
-        detector.
+        """The people in the image (H, W, 3) BGR at a time in seconds, by id; `found` (N, 4) are boxes that
+        are known already, and the detector is then not asked.
 
         A box that overlaps no tracked person starts a new one. Errors as of `Network`.
         """
         if self._cut(image):
-            self._people = []
+            self._people, self._turn = [], 0
         whole = np.array(whole_box((image.shape[1], image.shape[0]), 1.0))
-        boxes = np.asarray(() if found is None else found, np.float64).reshape(-1, 4)
-        taken, rest = self._matched(boxes)
+        boxes = self._boxes(image) if found is None else np.asarray(found, np.float64).reshape(-1, 4)
+        taken, rest = self._matched(boxes, seconds)
         starts = [scaled_box(boxes[i], self.network.spec.padding) for i in rest]
         if not self._people and not starts:
+            if self._detector is not None:
+                self._turn += 1
+                return self._pose([])
             starts = [whole]
-        regions = [taken[p.id] if p.id in taken else self._searched(p, whole) for p in self._people] + starts
+        regions = [
+            taken[p.id] if p.id in taken else self._searched(p, seconds, whole) for p in self._people
+        ] + starts
         wide = [p.missed > 0 for p in self._people] + [True] * len(starts)
         least = [self._least(p) for p in self._people] + [self._lost] * len(starts)
         answers = self._looked(image, regions, wide, least, whole)
-        if not self._people and not boxes.size and answers == [None]:
+        if self._detector is None and not self._people and not boxes.size and answers == [None]:
             parts = windows((image.shape[1], image.shape[0]))
             answers = self._looked(image, [np.array(parts[self._turn % len(parts)])], wide, least, whole)
             self._turn += 1
@@ -124,14 +160,39 @@ class Tracker:
         here = [p for p in self._people if not p.missed]
         return self._pose(here)
 
-    def _matched(self, boxes: Array) -> tuple[dict[int, Array], list[int]]:
+    def _boxes(self, image: NDArray[np.uint8]) -> Array:
+        """(N, 4) the detector's boxes, if it is its turn."""
+        if self._detector is None:
+            return np.zeros((0, 4))
+        self._since += 1
+        due = 0 < self._every <= self._since
+        needed = any(p.missed % EVERY == 1 for p in self._people) if self._people else self._turn % EVERY == 0
+        if not (due or needed):
+            return np.zeros((0, 4))
+        self._since = 0
+        return np.asarray(self._detector(image, "bgr"), np.float64)[:, :4]
+
+    def _matched(self, boxes: Array, seconds: float) -> tuple[dict[int, Array], list[int]]:
         """Detected boxes of lost people, by id, as regions; and the indices of the boxes that match no
         person.
         """
         if not len(boxes):
             return {}, []
-        last = np.array([_bounds(p.xy, p.sure) for p in self._people]).reshape(-1, 4)
+        last = np.array([_bounds(p.xy, p.sure) + np.tile(p.gone(seconds), 2) for p in self._people]).reshape(
+            -1, 4
+        )
         pairs = associate(last, boxes, OVERLAP)
+        # A lost person may have come further than where its box would overlap.
+        lost = [
+            (_apart(last[i], boxes[j]), i, j)
+            for i, p in enumerate(self._people)
+            if p.missed and i not in {i for i, _ in pairs}
+            for j in range(len(boxes))
+            if j not in {j for _, j in pairs}
+        ]
+        for away, i, j in sorted(lost):
+            if away <= NEAR and i not in {i for i, _ in pairs} and j not in {j for _, j in pairs}:
+                pairs.append((i, j))
         regions = {
             self._people[i].id: scaled_box(boxes[j], self.network.spec.padding)
             for i, j in pairs
@@ -149,16 +210,16 @@ class Tracker:
             else float(np.clip(KEPT * person.usual, LEAST * self._lost, self._lost))
         )
 
-    def _searched(self, person: _Person, whole: Array) -> Array:
-        """The region to search: the last one, then in turn a wider one, the whole image and the last one
-        again.
+    def _searched(self, person: _Person, seconds: float, whole: Array) -> Array:
+        """The region to search: the last one, then in turn a wider one, the whole image, if no detector looks
+        at it, and the last one again; those of a lost person where it should have gone.
         """
-        match person.missed % 3:
-            case 0:
-                return person.region
-            case 1:
-                return scaled_box(person.region, 2.0)
-        return whole
+        if not person.missed:
+            return person.region
+        region = person.region + np.tile(person.gone(seconds), 2)
+        if person.missed % 3 == 1:
+            return scaled_box(region, 2.0)
+        return whole if person.missed % 3 == 2 and self._detector is None else region
 
     def _looked(
         self,
@@ -216,29 +277,27 @@ class Tracker:
 
     def _followed(self, answers: list[_Person | None], seconds: float, whole: Array) -> None:
         """Updates the list of people: each is continued, lost, forgotten, or new."""
-        before = self._people
-        known: list[_Person | None] = [*before, *[None] * (len(answers) - len(before))]
-        answers = _single(answers, known)
+        before, found = self._people, _single(answers, self._people)
+        # Whoever was there in the last frame comes first: nobody who is lost takes over another's place.
+        here = [p for p in before if not p.missed]
+        moves = _moves(here, found, [_crowded(p, before, found) for p in here], seconds)
+        pairs = {here[i].id: found[j] for i, j in assigned(moves, JUMP)}
+        lost = [p for p in before if p.missed]
+        free = [new for new in found if all(new is not other for other in pairs.values())]
+        pairs |= {lost[i].id: free[j] for i, j in assigned(_returns(lost, free, seconds), 2 * NEAR)}
         after, margin = [], (whole[2:] - whole[:2]) / 2
         lowest, highest = np.concatenate([whole[:2] - margin] * 2), np.concatenate([whole[2:] + margin] * 2)
-        for last, new in zip(known, answers, strict=True):
-            if new is None:
-                if last is not None and 0 <= seconds - last.seen <= REMEMBERED:
-                    last.missed += 1
-                    after.append(last)
-                continue
-            new.seen = seconds
-            if last is not None and _continues(last, new):
-                new.id = last.id
-                new.usual = (1 - USUAL) * last.usual + USUAL * new.usual
-                _carry(last, new)
-                if not last.missed:
-                    new.region = _eased(
-                        last.region, new.region, _bounds(new.xy, new.sure), seconds - last.seen
-                    )
-            else:
+        for last in before:
+            if (new := pairs.get(last.id)) is not None:
+                _continue(last, new, seconds)
+            elif 0 <= seconds - last.seen <= REMEMBERED:
+                last.missed += 1
+                after.append(last)
+        for new in found:
+            if new.id < 0:
                 new.id = self._started
                 self._started += 1
+            new.seen = seconds
             # With a confident but wrong network the region could grow without limit.
             new.region = np.minimum(np.maximum(new.region, lowest), highest)
             after.append(new)
@@ -328,45 +387,127 @@ def similarity(first: NDArray[np.floating], second: NDArray[np.floating], sure: 
     return float(np.exp(-((first[sure] - second[sure]) ** 2).sum(-1) / (2 * scale**2)).mean())
 
 
-def _single(answers: list[_Person | None], known: list[_Person | None]) -> list[_Person | None]:
-    """The answers with each person only once: of two that are one pose, the one stays that is nearer to where
-    its person was.
+def assigned(cost: Array, most: float) -> list[tuple[int, int]]:
+    """Pairs of a row and a column of cost (N, M), each once, whose cost is at most `most`: as many as there
+    are, best pair first, then exchanged as long as the sum falls.
+
+    >>> assigned(np.array([[0.1, 0.3], [0.12, 0.5]]), 1.0)
+    [(0, 1), (1, 0)]
     """
-    answers = list(answers)
-    for i in range(len(answers)):
-        for j in range(i + 1, len(answers)):
-            a, b = answers[i], answers[j]
-            if a is not None and b is not None and similarity(a.xy, b.xy, a.sure & b.sure) > SAME:
-                answers[j if _moved(known[i], a) <= _moved(known[j], b) else i] = None
-    return answers
+    cost, pairs = np.where(cost <= most, cost, np.inf), dict[int, int]()
+    left = cost.copy()
+    while left.size and np.isfinite(left.min()):
+        i, j = (int(v) for v in np.unravel_index(left.argmin(), left.shape))
+        pairs[i] = j
+        left[i], left[:, j] = np.inf, np.inf
+    better = True
+    while better:
+        better = False
+        for i, j in combinations(sorted(pairs), 2):
+            if cost[i, pairs[j]] + cost[j, pairs[i]] < cost[i, pairs[i]] + cost[j, pairs[j]] - 1e-9:
+                pairs[i], pairs[j], better = pairs[j], pairs[i], True
+    return sorted(pairs.items())
 
 
-def _moved(last: _Person | None, new: _Person) -> float:
-    """How far a person's joints have moved, in the median, in parts of its size; infinity for a person not
-    seen in the last frame.
+def _single(answers: list[_Person | None], asked: list[_Person]) -> list[_Person]:
+    """The answers, each person only once: of two that are one pose, the one stays that was looked for in the
+    place of a person who was there, and then the one with the higher score. `asked` are the people whose
+    places the first answers are from.
     """
-    if last is None or last.missed:
-        return float("inf")
+    found = [(i < len(asked) and not asked[i].missed, a.usual, i) for i, a in enumerate(answers) if a]
+    kept: list[tuple[int, _Person]] = []
+    for _, _, i in sorted(found, key=lambda one: (-one[0], -one[1], one[2])):
+        new = answers[i]
+        assert new is not None
+        if all(similarity(new.xy, other.xy, new.sure & other.sure) <= SAME for _, other in kept):
+            kept.append((i, new))
+    return [new for _, new in sorted(kept, key=lambda one: one[0])]
+
+
+def _moves(people: list[_Person], found: list[_Person], crowded: list[bool], seconds: float) -> Array:
+    """(N, M) how far the joints of each of the people would have moved to be each of those found, in the
+    median, in parts of its size: from where they were, or from where they should have gone if that is nearer.
+    A change of size is added; infinite where that is too much for one who is `crowded`.
+    """
+    cost = np.full((len(people), len(found)), np.inf)
+    places = [new.xy[new.sure].mean(0) for new in found]
+    for i, last in enumerate(people):
+        scale, gone, passed = size(last.xy[last.sure]), last.gone(seconds), max(0.0, seconds - last.seen)
+        place = last.xy[last.sure].mean(0)
+        for j, new in enumerate(found):
+            both = last.sure & new.sure
+            if np.abs(places[j] - place).max() > REACH * scale or not both.any():
+                continue
+            step = new.xy[both] - last.xy[both]
+            moved, grown = min(_median(step), _median(step - gone)) / scale, _grown(last, new)
+            if not crowded[i] or (
+                moved <= STEP + STEPS * passed and grown <= np.log(GROWN + GROWTH * passed)
+            ):
+                cost[i, j] = moved + (0.5 * grown if crowded[i] else 0.0)
+    return cost
+
+
+def _returns(people: list[_Person], found: list[_Person], seconds: float) -> Array:
+    """(N, M) how far each of the lost people is from each of those found, in parts of its size, where it
+    should have gone; infinite where it was too long ago, or the sizes differ too much.
+    """
+    cost = np.full((len(people), len(found)), np.inf)
+    for i, last in enumerate(people):
+        box = _bounds(last.xy, last.sure) + np.tile(last.gone(seconds), 2)
+        passed = max(0.0, seconds - last.seen)
+        for j, new in enumerate(found):
+            grown = _grown(last, new)
+            if passed <= REMEMBERED and grown <= np.log(min(ALIKE, GROWN + GROWTH * passed)):
+                away = _apart(box, _bounds(new.xy, new.sure))
+                cost[i, j] = away + 0.5 * grown if away <= NEAR else np.inf
+    return cost
+
+
+def _crowded(person: _Person, people: list[_Person], found: list[_Person]) -> bool:
+    """Whether somebody else, or a second one of those found, is near a person."""
+    near = np.array([_bounds(p.xy, p.sure) for p in [*people, *found]])
+    here = scaled_box(_bounds(person.xy, person.sure), 1.5)
+    there = np.asarray(((near[:, :2] <= here[2:]) & (near[:, 2:] >= here[:2])).all(1))
+    others = [p is not person for p in people]
+    return bool(there[: len(people)][others].any() or there[len(people) :].sum() > 1)
+
+
+def _grown(last: _Person, new: _Person) -> float:
+    """The logarithm, without sign, of how many times as large a person's joints lie apart as before."""
     both = last.sure & new.sure
-    if not both.any():
+    if both.sum() < 2:
+        return 0.0
+    spread = [max(1.0, float(np.sqrt(np.var(p.xy[both], axis=0).sum()))) for p in (last, new)]
+    return abs(float(np.log(spread[1] / spread[0])))
+
+
+def _apart(box: Array, other: Array) -> float:
+    """The distance of the middles of two boxes in parts of the first one's size; infinite if one is more than
+    `ALIKE` times as large.
+    """
+    before, now = (max(1.0, *(b[2:] - b[:2])) for b in (box, other))
+    if max(before, now) > ALIKE * min(before, now):
         return float("inf")
-    away = np.sort(np.square(new.xy[both] - last.xy[both]).sum(-1))
-    median = np.sqrt(away[[(len(away) - 1) // 2, len(away) // 2]]).mean()
-    return float(median / size(last.xy[last.sure]))
+    return float(np.linalg.norm(np.subtract(*[(b[:2] + b[2:]) / 2 for b in (box, other)])) / before)
 
 
-def _continues(last: _Person, new: _Person) -> bool:
-    """Whether the two are one person, as far as places and sizes can say."""
+def _median(steps: Array) -> float:
+    """The median length of steps (N, 2)."""
+    away = np.sort(np.square(steps).sum(-1))
+    return float(np.sqrt(away[[(len(away) - 1) // 2, len(away) // 2]]).mean())
+
+
+def _continue(last: _Person, new: _Person, seconds: float) -> None:
+    """Makes `new`, found at a time in seconds, the person that `last` was."""
+    new.id = last.id
+    new.usual = (1 - USUAL) * last.usual + USUAL * new.usual
+    _carry(last, new)
+    passed, both = seconds - last.seen, new.sure & last.sure
+    new.pace = last.pace
+    if passed > 0 and both.any():
+        new.pace = last.pace + PACE * (np.median(new.xy[both] - last.xy[both], axis=0) / passed - last.pace)
     if not last.missed:
-        return _moved(last, new) <= JUMP
-    boxes = [_bounds(p.xy, p.sure) for p in (last, new)]
-    away = np.linalg.norm(np.subtract(*[(box[:2] + box[2:]) / 2 for box in boxes]))
-    before, now = (max(1.0, *(box[2:] - box[:2])) for box in boxes)
-    return bool(
-        new.seen - last.seen <= REMEMBERED
-        and away <= NEAR * before
-        and max(before, now) <= ALIKE * min(before, now)
-    )
+        new.region = _eased(last.region, new.region, _bounds(new.xy, new.sure), passed)
 
 
 def _carry(last: _Person, new: _Person) -> None:

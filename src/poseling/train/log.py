@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,11 @@ class Log:
     def close(self) -> None:
         """Writes the CSV of all rows; columns are the union of what they hold."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with self.path.with_suffix(".csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_bytes(self.path.with_suffix(".csv"), text.getvalue().encode())
         if self.writer is not None:
             self.writer.close()
 

@@ -42,7 +42,7 @@ class Training:
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 0), ("batch", 0), ("learning_rate", 0), ("save_every", 0)):
-            if getattr(self, name) <= low:
+            if not low < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be above {low}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; it is a decay, such as 0.999, or 0 for none")

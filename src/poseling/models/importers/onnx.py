@@ -26,7 +26,7 @@ from poseling.models.importers.onnx_check import difference
 from poseling.models.importers.onnx_file import candidates, load
 from poseling.models.importers.onnx_graph import Read, read
 from poseling.skeleton import Skeleton
-from poseling.spec import KEY, PoseSpec
+from poseling.spec import KEY, SIDE, PoseSpec
 
 # The heatmaps before their sigmoid in the files that `adapter` knows.
 LOGITS = {
@@ -89,6 +89,10 @@ def from_onnx(
     file, what in it does not work, and the way out.
     """
     path = Path(path)
+    if size is not None and not all(1 <= side <= SIDE for side in size):
+        raise ValueError(
+            f"{path}: --size {size[0]} {size[1]} is no image's; give width and height, 1 to {SIDE}"
+        )
     model = load(path)
     own, name = _own(path, model), _known(model)
     adapter = ADAPTERS[name] if name else None
