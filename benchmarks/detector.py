@@ -546,8 +546,8 @@ def above(found: Sequence[Array], threshold: float) -> list[Array]:
 
 def _pixels(boxes: Sequence[Sequence[float]], picture: Picture) -> Array:
     """(N, 4) edges in pixels of boxes in parts of the picture."""
-    rows = np.array(boxes, np.float64)
-    return rows.reshape(len(rows), -1)[:, :4].reshape(-1, 4) * np.tile(_size(picture.file), 2)
+    corners = np.array([box[:4] for box in boxes], np.float64).reshape(-1, 4)
+    return corners * np.tile(_size(picture.file), 2)
 
 
 @cache

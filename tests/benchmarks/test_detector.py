@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -84,6 +85,8 @@ def test_recall_and_precision_by_hand(bench: ModuleType, picture: Any):
     assert judged.people.tolist() == [[1, 1], [0, 1]]
     assert judged.boxes.tolist() == [[1, 3], [0, 0]]
     assert (judged.recall, judged.precision) == (0.5, pytest.approx(1 / 3))
+    nobody = replace(picture, boxes=[])
+    assert bench.judged([nobody], found[:1]).people.tolist() == [[0, 0]]
     assert bench.above(found, 0.75)[0][:, 4].tolist() == [0.9, 0.8, 0.9]
 
 
