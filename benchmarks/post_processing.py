@@ -45,7 +45,7 @@ from poseling.geometry import project
 from poseling.pose import Pose
 from poseling.runtime.kinematics import LIMITS, TURNS, forward
 from poseling.runtime.network import Network
-from poseling.runtime.pipeline import Bodies, Frame, faced, track
+from poseling.runtime.pipeline import Bodies, Frame, track
 from poseling.runtime.position import guessed_camera
 from poseling.runtime.smoothing import Smoother
 from poseling.runtime.tracker import Looks, Tracker
@@ -126,7 +126,7 @@ class Processed:
             pose = tracker(image, at)
             smooth = smoother(pose, at)
             assert smooth is not None
-            frame = bodies(Frame(i, at, image, faced(smooth, camera), camera))
+            frame = bodies(Frame(i, at, image, smooth, camera))
             spent.append(1000 * (time.process_time() - start) - timed.ms)
             asked.append(timed.ms)
             if not len(pose):
