@@ -6,7 +6,7 @@ import { Lifter } from "./lift";
 import type { Q, V3 } from "./math";
 import type { Ask, Found, Provider, Tell } from "./messages";
 import { OneEuro, PICTURE, SPACE, size } from "./oneEuro";
-import { guessedCamera } from "./position";
+import { faced, guessedCamera } from "./position";
 import { sources } from "./skeleton";
 import type { Spec } from "./spec";
 import { upright } from "./turns";
@@ -159,7 +159,7 @@ export class Estimator {
         const values = this.deep.filter(xyz.flat(), seconds, SPACE.unit);
         xyz = xyz.map((_, i): V3 => [values[3 * i]!, values[3 * i + 1]!, values[3 * i + 2]!]);
       }
-      fitted = fitter.fit(xyz, xy, person.score, camera, seconds);
+      fitted = fitter.fit(faced(xyz, xy, person.score, camera), xy, person.score, camera, seconds);
     }
     const [x, y, z] = fitted.root ?? [0, 0, 0];
     return { rotations: upright(fitted.rotations), place: [x, -y, -z], lengths: fitted.lengths };

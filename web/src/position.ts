@@ -1,6 +1,7 @@
 /** Where a person is before the camera: poseling.runtime.position. */
 
-import type { V3 } from "./math";
+import { bounds } from "./crop";
+import { type V3, apply, exponential } from "./math";
 
 /** fx fy cx cy in pixels. */
 export type Camera = [number, number, number, number];
@@ -9,6 +10,18 @@ export type Camera = [number, number, number, number];
 export function guessedCamera(width: number, height: number): Camera {
   const focal = Math.max(width, height);
   return [focal, focal, (width - 1) / 2, (height - 1) / 2];
+}
+
+/** Joints as a network says them, in the axes of a camera that looks straight at the person, in those of the real one: poseling.runtime.pipeline's `faced`. */
+export function faced(xyz: V3[], xy: [number, number][], score: number[], camera: Camera): V3[] {
+  const seen = score.map((s) => s > 0);
+  if (!seen.some(Boolean)) return xyz;
+  const [x0, y0, x1, y1] = bounds(xy, seen);
+  const [x, y] = [((x0 + x1) / 2 - camera[2]) / camera[0], ((y0 + y1) / 2 - camera[3]) / camera[1]];
+  const across = Math.hypot(x, y);
+  const turn = across > 0 ? Math.atan(across) / across : 1;
+  const ray = exponential([-y * turn, x * turn, 0]);
+  return xyz.map((p) => apply(ray, p));
 }
 
 /** The root in camera axes for joints from it that are seen at rays x / z, y / z; NaN where that cannot be known. */
