@@ -137,7 +137,7 @@ def prepare(people: Path, action: Path, peers: Path, work: Path) -> None:
             asdict(p) | {"part": "unseen" if p.set == "film" else part}
             for p, part in zip(pictures, parts, strict=True)
         ]
-        np.random.default_rng(0).shuffle(rows)  # type: ignore[arg-type]
+        np.random.default_rng(0).shuffle(rows)
         # Those first that cannot do without the teacher: what is judged, and where few people are labelled.
         order = "val", "test", "unseen", "train"
         rows.sort(key=lambda row: (order.index(row["part"]), row["part"] == "train" and row["set"]))
@@ -148,7 +148,7 @@ def prepare(people: Path, action: Path, peers: Path, work: Path) -> None:
     with told.open("a") as out:
         for i, row in enumerate(rows[done:], done):
             image = read_image(Path(row["file"]))
-            found = detector(image) + np.float32([0.5, 0.5, 0.5, 0.5, 0])
+            found = detector(image) + np.array([0.5, 0.5, 0.5, 0.5, 0], np.float32)
             found[:, :4] /= np.tile(image.shape[1::-1], 2)
             out.write(json.dumps(found.round(5).tolist()) + "\n")
             if i % 200 == 0:
@@ -208,10 +208,12 @@ class PeopleNetwork(nn.Module):
         first, second, third = (
             joints.layers[o.layer] for o in joints.graph.operations[-4:] if o.kind == "Conv"
         )
+        assert isinstance(second, nn.Conv2d)
+        assert isinstance(third, nn.Conv2d)
         last = nn.Conv2d(second.out_channels, 4, 1)
         with torch.no_grad():
-            for tensor, known in ((last.weight, third.weight), (last.bias, third.bias)):
-                tensor.copy_(_of_joints(known))
+            for name in ("weight", "bias"):
+                last.get_parameter(name).copy_(_of_joints(third.get_parameter(name)))
         self.sides = nn.Sequential(first, second, nn.ReLU(), last)
         for name, layer in self.trunk.layers.items():
             layer.requires_grad_(FROZEN.match(name) is None)

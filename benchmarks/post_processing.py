@@ -249,7 +249,7 @@ def on_video(video: Path, reference: Path, model: Path) -> tuple[list[Processed]
         track(model, video, json=lines, lookahead=LOOKAHEAD, threads=1)
         written = [json.loads(line) for line in lines.read_text().splitlines()]
     ahead = np.array([written[row]["xyz"][0] for row in done.rows])
-    ahead = network.spec.skeleton.to(MOVNECT15).joints(ahead)
+    ahead = np.asarray(network.spec.skeleton.to(MOVNECT15).joints(ahead), np.float64)
 
     def compared(name: str, xyz: NDArray[np.float64]) -> dict[str, float]:
         before = accel(done.raw[:, SHARED], motion[done.rows][:, SHARED])

@@ -17,15 +17,17 @@ def sees(
     poses: NDArray[np.floating],
     skeleton: Skeleton = MOVNECT15,
     outputs: tuple[str, ...] = ("xy", "score", "xyz"),
+    aside: float = 0,
 ) -> bytes:
     """An ONNX file that gives one of the poses (P, K, 3), metres from the root in camera axes: the first for
     a black picture, the last for a white one, and `level` for those between.
 
-    Every score is 0.9. `outputs` are the contract's, and what is given.
+    Every score is 0.9. `outputs` are the contract's, and what is given. In a crop the person stands `aside`
+    of its middle, in pixels.
     """
     poses = np.asarray(poses, np.float32)
     tables = {
-        "xy": np.stack([seen(pose) for pose in poses]),
+        "xy": np.stack([seen(pose) for pose in poses]) + [aside, 0],
         "score": np.full(poses.shape[:2], 0.9),
         "xyz": poses,
     }

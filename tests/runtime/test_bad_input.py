@@ -148,3 +148,51 @@ def test_four_channels_and_sixteen_bits_are_read_as_what_they_show(
     # The left hand is the brightest red pixel, the right one the brightest blue; the box is shown 1.25 times as large.
     np.testing.assert_allclose(row["xy"][0], [(3, 5), (30, 20)], atol=1)
     capsys.readouterr()
+
+
+class Unplugged:
+    """Stands in for a camera that gives so many pictures and then no more."""
+
+    def __init__(self, pictures: int) -> None:
+        self.left = pictures
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        return (self.left >= 0, lights() if self.left >= 0 else None)
+
+    def release(self) -> None:
+        self.left = 0
+
+
+def test_a_camera_that_is_unplugged_keeps_what_it_saw(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: Unplugged(3))
+    main(
+        [
+            "track",
+            "0",
+            "--model",
+            str(model),
+            "--out",
+            str(tmp_path / "a.mp4"),
+            "--json",
+            str(tmp_path / "a.json"),
+        ]
+    )
+    said = "".join(capsys.readouterr())
+    assert "camera 0: gives no more pictures" in said
+    rows = [json.loads(line) for line in (tmp_path / "a.json").read_text().splitlines()]
+    assert 1 <= len(rows) <= 3  # those that came while one was at work are left out
+    with av.open(str(tmp_path / "a.mp4")) as film:
+        assert len(list(film.decode(video=0))) == len(rows)
+
+
+def test_a_camera_that_is_not_there_is_told(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: Unplugged(0))
+    with pytest.raises(SystemExit):
+        main(["track", "0", "--model", str(model), "--json", str(tmp_path / "a.json")])
+    assert "camera 0: cannot be opened" in capsys.readouterr().err
+    assert [left.name for left in tmp_path.iterdir()] == [model.name]

@@ -108,7 +108,7 @@ class HeatmapXYZ:
 
     def _maps(self, outputs: Tensor) -> Tensor:
         w, h = self._logits.map_size
-        return outputs[..., :-3].unflatten(-1, (h, w))
+        return outputs[..., :-3].reshape(*outputs.shape[:-1], h, w)
 
     def maps(self, outputs: Tensor) -> Tensor:
         """The heatmaps of outputs (B, K, h w + 3) as Gaussians (B, K, h, w)."""
@@ -176,7 +176,7 @@ class HeatmapXYZ:
         of_maps, (w, h) = self._logits.losses(loss)[0], self._logits.map_size
 
         def heatmaps(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-            there, here = (part[..., :-3].unflatten(-1, (h, w)) for part in (targets, outputs))
+            there, here = (part[..., :-3].reshape(*part.shape[:-1], h, w) for part in (targets, outputs))
             return of_maps(here, there, weight[..., 0])
 
         return named(heatmaps, f"heatmaps_{loss}")
