@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from torch.nn import functional
 from poseling import zoo
 from poseling.export.onnx import halved, traced
 from poseling.files import read_image, write_bytes
-from poseling.geometry import iou
+from poseling.geometry import Size, iou
 from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.models.importers.onnx import from_onnx
 from poseling.onnx_session import open_session, run
@@ -51,8 +52,8 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 SIZE, STRIDE = 224, 4  # of the input's longer side, and of a place, in pixels
 SHARES = {"human": 0.8, "actions": 0.2}  # how often each set is drawn
-BATCH, RATE, CLIP = 16, 3e-4, 2.0
-SMALL, UNTIL = 160, 0.55  # the input's side up to this part of the training: half the cost
+BATCH, RATE, CLIP = 16, 4e-4, 2.0
+SMALL, UNTIL = 160, 0.6  # the input's side up to this part of the training: half the cost
 FROZEN = re.compile(r"model_(Conv1|expanded_conv_.*|block_[0-3]_.*)")  # edges are edges: a third of the cost
 ZOOM = (-0.6, 0.45)  # the logarithm of a picture's scale in training, 0 where it just fits
 SURE, DOUBT = 0.5, 0.2  # the teacher's scores from which an unlabelled person counts, and may be one
@@ -450,11 +451,9 @@ def ship(peers: Path, work: Path) -> None:
     draft = work / "poseling-detect.onnx"
     _written(model, ADAPTER, draft)
     pictures = [p for p in known(work) if p.part == "val" and p.set == "human"]
-    ours = asked(Detector(draft, threads=1), pictures)
+    ours = asked(Detector(draft, threads=1, threshold=ASKED), pictures)
     wanted = judged(pictures, told(pictures)).precision
-    curve = {t: judged(pictures, above(ours, t)) for t in np.arange(0.1, 0.8, 0.01).round(2).tolist()}
-    for t, score in curve.items():
-        print(f"{t:.2f}: recall {score.recall:.3f}, precision {score.precision:.3f}")
+    curve = {t: judged(pictures, above(ours, t)) for t in np.arange(ASKED, 0.8, 0.01).round(2).tolist()}
     threshold = next((t for t, score in curve.items() if score.precision >= wanted), None)
     if threshold is None:
         threshold = max(curve, key=lambda t: min(curve[t].recall, curve[t].precision))
@@ -547,9 +546,15 @@ def above(found: Sequence[Array], threshold: float) -> list[Array]:
 
 def _pixels(boxes: Sequence[Sequence[float]], picture: Picture) -> Array:
     """(N, 4) edges in pixels of boxes in parts of the picture."""
-    height, width = read_image(Path(picture.file)).shape[:2]
     rows = np.array(boxes, np.float64)
-    return rows.reshape(len(rows), -1)[:, :4].reshape(-1, 4) * (width, height, width, height)
+    return rows.reshape(len(rows), -1)[:, :4].reshape(-1, 4) * np.tile(_size(picture.file), 2)
+
+
+@cache
+def _size(file: str) -> Size:
+    """(W, H) of a picture."""
+    height, width = read_image(Path(file)).shape[:2]
+    return width, height
 
 
 def measure(peers: Path, work: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_name_goes_where_a_file_does(filled: Path, tmp_path: Path, capsys: pyt
     main(["track", str(tmp_path / "photo.png"), "--out", str(tmp_path / "drawn.png")])
     assert (
         " ".join(capsys.readouterr().out.split())
-        == f"1 frame: {tmp_path}/drawn.png, by poseling-n (for research only)"
+        == f"1 frame: {tmp_path}/drawn.png, by poseling-n (for research only) on cpu"
     )
     assert cv2.imread(str(tmp_path / "drawn.png")).any()
 
@@ -198,7 +198,7 @@ def test_the_weights_are_few_and_all_have_an_entry():
     assert {path.name for path in files if path.suffix == ".onnx"} == {
         entry.file for entry in zoo.ENTRIES.values()
     }
-    assert sum(path.stat().st_size for path in files) <= 20 * MB
+    assert sum(path.stat().st_size for path in files) <= 30 * MB
     assert set(json.loads(zoo.CARDS.read_text())) <= set(zoo.ENTRIES)
 
 

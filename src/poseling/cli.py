@@ -885,7 +885,7 @@ def benchmark(
 @app.command
 def live(
     *,
-    model: str = "poseling-n",
+    model: str = "poseling3d-s",
     host: str = "127.0.0.1",
     port: int = 8765,
     browser: bool = True,

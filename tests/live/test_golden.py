@@ -19,8 +19,10 @@ from poseling.geometry import Crop, project, quaternion
 from poseling.live.bvh import bvh, even
 from poseling.live.retarget import Retarget, Rig
 from poseling.live.turns import mirrored, upright
+from poseling.pose import Pose
 from poseling.runtime.kinematics import BONES, HIGH, JOINTS, LOW, SHARES, Body
 from poseling.runtime.lift import Lifter
+from poseling.runtime.pipeline import faced
 from poseling.runtime.region import region
 from poseling.runtime.skeleton_fit import Fitter
 from poseling.runtime.smoothing import OneEuro
@@ -81,6 +83,7 @@ def golden() -> dict[str, Any]:
     return {
         "one_euro": _one_euro(rng),
         "fit": [_fit(points, seconds, height, rng) for height in (None, 1.8)],
+        "faced": _faced(points),
         "lift": _lift(xy, score, seconds),
         "retarget": [
             _retarget(kind, arms, seed, turns[4])
@@ -121,6 +124,15 @@ def _fit(
         "score": score,
         "out": out,
     }
+
+
+def _faced(points: np.ndarray) -> dict[str, Any]:
+    points = points[:3] + [[[1.5, -0.7, 0]], [[-2, 0, 0]], [[0, 0, 0]]]
+    xyz = (points - points[:, [MOVNECT15.index("pelvis")]]).astype(np.float32)
+    xy, score = project(points, CAMERA), np.full(points.shape[:2], 0.5, np.float32)
+    score[:, 4] = 0
+    out = faced(Pose(xy, score, MOVNECT15, xyz), CAMERA).xyz
+    return {"camera": CAMERA, "xyz": xyz, "xy": xy, "score": score, "out": out}
 
 
 def _lift(xy: np.ndarray, score: np.ndarray, seconds: np.ndarray) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import { Fitter } from "../src/fit";
 import { Lifter } from "../src/lift";
 import type { Q, V3 } from "../src/math";
 import { OneEuro } from "../src/oneEuro";
-import type { Camera } from "../src/position";
+import { type Camera, faced } from "../src/position";
 import { type Document, Retarget, rigOf } from "../src/retarget";
 import { mirrored, upright } from "../src/turns";
 
@@ -40,6 +40,11 @@ test.each(golden.fit as Motion[])("the body fit at a height of $height", (g) => 
     const { xyz, root, rotations, lengths } = fitter.fit(g.xyz[i]!, g.xy[i]!, g.score[i]!, g.camera, time);
     expect(apart({ xyz, root, rotations, lengths }, g.out[i])).toBeLessThan(1e-5);
   });
+});
+
+test("from the axes of a person seen straight on to the camera's", () => {
+  const g = golden.faced as Motion & { out: V3[][] };
+  g.xyz.forEach((xyz, i) => expect(apart(faced(xyz, g.xy[i]!, g.score[i]!, g.camera), g.out[i])).toBeLessThan(1e-6));
 });
 
 test("the lift from a picture", () => {

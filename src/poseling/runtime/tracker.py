@@ -36,6 +36,7 @@ USUAL = 0.2  # weight of the last score in a person's usual score
 UNSURE = 0.5
 # Joints that move by this part of the person's size in one frame, in the median, are another person's.
 JUMP = 0.5
+REACH = 1.5  # sizes: whoever is further away is not looked at
 # Where people are near each other less is believed: this part in a frame and so much more a second, and a
 # change of the size by this factor and so much more a second.
 STEP, STEPS = 0.1, 3.0
@@ -429,11 +430,13 @@ def _moves(people: list[_Person], found: list[_Person], crowded: list[bool], sec
     A change of size is added; infinite where that is too much for one who is `crowded`.
     """
     cost = np.full((len(people), len(found)), np.inf)
+    places = [new.xy[new.sure].mean(0) for new in found]
     for i, last in enumerate(people):
         scale, gone, passed = size(last.xy[last.sure]), last.gone(seconds), max(0.0, seconds - last.seen)
+        place = last.xy[last.sure].mean(0)
         for j, new in enumerate(found):
             both = last.sure & new.sure
-            if not both.any():
+            if np.abs(places[j] - place).max() > REACH * scale or not both.any():
                 continue
             step = new.xy[both] - last.xy[both]
             moved, grown = min(_median(step), _median(step - gone)) / scale, _grown(last, new)

@@ -126,6 +126,36 @@ ENTRIES: dict[str, Entry] = {
         "python benchmarks/family.py: train n-free --epochs 12 --batch 32 --learning-rate 2e-4, ship n-free "
         "(docs/family.md)",
     ),
+    "poseling3d-s": Entry(
+        "poseling3d-s.onnx",
+        "15b254bee3b8d1d01fc3f221d4087e39de7a73cb258474031a78116737dcd7ad",
+        (160, 192),
+        "body19",
+        2_697_844,
+        "research",
+        "Apache-2.0",
+        "poseling-s, which started from MoveNet Lightning (Google, Apache-2.0)",
+        "BlazePose Heavy (Google, Apache-2.0) for joints in space, poseling-m for those in the image",
+        {**_RESEARCH, "synthetic people": "made by poseling: CC0-1.0"},
+        "python benchmarks/family_3d.py: train s --budget 76m, then --budget 33m --start (the first leg), "
+        "ship s (docs/poseling3d.md)",
+    ),
+    "poseling-detect": Entry(
+        "poseling-detect.onnx",
+        "0a17de2b93e46b35c219826fbb1167a7cf78e86f5b3603659a1cd67a3ba15b32",
+        (224, 224),
+        "",
+        2_304_885,
+        "research",
+        "Apache-2.0",
+        _START,
+        "RTMDet-nano for people (OpenMMLab, whose checkpoints are Apache-2.0; the file was found in a public repository that states no licence)",
+        {
+            "brianhuster/human-dataset": "CC BY 4.0, as its README says; it does not say whose pictures they are",
+            "Stanford 40 Actions": _RESEARCH["Stanford 40 Actions"],
+        },
+        "python benchmarks/detector.py: prepare, train --steps 3500, ship",
+    ),
 }
 
 
