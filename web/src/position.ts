@@ -1,7 +1,6 @@
 /** Where a person is before the camera: poseling.runtime.position. */
 
-import { bounds } from "./crop";
-import { type V3, apply, exponential } from "./math";
+import { apply, exponential, type V3 } from "./math";
 
 /** fx fy cx cy in pixels. */
 export type Camera = [number, number, number, number];
@@ -10,18 +9,6 @@ export type Camera = [number, number, number, number];
 export function guessedCamera(width: number, height: number): Camera {
   const focal = Math.max(width, height);
   return [focal, focal, (width - 1) / 2, (height - 1) / 2];
-}
-
-/** Joints as a network says them, in the axes of a camera that looks straight at the person, in those of the real one: poseling.runtime.pipeline's `faced`. */
-export function faced(xyz: V3[], xy: [number, number][], score: number[], camera: Camera): V3[] {
-  const seen = score.map((s) => s > 0);
-  if (!seen.some(Boolean)) return xyz;
-  const [x0, y0, x1, y1] = bounds(xy, seen);
-  const [x, y] = [((x0 + x1) / 2 - camera[2]) / camera[0], ((y0 + y1) / 2 - camera[3]) / camera[1]];
-  const across = Math.hypot(x, y);
-  const turn = across > 0 ? Math.atan(across) / across : 1;
-  const ray = exponential([-y * turn, x * turn, 0]);
-  return xyz.map((p) => apply(ray, p));
 }
 
 /** The root in camera axes for joints from it that are seen at rays x / z, y / z; NaN where that cannot be known. */
@@ -51,4 +38,21 @@ export function position(xyz: V3[], rays: [number, number][], weight: number[]):
   const z = (wanted[2] + (su * wanted[0] + sv * wanted[1]) / total) / pivot;
   const nearest = Math.min(...used.map((i) => xyz[i]![2]));
   return z + nearest > 0 ? [(wanted[0] + su * z) / total, (wanted[1] + sv * z) / total, z] : nowhere;
+}
+
+/** Joints in the camera's axes of a person seen at xy, which a network says in those of a camera that looks straight at the person. */
+export function faced(xyz: V3[], xy: [number, number][], score: number[], camera: Camera): V3[] {
+  const used = xy.filter((_, i) => score[i]! > 0);
+  if (!used.length) return xyz;
+  const [fx, fy, cx, cy] = camera;
+  const middle = (axis: 0 | 1): number => {
+    const values = used.map((p) => p[axis]);
+    return (Math.min(...values) + Math.max(...values)) / 2;
+  };
+  const [right, down] = [(middle(0) - cx) / fx, (middle(1) - cy) / fy];
+  const across = Math.hypot(right, down);
+  if (!(across > 0)) return xyz;
+  const angle = Math.atan(across) / across;
+  const turn = exponential([-down * angle, right * angle, 0]);
+  return xyz.map((point) => apply(turn, point));
 }

@@ -137,8 +137,7 @@ ENTRIES: dict[str, Entry] = {
         "poseling-s, which started from MoveNet Lightning (Google, Apache-2.0)",
         "BlazePose Heavy (Google, Apache-2.0) for joints in space, poseling-m for those in the image",
         {**_RESEARCH, "synthetic people": "made by poseling: CC0-1.0"},
-        "python benchmarks/family_3d.py: train s --budget 76m, then --budget 33m --start (the first leg), "
-        "ship s (docs/poseling3d.md)",
+        "python benchmarks/family_3d.py: train s --budget 76m, ship s (docs/poseling3d.md)",
     ),
     "poseling-detect": Entry(
         "poseling-detect.onnx",
