@@ -126,7 +126,7 @@ def card(name: str, rows: list[dict[str, Any]], about: dict[str, Any], over: flo
     of = {row["name"]: row for row in rows}
     lsp = f"LSP {about['part']}, {about['lsp']} people"
     scores = (
-        ("pck02_lsp", f"{lsp}, 12 limb joints", "PCK@0.2"),
+        ("pck02_lsp", f"LSP {about['part']}, 12 limb joints, {about['lsp']} people", "PCK@0.2"),
         ("pa_valid", f"VALID's humans drawn by three.js, {about['valid']} people", "PA-MPJPE in mm"),
         ("agreement_lsp", f"{lsp}, from BlazePose Heavy's joints", "PA-MPJPE in mm"),
         ("pa_synthetic", f"synthetic people, {about['synthetic']}", "PA-MPJPE in mm"),
