@@ -173,7 +173,7 @@ def train(name: str, work: Path, budget: str, first: Path | None, **other: Any) 
         (out / "labels").symlink_to(answers.resolve())  # predicted once for all of them
     pseudo_labels(
         config(name, work, out, budget, "packed", **other),
-        teacher=PseudoLabelTeacher(teacher=str(work / "runs" / "m" / "student.onnx"), teacher_flip=False),
+        teacher=PseudoLabelTeacher(teacher=str(work / "runs" / "m" / "student.onnx")),
         student=student,
         clean=("lspet",),
         arms=("labels_and_teacher",),
