@@ -6,8 +6,8 @@ A camera of 1280 x 720 pixels looks at two to five people, who walk to and fro a
 that they cross in the picture again and again. In `occlusion` a wall hides each person who passes behind it
 for 10 frames; in `leaving` people go out of the picture, and others come. Clothes are drawn as plain limbs
 and trunks in colours by lot, many of them dark or grey as in streets, so that some people are dressed alike;
-the light goes up and down by 7 %, and there is noise. What the network and the detector would say is made from the
-truth, with their faults. The network answers for a crop
+the light goes up and down by 7 %, and there is noise. What the network and the detector would say is made
+from the truth, with their faults. The network answers for a crop
 with the person who is seen best in its middle; hidden joints have low scores and half of them lie on whoever
 hides them; all have noise of 2.5 % of the person's height; one crop in fifty is not answered. The detector
 misses people the more the less is seen of them, and gives a wrong box in one frame of fifty. Then

@@ -38,7 +38,7 @@ USUAL = 0.2  # weight of the last score in a person's usual score
 UNSURE = 0.5
 # Joints that move by this part of the person's size in one frame, in the median, are another person's.
 JUMP = 0.5
-REACH = 1.5  # sizes: whoever is further away is not looked at
+REACH = 1.0  # sizes: whoever is further away is not looked at
 # Where people are near each other less is believed: this part in a frame and so much more a second, and a
 # change of the size by this factor and so much more a second.
 STEP, STEPS = 0.1, 3.0
@@ -86,7 +86,7 @@ class Detects(Protocol):
     ) -> NDArray[np.floating]: ...
 
 
-@dataclass
+@dataclass(eq=False)
 class _Person:
     """A person when last seen, at `seen` seconds: joints (K, 2), which of them are `sure` (K,), xyz (K, 3) or
     None, the region x0, y0, x1, y1 of the next crop, the running mean `usual` of its scores, the velocity
@@ -123,10 +123,10 @@ class Tracker:
     one. The same holds after a cut in the video, or when all joints jump at once. Where people cross, and for
     `RECALLED` seconds after one was lost, the clothes' colours decide, if they tell these people apart
     (`runtime.appearance`): two who have changed places are exchanged, and who comes back has the old id.
-    Otherwise ids count up and are never given to another person. The result has no NaN: a joint that the network has not found, or gives as NaN, keeps its place
-    relative to the person (the middle of the crop if it was never seen), with score 0 if it is NaN. A person
-    is found from a mean score of `lost` on, and then kept from a third of its usual score on (`KEPT`).
-    `refused` is the highest mean score that was too low.
+    Otherwise ids count up. The result has no NaN: a joint that the network has not found, or gives as NaN,
+    keeps its place relative to the person (the middle of the crop if it was never seen), with score 0 if it
+    is NaN. A person is found from a mean score of `lost` on, and then kept from a third of its usual score on
+    (`KEPT`). `refused` is the highest mean score that was too low.
 
     A `detector` runs in the first frame, every `EVERY` frames while somebody is lost or nobody is there, and
     every `every` frames whatever there is (0: no more often).
@@ -299,12 +299,10 @@ class Tracker:
         before, found = self._people, _single(answers, self._people)
         # Whoever was there in the last frame comes first: nobody who is lost takes over another's place.
         here = [p for p in before if not p.missed]
-        crowded = [_crowded(p, before, found) for p in here]
-        moves = _moves(here, found, crowded, seconds)
-        moves = np.where(moves <= JUMP, moves, np.inf)
+        crowded = _crowded(here, before, found)
         near = [p if c else None for p, c in zip(here, crowded, strict=True)]
-        moves = self._dressed(near, found, moves, image)
-        pairs = {here[i].id: found[j] for i, j in assigned(moves, JUMP + DRESS * WRONG)}
+        moves = self._dressed(near, found, _moves(here, found, crowded, seconds), image)
+        pairs = {here[i].id: found[j] for i, j in assigned(moves, 2 * JUMP + DRESS * WRONG)}
         lost = [p for p in before if p.missed]
         free = [new for new in found if all(new is not other for other in pairs.values())]
         returns = self._dressed(lost, free, _returns(lost, free, seconds), image, NEAR)
@@ -409,6 +407,8 @@ class Tracker:
             if not apart < 1 or not apart < 0.5 * own:
                 return
             if not other.missed and not difference(person.dress, other.now) < 1:
+                continue
+            if other in self._gone and not alike(other.dress, person.now) < SURE:
                 continue
             for name in ("id", "views", "dress"):
                 mine, theirs = getattr(person, name), getattr(other, name)
@@ -549,7 +549,7 @@ def _single(answers: list[_Person | None], asked: list[_Person]) -> list[_Person
 def _moves(people: list[_Person], found: list[_Person], crowded: list[bool], seconds: float) -> Array:
     """(N, M) how far the joints of each of the people would have moved to be each of those found, in the
     median, in parts of its size: from where they were, or from where they should have gone if that is nearer.
-    A change of size is added; infinite where that is too much for one who is `crowded`.
+    A change of size is added; infinite beyond `JUMP`, and where it is too much for one who is `crowded`.
     """
     cost = np.full((len(people), len(found)), np.inf)
     places = [new.xy[new.sure].mean(0) for new in found]
@@ -561,11 +561,13 @@ def _moves(people: list[_Person], found: list[_Person], crowded: list[bool], sec
             if np.abs(places[j] - place).max() > REACH * scale or not both.any():
                 continue
             step = new.xy[both] - last.xy[both]
-            moved, grown = min(_median(step), _median(step - gone)) / scale, _grown(last, new)
-            if not crowded[i] or (
-                moved <= STEP + STEPS * passed and grown <= np.log(GROWN + GROWTH * passed)
-            ):
-                cost[i, j] = moved + (0.5 * grown if crowded[i] else 0.0)
+            moved = min(_median(step), _median(step - gone)) / scale
+            if not crowded[i]:
+                cost[i, j] = moved if moved <= JUMP else np.inf
+            elif moved <= min(JUMP, STEP + STEPS * passed):
+                grown = _grown(last, new)
+                if grown <= np.log(GROWN + GROWTH * passed):
+                    cost[i, j] = moved + 0.5 * grown
     return cost
 
 
@@ -585,13 +587,17 @@ def _returns(people: list[_Person], found: list[_Person], seconds: float) -> Arr
     return cost
 
 
-def _crowded(person: _Person, people: list[_Person], found: list[_Person]) -> bool:
-    """Whether somebody else, or a second one of those found, is near a person."""
-    near = np.array([_bounds(p.xy, p.sure) for p in [*people, *found]])
-    here = scaled_box(_bounds(person.xy, person.sure), 1.5)
-    there = np.asarray(((near[:, :2] <= here[2:]) & (near[:, 2:] >= here[:2])).all(1))
-    others = [p is not person for p in people]
-    return bool(there[: len(people)][others].any() or there[len(people) :].sum() > 1)
+def _crowded(here: list[_Person], people: list[_Person], found: list[_Person]) -> list[bool]:
+    """Whether somebody else of the people, or a second one of those found, is near each of those here."""
+    near = np.array([_bounds(p.xy, p.sure) for p in [*people, *found]]).reshape(-1, 4)
+    out = []
+    for person in here:
+        own = next(i for i, p in enumerate(people) if p is person)
+        box = scaled_box(near[own], 1.5)
+        there = np.asarray(((near[:, :2] <= box[2:]) & (near[:, 2:] >= box[:2])).all(1))
+        there[own] = False
+        out.append(bool(there[: len(people)].any() or there[len(people) :].sum() > 1))
+    return out
 
 
 def _grown(last: _Person, new: _Person) -> float:
@@ -631,7 +637,11 @@ def _continue(last: _Person, new: _Person, seconds: float) -> None:
     passed, both = seconds - last.seen, new.sure & last.sure
     new.pace = last.pace
     if passed > 0 and both.any():
-        new.pace = last.pace + PACE * (np.median(new.xy[both] - last.xy[both], axis=0) / passed - last.pace)
+        step = np.sort(
+            new.xy[both] - last.xy[both], axis=0
+        )  # its median, which numpy's takes thrice as long for
+        middle = 0.5 * (step[(len(step) - 1) // 2] + step[len(step) // 2])
+        new.pace = last.pace + PACE * (middle / passed - last.pace)
     if not last.missed:
         new.region = _eased(last.region, new.region, _bounds(new.xy, new.sure), passed)
 
