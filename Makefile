@@ -26,8 +26,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip check
 	@touch $@
 
-demo: $(READY)  ## a student with and without its teacher, three times each, on the mini set that comes with the program; the page is demo/demo.html
-	$(BIN)/poseling distill fpd --out $(DEMO) --seeds 3
+demo: $(READY)  ## a student on 40 labelled images, with and without its teacher on 1,160 more, three times each; the page is demo/demo.html
+	$(BIN)/poseling distill pseudo_labels --few 40 --arms few_labels few_labels_and_teacher --out $(DEMO) --seeds 3
 	cp $(DEMO)/report.html $(DEMO)/demo.html
 	$(BIN)/python scripts/beside.py docs/images/person.jpg $(DEMO)/beside.jpg "the student, after a minute=$(DEMO)/student.onnx" poseling-n=poseling-n
 	@echo "$(DEMO)/beside.jpg has the minute-old student beside poseling-n, the trained network that comes with the program."

@@ -4,8 +4,10 @@
 
 A camera of 1280 x 720 pixels looks at two to five people, who walk to and fro at depths of 4 to 8 metres, so
 that they cross in the picture again and again. In `occlusion` a wall hides each person who passes behind it
-for 10 frames; in `leaving` people go out of the picture, and others come. No picture is made: what the
-network and the detector would say is made from the truth, with their faults. The network answers for a crop
+for 10 frames; in `leaving` people go out of the picture, and others come. Clothes are drawn as plain limbs
+and trunks in colours by lot, many of them dark or grey as in streets, so that some people are dressed alike;
+the light goes up and down by 7 %, and there is noise. What the network and the detector would say is made
+from the truth, with their faults. The network answers for a crop
 with the person who is seen best in its middle; hidden joints have low scores and half of them lie on whoever
 hides them; all have noise of 2.5 % of the person's height; one crop in fifty is not answered. The detector
 misses people the more the less is seen of them, and gives a wrong box in one frame of fifty. Then
@@ -28,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
@@ -53,7 +56,12 @@ SEEN = 0.25  # part of the joints from which on a person counts
 FLESH = 0.08  # of a person's size: from the joints to the edge of its box
 BORDER = 0.5  # intersection over union from which on two boxes are one
 DETECT_EVERY = 10
-WALL = np.full((48, 64, 3), 90, np.uint8)
+WALL = 60.0, 150.0  # grey, from left to right
+# Of clothes, in BGR: black, dark grey, grey, white, navy, jeans, brown, beige, red, green, yellow.
+CLOTHES = np.array([
+    [30, 30, 30], [60, 60, 60], [130, 130, 130], [220, 220, 220], [80, 40, 25], [130, 90, 60], [45, 65, 95],
+    [150, 185, 205], [50, 45, 170], [70, 110, 60], [60, 190, 215],
+], float)  # fmt: skip
 ROOT = MOVNECT15.index("pelvis")
 TORSO = {
     MOVNECT15.index(j) for j in ("pelvis", "neck", "left_hip", "right_hip", "left_shoulder", "right_shoulder")
@@ -67,11 +75,31 @@ Tracks = list[dict[int, Array]]  # for each frame the box (4,) of each id
 
 @dataclass(frozen=True)
 class Scene:
-    """Joints xy (T, P, K, 2) in pixels and their depths (T, P) in metres; which joints are seen (T, P, K)."""
+    """Joints xy (T, P, K, 2) in pixels and their depths (T, P) in metres; which joints are seen (T, P, K);
+    and the colours of trunk and legs, clothes (P, 2, 3) in BGR.
+    """
 
     xy: Array
     depth: Array
     seen: NDArray[np.bool_]
+    clothes: Array
+
+    def image(self, t: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Frame t, (HEIGHT, WIDTH, 3)."""
+        light, small = 1 + 0.07 * np.sin(2 * np.pi * t / (4 * FPS)), 2
+        out = np.repeat(np.linspace(*WALL, WIDTH // small, dtype=np.float32)[None], HEIGHT // small, 0)
+        out = np.repeat(out[..., None], 3, 2)
+        for p in np.argsort(-self.depth[t]):
+            scale = CAMERA[0] / self.depth[t, p] / small
+            trunk, legs = (tuple(float(c) for c in colour) for colour in self.clothes[p])
+            xy = np.rint(self.xy[t, p] / small).clip(-5000, 5000).astype(np.int32)
+            for a, b in MOVNECT15.bones if self.seen[t, p].any() else ():
+                low = "knee" in MOVNECT15.joints[a] or "ankle" in MOVNECT15.joints[a]
+                thick = max(1, round(2 * scale * (TRUNK if {a, b} <= TORSO else LIMB)))
+                cv2.line(out, xy[a].tolist(), xy[b].tolist(), legs if low else trunk, thick)
+        out = cv2.resize(out * light, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+        grain = rng.normal(0, 8, (HEIGHT // 8, WIDTH // 8, 3)).astype(np.float32)
+        return np.clip(out + cv2.resize(grain, (WIDTH, HEIGHT)), 0, 255).astype(np.uint8)
 
     def truth(self) -> Tracks:
         """The boxes of the people who count."""
@@ -108,7 +136,10 @@ def scene(kind: str, clips: Sequence[Motion], rng: np.random.Generator) -> Scene
         for p in range(people):  # as long as it takes to pass a post, wherever the person is then
             for start in rng.choice(np.arange(30, FRAMES - 30, 2 * HIDDEN), 3, replace=False):
                 seen[start : start + HIDDEN, p] = False
-    return Scene(xy, depths, seen)
+    # Of its own generator, so that the ways are those of earlier versions.
+    dressed = np.random.default_rng([people, int(abs(xy[0, 0, 0, 0]) * 1000)])
+    clothes = CLOTHES[dressed.integers(len(CLOTHES), size=(people, 2))] + dressed.normal(0, 8, (people, 2, 3))
+    return Scene(xy, depths, seen, np.clip(clothes, 0, 255))
 
 
 def _to_and_fro(start: float, pace: float, reach: float) -> Array:
@@ -209,12 +240,12 @@ def tracked(shown: Scene, rng: np.random.Generator, detects: bool) -> tuple[Trac
     """The boxes by id that the tracker gives for each frame; crops and runs of the detector on the way."""
     network, detector = Answers(shown, rng), Boxes(shown, rng)
     tracker = Tracker(network, detector=detector if detects else None, every=DETECT_EVERY if detects else 0)
-    image = np.broadcast_to(WALL[:1, :1], (HEIGHT, WIDTH, 3))
+    light = np.random.default_rng(len(shown.xy))
     out: Tracks = []
     for t in range(len(shown.xy)):
         network.now = detector.now = t
         found = None if detects or t else list(shown.truth()[0].values())
-        pose = tracker(image, t / FPS, found)
+        pose = tracker(shown.image(t, light), t / FPS, found)
         out.append({int(i): box(xy.astype(np.float64)) for i, xy in zip(pose.ids, pose.xy, strict=True)})
     return out, network.crops, detector.runs
 

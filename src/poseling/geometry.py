@@ -100,8 +100,9 @@ class Crop:
     @property
     def inverse(self) -> NDArray[np.float64]:
         """(2, 3) from input pixels back to image pixels."""
-        linear = np.linalg.inv(self.matrix[:, :2])
-        return np.concatenate([linear, -linear @ self.matrix[:, 2:]], axis=1)
+        (a, b, x), (c, d, y) = self.matrix.tolist()  # of two rows, many times as fast as np.linalg.inv
+        area = a * d - b * c
+        return np.array([[d, -b, b * y - d * x], [-c, a, c * x - a * y]]) / area
 
     def apply(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
         """(..., 2) image pixels to input pixels. Left and right are not swapped here."""
@@ -126,7 +127,8 @@ class Crop:
     def warp(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(h, w, 3) image to (H, W, 3) input in one warp; black where the image ends."""
         matrix = self.matrix
-        shrink = 1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+        (a, b, _), (c, d, _) = matrix.tolist()
+        shrink = abs(a * d - b * c) ** -0.5
         if shrink > 2:
             # Bilinear sampling skips pixels beyond a factor of two: average them first. cv2.resize maps x to
             # (x + 0.5) / f - 0.5.

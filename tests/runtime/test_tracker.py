@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -269,6 +270,66 @@ def test_nan_from_the_network_for_some_frames():
         scene.score = np.full(K, np.nan) if 15 <= i < 20 else np.ones(K)
         ids.append(whole(track(WALL, i / 30)).ids.tolist())
     assert ids == [[0]] * 10 + [[]] * 10 + [[0]] * 10
+
+
+# Joints where a standing person has them, for clothes: shoulders, hips and knees, the rest in between.
+STANDING = np.array(
+    [
+        {
+            "left_shoulder": (30, -80), "right_shoulder": (-30, -80), "left_hip": (25, 0), "right_hip": (-25, 0),
+            "left_knee": (27, 70), "right_knee": (-27, 70), "head_top": (0, -120), "left_ankle": (27, 130),
+            "right_ankle": (-27, 130),
+        }.get(joint, (5, -40))
+        for joint in MOVNECT15.joints
+    ],
+    float,
+)  # fmt: skip
+RED, GREEN, NAVY, WHITE = (40, 40, 200), (60, 160, 40), (90, 40, 20), (235, 235, 235)
+
+
+def painted(*people: tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]) -> np.ndarray:
+    """People (K, 2) in clothes of two colours before the wall, the later ones in front."""
+    image = WALL.copy()
+    for xy, trunk, legs in people:
+        x, y = (int(v) for v in xy[ROOT] - STANDING[ROOT])
+        cv2.rectangle(image, (x - 32, y - 120), (x + 32, y + 5), trunk, -1)
+        cv2.rectangle(image, (x - 32, y + 6), (x + 32, y + 130), legs, -1)
+    return image
+
+
+@pytest.mark.parametrize(("clothes", "after"), [((RED, NAVY), 0), ((GREEN, WHITE), 1)])
+def test_who_comes_back_in_the_same_clothes_is_the_same(clothes, after: int):
+    there, elsewhere = STANDING + (150, 250), STANDING + (480, 260)
+    scene = Scene(there)
+    track = Tracker(scene)
+    for i in range(30):
+        assert whole(track(painted((there, RED, NAVY)), i / 30)).ids.tolist() == [0]
+    scene.people = []
+    for i in range(30, 150):  # four seconds, three more than a place is remembered for
+        assert whole(track(WALL, i / 30)).ids.tolist() == []
+    scene.people = [elsewhere]
+    ids = [whole(track(painted((elsewhere, *clothes)), i / 30)).ids.tolist() for i in range(150, 170)]
+    assert ids == [[after]] * 20
+
+
+def test_two_who_changed_places_while_hidden_are_exchanged():
+    left, right = STANDING + (200, 250), STANDING + (330, 250)
+    scene = Scene(left, right)
+    track = Tracker(scene)
+    boxes = [(*p.min(0), *p.max(0)) for p in scene.people]
+    image = painted((left, RED, NAVY), (right, GREEN, WHITE))
+    for i in range(40):
+        assert whole(track(image, i / 30, boxes if i == 0 else None)).ids.tolist() == [0, 1]
+    scene.people = []
+    for i in range(40, 55):
+        assert whole(track(WALL, i / 30)).ids.tolist() == []
+    # Each stands where the other one did.
+    scene.people = [left, right]
+    image = painted((right, RED, NAVY), (left, GREEN, WHITE))
+    for i in range(55, 90):
+        pose = whole(track(image, i / 30))
+    assert pose.ids.tolist() == [0, 1]
+    np.testing.assert_allclose(pose.xy, [right, left], atol=1)
 
 
 def test_two_people_keep_their_ids_while_they_pass_each_other():

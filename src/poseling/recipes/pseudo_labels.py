@@ -108,7 +108,13 @@ def pseudo_labels(
     predicted = experiment.label(guide, dataset, teacher.teacher_flip, teacher.teacher_scales)
     others = [experiment.label(experiment.load_teacher(name), dataset) for name in agree]
     fused, found = fuse(dataset, predicted, others, distrusted)
-    experiment.note(f"{dataset.name}: {found}")
+    if any(arm in ARMS for arm in arms):
+        experiment.note(f"{dataset.name}: {found}")
+    if few:
+        experiment.note(
+            f"{dataset.name}: of {len(dataset)} samples {few} keep their labels in few_labels and "
+            f"few_labels_and_teacher, which also learns the teacher's predictions for the others"
+        )
     if not experiment.measure.dataset.labelled:
         experiment = experiment.with_agreement(guide)
     sets: dict[Which, PoseDataset] = {"labels_and_teacher": fused}
