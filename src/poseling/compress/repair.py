@@ -82,7 +82,7 @@ def repaired(
 
     The samples are in the contract's skeleton. `out` is the folder of the training, which goes on where it
     was stopped; `labels` that of the original's predictions, which are used again. Labels alone are learnt
-    on the samples that have any. ValueError if labels are to be learnt and there are none; errors as of
+    on the samples that have any, in as many steps. ValueError if labels are to be learnt and there are none; errors as of
     `teachers.cache.label` and `train.loop.fit`.
     """
     console = console or Console(quiet=True)
@@ -91,12 +91,15 @@ def repaired(
             f"{dataset.name}: has no labels to learn; leave the labels' share at 0, which learns from the "
             f"original alone"
         )
+    epochs = lesson.epochs
     if lesson.labels == 1:
-        dataset = dataset[np.flatnonzero(dataset.visible.any(1))]
+        labelled = np.flatnonzero(dataset.visible.any(1))
+        epochs *= len(dataset) / len(labelled)  # as many steps as with all
+        dataset = dataset[labelled]
     accelerator = engine()
     learnt, known = terms(spec, lesson.labels), codec(spec.codec)
     training = Training(
-        epochs=lesson.epochs, batch=min(lesson.batch, len(dataset)), learning_rate=lesson.learning_rate, optimizer="adamw",
+        epochs=epochs, batch=min(lesson.batch, len(dataset)), learning_rate=lesson.learning_rate, optimizer="adamw",
         schedule="one_cycle", weight_decay=0.01, clip=1.0, ema=0.998, save_every=500, seed=lesson.seed,
     )  # fmt: skip
     crops = Crops(dataset, spec.size, spec.padding, AUGMENT, lesson.seed)
@@ -113,7 +116,7 @@ def repaired(
     objective = Objective(spec, known, learnt, confidence=True, width=width)
     fitted = fit(
         network.train(), objective, crops, training, out, accelerator, workers=lesson.workers, title=title, console=console,
-        evaluate_every=max(lesson.epochs / 5, 1e-6),
+        evaluate_every=max(epochs / 5, 1e-6),
     )  # fmt: skip
     found = fitted.network
     assert isinstance(found, GraphNetwork)
