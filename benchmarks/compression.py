@@ -2,8 +2,8 @@
 
     python benchmarks/compression.py int8 --packed DIR --out WORK                   # poseling-s by calibration alone: 2 minutes of one core
     python benchmarks/compression.py int4 --packed DIR --out WORK [--epochs 0.5]    # poseling-n's weights in 4 bits, before and after repair
-    python benchmarks/compression.py prune --packed DIR --out WORK --epochs 1 --seeds 3  # poseling-n to half its time, repaired three ways
-    python benchmarks/compression.py lightning --packed DIR --peers DIR --out WORK  # MoveNet Lightning, images without labels
+    python benchmarks/compression.py prune --packed DIR --out WORK --epochs 0.5 --seeds 3  # poseling-s to half its time, repaired by itself and by labels
+    python benchmarks/compression.py lightning --packed DIR --peers DIR --out WORK --epochs 2  # MoveNet Lightning to half its time, images without labels
     python benchmarks/compression.py lowrank --packed DIR --model FILE --out WORK   # an hourglass or a ViTPose, a checkpoint
 
 DIR of --packed holds lsp/train, lsp/val, lsp/test, lspet, stanford40, exercises and jhmdb, as
@@ -25,7 +25,9 @@ from results import write
 
 NAME = "compression"
 MIXED = {"lsp": 0.2, "lspet": 0.3, "stanford40": 0.3, "exercises": 0.1, "jhmdb": 0.1}
-HALF = 0.62  # of the work has to go for half of poseling-n's time, decoding included (search: --target-ms)
+# Half of the time of poseling-s (192x224) and of MoveNet Lightning (192x192): first a smaller input, which
+# loses least, then channels.
+SIZE, S_PRUNED, LIGHTNING_PRUNED = (128, 160), 0.1, 0.05
 
 
 def run(model: str, out: Path, packed: Path, settings: Settings, mixed: bool) -> Compressed:
@@ -100,15 +102,16 @@ def int4(flags: argparse.Namespace) -> None:
 
 
 def prune(flags: argparse.Namespace) -> None:
-    base = Settings(prune=flags.ratio, epochs=flags.epochs)
+    ratio = flags.ratio or S_PRUNED
+    base = Settings(size=SIZE, prune=ratio, epochs=flags.epochs, labels=flags.out / "labels")
     gains, lost, ratios = [], [], []
-    for seed in range(flags.seeds):
+    for seed in range(flags.first_seed, flags.first_seed + flags.seeds):
         both = []
         for share in (0.0, 1.0):  # the original alone; labels alone, on those who have any
             settings = replace(base, labels_share=share, seed=seed)
             both.append(
                 run(
-                    flags.model or "poseling-n",
+                    flags.model or "poseling-s",
                     flags.out / f"prune-{share:g}-{seed}",
                     flags.packed,
                     settings,
@@ -127,14 +130,17 @@ def prune(flags: argparse.Namespace) -> None:
     write(
         NAME,
         rows,
-        f"{flags.ratio:g} of the work goes; {flags.epochs:g} epochs over five sets, as many for labels "
-        f"alone.",
+        f"{flags.model or 'poseling-s'} at {SIZE[0]}x{SIZE[1]}, {ratio:g} of the work pruned; "
+        f"{flags.epochs:g} epochs over five sets, as many steps for labels alone (LSP's and LSPET's).",
         block="prune",
     )
 
 
 def lightning(flags: argparse.Namespace) -> None:
-    settings = Settings(prune=flags.ratio, epochs=flags.epochs)
+    ratio = flags.ratio or LIGHTNING_PRUNED
+    settings = Settings(
+        size=SIZE, prune=ratio, epochs=flags.epochs, learning_rate=2.5e-4, labels=flags.out / "labels"
+    )
     done = run(
         str(flags.peers / "movenet-lightning.onnx"), flags.out / "lightning", flags.packed, settings, True
     )
@@ -142,7 +148,8 @@ def lightning(flags: argparse.Namespace) -> None:
     write(
         NAME,
         found,
-        "Against its own file, read as MoveNet's authors do; images without labels.",
+        f"At {SIZE[0]}x{SIZE[1]}, {ratio:g} of the work pruned, {flags.epochs:g} epochs over five sets "
+        "without labels. Against its own file, read as MoveNet's authors do.",
         block="lightning",
     )
 
@@ -192,10 +199,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--model")
-    parser.add_argument("--ratio", type=float, default=HALF)
+    parser.add_argument("--ratio", type=float, )
     parser.add_argument("--epochs", type=float, default=0.0)
     parser.add_argument("--qat-epochs", type=float, default=0.0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     flags = parser.parse_args()
     STAGES[flags.stage](flags)
 

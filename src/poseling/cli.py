@@ -409,6 +409,7 @@ def compress(
     data: tuple[str, ...] = (),
     root: tuple[Path, ...] = (),
     out: Path = Path("compressed"),
+    size: tuple[int, int] | None = None,
     prune: float | None = None,
     low_rank: float | None = None,
     quantise: Literal["fp16", "bf16", "int8", "int4"] | None = None,
@@ -426,10 +427,11 @@ def compress(
     learning_rate: float = 1.5e-4,
     batch: int = 32,
     judge: int = 300,
+    labels: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """Makes any pose network smaller and faster: fewer channels, factorised layers, fewer bits; the original
-    teaches what is left.
+    """Makes any pose network smaller and faster: a smaller input, fewer channels, factorised layers, fewer
+    bits; the original teaches what is left.
 
     Pictures without labels are enough. Each step's network, what it was measured to be, and a plot go to
     --out.
@@ -446,6 +448,9 @@ def compress(
         Where the data lie, one folder for all or one for each set.
     out
         The folder for what is made.
+    size
+        Width and height of a smaller input. It saves more work for what it loses than pruning, so use it
+        first.
     prune
         The part of the multiply-accumulates to take away, in whole channels, above 0 and below 1.
     low_rank
@@ -482,6 +487,8 @@ def compress(
         People in one step.
     judge
         How many validation people figures are taken on.
+    labels
+        Folder of the original's pseudo-labels, which are used again; in --out if not given.
     seed
         Of the crops and the order of the people.
     """
@@ -489,8 +496,10 @@ def compress(
     from poseling.compress.command import compress as run
 
     settings = Settings(
-        prune, low_rank, low_rank_by, quantise, target_ms, target_gmac, importance, everywhere, rounds, epochs, labels_share, learning_rate,
-        batch, qat_epochs, calibration, calibrate, judge, seed,
+        size=size, prune=prune, low_rank=low_rank, low_rank_by=low_rank_by, quantise=quantise, target_ms=target_ms,
+        target_gmac=target_gmac, importance=importance, everywhere=everywhere, rounds=rounds, epochs=epochs,
+        labels_share=labels_share, learning_rate=learning_rate, batch=batch, qat_epochs=qat_epochs, calibration=calibration,
+        calibrate=calibrate, judge=judge, labels=labels, seed=seed,
     )  # fmt: skip
     done = run(model, out, settings, data, root, console)
     console.print(table(done))

@@ -4,22 +4,27 @@ input.
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors import safe_open
 
 from poseling.cli import main
 from poseling.compress import command
 from poseling.compress.command import Settings, compress, exported
 from poseling.compress.quantize import plan, quantised, ranges
+from poseling.compress.repair import Lesson, repaired
 from poseling.evaluate.cost import cost
 from poseling.models import checkpoint
 from poseling.runtime import Network
+from poseling.teachers.network import NetworkTeacher
 
 
 @pytest.fixture
@@ -68,6 +73,53 @@ def test_all_of_it_in_a_row(model, root, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_smaller_input_learns_from_the_larger(model, root, tmp_path):
+    out = tmp_path / "out"
+    settings = Settings(size=(24, 36), epochs=1.0, batch=8, labels=tmp_path / "labels")
+    done = compress(str(model), out, settings, ("images",), (root,))
+    original, resized, *learnt = done.points
+    assert original.pck == 1.0
+    assert resized.gmac == pytest.approx(original.gmac * (24 * 36) / (32 * 48), rel=0.02)
+    assert [p.name for p in learnt] in ([], ["repaired"])
+    _, spec = checkpoint.load(out / "net-resized.safetensors")
+    assert (spec.size, spec.codec["size"]) == ((24, 36), [24, 36])
+    # The original was asked at its own size, about the mirrored image too.
+    (manifest,) = (tmp_path / "labels").glob("*/manifest.json")
+    told = json.loads(manifest.read_text())
+    assert (told["size"], told["flip"]) == ([32, 48], True)
+    # Asked once: a second training of other steps finds all predictions in the store.
+    parts = sorted((tmp_path / "labels").glob("*/*.parquet"))
+    settings = Settings(size=(24, 36), prune=0.3, epochs=0.6, batch=8, labels=tmp_path / "labels")
+    compress(str(model), tmp_path / "again", settings, ("images",), (root,))
+    assert sorted((tmp_path / "labels").glob("*/*.parquet")) == parts
+
+
+def test_sizes_that_cannot_be(model, root, tmp_path):
+    for size, told in (
+        ((64, 48), "has to be width and height of a smaller input than the network's, which is 32x48"),
+        ((0, 48), "smaller input"),
+        ((30, 45), "is not a multiple of the heatmap's stride 4"),
+    ):
+        with pytest.raises(ValueError, match=f"--size {size[0]} {size[1]}: .*{told}"):
+            compress(str(model), tmp_path / "out", Settings(size=size), ("images",), (root,))
+
+
+@pytest.mark.slow
+def test_labels_alone_are_learnt_where_there_are_any(network, spec, tmp_path, root):
+    dataset, _, _ = command.dataset(("images",), (root,), spec, 300)
+    joints = dataset.joints + np.array([[[20.0, 30.0]]], np.float32)
+    visible = np.zeros_like(dataset.visible)
+    visible[:5] = 2
+    some = replace(dataset, joints=joints, visible=visible)
+    teacher = NetworkTeacher(copy.deepcopy(network), spec, "whole", "0")
+    lesson = Lesson(epochs=2, batch=5, labels=1.0)
+    repaired(network, spec, teacher, some, tmp_path / "run", tmp_path / "labels", lesson)
+    assert not (tmp_path / "labels").exists()  # nobody was asked
+    state = json.loads(safe_open(tmp_path / "run" / "state.safetensors", "np").metadata()["settings"])
+    assert state["people"] == 5
+
+
+@pytest.mark.slow
 def test_a_target_in_gmac(model, root, tmp_path, network, spec):
     wanted = 0.6 * cost(network, spec.size).gmac
     settings = Settings(target_gmac=wanted, epochs=0.0, importance="magnitude")
@@ -78,7 +130,7 @@ def test_a_target_in_gmac(model, root, tmp_path, network, spec):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ({}, "nothing to do: give --prune"),
+        ({}, "nothing to do: give --size, --prune"),
         ({"prune": 1.0}, "--prune 1: is the part of the work that goes"),
         ({"prune": 0.0}, "--prune 0: is the part"),
         ({"low_rank": 0.0}, "rank 0 would be no layer at all"),

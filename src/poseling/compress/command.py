@@ -19,6 +19,7 @@ from rich.table import Table
 from torch import Tensor
 
 from poseling import zoo
+from poseling.codecs import codec
 from poseling.codecs.normalize import normalise
 from poseling.compress import lowrank, qat, quantize, start
 from poseling.compress import weights as fewer
@@ -34,11 +35,13 @@ from poseling.evaluate.cost import cost
 from poseling.evaluate.figures import BASELINE, DISTILLED, encode
 from poseling.export.onnx import Deployed, graph
 from poseling.files import keep_apart, read_image, write_bytes
-from poseling.geometry import Crop
+from poseling.geometry import Crop, Size
 from poseling.models import checkpoint
 from poseling.models.graph import GraphNetwork
 from poseling.models.importers.onnx import before_decoding
 from poseling.spec import PoseSpec
+from poseling.teachers.checkpoint import digest
+from poseling.teachers.network import NetworkTeacher
 
 Quantise = Literal["fp16", "bf16", "int8", "int4"]
 ASKED = 160  # crops whose losses say which channels matter
@@ -47,6 +50,7 @@ SENSED = 16  # crops that layers' sensitivity is measured on
 ENOUGH = (0.01, 0.02)  # PCK@0.2 and PCK@0.1 that int8 may lose before layers are left in float
 FLOATS = (0, 2, 5, 10)  # how many of the worst are
 ROUNDS = 100  # more steps of pruning than a network has layers worth the learning between them
+SIGMA = 1.5  # heatmap pixels
 FEWEST = 20  # people to judge by: fewer say nothing
 
 
@@ -54,6 +58,7 @@ FEWEST = 20  # people to judge by: fewer say nothing
 class Settings:
     """What is asked for; the fields are the flags of `poseling compress`, where they are explained."""
 
+    size: Size | None = None
     prune: float | None = None
     low_rank: float | None = None
     low_rank_by: lowrank.By = "work"
@@ -71,18 +76,14 @@ class Settings:
     calibration: quantize.Calibration = "mse"
     calibrate: int = 128
     judge: int = 300
+    labels: Path | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (
-            self.prune is None
-            and self.low_rank is None
-            and self.quantise is None
-            and self.target_ms is None
-            and self.target_gmac is None
-        ):
+        ways = (self.size, self.prune, self.low_rank, self.quantise, self.target_ms, self.target_gmac)
+        if all(way is None for way in ways):
             raise ValueError(
-                "nothing to do: give --prune, --low-rank, --quantise, --target-ms or --target-gmac"
+                "nothing to do: give --size, --prune, --low-rank, --quantise, --target-ms or --target-gmac"
             )
         if self.prune is not None and not 0 < self.prune < 1:
             raise ValueError(
@@ -168,16 +169,26 @@ class _Run:
         self.settings, self.out, self.console = settings, out, console
         self.original, self.spec = start.load(model)
         self.name = Path(model).stem
+        # It keeps its own input size, where what is made of it has a smaller one.
+        whole = copy.deepcopy(self.original)
+        self.teacher = NetworkTeacher(whole, self.spec, self.name, digest(whole, self.spec))
         self.network: GraphNetwork = self.original
         self.train, self.val, self.test = dataset(data, root, self.spec, settings.judge)
-        self.judge = Judge(self.val, self.original, self.spec)
-        said = json.dumps([asdict(settings), model, list(data), [str(folder) for folder in root]])
+        self.judge = Judge(self.val, self.teacher)
+        self.labels = settings.labels or out / "labels"
+        said = json.dumps(
+            [asdict(settings), model, list(data), [str(folder) for folder in root]], default=str
+        )
         # Trainings of other settings have folders of their own; the same command goes on where it was
         # stopped.
         self.training = out / "training" / hashlib.blake2b(said.encode(), digest_size=6).hexdigest()
         told = {
             "of": self.name,
-            **{name: value for name, value in asdict(settings).items() if value is not None},
+            **{
+                name: value
+                for name, value in asdict(settings).items()
+                if value is not None and name != "labels"
+            },
         }
         self.spec = replace(self.spec, recipe="compress", arguments=told)
         self.points: list[Point] = []
@@ -194,10 +205,16 @@ class _Run:
         self.tell(self._point("original", self.base, self.original))
         if self.base != self.file:
             self.tell(self._point("float", self.file, self.original))
+        if settings.size is not None:
+            self._resize(settings.size)
         if settings.prune is not None or settings.target_ms is not None or settings.target_gmac is not None:
             self._prune(settings.prune if settings.prune is not None else self._searched())
         if settings.low_rank is not None:
             self._factorise(settings.low_rank)
+        if self.network is self.original and settings.size is not None:
+            self.network = self._repaired(self.original, "resized", 1.0)
+            if self.network is not self.original:
+                self._keep("repaired")
         if settings.quantise is not None:
             self._quantise(settings.quantise)
         done = Compressed(
@@ -242,6 +259,25 @@ class _Run:
             )
             for j in range(0, count, 16)
         ]
+
+    def _resize(self, size: Size) -> None:
+        """The same weights for a smaller input; what was the original is from here on that."""
+        old = self.spec.size
+        if not all(0 < new <= was for new, was in zip(size, old, strict=True)):
+            raise ValueError(
+                f"--size {size[0]} {size[1]}: has to be width and height of a smaller input than the "
+                f"network's, which is {old[0]}x{old[1]}"
+            )
+        try:
+            self.original.at(size)
+            # Gaussians shrink with the image, but not below the width that small maps are learnt with.
+            wide = self.spec.codec.get("sigma")
+            sigma = {} if wide is None else {"sigma": max(min(wide, SIGMA), wide * size[1] / old[1])}
+            found = replace(codec(self.spec.codec), size=size, **sigma)  # type: ignore[type-var]
+        except ValueError as error:
+            raise ValueError(f"--size {size[0]} {size[1]}: {error}") from error
+        self.spec = replace(self.spec, size=size, codec=found.fields())
+        self._keep("resized")
 
     def _less(self, network: GraphNetwork, ratio: float) -> tuple[GraphNetwork, dict[str, Tensor]]:
         asked = None
@@ -314,8 +350,8 @@ class _Run:
         if not self.settings.epochs:
             return network.eval()
         learnt = repaired(
-            copy.deepcopy(network), self.spec, self.original, self.train, self.training / name, self._lesson(part),
-            f"repairing {name}", self.console,
+            copy.deepcopy(network), self.spec, self.teacher, self.train, self.training / name, self.labels,
+            self._lesson(part), f"repairing {name}", self.console,
         )  # fmt: skip
         before, after = (self.judge.network(one, self.spec).pck for one in (network.eval(), learnt))
         if after < before:
@@ -354,7 +390,8 @@ class _Run:
         s = self.settings
         lesson = Lesson(s.qat_epochs, s.batch, s.learning_rate / 5, s.labels_share, s.seed)
         self.network = qat.trained(
-            self.network, self.spec, self.original, self.train, self.training / f"{bits}-bits", lesson, limits, bits, self.console
+            self.network, self.spec, self.teacher, self.train, self.training / f"{bits}-bits", self.labels,
+            lesson, limits, bits, self.console,
         )  # fmt: skip
         checkpoint.save(self.out / f"{self.name}-{bits}-bits.safetensors", self.network, self.spec)
 
@@ -402,7 +439,7 @@ class _Run:
         """The original and the last file on the test people, once."""
         if self.test is None or not (self.test.visible > 0).any():
             return ()
-        judge = Judge(self.test, self.original, self.spec)
+        judge = Judge(self.test, self.teacher)
         found = []
         for point, file in ((self.points[0], self.base), (self.points[-1], self.file)):
             accuracy = judge.file(file)
@@ -505,7 +542,7 @@ def write_report(out: Path, name: str, done: Compressed, settings: Settings) -> 
         "test": [asdict(p) for p in done.test],
         "notes": list(done.notes),
     }
-    write_bytes(out / "report.json", (json.dumps(told, indent=1) + "\n").encode())
+    write_bytes(out / "report.json", (json.dumps(told, indent=1, default=str) + "\n").encode())
     best = set(front(done.points))
     lines = [f"# {name}, compressed", "", f"{done.measured}.", ""]
     lines += [

@@ -43,13 +43,12 @@ class Judge:
     original's own answers.
     """
 
-    def __init__(self, dataset: PoseDataset, original: GraphNetwork, spec: PoseSpec) -> None:
-        teacher = NetworkTeacher(original, spec, "the original")
+    def __init__(self, dataset: PoseDataset, original: NetworkTeacher) -> None:
         dataset = replace(dataset, instances=None)
         evaluator = Evaluator.of(dataset)
         self.labelled = dataset.labelled
         self.evaluator = (
-            evaluator.known_to(teacher) if self.labelled else evaluator.with_labels_of(teacher, False)
+            evaluator.known_to(original) if self.labelled else evaluator.with_labels_of(original, False)
         )
         self.dataset = dataset
 

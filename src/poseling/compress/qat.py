@@ -23,6 +23,7 @@ from poseling.compress.weights import BLOCK
 from poseling.data.dataset import PoseDataset
 from poseling.models.graph import Graph, GraphNetwork, Operation
 from poseling.spec import PoseSpec
+from poseling.teachers.network import NetworkTeacher
 
 DENSE = ("Conv", "Linear")
 
@@ -92,9 +93,10 @@ def plain(network: Rounding) -> GraphNetwork:
 def trained(
     network: GraphNetwork,
     spec: PoseSpec,
-    original: GraphNetwork,
+    teacher: NetworkTeacher,
     dataset: PoseDataset,
     out: Path,
+    labels: Path,
     lesson: Lesson,
     limits: Mapping[str, Range],
     bits: Literal[8, 4] = 8,
@@ -103,10 +105,10 @@ def trained(
     """`network` once it has learnt to be rounded: by `limits` of its activations, and in `bits` of its
     weights.
 
-    Errors as of `repair.repaired`.
+    The others, and errors, are as of `repair.repaired`.
     """
     learnt = repaired(
-        rounding(network, limits, bits), spec, original, dataset, out, lesson, f"{bits} bits", console
+        rounding(network, limits, bits), spec, teacher, dataset, out, labels, lesson, f"{bits} bits", console
     )
     assert isinstance(learnt, Rounding)
     return plain(learnt)

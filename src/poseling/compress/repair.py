@@ -1,8 +1,9 @@
 """What compressing loses is learnt again from the original: it is the teacher, and images without labels
 are enough.
 
-Each image is shown to both; the smaller network learns the original's outputs, and the labels where there
-are any. The loop, the losses and the augmentation are those of every other training here.
+The original predicts each sample once, at its own input size and averaged over the mirrored image; the
+smaller network learns those predictions, moved into each augmented crop, and the labels where there are any.
+The store, the loop, the losses and the augmentation are those of every other training here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ from poseling.data.loader import Crops
 from poseling.distill.objective import Objective, Term, fpd
 from poseling.models.graph import GraphNetwork
 from poseling.spec import PoseSpec
+from poseling.teachers.cache import PseudoLabels, label
 from poseling.teachers.network import NetworkTeacher
 from poseling.train.loop import engine, fit
 from poseling.train.optim import Training
@@ -66,40 +69,54 @@ def terms(spec: PoseSpec, labels: float) -> tuple[Term, ...]:
 def repaired(
     network: GraphNetwork,
     spec: PoseSpec,
-    original: GraphNetwork,
+    teacher: NetworkTeacher,
     dataset: PoseDataset,
     out: Path,
+    labels: Path,
     lesson: Lesson,
     title: str = "repairing",
     console: Console | None = None,
 ) -> GraphNetwork:
-    """`network` after `lesson` on `people`, taught by `original`; both have the contract `spec`. In eval
-    mode, on the CPU.
+    """`network` with the contract `spec` after `lesson` on the samples of `dataset`, taught by `teacher`, the
+    original, whose input may have another size. In eval mode, on the CPU.
 
-    `people` are in the contract's skeleton. `out` is the folder of the training, which goes on where it was
-    stopped. ValueError if labels are to be learnt and nobody has one; errors as of `train.loop.fit`.
+    The samples are in the contract's skeleton. `out` is the folder of the training, which goes on where it
+    was stopped; `labels` that of the original's predictions, which are used again. Labels alone are learnt
+    on the samples that have any, in as many steps. ValueError if labels are to be learnt and there are none; errors as of
+    `teachers.cache.label` and `train.loop.fit`.
     """
+    console = console or Console(quiet=True)
     if lesson.labels and not dataset.visible.any():
         raise ValueError(
             f"{dataset.name}: has no labels to learn; leave the labels' share at 0, which learns from the "
             f"original alone"
         )
+    epochs = lesson.epochs
+    if lesson.labels == 1:
+        labelled = np.flatnonzero(dataset.visible.any(1))
+        epochs *= len(dataset) / len(labelled)  # as many steps as with all
+        dataset = dataset[labelled]
     accelerator = engine()
-    learnt = terms(spec, lesson.labels)
-    teacher = (
-        NetworkTeacher(original, spec, "the original", device=accelerator.device)
-        if lesson.labels < 1
-        else None
-    )
+    learnt, known = terms(spec, lesson.labels), codec(spec.codec)
     training = Training(
-        epochs=lesson.epochs, batch=min(lesson.batch, len(dataset)), learning_rate=lesson.learning_rate, optimizer="adamw",
+        epochs=epochs, batch=min(lesson.batch, len(dataset)), learning_rate=lesson.learning_rate, optimizer="adamw",
         schedule="one_cycle", weight_decay=0.01, clip=1.0, ema=0.998, save_every=500, seed=lesson.seed,
     )  # fmt: skip
     crops = Crops(dataset, spec.size, spec.padding, AUGMENT, lesson.seed)
-    objective = Objective(spec, codec(spec.codec), learnt, teacher=teacher)
+    width = 1.0
+    if lesson.labels < 1:
+        seen = {crops.person(place) for place in range(training.steps(len(dataset)) * training.batch)}
+        asked = label(teacher, dataset[np.array(sorted(seen))], str(labels), flip=True)
+        console.print(
+            f"{teacher.name}: {asked.predicted} samples predicted, {asked.stored} stored already",
+            highlight=False,
+        )
+        predicted = PseudoLabels.open(asked.store, dataset, spec.skeleton, teacher, heatmap=known.heatmap)
+        crops.pseudo_labels, width = predicted, predicted.width
+    objective = Objective(spec, known, learnt, confidence=True, width=width)
     fitted = fit(
         network.train(), objective, crops, training, out, accelerator, workers=lesson.workers, title=title, console=console,
-        evaluate_every=max(lesson.epochs / 5, 1e-6),
+        evaluate_every=max(epochs / 5, 1e-6),
     )  # fmt: skip
     found = fitted.network
     assert isinstance(found, GraphNetwork)
