@@ -681,6 +681,7 @@ def test_pseudo_labels_of_several_sets_and_few_labels(tmp_path: Path):
         for arm in ("few_labels", "few_labels_and_teacher", "labels_and_teacher")
     }
     assert dataset == {"few_labels": 4, "few_labels_and_teacher": 32, "labels_and_teacher": 32}
+    assert any("of 32 samples 4 keep their labels" in note for note in report["notes"])
 
 
 @pytest.mark.slow
