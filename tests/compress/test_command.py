@@ -19,6 +19,7 @@ from safetensors import safe_open
 from poseling.cli import main
 from poseling.compress import command
 from poseling.compress.command import Settings, compress, exported
+from poseling.compress.judge import Accuracy
 from poseling.compress.quantize import plan, quantised, ranges
 from poseling.compress.repair import Lesson, repaired
 from poseling.evaluate.cost import cost
@@ -80,7 +81,7 @@ def test_a_smaller_input_learns_from_the_larger(model, root, tmp_path):
     original, resized, *learnt = done.points
     assert original.pck == 1.0
     assert resized.gmac == pytest.approx(original.gmac * (24 * 36) / (32 * 48), rel=0.02)
-    assert [p.name for p in learnt] in ([], ["repaired"])
+    assert [p.name for p in learnt] in ([], ["repaired"], ["cropped"], ["repaired", "cropped"])
     _, spec = checkpoint.load(out / "net-resized.safetensors")
     assert (spec.size, spec.codec["size"]) == ((24, 36), [24, 36])
     # The original was asked at its own size, about the mirrored image too.
@@ -92,6 +93,19 @@ def test_a_smaller_input_learns_from_the_larger(model, root, tmp_path):
     settings = Settings(size=(24, 36), prune=0.3, epochs=0.6, batch=8, labels=tmp_path / "labels")
     compress(str(model), tmp_path / "again", settings, ("images",), (root,))
     assert sorted((tmp_path / "labels").glob("*/*.parquet")) == parts
+
+
+@pytest.mark.slow
+def test_the_padding_that_is_best_for_the_validation_people(model, root, tmp_path, monkeypatch):
+    def network(self, network, spec):
+        return Accuracy(pck=1.0 - abs(spec.padding - 1.1), strict=0.5)
+
+    monkeypatch.setattr(command.Judge, "network", network)
+    done = compress(str(model), tmp_path / "out", Settings(size=(24, 36), epochs=0.0), ("images",), (root,))
+    assert [p.name for p in done.points] == ["original", "resized", "cropped"]
+    assert checkpoint.load(tmp_path / "out" / "net-cropped.safetensors")[1].padding == 1.1
+    assert done.file.name == "net-cropped.onnx"
+    assert any("padded by 1.1 instead of 1.25" in note for note in done.notes)
 
 
 def test_sizes_that_cannot_be(model, root, tmp_path):
