@@ -158,7 +158,10 @@ def block(sides: NDArray[np.integer], shrink: float) -> int:
 
     >>> block(np.array([1280, 720]), 3.5), block(np.array([1281, 720]), 3.5)
     (2, 3)
+    >>> block(np.array([300, 210]), 4.9999999)
+    5
     """
+    shrink = round(shrink, 6)  # a matrix that shrinks five times says 4.9999999
     most = int(shrink)
     fitting = (f for f in range(most, int(np.ceil(shrink / 2)) - 1, -1) if not (sides % f).any())
     return next(fitting, most)

@@ -79,8 +79,9 @@ function roundHalfEven(x: number): number {
 
 /** How many pixels along each axis become one: what the sides are multiples of, if that leaves less than a factor of two. */
 function block(width: number, height: number, shrink: number): number {
-  const most = Math.floor(shrink);
-  for (let factor = most; factor >= shrink / 2; factor--) if (width % factor === 0 && height % factor === 0) return factor;
+  const about = Math.round(shrink * 1e6) / 1e6; // a matrix that shrinks five times says 4.9999999
+  const most = Math.floor(about);
+  for (let factor = most; factor >= about / 2; factor--) if (width % factor === 0 && height % factor === 0) return factor;
   return most;
 }
 
