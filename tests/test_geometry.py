@@ -211,7 +211,7 @@ def test_a_crop_averages_only_what_it_shows(shrink, at, turn, sides):
     half = shrink * np.array([12.0, 9.0])
     middle = np.array([153.0 + at, 105.0 + at / 2])
     crop = Crop.from_box((*(middle - half), *(middle + half)), (25, 19), 1.0, rotation=turn)
-    factor = block(np.array(sides), shrink)
+    factor = block(sides, shrink)
     assert shrink / 2 <= factor <= shrink + 1e-6
     small = cv2.resize(image, tuple(round(side / factor) for side in sides), interpolation=cv2.INTER_AREA)
     step = np.array(sides) / small.shape[1::-1]
@@ -219,6 +219,19 @@ def test_a_crop_averages_only_what_it_shows(shrink, at, turn, sides):
     scale[:2, 2] = (step - 1) / 2
     expected = cv2.warpAffine(small, crop.matrix @ scale, crop.size, flags=cv2.INTER_LINEAR)
     assert np.abs(crop.warp(image).astype(int) - expected).max() <= 1
+
+
+def test_warps_into_a_given_place():
+    """A crop at its own size and one that is averaged first, each in its own part of one array."""
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    small = Crop.from_box((100, 50, 119, 69), (20, 20), 1.0)
+    large = Crop.whole((400, 300), (20, 20))
+    out = np.full((3, 20, 20, 3), 7, np.uint8)
+    assert np.shares_memory(small.warp(image, out[0]), out[0])
+    large.warp(image, out[2])
+    np.testing.assert_array_equal(out[0], image[50:70, 100:120])
+    np.testing.assert_array_equal(out[2], large.warp(image))
+    assert (out[1] == 7).all()
 
 
 def test_identity_warp_keeps_every_pixel():

@@ -7,6 +7,7 @@ resizing then commute exactly.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -124,46 +125,65 @@ class Crop:
         turned[..., :2] = xyz[..., :2] @ (linear / np.sqrt(abs(np.linalg.det(linear)))).T
         return turned
 
-    def warp(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(h, w, 3) image to (H, W, 3) input in one warp; black where the image ends."""
+    def warp(self, image: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """(h, w, 3) image to (H, W, 3) input in one warp, into `out` if given; black where the image ends."""
         matrix = self.matrix
         (a, b, _), (c, d, _) = matrix.tolist()
         shrink = abs(a * d - b * c) ** -0.5
         if shrink > 2:
-            # Bilinear sampling skips pixels beyond a factor of two: average them first. cv2.resize maps x to
-            # (x + 0.5) / f - 0.5.
-            sides = np.array(image.shape[1::-1])
-            factor = block(sides, float(shrink))
-            low, high = np.zeros(2, int), np.maximum(1, np.round(sides / factor)).astype(int)
-            scale = sides / high
-            if not (sides % factor).any():
-                # Whole blocks do not depend on where the image is cut: only what the crop shows is averaged.
-                ends = (np.array(self.size) - 1) * [[0, 0], [0, 1], [1, 0], [1, 1]]
-                seen = (self.invert(ends) + 0.5) / factor - 0.5
-                low = np.clip(np.floor(seen.min(0)) - 1, 0, high - 1).astype(int)
-                high = np.clip(np.ceil(seen.max(0)) + 2, low + 1, high).astype(int)
-                (x0, y0), (x1, y1) = factor * low, factor * high
-                image = image[y0:y1, x0:x1]
-            width, height = high - low
-            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-            offset = scale * (low + 0.5) - 0.5
-            matrix = np.concatenate([matrix[:, :2] * scale, affine(matrix, offset)[:, None]], 1)
-        return np.asarray(cv2.warpAffine(image, matrix, self.size, flags=cv2.INTER_LINEAR), np.uint8)
+            image, matrix = self._averaged(image, shrink)
+        return np.asarray(cv2.warpAffine(image, matrix, self.size, dst=out, flags=cv2.INTER_LINEAR), np.uint8)
+
+    def _averaged(
+        self, image: NDArray[np.uint8], shrink: float
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """An image (h, w, 3) that is sampled `shrink` (above 2) times as coarsely, with the mean of some pixels
+        in the place of each, and the matrix from it to the input.
+
+        Bilinear sampling skips pixels beyond a factor of two.
+        """
+        sides = image.shape[1], image.shape[0]
+        factor = block(sides, shrink)
+        most = [max(1, round(side / factor)) for side in sides]
+        scale = [side / count for side, count in zip(sides, most, strict=True)]
+        (x0, x1), (y0, y1) = [(0, count) for count in most]
+        if not any(side % factor for side in sides):
+            # Whole blocks do not depend on where the image is cut: only what the crop shows is averaged.
+            (x0, x1), (y0, y1) = self._seen(factor, most)
+            image = image[factor * y0 : factor * y1, factor * x0 : factor * x1]
+        small = cv2.resize(image, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+        # cv2.resize maps x to (x + 0.5) / f - 0.5.
+        start = np.array([scale[0] * (x0 + 0.5) - 0.5, scale[1] * (y0 + 0.5) - 0.5])
+        matrix = np.concatenate([self.matrix[:, :2] * scale, affine(self.matrix, start)[:, None]], 1)
+        return np.asarray(small, np.uint8), matrix
+
+    def _seen(self, factor: int, most: list[int]) -> list[tuple[int, int]]:
+        """The blocks of `factor` pixels, of `most` in each row and column, that the crop needs: the first, and
+        the one after the last, along x and y.
+        """
+        right, bottom = self.size[0] - 1, self.size[1] - 1
+        out = []
+        for (across, down, start), count in zip(self.inverse.tolist(), most, strict=True):
+            low = start + min(0, across * right) + min(0, down * bottom)
+            high = start + max(0, across * right) + max(0, down * bottom)
+            first = min(max(math.floor((low + 0.5) / factor - 0.5) - 1, 0), count - 1)
+            out.append((first, min(max(math.ceil((high + 0.5) / factor - 0.5) + 2, first + 1), count)))
+        return out
 
 
-def block(sides: NDArray[np.integer], shrink: float) -> int:
+def block(sides: Size, shrink: float) -> int:
     """How many pixels of an image of these sides (W, H), along each axis, are averaged to one before it is
     sampled `shrink` (above 2) times as coarsely: so many that less than two remain, of which the sides are
     multiples if there is such a number.
 
-    >>> block(np.array([1280, 720]), 3.5), block(np.array([1281, 720]), 3.5)
+    >>> block((1280, 720), 3.5), block((1281, 720), 3.5)
     (2, 3)
-    >>> block(np.array([300, 210]), 4.9999999)
+    >>> block((300, 210), 4.9999999)
     5
     """
     shrink = round(shrink, 6)  # a matrix that shrinks five times says 4.9999999
     most = int(shrink)
-    fitting = (f for f in range(most, int(np.ceil(shrink / 2)) - 1, -1) if not (sides % f).any())
+    fitting = (f for f in range(most, math.ceil(shrink / 2) - 1, -1) if not any(side % f for side in sides))
     return next(fitting, most)
 
 

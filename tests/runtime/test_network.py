@@ -77,6 +77,17 @@ def test_one_person_for_each_box_in_order(model: Path):
     assert pose.ids.tolist() == [0, 1]
 
 
+def test_people_of_all_sizes_at_once_are_each_by_itself(opened: Network):
+    """Small ones, and large ones that are averaged before they are sampled, partly outside the image too."""
+    image = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
+    boxes = [(0, 0, 99, 59), (40, 20, 52, 31), (-30, -40, 300, 200), (10, 5, 80, 58), (90, 50, 130, 70)]
+    pose = opened(image, boxes)
+    alone = [opened(image, [box]) for box in boxes]
+    np.testing.assert_array_equal(pose.xy, [one.xy[0] for one in alone])
+    np.testing.assert_array_equal(pose.score, [one.score[0] for one in alone])
+    assert len({tuple(xy.ravel()) for xy in pose.xy}) == 5
+
+
 @given(
     corner=st.tuples(st.floats(-20, 80), st.floats(-20, 40)),
     sides=st.tuples(st.floats(30, 200), st.floats(30, 200)),
