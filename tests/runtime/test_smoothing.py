@@ -140,6 +140,41 @@ def test_people_are_filtered_by_id_and_forgotten():
     assert smooth(person(80, (3,)), 0.9).xy[0, 0, 0] == 80
 
 
+def test_people_together_are_each_filtered_alone():
+    """Three who come, hide, leave and come back, each against filters of its own; one joint is hidden."""
+    rng, smooth, own, last = np.random.default_rng(3), Smoother(), {}, {}
+    there = [(4,), (4, 2), (2, 4), (9, 2), (9,), (2, 9, 4), (4, 2), (4,), (2, 4, 9), (9,)]
+    times = [0.0, 0.1, 0.2, 0.3, 0.7, 0.75, 0.8, 1.4, 1.45, 1.5]
+    held = 0
+    for i, (ids, seconds) in enumerate(zip(there, times, strict=True)):
+        xy, xyz = rng.normal(100, 50, (len(ids), 3, 2)), rng.normal(0, 1, (len(ids), 3, 3))
+        xy[0, 1] = np.nan if i == 5 else xy[0, 1]
+        found = smooth(Pose(xy, np.ones((len(ids), 3)), ARM, xyz, np.array(ids)), seconds)
+        for row, person in enumerate(ids):
+            flat, deep = own.setdefault(person, (OneEuro(1.7, 0.3), OneEuro(0.8, 0.4)))
+            seen = xy[row][np.isfinite(xy[row]).all(-1)]
+            unit = max(seen.max(0) - seen.min(0)) / 34
+            np.testing.assert_allclose(found.xy[row], flat(xy[row], seconds, unit), rtol=1e-5)
+            np.testing.assert_allclose(found.xyz[row], deep(xyz[row], seconds, 0.05), rtol=1e-5, atol=1e-6)
+            held += not np.allclose(found.xyz[row], xyz[row])
+            last[person] = seconds
+        for person in [p for p, at in last.items() if seconds - at > GAP]:
+            del own[person], last[person]
+    assert held == 11  # of 18: three are the first, four come after a gap
+
+
+def test_rows_are_kept_dropped_and_begun():
+    ease, other = OneEuro(1.0, 0.5), OneEuro(1.0, 0.5)
+    ease.keep([-1])  # nothing yet
+    for i, value in enumerate((0.0, 3.0)):
+        ease([[1.0, 1.0], [value, 2 * value]], i / 10)
+        other([value, 2 * value], i / 10)
+    ease.keep([1, -1])
+    found = ease([[5.0, 4.0], [8.0, 9.0]], 0.2)
+    np.testing.assert_array_equal(found, [other([5.0, 4.0], 0.2), [8.0, 9.0]])
+    assert np.isinf(ease.frequency).tolist() == [[False, False], [True, True]]
+
+
 def test_near_and_far_people_are_filtered_alike():
     near, far = Smoother(), Smoother()
     for i, x in enumerate(np.random.default_rng(0).normal(0, 5, 20)):
@@ -147,6 +182,8 @@ def test_near_and_far_people_are_filtered_alike():
         np.testing.assert_allclose(a.xy, 10 * b.xy, rtol=1e-3, atol=1e-3)
     assert size(np.array([[0, 0], [30, 40], [np.nan, 900]])) == 40
     assert size(np.full((3, 2), np.nan)) == 1
+    many = np.array([[[0, 0], [30, 40]], [[7, 7], [np.inf, 0]], [[-5, 2], [3, 1]], [[np.nan] * 2] * 2])
+    assert size(many).tolist() == [40, 1, 8, 1]
 
 
 def test_without_xyz():

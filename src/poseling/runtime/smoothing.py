@@ -4,7 +4,9 @@ their real times.
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,14 +49,16 @@ class OneEuro:
         self.cutoff, self.beta, self.speed_cutoff, self.gap = cutoff, beta, speed_cutoff, gap
         self._value: NDArray[np.float64] | None = None
 
-    def __call__(self, value: ArrayLike, seconds: float, unit: float = 1.0) -> NDArray[np.float64]:
+    def __call__(
+        self, value: ArrayLike, seconds: float, unit: float | NDArray[np.floating] = 1.0
+    ) -> NDArray[np.float64]:
         """The filtered value, of the shape that all values have, at a time. `unit` is the unit of speed, in
-        the values' own unit.
+        the values' own unit: one, or one for each in an array that fits theirs.
 
         ValueError if `seconds` is not finite, or the shape changes.
         """
         new = np.asarray(value, np.float64)
-        if not np.isfinite(seconds):
+        if not math.isfinite(seconds):
             raise ValueError(f"seconds is {seconds}; the filter needs the time of each frame")
         if self._value is None:
             self._value, self._speed = np.full(new.shape, np.nan), np.zeros(new.shape)
@@ -83,6 +87,15 @@ class OneEuro:
         self._value = np.where(fresh, new, eased)
         self._seen = np.where(fresh | follow, seconds, self._seen)
         return self._value.copy()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with these rows of the values' first axis, in this order; -1 is one that had no sample yet."""
+        if self._value is None:
+            return
+        for name, unseen in (("_value", np.nan), ("_speed", 0.0), ("_seen", -np.inf)):
+            before = getattr(self, name)
+            beginning = np.full((1, *before.shape[1:]), unseen)  # the last row, which -1 takes
+            setattr(self, name, np.concatenate([before, beginning])[list(rows)])
 
 
 def alpha(cutoff: float | NDArray[np.float64], step: float | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,33 +130,50 @@ class Smoother:
         if lookahead < 0:
             raise ValueError(f"lookahead is {lookahead}; give a number of frames, 0 for none")
         self.lookahead = lookahead
-        self._filters: dict[int, tuple[OneEuro, OneEuro, float]] = {}
+        self._flat, self._deep = OneEuro(IMAGE_CUTOFF, IMAGE_BETA), OneEuro(SPACE_CUTOFF, SPACE_BETA)
+        # When each person was last there, in the order of the filters' rows.
+        self._seen: dict[int, float] = {}
         self._held: deque[_Moment] = deque()
 
     def __call__(self, pose: Pose, seconds: float) -> Pose | None:
         """The filtered pose of the frame `lookahead` before this one, or None while there is none."""
-        xy, xyz = pose.xy.copy(), None if pose.xyz is None else pose.xyz.copy()
-        image, space = {}, {}
-        for row, person in enumerate(pose.ids.tolist()):
-            flat, deep, _ = self._filters.get(person) or (
-                OneEuro(IMAGE_CUTOFF, IMAGE_BETA),
-                OneEuro(SPACE_CUTOFF, SPACE_BETA),
-                seconds,
-            )
-            self._filters[person] = flat, deep, seconds
-            xy[row] = flat(xy[row], seconds, IMAGE_UNIT * size(xy[row]))
-            image[person] = flat.frequency
-            if xyz is not None:
-                xyz[row] = deep(xyz[row], seconds, SPACE_UNIT)
-                space[person] = deep.frequency
-        self._filters = {
-            person: filters for person, filters in self._filters.items() if abs(seconds - filters[2]) <= GAP
-        }
-        filtered = replace(pose, xy=xy, xyz=xyz)
+        ids = pose.ids.tolist()
+        before = len(self._seen)
+        self._seen |= dict.fromkeys(ids, seconds)
+        if len(self._seen) > before:
+            self._keep([*range(before), *[-1] * (len(self._seen) - before)])
+        place = {person: row for row, person in enumerate(self._seen)}
+        where = [place[person] for person in ids]
+        everybody = where == list(place.values())
+        rows: slice | list[int] = slice(None) if everybody else where
+
+        def spread(values: NDArray[np.floating], absent: float) -> NDArray[np.floating]:
+            """Values (N, ...) of the people in the frame, in the filters' rows."""
+            if everybody:
+                return values
+            out = np.full((len(place), *values.shape[1:]), absent)
+            out[rows] = values
+            return out
+
+        unit = IMAGE_UNIT * spread(size(pose.xy), 1.0)[:, None, None]
+        xy, xyz = self._flat(spread(pose.xy, np.nan), seconds, unit)[rows], pose.xyz
+        if xyz is not None:
+            xyz = self._deep(spread(xyz, np.nan), seconds, SPACE_UNIT)[rows].astype(np.float32)
+        filtered = replace(pose, xy=xy.astype(np.float32), xyz=xyz)
+        if self.lookahead:
+            image = dict(zip(ids, self._flat.frequency[rows], strict=True))
+            space = {} if xyz is None else dict(zip(ids, self._deep.frequency[rows], strict=True))
+            self._held.append(_Moment(seconds, filtered, image, space))
+        if gone := {person for person, last in self._seen.items() if abs(seconds - last) > GAP}:
+            self._keep([row for person, row in place.items() if person not in gone])
+            self._seen = {person: last for person, last in self._seen.items() if person not in gone}
         if not self.lookahead:
             return filtered
-        self._held.append(_Moment(seconds, filtered, image, space))
         return self._next() if len(self._held) > self.lookahead else None
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        self._flat.keep(rows)
+        self._deep.keep(rows)
 
     def rest(self) -> list[Pose]:
         """The poses of the frames that are still held, at the end of a video."""
@@ -185,9 +215,11 @@ def _back(run: list[tuple[float, NDArray[np.float32], NDArray[np.float64]]]) -> 
     return out
 
 
-def size(xy: NDArray[np.floating]) -> float:
-    """The longer side in pixels of the box around joints (K, 2), at least 1: the unit of a person's speed in
-    the image.
+def size(xy: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(...) the longer side in pixels of the box around joints (..., K, 2), at least 1: the unit of a person's
+    speed in the image.
     """
-    finite = xy[np.isfinite(xy).all(-1)]
-    return max(1.0, float(np.ptp(finite, axis=0).max())) if len(finite) else 1.0
+    low = high = xy
+    if not (finite := np.isfinite(xy).all(-1, keepdims=True)).all():
+        low, high = np.where(finite, xy, np.inf), np.where(finite, xy, -np.inf)
+    return np.maximum((high.max(-2) - low.min(-2)).max(-1), 1.0).astype(np.float64)
