@@ -43,13 +43,25 @@ def colours(image: NDArray[np.uint8], xy: Array, sure: NDArray[np.bool_], skelet
     lab, inside = _lab(image, np.concatenate([weights @ xy, _beside(xy[sure])]))
     inside[: 2 * count] &= rows
     trunk, thighs, left, right = np.split(np.arange(len(lab)), [count, 2 * count, 2 * count + len(SIDE)])
-    behind = [np.median(lab[side][inside[side]], 0) for side in (left, right) if inside[side].any()]
+    behind = [middle(lab[side][inside[side]]) for side in (left, right) if inside[side].any()]
     found = np.full((2, 4), np.nan)
     for i, part in enumerate((trunk, thighs)):
         if inside[part].sum() >= count // 2:
-            colour = np.median(lab[part][inside[part]], 0)
+            colour = middle(lab[part][inside[part]])
             found[i] = *colour, float(all(_apart(colour, other) >= 1 for other in behind))
     return found if np.isfinite(found).any() else None
+
+
+def middle(values: Array) -> Array:
+    """(C,) the median of values (N, C), NaN of none: of so few numpy's takes ten times as long.
+
+    >>> middle(np.array([[3.0, 1], [1, 1], [9, 2], [2, 4]])).tolist()
+    [2.5, 1.5]
+    """
+    if not len(values):
+        return np.full(values.shape[1:], np.nan)
+    ordered = np.sort(values, axis=0)
+    return np.asarray(0.5 * (ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]))
 
 
 def _lab(image: NDArray[np.uint8], places: Array) -> tuple[Array, NDArray[np.bool_]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +20,8 @@ def region(xy: NDArray[np.floating], sure: NDArray[np.bool_], skeleton: Skeleton
     """x0, y0, x1, y1 of the next crop for joints (K, 2), of which at least one is `sure` (K,): VNect's box,
     but moved towards the root only as far as all joints stay inside.
     """
-    low, high = xy[sure].min(0).astype(np.float64), xy[sure].max(0).astype(np.float64)
+    chosen = xy[sure].astype(np.float64)
+    low, high = chosen.min(0), chosen.max(0)
     sides, middle = high - low, (low + high) / 2
     buffer = BUFFER * sides / 2
     root = roots(skeleton)
@@ -35,9 +38,10 @@ def windows(image_size: Size) -> list[Box]:
     return [(x * width, y * height, (x + 2) * width, (y + 2) * height) for y in range(3) for x in range(3)]
 
 
-def roots(skeleton: Skeleton) -> list[int]:
+@lru_cache
+def roots(skeleton: Skeleton) -> NDArray[np.intp]:
     """The joints whose mean is the root; all joints, for a skeleton without a root."""
     try:
-        return list(skeleton.root)
+        return np.array(skeleton.root, np.intp)
     except ValueError:
-        return list(range(len(skeleton)))
+        return np.arange(len(skeleton))

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from poseling.geometry import iou, scaled_box, whole_box
 from poseling.pose import Pose
-from poseling.runtime.appearance import alike, colours, difference, unlike
+from poseling.runtime.appearance import alike, colours, difference, middle, unlike
 from poseling.runtime.region import region, windows
 from poseling.runtime.smoothing import size
 from poseling.spec import PoseSpec
@@ -552,13 +552,16 @@ def _moves(people: list[_Person], found: list[_Person], crowded: list[bool], sec
     A change of size is added; infinite beyond `JUMP`, and where it is too much for one who is `crowded`.
     """
     cost = np.full((len(people), len(found)), np.inf)
-    places = [new.xy[new.sure].mean(0) for new in found]
+    if not cost.size:
+        return cost
+    places = np.array([new.xy[new.sure].mean(0) for new in found])
     for i, last in enumerate(people):
         scale, gone, passed = size(last.xy[last.sure]), last.gone(seconds), max(0.0, seconds - last.seen)
-        place = last.xy[last.sure].mean(0)
-        for j, new in enumerate(found):
+        away = np.abs(places - last.xy[last.sure].mean(0)).max(1)
+        for j in np.flatnonzero(away <= REACH * scale).tolist():
+            new = found[j]
             both = last.sure & new.sure
-            if np.abs(places[j] - place).max() > REACH * scale or not both.any():
+            if not both.any():
                 continue
             step = new.xy[both] - last.xy[both]
             moved = min(_median(step), _median(step - gone)) / scale
@@ -589,15 +592,15 @@ def _returns(people: list[_Person], found: list[_Person], seconds: float) -> Arr
 
 def _crowded(here: list[_Person], people: list[_Person], found: list[_Person]) -> list[bool]:
     """Whether somebody else of the people, or a second one of those found, is near each of those here."""
-    near = np.array([_bounds(p.xy, p.sure) for p in [*people, *found]]).reshape(-1, 4)
-    out = []
-    for person in here:
-        own = next(i for i, p in enumerate(people) if p is person)
-        box = scaled_box(near[own], 1.5)
-        there = np.asarray(((near[:, :2] <= box[2:]) & (near[:, 2:] >= box[:2])).all(1))
-        there[own] = False
-        out.append(bool(there[: len(people)].any() or there[len(people) :].sum() > 1))
-    return out
+    if not here:
+        return []
+    near = np.array([_bounds(p.xy, p.sure) for p in [*people, *found]])
+    own = [next(i for i, p in enumerate(people) if p is person) for person in here]
+    middle, half = (near[own, :2] + near[own, 2:]) / 2, 1.5 * (near[own, 2:] - near[own, :2]) / 2
+    low, high = (middle - half)[:, None], (middle + half)[:, None]
+    there = np.asarray(((near[:, :2] <= high) & (near[:, 2:] >= low)).all(2))
+    there[range(len(own)), own] = False
+    return list(there[:, : len(people)].any(1) | (there[:, len(people) :].sum(1) > 1))
 
 
 def _grown(last: _Person, new: _Person) -> float:
@@ -665,13 +668,8 @@ def _look(person: _Person) -> None:
     assert person.now is not None
     person.views = [*person.views[1 - VIEWS :], person.now]
     views = np.array(person.views)
-    known = np.isfinite(views)
-    person.dress = np.array(
-        [
-            [np.median(views[known[:, i, j], i, j]) if known[:, i, j].any() else np.nan for j in range(4)]
-            for i in range(2)
-        ]
-    )
+    known = np.asarray(np.isfinite(views).all(2))
+    person.dress = np.array([middle(views[known[:, part], part]) for part in (0, 1)])
 
 
 def _eased(last: Array, new: Array, box: Array, seconds: float) -> Array:
