@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
+from torch import nn
 
 from poseling.compress.lowrank import factorised
 from poseling.compress.prune import pruned
-from poseling.compress.reconstruct import reconstructed
+from poseling.compress.reconstruct import _fit, reconstructed
 
 
 def test_channels_that_say_the_same_are_made_up_for(network, images):
@@ -47,3 +49,24 @@ def test_an_unchanged_network_stays(network, images):
     same = reconstructed(copy.deepcopy(network), network, [images])
     for a, b in zip(same.parameters(), network.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@torch.no_grad()
+def test_operations_step_by_step_read_what_the_network_makes(network, images):
+    everything = network.values(images)
+    for operation, values in network.steps(images):
+        read = {name: values[name] for name in operation.inputs if name}
+        assert all(torch.equal(value, everything[name]) for name, value in read.items())
+    assert operation is network.graph.operations[-1]
+
+
+@torch.no_grad()
+def test_a_layer_is_fitted_by_least_squares():
+    """Against numpy's own, where the little pull towards the old weights says nothing."""
+    lot = torch.Generator().manual_seed(3)
+    layer = nn.Linear(3, 2)
+    x, y = torch.randn(1, 40, 3, generator=lot), torch.randn(1, 40, 2, generator=lot)
+    _fit(layer, [x], [y], None)
+    expected = np.linalg.lstsq(np.concatenate([x[0], np.ones((40, 1))], 1), y[0].numpy(), rcond=None)[0]
+    np.testing.assert_allclose(layer.weight.detach(), expected[:3].T, atol=2e-3)
+    np.testing.assert_allclose(layer.bias.detach(), expected[3], atol=2e-3)

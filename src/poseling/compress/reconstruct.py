@@ -9,23 +9,22 @@ ICCV 2017, arXiv 1707.06168, section 3.1; from the smaller network's own inputs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseling.models.graph import GraphNetwork
+from poseling.models.graph import GraphNetwork, Operation
 from poseling.models.operators import Convolution
 from poseling.models.operators import _same as same_pads
 
 RIDGE = 1e-3  # of the inputs' mean power: keeps weights small where crops are few
 WIDEST = 1600  # inputs of a layer, over all pixels of its kernel: more would take long to solve for
-
-
-class _Enough(Exception):  # noqa: N818  # it is no error: the layer has been seen
-    """The rest of the network need not run."""
+PLACES = (
+    64  # of an image at which a layer is fitted; with 256 images ten for each of the widest layer's inputs
+)
 
 
 @torch.no_grad()
@@ -43,49 +42,55 @@ def reconstructed(
     work by groups, whose value the original does not have, or that are too wide to solve for stay as they
     are. It is changed, and given back.
     """
-    theirs = {o.outputs[0]: o.layer for o in original.graph.operations if o.layer}
+    writer = {o.outputs[0]: o.layer for o in original.graph.operations if o.layer}
     uses = [o.layer for o in network.graph.operations]
+    # Both networks run side by side, one operation at a time, on all the images.
+    walks = [network.steps(batch) for batch in images]
+    others = [original.steps(batch) for batch in images]
     changed = False
     for operation in network.graph.operations:
+        now = [next(walk)[1] for walk in walks]
         layer, value = operation.layer, operation.outputs[0]
-        if operation.kind not in ("Conv", "Linear") or value not in theirs or uses.count(layer) > 1:
+        if operation.kind not in ("Conv", "Linear") or value not in writer or uses.count(layer) > 1:
             continue
-        mine, other = network.layers[layer], original.layers[theirs[value]]
-        keep = None if writes is None else writes.get(layer)
+        mine, other = network.layers[layer], original.layers[writer[value]]
         rows = mine.get_parameter("weight")
-        before = other.get_parameter("weight")
-        changed = changed or rows.shape != before.shape or layer != theirs[value]
+        changed = changed or rows.shape != other.get_parameter("weight").shape or layer != writer[value]
         if not changed or int(operation.attributes.get("groups", 1)) > 1 or rows[0].numel() > WIDEST:
             continue  # until something is missing there is nothing to make up for
-        _fit(network, original, mine, other, images, keep)
+        keep = None if writes is None else writes.get(layer)
+        given = [values[operation.inputs[0]] for values in now]
+        _fit(mine, given, (_written(original, walk, value) for walk in others), keep)
     return network
 
 
-def _fit(
-    network: GraphNetwork,
-    original: GraphNetwork,
-    mine: nn.Module,
-    other: nn.Module,
-    images: Sequence[Tensor],
-    keep: Tensor | None,
-) -> None:
-    """Weight and bias of the layer `mine` by least squares with a little pull towards what they were."""
+def _written(network: GraphNetwork, walk: Iterator[tuple[Operation, dict[str, Any]]], value: str) -> Tensor:
+    """The value of this name, which a layer writes, of a network that has run up to some operation before."""
+    operation, values = next(step for step in walk if step[0].outputs[0] == value)
+    found: Tensor = network.layers[operation.layer](values[operation.inputs[0]])
+    return found
+
+
+def _fit(mine: nn.Module, given: Iterable[Tensor], wanted: Iterable[Tensor], keep: Tensor | None) -> None:
+    """Weight and bias of a layer, by least squares with a little pull towards what they were, so that it
+    gives what is `wanted`, of which it has the channels `keep`.
+    """
     weight = mine.get_parameter("weight")
     bias = dict(mine.named_parameters()).get("bias")
     wide = weight[0].numel() + (bias is not None)
-    gram, cross = (
-        weight.new_zeros(wide, wide, dtype=torch.float64),
-        weight.new_zeros(wide, len(weight), dtype=torch.float64),
-    )
-    count = 0
-    for batch in images:
-        x = _columns(mine, _seen(network, mine, batch, given=True), bias is not None)
-        y = _seen(original, other, batch, given=False)
+    gram = weight.new_zeros(wide, wide, dtype=torch.float64)
+    cross = weight.new_zeros(wide, len(weight), dtype=torch.float64)
+    lot = torch.Generator().manual_seed(0)
+    for x, y in zip(given, wanted, strict=True):
+        count = len(x)
+        x = _columns(mine, x, bias is not None)
         y = y.flatten(0, -2) if isinstance(mine, nn.Linear) else y.permute(0, 2, 3, 1).flatten(0, 2)
         y = y if keep is None else y[:, keep]
+        if len(x) > count * PLACES:
+            chosen = torch.randperm(len(x), generator=lot)[: count * PLACES]
+            x, y = x[chosen], y[chosen]
         gram += (x.T @ x).double()
         cross += (x.T @ y).double()
-        count += len(x)
     power = RIDGE * gram.diagonal().mean().clamp(min=1e-12)
     now = torch.cat([weight.flatten(1), *([bias[:, None]] if bias is not None else [])], 1).double().T
     solved = torch.linalg.solve(gram + power * torch.eye(wide, dtype=torch.float64), cross + power * now)
@@ -95,24 +100,6 @@ def _fit(
     weight.copy_(found[:, : weight[0].numel()].reshape(weight.shape))
     if bias is not None:
         bias.copy_(found[:, -1])
-
-
-def _seen(network: GraphNetwork, layer: nn.Module, images: Tensor, given: bool) -> Tensor:
-    """What a layer is given, or gives, for these images."""
-    found: list[Tensor] = []
-
-    def look(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        found.append(inputs[0] if given else output)
-        raise _Enough
-
-    handle = layer.register_forward_hook(look)
-    try:
-        network(images)
-    except _Enough:
-        pass
-    finally:
-        handle.remove()
-    return found[0]
 
 
 def _columns(layer: nn.Module, x: Tensor, one: bool) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -184,6 +184,18 @@ class GraphNetwork(nn.Module):
                     del values[name]
         output: Tensor = values[self.graph.output]
         return output.unsqueeze(1)
+
+    def steps(self, images: Tensor) -> Iterator[tuple[Operation, dict[str, Any]]]:
+        """Each operation on images (B, 3, H, W), before it runs, with the values by name that it and later ones
+        read. What its weights are when the next is asked for is what it runs with.
+        """
+        values: dict[str, Any] = {self.graph.input: images, "": None}
+        for operation, free in zip(self.graph.operations, self._free, strict=True):
+            yield operation, values
+            self._step(operation, values)
+            for name in free:
+                if name:
+                    del values[name]
 
     def values(self, images: Tensor) -> dict[str, Any]:
         """Every value by its name, for images (B, 3, H, W). ValueError that names the operation which cannot
