@@ -71,7 +71,7 @@ def prepare(peers: Path, work: Path) -> None:
                 continue
             dataset = packed(work / "packed" / name / part).to(BODY19)
             places = label(heavy, dataset, str(work / "labels" / heavy.name), name == "lsp").store
-            joints = label(flat, dataset, str(work / "labels" / "m")).store
+            joints = label(flat, dataset, str(work / "labels" / "m"), flip=True).store
             if part in ("", "train"):
                 distrusted = np.full(len(dataset), name == "lspet")
                 dataset, found = pseudo.pseudo_labels(

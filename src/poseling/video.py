@@ -161,7 +161,9 @@ def _frames(
             count += 1
     if not count:
         damaged = f"; {read.lost} are damaged" if read.lost else ""
-        raise OSError(f"{path}: holds no frame that can be decoded{damaged}")
+        # An .mp4 with its index at the end, from a server that cannot start in the middle of a file.
+        way_out = "; is it a file? Download it, and give that" if path.startswith("http") else ""
+        raise OSError(f"{path}: holds no frame that can be decoded{damaged}{way_out}")
     if changed:
         tell(f"{path}: the image's size changes, {changed}; every image keeps its shape")
     if read.lost:

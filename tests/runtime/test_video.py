@@ -9,9 +9,10 @@ import av
 import cv2
 import numpy as np
 import pytest
+from tests.runtime.rtsp_camera import NetworkCamera
 
 from poseling.runtime.video import Writer, expected, frames, images, newest, source_of
-from poseling.video import bare
+from poseling.video import bare, stream
 
 RAMP = range(20, 240, 20)  # the grey of each frame
 
@@ -286,6 +287,38 @@ def test_a_url_is_read_as_it_comes(tmp_path: Path, server: str):
     found = list(frames(source_of(f"{server}/sent.mkv")))
     np.testing.assert_allclose([seconds for _, seconds, _ in found], np.arange(11) / 5, atol=1e-3)
     np.testing.assert_allclose([image.mean() for _, _, image in found], RAMP, atol=6)
+
+
+def test_a_file_that_cannot_be_read_as_it_comes_has_a_way_out(tmp_path: Path, server: str):
+    """Python's server does not start in the middle of a file, and an .mp4 has its index at the end."""
+    with av.open(str(tmp_path / "sent.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+        for _ in range(20):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(noise, format="bgr24")):
+                container.mux(packet)
+    with pytest.raises(
+        OSError, match=r"sent\.mp4: holds no frame that can be decoded.*; is it a file\? Download"
+    ):
+        list(frames(source_of(f"{server}/sent.mp4")))
+
+
+@pytest.mark.parametrize("login", ["", "name:secret"])
+def test_a_camera_of_the_network_is_read(login: str):
+    """Live, so frames that came while nobody asked are left out; with nobody slow all are there."""
+    with NetworkCamera([grey(level) for level in RAMP], login=login) as camera:
+        found = list(stream(camera.url))
+    assert camera.asked[-1] == "PLAY"
+    np.testing.assert_allclose([seconds for _, seconds, _ in found], np.arange(11) / 5, atol=1e-3)
+    np.testing.assert_allclose([image.mean() for _, _, image in found], RAMP, atol=6)
+
+
+def test_of_a_camera_of_the_network_the_newest_frame_is_given():
+    with NetworkCamera([grey(level) for level in RAMP]) as camera:
+        found = list(frames(source_of(camera.url)))
+    assert found[-1][0] == 10  # the last is never left out
+    assert [seconds for _, seconds, _ in found] == sorted({seconds for _, seconds, _ in found})
 
 
 @pytest.mark.parametrize("what", ["nobody", "nothing", "a page", "a playlist"])
