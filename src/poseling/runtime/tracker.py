@@ -57,6 +57,7 @@ LOOKED = 5  # frames between two looks at the clothes of a person who is alone
 DOUBTS = 3  # looks in a row at other clothes than remembered, and the person may be another one
 NEW = 3  # first looks at a person, who may turn out to be one who has come back
 VIEWS = 9  # looks at a person's clothes that are remembered, and looks at others after which those are
+DOUBTED = 0.2  # seconds for which a new person near others is followed before it has an id
 EVERY = 3  # frames between two runs of the detector while somebody is lost, or nobody is there
 # Poses of this similarity, or boxes of this intersection over union, are one person; LIKE of a pose that was
 # not looked for in the place of a person who was there.
@@ -108,6 +109,7 @@ class _Person:
     dress: Array | None = None
     now: Array | None = None
     doubts: int = 0
+    since: float | None = None  # seconds: when it was first seen, as long as it may be somebody who was lost
 
     def gone(self, seconds: float) -> Array:
         """(2,) how far it should have gone since it was seen."""
@@ -174,8 +176,7 @@ class Tracker:
             self._turn += 1
         self._followed(answers, seconds, whole, image)
         self._recognised(seconds, image)
-        here = [p for p in self._people if not p.missed]
-        return self._pose(here)
+        return self._pose([p for p in self._people if not p.missed and p.since is None])
 
     def _boxes(self, image: NDArray[np.uint8]) -> Array:
         """(N, 4) the detector's boxes, if it is its turn."""
@@ -303,10 +304,18 @@ class Tracker:
         near = [p if c else None for p, c in zip(here, crowded, strict=True)]
         moves = self._dressed(near, found, _moves(here, found, crowded, seconds), image)
         pairs = {here[i].id: found[j] for i, j in assigned(moves, 2 * JUMP + DRESS * WRONG)}
-        lost = [p for p in before if p.missed]
-        free = [new for new in found if all(new is not other for other in pairs.values())]
+        # Who is in doubt may yet be one of the lost.
+        lost, doubted = [p for p in before if p.missed], {p.id for p in here if p.since is not None}
+        free = [new for new in found if all(new is not o for i, o in pairs.items() if i not in doubted)]
         returns = self._dressed(lost, free, _returns(lost, free, seconds), image, NEAR)
-        pairs |= {lost[i].id: free[j] for i, j in assigned(returns, 2 * FAR)}
+        for j, new in enumerate(free):
+            if any(pairs.get(i) is new for i in doubted):  # its place alone did not say so before
+                for i, old in enumerate(lost):
+                    if not difference(old.dress, new.now) < 1:
+                        returns[i, j] = np.inf
+        returned = {lost[i].id: free[j] for i, j in assigned(returns, 2 * FAR)}
+        settled_ = {i for i in doubted if any(pairs.get(i) is new for new in returned.values())}
+        pairs = {i: new for i, new in pairs.items() if i not in settled_} | returned
         after, margin = [], (whole[2:] - whole[:2]) / 2
         lowest, highest = np.concatenate([whole[:2] - margin] * 2), np.concatenate([whole[2:] + margin] * 2)
         for last in before:
@@ -321,6 +330,9 @@ class Tracker:
             if new.id < 0:
                 new.id = self._started
                 self._started += 1
+                new.since = seconds if _doubtful(new, before, seconds) else None
+            elif new.since is not None and not 0 <= seconds - new.since < DOUBTED:
+                new.since = None
             new.seen = seconds
             # With a confident but wrong network the region could grow without limit.
             new.region = np.minimum(np.maximum(new.region, lowest), highest)
@@ -395,7 +407,7 @@ class Tracker:
         old = lost[known[0][1]]
         if any(difference(p.dress, old.dress) < 1 for p in here if p is not person):
             return
-        person.id = old.id
+        person.id, person.since = old.id, None
         self._people = sorted((p for p in self._people if p is not old), key=lambda one: one.id)
         self._gone = [p for p in self._gone if p is not old]
 
@@ -603,6 +615,18 @@ def _crowded(here: list[_Person], people: list[_Person], found: list[_Person]) -
     return list(there[:, : len(people)].any(1) | (there[:, len(people) :].sum(1) > 1))
 
 
+def _doubtful(new: _Person, people: list[_Person], seconds: float) -> bool:
+    """Whether somebody new may be a part of one of the people, or one of them who was lost."""
+    box = _bounds(new.xy, new.sure)
+    for person in people:
+        there = _bounds(person.xy, person.sure) + np.tile(person.gone(seconds), 2)
+        if person.missed and _apart(there, box) <= FAR:
+            return True
+        if not person.missed and ((there[:2] < box[2:]) & (there[2:] > box[:2])).all():
+            return True
+    return False
+
+
 def _grown(last: _Person, new: _Person) -> float:
     """The logarithm, without sign, of how many times as large a person's joints lie apart as before."""
     both = last.sure & new.sure
@@ -635,6 +659,7 @@ def _median(steps: Array) -> float:
 def _continue(last: _Person, new: _Person, seconds: float) -> None:
     """Makes `new`, found at a time in seconds, the person that `last` was."""
     new.id, new.views, new.dress, new.doubts = last.id, last.views, last.dress, last.doubts
+    new.since = last.since
     new.usual = (1 - USUAL) * last.usual + USUAL * new.usual
     _carry(last, new)
     passed, both = seconds - last.seen, new.sure & last.sure
