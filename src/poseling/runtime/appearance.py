@@ -111,7 +111,7 @@ def alike(first: Array | None, second: Array | None) -> float:
     both people; else infinite. A small number says that one is the other, wherever each of them is.
     """
     parts = _parts(first, second)
-    if first is None or second is None or len(parts) < 2 or min(first[:, 3].min(), second[:, 3].min()) < 1:
+    if first is None or second is None or len(parts) < 2 or min(first[:, 3].max(), second[:, 3].max()) < 1:
         return float("inf")
     return float(parts.max())
 

@@ -57,7 +57,7 @@ LOOKED = 5  # frames between two looks at the clothes of a person who is alone
 DOUBTS = 3  # looks in a row at other clothes than remembered, and the person may be another one
 NEW = 3  # first looks at a person, who may turn out to be one who has come back
 VIEWS = 9  # looks at a person's clothes that are remembered, and looks at others after which those are
-DOUBTED = 0.2  # seconds for which a new person near others is followed before it has an id
+DOUBTED = 0.4  # seconds for which a new person near others is followed before it has an id
 EVERY = 3  # frames between two runs of the detector while somebody is lost, or nobody is there
 # Poses of this similarity, or boxes of this intersection over union, are one person; LIKE of a pose that was
 # not looked for in the place of a person who was there.
@@ -110,6 +110,7 @@ class _Person:
     now: Array | None = None
     doubts: int = 0
     since: float | None = None  # seconds: when it was first seen, as long as it may be somebody who was lost
+    perhaps: frozenset[int] = frozenset()  # the ids of the lost near whom it was first seen
 
     def gone(self, seconds: float) -> Array:
         """(2,) how far it should have gone since it was seen."""
@@ -321,7 +322,7 @@ class Tracker:
         for last in before:
             if (new := pairs.get(last.id)) is not None:
                 _continue(last, new, seconds)
-            elif 0 <= seconds - last.seen <= REMEMBERED:
+            elif 0 <= seconds - last.seen <= (REMEMBERED if last.since is None else DOUBTED):
                 last.missed += 1
                 after.append(last)
             elif last.dress is not None:
@@ -330,7 +331,8 @@ class Tracker:
             if new.id < 0:
                 new.id = self._started
                 self._started += 1
-                new.since = seconds if _doubtful(new, before, seconds) else None
+                new.perhaps, over = _doubtful(new, before, seconds)
+                new.since = seconds if new.perhaps or over else None
             elif new.since is not None and not 0 <= seconds - new.since < DOUBTED:
                 new.since = None
             new.seen = seconds
@@ -360,7 +362,7 @@ class Tracker:
                 if new.now is None:
                     new.now = colours(image, new.xy, new.sure, self.network.spec.skeleton)
                 apart, least = difference(last.dress, new.now), unlike(last.dress, new.now)
-            if least >= WRONG or (far and alike(last.dress, new.now) > 1):
+            if least >= WRONG or (last.missed and apart >= WRONG) or (far and alike(last.dress, new.now) > 1):
                 out[i, j] = np.inf
             elif apart == apart:
                 out[i, j] += DRESS * min(apart, WRONG)
@@ -400,7 +402,8 @@ class Tracker:
         known = sorted(
             (apart, i)
             for i, p in enumerate(lost)
-            if (apart := alike(p.dress, person.dress)) < 1 and p.id < person.id
+            if (apart := (difference if p.id in person.perhaps else alike)(p.dress, person.dress)) < 1
+            and p.id < person.id
         )
         if not known or known[0][0] > SURE or (len(known) > 1 and known[1][0] < 2 * known[0][0]):
             return
@@ -615,16 +618,16 @@ def _crowded(here: list[_Person], people: list[_Person], found: list[_Person]) -
     return list(there[:, : len(people)].any(1) | (there[:, len(people) :].sum(1) > 1))
 
 
-def _doubtful(new: _Person, people: list[_Person], seconds: float) -> bool:
-    """Whether somebody new may be a part of one of the people, or one of them who was lost."""
-    box = _bounds(new.xy, new.sure)
+def _doubtful(new: _Person, people: list[_Person], seconds: float) -> tuple[frozenset[int], bool]:
+    """The ids of the lost people near somebody new, and whether anybody else's box overlaps it."""
+    box, lost, over = _bounds(new.xy, new.sure), set[int](), False
     for person in people:
         there = _bounds(person.xy, person.sure) + np.tile(person.gone(seconds), 2)
-        if person.missed and _apart(there, box) <= FAR:
-            return True
-        if not person.missed and ((there[:2] < box[2:]) & (there[2:] > box[:2])).all():
-            return True
-    return False
+        if not person.missed:
+            over |= bool(((there[:2] < box[2:]) & (there[2:] > box[:2])).all())
+        elif _apart(there, box) <= FAR:
+            lost.add(person.id)
+    return frozenset(lost), over
 
 
 def _grown(last: _Person, new: _Person) -> float:
@@ -659,7 +662,7 @@ def _median(steps: Array) -> float:
 def _continue(last: _Person, new: _Person, seconds: float) -> None:
     """Makes `new`, found at a time in seconds, the person that `last` was."""
     new.id, new.views, new.dress, new.doubts = last.id, last.views, last.dress, last.doubts
-    new.since = last.since
+    new.since, new.perhaps = last.since, last.perhaps
     new.usual = (1 - USUAL) * last.usual + USUAL * new.usual
     _carry(last, new)
     passed, both = seconds - last.seen, new.sure & last.sure
