@@ -54,6 +54,10 @@ def test_clothes_of_the_walls_colour_tell_nothing_of_who_it_is():
     found = colours(image, joints(COCO17, 100, 40), np.ones(17, bool), COCO17)
     assert found[:, 3].tolist() == [0, 1]
     assert difference(found, found) == 0
+    assert alike(found, found) == 0  # the thighs do
+    dressed(image, 100, 40, WALL, WALL)
+    found = colours(image, joints(COCO17, 100, 40), np.ones(17, bool), COCO17)
+    assert found[:, 3].tolist() == [0, 0]
     assert alike(found, found) == float("inf")
 
 
@@ -79,6 +83,11 @@ def test_what_two_differences_say():
     assert difference(first, second) == pytest.approx(np.sqrt((4 + 0.25) / 2))
     assert unlike(first, second) == pytest.approx(0.5)
     assert alike(first, second) == pytest.approx(2)
+    plain = second.copy()
+    plain[0, 3] = 0  # the trunk is of the wall's colour, the thighs are not
+    assert alike(first, plain) == pytest.approx(2)
+    plain[1, 3] = 0
+    assert alike(first, plain) == alike(plain, first) == float("inf")
     one = second.copy()
     one[1] = np.nan
     assert difference(first, one) == pytest.approx(2)

@@ -107,8 +107,8 @@ def unlike(first: Array | None, second: Array | None) -> float:
 
 
 def alike(first: Array | None, second: Array | None) -> float:
-    """The same of the part that differs most, where both are known and stand out from what is around them, on
-    both people; else infinite. A small number says that one is the other, wherever each of them is.
+    """The same of the part that differs most, where both are known and on each person one of them stands out
+    from what is around it; else infinite. A small number says that one is the other, wherever each of them is.
     """
     parts = _parts(first, second)
     if first is None or second is None or len(parts) < 2 or min(first[:, 3].max(), second[:, 3].max()) < 1:

@@ -52,12 +52,12 @@ PACE = 0.25  # weight of the last frame in a person's velocity
 RECALLED = 15.0  # seconds for which a lost person is known again by the clothes
 DRESS = 0.2  # sizes: what clothes of another colour weigh beside a distance
 SURE = 0.7  # such differences up to which a new person is one who was lost long ago
-WRONG = 2.0  # such differences, and what was lost is not found again
+WRONG = 2.0  # such differences, and whoever is there is not the one who was lost
 LOOKED = 5  # frames between two looks at the clothes of a person who is alone
 DOUBTS = 3  # looks in a row at other clothes than remembered, and the person may be another one
 NEW = 3  # first looks at a person, who may turn out to be one who has come back
 VIEWS = 9  # looks at a person's clothes that are remembered, and looks at others after which those are
-DOUBTED = 0.4  # seconds for which a new person near others is followed before it has an id
+DOUBTED = 0.4  # seconds for which a new person near others is followed before it is reported
 EVERY = 3  # frames between two runs of the detector while somebody is lost, or nobody is there
 # Poses of this similarity, or boxes of this intersection over union, are one person; LIKE of a pose that was
 # not looked for in the place of a person who was there.
@@ -92,7 +92,8 @@ class _Person:
     """A person when last seen, at `seen` seconds: joints (K, 2), which of them are `sure` (K,), xyz (K, 3) or
     None, the region x0, y0, x1, y1 of the next crop, the running mean `usual` of its scores, the velocity
     `pace` (2,) in pixels a second, the `views` of its clothes' colours while it was alone, with their median
-    `dress`, and what they are `now`, if that was looked at.
+    `dress`, and what they are `now`, if that was looked at. It is in doubt while `since` is not None: first
+    seen then, in seconds, where somebody else is or was.
     """
 
     id: int
@@ -109,8 +110,7 @@ class _Person:
     dress: Array | None = None
     now: Array | None = None
     doubts: int = 0
-    since: float | None = None  # seconds: when it was first seen, as long as it may be somebody who was lost
-    perhaps: frozenset[int] = frozenset()  # the ids of the lost near whom it was first seen
+    since: float | None = None
 
     def gone(self, seconds: float) -> Array:
         """(2,) how far it should have gone since it was seen."""
@@ -126,7 +126,8 @@ class Tracker:
     one. The same holds after a cut in the video, or when all joints jump at once. Where people cross, and for
     `RECALLED` seconds after one was lost, the clothes' colours decide, if they tell these people apart
     (`runtime.appearance`): two who have changed places are exchanged, and who comes back has the old id.
-    Otherwise ids count up. The result has no NaN: a joint that the network has not found, or gives as NaN,
+    Otherwise ids count up. Somebody new where another person is, or was lost, is followed for `DOUBTED` seconds
+    before it is in the result: it may be half of the one, or the other come back. The result has no NaN: a joint that the network has not found, or gives as NaN,
     keeps its place relative to the person (the middle of the crop if it was never seen), with score 0 if it
     is NaN. A person is found from a mean score of `lost` on, and then kept from a third of its usual score on
     (`KEPT`). `refused` is the highest mean score that was too low.
@@ -305,21 +306,20 @@ class Tracker:
         near = [p if c else None for p, c in zip(here, crowded, strict=True)]
         moves = self._dressed(near, found, _moves(here, found, crowded, seconds), image)
         pairs = {here[i].id: found[j] for i, j in assigned(moves, 2 * JUMP + DRESS * WRONG)}
-        # Who is in doubt may yet be one of the lost.
-        lost, doubted = [p for p in before if p.missed], {p.id for p in here if p.since is not None}
-        free = [new for new in found if all(new is not o for i, o in pairs.items() if i not in doubted)]
+        # The lost are looked for among those left, and by their clothes among those in doubt.
+        lost = [p for p in before if p.missed]
+        doubted = {p.id: pairs[p.id] for p in here if p.since is not None and p.id in pairs}
+        free = [new for new in found if new in doubted.values() or new not in pairs.values()]
         returns = self._dressed(lost, free, _returns(lost, free, seconds), image, NEAR)
-        for j, new in enumerate(free):
-            if any(pairs.get(i) is new for i in doubted):  # its place alone did not say so before
-                for i, old in enumerate(lost):
-                    if not difference(old.dress, new.now) < 1:
-                        returns[i, j] = np.inf
+        for i, j in zip(*np.nonzero(np.isfinite(returns)), strict=True):
+            if free[j] in doubted.values() and not alike(lost[i].dress, free[j].now) < 1:
+                returns[i, j] = np.inf
         returned = {lost[i].id: free[j] for i, j in assigned(returns, 2 * FAR)}
-        settled_ = {i for i in doubted if any(pairs.get(i) is new for new in returned.values())}
-        pairs = {i: new for i, new in pairs.items() if i not in settled_} | returned
+        known = {i for i, new in doubted.items() if new in returned.values()}
+        pairs |= returned
         after, margin = [], (whole[2:] - whole[:2]) / 2
         lowest, highest = np.concatenate([whole[:2] - margin] * 2), np.concatenate([whole[2:] + margin] * 2)
-        for last in before:
+        for last in (p for p in before if p.id not in known):
             if (new := pairs.get(last.id)) is not None:
                 _continue(last, new, seconds)
             elif 0 <= seconds - last.seen <= (REMEMBERED if last.since is None else DOUBTED):
@@ -331,8 +331,7 @@ class Tracker:
             if new.id < 0:
                 new.id = self._started
                 self._started += 1
-                new.perhaps, over = _doubtful(new, before, seconds)
-                new.since = seconds if new.perhaps or over else None
+                new.since = seconds if _doubtful(new, before, seconds) else None
             elif new.since is not None and not 0 <= seconds - new.since < DOUBTED:
                 new.since = None
             new.seen = seconds
@@ -350,7 +349,8 @@ class Tracker:
         near: float = np.inf,
     ) -> Array:
         """The costs (N, M) and what it weighs that clothes differ, up to `DRESS` times `WRONG`, where that is
-        known and there is a choice. Infinite where no part is alike, and beyond `near` where not all is.
+        known and there is a choice. Infinite where no part is alike, for the lost where they differ by `WRONG`
+        on the whole, and beyond `near` where not all is alike.
         """
         out, possible = costs.copy(), np.isfinite(costs)
         for i, j in zip(*np.nonzero(possible), strict=True):
@@ -402,8 +402,7 @@ class Tracker:
         known = sorted(
             (apart, i)
             for i, p in enumerate(lost)
-            if (apart := (difference if p.id in person.perhaps else alike)(p.dress, person.dress)) < 1
-            and p.id < person.id
+            if (apart := alike(p.dress, person.dress)) < 1 and p.id < person.id
         )
         if not known or known[0][0] > SURE or (len(known) > 1 and known[1][0] < 2 * known[0][0]):
             return
@@ -618,16 +617,16 @@ def _crowded(here: list[_Person], people: list[_Person], found: list[_Person]) -
     return list(there[:, : len(people)].any(1) | (there[:, len(people) :].sum(1) > 1))
 
 
-def _doubtful(new: _Person, people: list[_Person], seconds: float) -> tuple[frozenset[int], bool]:
-    """The ids of the lost people near somebody new, and whether anybody else's box overlaps it."""
-    box, lost, over = _bounds(new.xy, new.sure), set[int](), False
+def _doubtful(new: _Person, people: list[_Person], seconds: float) -> bool:
+    """Whether somebody new may be one of the people who was lost, or a part of one who was not."""
+    box = _bounds(new.xy, new.sure)
     for person in people:
         there = _bounds(person.xy, person.sure) + np.tile(person.gone(seconds), 2)
-        if not person.missed:
-            over |= bool(((there[:2] < box[2:]) & (there[2:] > box[:2])).all())
-        elif _apart(there, box) <= FAR:
-            lost.add(person.id)
-    return frozenset(lost), over
+        if person.missed and _apart(there, box) <= FAR:
+            return True
+        if not person.missed and ((there[:2] < box[2:]) & (there[2:] > box[:2])).all():
+            return True
+    return False
 
 
 def _grown(last: _Person, new: _Person) -> float:
@@ -662,7 +661,7 @@ def _median(steps: Array) -> float:
 def _continue(last: _Person, new: _Person, seconds: float) -> None:
     """Makes `new`, found at a time in seconds, the person that `last` was."""
     new.id, new.views, new.dress, new.doubts = last.id, last.views, last.dress, last.doubts
-    new.since, new.perhaps = last.since, last.perhaps
+    new.since = last.since
     new.usual = (1 - USUAL) * last.usual + USUAL * new.usual
     _carry(last, new)
     passed, both = seconds - last.seen, new.sure & last.sure
