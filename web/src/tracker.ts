@@ -39,6 +39,8 @@ export type Look = (region: Box) => Promise<Answer>;
 
 export class Tracker {
   private person: Person | null = null;
+  /** Who was there before somebody else was found, for as long as one is remembered. */
+  private lost: Person | null = null;
   private started = 0;
   private turn = 0;
   private shape = "";
@@ -46,13 +48,13 @@ export class Tracker {
   constructor(private readonly roots: number[]) {}
 
   reset(): void {
-    this.person = null;
+    this.person = this.lost = null;
   }
 
   /** The person in a picture of this size at a time in seconds, null while nobody is found. */
   async step(width: number, height: number, seconds: number, look: Look): Promise<Person | null> {
     const shape = `${width}x${height}`;
-    if (shape !== this.shape) this.person = null;
+    if (shape !== this.shape) this.reset();
     this.shape = shape;
     const whole: Box = [0, 0, Math.max(1, width - 1), Math.max(1, height - 1)];
     const last = this.person;
@@ -92,11 +94,13 @@ export class Tracker {
       return { ...last, missed: last.missed + 1 };
     }
     person.seen = seconds;
-    if (last && continues(last, person)) {
-      person.id = last.id;
-      person.usual = (1 - USUAL) * last.usual + USUAL * person.usual;
-      carry(last, person);
-      if (!last.missed) person.region = eased(last.region, person.region, bounds(person.xy, person.sure), seconds - last.seen);
+    const same = [last, this.lost].find((one) => one && continues(one, person));
+    if (last && same !== last) this.lost = { ...last, missed: last.missed + 1 };
+    if (same) {
+      person.id = same.id;
+      person.usual = (1 - USUAL) * same.usual + USUAL * person.usual;
+      carry(same, person);
+      if (!same.missed) person.region = eased(same.region, person.region, bounds(person.xy, person.sure), seconds - same.seen);
     } else person.id = this.started++;
     // A network that is sure of nonsense could make it ever larger.
     const margin = [(whole[2] - whole[0]) / 2, (whole[3] - whole[1]) / 2];
