@@ -16,8 +16,8 @@ and with the people of the first frame alone (`idf1_without_detector`; not for `
 
 IDF1 (Ristani et al., ECCV 2016 workshops): true and found tracks are matched one to one so that most boxes
 agree (intersection over union from 0.5 on); it is 2 IDTP / (2 IDTP + IDFP + IDFN). A true box counts while
-more than a quarter of the joints is seen. `ids_reused` counts ids that are on a true person, are then absent
-for more than the second for which a person is remembered, and come back on another one.
+more than a quarter of the joints is seen. `ids_reused` counts ids that are absent for more than the second
+for which a person is remembered, and come back on another one than had them.
 """
 
 from __future__ import annotations
@@ -299,13 +299,16 @@ def _pairs(truth: Tracks, found: Tracks) -> Iterator[tuple[int, int, int]]:
 
 
 def reused(truth: Tracks, found: Tracks) -> int:
-    """How many ids come back after more than a second on another person."""
-    last, again = dict[int, tuple[int, int]](), set[int]()
+    """How many ids come back after more than a second on another person than had them for most of the time
+    before. That a person passing by had the id for the last frames before it was lost is a switch.
+    """
+    last, owned, again = dict[int, int](), dict[int, Counter[int]](), set[int]()
     for t, i, j in _pairs(truth, found):
-        before = last.get(j)
-        if before is not None and before[1] != i and t - before[0] > FPS:
+        theirs = owned.setdefault(j, Counter())
+        if j in last and t - last[j] > FPS and theirs.most_common(1)[0][0] != i:
             again.add(j)
-        last[j] = t, i
+        last[j] = t
+        theirs[i] += 1
     return len(again)
 
 

@@ -54,6 +54,11 @@ def test_an_id_that_comes_back_on_somebody_else_is_reused(tracking: ModuleType):
     assert tracking.reused(truth, found) == 1
     soon = [{5: at(0)} if t < 20 else {5: at(300)} for t in range(90)]
     assert tracking.reused(truth, soon) == 0  # handed over, which IDF1 counts
+    truth = [{1: at(0), 2: at(300)} for _ in range(90)]
+    slip = [{5: at(0)} if t < 20 or t >= 60 else {5: at(300)} if t < 23 else {} for t in range(90)]
+    assert tracking.reused(truth, slip) == 0  # on another person for three frames, and back where it was
+    swap = [{5: at(0)} if t < 20 else {5: at(300)} if t < 23 or t >= 60 else {} for t in range(90)]
+    assert tracking.reused(truth, swap) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))

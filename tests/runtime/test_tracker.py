@@ -139,12 +139,12 @@ def test_a_joint_that_was_never_known_lies_in_the_middle_of_the_crop():
 
 
 def leave(track: Tracker, scene: Scene, seconds: float, back: np.ndarray) -> list[list[int]]:
-    """The ids of every frame while a person is there for ten frames, away for some time, and back for twenty
+    """The ids of every frame while a person is there for ten frames, away for some time, and back for ten
     frames.
     """
     scene.people, ids = [BODY + (300, 240)], []
     away = round(30 * seconds)
-    for i in range(30 + away):
+    for i in range(20 + away):
         scene.people = [BODY + (300, 240)] if i < 10 else [] if i < 10 + away else [back]
         ids.append(whole(track(WALL, i / 30)).ids.tolist())
     return ids
@@ -167,8 +167,7 @@ def test_who_leaves_and_comes_back_is_the_same_or_honestly_new(seconds: float, b
     away = round(30 * seconds)
     assert ids[:10] == [[0]] * 10
     assert ids[10 : 10 + away] == [[]] * away
-    assert ids[-5:] == [[after]] * 5  # found by the third of the places that are searched, 12 frames in doubt
-    assert all(one in ([], [after]) for one in ids[10 + away :])
+    assert ids[-7:] == [[after]] * 7  # found by the third of the places that are searched
 
 
 def test_a_lost_person_is_searched_wider_everywhere_and_in_the_last_place():
@@ -259,9 +258,7 @@ def test_when_all_joints_jump_the_id_is_new(jump: int, after: int):
     track(WALL, 0.0)
     upper = BODY[:, 1] < np.median(BODY[:, 1])
     scene.people = [scene.people[0] + np.stack([np.zeros(K), np.where(upper, jump, -jump)], -1)]
-    ids = [whole(track(WALL, i / 32)).ids.tolist() for i in range(1, 20)]
-    # Somebody new where another one was is in doubt for 0.4 s: 13 frames of 1/32 s.
-    assert ids == [[after]] * 19 if after == 0 else ids == [[]] * 13 + [[after]] * 6
+    assert [whole(track(WALL, i / 30)).ids.tolist() for i in range(1, 4)] == [[after]] * 3
 
 
 def test_nan_from_the_network_for_some_frames():
@@ -351,19 +348,16 @@ def test_who_appears_on_another_person_has_no_id_before_it_is_sure(seen: int):
 
 def test_a_lost_person_behind_others_clothes_is_known_when_they_are_seen():
     """It comes back with the colours of whoever hides it, for five frames, and then with its own."""
-    there, back = STANDING + (200, 250), STANDING + (230, 250)
-    scene = Scene(there)
-    track = Tracker(scene)
-    for i in range(30):
-        assert whole(track(painted((there, RED, NAVY)), i / 30)).ids.tolist() == [0]
-    scene.people = []
-    for i in range(30, 40):
-        assert whole(track(WALL, i / 30)).ids.tolist() == []
-    scene.people, ids = [back], []
-    for i in range(40, 60):
-        clothes = (GREEN, WHITE) if i < 45 else (RED, NAVY)
-        ids.append(whole(track(painted((back, *clothes)), i / 30)).ids.tolist())
-    assert ids == [[]] * 5 + [[0]] * 15
+    other, there, back = STANDING + (500, 250), STANDING + (200, 250), STANDING + (230, 250)
+    scene = Scene(other, there)
+    track, ids = Tracker(scene), []
+    boxes = [(*p.min(0), *p.max(0)) for p in (other, there)]
+    for i in range(60):
+        scene.people = [other, *([there] if i < 30 else [back] if i >= 40 else [])]
+        clothes = (GREEN, WHITE) if 40 <= i < 45 else (RED, NAVY)
+        image = painted((other, WHITE, WHITE), *((p, *clothes) for p in scene.people[1:]))
+        ids.append(whole(track(image, i / 30, None if i else boxes)).ids.tolist())
+    assert ids == [[0, 1]] * 30 + [[0]] * 15 + [[0, 1]] * 15
 
 
 def test_two_people_keep_their_ids_while_they_pass_each_other():

@@ -126,10 +126,10 @@ class Tracker:
     one. The same holds after a cut in the video, or when all joints jump at once. Where people cross, and for
     `RECALLED` seconds after one was lost, the clothes' colours decide, if they tell these people apart
     (`runtime.appearance`): two who have changed places are exchanged, and who comes back has the old id.
-    Otherwise ids count up. Somebody new where another person is, or was lost, is followed for `DOUBTED` seconds
-    before it is in the result: it may be half of the one, or the other come back. The result has no NaN: a joint that the network has not found, or gives as NaN,
-    keeps its place relative to the person (the middle of the crop if it was never seen), with score 0 if it
-    is NaN. A person is found from a mean score of `lost` on, and then kept from a third of its usual score on
+    Otherwise ids count up. Somebody new where another person is, or one of several was lost, is followed for
+    `DOUBTED` seconds before it is in the result: it may be half of the one, or the other come back. The result
+    has no NaN: a joint that the network has not found, or gives as NaN, keeps its place relative to the person
+    (the middle of the crop if it was never seen), with score 0 if it is NaN. A person is found from a mean score of `lost` on, and then kept from a third of its usual score on
     (`KEPT`). `refused` is the highest mean score that was too low.
 
     A `detector` runs in the first frame, every `EVERY` frames while somebody is lost or nobody is there, and
@@ -618,11 +618,11 @@ def _crowded(here: list[_Person], people: list[_Person], found: list[_Person]) -
 
 
 def _doubtful(new: _Person, people: list[_Person], seconds: float) -> bool:
-    """Whether somebody new may be one of the people who was lost, or a part of one who was not."""
+    """Whether somebody new may be one of several people, who was lost, or a part of one who was not."""
     box = _bounds(new.xy, new.sure)
     for person in people:
         there = _bounds(person.xy, person.sure) + np.tile(person.gone(seconds), 2)
-        if person.missed and _apart(there, box) <= FAR:
+        if person.missed and len(people) > 1 and _apart(there, box) <= FAR:
             return True
         if not person.missed and ((there[:2] < box[2:]) & (there[2:] > box[:2])).all():
             return True
