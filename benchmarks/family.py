@@ -244,7 +244,7 @@ def ship(name: str, work: Path) -> None:
         )
     best = max(found, key=lambda padding: found[padding])
     chosen = work / "runs" / name / "shipped.safetensors"
-    checkpoint.save(chosen, network, replace(spec, padding=best))
+    checkpoint.save(chosen, network, replace(spec, padding=best, licences=zoo.licences(f"poseling-{name}")))
     out = Path(zoo.__file__).parent / "weights" / f"poseling-{name}.onnx"
     print(export(chosen, out, crops=windows(val.images, spec.size), half=True))
     print(f"{out}: {hashlib.sha256(out.read_bytes()).hexdigest()}")

@@ -156,7 +156,9 @@ def ship(name: str, work: Path) -> None:
         found[padding] = score.precision["PA-MPJPE"]
         print(f"{name}, padding {padding:g}: PA-MPJPE {found[padding]:.1f} mm from BlazePose Heavy")
     chosen = work / "runs" / f"3d-{name}" / "shipped.safetensors"
-    checkpoint.save(chosen, network, replace(spec, padding=min(found, key=lambda padding: found[padding])))
+    best = min(found, key=lambda padding: found[padding])
+    licences = zoo.licences(f"poseling3d-{name}")
+    checkpoint.save(chosen, network, replace(spec, padding=best, licences=licences))
     out = Path(zoo.__file__).parent / "weights" / f"poseling3d-{name}.onnx"
     print(export(chosen, out, crops=windows(val.images, spec.size), half=True))
     print(f"{out}: {hashlib.sha256(out.read_bytes()).hexdigest()}")

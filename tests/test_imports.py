@@ -26,7 +26,7 @@ NOUNS = (
     "onnx_session",
     "video",
 )
-NOUNS += ("adapter", "draw", "onnx_pose", "peaks", "pickled")
+NOUNS += ("adapter", "draw", "licences", "onnx_pose", "peaks", "pickled")
 
 # What each room may import besides itself. Rooms are the folders of the package, the nouns and the command line.
 TABLE = {

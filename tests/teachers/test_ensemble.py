@@ -242,7 +242,7 @@ def test_samples_make_batches(dataset, tmp_path):
     assert batch["teacher_xy"].shape == (3, 3, 2)
     assert batch["teacher_weight"].shape == (3, 3)
     assert both.width == 1
-    assert both.licence == "first: weights CC0; second: weights CC0"
+    assert both.licence == "first (weights CC0); second (weights CC0)"
     assert both.known.tolist() == [True, True, True]
 
 

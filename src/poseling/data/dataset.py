@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.geometry import joints_box
+from poseling.licences import merged
 from poseling.skeleton import Skeleton
 
 LARGEST = 1e7  # pixels or metres: larger than any image or scene, and float32 still resolves single pixels
@@ -257,7 +258,7 @@ def join(*sets: PoseDataset) -> PoseDataset:
         _all([s.head_size for s in sets]),
         first.licence
         if len({s.licence for s in sets}) == 1
-        else "; ".join(f"{s.name}: {s.licence}" for s in sets),
+        else merged(*(f"{s.name}: {s.licence}" for s in sets)),
         tuple(finding for s in sets for finding in s.findings),
         _some([(s.joints_3d, np.zeros((*s.joints.shape[:2], 3), np.float32)) for s in sets]),
         _some([(s.camera, np.full((len(s), 4), np.nan, np.float32)) for s in sets]),

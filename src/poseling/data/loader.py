@@ -33,7 +33,12 @@ class TeacherLabels(Protocol):
 
     @property
     def licence(self) -> str:
-        """The teacher and its licences, in words."""
+        """The teacher with the licences of its code and weights, in words."""
+        ...
+
+    @property
+    def behind(self) -> str:
+        """All data that the teacher learned from, in words; empty if unknown."""
         ...
 
     @property

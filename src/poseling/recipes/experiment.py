@@ -37,6 +37,7 @@ from poseling.distill.objective import Objective, Term, fpd, looks_inside, super
 from poseling.evaluate import pck
 from poseling.evaluate.evaluator import Evaluator
 from poseling.files import write_bytes
+from poseling.licences import behind, made_by, merged
 from poseling.models import checkpoint
 from poseling.models.importers.imagenet import load_backbone
 from poseling.models.vitpose import drop_paths
@@ -551,9 +552,10 @@ class Experiment:
         which `dataset`, the experiment's own if None; `own` are settings of this training alone.
         """
         config, licence = self.config, (dataset or self.dataset).licence
-        licences = {"code": "Apache-2.0", "weights": f"as the data: {licence}", "data": licence}
+        licences = {"code": "Apache-2.0", "weights": "as the data", "data": merged(licence)}
         if stored is not None:
             licences["teacher"] = stored.licence
+            licences["data"] = merged(licence, stored.behind)
         if self.pretrained and student.name == self.student.name:
             licences["pretrained backbone"] = self.pretrained
         arguments = {key: value for key, value in asdict(config).items() if key not in LOCAL}
@@ -571,7 +573,8 @@ class Experiment:
         first = student.contract
         if first is None:
             return spec
-        licences["start"] = ", ".join(f"{what} {words}" for what, words in first.licences.items())
+        licences["start"] = merged(made_by(first.model, first.licences), first.licences.get("start", ""))
+        licences["data"] = merged(licences["data"], behind(first.licences))
         return replace(spec, model=first.model, mean=first.mean, std=first.std, colour=first.colour)
 
     @property

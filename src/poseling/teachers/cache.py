@@ -24,6 +24,7 @@ from poseling.codecs.heatmap import Heatmap
 from poseling.data.dataset import PoseDataset
 from poseling.files import read_image
 from poseling.geometry import Crop, compose
+from poseling.licences import behind, made_by
 from poseling.skeleton import Conversion, Skeleton
 from poseling.teachers.base import Teacher
 from poseling.teachers.claims import Claims, block
@@ -337,11 +338,13 @@ class PseudoLabels:
 
     @property
     def licence(self) -> str:
-        """The teacher and its licences, in words."""
-        manifest = self.manifest
-        return (
-            f"{manifest.teacher}: {', '.join(f'{what} {words}' for what, words in manifest.licences.items())}"
-        )
+        """The teacher with the licences of its code and weights, in words."""
+        return made_by(self.manifest.teacher, self.manifest.licences)
+
+    @property
+    def behind(self) -> str:
+        """All data that the teacher learned from, in words; empty if unknown."""
+        return behind(self.manifest.licences)
 
     @property
     def width(self) -> float:

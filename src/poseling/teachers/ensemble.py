@@ -29,6 +29,7 @@ from torch import Tensor
 
 from poseling.codecs.warp import warp_maps
 from poseling.geometry import Crop, Size, person_size
+from poseling.licences import merged
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Prediction, Teacher
 from poseling.teachers.cache import PseudoLabels
@@ -187,8 +188,13 @@ class EnsembleLabels:
 
     @property
     def licence(self) -> str:
-        """The teachers and their licences, in words."""
-        return "; ".join(dict.fromkeys(one.licence for one in self.labels))
+        """The teachers with the licences of their code and weights, in words."""
+        return merged(*(one.licence for one in self.labels))
+
+    @property
+    def behind(self) -> str:
+        """All data that the teachers learned from, in words."""
+        return merged(*(one.behind for one in self.labels))
 
     @property
     def width(self) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from poseling.data.dataset import PoseDataset
 from poseling.geometry import Crop, affine, person_size
+from poseling.licences import merged
 from poseling.teachers.cache import PseudoLabels
 
 LEAST = 0.2  # the weight from which a teacher's joint is used
@@ -90,8 +91,13 @@ def pseudo_labels(
             np.float32
         ),
         instances=None,
-        licence="; ".join(
-            [dataset.licence, *(f"pseudo-labels by {_licensed(labels)}" for labels in (teacher, *others))]
+        licence=merged(
+            dataset.licence,
+            *(
+                text
+                for each in (teacher, *others)
+                for text in (f"pseudo-labels by {each.licence}", each.behind)
+            ),
         ),
     )
     return fused, found
@@ -145,12 +151,6 @@ def pseudo_labels_3d(labels: PseudoLabels, dataset: PoseDataset, tau: float = 0.
     return replace(
         dataset, joints=joints, visible=visible, joints_3d=xyz, confidence_3d=confidence_3d, camera=None
     )
-
-
-def _licensed(labels: PseudoLabels) -> str:
-    """The teacher with its licences, in words."""
-    manifest = labels.manifest
-    return f"{manifest.teacher} ({', '.join(f'{what} {words}' for what, words in manifest.licences.items())})"
 
 
 def _predicted(labels: PseudoLabels, dataset: PoseDataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

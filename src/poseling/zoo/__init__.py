@@ -85,7 +85,7 @@ _TEACHER = "poseling-m, MoveNet Thunder (Google, Apache-2.0) trained on the same
 ENTRIES: dict[str, Entry] = {
     "poseling-n": Entry(
         "poseling-n.onnx",
-        "f09a366bae3c698feac6b917f0df8c5230ac8bc87ef006fd303bb91d6d3f13f9",
+        "65b551ffc589ef9b5f1d37ee2d211855b6a248635a3a6105d7c04e721caddb6f",
         (128, 160),
         "body19",
         2_303_627,
@@ -98,7 +98,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "poseling-s": Entry(
         "poseling-s.onnx",
-        "d3793e2d9cacfccc835201668765f0983a959908b59f7c606318ebec14292ec9",
+        "757be1e1531e52c5ce6ac8de8f7e71bfa27b5c7edd82f9e0a16ac5ecca24569c",
         (192, 224),
         "body19",
         2_303_627,
@@ -107,11 +107,11 @@ ENTRIES: dict[str, Entry] = {
         _START,
         _TEACHER,
         _RESEARCH,
-        "python benchmarks/family.py: train s --budget 62m --start (proof, seed 0), then --budget 100m --start poseling-s, ship s (docs/family.md)",
+        "python benchmarks/family.py: train s --budget 62m --start (proof, seed 0), then --budget 100m and --epochs 4.4, each with --start poseling-s, ship s (docs/family.md)",
     ),
     "poseling-n-free": Entry(
         "poseling-n-free.onnx",
-        "2960524e5a3abefb2d5b3d638a0de96e014c492b4afe8be52d3b50184c5dfc5e",
+        "1829c520322216a3174f83707a7e20546b511cda97c17ad860a18fbe076150b4",
         (128, 160),
         "body19",
         2_303_627,
@@ -128,7 +128,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "poseling3d-s": Entry(
         "poseling3d-s.onnx",
-        "15b254bee3b8d1d01fc3f221d4087e39de7a73cb258474031a78116737dcd7ad",
+        "c1063129ea5eccb5e99c2038e2958efe2aae1beddf8c7258d06c99ebbc30b85d",
         (160, 192),
         "body19",
         2_697_844,
@@ -204,6 +204,14 @@ def path(name: str) -> Path:
 def licence(name: str) -> str:
     """In a line what the network called `name` may be used for."""
     return USES[_entry(name).use]
+
+
+def licences(name: str) -> dict[str, str]:
+    """What its file says, in `PoseSpec.licences`: the licences of code and weights, and of all behind them."""
+    entry = _entry(name)
+    images = "; ".join(f"{source}: {words}" for source, words in entry.images.items())
+    own = {"code": entry.code, "weights": USES[entry.use], "start": entry.start, "teacher": entry.teacher}
+    return {what: words for what, words in (own | {"data": images}).items() if words}
 
 
 def cards() -> dict[str, Card]:
