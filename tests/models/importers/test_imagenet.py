@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from poseling.models import kdlpn, simcc
+from poseling.models.backbones import mobilenet
 from poseling.models.backbones.efficientnet_lite import from_package
 from poseling.models.importers import imagenet
 
@@ -77,6 +79,31 @@ def test_a_file_with_its_classifier(tmp_path, file, prefix, licence):
     image = torch.randn(1, 3, 64, 64)
     for a, b in zip(theirs.backbone(image), network.backbone(image), strict=True):
         assert torch.equal(a, b)
+
+
+def flat(channels_in: int, wide: int, channels_out: int) -> nn.Sequential:
+    """A block of MobileNetV2 as the PyTorch port has it: one sequence."""
+    first = [nn.Conv2d(channels_in, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6()]
+    depthwise = [nn.Conv2d(wide, wide, 3, 1, 1, groups=wide, bias=False), nn.BatchNorm2d(wide), nn.ReLU6()]
+    last = [nn.Conv2d(wide, channels_out, 1, bias=False), nn.BatchNorm2d(channels_out)]
+    return nn.Sequential(*(first if wide != channels_in else []), *depthwise, *last)
+
+
+def test_mobilenetv2_of_flat_blocks():
+    network = simcc.build("mobilenetv2", 14, (64, 64)).eval()
+    blocks = {1: flat(32, 32, 16).eval(), 3: flat(24, 144, 24).eval()}
+    with torch.no_grad():
+        for norm in (m for b in blocks.values() for m in b.modules() if isinstance(m, nn.BatchNorm2d)):
+            norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2), norm.weight.normal_()
+        state = {
+            f"features.{i}.conv.{name}": tensor
+            for i, block in blocks.items()
+            for name, tensor in block.state_dict().items()
+        }
+        network.backbone.load_state_dict(mobilenet.from_flat(state), strict=False)
+        for i, x in ((1, torch.randn(2, 32, 8, 8)), (3, torch.randn(2, 24, 8, 8))):
+            expected = blocks[i](x) + (x if i == 3 else 0)
+            torch.testing.assert_close(network.backbone.features[i](x), expected)
 
 
 def test_weights_inside_a_checkpoint(tmp_path):

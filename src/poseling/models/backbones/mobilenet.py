@@ -128,6 +128,26 @@ class MobileNetV2(nn.Module):
         return pyramid(self.features, self.ends, images)
 
 
+FLAT = "features.1.conv.0.weight"  # only where blocks are one flat sequence
+# From places in that sequence to torchvision's, for blocks of two convolutions and of three.
+TWO = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
+THREE = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7": "3"}
+
+
+def from_flat(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """MobileNetV2's weights in torchvision's names, from those of a network whose blocks are one flat sequence,
+    as in the PyTorch port that most packages carry (tonylins/pytorch-mobilenet-v2, Apache-2.0).
+    """
+    wide = {name.split(".")[1] for name in state if ".conv.6." in name}
+    out = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if parts[2:3] == ["conv"]:
+            parts[3] = (THREE if parts[1] in wide else TWO)[parts[3]]
+        out[".".join(parts)] = tensor
+    return out
+
+
 class SqueezeExcite(nn.Module):
     """Each channel times a factor in 0..1 that the means of all channels decide: (B, C, H, W) -> (B, C, H,
     W).

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from poseling.limits import excess, unpacked
-from poseling.models.backbones import efficientnet_lite
+from poseling.models.backbones import efficientnet_lite, mobilenet
 
 IMAGENET = "imagenet"
 CLASSIFIERS = ("fc.", "classifier.", "head.")
@@ -35,7 +35,7 @@ def load_backbone(network: nn.Module, source: str | Path) -> str:
     licence, as far as it is known.
 
     `source` is "imagenet" for what a package of PyPI brings, or a .safetensors, .pth or .pt file with
-    torchvision's names (PeleeNet: its authors'), whose classifier, and stages that the backbone goes without,
+    torchvision's names (MobileNetV2: also flat ones; PeleeNet: its authors'), whose classifier, and stages that the backbone goes without,
     are left out. FileNotFoundError if the file is not there; ValueError if it does not fit, or the package
     does not exist or is not installed.
     """
@@ -49,7 +49,8 @@ def load_backbone(network: nn.Module, source: str | Path) -> str:
     state, licence = _read(path)
     if name in PACKAGES and "_conv_stem.weight" in state:
         state = PACKAGES[name][1](state)
-    _fill(backbone, name, path, _bare(state))
+    state = _bare(state)
+    _fill(backbone, name, path, mobilenet.from_flat(state) if mobilenet.FLAT in state else state)
     return (
         licence or f"not stated in {path.name}; ask where it comes from. ImageNet's images are for research"
     )
