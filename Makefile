@@ -9,7 +9,7 @@ DEMO ?= demo
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean web wheel page
+.PHONY: help setup demo test lint format clean web wheel page reproduce
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -32,6 +32,16 @@ demo: $(READY)  ## a student on 40 labelled images, with and without its teacher
 	$(BIN)/python scripts/beside.py docs/images/person.jpg $(DEMO)/beside.jpg "the student, after a minute=$(DEMO)/student.onnx" poseling-n=poseling-n
 	@echo "$(DEMO)/beside.jpg has the minute-old student beside poseling-n, the trained network that comes with the program."
 	@echo "Look at $(DEMO)/demo.html. The command is $(BIN)/poseling; . $(BIN)/activate puts it on the path. Next: docs/own.md"
+
+# TABLE is plan, report or a student of benchmarks/papers.py; DATA and PEERS are where the images and MoveNet's files lie.
+WORK ?= work
+DATA ?= ../shared/data
+PEERS ?= ../shared/peers
+SEED ?= 0
+reproduce: $(READY)  ## TABLE=plan, or a student and SEED=0: a table of docs/protocol.md, hours of one core
+	@test -n "$(TABLE)" || { echo "Name what to reproduce: make reproduce TABLE=plan (docs/protocol.md)" >&2; exit 1; }
+	@test "$(TABLE)" = report || $(BIN)/python benchmarks/papers.py prepare --root $(DATA) --peers $(PEERS) --out $(WORK)
+	$(BIN)/python benchmarks/papers.py $(TABLE) --out $(WORK) --seed $(SEED)
 
 web: page  ## the page of `poseling live`, built and tested (needs Node.js 18 or newer)
 	cd web && npm run check && npm test

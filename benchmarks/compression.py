@@ -13,8 +13,9 @@ benchmarks/family.py packs them.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from poseling.compress.command import Compressed, Settings, compress
+from poseling.compress.search import Point
 from poseling.data import mini
 from results import write
 
@@ -108,7 +110,7 @@ def int4(flags: argparse.Namespace) -> None:
 
 
 def prune(flags: argparse.Namespace) -> None:
-    ratio = flags.ratio or S_PRUNED
+    ratio, model = flags.ratio or S_PRUNED, flags.model or "poseling-s"
     base = Settings(size=SIZE, prune=ratio, epochs=flags.epochs, labels=flags.out / "labels")
     gains, lost, ratios = [], [], []
     for seed in range(flags.first_seed, flags.first_seed + flags.seeds):
@@ -116,18 +118,12 @@ def prune(flags: argparse.Namespace) -> None:
         for share in (SHARE, 1.0):  # labels and the original; labels alone
             settings = replace(base, labels_share=share, seed=seed)
             both.append(
-                run(
-                    flags.model or "poseling-s",
-                    flags.out / f"prune-{share:g}-{seed}",
-                    flags.packed,
-                    settings,
-                    LABELLED,
-                )
+                tested(model, flags.out / f"prune-{share:g}-{seed}", flags.packed, settings, LABELLED)
             )
-        taught, alone = both
-        gains.append(100 * (taught.test[1].pck - alone.test[1].pck))
-        lost.append(100 * (taught.test[0].pck - taught.test[1].pck))
-        ratios.append(taught.test[1].ratio)
+        (original, taught), (_, alone) = both
+        gains.append(100 * (taught.pck - alone.pck))
+        lost.append(100 * (original.pck - taught.pck))
+        ratios.append(taught.ratio)
     rows = [
         _over_seeds("pruned_pck_loss", "points of PCK@0.2", lost),
         _over_seeds("pruned_latency_ratio", "of the original's time", ratios),
@@ -136,10 +132,24 @@ def prune(flags: argparse.Namespace) -> None:
     write(
         NAME,
         rows,
-        f"{flags.model or 'poseling-s'} at {SIZE[0]}x{SIZE[1]}, {ratio:g} of the work pruned; "
-        f"{flags.epochs:g} epochs over LSP's and LSPET's labelled people, with and without the original.",
+        f"{model} at {SIZE[0]}x{SIZE[1]}, {ratio:g} of the work pruned; {flags.epochs:g} epochs over LSP's and "
+        "LSPET's labelled people, with and without the original.",
         block="prune",
     )
+
+
+def tested(
+    model: str, out: Path, packed: Path, settings: Settings, sets: Mapping[str, float]
+) -> tuple[Point, Point]:
+    """The original and what was made of it on the test people; as its report says, if that is finished."""
+    report = out / "report.json"
+    if report.is_file() and (done := json.loads(report.read_text()))["settings"] == json.loads(
+        json.dumps(asdict(settings), default=str)
+    ):
+        first, last = (Point(**point) for point in done["test"])
+        return first, last
+    first, last = run(model, out, packed, settings, sets).test
+    return first, last
 
 
 def lightning(flags: argparse.Namespace) -> None:

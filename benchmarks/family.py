@@ -76,8 +76,8 @@ def folders(work: Path, kind: str = "packed") -> tuple[Path, ...]:
     return tuple(work / kind / name for name in SETS)
 
 
-def prepare(root: Path, peers: Path, work: Path) -> None:
-    """Packs the sets, stores the teachers' predictions, and writes the sets again with the fused labels."""
+def pack_all(root: Path, peers: Path, work: Path) -> None:
+    """Packs the sets into `work`/packed, those that are not there yet."""
     for part, dataset in (("train", lsp.train(root)), ("val", lsp.val(root)), ("test", lsp.test(root))):
         _packed(dataset, work / "packed" / "lsp" / part, QUALITY["lsp"])
     _packed(lsp.lspet(root / "lspet"), work / "packed" / "lspet", QUALITY["lspet"])
@@ -89,6 +89,11 @@ def prepare(root: Path, peers: Path, work: Path) -> None:
             work / "packed" / "jhmdb",
             QUALITY["jhmdb"],
         )
+
+
+def prepare(root: Path, peers: Path, work: Path) -> None:
+    """Packs the sets, stores the teachers' predictions, and writes the sets again with the fused labels."""
+    pack_all(root, peers, work)
     sets = {
         name: packed(work / "packed" / name / ("train" if name == "lsp" else "")).to(BODY19) for name in SETS
     }

@@ -1,0 +1,231 @@
+"""The papers' small networks, each trained alike with and without a teacher: docs/protocol.md says how and why.
+
+    python benchmarks/papers.py prepare --root DIR --peers DIR --out WORK     # packs the images and asks the teacher, once
+    python benchmarks/papers.py plan --out WORK                               # how long every training takes here
+    python benchmarks/papers.py vitpose_mobile --out WORK --seed 0 [--arms labels labels_and_teacher]
+    python benchmarks/papers.py report                                        # the table of docs/protocol.md, from what is measured so far
+
+The data are those of benchmarks/family.py. A training continues where it was stopped, and each finished
+one is a row of results/papers.json at once, so that arms and seeds can be trained on different days and
+machines. --teacher is poseling-m, from benchmarks/weights unless given; --imagenet the file with MobileNetV2's
+weights (docs/models.md), without which the two mobile students start from random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from family import pack_all
+from poseling.data.dataset import PoseDataset, join
+from poseling.data.packed import packed
+from poseling.distill.objective import Objective
+from poseling.evaluate.report import Difference
+from poseling.evaluate.spread import mean_and_spread
+from poseling.recipes.config import TrainConfig
+from poseling.recipes.experiment import NO_TEACHER, Experiment, TeacherSignal, Terms
+from poseling.skeleton import LSP14
+from poseling.teachers import pseudo
+from poseling.teachers.base import Teacher
+from poseling.teachers.cache import label
+from poseling.teachers.load import load
+from poseling.train.throughput import stepper, throughput
+from results import FOLDER, HERE, write
+
+NAME = "papers"
+PAGE = HERE.parent / "docs" / "protocol.md"
+MARKS = "<!-- papers -->\n\n", "\n<!-- end papers -->"
+TEACHER = HERE / "weights" / "poseling-m.safetensors"
+PEOPLE = 60_000  # that each training sees
+SHARES = {"lsp": 0.4, "lspet": 0.6}  # how often each set is drawn
+OTHERS = ("stanford40", "exercises", "jhmdb")  # images without labels
+NUMBERS: dict[str, Any] = {
+    "data": tuple(f"packed:{share}" for share in SHARES.values()), "size": 128, "width": 128, "batch": 32, "optimizer": "adamw",
+    "schedule": "one_cycle", "learning_rate": 1e-3, "weight_decay": 0.01, "clip": 1.0, "ema": 0.998, "loss": "kl", "sigma": 1.5, "rotation": 30.0,
+    "scale": 0.25, "color_jitter": 0.2, "padding": 1.15, "flip_test": False, "resident": True,
+}  # fmt: skip
+# The recipe's name, its student, and whether that starts from ImageNet's weights.
+STUDENTS = {
+    "fpd": ("hourglass-2x64", False),
+    "kdlpn": ("kdlpn-128", False),
+    "vitpose_mobile": ("vitpose_mobile-mobilenetv2-simple", True),
+    "tokenpose_mobile": ("tokenpose_mobile-mobilenetv2-2", True),
+}
+# The teacher's share of the loss of each arm, 0 for labels alone.
+ARMS = {"labels": 0.0, "labels_and_teacher": 0.5, "teacher_alone": 1.0, "teacher_on_all": 1.0}
+
+
+def prepare(root: Path, peers: Path, work: Path, teacher: Path) -> None:
+    """Packs the images and stores the teacher's predictions; what is there already is left."""
+    pack_all(root, peers, work)
+    asked = load(str(teacher))
+    for name in (*SHARES, *OTHERS):
+        dataset = packed(work / "packed" / name / ("train" if name == "lsp" else "")).to(LSP14)
+        done = label(asked, dataset, str(work / "labels" / "m"), flip=True)
+        print(f"{asked.name}, {name}: {done.predicted} predicted, {done.stored} stored already", flush=True)
+
+
+def experiment_of(
+    name: str, work: Path, teacher: Path, imagenet: Path | None, seed: int = 0
+) -> tuple[Experiment, Teacher]:
+    """The experiment of one student, and its teacher. Its people are LSP's and LSPET's, the latter without
+    labels that contradict the teacher.
+    """
+    student, pretrained = STUDENTS[name]
+    config = TrainConfig(
+        **NUMBERS,
+        root=tuple(work / "packed" / each for each in SHARES),
+        out=work / "runs" / "papers" / name,
+        labels=work / "labels" / "m",
+        pretrained=str(imagenet) if pretrained and imagenet else None,
+        seed=seed,
+    )
+    experiment = Experiment.of(name, config, student, LSP14)
+    guide, dataset = experiment.load_teacher(str(teacher)), experiment.dataset
+    distrusted = experiment.origin == list(SHARES).index("lspet")
+    fused, told = pseudo.pseudo_labels(dataset, experiment.label(guide, dataset, flip=True), clean=distrusted)
+    experiment.note(f"{dataset.name}: {told}")
+    kept = (dataset.visible > 0) & (fused.joints == dataset.joints).all(-1)
+    clean = replace(fused, visible=fused.visible * kept, weight=dataset.weight)[np.flatnonzero(kept.any(1))]
+    config = replace(config, epochs=PEOPLE / len(clean), evaluate_every=PEOPLE / len(clean) / 5)
+    return replace(experiment, config=config, dataset=clean), guide
+
+
+def train(name: str, arm: str, work: Path, teacher: Path, imagenet: Path | None, seed: int) -> None:
+    """One training, and its row."""
+    experiment, guide = experiment_of(name, work, teacher, imagenet, seed)
+    dataset, terms, signal = arm_of(experiment, arm, guide, work)
+    found = experiment.fit(arm, experiment.learner(seed), terms, signal, dataset=dataset)
+    row = {"name": f"{name}.{arm}.seed_{seed}", "value": found.score.mean, "unit": "PCK@0.2"}
+    start = "ImageNet's weights" if experiment.config.pretrained else "random weights"
+    notes = (
+        f"{STUDENTS[name][0]} at 128x128 from {start}, {PEOPLE:,} people seen, "
+        f"{found.images_per_second:.0f} a second; LSP 1001-2000, 14 joints, one pass."
+    )
+    write(NAME, [row], notes, block=f"{name}.{arm}.seed_{seed}")
+
+
+def arm_of(
+    experiment: Experiment, arm: str, guide: Teacher, work: Path
+) -> tuple[PoseDataset, Terms, TeacherSignal]:
+    """What an arm learns from: people, losses and the teacher's predictions."""
+    dataset, share = experiment.dataset, ARMS[arm]
+    if not share:
+        return dataset, experiment.supervised(), NO_TEACHER
+    if arm == "teacher_on_all":
+        others = (packed(work / "packed" / name).to(LSP14) for name in OTHERS)
+        dataset = join(dataset, *others).without_labels()
+    signal = TeacherSignal(experiment.label(guide, dataset, flip=True), confidence=True)
+    return dataset, experiment.respond(share), signal
+
+
+def plan(work: Path, teacher: Path, imagenet: Path | None) -> None:
+    """Prints how long each student's trainings take on this machine, by a few steps of each."""
+    for name in STUDENTS:
+        experiment, _ = experiment_of(name, work, teacher, imagenet)
+        codec, spec = experiment.codec, experiment.spec(experiment.student, "speed")
+        module = experiment.hooked(experiment.student.build(LSP14, codec.size), experiment.supervised(), None)
+        samples = experiment.samples(experiment.dataset, spec, 0)
+        step = stepper(
+            module,
+            Objective(spec, codec, experiment.supervised()),
+            samples,
+            experiment.training(experiment.student),
+            experiment.engine,
+        )
+        (rates,) = throughput({"": step}, experiment.config.batch, rounds=5).values()
+        minutes = PEOPLE / float(np.median(rates)) / 60
+        print(
+            f"{name}: {np.median(rates):.0f} people a second, {minutes:.0f} minutes a training, "
+            f"{len(ARMS) * 3 * minutes / 60:.0f} hours for {len(ARMS)} arms of 3 seeds",
+            flush=True,
+        )
+
+
+def table(rows: Mapping[str, float]) -> str:
+    """The table of the rows NAME.ARM.seed_S: mean and spread over seeds, and each arm's gain over the labels
+    alone, seed by seed.
+    """
+    lines = [
+        "| student | arm | seeds | PCK@0.2 | gain over labels alone, 95 % interval |",
+        "|---|---|---:|---:|---|",
+    ]
+    for name, (student, _) in STUDENTS.items():
+        for arm in ARMS:
+            found = _by_seed(rows, name, arm)
+            if not found:
+                continue
+            mean, spread = mean_and_spread(list(found.values()))
+            score = f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
+            lines.append(
+                f"| {name}, `{student}` | {arm.replace('_', ' ')} | {len(found)} | {score} | "
+                f"{_gain(found, _by_seed(rows, name, 'labels')) if arm != 'labels' else ''} |"
+            )
+    return "\n".join(lines)
+
+
+def _by_seed(rows: Mapping[str, float], name: str, arm: str) -> dict[int, float]:
+    start = f"{name}.{arm}.seed_"
+    return {int(row.removeprefix(start)): value for row, value in rows.items() if row.startswith(start)}
+
+
+def _gain(found: Mapping[int, float], control: Mapping[int, float]) -> str:
+    both = sorted(found.keys() & control.keys())
+    if not both:
+        return "no control yet"
+    gain = Difference("", [found[seed] - control[seed] for seed in both])
+    if gain.interval is None:
+        return f"{gain.mean:+.3f}, one seed"
+    low, high = gain.interval
+    verdict = "not significant" if not gain.shown else "better" if gain.mean > 0 else "worse"
+    return f"{gain.mean:+.3f}, {low:+.3f} to {high:+.3f}: {verdict}"
+
+
+def report() -> None:
+    """Writes the table into docs/protocol.md."""
+    path = FOLDER / f"{NAME}.json"
+    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    before, rest = PAGE.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    made = table({row["name"]: row["value"] for row in rows})
+    PAGE.write_text(f"{before}{MARKS[0]}{made}\n{MARKS[1]}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=("prepare", "plan", "report", *STUDENTS))
+    parser.add_argument("--root", type=Path, help="where lsp/, lspet/, jhmdb_frames/ and people/ lie")
+    parser.add_argument("--peers", type=Path, help="where MoveNet Lightning's file lies")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--teacher", type=Path, default=TEACHER)
+    parser.add_argument("--imagenet", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    if flags.stage == "report":
+        report()
+        return
+    if flags.out is None or (flags.stage == "prepare" and None in (flags.root, flags.peers)):
+        parser.error(f"{flags.stage} needs --out, and prepare --root and --peers too")
+    if flags.stage == "prepare":
+        prepare(flags.root, flags.peers, flags.out, flags.teacher)
+    elif flags.stage == "plan":
+        plan(flags.out, flags.teacher, flags.imagenet)
+    else:
+        for arm in flags.arms:
+            train(flags.stage, arm, flags.out, flags.teacher, flags.imagenet, flags.seed)
+            report()
+
+
+if __name__ == "__main__":
+    main()
