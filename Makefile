@@ -9,7 +9,7 @@ DEMO ?= demo
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean web wheel page reproduce
+.PHONY: help setup demo test lint format clean web wheel page headers reproduce
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -72,6 +72,9 @@ format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+headers:  ## ONNX Runtime's C headers in examples/cpp/include, for the example in C++ (needs Debian)
+	scripts/onnxruntime_headers.sh
+
 clean:  ## remove the virtual environment, the demo and all caches
-	rm -rf $(VENV) demo web/node_modules src/poseling/live/page .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo examples/cpp/include web/node_modules src/poseling/live/page .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,6 @@
-"""The examples run: in Python, and in C++ where ONNX Runtime's headers are (ORT_INCLUDE names their folder)."""
+"""The examples run: in Python, and in C++ where ONNX Runtime's headers are: scripts/onnxruntime_headers.sh brings
+them, or ORT_INCLUDE names their folder.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from poseling import zoo
 from poseling.runtime import Network
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-PLACES = ("/usr/include/onnxruntime", "/usr/local/include/onnxruntime", "/usr/local/include", "/usr/include")
+PLACES = (
+    str(EXAMPLES / "cpp" / "include"),
+    "/usr/include/onnxruntime",
+    "/usr/local/include/onnxruntime",
+    "/usr/local/include",
+    "/usr/include",
+)
 
 
 def image() -> np.ndarray:
@@ -42,7 +50,7 @@ def headers() -> Path:
     for place in (os.environ.get("ORT_INCLUDE", ""), *PLACES):
         if place and (Path(place) / "onnxruntime_c_api.h").is_file():
             return Path(place)
-    pytest.skip("onnxruntime_c_api.h is not here; ORT_INCLUDE names the folder that has it")
+    pytest.skip("onnxruntime_c_api.h is not here; run scripts/onnxruntime_headers.sh")
 
 
 @pytest.mark.slow
