@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 		echo "Poseling needs Python 3.11 or newer and $(PYTHON) is not; name another: make PYTHON=python3.12 $(or $(MAKECMDGOALS),setup)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -c constraints.txt torch
-	$(BIN)/pip install -c constraints.txt -e '.[train,export,synth,weights,compress,openvino,mobile,dev]'
+	$(BIN)/pip install -c constraints.txt -e '.[train,export,synth,weights,compress,nncf,mobile,dev]'
 	$(BIN)/pip check
 	@touch $@
 

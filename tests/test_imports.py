@@ -42,7 +42,7 @@ TABLE = {
     "runtime": "nouns zoo",
     "live": "nouns zoo runtime",
     "evaluate": "nouns zoo codecs data models teachers runtime",
-    "export": "nouns codecs data models",
+    "export": "nouns codecs data models evaluate",
     "compress": "nouns zoo codecs data models teachers distill train evaluate export runtime",
     "recipes": "nouns zoo codecs data models teachers distill train evaluate export runtime",
     "cli": (

@@ -312,7 +312,12 @@ def export(
     raw: bool = False,
     half: bool = False,
     adapter: str | None = None,
-    to: tuple[Literal["all", "onnx", "openvino", "executorch", "litert", "coreml"], ...] = (),
+    to: tuple[
+        Literal[
+            "all", "onnx", "openvino", "openvino-int8", "executorch", "executorch-int8", "litert", "coreml"
+        ],
+        ...,
+    ] = (),
 ) -> None:
     """Write one ONNX file with network, decoding and contract, and check that it gives the same joints as the
     checkpoint.
@@ -336,7 +341,7 @@ def export(
         and outputs (docs/teachers.md).
     to
         For a checkpoint: write it for these runtimes, or for all, into the folder --out, with a report of
-        which agree with PyTorch.
+        which agree with PyTorch. Those in int8 take their ranges from the --images.
     """
     if to:
         _export_to(
@@ -391,8 +396,11 @@ def _export_to(model: Path, out: Path, to: tuple[str, ...], images: Path | None,
 
     if model.suffix.lower() == ".onnx" or more:
         raise ValueError(f"{model}: --to is for checkpoints, and goes with --out and --images alone")
-    crops = None if images is None else windows(folders.images(images).images, load(model)[1].size)
-    for one in export_to(model, out, to, crops):
+    crops = calibration = None
+    if images is not None:
+        found, size = folders.images(images).images, load(model)[1].size
+        crops, calibration = windows(found, size), windows(found, size, count=128, seed=1)
+    for one in export_to(model, out, to, crops, calibration=calibration):
         numbers = (
             ""
             if one.pixels is None or one.ratio is None

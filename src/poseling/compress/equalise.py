@@ -116,8 +116,8 @@ def _even(network: GraphNetwork, pair: Pair, peaks: Mapping[str, Tensor]) -> flo
         peak, bound = peaks[pair.clip.outputs[0]], float(pair.clip.attributes["max"])
         scale = torch.where(peak < bound, torch.maximum(scale, peak / bound), torch.ones_like(scale))
         peak /= scale
-    before /= scale.view(-1, 1, 1, 1)
+    before.div_(scale.view(-1, 1, 1, 1))
     if pair.first.attributes["bias"]:
         first.get_parameter("bias").div_(scale)
-    after *= scale.view((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1))
+    after.mul_(scale.view((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1)))
     return float((scale - 1).abs().max())

@@ -7,6 +7,7 @@ the ONNX file does.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from poseling.codecs.normalize import normalise
+from poseling.export.onnx import Deployed
 from poseling.files import write_bytes
 
+WEIGHTED = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 Run = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
@@ -38,6 +42,36 @@ def write_executorch(deployed: nn.Module, sample: Tensor, out: Path) -> None:
     except (RuntimeError, ValueError, NotImplementedError, KeyError, AssertionError) as error:
         raise ValueError(f"{out}: ExecuTorch cannot convert the network: {_first(error)}") from error
     write_bytes(out, bytes(made.buffer))
+
+
+def in_int8(deployed: Deployed, crops: NDArray[np.uint8]) -> Deployed:
+    """`deployed` with its network in eight bits for XNNPACK, its activations' ranges from `crops` (N, H, W,
+    3); torch's export takes it for one crop at a time.
+
+    The first layer, the last and the decoding behind it stay in float. ImportError if executorch, which brings torchao
+    along, is not installed; ValueError if the network cannot be quantised.
+    """
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    images = [normalise(torch.from_numpy(crop[None]), deployed.spec) for crop in crops]
+    try:
+        traced = torch.export.export(deployed.network, (images[0],)).module()
+        layers = [node.name for node in traced.graph.nodes if node.target in WEIGHTED]
+        quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        quantizer.set_filter_function(lambda node: node.name not in (layers[0], layers[-1]))
+        prepared = prepare_pt2e(traced, quantizer)
+        with torch.no_grad():
+            for image in images:
+                prepared(image)
+        made = copy.deepcopy(deployed)
+        made.network = convert_pt2e(prepared)
+    except (RuntimeError, ValueError, NotImplementedError, KeyError, AssertionError, IndexError) as error:
+        raise ValueError(f"ExecuTorch cannot quantise the network: {_first(error)}") from error
+    return made
 
 
 def executorch(path: Path) -> Run:

@@ -14,31 +14,47 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from poseling.evaluate import pck
 from poseling.export import mobile, openvino, parity
 from poseling.export.onnx import Deployed, graph
 from poseling.export.parity import FLOOR
 from poseling.files import write_bytes
+from poseling.geometry import joints_box
 from poseling.models import checkpoint
 from poseling.onnx_session import open_session
+from poseling.skeleton import Skeleton
 
 PIXELS = 0.5  # of the network's input: how far a target's joints may be from PyTorch's
 PART = 0.99  # of the joints have to be so near: between two equal peaks the last bit decides
+STRICT = 0.1  # of the torso: where eight bits have to be right, whose joints all move by some pixels
+LOST = 0.02  # of the joints that float has within that of the labels; as `poseling compress` allows
+AGREED = 0.95  # of the joints within that of the float network's, where there are no labels
+ENOUGH = 8  # crops to take ranges from
 ROUNDS = 40
+
+Labels = tuple[
+    NDArray[np.floating], NDArray[np.generic]
+]  # joints (N, K, 2) in pixels of crops; visible (N, K)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A runtime: its file's suffix, the extra that brings it, and whether its files can run on this machine."""
+    """A runtime: its file's suffix, the extra that brings it, whether its files can run on this machine, and
+    whether it computes in eight bits.
+    """
 
     suffix: str
     extra: str
     runs: bool = True
+    int8: bool = False
 
 
 TARGETS: dict[str, Target] = {
     "onnx": Target(".onnx", "export"),
     "openvino": Target(".xml", "openvino"),
+    "openvino-int8": Target("-int8.xml", "nncf", int8=True),
     "executorch": Target(".pte", "mobile"),
+    "executorch-int8": Target("-int8.pte", "mobile", int8=True),
     "litert": Target(".tflite", "litert"),
     "coreml": Target(".mlpackage", "mobile", runs=False),  # Apple's systems alone run it
 }
@@ -48,7 +64,8 @@ TARGETS: dict[str, Target] = {
 class Made:
     """What became of a target: its file, "" where there is none; `state` in words; the joints' distance from
     PyTorch in pixels of the input (the largest of 99 % of them), and the time of a crop over ONNX Runtime's,
-    None where it does not run here.
+    None where it does not run here. `strict` is PCK@0.1 in eight bits, from 0 to 1: against the labels, or
+    PyTorch's joints where there are none.
     """
 
     target: str
@@ -56,18 +73,27 @@ class Made:
     state: str
     pixels: float | None = None
     ratio: float | None = None
+    strict: float | None = None
+    agrees: bool = True
 
 
 def export_to(
-    model: Path, out: Path, targets: Sequence[str], crops: NDArray[np.uint8] | None = None
+    model: Path,
+    out: Path,
+    targets: Sequence[str],
+    crops: NDArray[np.uint8] | None = None,
+    labels: Labels | None = None,
+    calibration: NDArray[np.uint8] | None = None,
 ) -> list[Made]:
     """Writes the checkpoint `model` for `targets`, names of TARGETS or `all`, to the folder `out`, with
     report.json and report.md.
 
-    `crops` (N, H, W, 3) uint8 RGB are what the files are compared on with PyTorch; drawn figures if None. Of
-    `all`, targets that are not installed, or that cannot convert the network, are listed with the reason; a
-    target that is named raises ValueError with the extra to install. ValueError for an unknown name, for a
-    network that answers in space, and if a file that runs here does not agree.
+    `crops` (N, H, W, 3) uint8 RGB are what the files are compared on with PyTorch; drawn figures if None. A
+    file in eight bits takes its ranges from the crops `calibration`, and is judged by PCK@0.1: by the `labels`
+    of `crops` if there are any, else by PyTorch's joints. Of `all`, targets that are not installed, or that
+    cannot convert the network, are listed with the reason; a target that is named raises ValueError with the
+    extra to install. ValueError for an unknown name, for a network that answers in space, for eight bits
+    without eight crops to calibrate on, and if a file that runs here does not agree.
     """
     wanted = list(TARGETS) if "all" in targets else list(dict.fromkeys(targets))
     if unknown := [name for name in wanted if name not in TARGETS]:
@@ -80,6 +106,7 @@ def export_to(
             f"ONNX file"
         )
     crops = parity.synthetic(spec.size) if crops is None else crops
+    calibration = crops[:0] if calibration is None else calibration
     onnx_file = graph(deployed)
     content = onnx_file.SerializeToString()
     with torch.no_grad():
@@ -91,7 +118,7 @@ def export_to(
         target = TARGETS[name]
         path = out / f"{model.stem}{target.suffix}"
         try:
-            run = _write(name, deployed, content, crops[:1], path)
+            run = _write(name, deployed, content, crops[:1], path, calibration)
         except ImportError as error:
             told = f"not installed: {error.name} comes with pip install 'poseling[{target.extra}]'"
             if "all" not in targets:
@@ -106,11 +133,16 @@ def export_to(
         if run is None:
             made.append(Made(name, path.name, "converted, not run here"))
             continue
-        pixels = apart(truth, run(crops))
-        state = "agrees with PyTorch" if pixels <= PIXELS else f"does NOT agree with PyTorch: {pixels:.2g} px"
-        made.append(Made(name, path.name, state, pixels, _slower(run, base, crops[:1])))
+        found = run(crops)
+        pixels = apart(truth, found)
+        if target.int8:
+            strict, agrees, state = judged(truth[0], found[0], labels, spec.skeleton)
+        else:
+            strict, agrees = None, pixels <= PIXELS
+            state = "agrees with PyTorch" if agrees else f"does NOT agree with PyTorch: {pixels:.2g} px"
+        made.append(Made(name, path.name, state, pixels, _slower(run, base, crops[:1]), strict, agrees))
     write_report(out, model.stem, made, len(crops))
-    if wrong := [one for one in made if one.pixels is not None and not one.pixels <= PIXELS]:
+    if wrong := [one for one in made if not one.agrees]:
         raise ValueError(f"{out / wrong[0].file}: {wrong[0].state}, on {len(crops)} crops; do not use it")
     return made
 
@@ -125,21 +157,56 @@ def apart(truth: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float
     return float(np.quantile(np.linalg.norm(found[0] - truth[0], axis=-1)[seen], PART))
 
 
+def judged(
+    truth: NDArray[np.floating], found: NDArray[np.floating], labels: Labels | None, skeleton: Skeleton
+) -> tuple[float, bool, str]:
+    """PCK@0.1 of joints `found` (N, K, 2) in eight bits, whether it will do, and both in words; `truth` are
+    those of the float network, which are the labels where there are none.
+    """
+    joints, visible = labels or (truth, np.ones(truth.shape[:2], bool))
+    if {"left_shoulder", "right_hip"} <= set(skeleton.joints):
+        length = pck.torso_length(joints, visible, skeleton)
+    else:
+        length = pck.box_length(np.stack([joints_box(*one) for one in zip(joints, visible, strict=True)]))
+    strict, wanted = (pck.pck(one, joints, visible, length, STRICT).mean for one in (found, truth))
+    if labels is None:
+        agrees = strict >= AGREED
+        told = f"PCK@{STRICT:g} {strict:.3f} against PyTorch's joints, {AGREED:g} at least"
+    else:
+        agrees = wanted - strict <= LOST
+        told = f"PCK@{STRICT:g} {strict:.3f} where PyTorch has {wanted:.3f}, at most {LOST:g} less"
+    return strict, agrees, f"{'agrees' if agrees else 'does NOT agree'} with PyTorch: {told}"
+
+
 def _write(
-    name: str, deployed: Deployed, content: bytes, crop: NDArray[np.uint8], path: Path
+    name: str,
+    deployed: Deployed,
+    content: bytes,
+    crop: NDArray[np.uint8],
+    path: Path,
+    calibration: NDArray[np.uint8],
 ) -> mobile.Run | None:
     """Writes the file; what runs it here, None if nothing does."""
     sample = torch.from_numpy(crop)
+    if TARGETS[name].int8 and len(calibration) < ENOUGH:
+        raise ValueError(
+            f"--to {name}: eight bits need {ENOUGH} crops of people at least to take ranges from; give --images"
+        )
     if name == "onnx":
         write_bytes(path, content)
         return _onnx_runtime(content)
-    if name == "openvino":
+    if name in ("openvino", "openvino-int8"):
         import onnx
 
-        openvino.write(onnx.load_from_string(content), path)
+        model = onnx.load_from_string(content)
+        if TARGETS[name].int8:
+            openvino.write_int8(model, calibration, path)
+        else:
+            openvino.write(model, path)
         return openvino.caller(path)
-    if name == "executorch":
-        mobile.write_executorch(deployed, sample, path)
+    if name in ("executorch", "executorch-int8"):
+        one = mobile.in_int8(deployed, calibration) if TARGETS[name].int8 else deployed
+        mobile.write_executorch(one, sample, path)
         return mobile.executorch(path)
     if name == "litert":
         mobile.write_litert(deployed, sample, path)
