@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poseling.draw import LEFT, MIDDLE, RIGHT, draw, draw_box, draw_space, side_colours, thickness
+from poseling.draw import LEFT, MIDDLE, RIGHT, draw, draw_box, draw_ids, draw_space, side_colours, thickness
 from poseling.pose import Pose
 from poseling.skeleton import COCO17, LSP14, Skeleton
 
@@ -87,6 +87,18 @@ def test_several_people_and_none(image):
     out = draw(image, two)
     assert like(out[[50, 80], 140], LEFT)
     assert (draw(image, two[np.zeros(2, bool)]) == 128).all()
+
+
+def test_ids_stand_above_their_people(image):
+    two = Pose(np.concatenate([pose().xy, pose().xy + np.array([0, 40])]), np.ones((2, 3)), ARM, ids=[3, 14])
+    changed = (draw_ids(image, two) != image).any(-1)
+    tops = [xy[xy[:, 1].argmin()] for xy in two.xy]
+    for x, y in tops:
+        above = changed[int(y) - 30 : int(y) - 2, int(x) - 12 : int(x) + 13]
+        assert above.any()
+    assert not changed[int(max(y for _, y in tops)) :].any()
+    unseen = Pose(two.xy, np.zeros((2, 3)), ARM)
+    np.testing.assert_array_equal(draw_ids(image, unseen), image)
 
 
 def test_sides_by_name():

@@ -17,6 +17,7 @@ LEFT, RIGHT, MIDDLE = (
 )  # RGB; distinguishable with colour-blindness for red and green
 OUTLINE = (24, 24, 24)
 PAPER, GRID, SHADOW = (30, 33, 40), (62, 68, 80), (20, 22, 27)  # the background of 3D poses
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 SHIFT = 4  # OpenCV's coordinates as fixed-point numbers: 1/16 pixel
 
 
@@ -53,6 +54,23 @@ def draw(
             _dot(canvas, xy[joint], radius, colours[joint])
             if hollow is not None and hollow[person, joint]:
                 _dot(canvas, xy[joint], 0.55 * radius, (255, 255, 255))
+    return canvas
+
+
+def draw_ids(image: NDArray[np.uint8], pose: Pose, threshold: float = 0.2) -> NDArray[np.uint8]:
+    """The image (H, W, 3) RGB with each person's id above its highest joint, as large as the person."""
+    canvas = np.ascontiguousarray(image).copy()
+    for xy, score, number in zip(pose.xy, pose.score, pose.ids.tolist(), strict=True):
+        shown = xy[(score >= threshold) & np.isfinite(xy).all(-1) & (np.abs(xy) < 1e5).all(-1)]
+        if not len(shown):
+            continue
+        text, width = str(number), thickness(shown)
+        size = max(0.45, 0.25 * width)
+        (wide, tall), _ = cv2.getTextSize(text, FONT, size, width)
+        x, y = shown[shown[:, 1].argmin()]
+        at = round(float(x) - wide / 2), max(tall, round(float(y)) - 3 * width)
+        for colour, extra in ((OUTLINE, 2), ((255, 255, 255), 0)):
+            cv2.putText(canvas, text, at, FONT, size, colour, width + extra, cv2.LINE_AA)
     return canvas
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from poseling.draw import draw, draw_space
+from poseling.draw import draw, draw_ids, draw_space
 from poseling.files import Draft, keep_apart, refuse_folders
 from poseling.geometry import Box, joints_box, ray_rotation
 from poseling.pose import Pose
@@ -374,10 +374,11 @@ def placed(frame: Frame) -> Frame:
 
 def drawn(frame: Frame, threshold: float = LOST) -> NDArray[np.uint8]:
     """(H, W, 3) RGB: the image with its poses and, if there is xyz, the 3D joints from the side beside it;
-    joints from a score of `threshold` on.
+    joints from a score of `threshold` on, and ids where there are several people.
     """
     pose = frame.pose
     flat = draw(frame.image[..., ::-1], pose, threshold)
+    flat = draw_ids(flat, pose, threshold) if len(pose) > 1 else flat
     if pose.xyz is None:
         return flat
     height, width = flat.shape[:2]
