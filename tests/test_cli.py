@@ -19,7 +19,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from poseling.cli import GROUPS, _install, app, main
+from poseling.cli import app, main
+from poseling.cli.errors import _install
+from poseling.cli.help import GROUPS
 from poseling.data import coco
 from poseling.data.coco_files import CocoFiles
 from poseling.data.download import Done
@@ -384,7 +386,7 @@ def test_the_main_flags_come_first(capsys):
 def test_what_is_missing_comes_from_where_poseling_came(monkeypatch, origin, told):
     text = None if origin is None else json.dumps(origin)
     monkeypatch.setattr(
-        "poseling.cli.distribution", lambda name: SimpleNamespace(read_text=lambda file: text)
+        "poseling.cli.errors.distribution", lambda name: SimpleNamespace(read_text=lambda file: text)
     )
     assert _install("train") == told
 
@@ -393,7 +395,7 @@ def test_from_its_sources_it_is_installed_in_the_checkout(monkeypatch):
     def none(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("poseling.cli.distribution", none)
+    monkeypatch.setattr("poseling.cli.errors.distribution", none)
     assert _install("train") == "in its checkout pip install '.[train]'"
 
 

@@ -1,0 +1,70 @@
+"""`poseling evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from poseling.cli.console import console
+from poseling.data.coco_files import NO_FILES, CocoFiles
+
+
+def evaluate(
+    model: str,
+    *,
+    data: str,
+    root: Path | None = None,
+    files: CocoFiles = NO_FILES,
+    boxes: str | None = None,
+    flip_test: bool = True,
+    space: bool = False,
+    rescale: bool = False,
+    adapter: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Evaluate a network (a checkpoint, an ONNX file or a ViTPose) on the test split of a data set. ONNX
+    files are run as in `poseling track`.
+
+    Parameters
+    ----------
+    model
+        A network of the zoo by name (`poseling models`), a checkpoint (.safetensors), an ONNX file, or a
+        folder or hub name of a ViTPose.
+    data
+        One of {sets with test}.
+    root
+        The data set's folder; mini needs none.
+    boxes
+        ground-truth, detections (the usual file under --root), or a detector's JSON file; for {sets with
+        boxes} and coco_json. Not given: ground-truth.
+    flip_test
+        Average over the mirrored image.
+    space
+        Measure 3D joints, in mm: MPJPE, PA-MPJPE, N-MPJPE, 3DPCK@150 and its AUC, on Human3.6M by action as
+        well. For {sets in 3D}, and networks that predict metres.
+    rescale
+        Scale the labels to images that were resized after they were labelled.
+    adapter
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        and outputs (docs/teachers.md).
+    device
+        Where the network runs: cpu, cuda or cuda:N.
+    """
+    from poseling.data import h36m, sets
+    from poseling.data.sizes import differing, rescaled
+    from poseling.evaluate.evaluator import Evaluator, by_action, table
+    from poseling.evaluate.shipped import shipped
+
+    network = shipped(model, adapter, device)
+    dataset = sets.people_to_test(data, root, boxes, network.skeleton if space else None, files)
+    dataset = rescaled(dataset) if rescale else dataset
+    if wrong := differing(dataset):
+        told = (
+            f"{len(wrong)} images are not as large as their annotation says, and count as they are; "
+            f"the first, {wrong[0].image}: {wrong[0].message}"
+        )
+        console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    evaluator = Evaluator.of(dataset, space).known_to(network)
+    pose = evaluator.predict(network, flip_test)
+    console.print(table(network, evaluator, pose))
+    if space and dataset.name == "h36m":
+        console.print(by_action(evaluator, pose, h36m.actions(dataset)))

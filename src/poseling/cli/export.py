@@ -1,0 +1,114 @@
+"""`poseling export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from poseling.cli.console import console
+
+
+def export(
+    model: Path,
+    *,
+    out: Path | None = None,
+    images: Path | None = None,
+    raw: bool = False,
+    half: bool = False,
+    adapter: str | None = None,
+    to: tuple[
+        Literal[
+            "all", "onnx", "openvino", "openvino-int8", "executorch", "executorch-int8", "litert", "coreml"
+        ],
+        ...,
+    ] = (),
+) -> None:
+    """Write one ONNX file with network, decoding and contract, and check that it gives the same joints as the
+    checkpoint.
+
+    Given an ONNX file from elsewhere, write the same graph with a contract: its preprocessing and outputs.
+
+    Parameters
+    ----------
+    model
+        A checkpoint (.safetensors), or an ONNX file from elsewhere.
+    out
+        The file to write; beside the model if not given.
+    images
+        A folder of images for the check of a checkpoint.
+    raw
+        Output a checkpoint's heatmaps instead of joints.
+    half
+        Store the weights of a checkpoint as half floats: half the file, as fast.
+    adapter
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        and outputs (docs/teachers.md).
+    to
+        For a checkpoint: write it for these runtimes, or for all, into the folder --out, with a report of
+        which agree with PyTorch. Those in int8 take their ranges from the --images.
+    """
+    if to:
+        _export_to(
+            model,
+            out or model.with_name(f"{model.stem}-targets"),
+            to,
+            images,
+            raw or half or adapter is not None,
+        )
+        return
+    if model.suffix.lower() == ".onnx":
+        if raw or half or images is not None:
+            raise ValueError(
+                f"{model}: is an ONNX file, to which only the contract is added; --raw, --half and --images "
+                "are for checkpoints"
+            )
+        from poseling.export.contract import with_contract
+
+        out = out or model.with_name(f"{model.stem}-contract.onnx")
+        spec = with_contract(model, out, adapter)
+        told = (
+            f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. "
+            f"Try it: poseling track IMAGE --model {out}"
+        )
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        return
+    if adapter is not None:
+        raise ValueError(
+            f"{model}: a checkpoint carries its own contract; leave out the adapter {adapter!r}, which is "
+            f"for ONNX files"
+        )
+    from poseling.data import images as folders
+    from poseling.export.onnx import export as run
+    from poseling.export.parity import windows
+    from poseling.files import keep_apart, refuse_folders
+    from poseling.models.checkpoint import load
+
+    out = out or model.with_suffix(".onnx")
+    keep_apart({"--out": out}, {"the checkpoint itself": [model]})
+    refuse_folders({"--out": out})
+    crops = None
+    if images is not None:
+        crops = windows(folders.images(images).images, load(model)[1].size)
+    console.print(f"{out}: {run(model, out, raw, crops, half=half)}")
+
+
+def _export_to(model: Path, out: Path, to: tuple[str, ...], images: Path | None, more: bool) -> None:
+    from poseling.data import images as folders
+    from poseling.export.parity import windows
+    from poseling.export.targets import export_to
+    from poseling.models.checkpoint import load
+
+    if model.suffix.lower() == ".onnx" or more:
+        raise ValueError(f"{model}: --to is for checkpoints, and goes with --out and --images alone")
+    crops = calibration = None
+    if images is not None:
+        found, size = folders.images(images).images, load(model)[1].size
+        crops, calibration = windows(found, size), windows(found, size, count=128, seed=1)
+    for one in export_to(model, out, to, crops, calibration=calibration):
+        numbers = (
+            ""
+            if one.pixels is None or one.ratio is None
+            else f", {one.pixels:.3f} px, {one.ratio:.2f} of ONNX Runtime's time"
+        )
+        console.print(f"{one.target}: {one.state}{numbers}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{out / 'report.md'}", markup=False, highlight=False, soft_wrap=True)

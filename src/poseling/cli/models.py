@@ -1,0 +1,21 @@
+"""`poseling models`."""
+
+from __future__ import annotations
+
+from poseling.cli.console import console
+
+
+def models(name: str | None = None) -> None:
+    """List the networks that come with Poseling, or print the card of one: scores, speed, licences, and how
+    it was trained.
+
+    Parameters
+    ----------
+    name
+        The network.
+    """
+    from poseling import zoo
+
+    console.print(
+        zoo.table() if name is None else zoo.card(name), markup=False, highlight=False, soft_wrap=True
+    )
