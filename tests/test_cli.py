@@ -19,6 +19,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from poseling import __version__
 from poseling.cli import app, main
 from poseling.cli.errors import _install
 from poseling.cli.help import GROUPS
@@ -301,6 +302,14 @@ def test_wrong_files_are_one_line_that_names_them(capsys, tmp_path, command, why
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert why.format(tmp_path) in failed(capsys, command.format(tmp_path))
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_it_runs_as_a_module():
+    """As torchrun and accelerate start it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "poseling.cli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{__version__}\n"
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):

@@ -28,7 +28,7 @@ NOUNS = (
 )
 NOUNS += ("adapter", "draw", "licences", "onnx_pose", "peaks", "pickled")
 
-# What each room may import besides itself. Rooms are the folders of the package, the nouns and the command line.
+# What each room may import besides itself. Rooms are the folders of the package and the nouns.
 TABLE = {
     "nouns": "",
     "zoo": "nouns",

@@ -10,9 +10,7 @@ from poseling.cli.errors import one_line
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command; an error that the user can correct is one line on stderr and exit code 1, not a
-    traceback.
-    """
+    """Runs the command that `arguments` name, or those that the process was started with."""
     words = sys.argv[1:] if arguments is None else arguments
     with one_line(), own_recipe(words):
         app(words, print_error=False, exit_on_error=False)

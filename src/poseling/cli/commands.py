@@ -22,9 +22,8 @@ app = App(
     name="poseling",
     help="Distils large human-pose networks into small ones, and measures what the teacher was worth.",
     version=__version__,
-    default_parameter=Parameter(
-        consume_multiple=True, negative_iterable=()
-    ),  # --scales 0.9 1 1.1, and no --empty-scales
+    # --scales 0.9 1 1.1, and no --empty-scales
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
     result_action="return_value",
     help_formatter=plain,
 )

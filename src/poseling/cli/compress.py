@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from poseling.cli.console import console
+from poseling.cli.console import console, say
 
 
 def compress(
@@ -108,9 +108,4 @@ def compress(
     )  # fmt: skip
     done = run(model, out, settings, data, root, console)
     console.print(table(done))
-    console.print(
-        f"{done.file}: try it with poseling track PICTURE --model {done.file}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"{done.file}: try it with poseling track PICTURE --model {done.file}")

@@ -1,6 +1,11 @@
-"""What every command prints on: the console, and the bars of how far it is."""
+"""What commands print: lines, and bars of how far they are."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import (
@@ -9,7 +14,6 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -18,12 +22,23 @@ from rich.text import Text
 console = Console()
 
 
-def say(line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+def say(line: str, style: str | None = None, *, highlight: bool = False) -> None:
+    """Prints a line as it is: not wrapped, and its brackets are no markup."""
+    console.print(line, style=style, markup=False, highlight=highlight, soft_wrap=True)
 
 
-def tell(progress: Progress, bar: TaskID, done: int, of: int) -> None:
-    progress.update(bar, completed=done, total=of)
+def stopped(line: str, *, highlight: bool = False) -> NoReturn:
+    """Ends a command at Ctrl-C with a line that says what stays."""
+    say(line, highlight=highlight)
+    sys.exit(130)
+
+
+@contextmanager
+def bar(doing: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar while the block runs. It gives a function that is told how many are done, and of how many."""
+    with Progress(console=console, disable=not shown) as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
 class _Pace(ProgressColumn):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json as jsons
-import sys
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from cyclopts import App
 from rich.progress import Progress
 
-from poseling.cli.console import console, tell
+from poseling.cli.console import bar, console, say, stopped
 from poseling.cli.errors import not_installed
 from poseling.data.coco_files import NO_FILES, CocoFiles
 
@@ -54,9 +52,8 @@ def check(
 
         network = load(teacher)
     for part, dataset in split.parts:
-        with Progress(console=console) as progress:
-            bar = progress.add_task(f"{part}: {len(dataset)} people", total=None)
-            found = run(dataset, partial(tell, progress, bar))
+        with bar(f"{part}: {len(dataset)} people") as tell:
+            found = run(dataset, tell)
         if network is not None and len(whole := showable(dataset, found)):
             from poseling.evaluate.evaluator import Evaluator
 
@@ -65,7 +62,7 @@ def check(
             found += swapped_against(dataset, answers)
         findings += found
     for line in report(findings):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)
     if json is not None:
         write_bytes(json, jsons.dumps(summary(findings), indent=1).encode())
 
@@ -124,9 +121,8 @@ def boxes(root: Path, *, model: str | None = None, adapter: str | None = None) -
     from poseling.runtime.network import Network
 
     network = Network(model or zoo.DEFAULT, adapter=adapter)
-    with Progress(console=console) as progress:
-        bar = progress.add_task("looking for people", total=None)
-        found, of = write_boxes(root, network, partial(tell, progress, bar))
+    with bar("looking for people") as tell:
+        found, of = write_boxes(root, network, tell)
     console.print(
         f"{root / 'boxes.json'}: a person in {found} of {of} images, by {network.name}. Check it: poseling "
         f"data preview images --root {root}",
@@ -169,9 +165,8 @@ def pack(
     dataset = found.train if split == "train" else found.val if split == "val" else found.test
     if dataset is None:
         raise ValueError(f"--split {split}: {name} under {root} has no such split; take train")
-    with Progress(console=console) as progress:
-        bar = progress.add_task("packing", total=None)
-        done = run(dataset, out, size, quality, partial(tell, progress, bar))
+    with bar("packing") as tell:
+        done = run(dataset, out, size, quality, tell)
     console.print(f"{out}: {len(done)} of {len(dataset)} people of {name}", soft_wrap=True)
 
 
@@ -196,23 +191,18 @@ def download(name: str = "coco", *, root: Path, parts: tuple[str, ...] = ()) -> 
 
     try:
         with Progress(console=console) as progress:
-            bar = progress.add_task("", total=None)
+            task = progress.add_task("", total=None)
             done = run(
                 name,
                 root,
-                lambda what, done, of: progress.update(bar, description=what, completed=done, total=of),
+                lambda what, done, of: progress.update(task, description=what, completed=done, total=of),
                 parts,
             )
     except KeyboardInterrupt:
-        console.print(
-            f"Stopped. Downloaded parts stay in {root}, and the same command continues.",
-            markup=False,
-            soft_wrap=True,
-        )
-        sys.exit(130)
+        stopped(f"Stopped. Downloaded parts stay in {root}, and the same command continues.", highlight=True)
     for what, which in (("fetched now", done.fetched), ("there already", done.already)):
         if which:
-            console.print(f"{root}: {', '.join(which)} {what}", markup=False, highlight=False, soft_wrap=True)
+            say(f"{root}: {', '.join(which)} {what}")
 
 
 def synthesize(
@@ -250,18 +240,12 @@ def synthesize(
     from poseling.synth.synthesize import synthesize as run
 
     try:
-        with Progress(console=console) as progress:
-            bar = progress.add_task("making people", total=None)
-            done = run(
-                out, count, size, seed, split, backgrounds, workers, progress=partial(tell, progress, bar)
-            )
+        with bar("making people") as tell:
+            done = run(out, count, size, seed, split, backgrounds, workers, progress=tell)
     except KeyboardInterrupt:
-        console.print(
-            f"Stopped. Whole blocks of images stay in {out}, and the same command continues.",
-            markup=False,
-            soft_wrap=True,
+        stopped(
+            f"Stopped. Whole blocks of images stay in {out}, and the same command continues.", highlight=True
         )
-        sys.exit(130)
     except ImportError as error:
         not_installed(error, "synth")
     speed = (
@@ -269,26 +253,22 @@ def synthesize(
         if done.made
         else "all of them existed already"
     )
-    console.print(
-        f"{out}: {done.made + done.already} people, {speed}", markup=False, highlight=False, soft_wrap=True
-    )
+    say(f"{out}: {done.made + done.already} people, {speed}")
     if done.skipped:
-        console.print(
+        say(
             f"{len(done.skipped)} background images cannot be read, the first is {done.skipped[0]}; others "
             "were used",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
+            "yellow",
+            highlight=True,
         )
     root = out.parent if out.name in ("train", "test") and (out.parent / "train").is_dir() else out
-    console.print(
-        f"Preview: poseling data preview synthetic --root {root}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"Preview: poseling data preview synthetic --root {root}")
 
 
 data = App(name="data", help="Check, preview, download or make a data set.")
-for command in (check, preview, boxes, pack, download, synthesize):
-    data.command(command)
+data.command(check)
+data.command(preview)
+data.command(boxes)
+data.command(pack)
+data.command(download)
+data.command(synthesize)

@@ -42,7 +42,9 @@ def _said(error: Exception) -> object:
 
 
 def not_installed(error: ImportError, extra: str) -> NoReturn:
-    """Fails with the command that installs `extra`, if the package that is missing is not ours."""
+    """Fails with the command that installs the missing package, which `extra` brings if the base does not. A
+    module of ours that is missing is raised.
+    """
     missing = (
         error.__cause__ if isinstance(error.__cause__, ImportError) else error
     )  # cyclopts wraps import errors of recipes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poseling.cli.console import console
+from poseling.cli.console import console, say
 from poseling.data.coco_files import NO_FILES, CocoFiles
 
 
@@ -62,7 +62,7 @@ def evaluate(
             f"{len(wrong)} images are not as large as their annotation says, and count as they are; "
             f"the first, {wrong[0].image}: {wrong[0].message}"
         )
-        console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(told, "yellow")
     evaluator = Evaluator.of(dataset, space).known_to(network)
     pose = evaluator.predict(network, flip_test)
     console.print(table(network, evaluator, pose))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from poseling.cli.console import console
+from poseling.cli.console import console, say
 
 
 def export(
@@ -70,7 +70,7 @@ def export(
             f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. "
             f"Try it: poseling track IMAGE --model {out}"
         )
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        say(told)
         return
     if adapter is not None:
         raise ValueError(
@@ -110,5 +110,5 @@ def _export_to(model: Path, out: Path, to: tuple[str, ...], images: Path | None,
             if one.pixels is None or one.ratio is None
             else f", {one.pixels:.3f} px, {one.ratio:.2f} of ONNX Runtime's time"
         )
-        console.print(f"{one.target}: {one.state}{numbers}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{out / 'report.md'}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{one.target}: {one.state}{numbers}")
+    say(f"{out / 'report.md'}")

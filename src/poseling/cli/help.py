@@ -5,12 +5,11 @@ from __future__ import annotations
 from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel, InlineText
 from rich.console import Console, ConsoleOptions
 
-OWN = "This recipe"
 # Where recipes' flags stand in their help. What no group names is the recipe's own.
 GROUPS: dict[str, tuple[str, ...]] = {
     "Main flags": ("data", "root", "annotations", "category", "sides", "out", "teacher", "teachers", "train_teacher", "student", "budget", "seeds"),
     "The teacher": ("teacher_epochs", "teacher_adapter", "teacher_flip", "teacher_scales", "alpha", "confidence"),
-    OWN: (),
+    "This recipe": (),
     "Training": (
         "epochs", "as_published", "size", "width", "batch", "learning_rate", "optimizer", "schedule", "weight_decay", "clip", "ema", "warmup", "milestones",
         "layer_decay", "drop_path", "loss", "sigma", "pretrained", "seed",

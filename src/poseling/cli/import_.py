@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from poseling.cli.console import console
+from poseling.cli.console import console, say
 
 
 def import_(
@@ -54,18 +54,14 @@ def import_(
         ONNX: a folder of images for the comparison.
     """
     if checkpoint.suffix.lower() == ".onnx":
-        _import_onnx(
-            checkpoint,
-            out or checkpoint.with_suffix(".safetensors"),
-            until,
-            size,
-            skeleton,
-            mean,
-            std,
-            colour,
-            images,
-        )
-        return
+        out = out or checkpoint.with_suffix(".safetensors")
+        _import_onnx(checkpoint, out, until, size, skeleton, mean, std, colour, images)
+    else:
+        out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
+        _import_published(checkpoint, out, network)
+
+
+def _import_published(checkpoint: Path, out: Path, network: str) -> None:
     from poseling.codecs import Heatmap, LocationMap
     from poseling.codecs.location_map import VNECT_HEIGHT
     from poseling.files import keep_apart, refuse_folders
@@ -75,7 +71,6 @@ def import_(
     from poseling.skeleton import MPII16, VNECT21
     from poseling.spec import PoseSpec
 
-    out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
     keep_apart({"--out": out}, {"their checkpoint itself": [checkpoint]})
     refuse_folders({"--out": out})
     licences = {"code": "Apache-2.0", "weights": "as its authors say"}
@@ -158,13 +153,9 @@ def _import_onnx(
     save(out, network, spec)
     whole, shape = cost(network, spec.size), network.shapes(spec.size)[network.graph.output]
     joints = f"joints of {spec.skeleton.name}" if len(spec.skeleton) else "features, no joints yet"
-    console.print(
+    say(
         f"{out}: {whole.params:,} parameters, {whole.gmac:.2f} GMAC at {spec.size[0]}x{spec.size[1]}, "
         f"{network.graph.output} {shape[1:]}, {joints}; "
         f"from ONNX Runtime on {'images' if shown else 'generated images'} it differs by "
-        f"{start.difference:.1g} "
-        f"of the range",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"{start.difference:.1g} of the range"
     )

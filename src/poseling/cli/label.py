@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from functools import partial
 from pathlib import Path
 
-from rich.progress import Progress
-
-from poseling.cli.console import console, tell
+from poseling.cli.console import bar, console, stopped
 from poseling.data.coco_files import NO_FILES, CocoFiles
 
 
@@ -61,25 +57,14 @@ def label(
     deal = "" if shard else deal_of_environment()
     network = load(teacher, adapter, device_of_environment(device))
     dataset = sets.load(data, root, files=files).train
-    with Progress(
-        console=console, disable=mine[0] > 0
-    ) as progress:  # bars of several processes would overwrite each other
-        bar = progress.add_task(f"asking {network.name}", total=None)
+    first = mine[0] == 0  # bars of several processes would overwrite each other
+    with bar(f"asking {network.name}", shown=first) as tell:
         try:
-            done = run(
-                network,
-                dataset,
-                url,
-                flip,
-                scales,
-                shard=mine,
-                progress=partial(tell, progress, bar),
-                deal=deal,
-            )
+            done = run(network, dataset, url, flip, scales, shard=mine, progress=tell, deal=deal)
         except KeyboardInterrupt:
-            told = f"Stopped. The predictions so far are in {url}, and the same command continues from there."
-            console.print(told, markup=False, highlight=False, soft_wrap=True)
-            sys.exit(130)
+            stopped(
+                f"Stopped. The predictions so far are in {url}, and the same command continues from there."
+            )
     which = f"shard {mine[0]} of {mine[1]}: " if mine[1] > 1 else ""
     console.print(
         f"{which}{done.predicted} predictions made, {done.stored} stored already, in {done.store}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poseling.cli.console import console
+from poseling.cli.console import say
 
 
 def models(name: str | None = None) -> None:
@@ -16,6 +16,4 @@ def models(name: str | None = None) -> None:
     """
     from poseling import zoo
 
-    console.print(
-        zoo.table() if name is None else zoo.card(name), markup=False, highlight=False, soft_wrap=True
-    )
+    say(zoo.table() if name is None else zoo.card(name))

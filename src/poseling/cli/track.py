@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from poseling.cli.console import console, frames_a_second, say
+from poseling.cli.console import frames_a_second, say, stopped
 
 
 def track(
@@ -142,10 +141,9 @@ def track(
         f", {empty} of them without a person" if empty else ""
     )
     if done is None:
-        say(f"Stopped after {told}: {', '.join(written) if frames else 'nothing written'}")
-        sys.exit(130)
+        stopped(f"Stopped after {told}: {', '.join(written) if frames else 'nothing written'}")
     say(f"{told}: {', '.join(written)}, by {done.network}")
     if takes is not None and takes.lifted:
         say("The network has no depth: the motion is estimated from 2D joints (docs/live.md)")
     for note in done.notes:
-        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(note, "yellow")
