@@ -48,48 +48,47 @@ def export(
         which agree with PyTorch. Those in int8 take their ranges from the --images.
     """
     if to:
-        _export_to(
-            model,
-            out or model.with_name(f"{model.stem}-targets"),
-            to,
-            images,
-            raw or half or adapter is not None,
-        )
-        return
-    if model.suffix.lower() == ".onnx":
+        more = raw or half or adapter is not None
+        _export_to(model, out or model.with_name(f"{model.stem}-targets"), to, images, more)
+    elif model.suffix.lower() == ".onnx":
         if raw or half or images is not None:
             raise ValueError(
                 f"{model}: is an ONNX file, to which only the contract is added; --raw, --half and --images "
                 "are for checkpoints"
             )
-        from poseling.export.contract import with_contract
-
-        out = out or model.with_name(f"{model.stem}-contract.onnx")
-        spec = with_contract(model, out, adapter)
-        told = (
-            f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. "
-            f"Try it: poseling track IMAGE --model {out}"
-        )
-        say(told)
-        return
-    if adapter is not None:
+        _add_contract(model, out or model.with_name(f"{model.stem}-contract.onnx"), adapter)
+    elif adapter is not None:
         raise ValueError(
             f"{model}: a checkpoint carries its own contract; leave out the adapter {adapter!r}, which is "
             f"for ONNX files"
         )
+    else:
+        _export_checkpoint(model, out or model.with_suffix(".onnx"), images, raw, half)
+
+
+def _export_checkpoint(model: Path, out: Path, images: Path | None, raw: bool, half: bool) -> None:
     from poseling.data import images as folders
     from poseling.export.onnx import export as run
     from poseling.export.parity import windows
     from poseling.files import keep_apart, refuse_folders
     from poseling.models.checkpoint import load
 
-    out = out or model.with_suffix(".onnx")
     keep_apart({"--out": out}, {"the checkpoint itself": [model]})
     refuse_folders({"--out": out})
     crops = None
     if images is not None:
         crops = windows(folders.images(images).images, load(model)[1].size)
     console.print(f"{out}: {run(model, out, raw, crops, half=half)}")
+
+
+def _add_contract(model: Path, out: Path, adapter: str | None) -> None:
+    from poseling.export.contract import with_contract
+
+    spec = with_contract(model, out, adapter)
+    say(
+        f"{out}: {len(spec.skeleton)} joints of {spec.skeleton.name} at {spec.size[0]}x{spec.size[1]}. "
+        f"Try it: poseling track IMAGE --model {out}"
+    )
 
 
 def _export_to(model: Path, out: Path, to: tuple[str, ...], images: Path | None, more: bool) -> None:
