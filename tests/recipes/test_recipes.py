@@ -139,7 +139,7 @@ def test_the_first_command_needs_nothing_else(tmp_path: Path):
     assert not (tmp_path / "seed-0" / "teacher").exists()  # it was not trained here
     spec = Network(tmp_path / "student.onnx").spec
     assert spec.skeleton.name == "coco17"
-    assert spec.licences["teacher"].startswith("mini-teacher: ")
+    assert spec.licences["teacher"].startswith("mini-teacher (code")
 
 
 def test_defaults_fit_the_data():
