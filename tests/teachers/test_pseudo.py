@@ -41,9 +41,8 @@ class FakeLabels:
     def conversion(self) -> Any:
         return SimpleNamespace(target=self.target)
 
-    @property
-    def manifest(self) -> Any:
-        return SimpleNamespace(teacher=self.name, licences={"weights": "Apache-2.0", "data": "own"})
+    licence = property(lambda self: f"{self.name} (weights Apache-2.0)")
+    behind = "own"
 
     def __getitem__(self, i: int) -> PseudoLabel:
         points = (self.xy[i] @ MATRIX[:, :2].T + MATRIX[:, 2]).astype(np.float32)
@@ -96,9 +95,8 @@ def test_agreement_by_hand():
     np.testing.assert_allclose(fused.joints[0], PLACES * [[1], [1], [0], [1], [1], [1]], atol=1e-4)
     assert found.taught == 5
     assert str(found) == "5 joints from the teacher"
-    assert fused.licence == "CC0; " + "; ".join(
-        f"pseudo-labels by {name} (weights Apache-2.0, data own)" for name in ("thunder", "a", "b")
-    )
+    by = [f"pseudo-labels by {name} (weights Apache-2.0)" for name in ("thunder", "a", "b")]
+    assert fused.licence == f"CC0; {by[0]}; own; {by[1]}; {by[2]}"  # each source once
 
 
 def test_labels_stay_and_weigh_one():
