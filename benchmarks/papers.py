@@ -31,6 +31,7 @@ from poseling.evaluate.report import Difference
 from poseling.evaluate.spread import mean_and_spread
 from poseling.recipes.config import TrainConfig
 from poseling.recipes.experiment import NO_TEACHER, Experiment, TeacherSignal, Terms
+from poseling.recipes.pseudo_labels import labels_left
 from poseling.skeleton import LSP14
 from poseling.teachers import pseudo
 from poseling.teachers.base import Teacher
@@ -92,8 +93,7 @@ def experiment_of(
     distrusted = experiment.origin == list(SHARES).index("lspet")
     fused, told = pseudo.pseudo_labels(dataset, experiment.label(guide, dataset, flip=True), clean=distrusted)
     experiment.note(f"{dataset.name}: {told}")
-    kept = (dataset.visible > 0) & (fused.joints == dataset.joints).all(-1)
-    clean = replace(fused, visible=fused.visible * kept, weight=dataset.weight)[np.flatnonzero(kept.any(1))]
+    clean = labels_left(dataset, fused, True)
     config = replace(config, epochs=PEOPLE / len(clean), evaluate_every=PEOPLE / len(clean) / 5)
     return replace(experiment, config=config, dataset=clean), guide
 

@@ -119,7 +119,7 @@ def pseudo_labels(
         experiment = experiment.with_agreement(guide)
     sets: dict[Which, PoseDataset] = {"labels_and_teacher": fused}
     if "labels" in arms:
-        sets["labels"] = _labels(dataset, fused, bool(clean))
+        sets["labels"] = labels_left(dataset, fused, bool(clean))
     if "teacher_alone" in arms:
         sets["teacher_alone"], _ = fuse(dataset.without_labels(), predicted, others)
     if few:
@@ -145,7 +145,7 @@ def pseudo_labels(
     )
 
 
-def _labels(dataset: PoseDataset, fused: PoseDataset, cleaned: bool) -> PoseDataset:
+def labels_left(dataset: PoseDataset, fused: PoseDataset, cleaned: bool) -> PoseDataset:
     """The labelled joints alone, without those that were cleaned away."""
     kept = (dataset.visible > 0) & (fused.joints == dataset.joints).all(-1)
     visible = fused.visible * kept
