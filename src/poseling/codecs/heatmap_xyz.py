@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from poseling.codecs.heatmap import Heatmap
-from poseling.codecs.losses import Loss, metres, named, only_loss
+from poseling.codecs.losses import Loss, metres, named, only_loss, posture
 from poseling.geometry import Size
 from poseling.skeleton import Skeleton
 
@@ -150,16 +150,18 @@ class HeatmapXYZ:
         return xyz
 
     def losses(self, loss: str = "mse", teacher_loss: str | None = None) -> tuple[Loss, Loss]:
-        """The heatmaps' loss of this name and the metres', together; ValueError for a `teacher_loss`.
+        """The heatmaps' loss of this name, the metres' and the posture's, together; ValueError for a
+        `teacher_loss`.
 
         >>> HeatmapXYZ((64, 64)).losses("kl")[0].__name__
         'heatmap_xyz_kl'
         """
         only_loss(self.name, teacher_loss)
-        heatmaps, places = self._on_maps(loss), metres
+        heatmaps = self._on_maps(loss)
 
         def together(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-            return heatmaps(outputs, targets, weight) + places(outputs, targets, weight)
+            in_space = metres(outputs, targets, weight) + posture(outputs, targets, weight)
+            return heatmaps(outputs, targets, weight) + in_space
 
         both = named(together, f"heatmap_xyz_{loss}")
         return both, both
@@ -167,10 +169,14 @@ class HeatmapXYZ:
     def parts(
         self, loss: str = "mse", locations: float = 1.0, bones: float = 1.0
     ) -> dict[str, tuple[Loss, float]]:
-        """The loss in parts, by the ending of their names, each with its weight: heatmaps 1, and `locations`.
-        There are no bones.
+        """The loss in parts, by the ending of their names, each with its weight: heatmaps 1, `locations`, and
+        how the bones lie to each other, whichever way the person faces, `bones` times as much as those.
         """
-        return {"": (self._on_maps(loss), 1.0), "_places": (metres, locations)}
+        return {
+            "": (self._on_maps(loss), 1.0),
+            "_places": (metres, locations),
+            "_bones": (posture, locations * bones),
+        }
 
     def _on_maps(self, loss: str) -> Loss:
         of_maps, (w, h) = self._logits.losses(loss)[0], self._logits.map_size

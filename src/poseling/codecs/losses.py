@@ -6,7 +6,8 @@ or (B,) for whole samples, 0 for what does not count.
   is where x ends
 - SimCC-3D, outputs (B, S, K, x + y + X + Y + Z) logits, weights (B, K, 2): `simcc_space`; `axes` is how many
   bins each axis has
-- heatmaps with X, Y, Z behind them, outputs (B, S, K, h w + 3), weights (B, K, 2): `metres` on the last three
+- heatmaps with X, Y, Z behind them, outputs (B, S, K, h w + 3), weights (B, K, 2): `metres` and `posture` on
+  the last three
 - coordinates, outputs (B, S, K, 5) as DistilPose has them, x and y in 0..1 of the input, the widths sigma_x
   and sigma_y in heatmap pixels, the score's logit: `smooth_l1`, `simulated_heatmap`, `score_at_prediction`
 - location maps: in `codecs.location_losses`
@@ -144,6 +145,36 @@ def metres(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """
     away = full(outputs[..., -3:]) - full(targets[..., -3:])[:, None]
     return reduced(away.abs().sum(-1), weight[..., 1])
+
+
+def posture(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """`metres` of outputs that are first turned, scaled (by a half to two) and moved onto their targets, each
+    sample with the least weighted squares (Umeyama, PAMI 1991, eq. 39 to 42): what PA-MPJPE measures.
+
+    The similarity is a constant of the gradient. A sample with fewer than three joints of a weight, or whose
+    true joints lie on a line, weighs nothing.
+
+    >>> joints = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    >>> turned = joints @ torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]) + 2
+    >>> round(posture(turned[None, None], joints[None], torch.ones(1, 4, 2)).item(), 6)
+    0.0
+    """
+    here, there, sure = full(outputs[..., -3:]), full(targets[..., -3:])[:, None], weight[..., 1]
+    share = (sure / sure.sum(1, keepdim=True).clamp(min=1e-9))[:, None, :, None].to(here)
+    middle = (share * there).sum(2, keepdim=True)
+    from_here, from_there = here - (share * here).sum(2, keepdim=True), there - middle
+    with torch.no_grad():
+        start, end = from_here.double(), from_there.double()
+        u, size, vt = torch.linalg.svd((share * end).mT @ start)
+        sign = torch.ones_like(size)
+        sign[..., 2] = torch.where(torch.det(u) * torch.det(vt) < 0, -1.0, 1.0)
+        variance = (share * start.square()).sum((-2, -1))
+        scale = ((size * sign).sum(-1) / variance.clamp(min=1e-12)).clamp(0.5, 2.0)
+        turn = (scale[..., None, None] * (u * sign[..., None, :]) @ vt).to(here)
+        spans = torch.linalg.eigvalsh((share * end).mT @ end)[..., 1] > 1e-6  # a millimetre, squared
+        counts = spans & (sure > 0).sum(1, keepdim=True).ge(3)
+    away = (from_here @ turn.mT - from_there).abs().sum(-1)
+    return reduced(away * counts[..., None], sure)
 
 
 def smooth_l1(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
