@@ -59,7 +59,7 @@ WALL = np.full((480, 640, 3), 90, np.uint8)  # what a clip shows
 FRAMES = 150  # of each clip: five seconds
 CLIPS = 20
 SPACE, IMAGE = 0.03, 3.0  # noise in metres and pixels
-WARM = 90  # frames until the bones' lengths stand
+WARM = 1.0  # seconds until the bones' lengths stand
 ROUNDS = 3  # times that everything is measured
 SHORTEST = 30  # frames, without which a lag cannot be told
 LOOKAHEAD = 2
@@ -225,7 +225,7 @@ def on_motion(clip: Motion, random: np.random.Generator) -> tuple[list[Processed
         "before": mpjpe(raw, truth, known),
         "after": mpjpe(done.xyz, truth, known),
         "bones": bone_spread(done.xyz, MOVNECT15)[1],
-        "settled": bone_spread(done.xyz[WARM:], MOVNECT15)[1],
+        "settled": bone_spread(done.xyz[round(WARM * clip.fps) :], MOVNECT15)[1],
     }
 
 
@@ -243,6 +243,7 @@ def on_video(video: Path, reference: Path, model: Path) -> tuple[list[Processed]
             f"same video"
         )
     motion = poses - poses[:, [PELVIS]]
+    at = np.array([seconds for seconds, _ in sequence])[done.rows]
 
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "poses.json"
@@ -263,6 +264,7 @@ def on_video(video: Path, reference: Path, model: Path) -> tuple[list[Processed]
     return runs, {
         **compared("", done.xyz),
         **compared("ahead ", ahead),
+        "settled": bone_spread(done.xyz[at >= at[0] + WARM], MOVNECT15)[1],
         "before": bone_spread(done.raw, MOVNECT15)[1],
         "acceleration": jitter(done.raw[:, SHARED]),
         "of the reference": jitter(motion[:, SHARED]),
@@ -303,7 +305,7 @@ def main() -> None:
     rows = [
         row("jitter_ratio", "jitter", "acceleration error before over after"),
         row("lag_frames", "lag", "frames of 1/30 s"),
-        row("bone_spread", "settled", "%, worst bone, once the lengths stand", 100),
+        row("bone_spread", "settled", "%, worst bone, from the second second on", 100),
         row("bone_spread_from_the_first_frame", "bones", "%, worst bone", 100),
         one("ms_per_frame", float(np.median(ms)), "ms of processor time, median, one person"),
         one("ms_per_frame_p90", float(np.percentile(ms, 90)), "ms"),
@@ -324,7 +326,8 @@ def main() -> None:
         one("squats_jitter_ratio_plain", video["plain"], "second difference before over after"),
         one("squats_lag_frames", video["lag"], "frames of 1/5 s, behind the raw answers"),
         one("squats_bone_spread_raw", 100 * video["before"], "%, worst bone"),
-        one("squats_bone_spread", 100 * video["bones"], "%, worst bone, lengths learnt on the way"),
+        one("squats_bone_spread", 100 * video["settled"], "%, worst bone, from the second second on"),
+        one("squats_bone_spread_from_the_first_frame", 100 * video["bones"], "%, worst bone"),
         one(
             "squats_lookahead_jitter_ratio",
             video["ahead jitter"],

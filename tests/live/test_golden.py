@@ -82,7 +82,10 @@ def golden() -> dict[str, Any]:
     xy, score = seen(points)
     return {
         "one_euro": _one_euro(rng),
-        "fit": [_fit(points, seconds, height, rng) for height in (None, 1.8)],
+        # At 3 frames a second bones are learnt, drift and settle.
+        "fit": [
+            _fit(points, lapse * seconds, height, rng) for height, lapse in ((None, 1), (1.8, 10), (None, 10))
+        ],
         "faced": _faced(points),
         "lift": _lift(xy, score, seconds),
         "retarget": [

@@ -230,6 +230,36 @@ def test_lengths_settle():
     np.testing.assert_allclose(lengths.metres, LENGTHS)
 
 
+def test_lengths_settle_in_three_seconds():
+    """However few frames these have; a bone's own time begins when it is seen."""
+    lengths, legs = Lengths(), np.char.find(MOVNECT15.joints, "knee") < 0
+    for i, size in enumerate((1, 1, 1, 1, 2, 2, 2, 2, 2)):
+        lengths.update(size * random_body(0).points, legs if i < 4 else ALL, float(i))
+    thigh, forearm = BONES.index("thigh"), BONES.index("forearm")
+    assert lengths.since[[forearm, thigh]].tolist() == [0, 4]
+    assert lengths.metres[forearm] == pytest.approx(LENGTHS[forearm])  # of seconds 0 to 3
+    assert lengths.metres[thigh] == pytest.approx(2 * LENGTHS[thigh])
+
+
+@pytest.mark.parametrize("fps", [5, 30])
+def test_lengths_are_constant_to_a_percent_after_a_second(fps):
+    """A body that is first measured a fifth too large comes to its size by 30 % in the first second at most,
+    and by 0.12 % a second then.
+    """
+    fitter, body, found = Fitter(MOVNECT15), random_body(0, 0.3), []
+    for i in range(4 * fps):
+        size = 1.2 if i < 0.8 * fps else 1.0
+        found.append(fitter.fit(size * body.points, np.zeros((15, 2)), np.ones(15), None, i / fps).lengths)
+    lengths = np.array(found)
+    np.testing.assert_allclose(lengths[0], 1.2 * LENGTHS)
+    per_frame = np.abs(np.diff(lengths, axis=0) / lengths[:-1]).max(1)
+    young, old = per_frame[: fps - 1], per_frame[fps - 1 :]
+    assert young.max() <= 0.3 / fps + 1e-9
+    assert 0 < old.max() <= 0.0012 / fps + 1e-9
+    late = lengths[fps:]
+    assert (late.std(0) / late.mean(0)).max() < 0.01
+
+
 def test_height_scales_all():
     fitter = Fitter(MOVNECT15, height=1.5)
     body = random_body(0, 0.5)

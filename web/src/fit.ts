@@ -18,7 +18,10 @@ export const PAUSE = 0.5;
 const SHORTEST = 1 / 240;
 const SURE = 0.3;
 const MEASURED = 90;
+const MEASURING = 3;
 const GROWTH = 0.01;
+const DRIFT = 0.00004;
+const YOUNG = 1;
 const FAR = 3;
 const NEAREST = 0.2;
 const FARTHEST = 100;
@@ -52,9 +55,11 @@ export interface Fitted {
   lengths: number[];
 }
 
-/** The bones' lengths, each the median of its first ninety sure measurements. */
+/** The bones' lengths, each the median of its first ninety sure measurements, or of those in three seconds. */
 class Lengths {
   private readonly seen: number[][] = BONES.map(() => []);
+  /** When each was measured first, in seconds. */
+  readonly since: number[] = BONES.map(() => NaN);
   measured: number[] = [];
   metres: number[] = [];
   scale = 1;
@@ -66,14 +71,15 @@ class Lengths {
     this.settle(given ?? SHARE.map((share) => TALL * share));
   }
 
-  update(xyz: V3[], known: boolean[]): void {
-    if (this.given || this.seen.every((s) => s.length === MEASURED)) return;
+  update(xyz: V3[], known: boolean[], seconds: number): void {
+    if (this.given) return;
     const bones = measure(xyz, known);
     let news = false;
     this.seen.forEach((seen, length) => {
       const found = bones.filter((b, i) => BODY_BONES[i]!.length === length && Number.isFinite(b));
       const mean = found.reduce((sum, b) => sum + b, 0) / found.length;
-      if (seen.length < MEASURED && mean > 0) {
+      if (seen.length < MEASURED && !(seconds - this.since[length]! > MEASURING) && mean > 0) {
+        if (!seen.length) this.since[length] = seconds;
         seen.push(mean);
         news = true;
       }
@@ -204,7 +210,7 @@ export class Fitter {
   private body: Body | null = null;
   private place: V3 | null = null;
   private energy = Infinity;
-  private grown: number[] | null = null;
+  private grown: { seconds: number; lengths: number[] } | null = null;
   private past: { seconds: number; points: V3[] }[] = [];
 
   constructor(
@@ -227,9 +233,16 @@ export class Fitter {
   /** The body in a frame: xyz (K) metres from the root, xy (K) pixels, score (K), the camera or null, and the time in seconds. */
   fit(xyz: V3[], xy: [number, number][], score: number[], camera: Camera | null, seconds: number): Fitted {
     const taken = this.taken(xyz, xy, score, camera);
-    this.lengths.update(taken.xyz, taken.xyzWeight.map((w) => w > Math.sqrt(SURE * IK)));
+    this.lengths.update(taken.xyz, taken.xyzWeight.map((w) => w > Math.sqrt(SURE * IK)), seconds);
     let lengths = this.lengths.metres;
-    if (this.grown) lengths = lengths.map((l, i) => clamp(l, (1 - GROWTH) * this.grown![i]!, (1 + GROWTH) * this.grown![i]!));
+    if (this.grown) {
+      const before = this.grown;
+      const frames = Math.min(Math.max(seconds - before.seconds, 0), PAUSE) / FRAME;
+      lengths = lengths.map((l, i) => {
+        const most = frames * (seconds - this.lengths.since[i]! >= YOUNG ? DRIFT : GROWTH);
+        return clamp(l, (1 - most) * before.lengths[i]!, (1 + most) * before.lengths[i]!);
+      });
+    }
     const scaled = taken.xyz.map((p) => scale(p, this.lengths.scale));
     const placed = camera !== null;
     const last = this.past.at(-1);
@@ -267,7 +280,7 @@ export class Fitter {
     const { body, place } = states[energies.indexOf(least)] ?? states[0]!;
     const root = placed ? place : null;
     if (seen.some(Boolean)) {
-      [this.body, this.place, this.grown] = [body, root, lengths];
+      [this.body, this.place, this.grown] = [body, root, { seconds, lengths }];
       this.energy = Math.min(least, TIRED * this.energy);
       this.past = [...this.past.slice(-1), { seconds, points: body.points.map((p) => add(p, place)) }];
     }

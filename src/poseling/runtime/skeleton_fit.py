@@ -60,9 +60,11 @@ FRAME = 1 / 30  # seconds
 PAUSE = 0.5  # seconds without a frame after which velocities are forgotten
 SHORTEST = 1 / 240  # seconds: frames that are nearer in time count as if they were this far apart
 SURE = 0.3  # score from which a joint's bones are measured
-MEASURED = 90  # times after which a bone's length is settled: three seconds
-# of its length that a bone grows or shrinks at most from one frame to the next, while it is measured
-GROWTH = 0.01
+MEASURED, MEASURING = 90, 3.0  # times, and seconds, after which a bone's length is settled
+# Of its length that a bone grows or shrinks at most in a `FRAME`: in its first `YOUNG` seconds, and then, so
+# that it is constant to one in a hundred.
+GROWTH, DRIFT = 0.01, 0.00004
+YOUNG = 1.0
 FAR = 3.0  # metres from the root beyond which a prediction is not a joint
 AWAY = 4.0  # metres in front of the camera: the start of a person without 2D joints
 STEPS, FIRST_STEPS = 3, 12  # of Levenberg and Marquardt, in a frame and in the first one
@@ -102,7 +104,8 @@ class Fitted:
 
 class Lengths:
     """The bones' lengths (8,), learnt over the first frames: each is the median of its first `MEASURED`
-    confident measurements, left and right together, and constant after that.
+    confident measurements, or of those in `MEASURING` seconds, left and right together, and constant after
+    that. `since` (8,) are the times of the first ones, NaN before.
 
     A bone that was never seen has its usual share (`kinematics.SHARES`) of the body size that the others
     suggest. `measured` are in the network's metres, and constant from the start if they are given; `scale`
@@ -113,19 +116,24 @@ class Lengths:
         self._height = height
         self._seen = np.full((len(BONES), MEASURED), np.nan)
         self._count = np.full(len(BONES), 0 if measured is None else MEASURED)
+        self.since = np.full(len(BONES), np.nan)
         self._settle(TALL * _SHARES if measured is None else np.asarray(measured, np.float64))
 
-    def update(self, xyz: Array, known: NDArray[np.bool_]) -> None:
-        """Measure xyz (15, 3) where the joints are `known` (15,) surely."""
-        if (self._count == MEASURED).all():
+    def update(self, xyz: Array, known: NDArray[np.bool_], seconds: float = np.nan) -> None:
+        """Measure xyz (15, 3) where the joints are `known` (15,) surely, in a frame at a time; without one
+        the measurements alone count.
+        """
+        learnt = (self._count < MEASURED) & ~(seconds - self.since > MEASURING)
+        if not learnt.any():
             return
         bones = measure(xyz, known)
         found = np.isfinite(bones)
         count = np.bincount(LENGTH_OF[found], minlength=len(BONES))
         mean = np.bincount(LENGTH_OF[found], bones[found], len(BONES)) / np.maximum(count, 1)
-        new = np.flatnonzero((mean > 0) & (self._count < MEASURED))
+        new = np.flatnonzero((mean > 0) & learnt)
         if not len(new):
             return
+        self.since[new] = np.where(np.isnan(self.since[new]), seconds, self.since[new])
         self._seen[new, self._count[new]] = mean[new]
         self._count[new] += 1
         ordered = np.sort(self._seen, 1)  # NaN comes last
@@ -147,9 +155,9 @@ class Fitter:
     `skeleton` is that of the predictions: its joints are converted to `MOVNECT15` by name, with the thorax or
     the middle of the shoulders for a missing neck; missing joints have no weight. ValueError if they have
     none in common. `height` in metres sets the body's height when standing (`kinematics.stature`); without it
-    the body has the network's size. Lengths change while they are learnt (see `Lengths`), by at most `GROWTH`
-    a frame; `measured` (8,), those of the Fitter of a first pass over a video, keep them constant from its
-    first frame.
+    the body has the network's size. Lengths change while they are learnt (see `Lengths`): by at most 30 % a
+    second in their first second (`GROWTH`), by a tenth of a percent a second later (`DRIFT`). `measured` (8,),
+    those of the Fitter of a first pass over a video, keep them constant from its first frame.
     """
 
     def __init__(
@@ -174,7 +182,7 @@ class Fitter:
         self._body: Body | None = None
         self._place: Array | None = None
         self._energy = np.inf
-        self._grown: Array | None = None
+        self._grown: tuple[float, Array] | None = None  # when, and the lengths then
         self._past: deque[tuple[float, Array]] = deque(maxlen=2)
 
     @property
@@ -206,10 +214,13 @@ class Fitter:
         """
         lens = _lens(camera)
         xyz, xyz_weight, xy, xy_weight = self._taken(xyz, xy, score, lens)
-        self._lengths.update(xyz, xyz_weight > np.sqrt(SURE * IK))
+        self._lengths.update(xyz, xyz_weight > np.sqrt(SURE * IK), seconds)
         lengths = self._lengths.metres
         if self._grown is not None:
-            lengths = np.minimum(np.maximum(lengths, (1 - GROWTH) * self._grown), (1 + GROWTH) * self._grown)
+            before, was = self._grown
+            old = seconds - self._lengths.since >= YOUNG
+            most = np.where(old, DRIFT, GROWTH) * min(max(seconds - before, 0.0), PAUSE) / FRAME
+            lengths = np.minimum(np.maximum(lengths, (1 - most) * was), (1 + most) * was)
         xyz = xyz * self._lengths.scale
 
         if self._past and (
@@ -256,7 +267,7 @@ class Fitter:
         body, place = starts[energies.index(energy)]
         root = place if lens is not None else None
         if seen.any():
-            self._body, self._place, self._grown = body, root, lengths
+            self._body, self._place, self._grown = body, root, (seconds, lengths)
             self._energy = min(energy, TIRED * self._energy)
             self._past.append((seconds, body.points + place))
         return Fitted(body.points, root, quaternion(body.local), lengths)
