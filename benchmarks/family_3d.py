@@ -2,8 +2,8 @@
 upright, and on synthetic people with truth.
 
     python benchmarks/family_3d.py prepare --peers DIR --out WORK             # after `family.py prepare`: asks Heavy and poseling-m about its people
-    python benchmarks/family_3d.py start --out WORK                           # poseling-s with a lifting head; later the trained -s at -n's size
-    python benchmarks/family_3d.py train s --out WORK --budget 70m            # a leg; the next one: --start FILE
+    python benchmarks/family_3d.py start --out WORK                           # poseling-s with a lifting head, and poseling3d-s for further legs and for -n
+    python benchmarks/family_3d.py train s --out WORK --budget 70m            # a leg; the next one: --start WORK/start/3d-next.safetensors
     python benchmarks/family_3d.py proof --out WORK --epochs 1 --seed 0       # what Heavy is worth: with its places and with those of synthetic people alone
     python benchmarks/family_3d.py ship s --out WORK                          # src/poseling/zoo/weights/poseling3d-s.onnx
 
@@ -30,7 +30,6 @@ from poseling.export.onnx import export
 from poseling.export.parity import windows
 from poseling.geometry import Size
 from poseling.models import checkpoint
-from poseling.models.graph import GraphNetwork
 from poseling.models.importers.onnx import from_onnx
 from poseling.models.lifting import resized, with_lifting
 from poseling.recipes.baseline import baseline
@@ -52,7 +51,7 @@ NUMBERS: dict[str, Any] = {
     "resident": True, "padding": 1.15, "flip_test": False,
 }  # fmt: skip
 PADDINGS = (1.05, 1.1, 1.15, 1.2)
-LOCATIONS = 2.0  # a metre weighs as much as two nats of a heatmap
+LOCATIONS = 4.0  # a metre weighs as much as four nats of a heatmap, and as much again after Procrustes
 
 
 def prepare(peers: Path, work: Path) -> None:
@@ -83,20 +82,17 @@ def prepare(peers: Path, work: Path) -> None:
 
 
 def start(work: Path) -> None:
-    """The starting weights: of -s poseling-s with a lifting head; of -n the trained -s, once it is there, for
-    smaller images; and of the proof, at -n's size, poseling-s with a lifting head again.
+    """The starting weights: of -s and, at -n's size, of the proof poseling-s with a lifting head; of the next
+    leg, and of -n for smaller images, the poseling3d-s of the zoo.
     """
-    for name, size in {**NETWORKS, "proof": NETWORKS["n"]}.items():
+    for name, size in {**NETWORKS, "next": NETWORKS["s"], "proof": NETWORKS["n"]}.items():
         codec = HeatmapXYZ(size, sigma=2.0, softmax=True)
-        if name != "n":
+        if name in ("n", "next"):
+            found = from_onnx(zoo.path("poseling3d-s"))
+            network, spec = resized(found.network, codec), replace(found.spec, padding=NUMBERS["padding"])
+        else:
             found = from_onnx(zoo.path("poseling-s"), size=size)
             network, spec = with_lifting(found.network, codec), found.spec
-        elif (trained := work / "runs" / "3d-s" / "student.safetensors").is_file():
-            whole, spec = checkpoint.load(trained)
-            assert isinstance(whole, GraphNetwork)
-            network = resized(whole, codec)
-        else:
-            continue
         spec = replace(spec, codec=codec.fields(), size=size, outputs=("xy", "score", "xyz"))
         checkpoint.save(work / "start" / f"3d-{name}.safetensors", network, spec)
 

@@ -19,6 +19,7 @@ from poseling.geometry import Size
 from poseling.models.graph import Graph, GraphNetwork, Operation
 
 TOKEN, CONTEXT, HIDDEN = 48, 128, 256  # features of a joint, of the whole image, and between the layers
+LAYERS = 5  # of the head
 
 
 def with_lifting(network: GraphNetwork, codec: HeatmapXYZ) -> GraphNetwork:
@@ -94,14 +95,24 @@ def with_lifting(network: GraphNetwork, codec: HeatmapXYZ) -> GraphNetwork:
 
 
 def resized(network: GraphNetwork, codec: HeatmapXYZ) -> GraphNetwork:
-    """A lifted network with all its weights for inputs of the codec's size. ValueError if it has no lifting
-    head, or as of `with_lifting`.
+    """A lifted network with all its weights for inputs of the codec's size, as it was trained or read from
+    its exported file. ValueError if it has no lifting head, or as of `with_lifting`.
     """
-    flat = next((o for o in network.graph.operations if o.outputs == ("lift/logits",)), None)
-    if flat is None:
+    made = {output: o for o in network.graph.operations for output in o.outputs}
+    last, old = made[network.graph.output], _linear(network)
+    flat = made.get(last.inputs[0]) if last.kind == "Concat" and last.inputs else None
+    if flat is None or flat.kind != "Reshape" or len(old) < LAYERS:
         raise ValueError("the network has no lifting head to be resized; give it one with with_lifting")
-    heatmaps = GraphNetwork(replace(network.graph.until(flat.inputs[0]), features=network.graph.features))
-    return with_lifting(heatmaps, codec)._loaded(network)
+    read = network.graph.features or made[flat.inputs[0]].inputs[0]  # an exported file does not say
+    heatmaps = GraphNetwork(replace(network.graph.until(flat.inputs[0]), features=read))
+    found = with_lifting(heatmaps._loaded(network), codec)
+    for new, known in zip(_linear(found)[-LAYERS:], old[-LAYERS:], strict=True):
+        found.layers[new].load_state_dict(network.layers[known].state_dict())
+    return found
+
+
+def _linear(network: GraphNetwork) -> list[str]:
+    return [o.attributes["layer"] for o in network.graph.operations if o.kind == "Linear"]
 
 
 def _maps(graph: Graph, shapes: dict[str, tuple[int, ...]], size: Size) -> list[str]:
