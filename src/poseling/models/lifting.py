@@ -107,7 +107,8 @@ def resized(network: GraphNetwork, codec: HeatmapXYZ) -> GraphNetwork:
     heatmaps = GraphNetwork(replace(network.graph.until(flat.inputs[0]), features=read))
     found = with_lifting(heatmaps._loaded(network), codec)
     for new, known in zip(_linear(found)[-LAYERS:], old[-LAYERS:], strict=True):
-        found.layers[new].load_state_dict(network.layers[known].state_dict())
+        none = {"bias": torch.zeros_like(found.layers[new].get_parameter("bias"))}  # which a file leaves out
+        found.layers[new].load_state_dict(none | network.layers[known].state_dict())
     return found
 
 
