@@ -2,10 +2,11 @@
 from: VALID's rigged humans in poses of CMU's motion capture, drawn by three.js in Chromium.
 
     npm ci --prefix web
-    python benchmarks/valid_people.py --avatars DIR --motions cmu_bvh_30fps.zip --out DIR [--preview people.png]
+    python benchmarks/valid_people.py --avatars DIR --motions cmu_bvh_30fps.zip --out DIR [--films 8] [--preview people.png]
 
 `--out` gets val/ and test/ in the layout of `--data synthetic`, with no train/: NOTHING IS EVER TRAINED ON
-THEM, val is there to calibrate how joints are defined. A stopped run continues. Motion is that of CMU's
+THEM, val is there to calibrate how joints are defined. With `--films` it gets films/ too: that many times
+120 pictures at 30 a second of one person before one camera, one after the other. A stopped run continues. Motion is that of CMU's
 subjects 1, 3 and 6 (climbing, walking over obstacles, basketball), whom no synthetic person in training moves
 like (docs/synthetic.md); every third clip is val's.
 
@@ -24,7 +25,9 @@ import base64
 import importlib.util
 import shutil
 import threading
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -69,6 +72,8 @@ NODES = {
     "head_top": ("HeadEnd",),
 }  # fmt: skip
 # What of a body is farthest out: its box is about these.
+FRAMES = 120  # of a film, 30 a second
+JUMP = 0.3  # radians a frame beyond which frames were left out between two
 ENDS = ("HeadEnd", *(f"{side}{end}" for side in ("Left", "Right") for end in ("HandMiddle3", "ToeEnd", "Foot", "ForeArm", "Leg")))  # fmt: skip
 
 
@@ -80,6 +85,7 @@ def main() -> None:
         parser.add_argument(f"--{flag}", type=Path, required=True)
     parser.add_argument("--val", type=int, default=200)
     parser.add_argument("--test", type=int, default=600)
+    parser.add_argument("--films", type=int, default=0)
     parser.add_argument("--seed", type=int, default=16)
     parser.add_argument("--preview", type=Path, help="twenty of test with their joints, without new people")
     parser.add_argument("--chromium", default=shutil.which("chromium"))
@@ -101,28 +107,29 @@ def main() -> None:
         for k, part in enumerate(("val", "test")):
             names = [name for i, name in enumerate(clips) if (i % 3 == 0) == (part == "val")]
             own = {name: clips[name] for name in names}
-            make(page, flags.out / part, part, getattr(flags, part), (flags.seed, k), own, rigs)
+            one = partial(shoot, page, own, rigs, (flags.seed, k))
+            make(flags.out / part, part, getattr(flags, part), flags.seed, one)
+        if flags.films:
+            whole = postures(flags.motions, distinct=False)
+            held = {name: whole[name] for i, name in enumerate(clips) if i % 3}
+            scene = lru_cache(maxsize=1)(partial(staged, clips=held, rigs=rigs, seed=flags.seed))
+            make(flags.out / "films", "test", FRAMES * flags.films, flags.seed, partial(filmed, page, scene))
         browser.close()
 
 
-def postures(motions: Path) -> dict[str, Array]:
-    """(T, 20, 3) the postures of each clip of `ACTORS`, as the synthetic people's prior reads them."""
+def postures(motions: Path, distinct: bool = True) -> dict[str, Array]:
+    """(T, 20, 3) the postures of each clip of `ACTORS`, as the synthetic people's prior reads them; those that
+    are `distinct`, or all.
+    """
     fit = _script("fit_pose_prior")
     texts = {name: text for name, text in fit.read(motions).items() if name[:3] in ACTORS}
-    return {name: fit.distinct(fit.retarget(*fit.read_bvh(text))) for name, text in sorted(texts.items())}
+    found = {name: fit.retarget(*fit.read_bvh(text)) for name, text in sorted(texts.items())}
+    return {name: fit.distinct(clip) for name, clip in found.items()} if distinct else found
 
 
-def make(
-    page: Page,
-    out: Path,
-    part: str,
-    count: int,
-    seed: tuple[int, int],
-    clips: dict[str, Array],
-    rigs: dict[str, Retarget],
-) -> None:
-    """Fills a folder with people; blocks that are there are left."""
-    about = {"version": synthetic.VERSION, "renderer": "three.js", "seed": seed[0], "size": SIZE, "split": part,
+def make(out: Path, part: str, count: int, seed: int, one: Callable[[Path, int], Truth]) -> None:
+    """Fills a folder with `count` people, each drawn and written by `one`; blocks that are there are left."""
+    about = {"version": synthetic.VERSION, "renderer": "three.js", "seed": seed, "size": SIZE, "split": part,
              "backgrounds": 0, "licence": LICENCE}  # fmt: skip
     synthetic.claim(out, about)
     there = synthetic.truth_paths(out)
@@ -130,57 +137,130 @@ def make(
         if first in there:
             continue
         indices = range(first, min(first + BLOCK, count))
-        rows = [
-            shoot(page, out, i, np.random.default_rng((*seed, i)), clips, rigs)
-            for i in track(indices, f"{part} {first}")
-        ]
+        rows = [one(out, i) for i in track(indices, f"{out.name} {first}")]
         synthetic.write_truth(synthetic.truth_path(out, first), rows)
 
 
 def shoot(
     page: Page,
+    clips: Mapping[str, Array],
+    rigs: Mapping[str, Retarget],
+    seed: tuple[int, int],
     out: Path,
     index: int,
-    random: np.random.Generator,
-    clips: dict[str, Array],
-    rigs: dict[str, Retarget],
 ) -> Truth:
     """Draws and writes one person; its truth. A person of whom less than a third is in the picture is drawn
     anew.
     """
+    random = np.random.default_rng((*seed, index))
     while True:
-        # Actors weigh the same, and so do an actor's clips.
-        actor = str(random.choice(sorted({name[:3] for name in clips})))
-        clip = str(random.choice([name for name in clips if name.startswith(actor)]))
-        frame = int(random.integers(len(clips[clip])))
+        clip, frame = chosen(clips, random)
         name = str(random.choice(sorted(rigs)))
         local = worn(rigs[name], clips[clip][frame])
         rig = rigs[name].rig
         places = dict(zip(rig.names, rig.places(local)[0], strict=True))
-        rotation, shift, lens = camera(places, random)
-        found = page.evaluate(
-            "given => shoot(given)",
-            {
-                "name": name,
-                "bones": {rig.names[i]: local[i].tolist() for i in rig.bones.values()},
-                "rotation": rotation.tolist(), "shift": shift.tolist(), "lens": lens.tolist(),
-                "size": SIZE, "over": OVER, **light(places, random),
-            },
-        )  # fmt: skip
-        places = {node: np.array(place) for node, place in found["places"].items()}
-        depth = np.frombuffer(base64.b64decode(found["depth"]), np.float32).reshape(SIZE, SIZE)[::-1]
-        rows, columns = np.nonzero(depth > 0)
-        truth = seen(places, rotation, shift, lens, depth)
+        view = camera(np.stack([places[node] for node in ENDS]), random)
+        truth, painted, box = drawn(page, name, rigs[name], local, view, light(places, random))
         known = (truth["xyz"] != 0).any(-1)
-        if len(rows) and (truth["visible"][known] > 0).mean() > 1 / 3:
+        if box is not None and (truth["visible"][known] > 0).mean() > 1 / 3:
             break
-    box = np.array([columns.min(), rows.min(), columns.max(), rows.max()], np.float32)
-    painted = decode(found["picture"])
-    picture = finish(over(painted, background(painted.shape[0], random)), random)
+    behind = background(painted.shape[0], random)
+    picture = finish(over(painted, behind), focus(random), random)
+    return written(out, index, picture, {**truth, "box": box}, f"{clip}-{frame:04}-{Path(name).stem}")
+
+
+def chosen(clips: Mapping[str, Array], random: np.random.Generator) -> tuple[str, int]:
+    """A clip and a frame of it; actors weigh the same, and so do an actor's clips."""
+    actor = str(random.choice(sorted({name[:3] for name in clips})))
+    clip = str(random.choice([name for name in clips if name.startswith(actor)]))
+    return clip, int(random.integers(len(clips[clip])))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a film shows: one person's bones (T, J, 4) in a rig, one camera, light and background."""
+
+    title: str
+    name: str
+    rig: Retarget
+    bones: Array
+    view: tuple[Array, Array, Array]
+    light: dict[str, Any]
+    behind: NDArray[np.float32]
+    seed: tuple[int, int, int]
+
+
+def staged(film: int, clips: Mapping[str, Array], rigs: Mapping[str, Retarget], seed: int) -> Scene:
+    """The scene of a film: `FRAMES` of a clip in a row between which nothing was left out, before a camera
+    that has all of them in view.
+    """
+    random = np.random.default_rng((seed, 2, film))
+    while True:
+        clip, first = chosen(clips, random)
+        poses = clips[clip][first : first + FRAMES]
+        apart = np.linalg.norm(np.diff(poses, axis=0), axis=-1).max(initial=0)
+        moves = np.linalg.norm(np.diff(poses, axis=0), axis=-1).mean() if len(poses) > 1 else 0
+        if len(poses) == FRAMES and apart < JUMP and moves > 0.005:  # not one who stands in the T-pose
+            break
+    name = str(random.choice(sorted(rigs)))
+    rig = rigs[name].rig
+    bones = np.stack([worn(rigs[name], pose) for pose in poses])
+    ways = [dict(zip(rig.names, rig.places(local)[0], strict=True)) for local in bones]
+    points = np.stack([place[node] for place in ways for node in ENDS])
+    lowest = min(ways, key=lambda place: min(float(point[1]) for point in place.values()))
+    view, lit = camera(points, random), light(lowest, random)
+    return Scene(
+        f"{clip}-{first:04}-{Path(name).stem}", name, rigs[name], bones, view, lit, background(OVER * SIZE, random), (seed, 3, film)
+    )  # fmt: skip
+
+
+def filmed(page: Page, scene: Callable[[int], Scene], out: Path, index: int) -> Truth:
+    """Draws and writes a frame of the film's scene; its truth. The camera's noise is new in each."""
+    film, frame = divmod(index, FRAMES)
+    now = scene(film)
+    truth, painted, box = drawn(page, now.name, now.rig, now.bones[frame], now.view, now.light)
+    assert box is not None  # the camera has everybody in view
+    sharp, noise = focus(np.random.default_rng(now.seed)), np.random.default_rng((*now.seed, frame))
+    picture = finish(over(painted, now.behind), sharp, noise)
+    return written(out, index, picture, {**truth, "box": box}, now.title)
+
+
+def drawn(
+    page: Page,
+    name: str,
+    target: Retarget,
+    local: Array,
+    view: tuple[Array, Array, Array],
+    lit: Mapping[str, Any],
+) -> tuple[dict[str, NDArray[np.generic]], NDArray[np.float32], NDArray[np.float32] | None]:
+    """A person with the rotations (J, 4), as the page draws it: the joints, the picture (H, W, 4), and the box
+    around all pixels, None where there are none.
+    """
+    rig, (rotation, shift, lens) = target.rig, view
+    found = page.evaluate(
+        "given => shoot(given)",
+        {
+            "name": name,
+            "bones": {rig.names[i]: local[i].tolist() for i in rig.bones.values()},
+            "rotation": rotation.tolist(), "shift": shift.tolist(), "lens": lens.tolist(),
+            "size": SIZE, "over": OVER, **lit,
+        },
+    )  # fmt: skip
+    places = {node: np.array(place) for node, place in found["places"].items()}
+    depth = np.frombuffer(base64.b64decode(found["depth"]), np.float32).reshape(SIZE, SIZE)[::-1]
+    rows, columns = np.nonzero(depth > 0)
+    truth = seen(places, rotation, shift, lens, depth)
+    box = np.array([columns.min(), rows.min(), columns.max(), rows.max()], np.float32) if len(rows) else None
+    return {**truth, "camera": lens.astype(np.float32)}, decode(found["picture"]), box
+
+
+def written(
+    out: Path, index: int, picture: NDArray[np.uint8], truth: dict[str, NDArray[np.generic]], motion: str
+) -> Truth:
+    """Writes a picture; its whole truth."""
     data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
     write_bytes(synthetic.image_path(out, index), data.tobytes())
-    motion = f"{clip}-{frame:04}-{Path(name).stem}"
-    return {**truth, "camera": lens.astype(np.float32), "box": box, "motion": np.array(motion, "U40")}
+    return {**truth, "motion": np.array(motion, "U40")}
 
 
 def worn(target: Retarget, posture: Array) -> Array:
@@ -203,12 +283,11 @@ def worn(target: Retarget, posture: Array) -> Array:
     return local
 
 
-def camera(places: dict[str, Array], random: np.random.Generator) -> tuple[Array, Array, Array]:
+def camera(points: Array, random: np.random.Generator) -> tuple[Array, Array, Array]:
     """A rotation (3, 3) and a shift (3,) from the model's axes to the camera's, and its lens (4,), so that
-    the person fills a part of the picture. One in three stands off the middle of a larger picture, of which
+    the person, whose outermost points (N, 3) these are, fills a part of the picture. One in three stands off the middle of a larger picture, of which
     this one is a part: the lens' centre is outside, or far from the middle.
     """
-    points = np.stack([places[node] for node in ENDS])
     middle = (points.min(0) + points.max(0)) / 2
     away = np.exp(random.uniform(np.log(1.8), np.log(9)))
     height = np.clip(random.normal(1.4, 0.5), 0.2, 3.2) if random.random() < 0.85 else random.uniform(2, 4)
@@ -314,12 +393,21 @@ def over(painted: NDArray[np.float32], behind: NDArray[np.float32]) -> NDArray[n
     return np.asarray(painted[..., :3] * alpha + behind * (1 - alpha), np.float32)
 
 
-def finish(picture: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture in its size, a little out of focus at times, with a camera's noise."""
+def focus(random: np.random.Generator) -> tuple[float, float]:
+    """How far a camera is out of focus, in pixels, 0 for most, and how much noise it has, in parts of white."""
+    blur = random.uniform(0.3, 1.2) if random.random() < 0.4 else 0.0
+    return blur, random.uniform(0, 0.02)
+
+
+def finish(
+    picture: NDArray[np.float32], focused: tuple[float, float], random: np.random.Generator
+) -> NDArray[np.uint8]:
+    """The picture in its size, through a camera of that `focus`."""
+    blur, grain = focused
     small = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    if random.random() < 0.4:
-        small = cv2.GaussianBlur(small, (0, 0), random.uniform(0.3, 1.2))
-    noise = random.normal(0, random.uniform(0, 0.02), small.shape)
+    if blur:
+        small = cv2.GaussianBlur(small, (0, 0), blur)
+    noise = random.normal(0, grain, small.shape)
     return np.clip(255 * (small + noise) + 0.5, 0, 255).astype(np.uint8)
 
 
