@@ -3,6 +3,7 @@
     python benchmarks/compression.py int8 --packed DIR --out WORK                   # poseling-s by calibration alone: 2 minutes of one core
     python benchmarks/compression.py int4 --packed DIR --out WORK [--epochs 0.5]    # poseling-n's weights in 4 bits, before and after repair
     python benchmarks/compression.py prune --packed DIR --out WORK --epochs 1.1 --seeds 3  # poseling-s to half its time, repaired by labels, with and without itself as the teacher
+    python benchmarks/compression.py prune ... --epochs 0.6 --seeds 3 --few 100     # the same where 100 people have labels, and the original beside them has all images
     python benchmarks/compression.py lightning --packed DIR --peers DIR --out WORK --epochs 1  # MoveNet Lightning to half its time, images without labels
     python benchmarks/compression.py lowrank --out WORK                             # the mini set's hourglass, its people: 2 minutes of one core
 
@@ -20,11 +21,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from poseling.compress.command import Compressed, Settings, compress
 from poseling.compress.search import Point
 from poseling.data import mini
+from poseling.data.packed import packed, relabel
 from results import write
 
 NAME = "compression"
@@ -39,10 +42,10 @@ SHARE = 0.5  # of the labels, where the original teaches beside them
 
 
 def run(
-    model: str, out: Path, packed: Path, settings: Settings, sets: Mapping[str, float] = {"lsp": 1.0}
+    model: str, out: Path, root: Path, settings: Settings, sets: Mapping[str, float] = {"lsp": 1.0}
 ) -> Compressed:
     names = [f"packed:{share:g}" for share in sets.values()]
-    return compress(model, out, settings, names, [packed / name for name in sets], Console())
+    return compress(model, out, settings, names, [root / name for name in sets], Console())
 
 
 def losses(done: Compressed, name: str) -> list[dict[str, Any]]:
@@ -111,35 +114,50 @@ def int4(flags: argparse.Namespace) -> None:
 
 def prune(flags: argparse.Namespace) -> None:
     ratio, model = flags.ratio or S_PRUNED, flags.model or "poseling-s"
+    sets, few = (few_labels(flags.packed, flags.out, flags.few), "_few") if flags.few else (flags.packed, "")
     base = Settings(size=SIZE, prune=ratio, epochs=flags.epochs, labels=flags.out / "labels")
     gains, lost, ratios = [], [], []
     for seed in range(flags.first_seed, flags.first_seed + flags.seeds):
         both = []
         for share in (SHARE, 1.0):  # labels and the original; labels alone
             settings = replace(base, labels_share=share, seed=seed)
-            both.append(
-                tested(model, flags.out / f"prune-{share:g}-{seed}", flags.packed, settings, LABELLED)
-            )
+            both.append(tested(model, flags.out / f"prune{few}-{share:g}-{seed}", sets, settings, LABELLED))
         (original, taught), (_, alone) = both
         gains.append(100 * (taught.pck - alone.pck))
         lost.append(100 * (original.pck - taught.pck))
         ratios.append(taught.ratio)
     rows = [
-        _over_seeds("pruned_pck_loss", "points of PCK@0.2", lost),
-        _over_seeds("pruned_latency_ratio", "of the original's time", ratios),
-        _over_seeds("distilled_repair_gain", "points of PCK@0.2", gains),
+        _over_seeds(f"pruned{few}_pck_loss", "points of PCK@0.2", lost),
+        _over_seeds(f"pruned{few}_latency_ratio", "of the original's time", ratios),
+        _over_seeds(f"distilled_repair{few}_gain", "points of PCK@0.2", gains),
     ]
     write(
         NAME,
         rows,
         f"{model} at {SIZE[0]}x{SIZE[1]}, {ratio:g} of the work pruned; {flags.epochs:g} epochs over LSP's and "
-        "LSPET's labelled people, with and without the original.",
-        block="prune",
+        f"LSPET's people, {f'{flags.few} of them' if few else 'all'} labelled, with and without the original.",
+        block=f"prune{few}",
     )
 
 
+def few_labels(packed_sets: Path, out: Path, count: int) -> Path:
+    """Folders as those of `packed_sets` in which `count` of LSP's people, by lot, have labels to train on, and
+    LSPET's none; validation and test people keep theirs.
+    """
+    folder = out / f"few-{count}"
+    for part in ("lsp/train", "lsp/val", "lsp/test", "lspet"):
+        if (folder / part).exists():
+            continue
+        dataset = packed(packed_sets / part)
+        kept = np.full(len(dataset), part in ("lsp/val", "lsp/test"))
+        if part == "lsp/train":
+            kept[np.random.default_rng(0).permutation(len(dataset))[:count]] = True
+        relabel(replace(dataset, visible=dataset.visible * kept[:, None].astype(np.uint8)), folder / part)
+    return folder
+
+
 def tested(
-    model: str, out: Path, packed: Path, settings: Settings, sets: Mapping[str, float]
+    model: str, out: Path, root: Path, settings: Settings, sets: Mapping[str, float]
 ) -> tuple[Point, Point]:
     """The original and what was made of it on the test people; as its report says, if that is finished."""
     report = out / "report.json"
@@ -148,7 +166,7 @@ def tested(
     ):
         first, last = (Point(**point) for point in done["test"])
         return first, last
-    first, last = run(model, out, packed, settings, sets).test
+    first, last = run(model, out, root, settings, sets).test
     return first, last
 
 
@@ -208,6 +226,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=0.0)
     parser.add_argument("--qat-epochs", type=float, default=0.0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--few", type=int, default=0, help="how many people have labels, 0 for all")
     parser.add_argument("--first-seed", type=int, default=0)
     flags = parser.parse_args()
     if flags.packed is None and flags.stage != "lowrank":

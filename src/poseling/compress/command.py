@@ -428,10 +428,8 @@ class _Run:
             limits = quantize.ranges(model, plan.tensors, crops, s.calibration)
             known = {name for o in self.network.graph.operations for name in o.outputs}
             self._qat({name: limit for name, limit in limits.items() if name in known}, 8)
-        model = self._evened(crops)
+        model, limits = self._evened(crops)
         output = ending(model)
-        whole = quantize.plan(model, output)
-        limits = quantize.ranges(model, whole.tensors, crops, s.calibration)
         wanted = self.points[-1]
         worst: list[str] = []
         for count in FLOATS:
@@ -457,31 +455,36 @@ class _Run:
             "int8 loses more than a point: train it with --qat-epochs, or give more crops with --calibrate"
         )
 
-    def _evened(self, crops: NDArray[np.uint8]) -> onnx.ModelProto:
-        """The network's export, or that of the same with its channels equalised: what is better in int8 for
-        the validation people.
+    def _evened(self, crops: NDArray[np.uint8]) -> tuple[onnx.ModelProto, dict[str, quantize.Range]]:
+        """The network's export and its values' ranges, or those of the same with its channels equalised: what
+        is better in int8 for the validation people.
         """
+
+        def ranged(network: GraphNetwork) -> tuple[onnx.ModelProto, dict[str, quantize.Range]]:
+            model = exported(network, self.spec)
+            values = quantize.plan(model, ending(model)).tensors
+            return model, quantize.ranges(model, values, crops, self.settings.calibration)
+
         batches = [
             normalise(torch.from_numpy(crops[i : i + 16]), self.spec) for i in range(0, len(crops), 16)
         ]
         even = equalised(self.network, batches)
         if even is self.network:
-            return exported(self.network, self.spec)
-        models, found = [exported(one, self.spec) for one in (self.network, even)], []
-        for model in models:
-            plan = quantize.plan(model, ending(model))
-            limits = quantize.ranges(model, plan.tensors, crops, self.settings.calibration)
+            return ranged(self.network)
+        both, found = [ranged(one) for one in (self.network, even)], []
+        for model, limits in both:
             path = self.out / f"{self.name}-int8.onnx"
+            plan = quantize.plan(model, ending(model))
             write_bytes(path, quantize.quantised(model, plan, limits).SerializeToString())
             found.append(self.judge.file(path))
         plain, evened = (one.pck + one.strict for one in found)
         if evened <= plain:
-            return models[0]
+            return both[0]
         self.say(
             f"channels are equalised, which is better in int8 for the validation people: PCK "
             f"{found[1].pck:.3f} and {found[1].strict:.3f} instead of {found[0].pck:.3f} and {found[0].strict:.3f}"
         )
-        return models[1]
+        return both[1]
 
     def _tested(self) -> tuple[Point, ...]:
         """The original and the last file on the test people, once."""
