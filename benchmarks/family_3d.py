@@ -97,7 +97,15 @@ def start(work: Path) -> None:
         checkpoint.save(work / "start" / f"3d-{name}.safetensors", network, spec)
 
 
-def train(size: Size, work: Path, out: Path, first: Path, teacher: bool = True, **other: Any) -> None:
+def train(
+    size: Size,
+    work: Path,
+    out: Path,
+    first: Path,
+    teacher: bool = True,
+    locations: float = LOCATIONS,
+    **other: Any,
+) -> None:
     """One training from `first`; without the `teacher` Heavy's places are left out."""
     folders = []
     for each in SETS:
@@ -115,7 +123,7 @@ def train(size: Size, work: Path, out: Path, first: Path, teacher: bool = True, 
         size=size[1],
         **{**NUMBERS, **other},
     )
-    baseline(config, student=str(first), skeleton="body19", locations=LOCATIONS)
+    baseline(config, student=str(first), skeleton="body19", locations=locations)
 
 
 def proof(work: Path, **other: Any) -> None:
