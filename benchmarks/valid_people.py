@@ -74,6 +74,7 @@ NODES = {
 # What of a body is farthest out: its box is about these.
 FRAMES = 120  # of a film, 30 a second
 JUMP = 0.3  # radians a frame beyond which frames were left out between two
+STANDING = 0.01  # radians a frame of the joint that turns most, below which nobody moves
 ENDS = ("HeadEnd", *(f"{side}{end}" for side in ("Left", "Right") for end in ("HandMiddle3", "ToeEnd", "Foot", "ForeArm", "Leg")))  # fmt: skip
 
 
@@ -198,9 +199,8 @@ def staged(film: int, clips: Mapping[str, Array], rigs: Mapping[str, Retarget], 
     while True:
         clip, first = chosen(clips, random)
         poses = clips[clip][first : first + FRAMES]
-        apart = np.linalg.norm(np.diff(poses, axis=0), axis=-1).max(initial=0)
-        moves = np.linalg.norm(np.diff(poses, axis=0), axis=-1).mean() if len(poses) > 1 else 0
-        if len(poses) == FRAMES and apart < JUMP and moves > 0.005:  # not one who stands in the T-pose
+        steps = np.linalg.norm(np.diff(poses, axis=0), axis=-1)  # radians a frame of each joint
+        if len(poses) == FRAMES and steps.max() < JUMP and steps.max(1).mean() > STANDING:
             break
     name = str(random.choice(sorted(rigs)))
     rig = rigs[name].rig

@@ -106,3 +106,28 @@ def test_a_picture_in_front_of_another(valid: ModuleType):
     got = valid.over(painted, np.full((2, 2, 3), 0.4, np.float32))
     assert got[0, 0] == pytest.approx([0.55, 0.3, 0.3])
     assert got[1, 1] == pytest.approx([0.4, 0.4, 0.4])
+
+
+def test_a_film_has_no_frame_left_out(valid: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    """120 frames in a row of a clip that jumps in its middle, all of the person in view of one camera."""
+    clip = np.zeros((400, 20, 3))
+    clip[:, JOINTS.index("left_shoulder"), 2] = 0.6 * np.sin(np.arange(400) / 8)
+    clip[200:, JOINTS.index("right_knee"), 0] = 1.0
+    rigs = {"a.glb": Retarget(Rig.of(humanoid()))}
+    rig = rigs["a.glb"].rig
+    ends = tuple(rig.names[node] for node in rig.bones.values())
+    monkeypatch.setattr(valid, "ENDS", ends)  # those of VALID's rigs are not in this one
+    monkeypatch.setattr(valid, "light", lambda *_: {})
+    for film in range(5):
+        scene = valid.staged(film, {"001_01": clip}, rigs, 16)
+        first = int(scene.title.split("-")[1])
+        assert scene.bones.shape == (valid.FRAMES, len(rig.names), 4)
+        assert first + valid.FRAMES <= 200 or first >= 200
+        rotation, shift, lens = scene.view
+        for local in scene.bones[::20]:
+            places = dict(zip(rig.names, rig.places(local)[0], strict=True))
+            seen = np.stack([places[name] for name in ends]) @ rotation.T + shift
+            xy = seen[:, :2] / seen[:, 2:] * lens[:2] + lens[2:]
+            assert (seen[:, 2] > 0).all()
+            assert xy.min() > -0.25 * valid.SIZE
+            assert xy.max() < 1.25 * valid.SIZE
