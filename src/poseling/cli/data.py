@@ -99,7 +99,7 @@ def preview(
     shown = run(
         split.test if split.training is None and split.test is not None else split.train, out, count, seed
     )
-    console.print(f"{out}: {len(shown)} people of {name}", soft_wrap=True)
+    say(f"{out}: {len(shown)} people of {name}")
 
 
 def boxes(root: Path, *, model: str | None = None, adapter: str | None = None) -> None:
@@ -123,10 +123,9 @@ def boxes(root: Path, *, model: str | None = None, adapter: str | None = None) -
     network = Network(model or zoo.DEFAULT, adapter=adapter)
     with bar("looking for people") as tell:
         found, of = write_boxes(root, network, tell)
-    console.print(
+    say(
         f"{root / 'boxes.json'}: a person in {found} of {of} images, by {network.name}. Check it: poseling "
-        f"data preview images --root {root}",
-        soft_wrap=True,
+        f"data preview images --root {root}"
     )
 
 
@@ -167,7 +166,7 @@ def pack(
         raise ValueError(f"--split {split}: {name} under {root} has no such split; take train")
     with bar("packing") as tell:
         done = run(dataset, out, size, quality, tell)
-    console.print(f"{out}: {len(done)} of {len(dataset)} people of {name}", soft_wrap=True)
+    say(f"{out}: {len(done)} of {len(dataset)} people of {name}")
 
 
 def download(name: str = "coco", *, root: Path, parts: tuple[str, ...] = ()) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from poseling.cli.console import console, say
+from poseling.cli.console import say
 
 
 def export(
@@ -78,7 +78,7 @@ def _export_checkpoint(model: Path, out: Path, images: Path | None, raw: bool, h
     crops = None
     if images is not None:
         crops = windows(folders.images(images).images, load(model)[1].size)
-    console.print(f"{out}: {run(model, out, raw, crops, half=half)}")
+    say(f"{out}: {run(model, out, raw, crops, half=half)}")
 
 
 def _add_contract(model: Path, out: Path, adapter: str | None) -> None:

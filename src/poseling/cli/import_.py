@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from poseling.cli.console import console, say
+from poseling.cli.console import say
 
 
 def import_(
@@ -91,7 +91,7 @@ def _import_published(checkpoint: Path, out: Path, network: str) -> None:
             recipe="imported from VNect's authors",
         )
         save(out, load_vnect(checkpoint), spec)
-        console.print(f"{out}: {network}, {VNECT21.name}", soft_wrap=True)
+        say(f"{out}: {network}, {VNECT21.name}")
         return
     codec = Heatmap((256, 256), decoding="quarter", unbiased=False)
     licences["data"] = "MPII: research"
@@ -108,10 +108,7 @@ def _import_published(checkpoint: Path, out: Path, network: str) -> None:
         recipe="imported from FPD's authors",
     )
     save(out, load_fpd(checkpoint, network, len(MPII16)), spec)
-    console.print(
-        f"{out}: {network}, {MPII16.name}. Check it: poseling evaluate {out} --data mpii --root DIR",
-        soft_wrap=True,
-    )
+    say(f"{out}: {network}, {MPII16.name}. Check it: poseling evaluate {out} --data mpii --root DIR")
 
 
 def _import_onnx(

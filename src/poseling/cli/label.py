@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poseling.cli.console import bar, console, stopped
+from poseling.cli.console import bar, say, stopped
 from poseling.data.coco_files import NO_FILES, CocoFiles
 
 
@@ -66,9 +66,6 @@ def label(
                 f"Stopped. The predictions so far are in {url}, and the same command continues from there."
             )
     which = f"shard {mine[0]} of {mine[1]}: " if mine[1] > 1 else ""
-    console.print(
-        f"{which}{done.predicted} predictions made, {done.stored} stored already, in {done.store}",
-        soft_wrap=True,
-    )
+    say(f"{which}{done.predicted} predictions made, {done.stored} stored already, in {done.store}")
     for line in done.skipped:
-        console.print(line, style="yellow", markup=False)
+        say(line, "yellow")

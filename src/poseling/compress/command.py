@@ -230,11 +230,9 @@ class _Run:
     def tell(self, point: Point) -> None:
         self.points.append(point)
         self.console.print(
-            f"{point.name}: PCK {point.pck:.3f}, strict {point.strict:.3f}, {point.ratio:.2f} of the "
-            f"original's time, "
-            f"{point.bytes / 1e6:.2f} MB",
-            highlight=False,
-            soft_wrap=True,
+            f"{point.name}: PCK {point.pck:.3f}, strict {point.strict:.3f}, {point.ratio:.2f} of the original's "
+            f"time, {point.bytes / 1e6:.2f} MB",
+            highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
 
     def say(self, note: str) -> None:

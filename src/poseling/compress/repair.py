@@ -110,6 +110,7 @@ def repaired(
         console.print(
             f"{teacher.name}: {asked.predicted} samples predicted, {asked.stored} stored already",
             highlight=False,
+            markup=False,
         )
         predicted = PseudoLabels.open(asked.store, dataset, spec.skeleton, teacher, heatmap=known.heatmap)
         crops.pseudo_labels, width = predicted, predicted.width

@@ -187,6 +187,7 @@ def fit(
                             f"{title}: epoch {row['epoch']:.1f}/{training.epochs:g}  {says}",
                             soft_wrap=True,
                             highlight=False,
+                            markup=False,
                         )
                     clock, sums, counted = time.perf_counter(), torch.zeros_like(sums), 0
                 if saves:
@@ -203,8 +204,9 @@ def fit(
                         )
                 if stopping and not last:
                     console.print(
-                        f"[yellow]{title}: stopped at step {step} of {steps}; the same command continues "
-                        f"from there[/yellow]"
+                        f"{title}: stopped at step {step} of {steps}; the same command continues from there",
+                        style="yellow",
+                        markup=False,
                     )
                     raise KeyboardInterrupt
     finally:
@@ -216,8 +218,10 @@ def fit(
     names = tuple(sorted({str(crops.dataset.images[i]) for i in broken}))
     if names:
         console.print(
-            f"[yellow]{title}: {len(names)} images could not be read and were left out: "
-            f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}[/yellow]"
+            f"{title}: {len(names)} images could not be read and were left out: "
+            f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}",
+            style="yellow",
+            markup=False,
         )
     return Fitted(
         _unwrap(average, network).eval(),
