@@ -35,3 +35,13 @@ def papers() -> ModuleType:
 @pytest.fixture(scope="module")
 def tracking() -> ModuleType:
     return load("tracking")
+
+
+@pytest.fixture(scope="module")
+def compression() -> ModuleType:
+    return load("compression")
+
+
+@pytest.fixture(scope="module")
+def heads_3d() -> ModuleType:
+    return load("heads_3d")
