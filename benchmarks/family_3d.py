@@ -5,6 +5,7 @@ upright, and on synthetic people with truth.
     python benchmarks/family_3d.py start --out WORK                           # poseling-s with a lifting head, and poseling3d-s for further legs and for -n
     python benchmarks/family_3d.py train s --out WORK --budget 70m            # a leg; the next one: --start WORK/start/3d-next.safetensors
     python benchmarks/family_3d.py proof --out WORK --epochs 1 --seed 0       # what Heavy is worth: with its places and with those of synthetic people alone
+    python benchmarks/family_3d.py report --peers DIR --valid DIR --out WORK  # the proof's seeds 0 to 2 on test people, once, at the end
     python benchmarks/family_3d.py ship s --out WORK                          # src/poseling/zoo/weights/poseling3d-s.onnx
 
 WORK/packed is what `family.py prepare` packs, and WORK/synthetic holds train/, val/ and test/, as `poseling data
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from poseling import zoo
 from poseling.codecs import HeatmapXYZ
 from poseling.data.packed import packed, relabel
 from poseling.evaluate.evaluator import Evaluator
+from poseling.evaluate.report import Difference
+from poseling.evaluate.spread import mean_and_spread
 from poseling.export.onnx import export
 from poseling.export.parity import windows
 from poseling.geometry import Size
@@ -34,12 +38,16 @@ from poseling.models.importers.onnx import from_onnx
 from poseling.models.lifting import resized, with_lifting
 from poseling.recipes.baseline import baseline
 from poseling.recipes.config import TrainConfig
-from poseling.skeleton import BODY19
+from poseling.skeleton import BODY19, MOVNECT15
 from poseling.teachers import pseudo
+from poseling.teachers.base import Teacher
 from poseling.teachers.cache import PseudoLabels, label
+from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.upright import Upright
+from results import write
+from space import against_truth, agreement, in_space, parts
 
 # How often each set is drawn.
 SETS = {"lsp": 0.14, "lspet": 0.26, "stanford40": 0.24, "exercises": 0.08, "jhmdb": 0.06, "synthetic": 0.22}
@@ -50,6 +58,7 @@ NUMBERS: dict[str, Any] = {
     "ema": 0.999, "loss": "kl", "sigma": 2.0, "rotation": 30.0, "scale": 0.25, "shift": 0.05, "color_jitter": 0.3, "occlusion": 0.3,
     "resident": True, "padding": 1.15, "flip_test": False,
 }  # fmt: skip
+ARMS, SEEDS = ("with", "without"), range(3)  # of the proof
 PADDINGS = (1.05, 1.1, 1.15, 1.2)
 LOCATIONS = 4.0  # a metre weighs as much as four nats of a heatmap, and as much again after Procrustes
 
@@ -128,7 +137,7 @@ def train(
 
 def proof(work: Path, **other: Any) -> None:
     """-n from one start and for equal steps, with Heavy's places and without; one seed."""
-    for arm in ("with", "without"):
+    for arm in ARMS:
         out = work / "runs" / f"3d-proof-{other['seed']}" / arm
         train(NETWORKS["n"], work, out, work / "start" / "3d-proof.safetensors", arm == "with", **other)
 
@@ -142,6 +151,56 @@ def _without_places(source: Path, out: Path, parts: bool) -> Path:
                 dataset = replace(dataset, joints_3d=None, confidence_3d=None)
             relabel(dataset, out / part)
     return out
+
+
+def report(peers: Path, valid: Path, work: Path) -> None:
+    """The rows of the three seeds of `proof`: each arm's distance from the truth and from Heavy, as space.py
+    measures them, what Heavy is worth, and the share of the gap to Heavy's own single pass that it closes.
+    """
+    heavy = OnnxTeacher(peers / "blazepose-heavy.onnx", threads=1)
+    lsp = packed(work / "fused3d" / "lsp" / "test").to(MOVNECT15)
+    far = in_space(Upright(heavy), lsp, flip=True)
+    sets = {"valid": parts(valid), "synthetic": parts(work / "synthetic")}
+
+    def measured(network: Teacher) -> dict[str, float]:
+        mm = {name: against_truth(partial(in_space, network), *both) for name, both in sets.items()}
+        mm["agreement"] = agreement(in_space(network, lsp), far)
+        return {name: float(np.nanmean(values)) for name, values in mm.items()}
+
+    found = {
+        arm: [
+            measured(checkpoint_teacher(work / "runs" / f"3d-proof-{seed}" / arm / "student.safetensors"))
+            for seed in SEEDS
+        ]
+        for arm in ARMS
+    }
+    level = measured(heavy)
+    rows: list[dict[str, Any]] = []
+    for name, best in level.items():
+        arms = {arm: [of[name] for of in seeds] for arm, seeds in found.items()}
+        gain = [without - taught for taught, without in zip(*(arms[arm] for arm in ARMS), strict=True)]
+        for what, values, unit in (
+            *((arm, arms[arm], "mm") for arm in ARMS),
+            ("gain", gain, "mm less"),
+            ("gap_closed", [g / (w - best) for g, w in zip(gain, arms["without"], strict=True)], "of the gap to Heavy"),
+        ):  # fmt: skip
+            mean, spread = mean_and_spread(values)
+            rows.append(
+                {"name": f"{name}.{what}", "value": mean, "unit": unit, "spread": spread, "values": values}
+            )
+        rows.append({"name": f"{name}.heavy", "value": best, "unit": "mm"})
+        difference = Difference(name, gain)
+        print(
+            f"{name}: {difference.mean:.1f} mm less with Heavy, {difference.interval}, {arms}, Heavy {best:.1f}"
+        )
+    write(
+        "poseling3d_proof",
+        rows,
+        f"From poseling-s with a lifting head at {NETWORKS['n'][0]}x{NETWORKS['n'][1]}, equal steps, with "
+        "Heavy's places for real people and with those of synthetic people alone. PA-MPJPE as in space: "
+        f"{len(sets['valid'][1])} of VALID's people, {len(sets['synthetic'][1])} synthetic ones, and from Heavy "
+        f"on {len(lsp)} of LSP's test people. Three seeds, their standard deviation.",
+    )
 
 
 def ship(name: str, work: Path) -> None:
@@ -172,9 +231,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("prepare", "start", "train", "proof", "ship"))
+    parser.add_argument("stage", choices=("prepare", "start", "train", "proof", "report", "ship"))
     parser.add_argument("name", nargs="?", choices=tuple(NETWORKS))
     parser.add_argument("--peers", type=Path)
+    parser.add_argument("--valid", type=Path, help="what valid_people.py made")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", default="70m")
     parser.add_argument("--epochs", type=float)
@@ -192,6 +252,8 @@ def main() -> None:
         start(work)
     elif flags.stage == "proof":
         proof(work, **numbers)
+    elif flags.stage == "report":
+        report(flags.peers, flags.valid, work)
     elif name is None:
         parser.error(f"{flags.stage} needs a network's name: {', '.join(NETWORKS)}")
     elif flags.stage == "ship":
