@@ -159,24 +159,26 @@ def table(rows: Mapping[str, float]) -> str:
     ]
     for name, (student, _) in STUDENTS.items():
         for arm in ARMS:
-            found = _by_seed(rows, name, arm)
+            found = by_seed(rows, name, arm)
             if not found:
                 continue
             mean, spread = mean_and_spread(list(found.values()))
             score = f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
             lines.append(
                 f"| {name}, `{student}` | {arm.replace('_', ' ')} | {len(found)} | {score} | "
-                f"{_gain(found, _by_seed(rows, name, 'labels')) if arm != 'labels' else ''} |"
+                f"{difference(found, by_seed(rows, name, 'labels')) if arm != 'labels' else ''} |"
             )
     return "\n".join(lines)
 
 
-def _by_seed(rows: Mapping[str, float], name: str, arm: str) -> dict[int, float]:
+def by_seed(rows: Mapping[str, float], name: str, arm: str) -> dict[int, float]:
+    """The values of the rows NAME.ARM.seed_S by S."""
     start = f"{name}.{arm}.seed_"
     return {int(row.removeprefix(start)): value for row, value in rows.items() if row.startswith(start)}
 
 
-def _gain(found: Mapping[int, float], control: Mapping[int, float]) -> str:
+def difference(found: Mapping[int, float], control: Mapping[int, float]) -> str:
+    """What an arm gained, with Student's t over the seeds that both have, and what that shows."""
     both = sorted(found.keys() & control.keys())
     if not both:
         return "no control yet"
@@ -188,14 +190,17 @@ def _gain(found: Mapping[int, float], control: Mapping[int, float]) -> str:
     return f"{gain.mean:+.3f}, {low:+.3f} to {high:+.3f}: {verdict}"
 
 
-def report() -> None:
-    """Writes the table into docs/protocol.md."""
-    path = FOLDER / f"{NAME}.json"
+def rows_of(name: str) -> dict[str, float]:
+    """The values of the rows of a result, none if it was not measured yet."""
+    path = FOLDER / f"{name}.json"
     rows = json.loads(path.read_text())["rows"] if path.is_file() else []
-    before, rest = PAGE.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    made = table({row["name"]: row["value"] for row in rows})
-    PAGE.write_text(f"{before}{MARKS[0]}{made}\n{MARKS[1]}{after}")
+    return {row["name"]: row["value"] for row in rows}
+
+
+def insert(marks: tuple[str, str], made: str) -> None:
+    """Writes a table into docs/protocol.md, between its marks."""
+    before, rest = PAGE.read_text().split(marks[0])
+    PAGE.write_text(f"{before}{marks[0]}{made}\n{marks[1]}{rest.split(marks[1])[1]}")
 
 
 def main() -> None:
@@ -213,7 +218,7 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(1)
     if flags.stage == "report":
-        report()
+        insert(MARKS, table(rows_of(NAME)))
         return
     if flags.out is None or (flags.stage == "prepare" and None in (flags.root, flags.peers)):
         parser.error(f"{flags.stage} needs --out, and prepare --root and --peers too")
@@ -224,7 +229,7 @@ def main() -> None:
     else:
         for arm in flags.arms:
             train(flags.stage, arm, flags.out, flags.teacher, flags.imagenet, flags.seed)
-            report()
+            insert(MARKS, table(rows_of(NAME)))
 
 
 if __name__ == "__main__":

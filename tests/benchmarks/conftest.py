@@ -45,3 +45,8 @@ def compression() -> ModuleType:
 @pytest.fixture(scope="module")
 def heads_3d() -> ModuleType:
     return load("heads_3d")
+
+
+@pytest.fixture(scope="module")
+def frontier() -> ModuleType:
+    return load("frontier")
