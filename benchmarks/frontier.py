@@ -6,7 +6,7 @@
 
 The data, crops, augmentation and schedule are those of papers.py; every training sees --people people. A
 recipe whose teacher has to be of its own kind trains that first, from labels, as long and once for all seeds;
-`multi_teacher` asks poseling-m and MoveNet Thunder (--peers). A finished recipe is a row an arm and seed of
+`multi_teacher` asks MoveNet Thunder and Lightning (--peers), since an ensemble's crops are square. A finished recipe is a row an arm and seed of
 results/frontier.json at once.
 """
 
@@ -106,7 +106,7 @@ def run(name: str, flags: argparse.Namespace) -> Report:
         return okdhp(numbers(), student=student)
     if name == "knowledge_token":
         return knowledge_token(numbers(ViTPoseConfig), teacher=ViTPoseTeacher(teacher=file), student=student)
-    both = (str(flags.teacher), str(flags.peers / "movenet-thunder.onnx"))
+    both = tuple(str(flags.peers / f"movenet-{name}.onnx") for name in ("thunder", "lightning"))
     return multi_teacher(numbers(), teachers=both, student=student, teacher_flip=True)
 
 
@@ -148,7 +148,7 @@ def main() -> None:
     )
     parser.add_argument("stage", choices=("prepare", "report", *STUDENTS))
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--peers", type=Path, help="where movenet-thunder.onnx lies, for multi_teacher")
+    parser.add_argument("--peers", type=Path, help="where MoveNet's files lie, for multi_teacher")
     parser.add_argument("--teacher", type=Path, default=TEACHER)
     parser.add_argument("--imagenet", type=Path)
     parser.add_argument("--seed", type=int, default=0)
