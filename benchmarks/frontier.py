@@ -6,8 +6,8 @@
 
 The data, crops, augmentation and schedule are those of papers.py; every training sees --people people. A
 recipe whose teacher has to be of its own kind trains that first, from labels, as long and once for all seeds;
-`multi_teacher` asks MoveNet Thunder and Lightning (--peers), since an ensemble's crops are square. A finished recipe is a row an arm and seed of
-results/frontier.json at once.
+`multi_teacher` asks MoveNet Thunder and Lightning (--peers), since an ensemble's crops are square. A finished
+recipe is a row an arm and seed of results/frontier.json at once.
 """
 
 from __future__ import annotations
