@@ -2,7 +2,7 @@
 
     python benchmarks/compression.py int8 --packed DIR --out WORK                   # poseling-s by calibration alone: 2 minutes of one core
     python benchmarks/compression.py int4 --packed DIR --out WORK [--epochs 0.5]    # poseling-n's weights in 4 bits, before and after repair
-    python benchmarks/compression.py prune --packed DIR --out WORK --epochs 1.1 --seeds 3  # poseling-s to half its time, repaired by labels, with and without itself as the teacher
+    python benchmarks/compression.py prune --packed DIR --out WORK --epochs 2.2 --seeds 3  # poseling-s to half its time, repaired by labels, with and without itself as the teacher
     python benchmarks/compression.py prune ... --epochs 0.6 --seeds 3 --few 100     # the same where 100 people have labels, and the original beside them has all images
     python benchmarks/compression.py lightning --packed DIR --peers DIR --out WORK --epochs 1  # MoveNet Lightning to half its time, images without labels
     python benchmarks/compression.py lowrank --out WORK                             # the mini set's hourglass, its people: 2 minutes of one core
@@ -118,19 +118,19 @@ def prune(flags: argparse.Namespace) -> None:
     ratio, model = flags.ratio or S_PRUNED, flags.model or "poseling-s"
     sets, few = (few_labels(flags.packed, flags.out, flags.few), "_few") if flags.few else (flags.packed, "")
     base = Settings(size=SIZE, prune=ratio, epochs=flags.epochs, labels=flags.out / "labels")
+    whole = zoo.path(model) if zoo.is_name(model) else Path(model)
     gains, lost, ratios = [], [], []
     for seed in range(flags.first_seed, flags.first_seed + flags.seeds):
-        both = []
-        for share in (SHARE, 1.0):  # labels and the original; labels alone
-            settings = replace(base, labels_share=share, seed=seed)
-            both.append(tested(model, flags.out / f"prune{few}-{share:g}-{seed}", sets, settings, LABELLED))
-        (original, taught), (_, alone) = both
+        # Labels and the original; labels alone.
+        outs = {share: flags.out / f"prune{few}-{share:g}-{seed}" for share in (SHARE, 1.0)}
+        (original, taught), (_, alone) = (
+            tested(model, out, sets, replace(base, labels_share=share, seed=seed), LABELLED)
+            for share, out in outs.items()
+        )
         gains.append(100 * (taught.pck - alone.pck))
         lost.append(100 * (original.pck - taught.pck))
         # Timed again, since it may be trained beside other work and finished quietly.
-        out = flags.out / f"prune{few}-{SHARE:g}-{seed}"
-        whole = zoo.path(model) if zoo.is_name(model) else Path(model)
-        ratios.append(speed(out / f"{whole.stem}-{taught.name}.onnx", whole).median)
+        ratios.append(speed(outs[SHARE] / f"{whole.stem}-{taught.name}.onnx", whole).median)
     rows = [
         _over_seeds(f"pruned{few}_pck_loss", "points of PCK@0.2", lost),
         _over_seeds(f"pruned{few}_latency_ratio", "of the original's time", ratios),

@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from papers import NUMBERS, TEACHER, by_seed, difference, insert, rows_of
+from papers import NUMBERS, TEACHER, by_seed, difference, insert, rows_of, score
 from poseling.data.packed import packed, relabel
 from poseling.evaluate.report import Report
-from poseling.evaluate.spread import mean_and_spread
 from poseling.recipes.baseline import baseline
 from poseling.recipes.config import RTMPoseConfig, TokenPoseConfig, TrainConfig, ViTPoseConfig
 from poseling.recipes.distilpose import DistilPoseTeacher, distilpose
@@ -32,6 +30,7 @@ from poseling.recipes.dwpose import DWPoseTeacher, dwpose
 from poseling.recipes.knowledge_token import ViTPoseTeacher, knowledge_token
 from poseling.recipes.multi_teacher import multi_teacher
 from poseling.recipes.okdhp import okdhp
+from poseling.recipes.pseudo_labels import uncontradicted
 from poseling.recipes.sdpose import sdpose
 from poseling.skeleton import LSP14
 from poseling.teachers import pseudo
@@ -60,10 +59,8 @@ def prepare(work: Path, teacher: Path) -> None:
     store = label(load(str(teacher)), dataset, str(work / "labels" / "m"), flip=True).store
     predictions = PseudoLabels.open(store, dataset, LSP14)
     fused, told = pseudo.pseudo_labels(dataset, predictions, clean=np.ones(len(dataset), bool))
-    # As recipes.pseudo_labels.labels_left, but in all people's rows, which the images are named by.
-    kept = (dataset.visible > 0) & (fused.joints == dataset.joints).all(-1)
-    relabel(replace(dataset, visible=fused.visible * kept), work / "clean" / "lspet")
-    print(f"lspet: {told}; {int(kept.any(1).sum())} people have labels")
+    clean = relabel(uncontradicted(dataset, fused, True), work / "clean" / "lspet")
+    print(f"lspet: {told}; {int(clean.visible.any(1).sum())} people have labels")
 
 
 def config_of(
@@ -132,12 +129,9 @@ def table(rows: Mapping[str, float]) -> str:
         alone, taught = by_seed(rows, name, "baseline"), by_seed(rows, name, "distilled")
         if not taught:
             continue
-        scores = []
-        for values in (alone, taught):
-            mean, spread = mean_and_spread(list(values.values()))
-            scores.append(f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}")
         lines.append(
-            f"| {name}, `{student}` | {len(taught)} | {' | '.join(scores)} | {difference(taught, alone)} |"
+            f"| {name}, `{student}` | {len(taught)} | {score(alone)} | {score(taught)} | "
+            f"{difference(taught, alone)} |"
         )
     return "\n".join(lines)
 

@@ -27,7 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from family_3d import NETWORKS, train
+from family_3d import LOCATIONS, NETWORKS, NUMBERS, train
 from pareto import caller
 from poseling import zoo
 from poseling.codecs import Codec, HeatmapXYZ, LocationMap, SimCC3D
@@ -37,7 +37,7 @@ from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.latency import paired
 from poseling.export.onnx import export
 from poseling.models import checkpoint
-from poseling.models.graph import Graph, GraphNetwork, Operation
+from poseling.models.graph import HEAD, Graph, GraphNetwork, Operation, conv
 from poseling.models.importers.onnx import from_onnx
 from poseling.models.lifting import with_lifting
 from poseling.skeleton import BODY19
@@ -45,7 +45,6 @@ from poseling.teachers.network import NetworkTeacher
 from results import write
 
 SIZE = NETWORKS["n"]
-WIDE = 96  # channels before the last layer, as in MoveNet's heads
 ROUNDS = 200
 
 
@@ -93,18 +92,9 @@ class _Head:
         """That many maps of the network's features, as MoveNet's heads make theirs."""
         graph = self.old.graph
         c = self.old.shapes(SIZE)[graph.features][1]
-        one = self._conv(graph.features, "head_depthwise", c, c, 3, c, stride)
-        two = self.add("Relu", self._conv(one, "head_pointwise", c, WIDE, 1))
-        return self._conv(two, "head_maps", WIDE, count, 1)
-
-    def _conv(
-        self, value: str, layer: str, inputs: int, outputs: int, kernel: int, groups: int = 1, stride: int = 1
-    ) -> str:
-        pads = [kernel // 2] * 4
-        return self.add(
-            "Conv", value, layer=layer, channels=[inputs, outputs], kernel=[kernel] * 2, strides=[stride] * 2,
-            pads=pads, dilations=[1, 1], groups=groups, bias=True,
-        )  # fmt: skip
+        one = self.add("Conv", graph.features, **conv("head_depthwise", c, c, 3, c, stride))
+        two = self.add("Relu", self.add("Conv", one, **conv("head_pointwise", c, HEAD, 1)))
+        return self.add("Conv", two, **conv("head_maps", HEAD, count, 1))
 
     def network(self, output: str) -> GraphNetwork:
         """The whole of what the output needs, with the old weights."""
@@ -114,8 +104,8 @@ class _Head:
 
 HEADS: dict[str, tuple[Codec, Callable[[GraphNetwork, Any], GraphNetwork], float]] = {
     # and the weight of space: location maps must not outweigh their heatmaps (docs/movnect.md)
-    "lifting": (HeatmapXYZ(SIZE, sigma=2.0, softmax=True), with_lifting, 4.0),
-    "soft_argmax": (HeatmapXYZ(SIZE, sigma=2.0, softmax=True), soft_argmax, 4.0),
+    "lifting": (HeatmapXYZ(SIZE, sigma=2.0, softmax=True), with_lifting, LOCATIONS),
+    "soft_argmax": (HeatmapXYZ(SIZE, sigma=2.0, softmax=True), soft_argmax, LOCATIONS),
     "location_maps": (LocationMap(SIZE, softmax=True), location_maps, 1.0),
     "simcc3d": (SimCC3D(SIZE), simcc3d, 1.0),
 }
@@ -132,14 +122,17 @@ def main() -> None:
     flags = parser.parse_args()
     work = flags.out
     found = from_onnx(zoo.path("poseling-s"), size=SIZE)
-    lsp = Evaluator.of(packed(work / "fused3d" / "lsp" / "val"), is_3d=True)
+    people = packed(work / "fused3d" / "lsp" / "val")
+    flat, lsp = Evaluator.of(people), Evaluator.of(people, is_3d=True)
     made_up = Evaluator.of(synthetic(work / "synthetic" / "val").to(BODY19), is_3d=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files = {}
         for name, (codec, build, locations) in HEADS.items():
             outputs = ("xy", "score", "xyz")
-            spec = replace(found.spec, codec=codec.fields(), size=SIZE, outputs=outputs, padding=1.15)
+            spec = replace(
+                found.spec, codec=codec.fields(), size=SIZE, outputs=outputs, padding=NUMBERS["padding"]
+            )
             first = work / "start" / f"heads-{name}.safetensors"
             checkpoint.save(first, build(found.network, codec), spec)
             files[name] = Path(folder) / f"{name}.onnx"
@@ -150,10 +143,11 @@ def main() -> None:
             train(SIZE, work, out, first, locations=locations, epochs=flags.epochs, seed=flags.seed, evaluate_every=0.25)  # fmt: skip
             network = NetworkTeacher(*checkpoint.load(out / "student.safetensors"))
             for data, judge in (("lsp", lsp), ("synthetic", made_up)):
-                score = judge.score(judge.predict(network, flip=False))
-                rows.append({"name": f"{name}.pa_{data}", "value": score.precision["PA-MPJPE"], "unit": "mm"})
+                pose = judge.predict(network, flip=False)
+                away = judge.score(pose).precision["PA-MPJPE"]
+                rows.append({"name": f"{name}.pa_{data}", "value": away, "unit": "mm"})
                 if data == "lsp":
-                    rows.append({"name": f"{name}.pck02", "value": score.mean, "unit": "PCK@0.2"})
+                    rows.append({"name": f"{name}.pck02", "value": flat.score(pose).mean, "unit": "PCK@0.2"})
         for name in flags.heads:
             ratio = paired(caller(files[name]), caller(files["lifting"]), ROUNDS, clock=time.process_time)
             rows.append({"name": f"{name}.time", "value": ratio.median, "spread": ratio.spread / 2,

@@ -162,10 +162,8 @@ def table(rows: Mapping[str, float]) -> str:
             found = by_seed(rows, name, arm)
             if not found:
                 continue
-            mean, spread = mean_and_spread(list(found.values()))
-            score = f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
             lines.append(
-                f"| {name}, `{student}` | {arm.replace('_', ' ')} | {len(found)} | {score} | "
+                f"| {name}, `{student}` | {arm.replace('_', ' ')} | {len(found)} | {score(found)} | "
                 f"{difference(found, by_seed(rows, name, 'labels')) if arm != 'labels' else ''} |"
             )
     return "\n".join(lines)
@@ -175,6 +173,12 @@ def by_seed(rows: Mapping[str, float], name: str, arm: str) -> dict[int, float]:
     """The values of the rows NAME.ARM.seed_S by S."""
     start = f"{name}.{arm}.seed_"
     return {int(row.removeprefix(start)): value for row, value in rows.items() if row.startswith(start)}
+
+
+def score(found: Mapping[int, float]) -> str:
+    """The mean over seeds, with its spread where there are several."""
+    mean, spread = mean_and_spread(list(found.values()))
+    return f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
 
 
 def difference(found: Mapping[int, float], control: Mapping[int, float]) -> str:

@@ -61,12 +61,13 @@ from poseling.runtime.video import frames
 from poseling.skeleton import BLAZEPOSE33, MOVNECT15
 from poseling.spec import PoseSpec
 from results import write
+from valid_people import FRAMES as FILM
 
 CAMERA = np.array([500.0, 500.0, 319.5, 239.5])
 WALL = np.full((480, 640, 3), 90, np.uint8)  # what a clip shows
 FRAMES = 150  # of each clip: five seconds
 CLIPS = 20
-FILM, FPS = 120, 30  # frames of a film and of a second, as valid_people.py makes them
+FPS = 30  # of a film
 SPACE, IMAGE = 0.03, 3.0  # noise in metres and pixels
 WARM = 1.0  # seconds until the bones' lengths stand
 ROUNDS = 3  # times that everything is measured
@@ -271,7 +272,6 @@ def on_film(people: PoseDataset, model: Path) -> tuple[list[Processed], dict[str
         "pa after": pa_mpjpe(done.xyz, truth, known),
         "bones before": bone_spread(done.raw, MOVNECT15)[1],
         "settled": bone_spread(done.xyz[done.rows >= WARM * FPS], MOVNECT15)[1],
-        "frames": len(done.rows),
     }
 
 

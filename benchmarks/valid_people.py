@@ -6,9 +6,9 @@ from: VALID's rigged humans in poses of CMU's motion capture, drawn by three.js 
 
 `--out` gets val/ and test/ in the layout of `--data synthetic`, with no train/: NOTHING IS EVER TRAINED ON
 THEM, val is there to calibrate how joints are defined. With `--films` it gets films/ too: that many times
-120 pictures at 30 a second of one person before one camera, one after the other. A stopped run continues. Motion is that of CMU's
-subjects 1, 3 and 6 (climbing, walking over obstacles, basketball), whom no synthetic person in training moves
-like (docs/synthetic.md); every third clip is val's.
+120 pictures at 30 a second of one person before one camera, one after the other. A stopped run continues.
+Motion is that of CMU's subjects 1, 3 and 6 (climbing, walking over obstacles, basketball), whom no synthetic
+person in training moves like (docs/synthetic.md); every third clip is val's.
 
 Joints are where the bones are, as three.js has them. Shoulders, elbows, wrists, hips, knees and ankles are the
 heads of the arm, forearm, hand, thigh, leg and foot; the pelvis is the middle of the hips; the neck the middle
@@ -71,10 +71,10 @@ NODES = {
     "neck": ("Neck", "Head"),
     "head_top": ("HeadEnd",),
 }  # fmt: skip
-# What of a body is farthest out: its box is about these.
 FRAMES = 120  # of a film, 30 a second
 JUMP = 0.3  # radians a frame beyond which frames were left out between two
 STANDING = 0.01  # radians a frame of the joint that turns most, below which nobody moves
+# What of a body is farthest out: its box is about these.
 ENDS = ("HeadEnd", *(f"{side}{end}" for side in ("Left", "Right") for end in ("HandMiddle3", "ToeEnd", "Foot", "ForeArm", "Leg")))  # fmt: skip
 
 
@@ -285,8 +285,9 @@ def worn(target: Retarget, posture: Array) -> Array:
 
 def camera(points: Array, random: np.random.Generator) -> tuple[Array, Array, Array]:
     """A rotation (3, 3) and a shift (3,) from the model's axes to the camera's, and its lens (4,), so that
-    the person, whose outermost points (N, 3) these are, fills a part of the picture. One in three stands off the middle of a larger picture, of which
-    this one is a part: the lens' centre is outside, or far from the middle.
+    the person, whose outermost points (N, 3) these are, fills a part of the picture. One in three stands off
+    the middle of a larger picture, of which this one is a part: the lens' centre is outside, or far from the
+    middle.
     """
     middle = (points.min(0) + points.max(0)) / 2
     away = np.exp(random.uniform(np.log(1.8), np.log(9)))

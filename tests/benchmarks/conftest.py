@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -27,26 +28,11 @@ def load(name: str) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def papers() -> ModuleType:
-    return load("papers")
+def benchmark(name: str) -> Callable[[], ModuleType]:
+    """A fixture of this name: the benchmark."""
+    return pytest.fixture(lambda: load(name), scope="module", name=name)
 
 
-@pytest.fixture(scope="module")
-def tracking() -> ModuleType:
-    return load("tracking")
-
-
-@pytest.fixture(scope="module")
-def compression() -> ModuleType:
-    return load("compression")
-
-
-@pytest.fixture(scope="module")
-def heads_3d() -> ModuleType:
-    return load("heads_3d")
-
-
-@pytest.fixture(scope="module")
-def frontier() -> ModuleType:
-    return load("frontier")
+compression, frontier, heads_3d, papers, tracking, valid_people = map(
+    benchmark, ("compression", "frontier", "heads_3d", "papers", "tracking", "valid_people")
+)

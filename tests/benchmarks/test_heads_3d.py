@@ -7,20 +7,15 @@ from types import ModuleType
 import pytest
 import torch
 
-from poseling.models.graph import Graph, GraphNetwork, Operation
+from poseling.models.graph import Graph, GraphNetwork, Operation, conv
 
 
-def heatmaps(heads: ModuleType) -> GraphNetwork:
+def heatmaps() -> GraphNetwork:
     """Two joints' heatmaps of the input's size over four, and the map that they are made of."""
-
-    def conv(layer: str, inputs: int, outputs: int, stride: int) -> dict[str, object]:
-        return {"layer": layer, "channels": [inputs, outputs], "kernel": [3, 3], "strides": [stride] * 2,
-                "pads": [1] * 4, "dilations": [1, 1], "groups": 1, "bias": True}  # fmt: skip
-
     steps = (
-        Operation("Conv", ("image",), ("half",), conv("one", 3, 4, 2)),
-        Operation("Conv", ("half",), ("quarter",), conv("two", 4, 8, 2)),
-        Operation("Conv", ("quarter",), ("maps",), conv("three", 8, 2, 1)),
+        Operation("Conv", ("image",), ("half",), conv("one", 3, 4, 3, stride=2)),
+        Operation("Conv", ("half",), ("quarter",), conv("two", 4, 8, 3, stride=2)),
+        Operation("Conv", ("quarter",), ("maps",), conv("three", 8, 2, 3)),
     )
     return GraphNetwork(Graph(steps, "image", "maps", "quarter"))
 
@@ -28,7 +23,7 @@ def heatmaps(heads: ModuleType) -> GraphNetwork:
 @pytest.mark.parametrize("name", ["lifting", "soft_argmax", "location_maps", "simcc3d"])
 def test_a_head_gives_what_its_codec_reads(heads_3d: ModuleType, name: str):
     codec, build, _ = heads_3d.HEADS[name]
-    network = build(heatmaps(heads_3d), codec).eval()
+    network = build(heatmaps(), codec).eval()
     outputs = network(torch.rand(3, 3, codec.size[1], codec.size[0]))[:, -1]
     xy, score = codec.decode(outputs)
     assert (xy.shape, score.shape, codec.decode_3d(outputs).shape) == ((3, 2, 2), (3, 2), (3, 2, 3))
@@ -37,7 +32,7 @@ def test_a_head_gives_what_its_codec_reads(heads_3d: ModuleType, name: str):
 def test_a_soft_argmax_reads_its_maps_under_the_heatmap(heads_3d: ModuleType):
     """By hand: the mean of each axis' map, weighted by the softmax of the joint's heatmap."""
     codec, build, _ = heads_3d.HEADS["soft_argmax"]
-    network = build(heatmaps(heads_3d), codec).eval()
+    network = build(heatmaps(), codec).eval()
     images = torch.rand(2, 3, codec.size[1], codec.size[0])
     values = network.values(images)
     heat, of_joints = (

@@ -123,9 +123,8 @@ def test_it_is_saved_trained_and_exported_like_any_other(tmp_path):
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 32, 3)).astype(np.uint8)
     xy, score, xyz = session.run(None, {"crops": crops})
     assert (xy.shape, score.shape, xyz.shape) == ((2, 2, 2), (2, 2), (2, 2, 3))
-    read = resized(
-        from_onnx(tmp_path / "a.onnx").network, codec
-    ).eval()  # names are the file's, weights the same
+    # Names are the file's, weights the same.
+    read = resized(from_onnx(tmp_path / "a.onnx").network, codec).eval()
     assert torch.allclose(read(images), network(images), atol=1e-5)
     assert {name for name in read.layers if name.startswith("lift")} == {
         name for name in network.layers if name.startswith("lift")

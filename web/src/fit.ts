@@ -72,13 +72,14 @@ class Lengths {
   }
 
   update(xyz: V3[], known: boolean[], seconds: number): void {
-    if (this.given) return;
+    const learnt = this.seen.map((seen, length) => seen.length < MEASURED && !(seconds - this.since[length]! > MEASURING));
+    if (this.given || !learnt.some(Boolean)) return;
     const bones = measure(xyz, known);
     let news = false;
     this.seen.forEach((seen, length) => {
       const found = bones.filter((b, i) => BODY_BONES[i]!.length === length && Number.isFinite(b));
       const mean = found.reduce((sum, b) => sum + b, 0) / found.length;
-      if (seen.length < MEASURED && !(seconds - this.since[length]! > MEASURING) && mean > 0) {
+      if (learnt[length] && mean > 0) {
         if (!seen.length) this.since[length] = seconds;
         seen.push(mean);
         news = true;

@@ -348,10 +348,10 @@ class GraphNetwork(nn.Module):
         trunk = self.graph.until(at)
         c = shapes[at][1]
         head = (
-            Operation("Conv", (at,), ("head/depthwise",), _conv("head_depthwise", c, c, 3, groups=c)),
-            Operation("Conv", ("head/depthwise",), ("head/pointwise",), _conv("head_pointwise", c, HEAD, 1)),
+            Operation("Conv", (at,), ("head/depthwise",), conv("head_depthwise", c, c, 3, groups=c)),
+            Operation("Conv", ("head/depthwise",), ("head/pointwise",), conv("head_pointwise", c, HEAD, 1)),
             Operation("Relu", ("head/pointwise",), ("head/relu",)),
-            Operation("Conv", ("head/relu",), ("head/maps",), _conv("head_maps", HEAD, joints, 1)),
+            Operation("Conv", ("head/relu",), ("head/maps",), conv("head_maps", HEAD, joints, 1)),
         )
         taken = {name for o in trunk.operations for name in o.outputs}
         if taken.intersection(name for o in head for name in o.outputs):
@@ -383,11 +383,13 @@ class GraphNetwork(nn.Module):
         return self.to(like).train(other.training)
 
 
-def _conv(layer: str, inputs: int, outputs: int, kernel: int, groups: int = 1) -> dict[str, Any]:
-    pad = kernel // 2
+def conv(
+    layer: str, inputs: int, outputs: int, kernel: int, groups: int = 1, stride: int = 1
+) -> dict[str, Any]:
+    """The attributes of a convolution of a new head: padded so that the map keeps its size over `stride`."""
     return {
-        "layer": layer, "channels": [inputs, outputs], "kernel": [kernel, kernel], "strides": [1, 1], "pads": [pad] * 4, "dilations": [1, 1],
-        "groups": groups, "bias": True,
+        "layer": layer, "channels": [inputs, outputs], "kernel": [kernel] * 2, "strides": [stride] * 2,
+        "pads": [kernel // 2] * 4, "dilations": [1, 1], "groups": groups, "bias": True,
     }  # fmt: skip
 
 

@@ -19,7 +19,6 @@ def baseline(
     student: StudentLike = default("hourglass-4x128", "hourglass-1x32"),
     skeleton: str | None = None,
     locations: float = 1.0,
-    bones: float = 1.0,
 ) -> Report:
     """Trains one network on the labels, without a teacher. A 3D network learns 3D joints where the data have
     them, and 2D joints everywhere.
@@ -34,12 +33,10 @@ def baseline(
         not given.
     locations
         Weight of the 3D joints beside the heatmaps, for a 3D network.
-    bones
-        Weight of how bones lie to each other beside the 3D joints, for a network that has it.
     """
     joints = None if skeleton is None else by_name(skeleton)
     in_space = is_3d(CODECS[Student.of(student, config.input).codec].configured(config.input))
     experiment = Experiment.of("baseline", config, student, joints, is_3d=in_space)
-    labels = spatial_terms(experiment.codec, config.loss, 0.0, locations, bones)
+    labels = spatial_terms(experiment.codec, config.loss, 0.0, locations)
     arm = [experiment.fit("baseline", experiment.learner(seed), labels) for seed in experiment.seeds]
     return results.finish(experiment, None, {"baseline": arm})

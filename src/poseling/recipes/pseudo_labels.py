@@ -146,12 +146,16 @@ def pseudo_labels(
 
 
 def labels_left(dataset: PoseDataset, fused: PoseDataset, cleaned: bool) -> PoseDataset:
-    """The labelled joints alone, without those that were cleaned away."""
+    """The labelled joints alone, without those that were cleaned away, of the people who have any."""
+    labels = uncontradicted(dataset, fused, cleaned)
+    return labels[np.flatnonzero(labels.visible.any(1))]
+
+
+def uncontradicted(dataset: PoseDataset, fused: PoseDataset, cleaned: bool) -> PoseDataset:
+    """The same in all people's rows, also of those who have none left."""
     kept = (dataset.visible > 0) & (fused.joints == dataset.joints).all(-1)
-    visible = fused.visible * kept
     licence = fused.licence if cleaned else dataset.licence
-    labels = replace(fused, visible=visible, weight=dataset.weight, licence=licence)
-    return labels[np.flatnonzero(visible.any(1))]
+    return replace(fused, visible=fused.visible * kept, weight=dataset.weight, licence=licence)
 
 
 def _few(
