@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -117,23 +118,24 @@ def train(
     **other: Any,
 ) -> None:
     """One training from `first`; without the `teacher` Heavy's places are left out."""
-    folders = []
-    for each in SETS:
-        folder = work / ("synthetic" if each == "synthetic" else f"fused3d/{each}")
-        if not teacher and each != "synthetic":
-            folder = _without_places(folder, work / "fused2d" / each, each == "lsp")
-        folders.append(folder)
+    data, folders = people(work, teacher)
     config = TrainConfig(
-        data=tuple(
-            f"{'synthetic' if each == 'synthetic' else 'packed'}:{share}" for each, share in SETS.items()
-        ),
-        root=tuple(folders),
-        out=out,
-        width=size[0],
-        size=size[1],
-        **{**NUMBERS, **other},
+        data=data, root=folders, out=out, width=size[0], size=size[1], **{**NUMBERS, **other}
     )
     baseline(config, student=str(first), skeleton="body19", locations=locations)
+
+
+def people(work: Path, teacher: bool = True) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """What TrainConfig takes as `data` and `root`; without the `teacher` Heavy's places are left out."""
+    data, folders = [], []
+    for name, share in SETS.items():
+        made = name == "synthetic"
+        folder = work / ("synthetic" if made else f"fused3d/{name}")
+        if not teacher and not made:
+            folder = _without_places(folder, work / "fused2d" / name, name == "lsp")
+        data.append(f"{'synthetic' if made else 'packed'}:{share}")
+        folders.append(folder)
+    return tuple(data), tuple(folders)
 
 
 def proof(work: Path, **other: Any) -> None:
@@ -159,49 +161,75 @@ def report(peers: Path, valid: Path, work: Path) -> None:
     measures them, what Heavy is worth, and the share of the gap to Heavy's own single pass that it closes.
     """
     heavy = OnnxTeacher(peers / "blazepose-heavy.onnx", threads=1)
-    lsp = packed(work / "fused3d" / "lsp" / "test").to(MOVNECT15)
-    far = in_space(Upright(heavy), lsp, flip=True)
-    sets = {"valid": parts(valid), "synthetic": parts(work / "synthetic")}
-
-    def measured(network: Teacher) -> dict[str, float]:
-        mm = {name: against_truth(partial(in_space, network), *both) for name, both in sets.items()}
-        mm["agreement"] = agreement(in_space(network, lsp), far)
-        return {name: float(np.nanmean(values)) for name, values in mm.items()}
-
+    judge = Judge(heavy, valid, work)
     found = {
         arm: [
-            measured(checkpoint_teacher(work / "runs" / f"3d-proof-{seed}" / arm / "student.safetensors"))
+            judge(checkpoint_teacher(work / "runs" / f"3d-proof-{seed}" / arm / "student.safetensors"))
             for seed in SEEDS
         ]
         for arm in ARMS
     }
-    level = measured(heavy)
-    rows: list[dict[str, Any]] = []
-    for name, best in level.items():
-        arms = {arm: [of[name] for of in seeds] for arm, seeds in found.items()}
-        gain = [without - taught for taught, without in zip(*(arms[arm] for arm in ARMS), strict=True)]
-        for what, values, unit in (
-            *((arm, arms[arm], "mm") for arm in ARMS),
-            ("gain", gain, "mm less"),
-            ("gap_closed", [g / (w - best) for g, w in zip(gain, arms["without"], strict=True)], "of the gap to Heavy"),
-        ):  # fmt: skip
-            mean, spread = mean_and_spread(values)
-            rows.append(
-                {"name": f"{name}.{what}", "value": mean, "unit": unit, "spread": spread, "values": values}
-            )
-        rows.append({"name": f"{name}.heavy", "value": best, "unit": "mm"})
-        difference = Difference(name, gain)
-        print(
-            f"{name}: {difference.mean:.1f} mm less with Heavy, {difference.interval}, {arms}, Heavy {best:.1f}"
-        )
     write(
         "poseling3d_proof",
-        rows,
+        gains(found["without"], found["with"], judge(heavy), ("without", "with", "heavy")),
         f"From poseling-s with a lifting head at {NETWORKS['n'][0]}x{NETWORKS['n'][1]}, equal steps, with "
-        "Heavy's places for real people and with those of synthetic people alone. PA-MPJPE as in space: "
-        f"{len(sets['valid'][1])} of VALID's people, {len(sets['synthetic'][1])} synthetic ones, and from Heavy "
-        f"on {len(lsp)} of LSP's test people. Three seeds, their standard deviation.",
+        f"Heavy's places for real people and with those of synthetic people alone. {judge} Three seeds, their "
+        "standard deviation.",
     )
+
+
+class Judge:
+    """Measures networks as space.py does: their mean distance in mm from the truth on VALID's and on synthetic
+    test people, and from BlazePose Heavy on LSP's.
+    """
+
+    def __init__(self, heavy: Teacher, valid: Path, work: Path) -> None:
+        self.lsp = packed(work / "fused3d" / "lsp" / "test").to(MOVNECT15)
+        self.heavy = in_space(Upright(heavy), self.lsp, flip=True)
+        self.sets = {"valid": parts(valid), "synthetic": parts(work / "synthetic")}
+
+    def __call__(self, network: Teacher) -> dict[str, float]:
+        mm = {name: against_truth(partial(in_space, network), *both) for name, both in self.sets.items()}
+        mm["agreement"] = agreement(in_space(network, self.lsp), self.heavy)
+        return {name: float(np.nanmean(values)) for name, values in mm.items()}
+
+    def __str__(self) -> str:
+        counts = {name: len(both[1]) for name, both in self.sets.items()}
+        return (
+            f"PA-MPJPE as in space: {counts['valid']} of VALID's people, {counts['synthetic']} synthetic ones, "
+            f"and from Heavy on {len(self.lsp)} of LSP's test people."
+        )
+
+
+def gains(
+    alone: Sequence[Mapping[str, float]],
+    taught: Sequence[Mapping[str, float]],
+    teacher: Mapping[str, float],
+    names: tuple[str, str, str],
+) -> list[dict[str, Any]]:
+    """The rows of two arms, seed by seed, and of their teacher, called by `names`: what was measured, what the
+    teacher is worth, and the share of the gap to it that is closed. Printed too.
+    """
+    rows: list[dict[str, Any]] = []
+    for measured, level in teacher.items():
+        before, after = [of[measured] for of in alone], [of[measured] for of in taught]
+        gain = [b - a for b, a in zip(before, after, strict=True)]
+        closed = [g / (b - level) for g, b in zip(gain, before, strict=True)]
+        for name, values, unit in (
+            (names[0], before, "mm"),
+            (names[1], after, "mm"),
+            ("gain", gain, "mm less"),
+            ("gap_closed", closed, f"of the gap to {names[2]}"),
+        ):
+            mean, spread = mean_and_spread(values)
+            shown = {} if spread is None else {"spread": spread, "values": values}
+            rows.append({"name": f"{measured}.{name}", "value": mean, "unit": unit, **shown})
+        rows.append({"name": f"{measured}.{names[2]}", "value": level, "unit": "mm"})
+        difference = Difference(measured, gain)
+        print(
+            f"{measured}: {difference.mean:.1f} mm less, {difference.interval}; {before}, {after}, {level:.1f}"
+        )
+    return rows
 
 
 def ship(name: str, work: Path) -> None:

@@ -1,18 +1,17 @@
-"""MoVNect taught by VNect, on synthetic people with places in space and on LSP's with labels in the image, as
-far as two CPU cores get.
+"""MoVNect as published, width and trunk, at half of its input: taught by VNect, on the people of family_3d.py.
 
-    python benchmarks/movnect.py train --people DIR --root DIR --metres blazepose-heavy.onnx --out DIR [--seeds 3] [--stages ...]
-    python benchmarks/movnect.py measure --people DIR --root DIR --heavy blazepose-heavy.onnx --lite blazepose-lite.onnx --out DIR
+    python benchmarks/movnect.py train --out WORK --imagenet FILE [--seeds 3] [--stages ...]
+    python benchmarks/movnect.py measure --peers DIR --valid DIR --out WORK
     python benchmarks/movnect.py show student.safetensors [blazepose-heavy.onnx] --data synthetic|lsp --root DIR --out people.jpg
 
-`--people` holds train/ and test/ (`poseling data synthesize --count 16000 --seed 11 --size 192`, and 1000 of
---split test), `--root` lsp/ and lspet/. A stopped run continues; two processes can share the stages.
+WORK is that of family_3d.py, after its `prepare`: real people with 2D joints and BlazePose Heavy's metres, and
+synthetic people with truth. --imagenet is a file with MobileNetV2's weights (docs/models.md); VNect's trunk,
+EfficientNet-Lite2, has its own from a package. A stopped run continues; two processes can share the stages.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,202 +20,98 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from family_3d import Judge, gains, people
 from poseling.data import sets
-from poseling.data.dataset import PoseDataset
+from poseling.data.packed import packed
 from poseling.draw import draw, draw_space
 from poseling.evaluate import figures, mpjpe
 from poseling.evaluate.cost import cost
 from poseling.evaluate.evaluator import Evaluator
-from poseling.evaluate.report import Gap, gap_closed
 from poseling.evaluate.spread import mean_and_spread
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
 from poseling.recipes.movnect import STAGES, SpatialConfig, VNectTeacher, movnect
-from poseling.skeleton import BLAZEPOSE33, MOVNECT15
-from poseling.teachers.base import Teacher
+from poseling.skeleton import MOVNECT15
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.load import load
-from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
 from results import write
 
+STUDENT, TEACHER = "movnect-medium", "vnect-efficientnet_lite2"
+# The people that the student sees in 2D and in 3D, and VNect.
+SEEN = {"student": (10_000, 18_000), "teacher": (10_000, 20_000)}
 NUMBERS: dict[str, Any] = {
-    "data": ("synthetic",), "size": 96, "loss": "kl", "sigma": 1.0, "optimizer": "adamw", "schedule": "one_cycle", "learning_rate": 1e-3, "weight_decay": 0.01,
-    "batch": 32, "epochs": 1.5, "rotation": 20.0, "scale": 0.2, "color_jitter": 0.2, "evaluate_every": 1.0, "resident": True, "pretrained": "imagenet",
+    "size": 128, "loss": "kl", "sigma": 1.0, "optimizer": "adamw", "schedule": "one_cycle", "learning_rate": 1e-3, "weight_decay": 0.01, "clip": 1.0,
+    "batch": 32, "rotation": 30.0, "scale": 0.25, "color_jitter": 0.3, "padding": 1.15, "flip_test": False, "evaluate_every": 1.0, "resident": True,
 }  # fmt: skip
+ARMS = ("baseline", "distilled")
 TILE = 220  # pixels
 
 
 def train(flags: argparse.Namespace) -> None:
     """The recipe with the numbers above."""
     torch.set_num_threads(1)
+    data, folders = people(flags.out)
+    known = len(sets.load_all(data, folders, MOVNECT15).train)
+    (flat, space), (teacher_flat, teacher_space) = (
+        [seen / known for seen in SEEN[who]] for who in ("student", "teacher")
+    )
     config = SpatialConfig(
-        **NUMBERS, root=(flags.dataset,), out=flags.out, seeds=flags.seeds, seed=flags.seed
+        **NUMBERS,
+        data=data,
+        root=folders,
+        out=flags.out / "runs" / "movnect",
+        epochs=space,
+        pretrained=str(flags.imagenet),
+        seeds=flags.seeds,
+        seed=flags.seed,
     )
     movnect(
         config,
-        teacher=VNectTeacher(train_teacher=flags.train_teacher, teacher_epochs=1.75),
-        student=flags.student,
+        teacher=VNectTeacher(train_teacher=TEACHER, teacher_epochs=teacher_space),
+        student=STUDENT,
         teacher_pretrained="imagenet",
-        images=("lsp", "lspet"),
-        images_root=flags.root,
-        metres=flags.metres,
-        epochs_2d=1,
+        epochs_2d=flat,
+        teacher_epochs_2d=teacher_flat,
         bones=0.3,
         stages=tuple(flags.stages),
     )
 
 
 def measure(flags: argparse.Namespace) -> None:
-    """All networks on the same images and joints: rows of movnect_synthetic and movnect_real."""
+    """The rows of `movnect`: VNect, and MoVNect alone and taught by it, on the same test people."""
     torch.set_num_threads(1)
-    students = {
-        arm: [checkpoint_teacher(path) for path in sorted(flags.out.glob(f"seed-*/{arm}.safetensors"))]
-        for arm in ("baseline", "distilled")
+    trained = flags.out / "runs" / "movnect"
+    arms = {
+        arm: [checkpoint_teacher(path) for path in sorted(trained.glob(f"seed-*/{arm}.safetensors"))]
+        for arm in ARMS
     }
-    vnect = checkpoint_teacher(flags.out / "seed-0" / "teacher_3d.safetensors")
-    guests = {
-        name: OnnxTeacher(path, threads=1)
-        for name, path in (("blazepose_heavy", flags.heavy), ("blazepose_lite", flags.lite))
-    }
-    dataset = sets.load("synthetic", flags.dataset, MOVNECT15)
-    assert dataset.test is not None
-    rows = _against_truth(vnect, students, guests, dataset.test, dataset.train[: len(dataset.test)])
-    about = (
-        "1,000 synthetic people of other bodies, motions and places than those in training; 96x96, flip "
-        "test. " + _about(students)
+    vnect = checkpoint_teacher(trained / "seed-0" / "teacher_3d.safetensors")
+    judge = Judge(OnnxTeacher(flags.peers / "blazepose-heavy.onnx", threads=1), flags.valid, flags.out)
+    lsp = Evaluator.of(packed(flags.out / "packed" / "lsp" / "test").to(MOVNECT15))
+
+    found = {arm: [judge(network) for network in networks] for arm, networks in arms.items()}
+    rows = gains(found["baseline"], found["distilled"], judge(vnect), (*ARMS, "vnect"))
+    for name, networks in {**arms, "vnect": [vnect]}.items():
+        right = [lsp.score(lsp.predict(network, False)).mean for network in networks]
+        mean, spread = mean_and_spread(right)
+        shown = {} if spread is None else {"spread": spread, "values": right}
+        rows.append({"name": f"pck02_lsp.{name}", "value": mean, "unit": "PCK@0.2", **shown})
+    for name, network in (("distilled", arms["distilled"][0]), ("vnect", vnect)):
+        price = cost(network.network, network.size)
+        rows.append({"name": f"{name}.gmac", "value": price.gmac, "unit": "GMAC"})
+        rows.append({"name": f"{name}.params", "value": price.params / 1e6, "unit": "M"})
+    seen = "; ".join(
+        f"{name}: {flat:,} people in the image, then {space:,} in space"
+        for name, (flat, space) in SEEN.items()
     )
-    write("movnect_synthetic", rows, notes=about + SHARED_JOINTS)
-    lsp = sets.load("lsp", flags.root, MOVNECT15).test
-    assert lsp is not None
-    about = (
-        "LSP 1001-2000. Agreement: PA-MPJPE from BlazePose Heavy's answer, over the 13 joints that both "
-        "know. " + _about(students)
+    write(
+        "movnect",
+        rows,
+        f"{STUDENT} and {TEACHER} at 128x128 from ImageNet's weights. {seen}. {judge} pck02_lsp: LSP 1001-2000, "
+        f"MoVNect's joints that it labels. {len(arms['distilled'])} seeds of the student, their standard deviation.",
     )
-    write("movnect_real", _on_images(vnect, students, guests, lsp, flags.plain), notes=about + SHARED_JOINTS)
-
-
-SHARED_JOINTS = (
-    "Rows `_pa` are PA-MPJPE over the 13 joints that BlazePose has too, after calibrating away how its "
-    "joints are defined (mpjpe.calibrate), on 1,000 synthetic "
-    "people of the training half; for our own networks alike."
-)
-
-
-def _about(students: dict[str, list[NetworkTeacher]]) -> str:
-    return f"{len(students['distilled'])} seeds. "
-
-
-def _against_truth(
-    vnect: NetworkTeacher,
-    students: dict[str, list[NetworkTeacher]],
-    guests: dict[str, OnnxTeacher],
-    test: PoseDataset,
-    train: PoseDataset,
-) -> list[dict[str, Any]]:
-    judge, fitting = Evaluator.of(test, is_3d=True), Evaluator.of(train, is_3d=True)
-    scores = {
-        name: [judge.score(judge.predict(n, True)).precision for n in each]
-        for name, each in {"teacher": [vnect], **students}.items()
-    }
-    rows = [_row(name, [s["MPJPE"] for s in each]) for name, each in scores.items()]
-    assert train.joints_3d is not None
-    assert test.joints_3d is not None
-    # The error of always predicting the median pose.
-    median = np.broadcast_to(
-        np.median(mpjpe.root_relative(train.joints_3d, MOVNECT15), 0), test.joints_3d.shape
-    ).astype(np.float32)
-    pose = Pose(test.joints, np.ones(test.joints.shape[:2], np.float32), MOVNECT15, median)
-    rows.append(_row("median_posture", [judge.score(pose).mean]))
-    gap = Gap(
-        [
-            gap_closed(d["MPJPE"], b["MPJPE"], scores["teacher"][0]["MPJPE"], False)
-            for b, d in zip(*(scores[a] for a in students), strict=True)
-        ]
-    )
-    if gap.mean is not None:
-        rows.append(
-            {
-                "name": "gap_closed",
-                "value": gap.mean,
-                "unit": "share",
-                "spread": gap.spread,
-                "values": list(gap.values),
-            }
-        )
-    for measured in ("PA-MPJPE", "N-MPJPE"):
-        rows += [
-            _row(f"{name}_{measured.lower().replace('-mpjpe', '_all')}", [s[measured] for s in each])
-            for name, each in scores.items()
-        ]
-    rows += [
-        {"name": f"{name}_3dpck", **_numbers([s["3DPCK@150"] for s in each]), "unit": "3DPCK@150"}
-        for name, each in scores.items()
-    ]
-    shared = BLAZEPOSE33.to(MOVNECT15).known
-    networks: dict[str, Sequence[Teacher]] = {
-        **{n: [g] for n, g in guests.items()},
-        "teacher_pa": [vnect],
-        **{f"{a}_pa": n for a, n in students.items()},
-    }
-    for name, each in networks.items():
-        rows.append(_row(name, [_calibrated(network, judge, fitting, shared) for network in each]))
-    return rows
-
-
-def _calibrated(network: Teacher, judge: Evaluator, fitting: Evaluator, shared: NDArray[np.bool_]) -> float:
-    """PA-MPJPE over the joints `shared`, definitions calibrated away on the people of `fitting`."""
-    offsets = mpjpe.calibrate(*_pairs(network, fitting, shared), MOVNECT15)
-    predicted, truth, known = _pairs(network, judge, shared)
-    return mpjpe.pa_mpjpe(mpjpe.calibrated(predicted, offsets, MOVNECT15), truth, known)
-
-
-def _pairs(
-    network: Teacher, judge: Evaluator, shared: NDArray[np.bool_]
-) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.bool_]]:
-    found, dataset = judge.predict(network, True).xyz, judge.dataset
-    assert found is not None
-    assert dataset.joints_3d is not None
-    return found, dataset.joints_3d, (dataset.joints_3d != 0).any(-1) & shared
-
-
-def _on_images(
-    vnect: NetworkTeacher,
-    students: dict[str, list[NetworkTeacher]],
-    guests: dict[str, OnnxTeacher],
-    lsp: PoseDataset,
-    plain: Path | None,
-) -> list[dict[str, Any]]:
-    judge = Evaluator.of(lsp)
-    networks: dict[str, list[Any]] = {
-        "teacher": [vnect],
-        **students,
-        **({"without_metres": [checkpoint_teacher(plain)]} if plain else {}),
-    }
-    found = {name: [judge.predict(n, True) for n in each] for name, each in networks.items()}
-    others = {name: judge.predict(guest, True) for name, guest in guests.items()}
-    heavy = others["blazepose_heavy"].xyz
-    assert heavy is not None
-    known = np.asarray(np.isfinite(heavy).all(-1), bool)
-
-    def agreement(xyz: NDArray[np.floating] | None) -> float:
-        assert xyz is not None
-        return mpjpe.pa_mpjpe(xyz, heavy, known)
-
-    rows: list[dict[str, Any]] = []
-    for name, each in found.items():
-        own = "pck_lsp" if name == "distilled" else f"pck_lsp_{name}"
-        rows.append({"name": own, **_numbers([judge.score(one).mean for one in each]), "unit": "PCK@0.2"})
-    for name, each in found.items():
-        own = "agreement_with_heavy" if name == "distilled" else f"{name}_agreement_with_heavy"
-        rows.append(_row(own, [agreement(one.xyz) for one in each]))
-    rows.append(_row("lite_agreement_with_heavy", [agreement(others["blazepose_lite"].xyz)]))
-    one = students["distilled"][0]
-    price = cost(one.network, one.size)
-    rows.append({"name": "student_gmac", "value": price.gmac, "unit": "GMAC"})
-    rows.append({"name": "student_params", "value": price.params / 1e6, "unit": "M"})
-    return rows
 
 
 def show(flags: argparse.Namespace) -> None:
@@ -258,15 +153,6 @@ def _beside(
     )
 
 
-def _row(name: str, values: list[float]) -> dict[str, Any]:
-    return {"name": name, **_numbers(values), "unit": "mm"}
-
-
-def _numbers(values: list[float]) -> dict[str, Any]:
-    mean, spread = mean_and_spread(values)
-    return {"value": mean} | ({} if spread is None else {"spread": spread, "values": values})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -274,20 +160,15 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     training = commands.add_parser("train")
     training.set_defaults(run=train)
-    training.add_argument("--people", type=Path, required=True)
-    training.add_argument("--root", type=Path, required=True)
-    training.add_argument("--metres")
-    training.add_argument("--train-teacher", default="vnect-efficientnet_lite2")
-    training.add_argument("--student", default="movnect-efficientnet_lite0")
     training.add_argument("--out", type=Path, required=True)
+    training.add_argument("--imagenet", type=Path, required=True)
     training.add_argument("--seeds", type=int, default=1)
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--stages", nargs="+", default=STAGES)
     measuring = commands.add_parser("measure")
     measuring.set_defaults(run=measure)
-    for flag in ("people", "root", "heavy", "lite", "out"):
+    for flag in ("peers", "valid", "out"):
         measuring.add_argument(f"--{flag}", type=Path, required=True)
-    measuring.add_argument("--plain", type=Path, help="a student that was trained without --metres")
     showing = commands.add_parser("show")
     showing.set_defaults(run=show)
     showing.add_argument("networks", nargs="+")
