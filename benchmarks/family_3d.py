@@ -1,7 +1,7 @@
-"""Trains poseling3d-s from poseling-s, and poseling3d-n from that, on real people that BlazePose Heavy saw
-upright, and on synthetic people with truth.
+"""Trains poseling3d-s from poseling-s, and poseling3d-n from that, on real people that BlazePose Heavy and Full
+saw upright, and on synthetic people with truth.
 
-    python benchmarks/family_3d.py prepare --peers DIR --out WORK             # after `family.py prepare`: asks Heavy and poseling-m about its people
+    python benchmarks/family_3d.py prepare --peers DIR --out WORK             # after `family.py prepare`: asks Heavy, Full and poseling-m about its people
     python benchmarks/family_3d.py start --out WORK                           # poseling-s with a lifting head, and poseling3d-s for further legs and for -n
     python benchmarks/family_3d.py train s --out WORK --budget 70m            # a leg; the next one: --start WORK/start/3d-next.safetensors
     python benchmarks/family_3d.py proof --out WORK --epochs 1 --seed 0       # what Heavy is worth: with its places and with those of synthetic people alone
@@ -27,6 +27,7 @@ import torch
 
 from poseling import zoo
 from poseling.codecs import HeatmapXYZ
+from poseling.data.dataset import PoseDataset
 from poseling.data.packed import packed, relabel
 from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.report import Difference
@@ -66,30 +67,40 @@ LOCATIONS = 4.0  # a metre weighs as much as four nats of a heatmap, and as much
 
 
 def prepare(peers: Path, work: Path) -> None:
-    """Stores Heavy's and poseling-m's predictions, and writes the sets again with both: joints in the image
-    from labels and from -m, in space from Heavy, as far as the two agree. LSP's people, by whom networks are
-    measured, are shown to Heavy mirrored as well.
+    """Stores the predictions of Heavy, Full and poseling-m, and writes the sets again with all of them: joints
+    in the image from labels and from -m, in space the mean of Heavy and Full, weighed by how far they agree
+    with each other and with the joints in the image, and by the body's proportions. LSP's people, by whom
+    networks are measured, are shown to Heavy mirrored as well, and have its places alone.
     """
-    heavy = Upright(OnnxTeacher(peers / "blazepose-heavy.onnx", threads=1))
+    heavy, full = (
+        Upright(OnnxTeacher(peers / f"blazepose-{name}.onnx", threads=1)) for name in ("heavy", "full")
+    )
     flat = OnnxTeacher(work / "runs" / "m" / "student.onnx", threads=1)
     for name in SETS:
         if name == "synthetic":
             continue
         for part in ("train", "val", "test") if name == "lsp" else ("",):
-            out = work / "fused3d" / name / part
+            out = work / "spatial" / name / part
             if out.exists():
                 continue
             dataset = packed(work / "packed" / name / part).to(BODY19)
-            places = label(heavy, dataset, str(work / "labels" / heavy.name), name == "lsp").store
+
+            def asked(teacher: Teacher, flip: bool, people: PoseDataset = dataset) -> PseudoLabels:
+                store = label(teacher, people, str(work / "labels" / teacher.name), flip).store
+                return PseudoLabels.open(store, people, BODY19)
+
+            places = asked(heavy, name == "lsp")
+            if part in ("val", "test"):
+                relabel(pseudo.pseudo_labels_3d(places, dataset), out)
+                continue
             joints = label(flat, dataset, str(work / "labels" / "m"), flip=True).store
-            if part in ("", "train"):
-                distrusted = np.full(len(dataset), name == "lspet")
-                dataset, found = pseudo.pseudo_labels(
-                    dataset, PseudoLabels.open(joints, dataset, BODY19), clean=distrusted
-                )
-                print(f"{name}: {found}", flush=True)
-            known = PseudoLabels.open(places, dataset, BODY19)
-            relabel(pseudo.pseudo_labels_3d(known, dataset), out)
+            distrusted = np.full(len(dataset), name == "lspet")
+            fused, found = pseudo.pseudo_labels(
+                dataset, PseudoLabels.open(joints, dataset, BODY19), clean=distrusted
+            )
+            print(f"{name}: {found}", flush=True)
+            told = pseudo.pseudo_labels_3d(places, fused, others=[asked(full, True)])
+            relabel(pseudo.by_proportions(told), out)
 
 
 def start(work: Path) -> None:
@@ -130,9 +141,9 @@ def people(work: Path, teacher: bool = True) -> tuple[tuple[str, ...], tuple[Pat
     data, folders = [], []
     for name, share in SETS.items():
         made = name == "synthetic"
-        folder = work / ("synthetic" if made else f"fused3d/{name}")
+        folder = work / ("synthetic" if made else f"spatial/{name}")
         if not teacher and not made:
-            folder = _without_places(folder, work / "fused2d" / name, name == "lsp")
+            folder = _without_places(folder, work / "flat" / name, name == "lsp")
         data.append(f"{'synthetic' if made else 'packed'}:{share}")
         folders.append(folder)
     return tuple(data), tuple(folders)
@@ -184,7 +195,7 @@ class Judge:
     """
 
     def __init__(self, heavy: Teacher, valid: Path, work: Path) -> None:
-        self.lsp = packed(work / "fused3d" / "lsp" / "test").to(MOVNECT15)
+        self.lsp = packed(work / "spatial" / "lsp" / "test").to(MOVNECT15)
         self.heavy = in_space(Upright(heavy), self.lsp, flip=True)
         self.sets = {"valid": parts(valid), "synthetic": parts(work / "synthetic")}
 
@@ -240,7 +251,7 @@ def ship(name: str, work: Path) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(parameter.half())
-    val = packed(work / "fused3d" / "lsp" / "val")
+    val = packed(work / "spatial" / "lsp" / "val")
     flat, measure = Evaluator.of(val), Evaluator.of(val, is_3d=True)
     far, right = dict[float, float](), dict[float, float]()
     for padding in PADDINGS:

@@ -122,7 +122,7 @@ def main() -> None:
     flags = parser.parse_args()
     work = flags.out
     found = from_onnx(zoo.path("poseling-s"), size=SIZE)
-    people = packed(work / "fused3d" / "lsp" / "val")
+    people = packed(work / "spatial" / "lsp" / "val")
     flat, lsp = Evaluator.of(people), Evaluator.of(people, is_3d=True)
     made_up = Evaluator.of(synthetic(work / "synthetic" / "val").to(BODY19), is_3d=True)
     rows = []

@@ -1,4 +1,5 @@
-"""Where things are: the one affine from a person's box to a network's input and back.
+"""Where things are: the one affine from a person's box to a network's input and back; and the similarity
+from one body in space to another.
 
 Pixel centres lie at whole numbers everywhere, so an image of width W spans -0.5 .. W - 0.5 and mirrors as x
 -> W - 1 - x. Lengths scale by (W - 1), the unbiased convention of UDP (Huang et al., CVPR 2020): flipping and
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 Size = tuple[int, int]  # width, height in pixels
+LINE = 1e-4  # metres: joints nearer than this to one line do not determine the rotation around it
 PADDING = 1.25  # how much larger than the person's box a crop is, unless a network says otherwise
 
 
@@ -376,3 +378,65 @@ def quaternion_matrix(turn: NDArray[np.floating]) -> NDArray[np.float64]:
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
     return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """The best similarity of each person, `aligned` = scale * rotation @ predicted + translation.
+
+    aligned (N, K, 3), scale (N,), rotation (N, 3, 3), translation (N, 3); NaN for a person whose joints do
+    not fix a similarity.
+    """
+
+    aligned: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+
+
+def procrustes(
+    predicted: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_]
+) -> Similarity:
+    """The similarity of each person with the least squared error over its known joints, reflections excluded
+    (Umeyama, PAMI 1991, eq. 39 to 42).
+
+    Joints that are unknown or predicted as NaN are not fitted; unknown ones are moved along, NaN ones stay
+    NaN. A person with fewer than three joints left, or whose true joints lie on a line, is NaN. A prediction
+    that is a single point is scaled by 0: it lies on the mean of the truth.
+    """
+    points = np.where(np.isfinite(predicted), predicted, np.nan).astype(np.float64)
+    chosen = known & ~np.isnan(points).any(-1)
+    weight = chosen / np.maximum(chosen.sum(1, keepdims=True), 1)
+    middle_in, from_in = _centred(points, chosen, weight)
+    middle_out, from_out = _centred(truth, chosen, weight)
+    u, size, vt = np.linalg.svd(np.einsum("nk,nki,nkj->nij", weight, from_out, from_in))
+    sign = np.ones_like(size)
+    sign[:, 2] = np.where(np.linalg.det(u) * np.linalg.det(vt) < 0, -1, 1)
+    rotation = (u * sign[:, None]) @ vt
+    variance = np.einsum("nk,nki,nki->n", weight, from_in, from_in)
+    # Below a hundredth of a micrometre it is rounding error.
+    scale = np.divide((size * sign).sum(1), variance, out=np.zeros_like(variance), where=variance > 1e-16)
+    turn = scale[:, None, None] * rotation
+    # From the middle, so that a large scale does not magnify the rounding error of a distant prediction.
+    aligned = (points - middle_in[:, None]) @ turn.swapaxes(1, 2) + middle_out[:, None]
+    translation = middle_out - (turn @ middle_in[..., None])[..., 0]
+    for part in (aligned, scale, rotation, translation):
+        part[~fixes_rotation(truth, chosen)] = np.nan
+    return Similarity(aligned, scale, rotation, translation)
+
+
+def _centred(
+    points: NDArray[np.floating], chosen: NDArray[np.bool_], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The weighted middle (N, 3) of the chosen points, and all from it, (N, K, 3), 0 where not chosen."""
+    there = np.where(chosen[..., None], points, 0).astype(np.float64)
+    middle = np.einsum("nk,nki->ni", weight, there)
+    return middle, np.where(chosen[..., None], there - middle[:, None], 0)
+
+
+def fixes_rotation(truth: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) whether the chosen joints fix a rotation: three at least, that do not lie on a line."""
+    weight = chosen / np.maximum(chosen.sum(1, keepdims=True), 1)
+    _, centred = _centred(truth, chosen, weight)
+    spread = np.linalg.eigvalsh(np.einsum("nk,nki,nkj->nij", weight, centred, centred))
+    return (chosen.sum(1) >= 3) & (spread[:, 1] > LINE**2)

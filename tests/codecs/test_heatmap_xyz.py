@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from poseling.codecs import Heatmap, HeatmapXYZ
 from poseling.codecs.losses import posture
-from poseling.evaluate.mpjpe import procrustes
+from poseling.geometry import procrustes
 from poseling.skeleton import Skeleton
 
 PAIR = Skeleton("pair", ("pelvis", "head"), (0, 0))
@@ -67,7 +67,7 @@ def test_a_teachers_maps_take_the_place_of_gaussians():
 
 
 def test_posture_is_what_the_best_similarity_leaves():
-    """As `evaluate.mpjpe.procrustes` has it, which is tested against other code; joints of no weight do not
+    """As `geometry.procrustes` has it, which is tested against other code; joints of no weight do not
     pull.
     """
     random = np.random.default_rng(0)

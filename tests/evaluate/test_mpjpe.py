@@ -18,12 +18,12 @@ from poseling.evaluate.mpjpe import (
     pa_mpjpe,
     pck3d,
     per_action,
-    procrustes,
     rescaled,
     root_relative,
     score,
 )
 from poseling.evaluate.pck import per_person
+from poseling.geometry import procrustes
 from poseling.skeleton import COCO17, H36M17, LSP14, Skeleton
 
 seeds = st.integers(0, 10_000)

@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 
 from poseling.codecs.heatmap import Heatmap
@@ -38,7 +39,7 @@ from poseling.skeleton import COCO17, LSP14, MOVNECT15, MPII16, Skeleton
 from poseling.teachers.base import Prediction
 from poseling.teachers.cache import Labelled, PseudoLabels, digest, keys, label
 from poseling.teachers.packing import quantise
-from poseling.teachers.pseudo import pseudo_labels_3d
+from poseling.teachers.pseudo import APART, LIMBS, ODD, by_proportions, pseudo_labels_3d
 from poseling.teachers.shards import deal_of_environment, shard_of_environment, share
 from poseling.teachers.store import Manifest, Store
 
@@ -274,6 +275,67 @@ def test_pseudo_labels_3d_by_hand(tmp_path: Path) -> None:
     assert not found.visible[2].any()
 
 
+class Second(Colours):
+    """Colours' metres, turned by a quarter about y, half as large, elsewhere, and one wrist 20 cm further
+    along x before that.
+    """
+
+    def places(self, colour: int) -> np.ndarray:
+        xyz = super().places(colour)
+        xyz[COCO17.index("left_wrist"), 0] += 0.2
+        turned = np.stack([xyz[:, 2], xyz[:, 1], -xyz[:, 0]], 1)
+        return (0.5 * turned + [1, 2, 3]).astype(np.float32)
+
+
+def test_3d_teachers_are_averaged_after_the_best_similarity(tmp_path: Path) -> None:
+    dataset = crowd(tmp_path / "p", 2)
+    first, second = (
+        points_only(is_3d=True),
+        Second(name="second", digest="2", map_size=None, pixel=None, is_3d=True),
+    )
+    stores = [label(each, dataset, str(tmp_path / each.name)).store for each in (first, second)]
+    labels, other = (PseudoLabels.open(store, dataset, COCO17) for store in stores)
+    alone, both = pseudo_labels_3d(labels, dataset), pseudo_labels_3d(labels, dataset, others=[other])
+    assert alone.joints_3d is not None
+    assert both.joints_3d is not None
+    assert alone.confidence_3d is not None
+    assert both.confidence_3d is not None
+    wrist, hips = COCO17.index("left_wrist"), [COCO17.index("left_hip"), COCO17.index("right_hip")]
+    for i in range(2):
+        # An independent similarity: scipy's, whose scale is that of standardised points.
+        mine, theirs = first.places(i + 1).astype(float), second.places(i + 1).astype(float)
+        from_mine, from_theirs = mine - mine.mean(0), theirs - theirs.mean(0)
+        rotation, value = orthogonal_procrustes(from_theirs, from_mine)
+        aligned = value / (from_theirs**2).sum() * from_theirs @ rotation + mine.mean(0)
+        mean = (mine + aligned) / 2
+        np.testing.assert_allclose(both.joints_3d[i], mean - mean[hips].mean(0) + [0, 0, 5], atol=1e-4)
+        apart = np.linalg.norm(aligned - mine, axis=1)
+        assert apart.argmax() == wrist
+        factor = np.exp(-(apart**2) / (2 * APART**2))
+        np.testing.assert_allclose(both.confidence_3d[i], alone.confidence_3d[i] * factor, rtol=1e-4)
+    np.testing.assert_array_equal(both.visible, alone.visible)
+
+
+def test_an_odd_body_weighs_less(tmp_path: Path) -> None:
+    dataset = crowd(tmp_path, 3).to(COCO17)
+    xyz = np.zeros((3, 17, 3), np.float32)
+    for joint in range(17):
+        xyz[:, joint] = [0, 0.3 * joint, 5]  # limbs of one length each, whatever it is
+    xyz[1] *= 2  # a tall one of the same proportions
+    elbow, wrist = COCO17.index("left_elbow"), COCO17.index("left_wrist")
+    xyz[2, wrist] = xyz[2, elbow] + 3 * (xyz[2, wrist] - xyz[2, elbow])  # an arm thrice as long
+    known = replace(dataset, joints_3d=xyz, confidence_3d=np.full((3, 17), 0.8, np.float32))
+    found = by_proportions(known).confidence_3d
+    np.testing.assert_allclose(found[:2], 0.8, rtol=1e-6)
+    odd = np.log(3) / len(LIMBS)  # the other seven are as they should be
+    np.testing.assert_allclose(found[2], 0.8 * np.exp(-(odd**2) / (2 * ODD**2)), rtol=1e-5)
+    with pytest.raises(ValueError, match="crowd: has no 3D joints"):
+        by_proportions(dataset)
+    face = Skeleton("face", ("nose", "left_eye", "right_eye"), (0, 0, 0))
+    with pytest.raises(ValueError, match="face has no left_shoulder"):
+        by_proportions(known.to(face))
+
+
 def test_pseudo_labels_3d_need_a_3d_teacher_and_the_same_samples(tmp_path: Path) -> None:
     dataset = crowd(tmp_path / "p", 2)
     flat, deep = (
@@ -285,6 +347,8 @@ def test_pseudo_labels_3d_need_a_3d_teacher_and_the_same_samples(tmp_path: Path)
     labels = PseudoLabels.open(deep, dataset, COCO17)
     with pytest.raises(ValueError, match="opened for other samples than those of crowd"):
         pseudo_labels_3d(labels, dataset[:1])
+    with pytest.raises(ValueError, match="opened in the joints of movnect15, and"):
+        pseudo_labels_3d(labels, dataset, others=[PseudoLabels.open(deep, dataset, MOVNECT15)])
     with pytest.raises(ValueError, match="tau is 0"):
         pseudo_labels_3d(labels, dataset, tau=0)
     faces = Skeleton("face", ("nose", "left_eye", "right_eye"), (0, 0, 0))

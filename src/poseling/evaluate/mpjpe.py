@@ -13,26 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poseling.evaluate.pck import per_person
+from poseling.geometry import fixes_rotation, procrustes
 from poseling.skeleton import Skeleton
 
 MM = 1000.0
 PCK_MM = 150.0
 RATES = ("3DPCK@150", "3D AUC")  # the two rows of a report that are not millimetres
-LINE = 1e-4  # metres: joints nearer than this to one line do not determine the rotation around it
-
-
-@dataclass(frozen=True, eq=False)
-class Similarity:
-    """The best similarity of each person, `aligned` = scale * rotation @ predicted + translation.
-
-    aligned (N, K, 3), scale (N,), rotation (N, 3, 3), translation (N, 3); NaN for a person whose joints do
-    not fix a similarity.
-    """
-
-    aligned: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    rotation: NDArray[np.float64]
-    translation: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +133,7 @@ def pa_distances(
     them.
     """
     return distances(
-        procrustes(predicted, truth, known).aligned, truth, known & _fixed(truth, known)[:, None]
+        procrustes(predicted, truth, known).aligned, truth, known & fixes_rotation(truth, known)[:, None]
     )
 
 
@@ -173,37 +159,6 @@ def rescaled(
     both, own = (there * np.where(chosen, truth, 0)).sum((1, 2)), (there**2).sum((1, 2))
     scale = np.divide(both, own, out=np.zeros_like(own), where=own > 0)
     return points * np.maximum(scale, 0)[:, None, None]
-
-
-def procrustes(
-    predicted: NDArray[np.floating], truth: NDArray[np.floating], known: NDArray[np.bool_]
-) -> Similarity:
-    """The similarity of each person with the least squared error over its known joints, reflections excluded
-    (Umeyama, PAMI 1991, eq. 39 to 42).
-
-    Joints that are unknown or predicted as NaN are not fitted; unknown ones are moved along, NaN ones stay
-    NaN. A person with fewer than three joints left, or whose true joints lie on a line, is NaN. A prediction
-    that is a single point is scaled by 0: it lies on the mean of the truth.
-    """
-    points = np.where(np.isfinite(predicted), predicted, np.nan).astype(np.float64)
-    chosen = known & ~np.isnan(points).any(-1)
-    weight = chosen / np.maximum(chosen.sum(1, keepdims=True), 1)
-    middle_in, from_in = _centred(points, chosen, weight)
-    middle_out, from_out = _centred(truth, chosen, weight)
-    u, size, vt = np.linalg.svd(np.einsum("nk,nki,nkj->nij", weight, from_out, from_in))
-    sign = np.ones_like(size)
-    sign[:, 2] = np.where(np.linalg.det(u) * np.linalg.det(vt) < 0, -1, 1)
-    rotation = (u * sign[:, None]) @ vt
-    variance = np.einsum("nk,nki,nki->n", weight, from_in, from_in)
-    # Below a hundredth of a micrometre it is rounding error.
-    scale = np.divide((size * sign).sum(1), variance, out=np.zeros_like(variance), where=variance > 1e-16)
-    turn = scale[:, None, None] * rotation
-    # From the middle, so that a large scale does not magnify the rounding error of a distant prediction.
-    aligned = (points - middle_in[:, None]) @ turn.swapaxes(1, 2) + middle_out[:, None]
-    translation = middle_out - (turn @ middle_in[..., None])[..., 0]
-    for part in (aligned, scale, rotation, translation):
-        part[~_fixed(truth, chosen)] = np.nan
-    return Similarity(aligned, scale, rotation, translation)
 
 
 def mpjve(
@@ -344,23 +299,6 @@ def _pool(mm: NDArray[np.float64]) -> NDArray[np.float64]:
     if not len(pool):
         raise ValueError(f"none of {len(mm)} people has a joint that can be measured")
     return pool
-
-
-def _centred(
-    points: NDArray[np.floating], chosen: NDArray[np.bool_], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The weighted middle (N, 3) of the chosen points, and all from it, (N, K, 3), 0 where not chosen."""
-    there = np.where(chosen[..., None], points, 0).astype(np.float64)
-    middle = np.einsum("nk,nki->ni", weight, there)
-    return middle, np.where(chosen[..., None], there - middle[:, None], 0)
-
-
-def _fixed(truth: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,) whether the chosen joints fix a rotation: three at least, that do not lie on a line."""
-    weight = chosen / np.maximum(chosen.sum(1, keepdims=True), 1)
-    _, centred = _centred(truth, chosen, weight)
-    spread = np.linalg.eigvalsh(np.einsum("nk,nki,nkj->nij", weight, centred, centred))
-    return (chosen.sum(1) >= 3) & (spread[:, 1] > LINE**2)
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
