@@ -2,8 +2,8 @@
 objectives.
 
 Every objective is the labels' loss and one term of the teacher's (or the student's own). No weight is set by
-hand: each term is scaled to the same part, `share`, of the labels' loss, both measured on the untrained
-student over the same first batches, and seed by seed all start from the same weights. The gain of an
+hand: each term is scaled to a part, `share`, of the labels' loss, both measured on the untrained student over
+the same first batches, and seed by seed all start from the same weights. The gain of an
 objective is its score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this
 command.
 
@@ -14,12 +14,12 @@ command.
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ def compare(
     teacher: CompareTeacher = CompareTeacher(),
     student: StudentLike = default("hourglass-1x64", "hourglass-1x32"),
     objectives: tuple[str, ...] = tuple(WAYS),
-    share: float = 0.5,
+    share: tuple[float, ...] = (0.5,),
     page: Path | None = None,
 ) -> dict[str, Any]:
     """Trains one student by many objectives, each as long and from the same start, and writes a table and a
@@ -135,7 +135,9 @@ def compare(
     objectives
         Which; all if not given. A wrong name is an error that lists them.
     share
-        How large the term beside the labels is at the start, in parts of the labels' loss.
+        How large the term beside the labels is at the start, in parts of the labels' loss. Of several the
+        first seed is trained with each, and the one with the best score on the validation samples is kept,
+        for all seeds.
     page
         Also write the table into this Markdown file, between the lines that mark this data set's part.
     """
@@ -160,11 +162,16 @@ def compare(
     }
     with experiment.doing(f"measuring the teacher on {len(experiment.measure.dataset)} test samples"):
         level = experiment.measure.score(experiment.measure.predict(guide, experiment.config.flip_test)).mean
+    shares = dict.fromkeys(objectives, share[0])
     for name in objectives:
-        trained[name] = [
-            _fit(experiment, name, WAYS[name], guide, predictions, seed, share) for seed in experiment.seeds
-        ]
-    found = _found(experiment, guide, level, trained)
+        fit = partial(_fit, experiment, name, WAYS[name], guide, predictions)
+        several = len(share) > 1 and not WAYS[name].alone and not WAYS[name].again
+        tags = {each: f"-{each:g}".replace(".", "_") if several else "" for each in share}  # of files
+        if several:
+            tried = {each: fit(experiment.seeds[0], each, tag) for each, tag in tags.items()}
+            shares[name] = max(tried, key=lambda each: tried[each].curve[-1][1])
+        trained[name] = [fit(seed, shares[name], tags[shares[name]]) for seed in experiment.seeds]
+    found = _found(experiment, guide, level, trained, shares)
     if experiment.engine.is_main_process:
         with experiment.doing(f"measuring the time of a step by {len(objectives)} objectives"):
             found["cost"] = {name: _cost(experiment, WAYS[name], guide, predictions) for name in objectives}
@@ -197,11 +204,12 @@ def _fit(
     predictions: TeacherLabels,
     seed: int,
     share: float,
+    tag: str,
 ) -> Trained:
-    """One training. Self-distillation starts from four fifths of its epochs on labels, and ends with a new
+    """One training; its arm is the way's name with the `tag`. Self-distillation starts from four fifths of its epochs on labels, and ends with a new
     head trained on its own predictions.
     """
-    arm, terms = name.replace(" ", "-"), _terms(experiment, way)
+    arm, terms = name.replace(" ", "-") + tag, _terms(experiment, way)
     if way.again:
         first = experiment.fit(
             f"{arm}-first",
@@ -295,7 +303,11 @@ def _cost(experiment: Experiment, way: Way, guide: Teacher, predictions: Teacher
 
 
 def _found(
-    experiment: Experiment, guide: Teacher, level: float, trained: Mapping[str, Sequence[Trained]]
+    experiment: Experiment,
+    guide: Teacher,
+    level: float,
+    trained: Mapping[str, Sequence[Trained]],
+    shares: Mapping[str, float],
 ) -> dict[str, Any]:
     """The results as plain values."""
     base = [t.score.mean for t in trained["baseline"]]
@@ -309,6 +321,7 @@ def _found(
                 "name": name,
                 "kind": WAYS[name].kind,
                 "paper": WAYS[name].paper,
+                "share": None if WAYS[name].alone or WAYS[name].again else shares[name],
                 "values": values,
                 "gains": [v - b for v, b in zip(values, base, strict=True)],
             }
@@ -328,15 +341,13 @@ def markdown(found: Mapping[str, Any]) -> str:
         "",
         _about(found),
         "",
-        "| objective | kind | paper | score | gain, seed by seed | gain / its standard error | time of a "
-        "step |",
-        "|---|---|---|---:|---:|---:|---:|",
+        "| objective | kind | paper | share | score | gain, 95 % interval | time of a step |",
+        "|---|---|---|---:|---:|---|---:|",
     ]
     for row in _best_first(found):
-        score, gain, sure, time_of_a_step = _figures(found, row)
+        share, score, gain, time_of_a_step = _figures(found, row)
         lines.append(
-            f"| {row['name']} | {row['kind']} | {row['paper']} | {score} | {gain} | {sure} | "
-            f"{time_of_a_step} |"
+            f"| {row['name']} | {row['kind']} | {row['paper']} | {share} | {score} | {gain} | {time_of_a_step} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -345,7 +356,7 @@ def table(found: Mapping[str, Any]) -> Table:
     """The same for the terminal, where the papers have no room."""
     table = Table(title=f"compare on {found['data']}", caption=_about(found), caption_justify="left")
     rows = [(row["name"], row["kind"], *_figures(found, row)) for row in _best_first(found)]
-    header = ("objective", "kind", "score", "gain", "gain / its standard error", "time of a step")
+    header = ("objective", "kind", "share", "score", "gain, 95 % interval", "time of a step")
     for i, name in enumerate(header):
         if any(row[i] for row in rows):
             table.add_column(
@@ -381,15 +392,15 @@ def _best_first(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _figures(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    """Of one objective: its score, its gain, that over its standard error, which one seed does not have, and
-    the time of a step.
+    """Of one objective: its share of the loss, where it has one, its score, its gain with the interval that
+    one seed does not have, and the time of a step.
     """
     gain = Difference(row["name"], row["gains"])
-    error = (gain.spread or 0.0) / math.sqrt(len(row["gains"]))
+    low_high = "" if gain.interval is None else ", {:+.3f} to {:+.3f}".format(*gain.interval)
     return (
+        "" if row["share"] is None else f"{row['share']:g}",
         f"{statistics.fmean(row['values']):.3f}",
-        f"{gain.mean:+.3f}{_plus_minus(row['gains'])}",
-        f"{gain.mean / error:+.1f}" if error > 0 else "",
+        f"{gain.mean:+.3f}{low_high}",
         f"{found['cost'][row['name']]:.2f} x",
     )
 
@@ -435,8 +446,14 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     colours = {"response": "#1f77b4", "feature": "#2ca02c", "relation": "#9467bd", "self": "#ff7f0e"}
     for i, row in enumerate(rows):
         mean = statistics.fmean(row["gains"])
+        interval = Difference(row["name"], row["gains"]).interval
         axes.errorbar(
-            mean, i, xerr=_spread(row["gains"]), fmt="o", color=colours.get(row["kind"], "black"), capsize=3
+            mean,
+            i,
+            xerr=0 if interval is None else interval[1] - mean,
+            fmt="o",
+            color=colours.get(row["kind"], "black"),
+            capsize=3,
         )
         axes.plot(
             row["gains"], [i] * len(row["gains"]), "|", color=colours.get(row["kind"], "black"), alpha=0.6
@@ -446,7 +463,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         range(len(rows)), [f"{row['name']} ({found['cost'][row['name']]:.1f} x time)" for row in rows]
     )
     axes.set_xlabel(
-        f"gain over the labels alone in {found['metric']}, mean and standard deviation over "
+        f"gain over the labels alone in {found['metric']}, mean and 95 % interval over "
         f"{len(found['seeds'])} seeds"
     )
     axes.set_title(f"{found['student']} taught by {found['teacher']} on {found['data']}", fontsize=10)
@@ -459,7 +476,3 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)
-
-
-def _spread(values: Sequence[float]) -> float:
-    return mean_and_spread(values)[1] or 0.0
