@@ -33,15 +33,26 @@ demo: $(READY)  ## a student on 40 labelled images, with and without its teacher
 	@echo "$(DEMO)/beside.jpg has the minute-old student beside poseling-n, the trained network that comes with the program."
 	@echo "Look at $(DEMO)/demo.html. The command is $(BIN)/poseling; . $(BIN)/activate puts it on the path. Next: docs/own.md"
 
-# TABLE is plan, report or a student of benchmarks/papers.py; DATA and PEERS are where the images and MoveNet's files lie.
+# DATA and PEERS are where the images and MoveNet's files lie.
+PAPERS := plan fpd kdlpn vitpose_mobile tokenpose_mobile
+FRONTIER := dwpose distilpose sdpose okdhp knowledge_token multi_teacher
+WHICH := people few
 WORK ?= work
 DATA ?= ../shared/data
 PEERS ?= ../shared/peers
 SEED ?= 0
-reproduce: $(READY)  ## TABLE=plan, or a student and SEED=0: a table of docs/protocol.md, hours of one core
-	@test -n "$(TABLE)" || { echo "Name what to reproduce: make reproduce TABLE=plan (docs/protocol.md)" >&2; exit 1; }
-	@test "$(TABLE)" = report || $(BIN)/python benchmarks/papers.py prepare --root $(DATA) --peers $(PEERS) --out $(WORK)
-	$(BIN)/python benchmarks/papers.py $(TABLE) --out $(WORK) --seed $(SEED)
+reproduce: $(READY)  ## TABLE=NAME SEED=0: a table of docs/protocol.md or docs/which-distillation.md, hours of one core
+	@test -n "$(filter $(PAPERS) $(FRONTIER) $(WHICH) report,$(TABLE))" || { echo "Name what to reproduce: make reproduce TABLE=plan says how long each of $(wordlist 2,9,$(PAPERS)) takes here; there are $(FRONTIER), $(WHICH) and report as well (docs/protocol.md)" >&2; exit 1; }
+ifeq ($(TABLE),report)
+	$(BIN)/python benchmarks/papers.py report
+	$(BIN)/python benchmarks/frontier.py report
+else
+	$(BIN)/python benchmarks/papers.py prepare --root $(DATA) --peers $(PEERS) --out $(WORK)
+	$(if $(filter $(FRONTIER) $(WHICH),$(TABLE)),$(BIN)/python benchmarks/frontier.py prepare --out $(WORK))
+	$(if $(filter $(PAPERS),$(TABLE)),$(BIN)/python benchmarks/papers.py $(TABLE) --out $(WORK) --seed $(SEED))
+	$(if $(filter $(FRONTIER),$(TABLE)),$(BIN)/python benchmarks/frontier.py $(TABLE) --out $(WORK) --peers $(PEERS) --seed $(SEED))
+	$(if $(filter $(WHICH),$(TABLE)),$(BIN)/python benchmarks/which_distillation.py $(TABLE) --out $(WORK))
+endif
 
 web: page  ## the page of `poseling live`, built and tested (needs Node.js 18 or newer)
 	cd web && npm run check && npm test

