@@ -33,6 +33,7 @@ def benchmark(name: str) -> Callable[[], ModuleType]:
     return pytest.fixture(lambda: load(name), scope="module", name=name)
 
 
-compression, frontier, heads_3d, papers, tracking, valid_people = map(
-    benchmark, ("compression", "frontier", "heads_3d", "papers", "tracking", "valid_people")
+compression, family_3d, frontier, heads_3d, papers, stillness, tracking, valid_people = map(
+    benchmark,
+    ("compression", "family_3d", "frontier", "heads_3d", "papers", "stillness", "tracking", "valid_people"),
 )
