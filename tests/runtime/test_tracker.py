@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from poseling import zoo
+from poseling.data import sets
 from poseling.geometry import iou
 from poseling.pose import Pose
 from poseling.runtime import Network
+from poseling.runtime.region import region
 from poseling.runtime.tracker import EVERY, LOST, MOMENTUM, Tracker, assigned, associate, similarity
 from poseling.runtime.video import frames
 from poseling.skeleton import BLAZEPOSE33, COCO17, MOVNECT15
@@ -618,3 +622,35 @@ def test_a_squatting_person_is_tracked_with_low_scores(shared: Path, part: float
         right.append(np.linalg.norm(pose.xy[0] - how.joints(truth[index]), axis=-1) < 0.2 * torso[index])
     assert np.mean(right) > 0.97
     assert calls == 66  # he was never searched
+
+
+@pytest.mark.shared
+def test_a_crop_of_the_torso_alone_grows_to_the_person(shared: Path):
+    """VNect's rule takes the next crop from the joints alone, so a network that draws joints together would
+    never leave a torso. A trained one does.
+    """
+    people = sets.load("lsp", shared / "data").val
+    assert people is not None
+    network = Network(zoo.path("poseling3d-s"), threads=1)
+    trunk = [
+        people.skeleton.index(f"{side}_{joint}")
+        for side in ("left", "right")
+        for joint in ("shoulder", "hip")
+    ]
+    chosen = [i for i in range(0, len(people), 10) if people.visible[i, trunk].all()]
+    assert len(chosen) > 10
+    for i in chosen:
+        image = cv2.imread(str(people.images[i]))
+
+        def settled(box: NDArray[np.floating], image: NDArray[np.uint8] = image) -> NDArray[np.float64]:
+            for _ in range(30):  # a second
+                pose = network(image, boxes=box[None])
+                following = region(pose.xy[0], pose.score[0] >= LOST / 2, network.spec.skeleton)
+                box = MOMENTUM * box + (1 - MOMENTUM) * following
+            return box
+
+        torso = people.joints[i, trunk]
+        ends = settled(np.concatenate([torso.min(0) - 3, torso.max(0) + 3])), settled(people.boxes[i])
+        (low, high), (low2, high2) = (end.reshape(2, 2) for end in ends)
+        both = np.prod(np.maximum(np.minimum(high, high2) - np.maximum(low, low2), 0))
+        assert both / (np.prod(high - low) + np.prod(high2 - low2) - both) > 0.6, people.images[i]
