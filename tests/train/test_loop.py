@@ -17,6 +17,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ from poseling.models import registry
 from poseling.models.checkpoint import read_tensors, write_tensors
 from poseling.skeleton import Skeleton
 from poseling.spec import PoseSpec
-from poseling.train import optim
+from poseling.train import loop, optim
 from poseling.train.log import read
 from poseling.train.loop import LaidOutError, _Done, _State, engine, fit
 from poseling.train.optim import Training
@@ -386,6 +387,17 @@ def test_the_loss_falls_and_the_rows_say_so(folder, tmp_path):
         fitted.rows[-1]["value"] == value(fitted.network)["value"]
     )  # the averaged weights are what is evaluated and returned
     assert fitted.rows[4]["rate"] == Training(**TRAINING | {"learning_rate": 1e-2}).rate(14, 30)
+
+
+def test_a_long_run_says_how_long_it_takes(folder, tmp_path, monkeypatch):
+    """Ten seconds from each look at the clock to the next: one look before the first step, one after two."""
+    looks = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(looks)))
+    monkeypatch.setattr(loop, "TIMED", 2)
+    console = Console(file=(tmp_path / "said.txt").open("w"))
+    train(folder, tmp_path / "run", numbers={"epochs": 20}, console=console)
+    # 60 steps, 58 of them left at 5 seconds each.
+    assert (tmp_path / "said.txt").read_text().splitlines()[0] == "training: 58 steps, 5 minutes"
 
 
 def test_one_step_of_a_run_by_hand(folder, tmp_path):

@@ -32,6 +32,7 @@ from poseling.train.log import Log, Row
 from poseling.train.optim import Average, Training
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
+TIMED = 20  # steps after which it is said how long the rest will take
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def fit(
     bar = progress.add_task(title, total=steps, completed=step, says="")
     student.train()
     clock, sums = time.perf_counter(), torch.tensor(done.loss, device=accelerator.device)
+    begun, first = clock, step
     try:
         with progress, _CtrlC() as stop:
             for batch in batches:
@@ -148,6 +150,10 @@ def fit(
                     average.update(network, step)
                 step += 1
                 sums, counted = sums + parts["loss"].detach(), counted + 1
+                if step == first + TIMED and not console.is_terminal:  # a terminal has the progress bar
+                    left = (steps - step) * (time.perf_counter() - begun) / TIMED
+                    if left > 60:
+                        console.print(f"{title}: {steps - step:,} steps, {left / 60:.0f} minutes", soft_wrap=True, markup=False)  # fmt: skip
                 if not isinstance(crops, Resident) and batch["broken"].any():
                     broken.update(batch["person"][batch["broken"] > 0].tolist())
                 progress.update(bar, completed=step)
