@@ -219,18 +219,20 @@ def gains(
     names: tuple[str, str, str],
 ) -> list[dict[str, Any]]:
     """The rows of two arms, seed by seed, and of their teacher, called by `names`: what was measured, what the
-    teacher is worth, and the share of the gap to it that is closed. Printed too.
+    teacher is worth, and the share of the gap to it that is closed, where it is better. Printed too.
     """
     rows: list[dict[str, Any]] = []
     for measured, level in teacher.items():
         before, after = [of[measured] for of in alone], [of[measured] for of in taught]
         gain = [b - a for b, a in zip(before, after, strict=True)]
-        closed = [g / (b - level) for g, b in zip(gain, before, strict=True)]
+        # A teacher that is no better than the student leaves no gap.
+        closed = [g / (b - level) for g, b in zip(gain, before, strict=True)] if level < min(before) else None
+        gap = [] if closed is None else [("gap_closed", closed, f"of the gap to {names[2]}")]
         for name, values, unit in (
             (names[0], before, "mm"),
             (names[1], after, "mm"),
             ("gain", gain, "mm less"),
-            ("gap_closed", closed, f"of the gap to {names[2]}"),
+            *gap,
         ):
             mean, spread = mean_and_spread(values)
             shown = {} if spread is None else {"spread": spread, "values": values}
