@@ -202,8 +202,8 @@ def _number(value: Any) -> str:
 
 
 def _bare(argument: str) -> str:
-    flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    return flag + equals + (Path(value).name if Path(value).is_absolute() else value)
+    name, equals, value = argument.rpartition("=")  # --flag=value, or NAME=FILE
+    return name + equals + (Path(value).name if Path(value).is_absolute() else value)
 
 
 if __name__ == "__main__":

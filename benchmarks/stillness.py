@@ -107,7 +107,10 @@ def train(arm: str, work: Path, seen: int, seed: int) -> Path:
         learner = replace(
             learner,
             module=Neighbours(learner.module),
-            kept=(experiment.student.name, lambda paired: paired.get_submodule("network")),
+            kept=(
+                experiment.spec(experiment.student, arm).model,
+                lambda paired: paired.get_submodule("network"),
+            ),
         )
     return experiment.fit(arm, learner, terms).path
 

@@ -37,6 +37,7 @@ def test_a_result_has_its_command_without_paths(
             "--count",
             "3",
             "some/where",
+            "ours=/work/runs/net.onnx",
         ],
     )
     rows = [
@@ -45,7 +46,10 @@ def test_a_result_has_its_command_without_paths(
     ]
     written = json.loads(results.write("speed", rows, "One core.", folder=tmp_path).read_text())
     assert [p.name for p in tmp_path.iterdir()] == ["speed.json"]
-    assert written["command"] == "python benchmarks/speed.py --root data --out=x --count 3 some/where"
+    assert (
+        written["command"]
+        == "python benchmarks/speed.py --root data --out=x --count 3 some/where ours=net.onnx"
+    )
     assert written["rows"] == rows
     assert "torch" in written["machine"]
     results.render(tmp_path, tmp_path / "PAGE.md")
