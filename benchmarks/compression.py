@@ -18,7 +18,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from poseling.compress.judge import speed
 from poseling.compress.search import Point
 from poseling.data import mini
 from poseling.data.packed import packed, relabel
-from results import write
+from results import mean_row, write
 
 NAME = "compression"
 # The sets of a repair and how often each is drawn: images of five sources, and those with labels alone.
@@ -132,9 +131,9 @@ def prune(flags: argparse.Namespace) -> None:
         # Timed again, since it may be trained beside other work and finished quietly.
         ratios.append(speed(outs[SHARE] / f"{whole.stem}-{taught.name}.onnx", whole).median)
     rows = [
-        _over_seeds(f"pruned{few}_pck_loss", "points of PCK@0.2", lost),
-        _over_seeds(f"pruned{few}_latency_ratio", "of the original's time", ratios),
-        _over_seeds(f"distilled_repair{few}_gain", "points of PCK@0.2", gains),
+        mean_row(f"pruned{few}_pck_loss", "points of PCK@0.2", lost),
+        mean_row(f"pruned{few}_latency_ratio", "of the original's time", ratios),
+        mean_row(f"distilled_repair{few}_gain", "points of PCK@0.2", gains),
     ]
     write(
         NAME,
@@ -208,11 +207,6 @@ def low_rank(flags: argparse.Namespace) -> None:
         f"{before.pck:.3f} to {after.pck:.3f}, PCK@0.1 {before.strict:.3f} to {after.strict:.3f}.",
         block="lowrank",
     )
-
-
-def _over_seeds(name: str, unit: str, values: list[float]) -> dict[str, Any]:
-    spread = {"spread": stdev(values)} if len(values) > 1 else {}
-    return {"name": name, "value": fmean(values), "unit": unit, **spread, "values": values}
 
 
 STAGES = {"int8": int8, "int4": int4, "prune": prune, "lightning": lightning, "lowrank": low_rank}

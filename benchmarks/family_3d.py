@@ -31,7 +31,6 @@ from poseling.data.dataset import PoseDataset
 from poseling.data.packed import packed, relabel
 from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.report import Difference
-from poseling.evaluate.spread import mean_and_spread
 from poseling.export.onnx import export
 from poseling.export.parity import windows
 from poseling.geometry import Size
@@ -48,7 +47,7 @@ from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.network import NetworkTeacher
 from poseling.teachers.onnx import OnnxTeacher
 from poseling.teachers.upright import Upright
-from results import write
+from results import mean_row, write
 from space import against_truth, agreement, in_space, parts
 
 # How often each set is drawn.
@@ -234,9 +233,7 @@ def gains(
             ("gain", gain, "mm less"),
             *gap,
         ):
-            mean, spread = mean_and_spread(values)
-            shown = {} if spread is None else {"spread": spread, "values": values}
-            rows.append({"name": f"{measured}.{name}", "value": mean, "unit": unit, **shown})
+            rows.append(mean_row(f"{measured}.{name}", unit, values))
         rows.append({"name": f"{measured}.{names[2]}", "value": level, "unit": "mm"})
         difference = Difference(measured, gain)
         print(

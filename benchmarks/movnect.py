@@ -27,7 +27,6 @@ from poseling.draw import draw, draw_space
 from poseling.evaluate import figures, mpjpe
 from poseling.evaluate.cost import cost
 from poseling.evaluate.evaluator import Evaluator
-from poseling.evaluate.spread import mean_and_spread
 from poseling.files import read_image, write_bytes
 from poseling.geometry import Crop
 from poseling.pose import Pose
@@ -36,7 +35,7 @@ from poseling.skeleton import MOVNECT15
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.load import load
 from poseling.teachers.onnx import OnnxTeacher
-from results import write
+from results import mean_row, write
 
 STUDENT, TEACHER = "movnect-medium", "vnect-efficientnet_lite2"
 # The people that the student sees in 2D and in 3D, and VNect.
@@ -95,9 +94,7 @@ def measure(flags: argparse.Namespace) -> None:
     rows = gains(found["baseline"], found["distilled"], judge(vnect), (*ARMS, "vnect"))
     for name, networks in {**arms, "vnect": [vnect]}.items():
         right = [lsp.score(lsp.predict(network, False)).mean for network in networks]
-        mean, spread = mean_and_spread(right)
-        shown = {} if spread is None else {"spread": spread, "values": right}
-        rows.append({"name": f"pck02_lsp.{name}", "value": mean, "unit": "PCK@0.2", **shown})
+        rows.append(mean_row(f"pck02_lsp.{name}", "PCK@0.2", right))
     for name, network in (("distilled", arms["distilled"][0]), ("vnect", vnect)):
         price = cost(network.network, network.size)
         rows.append({"name": f"{name}.gmac", "value": price.gmac, "unit": "GMAC"})

@@ -252,6 +252,12 @@ def on_motion(clip: Motion, random: np.random.Generator) -> tuple[list[Processed
     }
 
 
+def films_of(folder: Path) -> list[PoseDataset]:
+    """The films that valid_people.py wrote to a folder."""
+    people = synthetic(folder).to(MOVNECT15)
+    return [people[np.arange(i, i + FILM)] for i in range(0, len(people) - FILM + 1, FILM)]
+
+
 def on_film(people: PoseDataset, model: Path) -> tuple[list[Processed], dict[str, float]]:
     """A film's frames, one after the other, through the network; and what became of its answers."""
     assert people.joints_3d is not None
@@ -334,10 +340,7 @@ def main() -> None:
     pairs = [on_motion(long[i], random) for i in np.linspace(0, len(long) - 1, CLIPS).astype(int)]
     numbers = [n for _, n in pairs]
     seen_on_video, video = on_video(flags.video, flags.reference, flags.model)
-    people = synthetic(flags.films).to(MOVNECT15)
-    films = [
-        on_film(people[np.arange(i, i + FILM)], flags.model) for i in range(0, len(people) - FILM + 1, FILM)
-    ]
+    films = [on_film(film, flags.model) for film in films_of(flags.films)]
     every = [*(runs for runs, _ in (*pairs, *films)), seen_on_video]
     ms = np.concatenate([least(runs) for runs in every])
 

@@ -120,6 +120,13 @@ def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], to: str) ->
     }
 
 
+def mean_row(name: str, unit: str, values: Sequence[float]) -> dict[str, Any]:
+    """A row of one value a seed, or a film: their mean, and of several their standard deviation."""
+    mean, spread = mean_and_spread(list(values))
+    shown = {} if spread is None else {"spread": spread}
+    return {"name": name, "value": mean, "unit": unit, **shown, "values": [*values]}
+
+
 def command(arguments: Sequence[str]) -> str:
     """The command line without this machine's folders: paths become their last part, the script stays under
     benchmarks/.

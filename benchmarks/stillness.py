@@ -27,19 +27,16 @@ from family_3d import LOCATIONS, NETWORKS, NUMBERS, Judge, people
 from poseling.codecs.losses import named
 from poseling.data.dataset import PoseDataset
 from poseling.data.sets import load_all
-from poseling.data.synthetic import synthetic
 from poseling.distill.objective import Term, spatial_terms
 from poseling.evaluate.motion import accel
-from poseling.evaluate.spread import mean_and_spread
 from poseling.export.onnx import export
 from poseling.recipes.config import TrainConfig
 from poseling.recipes.experiment import Experiment
 from poseling.skeleton import BODY19, MOVNECT15
 from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.onnx import OnnxTeacher
-from post_processing import on_film
-from results import write
-from valid_people import FRAMES
+from post_processing import films_of, on_film
+from results import mean_row, write
 
 MOVED, NOISE = 0.02, 0.05  # of the input's half sides, and of a normalised pixel
 WEIGHTS = {"alone": 0.0, "consistent": LOCATIONS}
@@ -139,8 +136,7 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(1)
     files = {arm: train(arm, flags.out, flags.people, flags.seed) for arm in WEIGHTS}
-    every = synthetic(flags.valid / "films").to(MOVNECT15)
-    films = [every[np.arange(i, i + FRAMES)] for i in range(0, len(every) - FRAMES + 1, FRAMES)]
+    films = films_of(flags.valid / "films")
     judge = Judge(OnnxTeacher(flags.peers / "blazepose-heavy.onnx", threads=1), flags.valid, flags.out)
     rows: list[dict[str, Any]] = []
     for arm, file in files.items():
@@ -149,9 +145,7 @@ def main() -> None:
         model = file.with_suffix(".onnx")
         export(file, model)
         for name, values in trembling(films, model).items():
-            mean, spread = mean_and_spread(values)
-            row = {"name": f"{arm}.{name}", "value": mean, "unit": "mm a frame squared", "spread": spread, "values": values}  # fmt: skip
-            rows.append(row)
+            rows.append(mean_row(f"{arm}.{name}", "mm a frame squared", values))
     for row in rows:
         print(f"{row['name']}: {row['value']:.2f} {row['unit']}")
     write(

@@ -2,6 +2,7 @@
 
     python benchmarks/which_distillation.py people --out WORK [--imagenet FILE] [--objectives NAME ...]   # after `papers.py prepare` and `frontier.py prepare`
     python benchmarks/which_distillation.py few --out WORK                                     # the same where 100 people have labels
+    python benchmarks/which_distillation.py lsp --root DIR --out WORK                          # hourglasses at 64x64
     python benchmarks/which_distillation.py mini --out WORK
 
 `people` and `few`: one MobileNetV2 from ImageNet's weights, its teacher poseling-m at the student's input, LSP's
@@ -34,8 +35,14 @@ from results import HERE, write
 DOCS = HERE.parent / "docs"
 STUDENT = "vitpose_mobile-mobilenetv2-simple"
 SHARES = (0.5, 0.1)
-MINI: dict[str, Any] = {
-    "data": ("mini",), "size": 64, "batch": 16, "learning_rate": 3e-3, "loss": "kl", "sigma": 1.0, "epochs": 4.0, "resident": True, "workers": 0, "evaluate_every": 20,
+# Two small setups with hourglasses: their numbers, and how long the teacher, a hourglass-2x64, is trained.
+SMALL: dict[str, tuple[dict[str, Any], float]] = {
+    "lsp": (
+        {"data": ("lsp", "lspet"), "size": 64, "batch": 16, "learning_rate": 3e-3, "loss": "kl", "sigma": 1.0, "resident": True, "workers": 0, "epochs": 1.0,
+         "optimizer": "adamw", "schedule": "one_cycle", "weight_decay": 0.01, "rotation": 30.0, "scale": 0.25, "evaluate_every": 10},
+        4.0,
+    ),
+    "mini": ({"data": ("mini",), "epochs": 4.0, "resident": True, "workers": 0, "evaluate_every": 20}, 15.0),
 }  # fmt: skip
 PEOPLE = 20_000  # that each training sees
 FEW = 100
@@ -76,7 +83,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("scale", choices=("people", "few", "mini"))
+    parser.add_argument("scale", choices=("people", "few", *SMALL))
+    parser.add_argument("--root", type=Path, help="for lsp: where lsp/ and lspet/ lie")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--imagenet", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
@@ -85,9 +93,10 @@ def main() -> None:
     torch.set_num_threads(1)
     out = flags.out / "runs" / "which" / flags.scale
     ways: dict[str, Any] = {"objectives": tuple(flags.objectives), "page": DOCS / "which-distillation.md"}
-    if flags.scale == "mini":
-        config = TrainConfig(**MINI, out=out, seeds=flags.seeds)
-        guide = CompareTeacher(train_teacher="hourglass-2x64", teacher_epochs=15.0)
+    if flags.scale in SMALL:
+        fields, teacher_epochs = SMALL[flags.scale]
+        config = TrainConfig(**fields, root=(flags.root,) if flags.root else (), out=out, seeds=flags.seeds)
+        guide = CompareTeacher(train_teacher="hourglass-2x64", teacher_epochs=teacher_epochs)
         found = compare(config, teacher=guide, student="hourglass-1x32", **ways)
     else:
         pretrained = str(flags.imagenet or imagenet(flags.out))

@@ -420,8 +420,9 @@ def procrustes(
     # From the middle, so that a large scale does not magnify the rounding error of a distant prediction.
     aligned = (points - middle_in[:, None]) @ turn.swapaxes(1, 2) + middle_out[:, None]
     translation = middle_out - (turn @ middle_in[..., None])[..., 0]
+    loose = ~fixes_rotation(truth, chosen)
     for part in (aligned, scale, rotation, translation):
-        part[~fixes_rotation(truth, chosen)] = np.nan
+        part[loose] = np.nan
     return Similarity(aligned, scale, rotation, translation)
 
 
