@@ -1,21 +1,19 @@
-"""Accuracy and time of exported students, MoveNet and BlazePose, on LSP 1001-2000 and on one thread of this
-machine.
+"""Accuracy against time: the networks of `peers.py` and the papers' students of `papers.py`, on LSP 1001-2000.
 
-    python benchmarks/pareto.py --root DIR --peers DIR --students FILE.onnx [FILE.onnx ...] [--names NAME [NAME ...]]
-
---root holds lsp/; --peers holds movenet-lightning.onnx, movenet-thunder.onnx, blazepose-lite.onnx and
-blazepose-heavy.onnx. A student has the name of the network in its file, unless --names is given. With
---count, to try it out, only so many people are tested and the rows are printed instead of written.
+python benchmarks/pareto.py               # docs/images/pareto.png and results/pareto.json, from what those two measured
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from typing import Any, cast
 
 import numpy as np
@@ -26,37 +24,18 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from poseling.data import sets
-from poseling.evaluate.evaluator import Evaluator
 from poseling.evaluate.figures import BASELINE, DISTILLED, encode
 from poseling.evaluate.latency import Ratio, paired
 from poseling.files import write_bytes
 from poseling.onnx_session import open_session
-from poseling.runtime.network import Network
-from poseling.teachers import load as teachers
-from poseling.teachers.base import Teacher
-from results import write
+from results import FOLDER, HERE, write
 
 LIGHTNING = "movenet-lightning"
-# Name, file, adapter. BlazePose's heatmaps are better on LSP than its points (docs/teachers.md), so both are
-# measured.
-PEERS = (
-    (LIGHTNING, "movenet-lightning.onnx", None),
-    ("movenet-thunder", "movenet-thunder.onnx", None),
-    ("blazepose-lite", "blazepose-lite.onnx", None),
-    ("blazepose-lite-maps", "blazepose-lite.onnx", "blazepose-maps"),
-    ("blazepose-heavy", "blazepose-heavy.onnx", None),
-    ("blazepose-heavy-maps", "blazepose-heavy.onnx", "blazepose-maps"),
-)
 NOTES = (
-    "Time: processor time of ONNX Runtime on the CPU, one thread, one crop of the input's size; each network "
-    "in turns with MoveNet Lightning, {rounds} rounds, the median of the rounds' "
-    "ratios ± half of the 10-90 % range; Lightning over itself is what the measurement is good for. Decoding "
-    "is inside the students' and MoveNet's files, not in "
-    "BlazePose's `-maps`. Accuracy: PCK@0.2 of the torso over the {joints} joints that MoveNet knows too, "
-    "{people} test people, each network with the padding that it was "
-    "made for, no flip test for anyone. The students learned LSP's labels, the peers did not; hips and "
-    "shoulders differ between the families. {inputs}"
+    "PCK@0.2 of the torso over the 12 joints that all know, LSP 1001-2000, one pass, each network with the "
+    "padding that it was made for, and its speed as a multiple of MoveNet Lightning's, one thread, one crop, in turns. The "
+    "zoo's networks and the peers are those of `peers`, the papers' students those of `papers`, each by its "
+    "best arm. Ours learned LSP's labels, the peers did not."
 )
 TYPES: dict[str, type[np.generic]] = {
     "tensor(uint8)": np.uint8,
@@ -76,60 +55,44 @@ class Entry:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--peers", type=Path, required=True)
-    parser.add_argument("--students", type=Path, nargs="+", required=True)
-    parser.add_argument("--names", nargs="+", help="of the students, in their order")
-    parser.add_argument(
-        "--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images" / "pareto.png"
-    )
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--count", type=int, help="test on so many people only, and write no result")
-    flags = parser.parse_args()
-    names = flags.names or [Network(path, threads=1).spec.model for path in flags.students]
-    if len(names) != len(flags.students):
-        parser.error(f"--names has {len(names)} names for {len(flags.students)} students; give one for each")
-    if len({*names, *(peer for peer, _, _ in PEERS)}) != len(names) + len(PEERS):
-        parser.error(
-            f"two networks have the same name ({', '.join(names)}); tell the students apart with --names"
-        )
-    networks: list[tuple[str, Any, str | None, bool]] = [
-        (name, path, None, True) for name, path in zip(names, flags.students, strict=True)
-    ]
-    networks += [(name, flags.peers / file, adapter, False) for name, file, adapter in PEERS]
+    ).parse_args()
+    found = [*networks(), *students()]
+    write("pareto", rows(found), NOTES)
+    plot(found, HERE.parent / "docs" / "images" / "pareto.png")
 
-    # Timing comes first: the threads of the networks used for accuracy wait in a busy loop for their next
-    # call.
-    files = dict.fromkeys(path for _, path, _, _ in networks)
-    ratios = {path: against(path, flags.peers / PEERS[0][1], flags.rounds) for path in files}
-    judge = teachers.load(str(flags.peers / PEERS[0][1]))
-    dataset = sets.people_to_test("lsp", flags.root)
-    measure = Evaluator.of(dataset[: flags.count] if flags.count else dataset).known_to(judge)
-    entries, inputs = [], []
-    for name, path, adapter, ours in networks:
-        network = teachers.load(str(path), adapter)
-        entries.append(Entry(name, ours, ratios[path], accuracy(network, measure)))
-        inputs.append(f"{name} {network.size[0]}x{network.size[1]}")
-    found = rows(entries)
-    if flags.count:
-        for row in found:
-            print(row)
-    else:
-        sizes = f"Inputs: {', '.join(inputs)}."
-        write(
-            "pareto",
-            found,
-            NOTES.format(
-                rounds=flags.rounds,
-                joints=int(measure.joints.sum()),
-                dataset=len(measure.dataset),
-                inputs=sizes,
-            ),
-        )
-    plot(entries, flags.plot)
+
+def networks() -> list[Entry]:
+    """The networks of `peers`."""
+    of = {row["name"]: row for row in json.loads((FOLDER / "peers.json").read_text())["rows"]}
+    names = [name.removesuffix(".pck02") for name in of if name.endswith(".pck02")]
+    return [
+        Entry(name, name.startswith("poseling"), _ratio(of[f"{name}.over_lightning"]), of[f"{name}.pck02"]["value"])
+        for name in names
+    ]  # fmt: skip
+
+
+def students() -> list[Entry]:
+    """The students of `papers`, each by its best arm; those whose time was not measured are left out."""
+    of = {row["name"]: row for row in json.loads((FOLDER / "papers.json").read_text())["rows"]}
+    out = []
+    for timed in (row for row in of if row.endswith("_over_lightning")):
+        name = timed.removesuffix("_over_lightning")
+        arms = defaultdict(list)
+        for row in of.values():
+            whose, _, seed = row["name"].partition(".limbs.seed_")
+            if seed and whose.startswith(f"{name}."):
+                arms[whose].append(row["value"])
+        if arms:
+            out.append(Entry(name, True, _ratio(of[timed]), max(map(mean, arms.values()))))
+    return out
+
+
+def _ratio(row: Mapping[str, Any]) -> Ratio:
+    """A network's time over Lightning's from its row of speed, its spread to the first order."""
+    time, half = 1 / row["value"], row["spread"] / row["value"] ** 2
+    return Ratio(time, time - half, time + half)
 
 
 def against(path: Path, lightning: Path, rounds: int) -> Ratio:
@@ -145,8 +108,7 @@ def caller(path: Path, threads: int = 1) -> Callable[[], object]:
     """A call of the network in an ONNX file on one random crop: its input is prepared in the file's type."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: there is no such file; --peers names the folder with MoveNet and BlazePose, --students "
-            f"exported files"
+            f"{path}: there is no such file; --peers names the folder with MoveNet and BlazePose"
         )
     session = open_session(path, threads=threads, log=3)
     (port,) = session.get_inputs()
@@ -156,31 +118,21 @@ def caller(path: Path, threads: int = 1) -> Callable[[], object]:
     return lambda: session.run(None, {port.name: crop})
 
 
-def accuracy(network: Teacher, measure: Evaluator) -> float:
-    """PCK from 0 to 1. ValueError if the network lacks a measured joint, which would count as wrong."""
-    skeleton = measure.dataset.skeleton
-    known = network.skeleton.to(skeleton).known
-    if lacking := [
-        joint for joint, m, k in zip(skeleton.joints, measure.joints, known, strict=True) if m and not k
-    ]:
-        raise ValueError(
-            f"{network.name} does not know {', '.join(lacking)}, which MoveNet does; leave it out"
-        )
-    return float(measure.score(measure.predict(network, flip=False)).mean)
-
-
 def rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """The accuracy of all, then the speed relative to Lightning; its spread to the first order."""
     out: list[dict[str, Any]] = [{"name": e.name, "value": e.pck, "unit": "PCK@0.2"} for e in entries]
-    for e in entries:
-        speed = {
-            "value": 1 / e.ratio.median,
-            "unit": "times",
-            "spread": e.ratio.spread / 2 / e.ratio.median**2,
-            "ratio_to": LIGHTNING,
-        }
-        out.append({"name": f"{e.name}_over_lightning", **speed})
-    return out
+    return out + [times(e.name, e.ratio) for e in entries]
+
+
+def times(name: str, ratio: Ratio) -> dict[str, Any]:
+    """A row of how many times as fast as Lightning a network is; its spread to the first order."""
+    return {
+        "name": f"{name}_over_lightning",
+        "value": 1 / ratio.median,
+        "unit": "times",
+        "spread": ratio.spread / 2 / ratio.median**2,
+        "ratio_to": LIGHTNING,
+    }
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
