@@ -307,7 +307,7 @@ def test_wrong_files_are_one_line_that_names_them(capsys, tmp_path, command, why
 def test_it_runs_as_a_module():
     """As torchrun and accelerate start it."""
     done = subprocess.run(
-        [sys.executable, "-m", "poseling.cli", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "poseling", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"{__version__}\n"
 
