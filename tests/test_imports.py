@@ -48,6 +48,7 @@ TABLE = {
     "cli": (
         "nouns zoo codecs data models teachers distill train evaluate export runtime live synth recipes compress"
     ),
+    "__main__": "cli",
 }
 # What pip gives without extras, and so all that these may import from outside.
 BASE = {"numpy", "cv2", "onnxruntime", "av"}
