@@ -2,6 +2,7 @@
 
     python benchmarks/papers.py prepare --root DIR --peers DIR --out WORK     # packs the images and asks the teacher, once
     python benchmarks/papers.py plan --out WORK                               # how long every training takes here
+    python benchmarks/papers.py start fpd --out WORK                          # the weights that fpd's arms start from, or kdlpn's or tokenpose_mobile's: by labels alone
     python benchmarks/papers.py vitpose_mobile --out WORK --seed 0 [--arms labels labels_and_teacher]
     python benchmarks/papers.py beside --peers DIR --out WORK                 # the teacher on the test people, and each student's time beside MoveNet Lightning
     python benchmarks/papers.py report                                        # the table of docs/protocol.md and results/NAME_lsp.json, from what is measured so far
@@ -23,7 +24,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ from poseling.evaluate.report import Difference
 from poseling.evaluate.spread import mean_and_spread
 from poseling.export.onnx import export
 from poseling.files import write_bytes
-from poseling.models import registry
+from poseling.models import checkpoint, registry
 from poseling.recipes.config import TrainConfig
 from poseling.recipes.experiment import NO_TEACHER, Experiment, TeacherSignal, Terms
 from poseling.recipes.pseudo_labels import labels_left
@@ -65,13 +66,34 @@ NUMBERS: dict[str, Any] = {
     "schedule": "one_cycle", "learning_rate": 1e-3, "weight_decay": 0.01, "clip": 1.0, "ema": 0.998, "loss": "kl", "sigma": 1.5, "rotation": 30.0,
     "scale": 0.25, "color_jitter": 0.2, "padding": 1.15, "flip_test": False, "resident": True,
 }  # fmt: skip
-# The recipe's name, its student, and whether that starts from ImageNet's weights. The others are trained in
-# bf16, which is up to twice as fast on processors that know it; MobileNetV2's trainings gain nothing by it.
+START_RATE = 2e-3
+
+
+class Student(NamedTuple):
+    """A recipe's `network`; whether it begins with ImageNet's MobileNetV2, and is trained in bf16, which is up to
+    twice as fast on processors that know it where the network is not MobileNetV2; and how many people it has
+    `seen` from labels alone before its arms begin, so that they ask for knowledge and not for steps.
+    """
+
+    network: str
+    imagenet: bool
+    bf16: bool
+    seen: int
+
+
 STUDENTS = {
-    "fpd": ("hourglass-2x64", False),
-    "kdlpn": ("kdlpn-128", False),
-    "vitpose_mobile": ("vitpose_mobile-mobilenetv2-simple", True),
-    "tokenpose_mobile": ("tokenpose_mobile-mobilenetv2-2", True),
+    "fpd": Student("hourglass-2x64", imagenet=False, bf16=True, seen=300_000),
+    "kdlpn": Student("kdlpn-128", imagenet=False, bf16=True, seen=400_000),
+    "vitpose_mobile": Student("vitpose_mobile-mobilenetv2-simple", imagenet=True, bf16=False, seen=0),
+    "tokenpose_mobile": Student("tokenpose_mobile-mobilenetv2-2", imagenet=True, bf16=False, seen=120_000),
+    # Beside them, from random weights.
+    "fpd_large": Student("hourglass-4x128", imagenet=False, bf16=True, seen=0),
+    "vitpose_efficientformer": Student(
+        "vitpose_mobile-efficientformerv2_s0-simple", imagenet=False, bf16=False, seen=0
+    ),
+    "tokenpose_efficientformer": Student(
+        "tokenpose_mobile-efficientformerv2_s0-2", imagenet=False, bf16=False, seen=0
+    ),
 }
 # The teacher's share of the loss of each arm, 0 for labels alone.
 ARMS = {"labels": 0.0, "labels_and_teacher": 0.5, "teacher_alone": 1.0, "teacher_on_all": 1.0}
@@ -111,20 +133,43 @@ def imagenet(work: Path) -> Path:
     return path
 
 
+def begun(name: str) -> Path:
+    """The weights that all arms of a student start from, if it has `seen` people before."""
+    return HERE / "weights" / f"{name}-start.safetensors"
+
+
+def start(name: str, work: Path, teacher: Path, weights: Path) -> None:
+    """Trains the weights that a student's arms start from, on the labels alone."""
+    experiment, _ = experiment_of(name, work, teacher, weights, arms=False)
+    seen = STUDENTS[name].seen
+    epochs = seen / len(experiment.dataset)
+    numbers: dict[str, Any] = {"epochs": epochs, "evaluate_every": epochs / 8, "learning_rate": START_RATE}
+    longer = replace(experiment, config=replace(experiment.config, **numbers))
+    found = longer.fit("start", experiment.learner(0), experiment.supervised())
+    checkpoint.save(begun(name), found.network.network.half(), found.network.spec)
+    row = {"name": f"{name}.start", "value": found.score.mean, "unit": "PCK@0.2"}
+    notes = f"{STUDENTS[name].network} at 128x128, {seen:,} people seen; LSP 1001-2000, 14 joints, one pass."
+    write(NAME, [row], notes, block=f"{name}.start")
+
+
 def experiment_of(
-    name: str, work: Path, teacher: Path, weights: Path, seed: int = 0
+    name: str, work: Path, teacher: Path, weights: Path, seed: int = 0, arms: bool = True
 ) -> tuple[Experiment, Teacher]:
-    """The experiment of one student, and its teacher. Its people are LSP's and LSPET's, the latter without
-    labels that contradict the teacher.
+    """The experiment of one student, and its teacher: of its `arms`, or of what it sees before. Its people are
+    LSP's and LSPET's, the latter without labels that contradict the teacher.
     """
-    student, pretrained = STUDENTS[name]
+    known = STUDENTS[name]
+    begins = arms and known.seen > 0
+    if begins and not begun(name).is_file():
+        raise FileNotFoundError(f"{begun(name)}: there is none yet; `papers.py start {name}` trains it")
+    student = str(begun(name)) if begins else known.network
     config = TrainConfig(
         **NUMBERS,
         root=tuple(work / "packed" / each for each in SHARES),
         out=work / "runs" / "papers" / name,
         labels=work / "labels" / "m",
-        pretrained=str(weights) if pretrained else None,
-        bf16=not pretrained,
+        pretrained=str(weights) if known.imagenet and not begins else None,
+        bf16=known.bf16,
         seed=seed,
     )
     experiment = Experiment.of(name, config, student, LSP14)
@@ -146,9 +191,10 @@ def train(name: str, arm: str, work: Path, teacher: Path, weights: Path, seed: i
         {"name": f"{name}.{arm}.seed_{seed}", "value": found.score.mean, "unit": "PCK@0.2"},
         {"name": f"{name}.{arm}.limbs.seed_{seed}", "value": on_limbs(found.score), "unit": "PCK@0.2"},
     ]
-    start = "ImageNet's weights" if experiment.config.pretrained else "random weights"
+    known = STUDENTS[name]
+    start = begun(name).name if known.seen else "ImageNet's weights" if known.imagenet else "random weights"
     notes = (
-        f"{STUDENTS[name][0]} at 128x128 from {start}, {PEOPLE:,} people seen, "
+        f"{known.network} at 128x128 from {start}, {PEOPLE:,} people seen, "
         f"{found.images_per_second:.0f} a second; LSP 1001-2000, 14 joints, one pass."
     )
     write(NAME, rows, notes, block=f"{name}.{arm}.seed_{seed}")
@@ -177,7 +223,7 @@ def arm_of(
 def plan(work: Path, teacher: Path, weights: Path) -> None:
     """Prints how long each student's trainings take on this machine, by a few steps of each."""
     for name in STUDENTS:
-        experiment, _ = experiment_of(name, work, teacher, weights)
+        experiment, _ = experiment_of(name, work, teacher, weights, arms=False)
         codec, spec = experiment.codec, experiment.spec(experiment.student, "speed")
         module = experiment.hooked(experiment.student.build(LSP14, codec.size), experiment.supervised(), None)
         samples = experiment.samples(experiment.dataset, spec, 0)
@@ -225,7 +271,7 @@ def results() -> None:
     of the gap to the teacher that it closes, the student's time and size.
     """
     rows = rows_of(NAME)
-    for name, (student, _) in STUDENTS.items():
+    for name, (student, *_) in STUDENTS.items():
         of = {arm: by_seed(rows, name, arm) for arm in ARMS}
         if not of["labels"]:
             continue
@@ -260,7 +306,7 @@ def table(rows: Mapping[str, float]) -> str:
         "| student | arm | seeds | PCK@0.2 | gain over labels alone, 95 % interval |",
         "|---|---|---:|---:|---|",
     ]
-    for name, (student, _) in STUDENTS.items():
+    for name, (student, *_) in STUDENTS.items():
         for arm in ARMS:
             found = by_seed(rows, name, arm)
             if not found:
@@ -314,7 +360,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("prepare", "plan", "beside", "report", *STUDENTS))
+    parser.add_argument("stage", choices=("prepare", "plan", "start", "beside", "report", *STUDENTS))
+    parser.add_argument("name", nargs="?", choices=[n for n, known in STUDENTS.items() if known.seen])
     parser.add_argument("--root", type=Path, help="where lsp/, lspet/, jhmdb_frames/ and people/ lie")
     parser.add_argument("--peers", type=Path, help="where MoveNet Lightning's file lies")
     parser.add_argument("--out", type=Path)
@@ -340,7 +387,11 @@ def main() -> None:
         beside(flags.peers, flags.out, teacher)
         return
     weights = flags.imagenet or imagenet(flags.out)
-    if flags.stage == "plan":
+    if flags.stage == "start":
+        if flags.name is None:
+            parser.error("start needs a student's name: fpd, kdlpn or tokenpose_mobile")
+        start(flags.name, flags.out, teacher, weights)
+    elif flags.stage == "plan":
         plan(flags.out, teacher, weights)
     else:
         for arm in flags.arms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -65,6 +66,14 @@ def test_the_result_of_a_student_has_gains_seed_by_seed(papers: ModuleType, monk
         "behind_teacher": pytest.approx(0.2),
         "kdlpn_over_lightning": 2.0,
     }
+
+
+def test_arms_need_the_weights_that_they_start_from(
+    papers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(papers, "HERE", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"fpd-start\.safetensors.*papers\.py start fpd"):
+        papers.experiment_of("fpd", tmp_path, tmp_path / "teacher.onnx", tmp_path / "imagenet.pt")
 
 
 def test_limbs_leave_out_neck_and_head(papers: ModuleType):
