@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,15 +41,27 @@ from results import write
 NAME = "frontier"
 MARKS = "<!-- frontier -->\n\n", "\n<!-- end frontier -->"
 PEOPLE = 20_000
-# Each recipe's student, the teacher of its kind that is trained first ("" for none), and whether the student
-# starts from ImageNet's MobileNetV2. The EfficientNet-Lites' ImageNet weights are in a package.
+
+
+class Student(NamedTuple):
+    """A recipe's `network`; the `guide` of its kind that is trained first, "" for none; whether it begins with
+    ImageNet's MobileNetV2 (the EfficientNet-Lites' ImageNet weights are in a package); whether both are trained
+    in bf16, which is faster where the network is no MobileNet.
+    """
+
+    network: str
+    guide: str = ""
+    imagenet: bool = True
+    bf16: bool = False
+
+
 STUDENTS = {
-    "dwpose": ("simcc-mobilenetv2", "simcc-efficientnet_lite2", True),
-    "distilpose": ("distilpose_mobile-mobilenetv2-2", "tokenpose_mobile-efficientnet_lite2-2", True),
-    "sdpose": ("sdpose_mobile-mobilenetv2-1", "", True),
-    "okdhp": ("hourglass-2x64", "", False),
-    "knowledge_token": ("vitpose-t-simple", "vitpose-s-simple", False),
-    "multi_teacher": ("vitpose_mobile-mobilenetv2-simple", "", True),
+    "dwpose": Student("simcc-mobilenetv2", guide="simcc-efficientnet_lite2"),
+    "distilpose": Student("distilpose_mobile-mobilenetv2-2", guide="tokenpose_mobile-efficientnet_lite2-2"),
+    "sdpose": Student("sdpose_mobile-mobilenetv2-1"),
+    "okdhp": Student("hourglass-2x64", imagenet=False, bf16=True),
+    "knowledge_token": Student("vitpose-t-simple", guide="vitpose-s-simple", imagenet=False, bf16=True),
+    "multi_teacher": Student("vitpose_mobile-mobilenetv2-simple"),
 }
 
 
@@ -65,36 +77,35 @@ def prepare(work: Path, teacher: Path) -> None:
     print(f"lspet: {told}; {int(clean.visible.any(1).sum())} people have labels")
 
 
-def config_of(
-    kind: Callable[..., TrainConfig], work: Path, out: Path, people: int, pretrained: str | None, seed: int
-) -> Any:
-    """The numbers of papers.py for a recipe whose defaults are of this kind."""
+def config_of(kind: Callable[..., TrainConfig], work: Path, out: Path, people: int, **fields: Any) -> Any:
+    """The numbers of papers.py for a recipe whose defaults are of this kind, and other fields of it."""
     folders = (work / "packed" / "lsp", work / "clean" / "lspet")
     seen = sum(len(packed(folder / part)) for folder, part in zip(folders, ("train", ""), strict=True))
     numbers = NUMBERS | {"epochs": people / seen, "evaluate_every": people / seen / 3, "half_body": 0.0}
-    return kind(**numbers, root=folders, out=out, pretrained=pretrained, seed=seed)
+    return kind(**numbers, root=folders, out=out, **fields)
 
 
-def trained(name: str, work: Path, people: int) -> str:
+def trained(name: str, work: Path, people: int, bf16: bool) -> str:
     """A teacher of a recipe's own kind, from labels; its file."""
     out = work / "runs" / NAME / "teachers" / name
     if not (out / "student.safetensors").is_file():
         pretrained = "imagenet" if "efficientnet_lite" in name else None
-        baseline(config_of(TrainConfig, work, out, people, pretrained, 0), student=name, skeleton="lsp14")
+        config = config_of(TrainConfig, work, out, people, pretrained=pretrained, bf16=bf16)
+        baseline(config, student=name, skeleton="lsp14")
     return str(out / "student.safetensors")
 
 
 def run(name: str, flags: argparse.Namespace) -> Report:
     """One recipe and seed."""
-    student, guide, from_imagenet = STUDENTS[name]
+    student, guide, from_imagenet, bf16 = STUDENTS[name]
     work, people = flags.out, flags.people
     pretrained = str(flags.imagenet or imagenet(work)) if from_imagenet else None
     out = work / "runs" / NAME / f"{name}-{flags.seed}"
 
     def numbers(kind: Callable[..., TrainConfig] = TrainConfig) -> Any:
-        return config_of(kind, work, out, people, pretrained, flags.seed)
+        return config_of(kind, work, out, people, pretrained=pretrained, bf16=bf16, seed=flags.seed)
 
-    file = trained(guide, work, people) if guide else ""
+    file = trained(guide, work, people, bf16) if guide else ""
     if name == "dwpose":
         return dwpose(numbers(RTMPoseConfig), teacher=DWPoseTeacher(teacher=file), student=student)
     if name == "distilpose":
@@ -117,7 +128,7 @@ def train(name: str, flags: argparse.Namespace) -> None:
         for arm, one in (("baseline", found.baseline), ("distilled", found.distilled))
         if one is not None
     ]
-    notes = f"{STUDENTS[name][0]} at 128x128, {flags.people:,} people seen in each training; LSP 1001-2000, one pass."
+    notes = f"{STUDENTS[name].network} at 128x128, {flags.people:,} people seen in each training; LSP 1001-2000, one pass."
     write(NAME, rows, notes, block=f"{name}.seed_{flags.seed}")
 
 
@@ -127,7 +138,7 @@ def table(rows: Mapping[str, float]) -> str:
         "| recipe, student | seeds | control | distilled | gain, 95 % interval |",
         "|---|---:|---:|---:|---|",
     ]
-    for name, (student, _, _) in STUDENTS.items():
+    for name, (student, *_) in STUDENTS.items():
         alone, taught = by_seed(rows, name, "baseline"), by_seed(rows, name, "distilled")
         if not taught:
             continue

@@ -61,7 +61,7 @@ def teacher(work: Path) -> Path:
         spec = replace(spec, size=size, codec={**spec.codec, "size": [*size]})
         checkpoint.save(begun, network.at(size), spec)
     if not (out / "student.safetensors").is_file():
-        config = config_of(TrainConfig, work, out, PEOPLE, None, 0)
+        config = config_of(TrainConfig, work, out, PEOPLE)
         config = replace(config, learning_rate=RATE, sigma=2.0)  # its maps' own width
         baseline(config, student=str(begun), skeleton="lsp14")
     return out / "student.safetensors"
@@ -100,7 +100,7 @@ def main() -> None:
         found = compare(config, teacher=guide, student="hourglass-1x32", **ways)
     else:
         pretrained = str(flags.imagenet or imagenet(flags.out))
-        config = config_of(TrainConfig, flags.out, out, PEOPLE, pretrained, 0)
+        config = config_of(TrainConfig, flags.out, out, PEOPLE, pretrained=pretrained)
         if flags.scale == "few":
             config = replace(config, data=("packed",), root=(few(flags.out),), epochs=PEOPLE / FEW, evaluate_every=PEOPLE / FEW / 3)  # fmt: skip
         config = replace(config, seeds=flags.seeds)
