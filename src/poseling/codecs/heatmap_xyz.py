@@ -16,12 +16,13 @@ from torch import Tensor
 
 from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.losses import Loss, metres, named, only_loss, posture
+from poseling.codecs.space import Space
 from poseling.geometry import Size
 from poseling.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
-class HeatmapXYZ:
+class HeatmapXYZ(Space):
     """Outputs (B, K, h w + 3) for an input of `size` (W, H): a heatmap, row by row, and X, Y, Z from the root
     in metres of camera axes (x right, y down, z away). The fields are those of `Heatmap`.
 
@@ -34,10 +35,8 @@ class HeatmapXYZ:
     """
 
     name: ClassVar[str] = "heatmap_xyz"
-    is_3d: ClassVar[bool] = True
     has_maps: ClassVar[bool] = True
     has_peaks: ClassVar[bool] = True
-    teacher_losses: ClassVar[tuple[str, ...]] = ()
 
     size: Size
     stride: int = 4
@@ -75,24 +74,12 @@ class HeatmapXYZ:
         """What a PoseSpec records."""
         return {"name": self.name, **asdict(self), "size": list(self.size)}
 
-    def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels whose positions in space are unknown, to targets and weights as
-        `encode_3d` gives them.
-        """
-        return self._encode(joints, weight, joints.new_zeros(*joints.shape[:2], 3), torch.zeros_like(weight))
-
-    def encode_3d(
-        self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, skeleton: Skeleton
-    ) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels with weights (B, K), and xyz (B, K, 3) in metres from the root
-        with weights (B, K), to targets (B, K, h w + 3) and weights (B, K, 2): in the image, 0 outside the
-        input, and in space, which a joint outside the input keeps. The `skeleton` is not needed.
-        """
-        return self._encode(joints, weight, xyz, xyz_weight)
-
     def _encode(
         self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Targets (B, K, h w + 3) and weights (B, K, 2): in the image, 0 outside the input, and in space, which
+        a joint outside the input keeps.
+        """
         maps, seen = self.heatmap.encode(joints, weight)
         return torch.cat([maps.flatten(2), xyz], -1), torch.stack([seen, xyz_weight], -1)
 
@@ -118,10 +105,6 @@ class HeatmapXYZ:
         """A teacher's heatmaps (B, K, h, w) as targets (B, K, h w + 3) that are 0 in space."""
         return torch.cat([maps.flatten(2), maps.new_zeros(*maps.shape[:2], 3)], -1)
 
-    def from_points(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """A teacher's joints in the image alone, as targets and weights: as `encode`."""
-        return self.encode(joints, weight)
-
     def from_teacher(
         self,
         joints: Tensor,
@@ -137,17 +120,6 @@ class HeatmapXYZ:
         if maps is None:
             return self.encode_3d(joints, weight, xyz, xyz_weight, skeleton)
         return torch.cat([maps[0].flatten(2), xyz], -1), torch.stack([maps[1], xyz_weight], -1)
-
-    def from_outputs(self, theirs: object, outputs: Tensor, weight: Tensor) -> None:
-        """None: from another network's outputs only what they decode to is learnt."""
-
-    def with_labels(self, targets: Tensor, weight: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
-        """A teacher's targets as they are: labels do not change them."""
-        return targets
-
-    def true_size(self, xyz: Tensor, truth: Tensor, known: Tensor, skeleton: Skeleton) -> Tensor:
-        """xyz as it is: outputs are each person's own metres."""
-        return xyz
 
     def losses(self, loss: str = "mse", teacher_loss: str | None = None) -> tuple[Loss, Loss]:
         """The heatmaps' loss of this name, the metres' and the posture's, together; ValueError for a
@@ -186,6 +158,3 @@ class HeatmapXYZ:
             return of_maps(here, there, weight[..., 0])
 
         return named(heatmaps, f"heatmaps_{loss}")
-
-    def logits_loss(self) -> None:
-        """There is none."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.location_losses import PLACES, bones_of, location_maps, on_heatmaps
 from poseling.codecs.losses import Loss, only_loss
+from poseling.codecs.space import Space
 from poseling.codecs.subpixel import bilinear
 from poseling.geometry import Size
 from poseling.skeleton import Skeleton
@@ -28,7 +29,7 @@ VNECT_HEIGHT = 0.92  # metres from knee to neck to which VNect scales all people
 
 
 @dataclass(frozen=True)
-class LocationMap:
+class LocationMap(Space):
     """Maps (B, K, 7, h, w) for an input of `size` (W, H): heatmap, X, Y, Z from the root, and dX, dY, dZ from
     the parent, in metres of camera axes (x right, y down, z away). Targets have an eighth map, the heatmap
     under which the others are learnt.
@@ -46,10 +47,8 @@ class LocationMap:
     """
 
     name: ClassVar[str] = "location_map"
-    is_3d: ClassVar[bool] = True
     has_maps: ClassVar[bool] = True
     has_peaks: ClassVar[bool] = True
-    teacher_losses: ClassVar[tuple[str, ...]] = ()
 
     size: Size
     stride: int = 8
@@ -95,13 +94,6 @@ class LocationMap:
         """What a PoseSpec records."""
         return {"name": self.name, **asdict(self), "size": list(self.size)}
 
-    def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels whose positions in space are unknown, to targets and weights as
-        `encode_3d` gives them.
-        """
-        nothing = joints.new_zeros(*joints.shape[:2], 3)
-        return self._encode(joints, weight, nothing, torch.zeros_like(weight), range(joints.shape[1]))
-
     def encode_3d(
         self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, skeleton: Skeleton
     ) -> tuple[Tensor, Tensor]:
@@ -121,10 +113,16 @@ class LocationMap:
         return self._encode(joints, weight, xyz, xyz_weight, skeleton.parents)
 
     def _encode(
-        self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, parents: Sequence[int]
+        self,
+        joints: Tensor,
+        weight: Tensor,
+        xyz: Tensor,
+        xyz_weight: Tensor,
+        parents: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
+        """As `encode_3d`; without `parents` each joint is its own."""
         maps, seen = self.heatmap.encode(joints, weight)
-        up = list(parents)
+        up = list(range(joints.shape[1]) if parents is None else parents)
         inside = (seen > 0).to(xyz_weight)
         space = xyz_weight * inside
         # A root's own bone has no length, and that is known.
@@ -155,10 +153,6 @@ class LocationMap:
         """A teacher's heatmaps (B, K, h, w) as targets (B, K, 8, h, w) that are 0 in space."""
         nothing = maps.new_zeros(*maps.shape[:2], 6, *maps.shape[2:])
         return torch.cat([maps[:, :, None], nothing, maps[:, :, None].clamp(0, 1)], 2)
-
-    def from_points(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """A teacher's joints in the image alone, as targets and weights: as `encode`."""
-        return self.encode(joints, weight)
 
     def from_teacher(
         self,
@@ -230,9 +224,6 @@ class LocationMap:
             "_places": (place, locations),
             "_bones": (bones_of(place), locations * bones),
         }
-
-    def logits_loss(self) -> None:
-        """There is none."""
 
     @property
     def _layout(self) -> LocationMap:

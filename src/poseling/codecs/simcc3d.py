@@ -19,13 +19,13 @@ from torch import Tensor
 from poseling.codecs.heatmap import Heatmap
 from poseling.codecs.losses import Loss, named, only_loss, simcc_space
 from poseling.codecs.simcc import SimCC
+from poseling.codecs.space import Space
 from poseling.codecs.subpixel import gaussian_bins, parabola_top
 from poseling.geometry import Size
-from poseling.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
-class SimCC3D:
+class SimCC3D(Space):
     """Bins (B, K, split W + split H + 3 D) for an input of `size` (W, H): those along x and y in the image,
     then along X, Y and Z in space.
 
@@ -33,6 +33,7 @@ class SimCC3D:
     bins of `cell` metres from -`reach` to `reach`, bin i at (i + 1/2) cell - reach, with a Gaussian of
     `spread` metres: RTMW3D's is 45 mm wide.
 
+    >>> from poseling.skeleton import Skeleton
     >>> codec = SimCC3D((192, 256))
     >>> codec.bins
     (384, 512, 150, 150, 150)
@@ -44,10 +45,8 @@ class SimCC3D:
     """
 
     name: ClassVar[str] = "simcc3d"
-    is_3d: ClassVar[bool] = True
     has_maps: ClassVar[bool] = False
     has_peaks: ClassVar[bool] = True
-    teacher_losses: ClassVar[tuple[str, ...]] = ()
 
     size: Size
     split: int = 2
@@ -96,28 +95,14 @@ class SimCC3D:
         """What a PoseSpec records."""
         return {"name": self.name, **asdict(self), "size": list(self.size), "sigma": list(self.image.sigmas)}
 
-    def encode(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels whose positions in space are unknown, to targets and weights as
-        `encode_3d` gives them.
-        """
-        nothing = joints.new_zeros(*joints.shape[:2], 3)
-        return self._encode(joints, weight, nothing, torch.zeros_like(weight))
-
-    def encode_3d(
-        self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor, skeleton: Skeleton
-    ) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2) in input pixels with weights (B, K), and xyz (B, K, 3) in metres from the root
-        with weights (B, K), to targets (B, K, X + Y + 3 D) and weights (B, K, 2): in the image, 0 outside the
-        input, and in space, 0 beyond `reach`.
-
-        A joint outside the input keeps its targets in space: the axes are not tied to the image (MeTRAbs).
-        The `skeleton` is not needed.
-        """
-        return self._encode(joints, weight, xyz, xyz_weight)
-
     def _encode(
         self, joints: Tensor, weight: Tensor, xyz: Tensor, xyz_weight: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Targets (B, K, X + Y + 3 D) and weights (B, K, 2): in the image, 0 outside the input, and in space, 0
+        beyond `reach`.
+
+        A joint outside the input keeps its targets in space: the axes are not tied to the image (MeTRAbs).
+        """
         image, weight = self.image.encode(joints, weight)
         inside = (xyz.abs() <= self.reach).all(-1) & (xyz_weight > 0)
         at = (torch.where(inside[..., None], xyz, 0.0) + self.reach) / self.cell - 0.5
@@ -156,33 +141,6 @@ class SimCC3D:
         image = self.image.from_maps(maps)
         return torch.cat([image, image.new_zeros(*image.shape[:-1], sum(self.bins[2:]))], -1)
 
-    def from_points(self, joints: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """A teacher's joints in the image alone, as targets and weights: as `encode`."""
-        return self.encode(joints, weight)
-
-    def from_teacher(
-        self,
-        joints: Tensor,
-        weight: Tensor,
-        xyz: Tensor,
-        xyz_weight: Tensor,
-        skeleton: Skeleton,
-        maps: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """As `encode_3d`; the teacher's `maps` are not used, its joints are as exact."""
-        return self.encode_3d(joints, weight, xyz, xyz_weight, skeleton)
-
-    def from_outputs(self, theirs: object, outputs: Tensor, weight: Tensor) -> None:
-        """None: from another network's outputs only what they decode to is learnt."""
-
-    def with_labels(self, targets: Tensor, weight: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
-        """A teacher's targets as they are: labels do not change them."""
-        return targets
-
-    def true_size(self, xyz: Tensor, truth: Tensor, known: Tensor, skeleton: Skeleton) -> Tensor:
-        """xyz as it is: outputs are each person's own metres."""
-        return xyz
-
     def losses(self, loss: str = "mse", teacher_loss: str | None = None) -> tuple[Loss, Loss]:
         """KL over the bins of all five axes against labels and teacher, whatever `loss` is; ValueError for a
         `teacher_loss`.
@@ -199,6 +157,3 @@ class SimCC3D:
     ) -> dict[str, tuple[Loss, float]]:
         """The loss as one part of weight 1: all five axes together, and there are no bones."""
         return {"": (self.losses(loss)[0], 1.0)}
-
-    def logits_loss(self) -> None:
-        """There is none."""
