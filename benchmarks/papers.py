@@ -231,7 +231,7 @@ def plan(work: Path, teacher: Path, weights: Path) -> None:
             module,
             Objective(spec, codec, experiment.supervised()),
             samples,
-            experiment.training(experiment.student),
+            experiment.training(experiment.student, module),
             experiment.engine,
         )
         (rates,) = throughput({"": step}, experiment.config.batch, rounds=5).values()

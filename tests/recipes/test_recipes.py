@@ -213,7 +213,8 @@ SMOKED = {
     ),
     "multi_teacher": ("distilled", HALF, "hourglass-1x16"),
 }
-MORE = {"multi_teacher": ("--teachers", "mini")}
+# ViTPose's published layer decay, which its students have no depths for.
+MORE = {"multi_teacher": ("--teachers", "mini"), "vitpose_mobile": ("--as-published",)}
 
 
 def settings(state: Path) -> dict[str, object]:

@@ -104,12 +104,13 @@ class Deadly(Crops):
 class Plain(nn.Module):
     """A network without batch norm, whose means would differ between one process and two."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: bool = False) -> None:
         super().__init__()
         self.first, self.last = nn.Conv2d(3, 8, 7, 4, 3), nn.Conv2d(8, 3, 3, padding=1)
+        self.middle = nn.Dropout() if dropped else nn.Tanh()
 
     def forward(self, images):
-        return self.last(torch.tanh(self.first(images)))[:, None]
+        return self.last(self.middle(self.first(images)))[:, None]
 
 
 def value(network: nn.Module) -> dict[str, float]:
@@ -126,6 +127,8 @@ def train(
     augment=WILD,
     bf16=False,
     plain=False,
+    dropped=False,
+    begun=0,
     place=-1,
     number=signal.SIGKILL,
     objective=None,
@@ -135,8 +138,8 @@ def train(
     """One run on the crowd in `folder`."""
     dataset = crowd(folder) if dataset is None else dataset
     training = Training(**TRAINING | (numbers or {}))
-    torch.manual_seed(0)
-    network = Plain() if plain else registry.build("hourglass-1x8", 3)
+    torch.manual_seed(begun)
+    network = Plain(dropped) if plain else registry.build("hourglass-1x8", 3)
     crops = Deadly(dataset, (64, 64), 1.25, augment, training.seed, Said(dataset, source))
     crops.place, crops.number = place, number
     # Without softmax for the plain one: what a softmax leaves undecided would drift apart with the last bits.
@@ -498,21 +501,48 @@ OTHERS = [
     {"objective": Objective(SPEC, CODEC, fpd(CODEC, "coordinate", 0.5), confidence=True)},
     {"objective": Objective(SPEC, CODEC, fpd(CODEC, "kl", 0.5))},
     {"source": "another teacher"},
+    {"begun": 1},
 ]
 
 
 def test_a_folder_with_another_run(folder, tmp_path):
-    """Another rate, length, augmentation, alpha, loss, confidence and teacher: each would go on with what it
-    has not trained.
+    """Another rate, length, augmentation, alpha, loss, confidence, teacher, start, other labels and shares:
+    each would go on with what it has not trained.
     """
     train(folder, tmp_path / "run", numbers={"epochs": 1})
-    for other in OTHERS:
+    people = crowd(folder)
+    others = [
+        {"dataset": replace(people, joints=people.joints + 0.5)},
+        {"dataset": replace(people, draws=np.full(12, 1 / 12, np.float32))},
+    ]
+    for other in (*OTHERS, *others):
         arguments = {**other, "numbers": {"epochs": 1, **other.get("numbers", {})}}
         with pytest.raises(
             ValueError,
             match=r"state\.safetensors: belongs to a run with other settings: .*, now .*\. Give another --out, or remove .*run to begin again",
         ):
             train(folder, tmp_path / "run", **arguments)
+
+
+def test_a_state_from_before_labels_were_told_apart_goes_on(folder, tmp_path):
+    train(folder, tmp_path / "run", numbers={"epochs": 1})
+    path = tmp_path / "run" / "state.safetensors"
+    tensors, metadata = read_tensors(path)
+    conditions = json.loads(metadata["conditions"])
+    for name in ("labels", "start", "drop path"):
+        del conditions[name]
+    write_tensors(path, tensors, metadata | {"conditions": json.dumps(conditions)})
+    assert train(folder, tmp_path / "run", numbers={"epochs": 1}).rows
+
+
+def test_what_is_dropped_at_random_is_the_same_after_a_stop(folder, tmp_path):
+    straight = train(folder, tmp_path / "straight", plain=True, dropped=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, tmp_path / "stopped", plain=True, dropped=True, place=20, number=signal.SIGINT)
+    resumed = train(folder, tmp_path / "stopped", plain=True, dropped=True)
+    assert straight.rows[-1]["value"] == resumed.rows[-1]["value"]
+    other = train(folder, tmp_path / "other", plain=True, dropped=True, numbers={"seed": 1})
+    assert other.rows[-1]["value"] != straight.rows[-1]["value"]
 
 
 def test_what_differs_is_named(folder, tmp_path):

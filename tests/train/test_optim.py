@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
+from poseling.distill.hooks import HookedStudent
 from poseling.models import registry
-from poseling.train.optim import Average, Training, optimizer
+from poseling.train.optim import Average, Training, depths, optimizer
 
 
 def test_steps_are_epochs_over_the_samples():
@@ -97,6 +98,20 @@ def test_layer_decay_by_hand():
     assert told["backbone.vit.encoder.layer.11.mlp.fc1.bias"][1] == 0
     with pytest.raises(ValueError, match=r"layer_decay 0\.5 is for networks with a depth for each layer"):
         optimizer(torch.nn.Linear(2, 2), Training(layer_decay=0.5))
+
+
+def test_layer_decay_reaches_into_hooks():
+    """A hooked network has its own depths, and its adapters the head's."""
+    network = registry.build("vitpose-t-simple", 3, (32, 32))
+    hooked = HookedStudent(network, {}, {"features": torch.nn.Conv2d(2, 2, 1)})
+    found = depths(hooked)
+    assert found == {f"network.{name}": at for name, at in depths(network).items()} | {
+        "adapters.features.weight": 13,
+        "adapters.features.bias": 13,
+    }
+    scales = {g["scale"] for g in optimizer(hooked, Training(layer_decay=0.5)).param_groups}
+    assert scales == {0.5**at for at in range(14)}
+    assert depths(HookedStudent(torch.nn.Linear(2, 2), {}, {})) is None
 
 
 def test_one_step_of_adamw_by_hand():

@@ -54,7 +54,7 @@ from poseling.teachers.checkpoint import checkpoint_teacher
 from poseling.teachers.load import load, there
 from poseling.teachers.network import NetworkTeacher
 from poseling.train.loop import LaidOutError, engine, fit
-from poseling.train.optim import Training
+from poseling.train.optim import Training, depths
 from poseling.train.throughput import stepper, throughput
 
 Terms = tuple[Term, ...]
@@ -400,12 +400,13 @@ class Experiment:
         name, keep = (spec.model, bare) if learner.kept is None else (learner.kept[0], _kept(learner.kept[1]))
         kept_spec = replace(spec, model=name)
         folder = self.out / f"seed-{seed}" / arm
+        module = self.hooked(learner.module, terms, signal.live, learner.only, codec)
         try:
             fitted = fit(
-                self.hooked(learner.module, terms, signal.live, learner.only, codec),
+                module,
                 Objective(spec, codec, terms, signal.confidence, signal.live, signal.width),
                 self.samples(dataset, spec, seed, signal.stored),
-                replace(self.training(student), epochs=epochs * share, seed=seed),
+                replace(self.training(student, module), epochs=epochs * share, seed=seed),
                 folder,
                 self.engine,
                 evaluate=lambda net: {
@@ -420,16 +421,15 @@ class Experiment:
         except LaidOutError as error:
             raise ValueError(f"{error}; {self._new_leg()}") from error
         path = folder.with_suffix(".safetensors")
-        module = keep(fitted.network)
         if self.engine.is_main_process:
-            checkpoint.save(path, module, kept_spec)
+            checkpoint.save(path, keep(fitted.network), kept_spec)
         self.engine.wait_for_everyone()
         if fitted.broken:
             self.notes.append(
                 f"{arm}, seed {seed}: {len(fitted.broken)} images could not be read, the first "
                 f"{fitted.broken[0]}"
             )
-        own_network = module if own_module(kept_spec) else None
+        own_network = keep(fitted.network) if own_module(kept_spec) else None
         trained = checkpoint_teacher(path, str(self.engine.device), own_network)
         with self.doing(f"measuring {arm}, seed {seed}, on {len(self.measure.dataset)} test samples"):
             pose = self.measure.predict(trained, config.flip_test)
@@ -503,7 +503,7 @@ class Experiment:
             module = self.hooked(student.build(self.skeleton, codec.size), terms, signal.live, "", codec)
             objective = Objective(spec, codec, terms, False, signal.live, signal.width)
             samples = self.samples(self.dataset, spec, 0, signal.stored)
-            step = stepper(module, objective, samples, self.training(student), self.engine)
+            step = stepper(module, objective, samples, self.training(student, module), self.engine)
             (rates,) = throughput({"": step}, config.batch, rounds=5).values()
         (speed,) = broadcast_object_list([float(np.median(rates))])  # the processes must agree
         epochs = 0.95 * duration(config.budget) * speed / len(self.dataset)  # the rest is for evaluation
@@ -590,18 +590,25 @@ class Experiment:
             shift=config.shift,
         )
 
-    def training(self, student: Student) -> Training:
-        """The numbers of every training of this network, without its epochs. Trained weights start at a low
-        learning rate, which would destroy them if it were high.
+    def training(self, student: Student, network: nn.Module) -> Training:
+        """The numbers of every training of this student's `network`, without its epochs. The weights of a file
+        start at a low learning rate, which would destroy them if it were high; a layer decay is only for
+        networks that have depths.
         """
         config = self.config
+        decay = config.layer_decay
+        if decay != 1 and depths(network) is None:
+            told = f"{student.name}: trained at one rate; --layer-decay {decay:g} is for vision transformers"
+            if told not in self.notes:
+                self.note(told)
+            decay = 1.0
         return Training(
             save_every=1000 if self.engine.device.type == "cuda" else 200,
             batch=config.batch,
             learning_rate=config.learning_rate or (LOW if student.starts_trained else HIGH),
             warmup=config.warmup,
             milestones=config.milestones,
-            layer_decay=config.layer_decay,
+            layer_decay=decay,
             optimizer=config.optimizer,
             schedule=config.schedule,
             weight_decay=config.weight_decay,

@@ -101,7 +101,7 @@ def speeds(experiment: Experiment, teacher: Teacher, signal: TeacherSignal, term
     pseudo-labels, where there are), and with the teacher live: medians, measured in turn.
     """
     student, codec, dataset = experiment.student, experiment.codec, experiment.dataset
-    spec, training = experiment.spec(student, "speed"), experiment.training(student)
+    spec = experiment.spec(student, "speed")
     plain = experiment.samples(dataset, spec, 0)
 
     def build() -> nn.Module:
@@ -116,7 +116,7 @@ def speeds(experiment: Experiment, teacher: Teacher, signal: TeacherSignal, term
         stored = experiment.samples(dataset, spec, 0, signal.stored)
         runs["distilled"] = (taught, Objective(spec, codec, terms, width=signal.width), stored)
     steps = {
-        run: stepper(network, objective, crops, training, experiment.engine)
+        run: stepper(network, objective, crops, experiment.training(student, network), experiment.engine)
         for run, (network, objective, crops) in runs.items()
     }
     found = {

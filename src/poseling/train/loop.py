@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import threading
@@ -13,9 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, gather_object
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -102,7 +105,7 @@ def fit(
     state = _State(
         out / "state.safetensors",
         settings,
-        _conditions(objective, crops),
+        _conditions(objective, crops, network),
         network,
         average,
         optimizer,
@@ -140,6 +143,7 @@ def fit(
                 rate = training.rate(step, steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["scale"]
+                torch.manual_seed(_drawn(training.seed, step, accelerator.process_index))
                 parts = objective(student, batch, step / steps)
                 accelerator.backward(parts["loss"])
                 if training.clip:
@@ -295,11 +299,26 @@ def _ignore_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _conditions(objective: Objective, crops: Crops | Resident) -> str:
-    """What identifies a run besides its numbers: its network and codec, its data and augmentation, its losses
-    and its teacher.
+def _drawn(seed: int, step: int, process: int) -> int:
+    """The seed of what a network and its losses draw in a step (dropped paths, masks), so that a resumed run
+    draws the same.
     """
-    spec = objective.spec
+    return int(np.random.SeedSequence((seed, step, process)).generate_state(1)[0])
+
+
+def _digest(values: Iterable[NDArray[Any] | None]) -> str:
+    """The same for the same arrays, in this order; None is one too."""
+    said = hashlib.blake2b(digest_size=8)
+    for value in values:
+        said.update(b"none" if value is None else np.ascontiguousarray(value).tobytes())
+    return said.hexdigest()
+
+
+def _conditions(objective: Objective, crops: Crops | Resident, network: nn.Module) -> str:
+    """What identifies a run besides its numbers: its network, with its weights at the start, and codec, its
+    data and augmentation, its losses and its teacher.
+    """
+    spec, data = objective.spec, crops.dataset
     teacher = objective.teacher.digest if objective.teacher is not None else None
     conditions = {
         "network": [
@@ -326,6 +345,19 @@ def _conditions(objective: Objective, crops: Crops | Resident) -> str:
             teacher or (crops.pseudo_labels.source if crops.pseudo_labels is not None else None),
             objective.confidence,
         ],
+        "labels": _digest(
+            (
+                data.boxes,
+                data.joints,
+                data.visible,
+                data.weight,
+                data.draws,
+                data.joints_3d,
+                data.confidence_3d,
+            )
+        ),
+        "start": _digest(tensor.detach().float().cpu().numpy() for tensor in network.state_dict().values()),
+        "drop path": spec.arguments.get("drop_path", 0),
     }
     return json.dumps(conditions, sort_keys=True)
 
@@ -359,6 +391,7 @@ HELD = {
     "data": ("data", "augment", "seed of the crops"),
     "teacher": ("teacher", "confidence"),
 }
+LATER = ("labels", "start", "drop path")  # what older states do not tell
 
 
 def _flat(text: str | None) -> dict[str, Any]:
@@ -390,7 +423,8 @@ class _State:
     """All that a run needs to continue: weights, their average, the optimiser's moments and the step, in one
     safetensors file.
 
-    No random state is kept: the order of samples, the augmentation and the rate are functions of the step.
+    No random state is kept: the order of samples, the augmentation, the rate and what the network draws are
+    functions of the step.
     """
 
     def __init__(
@@ -441,6 +475,7 @@ class _State:
                 f"{self.path}: is damaged (the settings of its run are missing); remove it to begin again, "
                 f"or give another --out"
             )
+        here = {name: value for name, value in here.items() if name in before or name not in LATER}
         differ = [name for name in dict.fromkeys((*before, *here)) if before.get(name) != here.get(name)]
         belongs = self._belongs(differ, before, here)
         extends = {"epochs"} <= set(differ) <= {"epochs", "milestones"}

@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from poseling.distill.hooks import bare
+
 
 @dataclass(frozen=True)
 class Training:
@@ -78,19 +80,18 @@ def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
     biases.
 
     A group's `scale` is what the loop multiplies its rate by: with a layer decay d, d^(D - i) for parameters
-    that the network's `depth` says lie at i of 0..D, the head at D (as ViTPose, after BEiT: Bao et al., ICLR
-    2022). ValueError if it has no such method.
+    at depth i of 0..D, the head at D (as ViTPose, after BEiT: Bao et al., ICLR 2022). ValueError for a network
+    without `depths`.
     """
     scales = {name: 1.0 for name, _ in network.named_parameters()}
     if training.layer_decay != 1:
-        depth = getattr(network, "depth", None)
-        if depth is None:
+        known = depths(network)
+        if known is None:
             raise ValueError(
                 f"layer_decay {training.layer_decay:g} is for networks with a depth for each layer, vision "
                 f"transformers; set it to 1"
             )
-        depths = {name: depth(name) for name in scales}
-        scales = {name: training.layer_decay ** (max(depths.values()) - at) for name, at in depths.items()}
+        scales = {name: training.layer_decay ** (max(known.values()) - at) for name, at in known.items()}
     named = list(network.named_parameters())
     rows = []
     for scale in sorted(set(scales.values()), reverse=True):
@@ -101,6 +102,20 @@ def optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
         ):
             rows.append({"params": parameters, "weight_decay": decay, "scale": scale})
     return OPTIMIZERS[training.optimizer](rows, lr=training.learning_rate)
+
+
+def depths(network: nn.Module) -> dict[str, int] | None:
+    """How deep each parameter lies, as the network's method `depth` says, adapters of its features as deep as
+    its head; None where it has no such method.
+    """
+    inner = bare(network)
+    if not callable(depth := getattr(inner, "depth", None)):
+        return None
+    found = {name: depth(name) for name, _ in inner.named_parameters()}
+    if inner is network:
+        return found
+    deepest = max(found.values())
+    return {name: found.get(name.removeprefix("network."), deepest) for name, _ in network.named_parameters()}
 
 
 class Average:
