@@ -11,6 +11,7 @@ from torch import nn
 
 from poseling.codecs import Coordinates, SimCC
 from poseling.codecs.heatmap import Heatmap
+from poseling.codecs.heatmap_xyz import HeatmapXYZ
 from poseling.codecs.losses import mse, simulated_heatmap, smooth_l1
 from poseling.codecs.normalize import normalise
 from poseling.data.augment import color_jitter
@@ -547,6 +548,16 @@ def test_features_need_a_teacher_that_is_a_checkpoint(at):
     with pytest.raises(ValueError, match="but fixed cannot be looked into"):
         Objective(SPEC, CODEC, (term,), teacher=FixedTeacher(TAUGHT))  # as an ONNX file: predictions alone
     Objective(SPEC, CODEC, (replace(term, against="itself"),))
+
+
+def test_features_at_joints_need_heatmaps():
+    term = replace(MIMIC, at="joints", against="itself")
+    for codec in (SimCC((64, 64)), HeatmapXYZ((64, 64))):
+        with pytest.raises(
+            ValueError, match=rf"mimic: reads features under .* gives {codec.name}; take a student"
+        ):
+            Objective(SPEC, codec, (term,))
+    Objective(SPEC, CODEC, (term,))
 
 
 def test_logits_of_different_codecs_are_refused():

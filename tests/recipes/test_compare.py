@@ -191,6 +191,17 @@ def test_an_unknown_objective_is_one_line(tmp_path: Path, capsys: pytest.Capture
     assert not (tmp_path / "out").exists()
 
 
+def test_an_objective_for_heatmaps_and_a_student_without_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ("--student", "simcc-mobilenetv2_050", "--loss", "kl", "--out", str(tmp_path / "out"))
+    with pytest.raises(SystemExit):
+        main(["compare", "--smoke", *words])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "integral, joint structure: compares heatmaps, and simcc-mobilenetv2_050 gives simcc;" in said
+    assert not (tmp_path / "out").exists()
+
+
 def found(**gains: list[float]) -> dict[str, object]:
     base = [0.5, 0.6, 0.7]
     rows = [

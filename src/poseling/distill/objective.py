@@ -159,6 +159,12 @@ class Objective:
                 f"{named}: compares features of both networks, but {what} cannot be looked into; take a "
                 f"teacher that is a checkpoint"
             )
+        at_joints = [term.name for term in self.terms if term.at == "joints"]
+        if at_joints and (not self.codec.has_maps or self.codec.is_3d):
+            raise ValueError(
+                f"{', '.join(at_joints)}: reads features under the joints' heatmaps, and {self.spec.model} gives "
+                f"{self.codec.name}; take a student with heatmaps"
+            )
         if any(term.at == "logits" for term in self.terms) and isinstance(self.teacher, NetworkTeacher):
             theirs = self.teacher.spec
             if (theirs.codec, theirs.skeleton.joints) != (self.spec.codec, self.spec.skeleton.joints):

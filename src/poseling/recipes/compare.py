@@ -2,7 +2,7 @@
 objectives.
 
 Every objective is the labels' loss and one term of the teacher's (or the student's own). No weight is set by
-hand: each term is scaled to a part, `share`, of the labels' loss, both measured on the untrained student over
+hand: each term is scaled to a part, `share`, of the labels' loss, both measured on the student at its start over
 the same first batches, and seed by seed all start from the same weights. The gain of an
 objective is its score minus the baseline's of the same seed. `docs/which-distillation.md` was written by this
 command.
@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import shlex
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,6 +50,7 @@ from poseling.recipes.experiment import Experiment, TeacherSignal, Terms, Traine
 from poseling.recipes.students import StudentLike
 from poseling.teachers.base import Teacher
 from poseling.teachers.network import NetworkTeacher
+from poseling.train.throughput import stepper, throughput
 
 CALIBRATION = 4  # batches over which the first size of each term is measured
 
@@ -149,10 +149,15 @@ def compare(
             f"not; take --loss kl, or leave it out"
         )
     experiment = Experiment.of("compare", config, student, teacher=teacher)
-    if "integral" in objectives and "coordinate" not in experiment.codec.teacher_losses:
+    codec = experiment.codec
+    unfit = {
+        "integral": "coordinate" not in codec.teacher_losses,
+        "joint structure": not codec.has_maps or codec.is_3d,
+    }
+    if wrong := [name for name in objectives if unfit.get(name)]:
         raise ValueError(
-            f"--objectives integral compares heatmaps, and {experiment.student.name} gives "
-            f"{experiment.codec.name}; leave it out, or take hourglass-1x64"
+            f"--objectives {', '.join(wrong)}: compares heatmaps, and {experiment.student.name} gives "
+            f"{codec.name}; leave it out, or take hourglass-1x64"
         )
     experiment, guide = experiment.with_teacher(teacher)
     predictions = experiment.label(guide, experiment.dataset, teacher.teacher_flip, teacher.teacher_scales)
@@ -238,7 +243,7 @@ def _scaled(
     experiment: Experiment, terms: Terms, guide: Teacher, predictions: TeacherLabels, seed: int, share: float
 ) -> Terms:
     """The last term's weight such that it is `share` of the first's loss, over the first batches of the run,
-    at the student's random start.
+    at the student's start.
     """
     objective, learner = _learner(experiment, terms, guide, predictions, seed)
     spec = experiment.spec(experiment.student, "size")
@@ -262,13 +267,11 @@ def _scaled(
 def _learner(
     experiment: Experiment, terms: Terms, guide: Teacher, predictions: TeacherLabels, seed: int
 ) -> tuple[Objective, nn.Module]:
-    torch.manual_seed(seed)
-    student, codec = experiment.student, experiment.codec
-    built = student.build(experiment.skeleton, codec.size)
-    learner = experiment.hooked(built, terms, guide).to(experiment.engine.device)
+    module = experiment.learner(seed).module
+    learner = experiment.hooked(module, terms, guide).to(experiment.engine.device)
     live = _signal(terms, guide, predictions).live
-    spec = experiment.spec(student, "size")
-    return Objective(spec, codec, terms, teacher=live, width=predictions.width), learner
+    spec = experiment.spec(experiment.student, "size")
+    return Objective(spec, experiment.codec, terms, teacher=live, width=predictions.width), learner
 
 
 def _batch(experiment: Experiment, crops: Crops | Resident, number: int) -> dict[str, torch.Tensor]:
@@ -284,22 +287,20 @@ def _cost(experiment: Experiment, way: Way, guide: Teacher, predictions: Teacher
     """Time of a training step over that of the labels alone, measured in turn; the median of five rounds."""
     if way.again:
         return 1.0  # as many steps, and cheaper ones at the end
+
+    def step(terms: Terms, stored: TeacherLabels | None) -> Callable[[], None]:
+        objective, learner = _learner(experiment, terms, guide, predictions, 0)
+        samples = experiment.samples(experiment.dataset, objective.spec, 0, stored)
+        training = experiment.training(experiment.student, learner)
+        return stepper(learner, objective, samples, training, experiment.engine)
+
     terms = _terms(experiment, way)
-    spec, stored = experiment.spec(experiment.student, "size"), _signal(terms, guide, predictions).stored
-    batch = _batch(experiment, experiment.samples(experiment.dataset, spec, 0, stored), 0)
-    times: dict[str, list[float]] = {"plain": [], "way": []}
-    runs = {
-        "plain": _learner(experiment, experiment.supervised(), guide, predictions, 0),
-        "way": _learner(experiment, terms, guide, predictions, 0),
+    steps = {
+        "plain": step(experiment.supervised(), None),
+        "way": step(terms, _signal(terms, guide, predictions).stored),
     }
-    for turn in range(6):
-        for name, (objective, learner) in runs.items():
-            start = time.perf_counter()
-            torch.autograd.backward(objective(learner, batch)["loss"])
-            learner.zero_grad()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    return statistics.median(a / b for a, b in zip(times["way"], times["plain"], strict=True))
+    rates = throughput(steps, experiment.config.batch)
+    return statistics.median(a / b for a, b in zip(rates["plain"], rates["way"], strict=True))
 
 
 def _found(

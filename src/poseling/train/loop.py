@@ -17,7 +17,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, gather_object
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+    gather_object,
+)
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -233,9 +238,10 @@ def fit(
             style="yellow",
             markup=False,
         )
+    (rows,) = broadcast_object_list([log.rows if log is not None else []])
     return Fitted(
         _unwrap(average, network).eval(),
-        log.rows if log else [],
+        rows,
         step * training.batch / max(seconds, 1e-9),
         names,
     )
