@@ -170,7 +170,9 @@ def test_a_share_of_all_draws():
     both = join(dataset(count=3).drawn(0.25), dataset(count=2, name="b").drawn(0.75))
     assert both.draws == pytest.approx([1 / 12] * 3 + [3 / 8] * 2)
     assert both.draws.dtype == np.float32
-    assert join(dataset().drawn(0.5), dataset()).draws is None  # of sets that do not all say how often
+    assert join(dataset(), dataset()).draws is None
+    # A set that does not say how often is drawn as the others are on average: 1/5 each.
+    assert join(both, dataset(count=2, name="c")).draws[5:] == pytest.approx([0.2, 0.2])
     for share in (0, -0.1, 1.01, float("nan")):
         with pytest.raises(
             ValueError, match=r"set: its share of the training is .*; a share is above 0 and at most 1"

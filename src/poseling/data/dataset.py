@@ -244,7 +244,8 @@ class PoseDataset:
 
 def join(*sets: PoseDataset) -> PoseDataset:
     """Several sets as one, in the first one's skeleton. Samples without 3D joints keep zeros there, those
-    without a camera NaN.
+    without a camera NaN. Beside sets with shares, the samples of one without are each drawn as often as the
+    others' on average.
     """
     first, skeleton = sets[0], sets[0].skeleton
     sets = tuple(s.to(skeleton) for s in sets)
@@ -265,7 +266,7 @@ def join(*sets: PoseDataset) -> PoseDataset:
         _instances([s.instances for s in sets]),
         _some([(s.confidence_3d, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),
         _some([(s.weight, np.ones(s.joints.shape[:2], np.float32)) for s in sets]),
-        _all([s.draws for s in sets]),
+        _draws(sets),
         _some([(s.sizes, np.full((len(s), 2), np.inf, np.float32)) for s in sets]),
     )
 
@@ -285,6 +286,14 @@ def _all(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | N
     """All parts concatenated; None if one of them is None."""
     there = [part for part in parts if part is not None]
     return np.concatenate(there) if len(there) == len(parts) else None
+
+
+def _draws(sets: Sequence[PoseDataset]) -> NDArray[np.float32] | None:
+    known = [s.draws for s in sets if s.draws is not None]
+    if not known:
+        return None
+    usual = float(np.concatenate(known).mean())
+    return np.concatenate([np.full(len(s), usual, np.float32) if s.draws is None else s.draws for s in sets])
 
 
 def _some(
