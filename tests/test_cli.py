@@ -242,6 +242,9 @@ def test_wrong_flags_are_one_line(capsys, command, why, way_out):
         ),
         ("distill fpd --epochs 0 --smoke", "--epochs is 0; it has to be above 0"),
         ("distill fpd --batch 0 --smoke", "--batch is 0; it has to be above 0"),
+        ("distill fpd --padding -1 --smoke", "--padding is -1; it has to be above 0"),
+        ("distill fpd --sigma 0 --smoke", "--sigma is 0; it has to be above 0"),
+        ("distill fpd --workers -1 --smoke", "--workers is -1; it cannot be below 0"),
         ("distill fpd --learning-rate nan --smoke", "--learning-rate is nan; give a number"),
         ("distill fpd --seeds 0 --smoke", "--seeds is 0; it has to be above 0"),
         (

@@ -38,7 +38,7 @@ def peaks(
 def bin_peaks(logits: Floats, sigma: float, decoding: Literal["plain", "dark"]) -> Floats:
     """Logits (B, K, X) along an axis to where they are highest (B, K), in bins: the highest bin, or for
     `dark` the top of the parabola fitted to what lies within a sigma of it, at most half a sigma away, as
-    `codecs.simcc.top` has it.
+    `codecs.subpixel.parabola_top` has it.
     """
     peak = logits.argmax(-1)
     at = peak.astype(np.float32)

@@ -104,6 +104,10 @@ def test_other_labels_for_the_same_images(dataset: PoseDataset, tmp_path: Path):
     assert (found.weight == 0.5).all()
     with pytest.raises(ValueError, match="second: is there already; name a new folder"):
         relabel(other, tmp_path / "b" / "second")
+    for rows in ([0, 1], [2, 1, 0]):
+        with pytest.raises(ValueError, match=r"its samples are not all those of .*first in their order"):
+            relabel(other[rows], tmp_path / "b" / "third")
+    assert not (tmp_path / "b" / "third").exists()
 
 
 def test_who_lost_the_image_is_left_out_with_the_weight(dataset: PoseDataset, tmp_path: Path):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
 from poseling.codecs import LocationMap
 from poseling.data.dataset import PoseDataset
 from poseling.evaluate.evaluator import Evaluator, by_action, table
+from poseling.evaluate.shipped import Shipped
 from poseling.pose import Pose
+from poseling.runtime import Network
 from poseling.skeleton import COCO17, MOVNECT15
 from poseling.spec import PoseSpec
 from poseling.teachers.base import Prediction
@@ -129,7 +134,7 @@ def test_the_table_has_millimetres_and_actions(dataset: PoseDataset):
 
 def test_a_network_of_one_height_is_scaled_to_the_true_height(dataset: PoseDataset):
     """It predicts 0.46 m from knee to neck for all people, half of the truth here, and every joint 0.1 m to
-    the right of the root.
+    the right of the root; as an exported file too.
     """
 
     class Says(nn.Module):
@@ -158,6 +163,16 @@ def test_a_network_of_one_height_is_scaled_to_the_true_height(dataset: PoseDatas
     found = Evaluator.of(tall, is_3d=True).predict(NetworkTeacher(Says(), spec), flip=False)
     assert found.xyz is not None
     np.testing.assert_allclose(found.xyz[..., 0], 0.2, rtol=1e-5)
+
+    class Exported(Shipped):
+        def person(self, image: NDArray[np.uint8], box: NDArray[np.floating], flip: bool) -> Pose:
+            there = np.full((1, 15, 3), 0.1, np.float32)
+            return Pose(there[..., :2], there[..., 0], MOVNECT15, there)
+
+    file = SimpleNamespace(name="net", spec=replace(spec, outputs=("xy", "score", "xyz")))
+    again = Evaluator.of(tall, is_3d=True).predict(Exported(cast(Network, file)), flip=False)
+    assert again.xyz is not None
+    np.testing.assert_allclose(again.xyz, 0.2, rtol=1e-5)
 
 
 def test_what_cannot_be_evaluated_in_3d_is_refused(dataset: PoseDataset):

@@ -171,12 +171,14 @@ def test_defaults_fit_the_data():
 def test_learning_from_labels_needs_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for image in mini("val").images[:12]:
         shutil.copy(image, tmp_path)
-    with pytest.raises(SystemExit):
-        run("distill", "fpd", "--smoke", "--data", "images", "--root", tmp_path, "--out", tmp_path / "out")
-    assert (
-        "--data images: has no labels, and fpd learns from labels; `poseling distill unlabelled` needs none"
-        in " ".join(capsys.readouterr().err.split())
-    )
+    for recipe, more in (("fpd", ()), ("baseline", ("--skeleton", "coco17"))):
+        with pytest.raises(SystemExit):
+            run("distill", recipe, *more, "--data", "images", "--root", tmp_path, "--out", tmp_path / "out")
+        said = " ".join(capsys.readouterr().err.split())
+        assert (
+            f"--data images: has no labels, and {recipe} learns from labels; `poseling distill unlabelled` "
+            f"needs none"
+        ) in said
     assert not (tmp_path / "out").exists()
 
 

@@ -85,7 +85,12 @@ def test_pseudo_labels_move_with_the_crop(dataset, tmp_path, flip, with_maps):
     assert (
         ("teacher_maps" in sample) == with_maps == ("teacher_matrix" in sample) == ("teacher_scale" in sample)
     )
+    points = answers.points(1)
+    assert points.maps is None
+    np.testing.assert_array_equal(points.xy, answers[1].xy)
+    np.testing.assert_array_equal(points.score, answers[1].score)
     if with_maps:
+        np.testing.assert_array_equal(sample["teacher_map_weight"], answers[1].map_score[order])
         maps = restored(sample["teacher_maps"], sample["teacher_scale"])
         maps = warp_maps(
             torch.from_numpy(maps)[None],

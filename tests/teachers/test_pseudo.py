@@ -44,7 +44,7 @@ class FakeLabels:
     licence = property(lambda self: f"{self.name} (weights Apache-2.0)")
     behind = "own"
 
-    def __getitem__(self, i: int) -> PseudoLabel:
+    def points(self, i: int) -> PseudoLabel:
         points = (self.xy[i] @ MATRIX[:, :2].T + MATRIX[:, 2]).astype(np.float32)
         score = self.score[i].astype(np.float32)
         return PseudoLabel(points, score, None, np.zeros(len(score), np.float32), MATRIX, None)

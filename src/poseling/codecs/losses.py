@@ -64,9 +64,6 @@ def coordinate(outputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     return reduced(distance, joints_weight(weight) * mass)
 
 
-integral = coordinate  # what papers on distillation call it
-
-
 def simcc_kl(outputs: Tensor, targets: Tensor, weight: Tensor, *, columns: int, beta: float) -> Tensor:
     """KL(target || softmax of beta times the logits) over the `columns` bins of x and over those of y, added
     (SimCC, Li et al., ECCV 2022).

@@ -23,9 +23,9 @@ class Augment:
     configuration), without half bodies and occlusion.
 
     scale: standard deviation, and bound, of the zoom about 1; rotation: standard deviation in degrees,
-    bounded at twice that, in 60 % of samples; flip, half_body, occlusion: probabilities; light: bound of the
-    change of brightness, contrast and saturation (see `color_jitter`), 0 for none; shift: bound of how far
-    the person is moved, in parts of the crop's sides.
+    bounded at twice that, in 60 % of samples; flip, half_body, occlusion: probabilities; color_jitter: bound
+    of the change of brightness, contrast and saturation (see the function of that name), 0 for none; shift:
+    bound of how far the person is moved, in parts of the crop's sides.
     """
 
     scale: float = 0.25
@@ -53,8 +53,8 @@ class Augment:
         random: np.random.Generator,
     ) -> Crop:
         """One random crop around a person's box, or around half of the person."""
-        # Every number is drawn whether used or not, so that one setting does not change the draws of the
-        # next.
+        # Every number but the shift, which came later, is drawn whether used or not, so that one setting does
+        # not change the draws of the next.
         zoom = float(np.clip(random.normal(1, self.scale), 1 - self.scale, 1 + self.scale))
         turn = float(np.clip(random.normal(0, self.rotation), -2 * self.rotation, 2 * self.rotation)) * (
             random.random() < 0.6

@@ -87,7 +87,7 @@ class Crops(Dataset[dict[str, Any]]):
 
     All randomness of a sample comes from (seed, place), so it does not matter which process or worker draws
     it, or after which interruption. A sample holds image (H, W, 3) uint8; joints (K, 2) in input pixels;
-    weight (K,); light (3,); person; broken: 1 for an image that cannot be read, which is then black and
+    weight (K,); color_jitter (3,); person; broken: 1 for an image that cannot be read, which is then black and
     has no weight. With 3D joints also xyz (K, 3), metres from the root as the crop shows it, and
     xyz_weight (K,), 0 where unknown.
     """

@@ -100,12 +100,17 @@ def pack(
 
 
 def relabel(dataset: PoseDataset, out: Path) -> PoseDataset:
-    """Writes the current labels of a dataset whose images are all those of a packed set to the new folder
-    `out`; the images stay where they are.
+    """Writes the current labels of a dataset whose images are all those of a packed set, in its order, to the
+    new folder `out`; the images stay where they are. ValueError for other samples than those.
     """
     if out.exists():
         raise ValueError(f"{out}: is there already; name a new folder")
     images = dataset.images[0].parent
+    if dataset.images != packed(images.parent).images:
+        raise ValueError(
+            f"{dataset.name}: its samples are not all those of {images.parent} in their order, so the new labels "
+            f"would be of other images; `pack` writes a part of a set"
+        )
     with new_folder(out) as folder:
         _write(dataset, folder, os.path.relpath(images, out))
     return packed(out)

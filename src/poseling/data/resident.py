@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import default_collate
 
+from poseling.codecs.warp import warp_maps
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Order, TeacherLabels, places
@@ -54,7 +54,7 @@ class Images:
 
 class Resident:
     """Batches of a set on a device, as `data.loader.Crops` gives them. All randomness of a batch comes from
-    (seed, step).
+    (seed, step, process).
 
     ValueError if `augment` wants half bodies, which need each person's joints one by one.
     """
@@ -163,20 +163,7 @@ def sampled(images: Tensor, matrix: Tensor, size: Size) -> Tensor:
     """Images (B, h, w, 3) uint8 seen through affines (B, 2, 3) from the pixels of an input of `size` (W, H)
     to theirs: (B, H, W, 3) floats of 0..255, bilinear, black where they end.
     """
-    height, width = images.shape[1:3]
-    theirs, ours = (
-        matrix.new_tensor([width - 1, height - 1]) / 2,
-        matrix.new_tensor([size[0] - 1, size[1] - 1]) / 2,
-    )
-    # affine_grid counts from -1 to 1 between the centres of the outermost pixels, on both sides.
-    linear = matrix[:, :, :2] * ours / theirs[:, None]
-    offset = (matrix[:, :, 2] + (matrix[:, :, :2] * ours).sum(-1)) / theirs - 1
-    theta = torch.cat([linear, offset[..., None]], 2)
-    grid = F.affine_grid(theta, [len(images), 3, size[1], size[0]], align_corners=True)
-    seen = F.grid_sample(
-        images.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True
-    )
-    return seen.permute(0, 2, 3, 1)
+    return warp_maps(images.permute(0, 3, 1, 2).float(), matrix, size).permute(0, 2, 3, 1)
 
 
 def _nth(labelled: Tensor, where: Tensor) -> Tensor:

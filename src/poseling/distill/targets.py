@@ -100,8 +100,9 @@ class Targets:
             step, zero = batch["teacher_scale"][..., None, None].unbind(2)
             maps = (batch["teacher_maps"].float() - zero) * step  # as packing.restored
             maps = warp_maps(maps, batch["teacher_matrix"], self.codec.heatmap.map_size, self.width)
+        map_weight = self._sure(batch.get("teacher_map_weight", batch["teacher_weight"]))
         xyz_weight = self._sure(batch.get("teacher_xyz_weight", batch["teacher_weight"]))
-        return InCrop(batch["teacher_xy"], weight, maps, weight, batch.get("teacher_xyz"), xyz_weight)
+        return InCrop(batch["teacher_xy"], weight, maps, map_weight, batch.get("teacher_xyz"), xyz_weight)
 
     def _live(self, prediction: Prediction) -> InCrop:
         assert self.teacher is not None
@@ -113,13 +114,11 @@ class Targets:
         xy = (matrix @ prediction.xy) * scale
         xyz = None if prediction.xyz is None else matrix @ prediction.xyz
         sure = torch.minimum(score[:, how.first], score[:, how.second]) * how.known
-        weight = sure if self.confidence else how.known.expand_as(sure)
         single = score[:, how.first] * how.single
-        map_weight = single if self.confidence else how.single.expand_as(single)
         maps = None
         if prediction.maps is not None and teacher.pixel is not None:
             maps = self._maps(teacher, prediction.maps[:, how.first])
-        return InCrop(xy, weight, maps, map_weight, xyz, self._sure(sure))
+        return InCrop(xy, self._sure(sure), maps, self._sure(single), xyz, self._sure(sure))
 
     def _maps(self, teacher: Teacher, maps: Tensor) -> Tensor:
         """A live teacher's maps, laid out as the student's."""

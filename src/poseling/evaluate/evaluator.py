@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from poseling.codecs import is_3d
+from poseling.codecs import CODECS, Codec, codec, is_3d
 from poseling.data.dataset import PoseDataset
 from poseling.evaluate import mpjpe, oks, pck
 from poseling.evaluate.cost import cost
@@ -21,6 +21,7 @@ from poseling.evaluate.latency import latency
 from poseling.evaluate.pckh import pckh, pckh_fpd
 from poseling.evaluate.predict import in_skeleton, predict
 from poseling.evaluate.report import gmac_in_words
+from poseling.evaluate.shipped import Shipped
 from poseling.files import read_image
 from poseling.geometry import ray_rotation
 from poseling.pose import Pose
@@ -178,16 +179,12 @@ class Evaluator:
         found = in_skeleton(predict(network, self.dataset, flip, read=self.read), self.dataset.skeleton)
         if found.xyz is not None and self.dataset.camera is not None:
             found = replace(found, xyz=self._faced(found.xyz, self.dataset.camera))
-        if (
-            found.xyz is None
-            or self.dataset.joints_3d is None
-            or not isinstance(network, NetworkTeacher)
-            or not is_3d(network.codec)
-        ):
+        how = _codec_of(network)
+        if found.xyz is None or self.dataset.joints_3d is None or how is None or not is_3d(how):
             return found
         truth = torch.from_numpy(self.dataset.joints_3d)
         known = (truth != 0).any(-1).float()
-        xyz = network.codec.true_size(torch.from_numpy(found.xyz), truth, known, self.dataset.skeleton)
+        xyz = how.true_size(torch.from_numpy(found.xyz), truth, known, self.dataset.skeleton)
         return replace(found, xyz=xyz.numpy())
 
     def _faced(self, xyz: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -260,3 +257,12 @@ def by_action(evaluator: Evaluator, pose: Pose, actions: Sequence[str]) -> Table
     out.add_section()
     out.add_row("Mean over actions", *(f"{mean:.1f}" for _, mean in parts.values()))
     return out
+
+
+def _codec_of(network: Teacher) -> Codec | None:
+    """The codec by which a network of ours was trained, whether it is a checkpoint or an exported file."""
+    if isinstance(network, NetworkTeacher):
+        return network.codec
+    if not isinstance(network, Shipped) or network.network.spec.codec.get("name") not in CODECS:
+        return None
+    return codec(network.network.spec.codec)

@@ -214,10 +214,14 @@ class TrainConfig:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"--{field.name.replace('_', '-')} is {value}; give a number")
-        for name in ("batch", "learning_rate", "seeds", "size", "width"):
+        for name in ("batch", "learning_rate", "seeds", "size", "width", "padding", "sigma"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value:g}; it has to be above 0")
+        for name in ("evaluate_every", "workers", "weight_decay", "warmup", "clip"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"--{name.replace('_', '-')} is {value:g}; it cannot be below 0")
         if self.budget or self.epochs is None:
             duration(self.budget)
 

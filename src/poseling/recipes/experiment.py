@@ -179,7 +179,7 @@ class Experiment:
         if not labels and skeleton is None and config.data == ("images",) and teacher and teacher.teacher:
             skeleton = load(teacher.teacher, teacher.teacher_adapter).skeleton
         sources, train, val, test = parts(config, skeleton)
-        if skeleton is None and not (train.labelled and test.labelled):
+        if (labels or skeleton is None) and not (train.labelled and test.labelled):
             raise ValueError(
                 f"--data {' '.join(config.data)}: has no labels, and {recipe} learns from labels; `poseling "
                 f"distill unlabelled` needs none"

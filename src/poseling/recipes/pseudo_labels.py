@@ -86,7 +86,9 @@ def pseudo_labels(
             f"--few {few}: is no number of samples; give one above 0, or leave out the arms that need it"
         )
     joints = None if skeleton == "data" else by_name(skeleton)
-    experiment = Experiment.of("pseudo_labels", config, student, joints, teacher=teacher, teachers=agree)
+    experiment = Experiment.of(
+        "pseudo_labels", config, student, joints, teacher=teacher, teachers=agree, labels=False
+    )
     dataset = experiment.dataset
     if unknown := [name for name in clean if name not in experiment.sources]:
         raise ValueError(

@@ -19,7 +19,7 @@ class Prediction:
     xy (B, K, 2) in pixels of the teacher's input; score (B, K) in 0..1; maps (B, K, h, w) Gaussians whose
     peak is 1 where the teacher is certain, or None if it predicts points only; xyz (B, K, 3) metres from the
     root in the crop's camera axes (x right, y down, z away), or None if it predicts 2D joints only; outputs
-    (B, K, C, h, w) the raw outputs of one of our own networks with a 3D codec.
+    (B, K, ...) the raw outputs of one of our own networks with a 3D codec.
     """
 
     xy: Tensor

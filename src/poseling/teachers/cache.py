@@ -12,7 +12,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -361,36 +361,43 @@ class PseudoLabels:
 
     def __getitem__(self, i: int) -> PseudoLabel:
         """The pseudo-label of sample `i`. IndexError beyond the last."""
-        row, m, count = int(self._row[i]), self.manifest, len(self.conversion.target)
-        matrix = Crop.from_box(self.boxes[i], m.size, m.padding).matrix
-        maps = None if m.map_size is None else np.zeros((count, m.map_size[1], m.map_size[0]), np.uint8)
-        scale = None if maps is None else np.zeros((count, 2), np.float32)
-        map_score = np.zeros(count, np.float32)
-        xyz = None if self._xyz is None else np.zeros((count, 3), np.float32)
-        if row < 0:
-            xy, score = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
-            return PseudoLabel(xy, score, maps, map_score, matrix, m.pixel, xyz, scale)
-        score = self._score[row].astype(np.float32) / 255
-        if maps is not None and scale is not None and m.map_size is not None:
+        found, row, m = self.points(i), int(self._row[i]), self.manifest
+        if m.map_size is None:
+            return found
+        count = len(self.conversion.target)
+        maps = np.zeros((count, m.map_size[1], m.map_size[0]), np.uint8)
+        scale, map_score = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
+        if row >= 0:
             packed = self._packed[self._ends[row] : self._ends[row + 1]]
             try:
                 stored, steps = unpack(packed, (len(m.skeleton), m.map_size[1], m.map_size[0]))
             except ValueError as error:
                 raise ValueError(f"{self.url}: the pseudo-label of sample {i} is damaged: {error}") from error
-            maps[self._mapped], scale[self._mapped] = (
-                stored[self._maps[self._mapped]],
-                steps[self._maps[self._mapped]],
-            )
-            map_score[self._mapped] = score[self._maps[self._mapped]]
-        xy = self.conversion.joints(self._xy[row]).astype(np.float32)
-        if self._xyz is not None:
-            xyz = self.conversion.joints(self._xyz[row]).astype(np.float32)
-        return PseudoLabel(xy, self.conversion.weights(score), maps, map_score, matrix, m.pixel, xyz, scale)
+            theirs = self._maps[self._mapped]
+            maps[self._mapped], scale[self._mapped] = stored[theirs], steps[theirs]
+            map_score[self._mapped] = self._score[row].astype(np.float32)[theirs] / 255
+        return replace(found, maps=maps, scale=scale, map_score=map_score)
+
+    def points(self, i: int) -> PseudoLabel:
+        """The pseudo-label of sample `i` without its maps, which take most of the time. IndexError beyond the
+        last.
+        """
+        row, m, how = int(self._row[i]), self.manifest, self.conversion
+        count = len(how.target)
+        matrix = Crop.from_box(self.boxes[i], m.size, m.padding).matrix
+        xy, score = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
+        xyz = None if self._xyz is None else np.zeros((count, 3), np.float32)
+        if row >= 0:
+            xy = how.joints(self._xy[row]).astype(np.float32)
+            score = how.weights(self._score[row].astype(np.float32) / 255)
+            if self._xyz is not None:
+                xyz = how.joints(self._xyz[row]).astype(np.float32)
+        return PseudoLabel(xy, score, None, np.zeros(count, np.float32), matrix, m.pixel, xyz)
 
     def sample(self, person: int, crop: Crop) -> dict[str, NDArray[Any]]:
         """teacher_xy (K, 2) in the crop's pixels, teacher_weight (K,) the teacher's confidence, and if it
         predicts heatmaps: teacher_maps (K, h, w) uint8 with teacher_scale (K, 2) as `packing.quantise` makes
-        them, and teacher_matrix (2, 3) from pixels of the student's heatmaps to theirs (of the crop, without
+        them, teacher_map_weight (K,), 0 for a joint that has no map, as the middle of two, and teacher_matrix (2, 3) from pixels of the student's heatmaps to theirs (of the crop, without
         a `heatmap`). If it predicts 3D also teacher_xyz (K, 3), metres from the root as the crop shows the
         person, with teacher_xyz_weight (K,). Left and right are swapped if the crop mirrors.
         """
@@ -401,8 +408,8 @@ class PseudoLabels:
             "teacher_weight": found.score[order],
         }
         if found.maps is not None:
-            sample["teacher_weight"] = found.map_score[order]
             assert found.scale is not None
+            sample["teacher_map_weight"] = found.map_score[order]
             sample["teacher_maps"], sample["teacher_scale"] = found.maps[order], found.scale[order]
             pixel = (1.0, 1.0) if self.heatmap is None else self.heatmap.pixel
             sample["teacher_matrix"] = found.map_matrix(crop, pixel).astype(np.float32)

@@ -205,7 +205,7 @@ class EnsembleLabels:
         """teacher_xy (K, 2) in the crop's pixels and teacher_weight (K,), the confidence; 0 for a joint that
         no teacher predicts. Left and right are swapped if the crop mirrors.
         """
-        predicted = [one[person] for one in self.labels]
+        predicted = [one.points(person) for one in self.labels]
         size = float(person_size(self.labels[0].boxes[person])) * float(
             np.sqrt(abs(np.linalg.det(crop.matrix[:, :2])))
         )

@@ -158,7 +158,7 @@ def pseudo_labels_3d(
     bare = np.asarray(~(dataset.visible > 0).any(1))
     sizes = person_size(dataset.boxes)
     for i in np.flatnonzero(labels.predicted).tolist():
-        found = labels[i]
+        found = labels.points(i)
         xy = Crop(found.matrix, labels.manifest.size).invert(found.xy)
         if bare[i]:
             sure = np.asarray(found.score >= LEAST_3D)
@@ -220,7 +220,7 @@ def _places(labels: PseudoLabels) -> NDArray[np.float64]:
     """The teacher's joints (N, K, 3) in metres from its own root; NaN where there are none."""
     found = np.full((len(labels.boxes), len(labels.conversion.target), 3), np.nan)
     for i in np.flatnonzero(labels.predicted).tolist():
-        xyz = labels[i].xyz
+        xyz = labels.points(i).xyz
         assert xyz is not None  # the manifest has is_3d
         found[i, labels.conversion.known] = xyz[labels.conversion.known]
     return found
@@ -237,7 +237,7 @@ def _predicted(labels: PseudoLabels, dataset: PoseDataset) -> tuple[NDArray[np.f
         )
     xy, score = np.zeros((*dataset.visible.shape, 2)), np.zeros(dataset.visible.shape)
     for i in np.flatnonzero(labels.predicted).tolist():
-        found = labels[i]
+        found = labels.points(i)
         xy[i], score[i] = affine(Crop(found.matrix, (1, 1)).inverse, found.xy), found.score
     return xy, score
 

@@ -11,8 +11,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from poseling.codecs.warp import warp_maps
 from poseling.geometry import Size
 from poseling.skeleton import Skeleton
 from poseling.teachers.base import Prediction, Teacher
@@ -81,11 +81,5 @@ def _turned(crops: Tensor, middle: Tensor, angle: Tensor, size: Size) -> tuple[T
     cos, sin = angle.cos(), angle.sin()
     linear = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
     back = torch.cat([linear, (middle - linear @ centre)[..., None]], 2)
-    # `affine_grid` counts from -1 to 1 between the centres of the outermost pixels.
-    theta = torch.cat(
-        [linear * (centre / centre[:, None]), (back @ torch.cat([centre, centre.new_ones(1)]))[..., None]], 2
-    )
-    theta[:, :, 2] = theta[:, :, 2] / centre - 1
-    grid = F.affine_grid(theta, [len(crops), 3, size[1], size[0]], align_corners=True)
-    seen = F.grid_sample(crops.permute(0, 3, 1, 2).float(), grid, mode="bilinear", align_corners=True)
+    seen = warp_maps(crops.permute(0, 3, 1, 2).float(), back, size)
     return seen.permute(0, 2, 3, 1).round().to(torch.uint8), back
