@@ -199,7 +199,7 @@ def test_what_is_kept_apart(tmp_path: Path):
     from the seventh on.
     """
     config = TrainConfig(data=("images",), root=(folder(tmp_path / "a", 25),), out=tmp_path / "out", size=64)
-    found = Experiment.of("test", config, "hourglass-1x8", COCO17)
+    found = Experiment.of("test", config, "hourglass-1x8", COCO17, labels=False)
     parts = {
         name: [int(p.stem) for p in dataset.images]
         for name, dataset in (
@@ -212,12 +212,16 @@ def test_what_is_kept_apart(tmp_path: Path):
     assert parts["val"] == [6, 16]
     assert parts["train"] == [i for i in range(25) if i % 10 not in (1, 6)]
     assert found.origin.tolist() == [0] * len(parts["train"])
-    few = Experiment.of("test", replace(config, root=(folder(tmp_path / "b", 4),)), "hourglass-1x8", COCO17)
+    few = Experiment.of(
+        "test", replace(config, root=(folder(tmp_path / "b", 4),)), "hourglass-1x8", COCO17, labels=False
+    )
     assert (
         [p.stem for p in few.choice.dataset.images] == [p.stem for p in few.measure.dataset.images] == ["001"]
     )
     with pytest.raises(ValueError, match="is the only image, but some have to be kept apart for testing"):
-        Experiment.of("test", replace(config, root=(folder(tmp_path / "c", 1),)), "hourglass-1x8", COCO17)
+        Experiment.of(
+            "test", replace(config, root=(folder(tmp_path / "c", 1),)), "hourglass-1x8", COCO17, labels=False
+        )
 
 
 def test_a_set_with_parts_keeps_them_beside_one_without(tmp_path: Path):

@@ -140,7 +140,7 @@ def test_a_recipe_of_ones_own_has_defaults_of_its_own(tmp_path: Path, capsys: py
         "@dataclass(frozen=True, kw_only=True)\nclass Teacher(ResponseConfig):\n"
         "    train_teacher: str = default('hourglass-8x256', 'hourglass-1x16')\n\n"
         "@recipe\ndef mine(config: Mine = Mine(), *, teacher: Teacher = Teacher(), more: float = default(1.0, 2.0)):\n"
-        "    print(config.size, config.seeds, teacher.train_teacher, teacher.teacher, teacher.alpha, more)\n"
+        "    print(config.input[1], config.seeds, teacher.train_teacher, teacher.teacher, teacher.alpha, more)\n"
     )
     main(["distill", str(path), "--seeds", "3", "--alpha", "0.2"])
     main(["distill", str(path), "--data", "lsp", "--root", "x"])

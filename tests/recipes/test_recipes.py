@@ -9,6 +9,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from poseling.cli import main
 from poseling.data.mini import mini
 from poseling.files import read_image
+from poseling.models import start
 from poseling.models.checkpoint import read_tensors
 from poseling.recipes.config import TrainConfig
 from poseling.runtime import Network
@@ -148,16 +150,21 @@ def test_defaults_fit_the_data():
     """
     small, ours = TrainConfig(), TrainConfig(data=("mpii",), root=(Path("x"),))
     papers = TrainConfig(data=("mpii",), root=(Path("x"),), as_published=True)
-    assert (small.size, small.loss, small.optimizer, small.schedule, small.epochs) == (
-        64,
+    assert (small.input, small.loss, small.optimizer, small.schedule, small.epochs) == (
+        (64, 64),
         "kl",
         "adamw",
         "one_cycle",
         10,
     )
-    assert (ours.size, ours.loss, ours.optimizer, ours.schedule) == (128, "kl", "adamw", "one_cycle")
+    assert (ours.input, ours.loss, ours.optimizer, ours.schedule) == ((128, 128), "kl", "adamw", "one_cycle")
     assert (ours.epochs, ours.budget, ours.ema, ours.clip) == (None, "1h", 0.999, 1.0)
-    assert (papers.size, papers.loss, papers.optimizer, papers.schedule) == (256, "mse", "adam", "step")
+    assert (papers.input, papers.loss, papers.optimizer, papers.schedule) == (
+        (256, 256),
+        "mse",
+        "adam",
+        "step",
+    )
     assert (papers.epochs, papers.batch, papers.learning_rate, papers.sigma) == (140, 4, 2.5e-4, 2.0)  # FPD's
     assert TrainConfig(data=("mini",)) == replace(small, data=("mini",))
     assert TrainConfig(root=(Path("x"),)) == replace(
@@ -166,6 +173,26 @@ def test_defaults_fit_the_data():
     assert TrainConfig(optimizer="adam", epochs=140).optimizer == "adam"
     assert TrainConfig(optimizer="adam", epochs=140).epochs == 140
     assert TrainConfig(data=("mpii",), root=(Path("x"),), loss="kl").loss == "kl"
+
+
+def test_a_trained_student_keeps_its_input():
+    """poseling-n was trained at 128x160 with a padding of 1.05, which no default has."""
+    own, flags = start.contract("poseling-n"), {"data": ("images",), "root": (Path("x"),)}
+    assert own is not None
+
+    def found(**more: Any) -> tuple[Any, ...]:
+        config = TrainConfig(**flags, **more).started(own)
+        return (*config.input, config.padding)
+
+    assert found() == (128, 160, 1.05)
+    assert found(padding=1.15) == (128, 160, 1.15)
+    assert found(size=192) == (192, 192, 1.05)
+    assert found(width=96) == (96, 128, 1.05)
+    assert found(as_published=True) == (256, 256, 1.25)
+    config = replace(TrainConfig(**flags), seeds=3).started(own)  # what is not given stays so
+    assert (*config.input, config.padding, config.seeds) == (128, 160, 1.05, 3)
+    none = TrainConfig(**flags).started(None)
+    assert (*none.input, none.padding) == (128, 128, 1.25)
 
 
 def test_learning_from_labels_needs_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

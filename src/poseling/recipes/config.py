@@ -15,13 +15,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, cast
 
 from cyclopts import Parameter
 
 from poseling.data.coco_files import NO_FILES, CocoFiles
 from poseling.geometry import Size
 from poseling.models import registry
+from poseling.spec import PoseSpec
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -42,10 +43,13 @@ class Default:
         paper, mini, ours = (
             "none" if value in (None, "") else str(value) for value in (self.paper, self.mini, self.ours)
         )
+        if paper == mini == ours:
+            return paper
         return f"{'' if ours == paper else f'{ours}; as published '}{paper}; with the mini set {mini}"
 
 
 AS_PAPER: Any = object()
+OF_START = ("size", "padding")  # which wait for the student: `TrainConfig.started`
 
 
 def default(paper: T, mini: T, ours: T = AS_PAPER) -> T:
@@ -57,6 +61,7 @@ def default(paper: T, mini: T, ours: T = AS_PAPER) -> T:
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """What is the same for every network of an experiment. Its fields are the flags that all recipes share.
+    `size` and `padding`, where they are not given, wait for the student (`started`); `input` is known before.
 
     Parameters
     ----------
@@ -74,7 +79,8 @@ class TrainConfig:
         Folder or URL of the teacher's pseudo-labels; in --out if not given. Pseudo-labels of an earlier run
         are used again.
     size
-        Height of the input in pixels.
+        Height of the input in pixels; of a student that starts from a trained file its own if neither this
+        nor --width is given.
     width
         Width of the input; as its height if not given, or three quarters of it in the recipes of papers on
         COCO (kdlpn and later).
@@ -117,7 +123,7 @@ class TrainConfig:
         How a joint is read from its heatmap: the highest pixel, a quarter pixel towards its higher neighbour,
         or DARK.
     padding
-        Size of the crop over that of the person's box.
+        Size of the crop over that of the person's box; of a student that starts from a trained file its own.
     rotation
         Augmentation: standard deviation of the rotation, in degrees.
     scale
@@ -183,7 +189,7 @@ class TrainConfig:
     loss: Literal["mse", "kl"] = default("mse", "kl", "kl")
     sigma: float = default(2.0, 1.0, 1.5)
     decoding: Literal["plain", "quarter", "dark"] = "dark"
-    padding: float = 1.25
+    padding: float = default(1.25, 1.25)
     rotation: float = default(30.0, 12.0)
     scale: float = default(0.25, 0.12)
     shift: float = 0.0
@@ -207,7 +213,8 @@ class TrainConfig:
         if isinstance(self.epochs, Default) and isinstance(self.budget, str) and self.budget:
             object.__setattr__(self, "epochs", None)
         for field in fields(self):
-            object.__setattr__(self, field.name, self.filled(getattr(self, field.name)))
+            if field.name not in OF_START:
+                object.__setattr__(self, field.name, self.filled(getattr(self, field.name)))
         if self.epochs is not None and not self.epochs > 0:  # --smoke ignores it, but 0 is a mistake
             raise ValueError(f"--epochs is {self.epochs:g}; it has to be above 0")
         for field in fields(self):
@@ -215,7 +222,7 @@ class TrainConfig:
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"--{field.name.replace('_', '-')} is {value}; give a number")
         for name in ("batch", "learning_rate", "seeds", "size", "width", "padding", "sigma"):
-            value = getattr(self, name)
+            value = self.filled(getattr(self, name))
             if value is not None and not value > 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value:g}; it has to be above 0")
         for name in ("evaluate_every", "workers", "weight_decay", "warmup", "clip"):
@@ -228,8 +235,20 @@ class TrainConfig:
     @property
     def input(self) -> Size:
         """(W, H) of the students' input."""
-        shape = 1.0 if self.on_mini or self.smoke else self.ASPECT
-        return (self.width or round(shape * self.size), self.size)
+        shape, height = 1.0 if self.on_mini or self.smoke else self.ASPECT, self.filled(self.size)
+        return (self.width or round(shape * height), height)
+
+    def started(self, contract: PoseSpec | None) -> Self:
+        """The same with an input and a padding: those that are given, else those of the student's `contract`,
+        where it starts from trained weights and nothing --as-published is wanted, else the defaults.
+        """
+        size, padding = self.input, self.filled(self.padding)
+        if contract is not None and not self.as_published:
+            if isinstance(self.size, Default) and self.width is None:
+                size = contract.size
+            if isinstance(self.padding, Default):
+                padding = contract.padding
+        return replace(self, width=size[0], size=size[1], padding=padding)
 
     @property
     def on_mini(self) -> bool:
@@ -240,7 +259,7 @@ class TrainConfig:
         """`value`, with the default for this run where it is a `Default`, or a dataclass with such fields."""
         if isinstance(value, Default):
             return cast(T, value.paper if self.as_published else value.mini if self.on_mini else value.ours)
-        if is_dataclass(value) and not isinstance(value, type):
+        if is_dataclass(value) and not isinstance(value, TrainConfig | type):  # a TrainConfig fills its own
             held = {field.name: getattr(value, field.name) for field in fields(value)}
             found = {name: self.filled(v) for name, v in held.items() if isinstance(v, Default)}
             return replace(value, **found) if found else value

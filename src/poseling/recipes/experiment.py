@@ -38,7 +38,7 @@ from poseling.evaluate import pck
 from poseling.evaluate.evaluator import Evaluator
 from poseling.files import write_bytes
 from poseling.licences import behind, made_by, merged
-from poseling.models import checkpoint
+from poseling.models import checkpoint, start
 from poseling.models.importers.imagenet import load_backbone
 from poseling.models.vitpose import drop_paths
 from poseling.pose import Pose
@@ -167,7 +167,8 @@ class Experiment:
         ValueError or FileNotFoundError for a student or a teacher that there is not, or for data without
         labels where the recipe needs some, before anything takes time.
         """
-        config = configs.smoke(config) if config.smoke else config
+        given = configs.smoke(config) if config.smoke else config
+        config = given.started(start.contract(student) if isinstance(student, str) else None)
         known = Student.of(student, config.input, config.smoke)
         if teacher is not None and not (teacher.teacher or teacher.train_teacher):
             raise ValueError(
@@ -208,6 +209,11 @@ class Experiment:
         )
         for note in experiment.notes:
             experiment.say(note, "yellow")
+        if known.starts_trained:
+            width, height = config.input
+            experiment.say(
+                f"{known.name}: starts trained; input {width}x{height}, padding {config.padding:g}"
+            )
         experiment.say(
             f"{recipe}: {len(train)} samples of {train.name} to train on, {len(val)} for the curves, "
             f"{len(test)} to test on, on {experiment.engine.device}"
