@@ -148,7 +148,7 @@ def prepare(people: Path, action: Path, peers: Path, work: Path) -> None:
     with told.open("a") as out:
         for i, row in enumerate(rows[done:], done):
             image = read_image(Path(row["file"]))
-            found = detector(image) + np.array([0.5, 0.5, 0.5, 0.5, 0], np.float32)
+            found = detector(image, "rgb") + np.array([0.5, 0.5, 0.5, 0.5, 0], np.float32)
             found[:, :4] /= np.tile(image.shape[1::-1], 2)
             out.write(json.dumps(found.round(5).tolist()) + "\n")
             if i % 200 == 0:
@@ -529,7 +529,7 @@ def judged(pictures: Sequence[Picture], found: Sequence[Array]) -> Judged:
 def asked(detector: Detector, pictures: Sequence[Picture]) -> list[Array]:
     """What it finds in each picture: (N, 5), edges in pixels."""
     half = np.array([0.5, 0.5, 0.5, 0.5, 0])
-    return [detector(read_image(Path(p.file))).astype(np.float64) + half for p in pictures]
+    return [detector(read_image(Path(p.file)), "rgb").astype(np.float64) + half for p in pictures]
 
 
 def told(pictures: Sequence[Picture]) -> list[Array]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from poseling.models import registry
 from poseling.models.hourglass import Hourglass, from_fpd
 
 
@@ -102,6 +103,14 @@ def test_every_weight_is_trained():
 def test_a_width_that_is_no_multiple_of_four():
     with pytest.raises(ValueError, match="width 30 is not a multiple of 4; use for example 28"):
         Hourglass(16, 2, 30)
+
+
+@pytest.mark.parametrize("name", ["hourglass-2x64", "okdhp-2x64"])
+def test_sides_that_do_not_halve_six_times(name):
+    said = f"{name} takes images whose sides are multiples of 64, and not 128x160; try 128x128"
+    with pytest.raises(ValueError, match=said):
+        registry.build(name, 3, (128, 160))
+    assert registry.build(name, 3, (128, 192))
 
 
 @pytest.mark.parametrize("variant", [(8, 256, 1, 16), (4, 128, 1, 16), (1, 32, 3, 14)])

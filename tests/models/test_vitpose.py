@@ -152,7 +152,9 @@ def test_a_wrong_name_is_told_what_there_is(variant: str) -> None:
 
 
 def test_a_size_must_be_a_multiple_of_16() -> None:
-    with pytest.raises(ValueError, match=r"vitpose-t: input size \(64, 40\) is not a multiple of 16"):
+    with pytest.raises(
+        ValueError, match="vitpose-t takes images whose sides are multiples of 16, and not 64x40"
+    ):
         build("t", 5, (64, 40))
 
 

@@ -24,7 +24,7 @@ export function readSpec(file: ArrayBuffer, name: string): Spec {
     throw new Error(`${name}: is no ONNX file, or it is damaged; fetch or export it again`);
   }
   const text = said.get(KEY);
-  if (text === undefined) throw new Error(`${name}: has no contract; take a file that \`poseling export\` wrote, or give it one with \`poseling import\``);
+  if (text === undefined) throw new Error(`${name}: has no contract; take a file that \`poseling export\` wrote of a checkpoint, which \`poseling import\` makes of another network`);
   let spec: Spec & { version?: string };
   try {
     spec = JSON.parse(text);

@@ -14,6 +14,7 @@ def benchmark(
     *,
     model: str = "poseling-n",
     detector: str | None = None,
+    detector_adapter: str | None = None,
     detect_every: int = 10,
     peers: tuple[str, ...] = ("mediapipe-lite", "mediapipe-full", "rtmlib"),
     rtmlib: tuple[Path, Path] | None = None,
@@ -32,6 +33,8 @@ def benchmark(
         A network of the zoo by name (`poseling models`), or an ONNX file.
     detector
         A detector of the zoo by name, or an ONNX file; without one, one person is searched for.
+    detector_adapter
+        For an unknown detector: rtmdet-nano, yolov8, or a JSON file (docs/runtime.md).
     detect_every
         The detector runs every so many frames, and when somebody is lost or nobody is there.
     peers
@@ -52,14 +55,14 @@ def benchmark(
     if threads < 1 or turns < 1:
         raise ValueError(f"--threads {threads} and --turns {turns} are numbers from 1 on")
     with race.cores(threads) as kept:
-        took = race.stages(source, model, detector, detect_every, threads, provider)
+        took = race.stages(source, model, detector, detect_every, threads, provider, detector_adapter)
         say(f"{model} on {provider}, {threads} thread{'' if threads == 1 else 's'}, milliseconds a frame:")
         for stage, ms in took.items():
             say(f"  {stage:<20} {ms:8.2f}")
         if not kept:
             say(f"This process could not be kept to {threads} processor cores")
         images, seconds = race.read(source)
-        finds = None if detector is None else Detector(detector, threads, provider)
+        finds = None if detector is None else Detector(detector, threads, provider, detector_adapter)
         racers = [race.ours(Network(model, threads, provider), finds, detect_every)]
         for name in peers:
             found = race.peer(name, threads, rtmlib or ())

@@ -232,7 +232,7 @@ def synthesize(
     seed
         The same seed gives the same images.
     backgrounds
-        A folder of images, at any depth, as backgrounds; drawn scenes if not given.
+        A folder of images, at any depth, as backgrounds; drawn surfaces if not given.
     workers
         Processes that make images, each with 0.8 GB of memory; one a core if not given.
     """

@@ -34,8 +34,8 @@ def evaluate(
     root
         The data set's folder; mini needs none.
     boxes
-        ground-truth, detections (the usual file under --root), or a detector's JSON file; for {sets with
-        boxes} and coco_json. Not given: ground-truth.
+        ground-truth, detections (the usual file under --root), or a detector's JSON file; for
+        {sets with boxes} and coco_json. Not given: ground-truth.
     flip_test
         Average over the mirrored image.
     space
@@ -44,7 +44,7 @@ def evaluate(
     rescale
         Scale the labels to images that were resized after they were labelled.
     adapter
-        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, rtmpose, or a JSON file with its preprocessing
         and outputs (docs/teachers.md).
     device
         Where the network runs: cpu, cuda or cuda:N.

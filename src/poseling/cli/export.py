@@ -9,7 +9,7 @@ from poseling.cli.console import say
 
 
 def export(
-    model: Path,
+    model: str,
     *,
     out: Path | None = None,
     images: Path | None = None,
@@ -31,9 +31,10 @@ def export(
     Parameters
     ----------
     model
-        A checkpoint (.safetensors), or an ONNX file from elsewhere.
+        A checkpoint (.safetensors), an ONNX file from elsewhere, or with --to a network of the zoo by name
+        (`poseling models`).
     out
-        The file to write; beside the model if not given.
+        The file to write, or with --to the folder; beside the model if not given, of the zoo's in this folder.
     images
         A folder of images for the check of a checkpoint.
     raw
@@ -41,29 +42,37 @@ def export(
     half
         Store the weights of a checkpoint as half floats: half the file, as fast.
     adapter
-        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, rtmpose, or a JSON file with its preprocessing
         and outputs (docs/teachers.md).
     to
-        For a checkpoint: write it for these runtimes, or for all, into the folder --out, with a report of
-        which agree with PyTorch. Those in int8 take their ranges from the --images.
+        Write the network for these runtimes, or for all, into the folder --out, with a report of which agree
+        with PyTorch. Those in int8 take their ranges from the --images. For a checkpoint, a network of the
+        zoo, or an ONNX file that `poseling import` takes as it is.
     """
+    from poseling import zoo
+
+    path = zoo.path(model) if zoo.is_name(model) else Path(model)
     if to:
-        more = raw or half or adapter is not None
-        _export_to(model, out or model.with_name(f"{model.stem}-targets"), to, images, more)
-    elif model.suffix.lower() == ".onnx":
+        if raw or half or adapter is not None:
+            raise ValueError(f"{model}: --to goes with --out and --images alone")
+        beside = Path() if zoo.is_name(model) else path.parent
+        _export_to(path, out or beside / f"{path.stem}-targets", to, images)
+    elif zoo.is_name(model):
+        raise ValueError(f"{model}: is an ONNX file already, {path}; --to writes it for other runtimes")
+    elif path.suffix.lower() == ".onnx":
         if raw or half or images is not None:
             raise ValueError(
                 f"{model}: is an ONNX file, to which only the contract is added; --raw, --half and --images "
                 "are for checkpoints"
             )
-        _add_contract(model, out or model.with_name(f"{model.stem}-contract.onnx"), adapter)
+        _add_contract(path, out or path.with_name(f"{path.stem}-contract.onnx"), adapter)
     elif adapter is not None:
         raise ValueError(
             f"{model}: a checkpoint carries its own contract; leave out the adapter {adapter!r}, which is "
             f"for ONNX files"
         )
     else:
-        _export_checkpoint(model, out or model.with_suffix(".onnx"), images, raw, half)
+        _export_checkpoint(path, out or path.with_suffix(".onnx"), images, raw, half)
 
 
 def _export_checkpoint(model: Path, out: Path, images: Path | None, raw: bool, half: bool) -> None:
@@ -91,19 +100,26 @@ def _add_contract(model: Path, out: Path, adapter: str | None) -> None:
     )
 
 
-def _export_to(model: Path, out: Path, to: tuple[str, ...], images: Path | None, more: bool) -> None:
+def _export_to(model: Path, out: Path, to: tuple[str, ...], images: Path | None) -> None:
+    from tempfile import TemporaryDirectory
+
     from poseling.data import images as folders
     from poseling.export.parity import windows
     from poseling.export.targets import export_to
-    from poseling.models.checkpoint import load
+    from poseling.models.checkpoint import load, save
+    from poseling.models.importers.onnx import from_onnx
 
-    if model.suffix.lower() == ".onnx" or more:
-        raise ValueError(f"{model}: --to is for checkpoints, and goes with --out and --images alone")
-    crops = calibration = None
-    if images is not None:
-        found, size = folders.images(images).images, load(model)[1].size
-        crops, calibration = windows(found, size), windows(found, size, count=128, seed=1)
-    for one in export_to(model, out, to, crops, calibration=calibration):
+    with TemporaryDirectory() as folder:
+        source = model
+        if model.suffix.lower() == ".onnx":
+            start, source = from_onnx(model), Path(folder) / f"{model.stem}.safetensors"
+            save(source, start.network, start.spec)
+        crops = calibration = None
+        if images is not None:
+            found, size = folders.images(images).images, load(source)[1].size
+            crops, calibration = windows(found, size), windows(found, size, count=128, seed=1)
+        made = export_to(source, out, to, crops, calibration=calibration)
+    for one in made:
         numbers = (
             ""
             if one.pixels is None or one.ratio is None

@@ -9,7 +9,7 @@ from poseling.cli.console import say
 
 
 def import_(
-    checkpoint: Path,
+    checkpoint: str,
     *,
     network: str = "hourglass-8x256",
     out: Path | None = None,
@@ -30,7 +30,7 @@ def import_(
     Parameters
     ----------
     checkpoint
-        An .onnx file. Of FPD's authors, an hourglass trained on MPII at 256x256: a .pth or .pth.tar file from
+        An .onnx file, or a network of the zoo by name (`poseling models`). Of FPD's authors, an hourglass trained on MPII at 256x256: a .pth or .pth.tar file from
         ilovepose/fast-human-pose-estimation.pytorch. Of VNect's: a .pkl or .npz file, made of their Caffe
         model by caffe2pkl.py of XinArkh/VNect.
     network
@@ -53,12 +53,16 @@ def import_(
     images
         ONNX: a folder of images for the comparison.
     """
-    if checkpoint.suffix.lower() == ".onnx":
-        out = out or checkpoint.with_suffix(".safetensors")
-        _import_onnx(checkpoint, out, until, size, skeleton, mean, std, colour, images)
+    from poseling import zoo
+
+    path = zoo.path(checkpoint) if zoo.is_name(checkpoint) else Path(checkpoint)
+    if path.suffix.lower() == ".onnx":
+        beside = Path() if zoo.is_name(checkpoint) else path.parent
+        out = out or beside / f"{path.stem}.safetensors"
+        _import_onnx(path, out, until, size, skeleton, mean, std, colour, images)
     else:
-        out = out or checkpoint.with_name(checkpoint.name.removesuffix(".tar")).with_suffix(".safetensors")
-        _import_published(checkpoint, out, network)
+        out = out or path.with_name(path.name.removesuffix(".tar")).with_suffix(".safetensors")
+        _import_published(path, out, network)
 
 
 def _import_published(checkpoint: Path, out: Path, network: str) -> None:

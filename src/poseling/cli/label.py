@@ -43,7 +43,7 @@ def label(
         I N: take process I's share of N, counted from 0; from the environment of accelerate, torchrun or
         SLURM if not given.
     adapter
-        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file with its preprocessing
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, rtmpose, or a JSON file with its preprocessing
         and outputs (docs/teachers.md).
     device
         Where the teacher runs: cpu, cuda (under torchrun or accelerate, each process's own GPU) or cuda:N.

@@ -14,6 +14,7 @@ def track(
     model: str = "poseling-n",
     adapter: str | None = None,
     detector: str | None = None,
+    detector_adapter: str | None = None,
     detect_every: int = 10,
     out: Path | None = None,
     box: tuple[float, float, float, float] | None = None,
@@ -39,9 +40,11 @@ def track(
         A network of the zoo by name (`poseling models`), or an ONNX file: from `poseling export`, from a
         recipe, or any other with --adapter.
     adapter
-        For an unknown ONNX file: movenet, blazepose, blazepose-maps, or a JSON file (docs/teachers.md).
+        For an unknown ONNX file: movenet, blazepose, blazepose-maps, rtmpose, or a JSON file (docs/teachers.md).
     detector
         Find everybody with this detector: its name in the zoo, or an ONNX file (docs/runtime.md).
+    detector_adapter
+        For an unknown detector: rtmdet-nano, yolov8, or a JSON file (docs/runtime.md).
     detect_every
         The detector runs every so many frames, and when somebody is lost or nobody is there; 0: only then.
     out
@@ -122,6 +125,7 @@ def track(
                 threshold=threshold,
                 adapter=adapter,
                 detector=detector,
+                detector_adapter=detector_adapter,
                 detect_every=detect_every,
                 measured=lambda frame: progress.update(bar, description=f"measuring, frame {frame + 1}"),
                 sinks=sinks,

@@ -217,7 +217,7 @@ class _TimedNetwork(Network):
 class _TimedDetector(Detector):
     watch: Stopwatch
 
-    def __call__(self, image: Image, colour: Literal["bgr", "rgb"] = "rgb") -> NDArray[np.float32]:
+    def __call__(self, image: Image, colour: Literal["bgr", "rgb"] = "bgr") -> NDArray[np.float32]:
         with self.watch("detect"):
             return super().__call__(image, colour)
 
@@ -229,18 +229,18 @@ def stages(
     every: int = DETECT_EVERY,
     threads: int | None = None,
     provider: str = "cpu",
-    clock: Clock = time.perf_counter,
+    detector_adapter: str | None = None,
     most: int = MOST,
 ) -> dict[str, float]:
     """Milliseconds a frame of each of `STAGES` on the way from a video's file to its poses; `total` is their
     sum. Errors as of `Network`, `Detector` and `video.frames`.
     """
-    _TimedNetwork.watch = _TimedDetector.watch = Stopwatch(clock)
+    _TimedNetwork.watch = _TimedDetector.watch = Stopwatch(time.perf_counter)
     network = _TimedNetwork(model, threads, provider)
-    finds = None if detector is None else _TimedDetector(detector, threads, provider)
+    finds = None if detector is None else _TimedDetector(detector, threads, provider, detector_adapter)
     first = next(iter(frames(source_of(source))))[2]
     Pipeline(network, finds, every)(first, 0.0)  # the first call takes longer
-    watch = _TimedNetwork.watch = _TimedDetector.watch = Stopwatch(clock)
+    watch = _TimedNetwork.watch = _TimedDetector.watch = Stopwatch(time.perf_counter)
     pipeline, count = Pipeline(network, finds, every), 0
     sent = iter(frames(source_of(source)))
     while count < most:
@@ -249,9 +249,9 @@ def stages(
         if item is None:
             break
         inner = sum(watch.seconds[stage] for stage in STAGES[1:4])
-        start = clock()
+        start = time.perf_counter()
         pipeline(item[2], item[1])
-        spent = clock() - start
+        spent = time.perf_counter() - start
         watch.seconds[STAGES[4]] += spent - (sum(watch.seconds[stage] for stage in STAGES[1:4]) - inner)
         count += 1
     took = {stage: 1000 * spent / count for stage, spent in watch.seconds.items()}

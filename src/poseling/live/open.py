@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from poseling.adapter import NAME
 from poseling.live.server import Site, exposure, server
 from poseling.live.vmc import Sender, address
 from poseling.onnx_session import metadata
@@ -31,9 +32,15 @@ def serve(
     page cannot read.
     """
     network = Network(model, threads=1)
-    if KEY not in metadata(network.session, network.path) or network.spec.outputs not in OUTPUTS:
+    spec = network.spec
+    if (
+        KEY not in metadata(network.session, network.path)
+        or spec.outputs not in OUTPUTS
+        or spec.codec.get("name") == NAME  # a foreign network, which is fed and read in its own way
+    ):
         raise ValueError(
-            f"{network.path}: has no contract that the page can read; take a file that `poseling export` or `poseling import` wrote"
+            f"{network.path}: has no contract that the page can read; take a file that `poseling export` wrote of "
+            f"a checkpoint, which `poseling import` makes of another network"
         )
     with ExitStack() as stack:
         to = None if vmc is None else address(vmc)

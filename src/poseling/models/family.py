@@ -24,3 +24,17 @@ class Family:
     example: str
     smallest: str
     codec: str = "heatmap"
+
+
+def divided(name: str, size: Size, by: int) -> None:
+    """ValueError if a side of `size` (W, H) is no multiple of `by`, which the network called `name` needs.
+
+    >>> divided("hourglass-2x64", (128, 160), 64)
+    Traceback (most recent call last):
+    ValueError: hourglass-2x64 takes images whose sides are multiples of 64, and not 128x160; try 128x128
+    """
+    if any(side <= 0 or side % by for side in size):
+        near = "x".join(str(max(round(side / by), 1) * by) for side in size)
+        raise ValueError(
+            f"{name} takes images whose sides are multiples of {by}, and not {size[0]}x{size[1]}; try {near}"
+        )

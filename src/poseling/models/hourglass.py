@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
-from poseling.models.family import Family
+from poseling.models.family import Family, divided
 
 DEPTH = 4  # halvings inside one hourglass: 64 -> 4 at an input of 256
 
@@ -118,10 +118,11 @@ class Hourglass(nn.Module):
 
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
-    """`STACKSxCHANNELS`; ValueError if the variant is another."""
+    """`STACKSxCHANNELS`; ValueError if the variant is another, or if a side is no multiple of 64."""
     match = re.fullmatch(r"(\d+)x(\d+)", variant)
     if match is None:
         raise ValueError(f"hourglass-{variant}: name stacks and channels, as in hourglass-4x128")
+    divided(f"hourglass-{variant}", size, 4 << DEPTH)
     return Hourglass(joints, stacks=int(match[1]), width=int(match[2]))
 
 

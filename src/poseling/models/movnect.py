@@ -30,8 +30,8 @@ from poseling.models import backbones
 from poseling.models.backbones import CUT, channels, cut
 from poseling.models.backbones.blocks import ConvNormAct, divisible, initialise
 from poseling.models.backbones.mobilenet import MobileNetV2
-from poseling.models.family import Family
-from poseling.models.vnect import SPREAD, by_joint, check_size
+from poseling.models.family import Family, divided
+from poseling.models.vnect import SPREAD, STRIDE, by_joint
 
 WIDTHS = {"tiny": 0.25, "small": 0.5, "medium": 1.0, "large": 1.5}
 
@@ -97,7 +97,7 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     """`movnect-medium`, the paper's, `-tiny`, `-small` or `-large`, or `movnect-BACKBONE`; ValueError if
     there is none of that name, or if a side is no multiple of 16.
     """
-    check_size(f"movnect-{variant}", size)
+    divided(f"movnect-{variant}", size, STRIDE)
     if variant in WIDTHS:
         return MoVNect(joints, WIDTHS[variant])
     if variant not in CUT:

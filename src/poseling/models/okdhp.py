@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
-from poseling.models.family import Family
-from poseling.models.hourglass import Hourglass, Stack
+from poseling.models.family import Family, divided
+from poseling.models.hourglass import DEPTH, Hourglass, Stack
 
 BRANCHES = 3
 KERNELS = (3, 5, 7)  # of the views that give the weights
@@ -104,10 +104,11 @@ def single(network: OKDHP, branch: int = 0) -> Hourglass:
 
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
-    """`STACKSxCHANNELS`; ValueError if the variant is another."""
+    """`STACKSxCHANNELS`; ValueError if the variant is another, or if a side is no multiple of 64."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", variant)
     if match is None:
         raise ValueError(f"okdhp-{variant}: name the stacks and channels of each branch, as in okdhp-2x128")
+    divided(f"okdhp-{variant}", size, 4 << DEPTH)
     return OKDHP(joints, stacks=int(match[1]), width=int(match[2]))
 
 

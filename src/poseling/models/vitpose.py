@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseling.geometry import Size
-from poseling.models.family import Family
+from poseling.models.family import Family, divided
 
 if TYPE_CHECKING:
     from transformers import VitPoseBackboneConfig, VitPoseConfig
@@ -231,8 +231,7 @@ def build(variant: str, joints: int, size: Size, experts: int = 1) -> ViTPose:
             f"{family}-{variant}: name one of {', '.join(VARIANTS)}, then if you like -simple, then -token, "
             f"as in {family}-b-simple"
         )
-    if any(s <= 0 or s % PATCH for s in size):
-        raise ValueError(f"{family}-{variant}: input size {size} is not a multiple of {PATCH}")
+    divided(f"{family}-{variant}", size, PATCH)
     network = ViTPose(configuration(match[1], joints, size, simple=match[2] is not None, experts=experts))
     if "-token" in variant:
         network.add_token(torch.zeros(1, 1, int(match[3])) if match[3] else None)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from poseling.geometry import Size
 from poseling.models import backbones
-from poseling.models.family import Family
+from poseling.models.family import Family, divided
 from poseling.models.vitpose import DECODERS, ClassicDecoder, SimpleDecoder
 
 WIDTH = 256
@@ -73,8 +73,7 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
             f"a decoder ({', '.join(DECODERS)}) "
             "and a width, as in vitpose_mobile-mobilenetv2-simple-256"
         )
-    if any(s % 32 for s in size):
-        raise ValueError(f"vitpose_mobile-{variant}: input size {size} is not a multiple of 32")
+    divided(f"vitpose_mobile-{variant}", size, 32)
     backbone = backbones.build(name, size)
     return ViTPoseMobile(
         backbone, backbones.channels(backbone), joints, decoder or "classic", int(width or WIDTH)

@@ -22,7 +22,7 @@ from poseling.models import backbones
 from poseling.models.backbones import CUT, channels, cut
 from poseling.models.backbones.blocks import ConvNormAct, initialise
 from poseling.models.backbones.resnet import Bottleneck, ResNet
-from poseling.models.family import Family
+from poseling.models.family import Family, divided
 
 DEPTHS = ("50", "101", "152")
 STRIDE = 16  # of the map that the head reads; its own are at half of it
@@ -107,21 +107,11 @@ class VNect(nn.Module):
         return maps.unsqueeze(1)
 
 
-def check_size(name: str, size: Size) -> None:
-    """ValueError if a side of `size` (W, H) is no multiple of 16."""
-    if size[0] % STRIDE or size[1] % STRIDE:
-        near = "x".join(str(max(round(side / STRIDE), 1) * STRIDE) for side in size)
-        raise ValueError(
-            f"{name} takes images whose sides are multiples of {STRIDE}, and not {size[0]}x{size[1]}; try "
-            f"{near}"
-        )
-
-
 def build(variant: str, joints: int, size: Size) -> nn.Module:
     """`vnect-50`, the paper's, or `-101` or `-152` on that ResNet, or `vnect-BACKBONE`; ValueError if there
     is none of that name, or if a side is no multiple of 16.
     """
-    check_size(f"vnect-{variant}", size)
+    divided(f"vnect-{variant}", size, STRIDE)
     if variant in DEPTHS:
         return VNect(joints, Backbone(int(variant)))
     if variant not in CUT:

@@ -159,6 +159,15 @@ def compare(
             f"--objectives {', '.join(wrong)}: compares heatmaps, and {experiment.student.name} gives "
             f"{codec.name}; leave it out, or take hourglass-1x64"
         )
+    inside = [
+        name for name in objectives if not WAYS[name].again and looks_inside(_terms(experiment, WAYS[name]))
+    ]
+    if inside and teacher.teacher.endswith(".onnx"):
+        outside = [name for name in WAYS if name not in inside]
+        raise ValueError(
+            f"--teacher {teacher.teacher}: cannot be looked into, which {', '.join(inside)} need; take a teacher "
+            f"that is a checkpoint, or --objectives {shlex.join(outside)}"
+        )
     experiment, guide = experiment.with_teacher(teacher)
     predictions = experiment.label(guide, experiment.dataset, teacher.teacher_flip, teacher.teacher_scales)
     labels = experiment.supervised()

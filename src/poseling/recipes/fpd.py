@@ -5,7 +5,7 @@ CVPR 2019, arXiv 1811.05419. The loss is (1 - alpha) times the labels' and alpha
 last stack teaches every stack of the student; alpha is 0.5, and 1 on the mini set (docs/fpd.md).
 
     poseling distill fpd --seeds 3      # the mini set and its teacher, which come with the program: minutes on two cores
-    poseling distill fpd --data mpii --root DIR --train-teacher hourglass-8x256 --student hourglass-4x128 --batch 4      # as the paper: 140 epochs at 256x256
+    poseling distill fpd --data mpii --root DIR --train-teacher hourglass-8x256 --student hourglass-4x128 --as-published      # as the paper: 140 epochs at 256x256
 
 Where we differ: the teacher runs once for each sample and its predictions are stored and warped
 (docs/labels.md), instead of run in every step; AdamW and a softmax over pixels (`--loss kl`) are offered,

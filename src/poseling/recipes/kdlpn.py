@@ -3,7 +3,7 @@
 Claim: 95 % fewer parameters than the large networks on COCO at little loss. Paper: Park et al., Sensors 2021,
 21(22):7640. The loss is that of FPD, (1 - alpha) times the labels' and alpha times the teacher's.
 
-    poseling distill kdlpn --data coco --root DIR      # a SimpleBaseline-152 (68.6 M) is trained first, then KDLPN (2.80 M), at 256x192
+    poseling distill kdlpn --data coco --root DIR --as-published      # a SimpleBaseline-152 (68.6 M) is trained first, then KDLPN (2.80 M), at 256x192
     poseling distill kdlpn --data lsp lspet --root DIR --teacher movenet-thunder.onnx --student kdlpn-128 --loss kl
 
 Where we differ: the paper's decoder table, teacher and loss weights are not public; ours are SimpleBaseline's

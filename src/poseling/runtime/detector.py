@@ -187,7 +187,7 @@ class Detector:
             return zoo.licence(self.name)
         return ", ".join(f"{what} {words}" for what, words in self.adapter.licences.items())
 
-    def __call__(self, image: NDArray[np.uint8], colour: Literal["bgr", "rgb"] = "rgb") -> Floats:
+    def __call__(self, image: NDArray[np.uint8], colour: Literal["bgr", "rgb"] = "bgr") -> Floats:
         """The people in an image (H, W, 3) uint8: (N, 5) float32 x0, y0, x1, y1 in image pixels, score; the
         highest score first.
 
@@ -377,8 +377,8 @@ def _adapter_of(session: Any, path: Path, adapter: BoxAdapter | str | None) -> B
     if inputs == {"input": (None, 3, None, None)} and {"dets", "labels"} <= outputs:
         return RTMDET
     if KEY in entries:
-        raise ValueError(f"{path}: is a network for joints, no detector; runtime.Network runs it")
+        raise ValueError(f"{path}: is a network for joints, no detector; --model or runtime.Network runs it")
     raise ValueError(
-        f"{path}: does not say how a detector is fed and read, and is none that is known; name an adapter: "
+        f"{path}: does not say how a detector is fed and read, and is none that is known; name an adapter (--detector-adapter): "
         f"{', '.join(ADAPTERS)}, or a JSON file as docs/runtime.md shows. {ports(session)}"
     )

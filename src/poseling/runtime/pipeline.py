@@ -176,6 +176,7 @@ def track(
     threshold: float = LOST,
     adapter: str | None = None,
     detector: Path | str | None = None,
+    detector_adapter: str | None = None,
     detect_every: int = DETECT_EVERY,
     measured: Callable[[int], None] | None = None,
     sinks: Sequence[Callable[[Frame], None]] = (),
@@ -186,7 +187,7 @@ def track(
     URL (`video.source_of`), by the network that `model` and `adapter` name (`Network`).
 
     An image has one person, in `box` (x0, y0, x1, y1) or searched for, or all that a `detector` finds (a name
-    or a file, `Detector`). In a video the box is for the first frame, and people are tracked from there on
+    or a file, with a `detector_adapter` where it is unknown, `Detector`). In a video the box is for the first frame, and people are tracked from there on
     (`tracker.Tracker`); the detector runs every `detect_every` frames, and where somebody is lost or nobody
     is there. Then, if `smooth`, poses are filtered over time, each with `lookahead` frames after it; and if
     the network gives xyz and `fit` is on, a body is fitted (`skeleton_fit.Fitter`), `height` metres tall if
@@ -222,7 +223,7 @@ def track(
             "cannot be given"
         )
     network = Network(model, threads, provider, adapter=adapter)
-    finds = None if detector is None else Detector(detector, threads, provider)
+    finds = None if detector is None else Detector(detector, threads, provider, detector_adapter)
     pipeline = Pipeline(
         network,
         finds,

@@ -17,6 +17,7 @@ from poseling.models.backbones.mobilenet import MobileNetV2, MobileNetV3
 from poseling.models.backbones.pelee import PeleeNet
 from poseling.models.backbones.resnet import ResNet
 from poseling.models.backbones.timm import PREFIX, TimmBackbone
+from poseling.models.family import divided
 
 # The size of the images, (W, H), is for those whose position embedding depends on it; convolutions do
 # without.
@@ -52,11 +53,7 @@ def build(name: str, size: Size) -> nn.Module:
         raise ValueError(
             f"no backbone is called {name!r}; there is {', '.join(BACKBONES)}, and {PREFIX}NAME for timm's"
         )
-    if size[0] % 32 or size[1] % 32:
-        raise ValueError(
-            f"{name} takes images whose sides are multiples of 32, and not {size[0]}x{size[1]}; try "
-            f"{_near(size[0])}x{_near(size[1])}"
-        )
+    divided(name, size, 32)
     return BACKBONES[name](size) if name in BACKBONES else TimmBackbone(name.removeprefix(PREFIX))
 
 
@@ -92,7 +89,3 @@ def cut(backbone: nn.Module) -> nn.Module:
     row.left_out = tuple(f"features.{i}." for i in range(kept, len(row.features)))
     row.features, row.ends, row.channels = row.features[:kept], row.ends[:3], row.channels[:3]
     return backbone
-
-
-def _near(side: int) -> int:
-    return max(round(side / 32), 1) * 32
