@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pareto import Entry, caller, plot
+from pareto import caller
 from poseling import zoo
 from poseling.data import sets
 from poseling.data.coco_json import coco_json
@@ -93,9 +93,6 @@ def main() -> None:
     parser.add_argument("--ours", nargs="+", required=True, help="NAME=FILE.onnx")
     parser.add_argument("--elsewhere", type=Path, nargs="+", default=[])
     parser.add_argument("--sets", default="other sets", help="what those are, in words")
-    parser.add_argument(
-        "--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images" / "peers.png"
-    )
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--count", type=int)
     flags = parser.parse_args()
@@ -130,24 +127,11 @@ def main() -> None:
                 rounds=flags.rounds,
             ),
         )
-        ours = [name for name, _, _ in pairs]
         for one in found:
             if zoo.is_name(one.name):
                 zoo.record(
                     one.name, card(one, len(dataset), flags.sets, 0 if others is None else len(others))
                 )
-        plot(
-            [
-                Entry(
-                    f.name,
-                    f.name in ours,
-                    Ratio(1 / f.ratio.median, 1 / f.ratio.p90, 1 / f.ratio.p10),
-                    f.pck02,
-                )
-                for f in found
-            ],
-            flags.plot,
-        )
 
 
 def timed(path: Path, lightning: Path, rounds: int) -> tuple[Ratio, Ratio, float, float]:

@@ -122,6 +122,7 @@ def test_help_explains_every_parameter(capsys, command):
     parameters = inspect.signature(one.default_command).parameters
     named = [flag for name, parameter in parameters.items() for flag in flags(name, parameter.default)]
     rows = [line.strip("│ *").strip() for line in out.splitlines() if line.startswith("│")]
+    assert "{" not in out, f"{command}: a placeholder is left in its help"
     for name in named:
         flag = f"--{name.replace('_', '-')}"
         (explained,) = [row.split("  ", 1)[1].strip() for row in rows if flag in row.split("  ")[0].split()]

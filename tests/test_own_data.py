@@ -69,7 +69,11 @@ def test_animals_in_every_command(tmp_path, capsys):
     again = ("--arms", "teacher_alone", "--skeleton", "data", "--out", str(tmp_path / "again"), *SMOKE)
     said("distill", "pseudo_labels", "--data", "coco_json", *data, "--teacher", student, *again)
     assert load(tmp_path / "again" / "student.safetensors")[1].skeleton == spec.skeleton
-    assert "OKS AP" in said("evaluate", student, "--data", "coco_json", *data)
+    written = tmp_path / "figures.json"
+    assert "OKS AP" in said("evaluate", student, "--data", "coco_json", *data, "--json", str(written))
+    told = json.loads(written.read_text())
+    assert (told["network"], told["metric"]) == ("student", "OKS AP")
+    assert 0 <= told["figures"]["AP"] <= 1
     told = said("data", "check", "coco_json", *data)
     assert "1 x closed ring" in told
     assert "1 x no sigmas" in told

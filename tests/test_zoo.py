@@ -96,6 +96,20 @@ def test_a_name_goes_where_a_file_does(filled: Path, tmp_path: Path, capsys: pyt
     assert cv2.imread(str(tmp_path / "drawn.png")).any()
 
 
+@pytest.mark.slow
+def test_a_shipped_network_goes_to_other_runtimes_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    main(["export", "poseling-n", "--to", "onnx"])
+    made = json.loads((tmp_path / "poseling-n-targets" / "report.json").read_text())
+    assert made
+    main(["import", "poseling-n"])
+    assert load("poseling-n.safetensors").size == load("poseling-n").size == (128, 160)
+    capsys.readouterr()
+    assert "poseling-n: is an ONNX file already" in refused(capsys, "export", "poseling-n")
+
+
 def test_names_that_there_are_not(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((30, 40, 3), np.uint8))
     there = "is neither a file nor a network of the zoo; the zoo has poseling-n"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from poseling.codecs import LocationMap
 from poseling.data.dataset import PoseDataset
-from poseling.evaluate.evaluator import Evaluator, by_action, table
+from poseling.evaluate.evaluator import Evaluator, by_action, figures, table
 from poseling.evaluate.shipped import Shipped
 from poseling.pose import Pose
 from poseling.runtime import Network
@@ -118,7 +118,7 @@ def test_the_table_has_millimetres_and_actions(dataset: PoseDataset):
     evaluator = Evaluator.of(dataset, is_3d=True)
     pose = evaluator.predict(Knows(said), flip=False)
     console = Console(width=120, record=True)
-    console.print(table(Knows(said), evaluator, pose))
+    console.print(table(Knows(said), evaluator, figures(evaluator, pose)))
     console.print(by_action(evaluator, pose, ["Eating", "Sitting", "Eating", "Sitting"]))
     text = console.export_text()
     rows = {

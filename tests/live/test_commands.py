@@ -86,3 +86,17 @@ def test_live_says_where_it_is_and_ends(
     assert "Only programs on this machine reach it" in said
     assert "127.0.0.1:39541" in said
     assert "Ended" in said
+
+
+@pytest.mark.shared
+def test_a_foreign_network_with_a_contract_is_no_file_for_the_page(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = str(tmp_path / "lightning.onnx")
+    main(["export", str(shared / "peers/movenet-lightning.onnx"), "--out", file])
+    with pytest.raises(SystemExit):
+        main(["live", "--model", file, "--port", "0"])
+    assert (
+        "lightning.onnx: has no contract that the page can read; take a file that `poseling export`"
+        in " ".join(capsys.readouterr().err.split())
+    )

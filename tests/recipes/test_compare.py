@@ -202,6 +202,19 @@ def test_an_objective_for_heatmaps_and_a_student_without_is_told_at_once(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.shared
+def test_an_onnx_teacher_is_told_before_the_first_training(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    teacher = str(shared / "peers" / "movenet-lightning.onnx")
+    with pytest.raises(SystemExit):
+        main(["compare", "--smoke", "--teacher", teacher, "--out", str(tmp_path / "out")])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cannot be looked into, which aligned features, attention, channel-wise, masked generation" in said
+    assert "--objectives heatmaps 'heatmaps alone' integral 'head again'" in said
+    assert not (tmp_path / "out").exists()
+
+
 def found(**gains: list[float]) -> dict[str, object]:
     base = [0.5, 0.6, 0.7]
     rows = [

@@ -9,6 +9,7 @@ export interface Spec {
   size: [number, number];
   /** What the network gives, in order: xy and score, and xyz if it knows about depth. */
   outputs: string[];
+  codec?: { name?: string };
 }
 
 const KEY = "poseling";
@@ -32,6 +33,7 @@ export function readSpec(file: ArrayBuffer, name: string): Spec {
     throw new Error(`${name}: its contract is damaged; export it again`);
   }
   if (String(spec.version ?? VERSION).split(".")[0] !== VERSION) throw new Error(`${name}: its contract is of version ${spec.version}; update Poseling`);
+  if (spec.codec?.name === "adapter") throw new Error(`${name}: is fed and read in its own way, which the page cannot; \`poseling import\` makes a checkpoint of it, and \`poseling export\` a file for the page`);
   const { skeleton, size, outputs } = spec;
   const joints = skeleton?.joints;
   const whole = Array.isArray(joints) && joints.length > 0 && skeleton.parents?.length === joints.length;

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 TRAINING = ("torch", "accelerate", "safetensors", "matplotlib", "scipy", "onnx")  # some of the extra `train`
+STORES = ("s3fs", "gcsfs", "adlfs")  # of object storage, which no extra brings
 BASE = ("numpy", "cv2", "onnxruntime", "av", "rich")  # dependencies of every installation
 
 
@@ -50,6 +51,8 @@ def not_installed(error: ImportError, extra: str) -> NoReturn:
     )  # cyclopts wraps import errors of recipes
     if missing.name is None or missing.name.partition(".")[0] == "poseling":
         raise error
+    if missing.name in STORES:
+        _fail(f"{missing.name} is not installed; pip install {missing.name} installs it")
     extra = "" if missing.name.partition(".")[0] in BASE else extra
     _fail(f"{missing.name} is not installed; {_install(extra)} installs it")
 

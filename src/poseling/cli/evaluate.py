@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from json import dumps
+from math import isnan
 from pathlib import Path
 
 from poseling.cli.console import console, say
@@ -20,6 +22,7 @@ def evaluate(
     rescale: bool = False,
     adapter: str | None = None,
     device: str = "cpu",
+    json: Path | None = None,
 ) -> None:
     """Evaluate a network (a checkpoint, an ONNX file or a ViTPose) on the test split of a data set. ONNX
     files are run as in `poseling track`.
@@ -48,11 +51,18 @@ def evaluate(
         and outputs (docs/teachers.md).
     device
         Where the network runs: cpu, cuda or cuda:N.
+    json
+        Also write the figures to this file.
     """
     from poseling.data import h36m, sets
     from poseling.data.sizes import differing, rescaled
-    from poseling.evaluate.evaluator import Evaluator, by_action, table
+    from poseling.evaluate.evaluator import Evaluator, by_action, figures, table
     from poseling.evaluate.shipped import shipped
+    from poseling.files import keep_apart, refuse_folders, write_bytes
+
+    keep_apart({"--json": json}, {"the network itself": [Path(model)]})
+    refuse_folders({"--json": json})
+    sets.refuse_replacing("--json", json, root, files)
 
     network = shipped(model, adapter, device)
     dataset = sets.people_to_test(data, root, boxes, network.skeleton if space else None, files)
@@ -65,6 +75,16 @@ def evaluate(
         say(told, "yellow")
     evaluator = Evaluator.of(dataset, space).known_to(network)
     pose = evaluator.predict(network, flip_test)
-    console.print(table(network, evaluator, pose))
+    found = figures(evaluator, pose)
+    console.print(table(network, evaluator, found))
+    if json is not None:
+        rows = {row: None if isnan(value) else value for row, value in found.items()}
+        about = {
+            "network": network.name,
+            "data": dataset.name,
+            "people": len(dataset),
+            "metric": evaluator.name,
+        }
+        write_bytes(json, (dumps(about | {"figures": rows}, indent=1) + "\n").encode())
     if space and dataset.name == "h36m":
         console.print(by_action(evaluator, pose, h36m.actions(dataset)))

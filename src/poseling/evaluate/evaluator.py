@@ -4,7 +4,7 @@ evaluate` report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -195,32 +195,35 @@ class Evaluator:
         return turned
 
 
-def table(
-    network: Teacher,
-    evaluator: Evaluator,
-    pose: Pose,
-) -> Table:
-    """The score of a network's predictions with its rows, for the terminal; on MPII also the two rows in
-    which FPD's code differs from the toolkit. Below them the network's cost: parameters and GMAC if it is one
-    of ours, and the time of one crop on this machine, decoding included.
+def figures(evaluator: Evaluator, pose: Pose) -> dict[str, float]:
+    """The score of predictions by its rows, NaN without a label; on MPII also the two rows in which FPD's code
+    differs from the toolkit.
     """
     score, skeleton = evaluator.score(pose), evaluator.dataset.skeleton
+    found = {}
+    for row, value in pck.rows(score, skeleton):
+        if not (evaluator.by_oks and row in pck.ROWS):
+            found[row] = value
+        elif not np.isnan(value):
+            found[f"{row} (PCK@0.2)"] = value
+    if not evaluator.by_oks and not evaluator.is_3d:
+        found["AUC"] = score.auc
+    if evaluator.by_head and "head_top" in skeleton.joints:
+        theirs = pckh_fpd(pose.xy, evaluator.dataset.joints, evaluator.visible, evaluator.lengths, skeleton)
+        found |= {f"{row} (FPD's code)": theirs[row] for row in ("Head", "Mean@0.1")}
+    return found
+
+
+def table(network: Teacher, evaluator: Evaluator, found: Mapping[str, float]) -> Table:
+    """The `figures` of a network for the terminal. Below them the network's cost: parameters and GMAC if it is
+    one of ours, and the time of one crop on this machine, decoding included.
+    """
     out = Table(title=f"{network.name} on {evaluator.dataset.name}, {len(evaluator.dataset)} people")
     out.add_column(evaluator.name)
     out.add_column("", justify="right")
-    for row, value in pck.rows(score, skeleton):
-        if evaluator.by_oks and row in pck.ROWS:
-            if np.isnan(value):
-                continue
-            row = f"{row} (PCK@0.2)"
+    for row, value in found.items():
         in_mm = evaluator.is_3d and row not in mpjpe.RATES
         out.add_row(row, "" if np.isnan(value) else f"{value:.1f}" if in_mm else f"{value:.3f}")
-    if not evaluator.by_oks and not evaluator.is_3d:
-        out.add_row("AUC", f"{score.auc:.3f}")
-    if evaluator.by_head and "head_top" in skeleton.joints:
-        theirs = pckh_fpd(pose.xy, evaluator.dataset.joints, evaluator.visible, evaluator.lengths, skeleton)
-        for row in ("Head", "Mean@0.1"):
-            out.add_row(f"{row} (FPD's code)", f"{theirs[row]:.3f}")
     out.add_section()
     if isinstance(network, NetworkTeacher):
         price = cost(network.network, network.size)
