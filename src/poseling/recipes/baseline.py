@@ -38,5 +38,4 @@ def baseline(
     in_space = is_3d(CODECS[Student.of(student, config.input).codec].configured(config.input))
     experiment = Experiment.of("baseline", config, student, joints, is_3d=in_space)
     labels = spatial_terms(experiment.codec, config.loss, 0.0, locations)
-    arm = [experiment.fit("baseline", experiment.learner(seed), labels) for seed in experiment.seeds]
-    return results.finish(experiment, None, {"baseline": arm})
+    return results.finish(experiment, None, {"baseline": experiment.arm("baseline", labels)})

@@ -171,9 +171,7 @@ def compare(
     experiment, guide = experiment.with_teacher(teacher)
     predictions = experiment.label(guide, experiment.dataset, teacher.teacher_flip, teacher.teacher_scales)
     labels = experiment.supervised()
-    trained = {
-        "baseline": [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds]
-    }
+    trained = {"baseline": experiment.arm("baseline", labels)}
     with experiment.doing(f"measuring the teacher on {len(experiment.measure.dataset)} test samples"):
         level = experiment.measure.score(experiment.measure.predict(guide, experiment.config.flip_test)).mean
     shares = dict.fromkeys(objectives, share[0])

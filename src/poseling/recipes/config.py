@@ -12,7 +12,7 @@ before the recipe runs.
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, cast
@@ -424,6 +424,7 @@ class ResponseConfig(StoredTeacherConfig):
 
 def recipe(function: Callable[P, R]) -> Callable[P, R]:
     """A recipe: `function`, called with every `Default` among its arguments filled for its `TrainConfig`.
+    ValueError for epochs among them that are not above 0.
 
     >>> @recipe
     ... def mine(config: TrainConfig = TrainConfig(), *, alpha: float = default(0.5, 1.0)) -> float:
@@ -439,9 +440,21 @@ def recipe(function: Callable[P, R]) -> Callable[P, R]:
         bound.apply_defaults()
         config = next((v for v in bound.arguments.values() if isinstance(v, TrainConfig)), TrainConfig())
         bound.arguments.update({name: config.filled(value) for name, value in bound.arguments.items()})
+        _lengths(bound.arguments)
         return function(*bound.args, **bound.kwargs)
 
     return run
+
+
+def _lengths(given: Mapping[str, Any]) -> None:
+    """ValueError for epochs of any stage of a recipe, or of its teacher, that are not above 0: the stages before
+    would be trained for nothing.
+    """
+    for name, value in given.items():
+        if isinstance(value, TeacherConfig):
+            _lengths({field.name: getattr(value, field.name) for field in fields(value)})
+        elif "epochs" in name and isinstance(value, int | float) and not value > 0:
+            raise ValueError(f"--{name.replace('_', '-')} is {value:g}; it has to be above 0")
 
 
 def duration(text: str) -> float:

@@ -76,21 +76,17 @@ def dwpose(
     signal = TeacherSignal(live=guide)
     more = second * experiment.epochs(experiment.student, terms, signal)
 
-    def longer(one: Trained) -> Trained:
-        begun = experiment.learner(one.seed, start=one)
-        return experiment.fit("baseline-longer", begun, labels, epochs=more)
-
     def second_stage(one: Trained) -> Trained:
         begun = experiment.learner(one.seed, start=one)
         new_head(begun.module)
         begun = replace(begun, only=head_of(begun.module))
         return experiment.fit("second-stage", begun, again, TeacherSignal(live=one.network), epochs=more)
 
-    first = [experiment.fit("first-stage", experiment.learner(s), terms, signal) for s in experiment.seeds]
-    baseline = [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds]
+    first = experiment.arm("first-stage", terms, signal)
+    baseline = experiment.arm("baseline", labels)
     arms = {
         "baseline": baseline,
-        "baseline_longer": [longer(one) for one in baseline],
+        "baseline_longer": experiment.arm("baseline-longer", labels, starts=baseline, epochs=more),
         "distilled": [second_stage(one) for one in first],
         "first stage": first,
     }

@@ -451,6 +451,31 @@ class Experiment:
             seed,
         )
 
+    def arm(
+        self,
+        name: str,
+        terms: Terms,
+        signal: TeacherSignal = NO_TEACHER,
+        *,
+        starts: Sequence[Trained] | None = None,
+        prepare: Callable[[nn.Module], object] | None = None,
+        epochs: float | None = None,
+        dataset: PoseDataset | None = None,
+    ) -> list[Trained]:
+        """`fit` of the student for every seed, from its own start or from the networks of an earlier arm,
+        `starts`; `prepare` is done to each before it learns.
+        """
+
+        def one(seed: int, start: Trained | None) -> Trained:
+            learner = self.learner(seed, start=start)
+            if prepare is not None:
+                prepare(learner.module)
+            return self.fit(name, learner, terms, signal, epochs=epochs, dataset=dataset)
+
+        if starts is not None:
+            return [one(start.seed, start) for start in starts]
+        return [one(seed, None) for seed in self.seeds]
+
     def _new_leg(self) -> str:
         """How to continue after a finished experiment; its pseudo-labels are good for that too."""
         student, labels = self.out / "student.safetensors", self.config.labels or self.out / "labels"

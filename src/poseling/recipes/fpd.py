@@ -73,16 +73,14 @@ def fpd(
         )
     experiment, guide = experiment.with_teacher(teacher)
     signal = experiment.signal(guide, both, teacher)
-    baseline = [experiment.fit("baseline", experiment.learner(seed), labels) for seed in experiment.seeds]
-    scratch = [experiment.fit("distilled", experiment.learner(s), both, signal) for s in experiment.seeds]
+    baseline, scratch = experiment.arm("baseline", labels), experiment.arm("distilled", both, signal)
     arms = {"baseline": baseline, "distilled": scratch}
     if warm_start:
         more = experiment.epochs() if warm_epochs is None else warm_epochs
-        arms = {"baseline": baseline, "baseline_longer": [], "distilled": [], "from scratch": scratch}
-        for one in baseline:
-            begun = experiment.learner(one.seed, start=one)
-            arms["baseline_longer"].append(experiment.fit("baseline-longer", begun, labels, epochs=more))
-        for one in baseline:
-            begun = experiment.learner(one.seed, start=one)
-            arms["distilled"].append(experiment.fit("warm", begun, both, signal, epochs=more))
+        arms = {
+            "baseline": baseline,
+            "baseline_longer": experiment.arm("baseline-longer", labels, starts=baseline, epochs=more),
+            "distilled": experiment.arm("warm", both, signal, starts=baseline, epochs=more),
+            "from scratch": scratch,
+        }
     return results.finish(experiment, guide, arms, results.speeds_if_asked(experiment, guide, signal, both))

@@ -180,10 +180,7 @@ def movnect(
     signal = experiment.signal(guide, terms, teacher, live)
     arms = {
         "baseline": baseline,
-        "distilled": [
-            experiment.fit("distilled", experiment.learner(start.seed, start=start), terms, signal)
-            for start in starts
-        ],
+        "distilled": experiment.arm("distilled", terms, signal, starts=starts),
     }
     if judged is not None and judged.labelled:
         experiment.notes.append(_in_the_image(experiment, judged, guide, arms))

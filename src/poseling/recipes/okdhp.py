@@ -61,7 +61,7 @@ def okdhp(
         return experiment.fit("distilled", learner, terms, epochs=experiment.epochs())
 
     arms = {
-        "baseline": [experiment.fit("baseline", experiment.learner(s), labels) for s in experiment.seeds],
+        "baseline": experiment.arm("baseline", labels),
         "distilled": [distilled(seed) for seed in experiment.seeds],
     }
     return results.finish(experiment, None, arms)

@@ -131,13 +131,7 @@ def pseudo_labels(
         sets["few_labels_and_teacher"] = _few(dataset, kept, predicted, others)
     names = dict.fromkeys([*arms, *(("few_labels", "few_labels_and_teacher") if few else ())])
     terms = experiment.supervised()
-    trained = {
-        arm: [
-            experiment.fit(arm, experiment.learner(seed), terms, dataset=sets[arm])
-            for seed in experiment.seeds
-        ]
-        for arm in names
-    }
+    trained = {arm: experiment.arm(arm, terms, dataset=sets[arm]) for arm in names}
     # What the report calls distilled, with the control that saw the same labels.
     taught = next((arm for arm in PAIRS if arm in trained), None)
     rows: dict[str, str] = {} if taught is None else {taught: "distilled", PAIRS[taught]: "baseline"}

@@ -40,19 +40,12 @@ def prove(
     """
     experiment.epochs(experiment.student, terms, signal)  # both train as long as the slower one can
 
-    def train(arm: str, terms: Terms, seed: int, signal: TeacherSignal) -> Trained:
-        learner = experiment.learner(seed)
-        if prepare is not None:
-            prepare(learner.module)
-        return experiment.fit(arm, learner, terms, signal)
-
     arms = {}
     if experiment.dataset.labelled:
-        labels = experiment.supervised()
-        arms["baseline"] = [train("baseline", labels, seed, TeacherSignal()) for seed in experiment.seeds]
+        arms["baseline"] = experiment.arm("baseline", experiment.supervised(), prepare=prepare)
     else:
         experiment = experiment.with_agreement(teacher)
-    arms["distilled"] = [train("distilled", terms, seed, signal) for seed in experiment.seeds]
+    arms["distilled"] = experiment.arm("distilled", terms, signal, prepare=prepare)
     return finish(experiment, teacher, arms, speeds_if_asked(experiment, teacher, signal, terms))
 
 

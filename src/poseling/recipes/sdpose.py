@@ -20,7 +20,7 @@ from poseling.distill.token import cycles
 from poseling.evaluate.report import Report
 from poseling.recipes import results
 from poseling.recipes.config import TokenPoseConfig, default, recipe
-from poseling.recipes.experiment import Experiment, Trained
+from poseling.recipes.experiment import Experiment
 from poseling.recipes.students import StudentLike
 
 
@@ -54,14 +54,9 @@ def sdpose(
         Term("keypoint tokens", cycles, weight, "itself", "keypoint_tokens"),
     )
 
-    def alone(seed: int) -> Trained:
-        learner = experiment.learner(seed)
-        once(learner.module)
-        return experiment.fit("baseline", learner, labels)
-
     arms = {
-        "baseline": [alone(seed) for seed in experiment.seeds],
-        "distilled": [experiment.fit("distilled", experiment.learner(s), terms) for s in experiment.seeds],
+        "baseline": experiment.arm("baseline", labels, prepare=once),
+        "distilled": experiment.arm("distilled", terms),
     }
     return results.finish(experiment, None, arms)
 

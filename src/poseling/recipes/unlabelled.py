@@ -20,7 +20,7 @@ from poseling.data.dataset import join
 from poseling.evaluate.report import Report
 from poseling.recipes import results
 from poseling.recipes.config import ResponseConfig, TrainConfig, default, recipe
-from poseling.recipes.experiment import Experiment, TeacherSignal, Terms, Trained
+from poseling.recipes.experiment import Experiment, TeacherSignal
 from poseling.recipes.students import StudentLike
 
 
@@ -62,22 +62,13 @@ def unlabelled(
     labels = experiment.label(guide, dataset, teacher.teacher_flip, teacher.teacher_scales)
     signal = TeacherSignal(labels, confidence=teacher.confidence)
 
-    def taught(arm: str, terms: Terms) -> list[Trained]:
-        return [
-            experiment.fit(arm, experiment.learner(seed), terms, signal, dataset=dataset)
-            for seed in experiment.seeds
-        ]
-
     if experiment.dataset.labelled:
-        control = experiment.supervised()
         arms = {
-            "baseline": [
-                experiment.fit("baseline", experiment.learner(s), control) for s in experiment.seeds
-            ],
-            "distilled": taught("mixed", both),
-            "teacher's predictions alone": taught("alone", alone),
+            "baseline": experiment.arm("baseline", experiment.supervised()),
+            "distilled": experiment.arm("mixed", both, signal, dataset=dataset),
+            "teacher's predictions alone": experiment.arm("alone", alone, signal, dataset=dataset),
         }
     else:
         experiment = experiment.with_agreement(guide)
-        arms = {"distilled": taught("alone", alone)}
+        arms = {"distilled": experiment.arm("alone", alone, signal, dataset=dataset)}
     return results.finish(experiment, guide, arms, results.speeds_if_asked(experiment, guide, signal, both))
