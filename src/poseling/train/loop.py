@@ -119,7 +119,7 @@ def fit(
         not fading,
     )
     done = state.load() if state.path.is_file() else _Done()
-    step, seconds, counted, broken = done.step, done.seconds, done.counted, set(done.broken)
+    step, broken, tally = done.step, set(done.broken), _Tally(done, accelerator)
     student, driver = accelerator.prepare(network, optimizer)
     if isinstance(crops, Resident):
         broken |= set(crops.images.broken.nonzero()[0].tolist())
@@ -127,101 +127,61 @@ def fit(
     main = accelerator.is_main_process
     log = Log(out, step, tensorboard) if main else None
     every = max(1, round(evaluate_every * len(crops.dataset) / training.batch))
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[says]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    bar = progress.add_task(title, total=steps, completed=step, says="")
+
+    def learn(batch: Batch, rate: float) -> dict[str, Tensor]:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        torch.manual_seed(_drawn(training.seed, step, accelerator.process_index))
+        parts = objective(student, batch, step / steps)
+        accelerator.backward(parts["loss"])
+        if training.clip:
+            accelerator.clip_grad_norm_(student.parameters(), training.clip)
+        driver.step()
+        driver.zero_grad()
+        if average is not None:
+            average.update(network, step)
+        return parts
+
     student.train()
-    clock, sums = time.perf_counter(), torch.tensor(done.loss, device=accelerator.device)
-    begun, first = clock, step
     try:
-        with progress, _CtrlC() as stop:
+        with _Shown(console, title, step, steps) as shown, _CtrlC() as stop:
             for batch in batches:
                 if step >= steps:
                     break
                 rate = training.rate(step, steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * group["scale"]
-                torch.manual_seed(_drawn(training.seed, step, accelerator.process_index))
-                parts = objective(student, batch, step / steps)
-                accelerator.backward(parts["loss"])
-                if training.clip:
-                    accelerator.clip_grad_norm_(student.parameters(), training.clip)
-                driver.step()
-                driver.zero_grad()
-                if average is not None:
-                    average.update(network, step)
+                parts = learn(batch, rate)
                 step += 1
-                sums, counted = sums + parts["loss"].detach(), counted + 1
-                if step == first + TIMED and not console.is_terminal:  # a terminal has the progress bar
-                    left = (steps - step) * (time.perf_counter() - begun) / TIMED
-                    if left > 60:
-                        console.print(f"{title}: {steps - step:,} steps, {left / 60:.0f} minutes", soft_wrap=True, markup=False)  # fmt: skip
+                tally.add(parts["loss"])
                 if not isinstance(crops, Resident) and batch["broken"].any():
                     broken.update(batch["person"][batch["broken"] > 0].tolist())
-                progress.update(bar, completed=step)
-                last = step == steps
-                stopping = _anyone(accelerator, stop.asked)
+                shown.step(step)
+                last, stopping = step == steps, _anyone(accelerator, stop.asked)
                 saves, tells = step % training.save_every == 0 or last or stopping, step % every == 0 or last
                 if saves or tells:
-                    sums = accelerator.reduce(sums, "mean")
-                    if not torch.isfinite(sums):  # before anything is saved
-                        raise FloatingPointError(
-                            f"{title}: the loss is {float(sums)} by step {step}; lower --learning-rate, or "
-                            f"set --clip 1"
-                        )
+                    tally.settle(f"{title}: the loss is {{}} by step {step}")  # before anything is saved
                 if tells:
-                    seconds += time.perf_counter() - clock
-                    row = {
+                    row: Row = {
                         "step": step,
                         "epoch": step * training.batch / len(crops.dataset),
                         "rate": rate,
-                        "loss": float(sums) / counted,
                     }
+                    row["loss"] = tally.mean
                     row |= {name: float(value.detach()) for name, value in parts.items() if name != "loss"}
-                    row["images_per_second"] = step * training.batch / seconds
+                    row["images_per_second"] = step * training.batch / tally.pause()
                     if main and evaluate is not None:
                         row |= evaluate(_unwrap(average, network))
                         student.train()
                     if log is not None:
                         log.add(row)
-                    says = "  ".join(
-                        f"{name} {value:.3g}"
-                        for name, value in row.items()
-                        if name not in ("step", "epoch", "rate")
-                    )
-                    progress.update(bar, says=says)
-                    if not console.is_terminal:
-                        console.print(
-                            f"{title}: epoch {row['epoch']:.1f}/{training.epochs:g}  {says}",
-                            soft_wrap=True,
-                            highlight=False,
-                            markup=False,
-                        )
-                    clock, sums, counted = time.perf_counter(), torch.zeros_like(sums), 0
+                    shown.row(row, training.epochs)
+                    tally.begin()
                 if saves:
                     broken = set(gather_object(sorted(broken)))
                     if main:
-                        state.save(
-                            _Done(
-                                step,
-                                seconds + time.perf_counter() - clock,
-                                float(sums),
-                                counted,
-                                tuple(sorted(broken)),
-                            )
-                        )
+                        state.save(tally.done(step, broken))
                 if stopping and not last:
-                    console.print(
-                        f"{title}: stopped at step {step} of {steps}; the same command continues from there",
-                        style="yellow",
-                        markup=False,
+                    shown.line(
+                        f"stopped at step {step} of {steps}; the same command continues from there", "yellow"
                     )
                     raise KeyboardInterrupt
     finally:
@@ -242,7 +202,7 @@ def fit(
     return Fitted(
         _unwrap(average, network).eval(),
         rows,
-        step * training.batch / max(seconds, 1e-9),
+        step * training.batch / max(tally.spent, 1e-9),
         names,
     )
 
@@ -267,6 +227,98 @@ def stream(
 
 def _unwrap(average: Average | None, network: nn.Module) -> nn.Module:
     return average.network if average is not None else network
+
+
+class _Tally:
+    """The loss since the last row of the log, and the seconds of training, evaluation left out."""
+
+    def __init__(self, done: _Done, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.sum, self.count = torch.tensor(done.loss, device=accelerator.device), done.counted
+        self.spent = done.seconds
+        self.since: float | None = time.perf_counter()
+
+    def add(self, loss: Tensor) -> None:
+        """The loss of a step."""
+        self.sum, self.count = self.sum + loss.detach(), self.count + 1
+
+    def settle(self, words: str) -> None:
+        """The mean over the processes from here on; FloatingPointError in these words if it is not finite."""
+        self.sum = self.accelerator.reduce(self.sum, "mean")
+        if not torch.isfinite(self.sum):
+            raise FloatingPointError(
+                f"{words.format(float(self.sum))}; lower --learning-rate, or set --clip 1"
+            )
+
+    @property
+    def mean(self) -> float:
+        """Over the steps since the last row."""
+        return float(self.sum) / self.count
+
+    @property
+    def seconds(self) -> float:
+        """Of training until now, or until the pause."""
+        return self.spent + (0.0 if self.since is None else time.perf_counter() - self.since)
+
+    def pause(self) -> float:
+        """Stops the clock, and gives the seconds until now."""
+        self.spent, self.since = self.seconds, None
+        return self.spent
+
+    def begin(self) -> None:
+        """The next row of the log."""
+        self.sum, self.count, self.since = torch.zeros_like(self.sum), 0, time.perf_counter()
+
+    def done(self, step: int, broken: Iterable[int]) -> _Done:
+        """What a state holds of it."""
+        return _Done(step, self.seconds, float(self.sum), self.count, tuple(sorted(broken)))
+
+
+class _Shown:
+    """How far a run is, on the console: a bar in a terminal, elsewhere lines."""
+
+    def __init__(self, console: Console, title: str, step: int, steps: int) -> None:
+        self.console, self.title, self.steps = console, title, steps
+        self.first, self.begun = step, time.perf_counter()
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[says]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.bar = self.bars.add_task(title, total=steps, completed=step, says="")
+
+    def __enter__(self) -> _Shown:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def step(self, step: int) -> None:
+        """After each step; once how long the rest will take, where there is no bar."""
+        self.bars.update(self.bar, completed=step)
+        if step == self.first + TIMED and not self.console.is_terminal:
+            left = (self.steps - step) * (time.perf_counter() - self.begun) / TIMED
+            if left > 60:
+                self.line(f"{self.steps - step:,} steps, {left / 60:.0f} minutes")
+
+    def row(self, row: Row, epochs: float) -> None:
+        """A row of the log."""
+        told = (name for name in row if name not in ("step", "epoch", "rate"))
+        says = "  ".join(f"{name} {row[name]:.3g}" for name in told)
+        self.bars.update(self.bar, says=says)
+        if not self.console.is_terminal:
+            self.line(f"epoch {row['epoch']:.1f}/{epochs:g}  {says}")
+
+    def line(self, text: str, style: str | None = None) -> None:
+        """A line of its own, below the title."""
+        self.console.print(
+            f"{self.title}: {text}", style=style, soft_wrap=True, highlight=False, markup=False
+        )
 
 
 class _CtrlC:
