@@ -175,6 +175,21 @@ def test_a_network_of_one_height_is_scaled_to_the_true_height(dataset: PoseDatas
     np.testing.assert_allclose(again.xyz, 0.2, rtol=1e-5)
 
 
+def test_people_without_a_root_are_counted(dataset: PoseDataset):
+    said, truth = from_root(dataset), dataset.joints_3d
+    assert truth is not None
+    truth = truth.copy()
+    truth[0, ROOT] = 0
+    evaluator = Evaluator.of(replace(dataset, joints_3d=truth), is_3d=True)
+    found = figures(evaluator, evaluator.predict(Knows(said), flip=False))
+    assert found["people left out"] == 1
+    shown = table(Knows(said), evaluator, found)
+    assert list(shown.columns[1].cells)[list(found).index("people left out")] == "1"
+    assert "people left out" not in figures(
+        Evaluator.of(dataset, is_3d=True), evaluator.predict(Knows(said), flip=False)
+    )
+
+
 def test_what_cannot_be_evaluated_in_3d_is_refused(dataset: PoseDataset):
     flat = replace(dataset, joints_3d=None)
     with pytest.raises(ValueError, match="four: has no 3D joints, so there is no distance to measure"):

@@ -28,6 +28,8 @@ from poseling.pose import Pose
 from poseling.teachers.base import Teacher
 from poseling.teachers.network import NetworkTeacher
 
+LEFT_OUT = "people left out"  # who have labels, but nothing to measure an error by
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluator:
@@ -146,7 +148,7 @@ class Evaluator:
             found = mpjpe.score(pose.xyz, truth, (truth != 0).any(-1) & self.joints, self.dataset.skeleton)
             rates = dict(zip(mpjpe.RATES, (found.pck, found.auc), strict=True))
             table = {"MPJPE": found.mpjpe, "PA-MPJPE": found.pa_mpjpe, "N-MPJPE": found.n_mpjpe, **rates}
-            return pck.Score(found.mpjpe, found.joints, found.count, found.auc, precision=table)
+            return pck.Score(found.mpjpe, found.joints, found.count, found.auc, found.left_out, table)
         if self.by_oks:
             precision = oks.measure(self.dataset, pose.xy, pose.score, self.joints)
             away = pck.distances(pose.xy, self.dataset.joints, self.visible, self.lengths)
@@ -197,7 +199,7 @@ class Evaluator:
 
 def figures(evaluator: Evaluator, pose: Pose) -> dict[str, float]:
     """The score of predictions by its rows, NaN without a label; on MPII also the two rows in which FPD's code
-    differs from the toolkit.
+    differs from the toolkit; and how many people have labels but no reference length, or in 3D no root, if any.
     """
     score, skeleton = evaluator.score(pose), evaluator.dataset.skeleton
     found = {}
@@ -211,6 +213,8 @@ def figures(evaluator: Evaluator, pose: Pose) -> dict[str, float]:
     if evaluator.by_head and "head_top" in skeleton.joints:
         theirs = pckh_fpd(pose.xy, evaluator.dataset.joints, evaluator.visible, evaluator.lengths, skeleton)
         found |= {f"{row} (FPD's code)": theirs[row] for row in ("Head", "Mean@0.1")}
+    if score.left_out:
+        found[LEFT_OUT] = float(score.left_out)
     return found
 
 
@@ -223,7 +227,8 @@ def table(network: Teacher, evaluator: Evaluator, found: Mapping[str, float]) ->
     out.add_column("", justify="right")
     for row, value in found.items():
         in_mm = evaluator.is_3d and row not in mpjpe.RATES
-        out.add_row(row, "" if np.isnan(value) else f"{value:.1f}" if in_mm else f"{value:.3f}")
+        places = 0 if row == LEFT_OUT else 1 if in_mm else 3
+        out.add_row(row, "" if np.isnan(value) else f"{value:.{places}f}")
     out.add_section()
     if isinstance(network, NetworkTeacher):
         price = cost(network.network, network.size)

@@ -158,7 +158,7 @@ def fit(
                 last, stopping = step == steps, _anyone(accelerator, stop.asked)
                 saves, tells = step % training.save_every == 0 or last or stopping, step % every == 0 or last
                 if saves or tells:
-                    tally.settle(f"{title}: the loss is {{}} by step {step}")  # before anything is saved
+                    tally.settle(title, step)  # before anything is saved
                 if tells:
                     row: Row = {
                         "step": step,
@@ -242,12 +242,12 @@ class _Tally:
         """The loss of a step."""
         self.sum, self.count = self.sum + loss.detach(), self.count + 1
 
-    def settle(self, words: str) -> None:
-        """The mean over the processes from here on; FloatingPointError in these words if it is not finite."""
+    def settle(self, title: str, step: int) -> None:
+        """The mean over the processes from here on; FloatingPointError if it is not finite."""
         self.sum = self.accelerator.reduce(self.sum, "mean")
         if not torch.isfinite(self.sum):
             raise FloatingPointError(
-                f"{words.format(float(self.sum))}; lower --learning-rate, or set --clip 1"
+                f"{title}: the loss is {float(self.sum)} by step {step}; lower --learning-rate, or set --clip 1"
             )
 
     @property
