@@ -194,17 +194,8 @@ def findings(found: Report) -> list[str]:
     teacher is not better than the student alone.
     """
     lines = [difference.in_words(found.digits) for difference in found.differences()]
-    if (
-        found.teacher is not None
-        and found.baseline is not None
-        and found.gap_closed is not None
-        and found.gap_closed.mean is None
-    ):
-        each = "" if len(found.seeds) == 1 else " in each of the seeds"
-        lines.append(
-            f"The teacher ({_values(found, found.teacher)}) does not beat the student alone "
-            f"({_values(found, found.baseline)}){each}: no share of a gap between them is given."
-        )
+    if found.gap_closed is not None and found.gap_closed.mean is None:
+        lines.append(found.gap_in_words())
     return lines
 
 

@@ -336,9 +336,10 @@ class Report:
     def _findings(self) -> list[str]:
         if self.smoke:
             return [SMOKE]
-        return [*(d.in_words(self.digits) for d in self.differences()), self._gap_in_words()]
+        return [*(d.in_words(self.digits) for d in self.differences()), self.gap_in_words()]
 
-    def _gap_in_words(self) -> str:
+    def gap_in_words(self) -> str:
+        """The share of the gap that was closed, or why there is none."""
         gap, teacher, baseline = self.gap_closed, self.teacher, self.baseline
         if gap is None or teacher is None or baseline is None:
             missing = (
