@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -516,6 +517,7 @@ class Experiment:
             return config.epochs
         width, height = config.input
         amount = f"{len(self.dataset)} people, {config.batch} a step"
+        amount += f", {config.workers} workers" if config.workers else ""
         key = f"{config.budget} of {student.name}, {width}x{height}, {amount}"
         kept = self.out / "budget.json"
         (known,) = broadcast_object_list([json.loads(kept.read_text()) if kept.is_file() else {}])
@@ -534,9 +536,11 @@ class Experiment:
             module = self.hooked(student.build(self.skeleton, codec.size), terms, signal.live, "", codec)
             objective = Objective(spec, codec, terms, False, signal.live, signal.width)
             samples = self.samples(self.dataset, spec, 0, signal.stored)
-            step = stepper(module, objective, samples, self.training(student, module), self.engine)
-            (rates,) = throughput({"": step}, config.batch, rounds=5).values()
-        (speed,) = broadcast_object_list([float(np.median(rates))])  # the processes must agree
+            training, workers = self.training(student, module), config.workers
+            step = stepper(module, objective, samples, training, self.engine, workers)
+            (rates,) = throughput({"": step}, config.batch, rounds=5 + 8 * workers).values()
+        steady = rates[4 * workers :]  # what the workers had loaded before they were asked goes by faster
+        (speed,) = broadcast_object_list([statistics.harmonic_mean(steady)])  # the processes must agree
         epochs = 0.95 * duration(config.budget) * speed / len(self.dataset)  # the rest is for evaluation
         if epochs < 1:
             raise ValueError(

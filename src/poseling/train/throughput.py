@@ -28,13 +28,15 @@ def stepper(
     crops: Crops | Resident,
     training: Training,
     accelerator: Accelerator,
+    workers: int = 0,
 ) -> Callable[[], None]:
-    """A function that does one whole training step of a copy of `network`, loading included."""
+    """A function that does one whole training step of a copy of `network`, loading included; with `workers`,
+    which load ahead, it cannot be measured in turn with another.
+    """
     student = copy.deepcopy(network).to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     student, optimizer = accelerator.prepare(student, optim.optimizer(student, training))
     student.train()
-    # Without workers, which would load ahead while another way is timed.
-    batches = iter(stream(crops, 0, ENDLESS, training.batch, accelerator))
+    batches = iter(stream(crops, 0, ENDLESS, training.batch, accelerator, workers))
 
     def step() -> None:
         accelerator.backward(objective(student, next(batches))["loss"])
