@@ -59,6 +59,19 @@ def network() -> GraphNetwork:
 
 
 @pytest.fixture
+def grouped() -> GraphNetwork:
+    """ResNeXt's kind of convolution: each of four groups reads its own quarter of the channels."""
+    torch.manual_seed(0)
+    operations = (
+        Operation("Conv", ("x",), ("stem",), conv("stem", 3, 32, 3, 2)),
+        Operation("Conv", ("stem",), ("quarters",), conv("quarters", 32, 32, 3, groups=4)),
+        Operation("Conv", ("quarters",), ("wide",), conv("wide", 32, 48)),
+        Operation("Conv", ("wide",), ("maps",), conv("maps", 48, 14)),
+    )
+    return GraphNetwork(Graph(operations, "x", "maps", "wide")).eval()
+
+
+@pytest.fixture
 def spec() -> PoseSpec:
     return PoseSpec(
         "graph", LSP14, Heatmap(SIZE, softmax=True).fields(), SIZE, mean=(0.5,) * 3, std=(0.5,) * 3

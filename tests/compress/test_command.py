@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -17,12 +17,14 @@ import torch
 from safetensors import safe_open
 
 from poseling.cli import main
+from poseling.codecs import CODECS
 from poseling.compress import command
 from poseling.compress.command import Settings, compress, exported
 from poseling.compress.judge import Accuracy
 from poseling.compress.quantize import plan, quantised, ranges
-from poseling.compress.repair import Lesson, repaired
+from poseling.compress.repair import Lesson, loss_of, repaired
 from poseling.evaluate.cost import cost
+from poseling.licences import behind, merged
 from poseling.models import checkpoint
 from poseling.runtime import Network
 from poseling.teachers.network import NetworkTeacher
@@ -158,6 +160,44 @@ def test_a_target_in_gmac(model, root, tmp_path, network, spec):
     assert 0.4 * wanted < done.points[-1].gmac <= wanted
 
 
+@pytest.mark.slow
+def test_a_target_that_is_met_already_takes_nothing_away(model, root, tmp_path, network, spec):
+    wanted = 1.01 * cost(network, spec.size).gmac
+    done = compress(
+        str(model), tmp_path / "out", Settings(target_gmac=wanted, epochs=0.0), ("images",), (root,)
+    )
+    assert [p.name for p in done.points] == ["original"]
+    assert "the target is reached without pruning" in done.notes
+
+
+@pytest.mark.slow
+def test_the_contract_names_what_it_was_repaired_on(model, root, tmp_path, monkeypatch, spec):
+    monkeypatch.setattr(command.Judge, "network", lambda *_: Accuracy(1.0, 1.0))  # so that repairs are kept
+    given = checkpoint.load(model)[1].licences
+    compress(str(model), tmp_path / "out", Settings(prune=0.2, epochs=0.2, batch=8), ("images",), (root,))
+    told = checkpoint.load(tmp_path / "out" / "net-pruned.safetensors")[1].licences
+    learnt_from = command.dataset(("images",), (root,), spec, 300)[0].licence
+    assert told["data"] == merged(behind(given), learnt_from)
+    assert told["start"].startswith("net")
+    compress(str(model), tmp_path / "bare", Settings(prune=0.2, epochs=0.0), ("images",), (root,))
+    assert checkpoint.load(tmp_path / "bare" / "net-pruned.safetensors")[1].licences == given
+
+
+def test_a_share_of_labels_needs_some(model, root, tmp_path):
+    settings = Settings(prune=0.2, labels_share=0.5)
+    with pytest.raises(ValueError, match=r"--labels-share 0\.5: .* has no labels"):
+        compress(str(model), tmp_path / "out", settings, ("images",), (root,))
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_logits_are_compared_as_distributions(name, spec):
+    known = {field.name for field in fields(CODECS[name])}
+    for softmax in (True, False):
+        if "softmax" in known:
+            given = CODECS[name]((64, 64), softmax=softmax)
+            assert loss_of(replace(spec, codec=given.fields(), size=(64, 64))) == ("kl" if softmax else "mse")
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -176,6 +216,9 @@ def test_a_target_in_gmac(model, root, tmp_path, network, spec):
         ({"prune": 0.5, "learning_rate": float("nan")}, "--learning-rate nan: has to be above 0"),
         ({"prune": 0.5, "batch": 0}, "--batch 0"),
         ({"quantise": "int8", "calibrate": 0}, "--calibrate 0"),
+        ({"quantise": "int8", "calibrate": 7}, "--calibrate 7: int8 needs 8 crops at least"),
+        ({"quantise": "fp16", "qat_epochs": 1.0}, "--qat-epochs trains for --quantise int8 or int4"),
+        ({"quantise": "fp16", "rounds": 2}, "--rounds divides the pruning"),
         ({"prune": 0.5, "judge": -1}, "--judge -1"),
         ({"prune": 0.5, "seed": -1}, "--seed -1"),
     ],

@@ -77,3 +77,12 @@ def test_more_than_can_go(network):
     found = channels(network, SIZE)
     with pytest.raises(ValueError, match=r"only 0\.\d\d of the network's work can go"):
         chosen(found, magnitude(network, found), 0.98, multiple=4)
+
+
+@pytest.mark.parametrize("by", ["magnitude", "taylor"])
+def test_a_convolution_in_groups_keeps_all_its_channels(grouped, images, by):
+    losses = [lambda network: network(images).flatten(1).square().sum(1)] if by == "taylor" else None
+    found = pruned(grouped, SIZE, 0.15, losses, multiple=1)
+    assert set(found.widths) == {"wide"}
+    assert found.network.layers["quarters"].weight.shape == (32, 8, 3, 3)
+    assert found.network(images).shape == grouped(images).shape

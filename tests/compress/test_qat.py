@@ -10,7 +10,7 @@ from poseling.codecs.normalize import normalise
 from poseling.compress import quantize, start
 from poseling.compress.command import ending, exported
 from poseling.compress.qat import plain, rounding
-from poseling.compress.weights import stored
+from poseling.compress.weights import blocks, stored
 from poseling.export.onnx import Deployed
 
 
@@ -32,21 +32,22 @@ def test_it_rounds_as_onnx_runtime_does(network, spec, crops):
     assert np.abs(mine - theirs).mean() < 0.35 * np.abs(floats - theirs).mean()
 
 
-def test_four_bits_are_rounded_in_blocks(network, spec, crops):
-    rounded = rounding(network, {}, 4)
-    layer = rounded.layers["back"]
-    assert (
-        len(
-            torch.unique(
-                (
-                    layer.weight.reshape(-1, 32)
-                    / layer.weight.reshape(-1, 32).abs().amax(1, keepdim=True)
-                    * 7
-                ).round()
-            )
-        )
-        <= 15
-    )
+def test_four_bits_are_rounded_in_blocks(grouped, spec):
+    """Of 32 weights each, here the inputs of one channel: multiples of a seventh of the largest."""
+    rounded = rounding(grouped, {}, 4)
+    rows = rounded.layers["wide"].weight.detach().reshape(-1, 32)
+    assert not torch.equal(rows, grouped.layers["wide"].weight.reshape(-1, 32))
+    steps = rows / rows.abs().amax(1, keepdim=True) * 7
+    assert torch.allclose(steps, steps.round(), atol=1e-4)
+    assert torch.equal(rounded.layers["quarters"].weight, grouped.layers["quarters"].weight)  # 72 weights
+
+
+def test_the_file_in_four_bits_has_the_weights_that_were_trained(grouped, spec):
+    """Its search for each block's scale finds that of training again, but for fp16's rounding of the scale."""
+    rounded = rounding(grouped, {}, 4)
+    learnt, kept = (net.layers["wide"].weight.detach().numpy() for net in (rounded, plain(rounded)))
+    whole, scale = blocks(kept)
+    np.testing.assert_allclose((whole * scale).reshape(learnt.shape), learnt, rtol=1e-3, atol=1e-6)
     assert stored(exported(plain(rounded), spec), "int4") is not None
 
 

@@ -167,6 +167,11 @@ def test_eight_bits_are_judged_by_joints_within_a_tenth_of_the_torso():
     assert not agrees  # at least 0.95
     assert told == "does NOT agree with PyTorch: PCK@0.1 0.929 against PyTorch's joints, 0.95 at least"
 
+    # Joints that float does not see are not judged: their places are chance.
+    seen = np.ones((2, 14), bool)
+    seen[1, 3] = seen[0, 2] = False
+    assert judged(truth, found, None, LSP14, seen)[0] == pytest.approx(25 / 26)
+
     # Of 20 labels float misses one, and eight bits another; then eight bits miss two: 5 points are lost.
     visible = np.ones((2, 14))
     visible[:, 4:8] = 0

@@ -105,10 +105,16 @@ def _export_to(model: Path, out: Path, to: tuple[str, ...], images: Path | None)
 
     from poseling.data import images as folders
     from poseling.export.parity import windows
-    from poseling.export.targets import export_to
+    from poseling.export.targets import TARGETS, export_to
+    from poseling.files import keep_apart
     from poseling.models.checkpoint import load, save
     from poseling.models.importers.onnx import from_onnx
 
+    asked = [name for name in TARGETS if name in to or "all" in to]
+    keep_apart(
+        {f"--to {name}": out / f"{model.stem}{TARGETS[name].suffix}" for name in asked},
+        {"the network itself": [model]},
+    )
     with TemporaryDirectory() as folder:
         source = model
         if model.suffix.lower() == ".onnx":

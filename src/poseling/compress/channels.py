@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from poseling.geometry import Size
-from poseling.models.graph import Graph, GraphNetwork, Operation
+from poseling.models.graph import GraphNetwork, Operation
 from poseling.models.operators import LAYERS
 
 # Each value of these is made of the values at the same place, with numbers repeated along axes of one.
@@ -31,19 +31,6 @@ BY_CHANNEL = {
     "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "ReduceMean", "ReduceMax", "ReduceSum",
 }  # fmt: skip
 TIED = {"BatchNormalization", "InstanceNormalization", "PRelu"}
-# For a positive factor f, g(f x) = f g(x): the factors of a channel pass through.
-HOMOGENEOUS = {
-    "Relu",
-    "LeakyRelu",
-    "Identity",
-    "Dropout",
-    "Add",
-    "Sub",
-    "Sum",
-    "Concat",
-    "PRelu",
-    "Transpose",
-} | BY_CHANNEL
 
 
 @dataclass(frozen=True)
@@ -71,14 +58,10 @@ class Layer:
 class Channels:
     """The spaces of a network: how many channels each has, why it may not shrink ("" if it may), and who
     reads and writes it.
-
-    `bent` are the spaces with an operation between writer and reader that does not let a factor pass (a
-    sigmoid, a clip).
     """
 
     sizes: Mapping[int, int]
     fixed: Mapping[int, str]
-    bent: frozenset[int]
     layers: tuple[Layer, ...]
 
     def free(self) -> list[int]:
@@ -167,7 +150,10 @@ def _sliced(layer: Layer, key: str, tensor: Tensor, reads: Tensor, writes: Tenso
     if key != "weight" or layer.tied:
         return tensor[writes].clone()
     first, second = (reads, writes) if layer.kind == "ConvTranspose" else (writes, reads)
-    return tensor[first][:, second].clone()
+    kept = tensor[first]
+    if len(second) > kept.shape[1]:  # in groups, which keep all their channels
+        return kept.clone()
+    return kept[:, second].clone()
 
 
 class _Finder:
@@ -178,7 +164,6 @@ class _Finder:
         self.parent: list[int] = []
         self.count: list[int] = []
         self.reason: list[str] = []
-        self.curved: set[int] = set()
         # Of each tensor the axis of its channels and the spaces along it.
         self.of: dict[str, tuple[int, tuple[int, ...]]] = {}
         self.layers: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], int]] = {}
@@ -192,14 +177,13 @@ class _Finder:
             self._fix(self.of[graph.output][1], "these are the joints")
         roots = sorted({self._root(s) for s in range(len(self.parent))})
         reason = dict.fromkeys(roots, "")
-        bent = {self._root(s) for s in self.curved}
         for space in range(len(self.parent)):
             reason[self._root(space)] = reason[self._root(space)] or self.reason[space]
         layers = tuple(
             Layer(name, kind, tuple(map(self._root, reads)), tuple(map(self._root, writes)), macs)
             for name, (kind, reads, writes, macs) in self.layers.items()
         )
-        return Channels({r: self.count[r] for r in roots}, reason, frozenset(bent), layers)
+        return Channels({r: self.count[r] for r in roots}, reason, layers)
 
     def _new(self, count: int, reason: str = "") -> int:
         self.parent.append(len(self.parent))
@@ -238,7 +222,6 @@ class _Finder:
         for name in operation.inputs:
             if name in self.of:
                 self._fix(self.of[name][1], why)
-                self.curved.update(self.of[name][1])
         for name in operation.outputs:
             if len(self.shapes.get(name, ())) > 1:
                 axis = 1 if len(self.shapes[name]) == 4 else len(self.shapes[name]) - 1
@@ -291,8 +274,6 @@ class _Finder:
 
     def _pass(self, operation: Operation, name: str) -> None:
         self.of[operation.outputs[0]] = self.of[name]
-        if operation.kind not in HOMOGENEOUS:
-            self.curved.update(self.of[name][1])
 
     def _pair(self, operation: Operation) -> None:
         """Element by element, as numpy spreads axes of one."""
@@ -322,12 +303,6 @@ class _Finder:
             shape = self.shapes.get(name, ())
             if name and name not in self.of and len(shape) >= back and shape[-back] != 1:
                 self._fix(spaces, f"{operation.kind} has a number for each of them")
-        if any(name not in self.of for name in operation.inputs) or operation.kind not in (
-            "Add",
-            "Sub",
-            "Sum",
-        ):
-            self.curved.update(spaces)
         self.of[out] = (rank - back, spaces)
 
     def _concat(self, operation: Operation) -> None:
@@ -356,8 +331,6 @@ class _Finder:
             return
         self.layers[operation.layer] = (operation.kind, spaces, spaces, 0)
         self.of[operation.outputs[0]] = (axis, spaces)
-        if operation.kind != "PRelu":
-            self.curved.update(spaces)
 
     def _weighted(self, operation: Operation) -> None:
         name, out = operation.inputs[0], operation.outputs[0]
@@ -387,15 +360,3 @@ class _Finder:
             written = (self._new(outputs, f"{operation.layer} writes them in {groups} groups"),)
         self.layers[operation.layer] = (operation.kind, spaces, written, macs)
         self.of[out] = (place, written)
-
-
-def layer_inputs(graph: Graph, layer: str) -> str:
-    """The value that a layer reads; "" if it has none."""
-    return next((o.inputs[0] for o in graph.operations if o.layer == layer and o.inputs), "")
-
-
-def weights(network: GraphNetwork, layer: str) -> nn.Parameter:
-    """The weight of a layer."""
-    found = network.layers[layer].get_parameter("weight")
-    assert isinstance(found, nn.Parameter)
-    return found

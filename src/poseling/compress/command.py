@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor
 
 from poseling import zoo
-from poseling.codecs import codec
+from poseling.codecs import codec, is_3d
 from poseling.codecs.normalize import normalise
 from poseling.compress import lowrank, qat, quantize, start
 from poseling.compress import weights as fewer
@@ -28,7 +28,7 @@ from poseling.compress.judge import Judge, milliseconds, speed
 from poseling.compress.prune import MULTIPLE, most, pruned
 from poseling.compress.reconstruct import reconstructed
 from poseling.compress.repair import AUGMENT, Lesson, losses, repaired
-from poseling.compress.search import MOST, Point, front, least
+from poseling.compress.search import LEAST, MOST, Point, front, least
 from poseling.data import sets
 from poseling.data.dataset import PoseDataset
 from poseling.data.loader import Crops
@@ -37,9 +37,11 @@ from poseling.evaluate.figures import BASELINE, DISTILLED, encode
 from poseling.export.onnx import Deployed, graph
 from poseling.files import keep_apart, read_image, write_bytes
 from poseling.geometry import Crop, Size
+from poseling.licences import behind, made_by, merged
 from poseling.models import checkpoint
 from poseling.models.graph import GraphNetwork
 from poseling.models.importers.onnx import before_decoding
+from poseling.records import read_json
 from poseling.spec import PoseSpec
 from poseling.teachers.checkpoint import digest
 from poseling.teachers.network import NetworkTeacher
@@ -108,6 +110,14 @@ class Settings:
                 "--epochs and --qat-epochs count passes over the people; 0 is none, and less than that is "
                 "nothing"
             )
+        if self.qat_epochs and self.quantise not in ("int8", "int4"):
+            raise ValueError(
+                "--qat-epochs trains for --quantise int8 or int4; leave it out, or give one of them"
+            )
+        if self.rounds > 1 and self.prune is None and self.target_ms is None and self.target_gmac is None:
+            raise ValueError("--rounds divides the pruning; give --prune or a target too, or leave it out")
+        if self.quantise == "int8" and self.calibrate < quantize.ENOUGH:
+            raise ValueError(f"--calibrate {self.calibrate}: int8 needs {quantize.ENOUGH} crops at least")
         if not 0 <= self.labels_share <= 1:
             raise ValueError(f"--labels-share {self.labels_share:g}: is a part, from 0 to 1")
         if not 0 < self.learning_rate < np.inf:
@@ -176,6 +186,11 @@ class _Run:
         self.teacher = NetworkTeacher(whole, self.spec, self.name, digest(whole, self.spec))
         self.network: GraphNetwork = self.original
         self.train, self.val, self.test = dataset(data, root, self.spec, settings.judge)
+        if settings.labels_share and not self.train.visible.any():
+            raise ValueError(
+                f"--labels-share {settings.labels_share:g}: {self.train.name} has no labels; leave it out, to learn "
+                f"from the original alone"
+            )
         self.judge = Judge(self.val, self.teacher)
         self.labels = settings.labels or out / "labels"
         said = json.dumps(
@@ -198,11 +213,18 @@ class _Run:
         self.file = out / f"{self.name}-float.onnx"
         given = zoo.path(model) if zoo.is_name(model) else Path(model)
         keep_apart({"--out": self.file}, {"the network itself": [given]})
-        write_bytes(self.file, exported(self.original, self.spec).SerializeToString())
+        float_model = exported(self.original, self.spec)
+        if settings.quantise == "int8":
+            ending(float_model)  # its error comes before the work
+        write_bytes(self.file, float_model.SerializeToString())
         self.base = given if given.suffix.lower() == ".onnx" else self.file
 
     def run(self) -> Compressed:
         settings = self.settings
+        if is_3d(codec(self.spec.codec)):
+            self.say(
+                "Only joints in the image are judged here; `poseling evaluate --space` measures those in space"
+            )
         self.base_ms = milliseconds(self.base)
         self.tell(self._point("original", self.base, self.original))
         if self.base != self.file:
@@ -310,8 +332,12 @@ class _Run:
         """The least ratio of pruning that reaches the target, together with whatever else is asked for."""
         s = self.settings
 
+        kept = self.training / "ratio.json"
+        if kept.is_file():  # measured before the run was stopped; times differ, and with them what is trained
+            return float(read_json(kept))
+
         def measure(ratio: float) -> float:
-            network, _ = self._less(self.original, ratio)
+            network = self._less(self.original, ratio)[0] if ratio else self.original
             if s.low_rank is not None:
                 network = lowrank.factorised(network, self.spec.size, s.low_rank, s.low_rank_by).network
             if s.target_gmac is not None:
@@ -327,13 +353,19 @@ class _Run:
             (s.target_gmac, "--target-gmac") if s.target_gmac is not None else (s.target_ms, "--target-ms")
         )
         assert target is not None
-        found = least(
-            measure, target, flag, high=min(MOST, most(self.original, self.spec.size, MULTIPLE) - 1e-6)
+        high = min(MOST, most(self.original, self.spec.size, MULTIPLE) - 1e-6)
+        found = 0.0 if measure(0.0) <= target else least(measure, target, flag, min(LEAST, high), high)
+        write_bytes(kept, f"{found}\n".encode())
+        self.say(
+            f"the target is reached once {found:.2f} of the work is gone"
+            if found
+            else "the target is reached without pruning"
         )
-        self.say(f"the target is reached once {found:.2f} of the work is gone")
         return found
 
     def _prune(self, ratio: float) -> None:
+        if not ratio:
+            return
         rounds = self.settings.rounds
         for i in range(rounds):
             step = 1 - (1 - ratio) ** (1 / rounds)  # each takes the same part of what is left
@@ -373,14 +405,25 @@ class _Run:
             copy.deepcopy(network), self.spec, self.teacher, self.train, self.training / name, self.labels,
             self._lesson(part), f"repairing {name}", self.console,
         )  # fmt: skip
-        before, after = (self.judge.network(one, self.spec).pck for one in (network.eval(), learnt))
-        if after < before:
+        before, after = (self.judge.network(one, self.spec) for one in (network.eval(), learnt))
+        if after.pck + after.strict < before.pck + before.strict:
             self.say(
-                f"{name}: training made it worse ({before:.3f} to {after:.3f}) and is not kept; give more "
-                f"--epochs"
+                f"{name}: training made it worse (PCK {before.pck:.3f} to {after.pck:.3f}, strict "
+                f"{before.strict:.3f} to {after.strict:.3f}) and is not kept; give more --epochs"
             )
             return network
+        self._taught()
         return learnt
+
+    def _taught(self) -> None:
+        """From here on the contract names what was trained on, and the original as the start."""
+        first = self.teacher.spec.licences
+        told = {
+            "weights": "as the data",
+            "data": merged(behind(first), self.train.licence),
+            "start": merged(made_by(self.name, first), first.get("start", "")),
+        }
+        self.spec = replace(self.spec, licences={**first, **told})
 
     def _keep(self, what: str) -> None:
         """The checkpoint and the ONNX file of the network as it is now."""
@@ -413,6 +456,7 @@ class _Run:
             self.network, self.spec, self.teacher, self.train, self.training / f"{bits}-bits", self.labels,
             lesson, limits, bits, self.console,
         )  # fmt: skip
+        self._taught()
         checkpoint.save(self.out / f"{self.name}-{bits}-bits.safetensors", self.network, self.spec)
 
     def _int8(self) -> None:

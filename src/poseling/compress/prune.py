@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from poseling.compress.channels import Channels, Layer, channels, kept
 from poseling.geometry import Size
 from poseling.models.graph import GraphNetwork
 
-Importance = Literal["taylor", "magnitude"]
 MULTIPLE = (
     16  # of channels that stay in a space: processors compute on them in packets, ONNX Runtime in 8 or 16
 )
@@ -57,6 +56,8 @@ def magnitude(network: GraphNetwork, found: Channels) -> dict[int, Tensor]:
         if not layer.tied:
             sides.append((layer.reads, 1 - sides[0][1]))
         for spaces, axis in sides:
+            if square.shape[axis] != sum(found.sizes[space] for space in spaces):
+                continue  # in groups: it has the inputs of one, and its spaces do not shrink
             by_channel = square.mean([i for i in range(square.ndim) if i != axis])
             by_channel = by_channel / by_channel.mean().clamp(min=1e-30)
             start = 0

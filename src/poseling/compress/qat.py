@@ -51,6 +51,7 @@ class Rounding(GraphNetwork):
 
     def __init__(self, graph: Graph, limits: Mapping[str, Range], bits: Literal[8, 4] = 8) -> None:
         super().__init__(graph)
+        self.bits = bits
         self.grids = {name: grid(limit) for name, limit in limits.items()}
         weighted = [o for o in graph.operations if o.kind in DENSE]
         for operation in weighted[1:-1] if bits == 8 else weighted:
@@ -80,12 +81,16 @@ def rounding(network: GraphNetwork, limits: Mapping[str, Range], bits: Literal[8
 
 
 def plain(network: Rounding) -> GraphNetwork:
-    """The float network with the weights that were learnt; rounding them again gives the same."""
+    """The float network with the weights that were learnt; rounding them again gives the same. Those in 4 bits
+    are rounded already, since their file looks for the scale of each block anew.
+    """
     found = GraphNetwork(network.graph)
-    own = {
-        name.replace("parametrizations.", "").replace(".original", ""): t
-        for name, t in network.state_dict().items()
-    }
+    own = {}
+    for name, tensor in network.state_dict().items():
+        layer, rounded, _ = name.partition(".parametrizations.weight.original")
+        own[f"{layer}.weight" if rounded else name] = (
+            Rounded(4)(tensor) if rounded and network.bits == 4 else tensor
+        )
     found.load_state_dict(own)
     return found.eval()
 

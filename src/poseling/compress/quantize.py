@@ -151,7 +151,10 @@ def ranges(
     )  # zero is always told exactly: images are padded with it
     for values in runs():
         for i, value in enumerate(values):
-            low[i], high[i] = min(low[i], float(value.min())), max(high[i], float(value.max()))
+            low[i], high[i] = (
+                np.minimum(low[i], value.min()),
+                np.maximum(high[i], value.max()),
+            )  # NaN stays NaN
     if not np.isfinite([low, high]).all():
         raise ValueError("a layer gives infinite values, or none that are numbers; the network is damaged")
     if calibration == "minmax":

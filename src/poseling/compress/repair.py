@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from poseling.codecs import Heatmap, codec
+from poseling.codecs import codec
 from poseling.codecs.normalize import normalise
 from poseling.data.augment import Augment
 from poseling.data.dataset import PoseDataset
@@ -57,8 +57,7 @@ class Lesson:
 
 def loss_of(spec: PoseSpec) -> str:
     """By which loss heatmaps are compared: over their pixels where they are logits, else by squares."""
-    known = codec(spec.codec)
-    return "kl" if isinstance(known, Heatmap) and known.softmax else "mse"
+    return "kl" if getattr(codec(spec.codec), "softmax", False) else "mse"
 
 
 def terms(spec: PoseSpec, labels: float) -> tuple[Term, ...]:

@@ -75,7 +75,13 @@ def as_graph(deployed: Deployed) -> tuple[GraphNetwork, PoseSpec]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         onnx.save(graph(deployed), path)
-        start = from_onnx(path)
+        try:
+            start = from_onnx(path)
+        except ValueError as error:
+            why = str(error).removeprefix(f"{path}: ").partition("; name an earlier")[0]
+            raise ValueError(
+                f"{deployed.spec.model}: cannot be written as a list of operations, which compressing needs: {why}"
+            ) from error
     spec = replace(
         deployed.spec, model=MODEL, colour=start.spec.colour, mean=start.spec.mean, std=start.spec.std
     )

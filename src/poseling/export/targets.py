@@ -136,7 +136,7 @@ def export_to(
         found = run(crops)
         pixels = apart(truth, found)
         if target.int8:
-            strict, agrees, state = judged(truth[0], found[0], labels, spec.skeleton)
+            strict, agrees, state = judged(truth[0], found[0], labels, spec.skeleton, truth[1] >= FLOOR)
         else:
             strict, agrees = None, pixels <= PIXELS
             state = "agrees with PyTorch" if agrees else f"does NOT agree with PyTorch: {pixels:.2g} px"
@@ -158,12 +158,16 @@ def apart(truth: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float
 
 
 def judged(
-    truth: NDArray[np.floating], found: NDArray[np.floating], labels: Labels | None, skeleton: Skeleton
+    truth: NDArray[np.floating],
+    found: NDArray[np.floating],
+    labels: Labels | None,
+    skeleton: Skeleton,
+    seen: NDArray[np.bool_] | None = None,
 ) -> tuple[float, bool, str]:
     """PCK@0.1 of joints `found` (N, K, 2) in eight bits, whether it will do, and both in words; `truth` are
-    those of the float network, which are the labels where there are none.
+    those of the float network, which are the labels where there are none, those that it has `seen` (N, K).
     """
-    joints, visible = labels or (truth, np.ones(truth.shape[:2], bool))
+    joints, visible = labels or (truth, np.ones(truth.shape[:2], bool) if seen is None else seen)
     if {"left_shoulder", "right_hip"} <= set(skeleton.joints):
         length = pck.torso_length(joints, visible, skeleton)
     else:

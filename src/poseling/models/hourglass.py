@@ -119,7 +119,7 @@ class Hourglass(nn.Module):
 
 def build(variant: str, joints: int, size: Size) -> nn.Module:
     """`STACKSxCHANNELS`; ValueError if the variant is another, or if a side is no multiple of 64."""
-    match = re.fullmatch(r"(\d+)x(\d+)", variant)
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", variant)
     if match is None:
         raise ValueError(f"hourglass-{variant}: name stacks and channels, as in hourglass-4x128")
     divided(f"hourglass-{variant}", size, 4 << DEPTH)
