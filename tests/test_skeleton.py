@@ -209,3 +209,16 @@ def test_sigmas_of_coco():
             0.89,
         ],
     )
+
+
+def test_an_unknown_joint_spoils_no_other():
+    """LSP has no nose, so one that is NaN goes nowhere; a middle of two is NaN with either."""
+    joints = np.ones((2, 17, 2), np.float32)
+    joints[0, COCO17.index("nose")] = np.nan
+    joints[1, COCO17.index("left_hip")] = np.nan
+    found = COCO17.to(LSP14).joints(joints)
+    assert found.dtype == np.float32
+    assert np.isfinite(found[0]).all()
+    assert np.flatnonzero(np.isnan(found[1]).any(-1)).tolist() == [LSP14.index("left_hip")]
+    pelvis = COCO17.to(MPII16).joints(joints)[:, MPII16.index("pelvis")]
+    assert np.isnan(pelvis).any(-1).tolist() == [False, True]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -294,8 +297,8 @@ def test_inputs_of_public_reports(shared: Path, name: str, count: int, last: flo
 def record(path: Path, images: Sequence[np.ndarray], times: Sequence[float]) -> list[str]:
     notes: list[str] = []
     recording = Recording(path, notes.append)
-    for image, time in zip(images, times, strict=True):
-        recording.write(image, time)
+    for image, seconds in zip(images, times, strict=True):
+        recording.write(image, seconds)
     recording.finish()
     return notes
 
@@ -446,3 +449,22 @@ def test_whatever_is_in_a_file_is_read_or_refused_with_its_name(tmp_path: Path):
         assert all(line.startswith(f"{path}: ") for line in told)
         counts[bool(seconds)] += 1
     assert min(counts.values()) > 20
+
+
+def test_ctrl_c_in_the_middle_of_a_frame_comes_behind_it(tmp_path, monkeypatch):
+    """The signal comes while the encoder works: the frame is whole, and so is the video."""
+    recording = Recording(tmp_path / "a.mp4")
+    recording.write(np.zeros((64, 64, 3), np.uint8), 0.0)
+    put = recording._put
+
+    def stopped(frame):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        put(frame)
+
+    monkeypatch.setattr(recording, "_put", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        recording.write(np.zeros((64, 64, 3), np.uint8), 0.1)
+    monkeypatch.setattr(recording, "_put", put)
+    recording.finish()
+    assert len(list(frames(tmp_path / "a.mp4"))) == 2

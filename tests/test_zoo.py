@@ -96,6 +96,15 @@ def test_a_name_goes_where_a_file_does(filled: Path, tmp_path: Path, capsys: pyt
     assert cv2.imread(str(tmp_path / "drawn.png")).any()
 
 
+def test_a_file_with_a_shipped_networks_name_has_its_own_licence(tmp_path: Path):
+    """poseling-n under the name of the one that is for any use."""
+    copy = tmp_path / "poseling-n-free.onnx"
+    copy.write_bytes(zoo.path("poseling-n").read_bytes())
+    assert Network(copy).name == "poseling-n-free"
+    assert "any use" not in Network(copy).licence
+    assert "research" in Network(copy).licence
+
+
 @pytest.mark.slow
 def test_a_shipped_network_goes_to_other_runtimes_and_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -34,7 +34,7 @@ function network(): Plugin {
     name: "network",
     configureServer(server) {
       server.middlewares.use("/model/pose.onnx", (_, response) => {
-        createReadStream("../src/poseling/zoo/weights/poseling-n.onnx").pipe(response);
+        createReadStream("../src/poseling/zoo/weights/poseling3d-s.onnx").pipe(response);
       });
     },
   };

@@ -7,12 +7,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 import cv2
 import numpy as np
@@ -52,6 +55,22 @@ def write_bytes(path: Path, data: bytes) -> None:
     draft.keep()
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A block that Ctrl-C does not cut in two: it comes at the end. Only the main thread gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if asked and callable(before):
+            before(*asked[0])
+
+
 class Draft:
     """A file that is written beside `path` and takes its place with `keep`; `drop`, or a write that fails,
     leaves what was there before.
@@ -78,11 +97,12 @@ class Draft:
             raise self._failure(error) from error
 
     def write(self, data: bytes) -> None:
-        """More of it."""
+        """More of it; Ctrl-C comes behind it."""
         try:
-            self.file.write(data)
-            if self._streams:
-                self.file.flush()  # the reader at the other end waits for it
+            with uninterrupted():
+                self.file.write(data)
+                if self._streams:
+                    self.file.flush()  # the reader at the other end waits for it
         except BaseException as error:
             self.drop()
             if isinstance(error, OSError):

@@ -151,6 +151,13 @@ class Conversion:
         return np.array([bool(s) for s in self.sources])
 
     @cached_property
+    def _pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(K_target,) the two source joints of each, twice the same where it is one, 0 where it is unknown."""
+        ends = [(s[0], s[-1]) if s else (0, 0) for s in self.sources]
+        first, second = np.array(ends, np.int64).T
+        return first, second
+
+    @cached_property
     def single(self) -> NDArray[np.int64]:
         """(K_target,) the one source joint, or -1: what a heatmap can follow, since the mean of two maps is
         no map of the middle.
@@ -164,7 +171,9 @@ class Conversion:
         >>> COCO17.to(MPII16).joints(hips)[6].tolist()
         [15.0, 6.0]
         """
-        return np.asarray(self.matrix.astype(joints.dtype) @ joints)
+        first, second = self._pairs
+        middle = (joints[..., first, :] + joints[..., second, :]) / 2  # no product: 0 times NaN is NaN
+        return np.where(self.known[:, None], middle, np.zeros((), joints.dtype))
 
     def weights(self, weights: NDArray[Number]) -> NDArray[Number]:
         """(..., K_source) to (..., K_target): a middle is as sure as the less sure of its two, an unknown

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from poseling.files import Draft
+from poseling.files import Draft, uninterrupted
 from poseling.geometry import Size
 
 Image = NDArray[np.uint8]
@@ -214,27 +214,32 @@ class Recording:
             self._between = at - self._last
         frame = av.VideoFrame.from_ndarray(_fitted(image, self._size), format="bgr24")
         frame.pts, frame.time_base, self._last = at, Fraction(1, TICKS), at
-        self._count += 1
-        self._put(frame)
+        with uninterrupted():
+            self._count += 1
+            self._put(frame)
 
     def finish(self) -> None:
         """Closes the file, checks that it is complete, and renames it; without frames there is no file."""
         if self._draft is None or self._draft.closed:
             return
+        with uninterrupted():
+            self._finish(self._draft)
+
+    def _finish(self, draft: Draft) -> None:
         self._put(None)
         try:
             self._container.close()
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
-        self._draft.settle()
+        draft.settle()
         try:
-            with av.open(f"file:{self._draft.beside}", format="mp4") as written:
+            with av.open(f"file:{draft.beside}", format="mp4") as written:
                 there = sum(1 for packet in written.demux(video=0) if packet.size)
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
         if there != self._count:
             raise self._failure(f"{there} of {self._count} frames arrived")
-        self._draft.keep()
+        draft.keep()
 
     def _start(self, size: Size) -> None:
         (width, height), self._draft = size, Draft(self.path)

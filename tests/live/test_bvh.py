@@ -123,7 +123,7 @@ def test_a_fitted_body_is_written_as_it_was_fitted(tmp_path: Path):
     pelvis = points[:, MOVNECT15.index("pelvis")]
     for t in range(8):
         pose = Pose(np.zeros((1, 15, 2)), np.ones((1, 15)), MOVNECT15, (points[t] - pelvis[t])[None])
-        takes(Frame(t, t / 30, picture, pose, CAMERA, pelvis[t][None], turns[t][None]))
+        takes(Frame(t, t / 30, picture, pose, CAMERA, pelvis[t][None], turns[t][None], LENGTHS[None]))
     assert not takes.lifted
     (file,) = takes.write(tmp_path / "b.bvh")
     joints, _ = read(file)

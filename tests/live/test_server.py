@@ -289,3 +289,15 @@ def test_where_nothing_can_be_listened_on(tmp_path: Path, how: dict[str, Any], t
     (tmp_path / "index.html").write_text("")
     with pytest.raises((ValueError, OSError), match=told):
         server(Site(tmp_path / "a.onnx", {}, page=tmp_path), **how)
+
+
+def test_an_address_of_version_six_can_be_listened_on(page: Path):
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    site = Site(page.parent / "model.onnx", {}, None, page)
+    try:
+        made = server(site, "::1", 0)
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6 ({error})")
+    with made:
+        assert made.server_address[0] == "::1"

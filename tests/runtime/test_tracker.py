@@ -49,6 +49,9 @@ class Scene:
 
     def __call__(self, image, boxes=None) -> Pose:
         boxes = np.asarray(boxes, float)
+        height, width = image.shape[:2]
+        if ((boxes[:, 2:] < -0.5) | (boxes[:, :2] > (width - 0.5, height - 0.5))).any():
+            raise ValueError("a box is outside the image")  # as `Network` says it
         middle, half = (
             (boxes[:, :2] + boxes[:, 2:]) / 2,
             self.spec.padding * (boxes[:, 2:] - boxes[:, :2]) / 2,
@@ -204,6 +207,20 @@ def test_who_walks_out_of_the_image_is_gone():
         ids.append(whole(track(WALL, i / 30)).ids.tolist())
     assert ids[0] == [0]
     assert ids[-1] == []
+
+
+@pytest.mark.parametrize("detects", [False, True])
+@pytest.mark.parametrize("way", [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1)])
+@pytest.mark.parametrize("speed", [4, 15, 60])
+def test_who_leaves_fast_is_searched_for_at_the_border(way: tuple[int, int], speed: int, detects: bool):
+    """At any speed in pixels a frame: where a lost person should have gone lies outside the image soon."""
+    scene = Scene(BODY + (320, 240))
+    detector = Found(scene) if detects else None
+    track = Tracker(scene, detector=detector)
+    for i in range(200):
+        scene.people = [BODY + (320, 240) + speed * i * np.array(way)]
+        pose = whole(track(WALL, i / 30))
+    assert len(pose) == 0
 
 
 def test_a_cut_in_the_video_gives_new_ids():
@@ -518,7 +535,10 @@ class Found:
         assert colour == "bgr"
         self.frames.append(self.now)
         people = [] if self.now in self.blind else self.scene.people
-        return np.array([(*p.min(0), *p.max(0), 0.9) for p in people], np.float32).reshape(-1, 5)
+        rows = np.array([(*p.min(0), *p.max(0), 0.9) for p in people], np.float32).reshape(-1, 5)
+        end = image.shape[1], image.shape[0]
+        rows[:, :4] = np.clip(rows[:, :4], -0.5, np.float32([*end, *end]) - 0.5)  # as `Detector`
+        return rows[(rows[:, 2:4] > rows[:, :2]).all(1)]
 
 
 @pytest.mark.parametrize(("every", "asked"), [(0, [0]), (10, [0, 10, 20])])
@@ -545,6 +565,12 @@ def test_a_detector_that_finds_nobody_spares_the_network():
     for detector.now in range(10, 13):
         pose = track(WALL, detector.now / 30)
     assert pose.ids.tolist() == [0]
+    # What the network does not take for a person, a poster, does not keep the detector busy either.
+    scene.score, detector.frames = np.full(K, 0.01), []
+    track = Tracker(scene, detector=detector, every=100)
+    for detector.now in range(10):
+        assert len(track(WALL, detector.now / 30)) == 0
+    assert detector.frames == list(range(0, 10, EVERY))
     with pytest.raises(ValueError, match="every is -1"):
         Tracker(scene, detector=detector, every=-1)
 

@@ -1,5 +1,6 @@
 /** The page. */
 
+import { forward } from "./kinematics";
 import { Estimator, type Body, type Result } from "./estimator";
 import type { Frame } from "./bvh";
 import { mannequin } from "./mannequin";
@@ -127,7 +128,8 @@ function move(found: Body, seconds: number): void {
     take.lengths = body.lengths;
   }
   if (sends) {
-    const sent = JSON.stringify({ rotations: body.rotations, place: [aside, body.place[1], 0], seconds });
+    const lowest = Math.min(...forward(body.rotations, body.lengths).map((p) => p[1]));
+    const sent = JSON.stringify({ rotations: body.rotations, place: [aside, -lowest, 0], seconds }); // the lower foot on the floor
     void fetch("./vmc", { method: "POST", headers: { "Content-Type": "application/json" }, body: sent, keepalive: true }).catch(() => undefined);
   }
 }

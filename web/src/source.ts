@@ -12,6 +12,7 @@ export class Source {
   facing: "user" | "environment" = "user";
   private stream: MediaStream | null = null;
   private url = "";
+  private asked = 0;
 
   /** `ended` is called when a camera stops by itself, as one does that is unplugged. */
   constructor(
@@ -26,18 +27,26 @@ export class Source {
       throw new Error(`${why} Open a video instead.`);
     }
     this.stop();
+    const asked = this.asked;
     const wanted = { facingMode: this.facing, width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
+    let stream: MediaStream;
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
+      stream = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
     } catch (error) {
       const name = error instanceof DOMException ? error.name : "";
       throw new Error(WHY[name] ?? `The camera cannot be used (${name || String(error)}). Open a video instead.`);
     }
-    this.stream.getVideoTracks()[0]!.addEventListener("ended", () => {
+    if (asked !== this.asked) {
+      // Something else was chosen while the browser asked: this camera is not wanted any more.
+      stream.getTracks().forEach((track) => track.stop());
+      return;
+    }
+    this.stream = stream;
+    stream.getVideoTracks()[0]!.addEventListener("ended", () => {
       this.stop();
       this.ended("The camera stopped. Plug it in again and press Camera.");
     });
-    this.video.srcObject = this.stream;
+    this.video.srcObject = stream;
     this.kind = "camera";
     await this.video.play();
   }
@@ -64,6 +73,7 @@ export class Source {
   }
 
   stop(): void {
+    this.asked++;
     this.stream?.getTracks().forEach((track) => track.stop());
     this.stream = null;
     this.video.pause();

@@ -7,7 +7,7 @@ import {
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 import type { VRM } from "@pixiv/three-vrm";
 import { BONES, SHARES, forward } from "./kinematics";
-import { type Q, type V3, add, multiply, inverse, part, rotate, scale } from "./math";
+import { type Q, type V3, add, multiply, inverse, part, rotate } from "./math";
 import type { Model } from "./mannequin";
 import { Retarget, places, rigOf } from "./retarget";
 
@@ -181,9 +181,9 @@ export class Stage {
     // The lower foot stands on the floor: where the picture's person is in depth nobody knows well enough to walk by.
     const lowest = Math.min(...forward(rotations, LENGTHS).map((p) => p[1]));
     const size = target.hipHeight / LEGS;
-    const lift: V3 = [place[0], (-lowest - LEGS) * size, 0];
+    const lift: V3 = [place[0] / this.avatar.group.scale.x, (-lowest - LEGS) * size, 0]; // in the model's unit
     const object = model.objects[rig.nodes[rig.bones["hips"]!]!]!;
-    const there = new Vector3(...add(hips, rotate(target.axes, scale(lift, 1))));
+    const there = new Vector3(...add(hips, rotate(target.axes, lift)));
     const parent = object.parent!;
     parent.updateWorldMatrix(true, false);
     this.avatar.group.updateWorldMatrix(true, false);

@@ -1,4 +1,4 @@
-/** Where the one person is, from frame to frame: what poseling.runtime.tracker does for one person. */
+/** Where the one person is, from frame to frame: as poseling.runtime.tracker has it for one person, but for clothes and cuts. */
 
 import { type Box, type Point, bounds, regionOf, scaledBox, windows } from "./crop";
 import { median } from "./math";

@@ -60,7 +60,8 @@ def evaluate(
     from poseling.evaluate.shipped import shipped
     from poseling.files import keep_apart, refuse_folders, write_bytes
 
-    keep_apart({"--json": json}, {"the network itself": [Path(model)]})
+    given = [Path(one) for one in (model, adapter, boxes) if one is not None]
+    keep_apart({"--json": json}, {"what is evaluated": given})
     refuse_folders({"--json": json})
     sets.refuse_replacing("--json", json, root, files)
 

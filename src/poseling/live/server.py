@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import socket
 import ssl
 from dataclasses import dataclass
 from functools import partial
@@ -238,7 +239,11 @@ def server(
     if key is not None and certificate is None:
         raise ValueError(f"--key {key}: is of a certificate; give that too, by --certificate")
     try:
-        made = Server((host, port), partial(Handler, site, known))
+        family, _, _, _, place = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        kind = type("Server", (Server,), {"address_family": family})
+        made = kind(place, partial(Handler, site, known))
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise OSError(f"{host}:{port}: cannot be listened on ({why}); --port takes another") from error

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from poseling.files import write_bytes
 from poseling.live.bvh import bvh, even
 from poseling.live.turns import upright
-from poseling.pose import Pose
-from poseling.runtime.kinematics import BONES, LENGTH_OF, SHARES, forward, measure
+from poseling.runtime.kinematics import forward
 from poseling.runtime.lift import Lifter
 from poseling.runtime.pipeline import Frame
 from poseling.runtime.skeleton_fit import TALL
-from poseling.skeleton import MOVNECT15
 
 Array = NDArray[np.float64]
 
@@ -52,9 +50,9 @@ class Takes:
         assert frame.camera is not None
         for row, number in enumerate(pose.ids.tolist()):
             person = self._people.setdefault(number, _Person())
-            if frame.rotations is not None and pose.xyz is not None:
+            if frame.rotations is not None and frame.lengths is not None:
                 turns, root = frame.rotations[row], None if frame.position is None else frame.position[row]
-                lengths = _lengths(pose[row])
+                lengths = frame.lengths[row]
             else:
                 self.lifted = True
                 person.lifter = person.lifter or Lifter(pose.skeleton, self._height or TALL)
@@ -81,20 +79,6 @@ class Takes:
             write_bytes(target, _text(person).encode())
             written.append(target)
         return written
-
-
-def _lengths(pose: Pose) -> Array:
-    """(8,) the bones of a fitted body of one person; the usual share of the others for a bone that its
-    skeleton does not have.
-    """
-    how = pose.skeleton.to(MOVNECT15)
-    assert pose.xyz is not None
-    bones = measure(how.joints(pose.xyz[0]).astype(np.float64), how.known)
-    shares = np.array([SHARES[bone] for bone in BONES])
-    there = np.isfinite(bones)
-    seen = np.bincount(LENGTH_OF[there], minlength=len(BONES))
-    lengths = np.bincount(LENGTH_OF[there], bones[there], len(BONES)) / np.maximum(seen, 1)
-    return np.where(seen > 0, lengths, shares * (lengths.sum() / shares[seen > 0].sum()))
 
 
 def _text(person: _Person) -> str:

@@ -69,7 +69,7 @@ def packet(rotations: NDArray[np.floating], place: NDArray[np.floating], seconds
     sent = [message("/VMC/Ext/OK", 1), message("/VMC/Ext/T", float(seconds))]
     sent.append(message("/VMC/Ext/Root/Pos", "root", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     for bone, (joint, share) in BONES.items():
-        # Only the hips are moved: elsewhere a receiver keeps its own model's bones.
+        # Only the hips are moved. A receiver that takes the others' places too would pull its model together.
         x, y, z = at * [-1, 1, 1] if bone == "Hips" else (0.0, 0.0, 0.0)
         w, qx, qy, qz = part(turns[JOINTS.index(joint)], share) * [1, 1, -1, -1]
         sent.append(message("/VMC/Ext/Bone/Pos", bone, *(float(v) for v in (x, y, z, qx, qy, qz, w))))
@@ -103,7 +103,7 @@ class Sender:
         """A frame, as `packet` says. What cannot be sent at once is lost, as UDP's packets may be."""
         try:
             self._socket.sendto(packet(rotations, place, seconds), self._to)
-        except (BlockingIOError, ConnectionRefusedError):
+        except OSError:
             return
 
 

@@ -170,7 +170,8 @@ class Detector:
         threshold: float | None = None,
     ) -> None:
         self.path = zoo.resolve(model)
-        self.name = str(model) if zoo.is_name(model) else self.path.stem
+        self._shipped = zoo.is_name(model)
+        self.name = str(model) if self._shipped else self.path.stem
         self.session = open_session(self.path, provider, threads, log=3)
         self.adapter = a = _adapter_of(self.session, self.path, adapter)
         self.threshold = a.threshold if threshold is None else threshold
@@ -183,7 +184,7 @@ class Detector:
     @property
     def licence(self) -> str:
         """What the detector may be used for, in words."""
-        if zoo.is_name(self.name):
+        if self._shipped:
             return zoo.licence(self.name)
         return ", ".join(f"{what} {words}" for what, words in self.adapter.licences.items())
 

@@ -47,7 +47,8 @@ class Network:
         adapter: Adapter | str | None = None,
     ) -> None:
         self.path = zoo.resolve(model)
-        self.name = str(model) if zoo.is_name(model) else self.path.stem
+        self._shipped = zoo.is_name(model)
+        self.name = str(model) if self._shipped else self.path.stem
         # Converters leave harmless warnings behind: only errors are shown.
         self.session = open_session(self.path, provider, threads, log=3)
         said = metadata(self.session, self.path)
@@ -86,7 +87,7 @@ class Network:
         """What the network may be used for, in words: for the zoo's networks their use, for others the
         licences in the file.
         """
-        if zoo.is_name(self.name):
+        if self._shipped:
             return zoo.licence(self.name)
         return ", ".join(f"{what} {words}" for what, words in self.spec.licences.items())
 
@@ -199,7 +200,8 @@ class Network:
             whole = np.isfinite(rows).all(1) & (rows[:, 2:] > rows[:, :2]).all(1)
             raise ValueError(f"person {whole.argmin()}: {error}") from error
         for i, (x0, y0, x1, y1) in enumerate(rows.tolist()):
-            if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
+            # Pixels have their centres at whole numbers, and so end half a pixel further.
+            if x1 < -0.5 or y1 < -0.5 or x0 > width - 0.5 or y0 > height - 0.5:
                 raise ValueError(
                     f"person {i}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is outside the image of "
                     f"{width}x{height} pixels"

@@ -18,6 +18,7 @@ from poseling.files import Draft, keep_apart, refuse_folders
 from poseling.geometry import Box, joints_box, ray_rotation
 from poseling.pose import Pose
 from poseling.runtime.detector import Detector
+from poseling.runtime.kinematics import BONES
 from poseling.runtime.network import Network
 from poseling.runtime.position import guessed_camera, position
 from poseling.runtime.skeleton_fit import Fitted, Fitter
@@ -25,7 +26,7 @@ from poseling.runtime.smoothing import Smoother
 from poseling.runtime.tracker import LOST, REMEMBERED, Detects, Tracker, settled
 from poseling.runtime.video import Source, Writer, frames, images, source_of
 from poseling.skeleton import MOVNECT15, Skeleton
-from poseling.video import Tell
+from poseling.video import Tell, bare
 
 Camera = tuple[float, float, float, float]  # fx fy cx cy in pixels
 DETECT_EVERY = 10  # frames
@@ -52,7 +53,7 @@ class Frame:
     and joint rotations.
 
     camera is fx fy cx cy in pixels, None before it is known; position (N, 3) metres in the camera's axes, NaN
-    where unknown, None without xyz; rotations (N, 13, 4) as in `Fitted`, None without a fit.
+    where unknown, None without xyz; rotations (N, 13, 4) and lengths (N, 8) as in `Fitted`, None without a fit.
     """
 
     index: int
@@ -62,6 +63,7 @@ class Frame:
     camera: NDArray[np.float64] | None = None
     position: NDArray[np.float64] | None = None
     rotations: NDArray[np.float64] | None = None
+    lengths: NDArray[np.float64] | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Plain lists, for JSON."""
@@ -222,7 +224,11 @@ def track(
             "--height is for the body that is fitted to a video: the source has to be a video, and --no-fit "
             "cannot be given"
         )
+    if "--bvh" in sunk and stills:
+        raise ValueError("--bvh: a picture has no motion; give a video")
     network = Network(model, threads, provider, adapter=adapter)
+    if "--bvh" in sunk and "xyz" in network.spec.outputs and not fit:
+        raise ValueError("--bvh needs the body that is fitted; leave --no-fit out")
     finds = None if detector is None else Detector(detector, threads, provider, detector_adapter)
     pipeline = Pipeline(
         network,
@@ -240,7 +246,7 @@ def track(
         )
     if lookahead and pipeline.bodies is not None and not isinstance(place, Path):
         raise ValueError(
-            f"--lookahead reads a video twice, to measure the body first, and {source} can be read once; leave "
+            f"--lookahead reads a video twice, to measure the body first, and {bare(str(source))} can be read once; leave "
             "it out, or give --no-fit"
         )
     count, empty, notes = 0, 0, list[str]()
@@ -249,7 +255,7 @@ def track(
         target = writer.target if writer is not None else None
         read = {
             "the model itself": [network.path],
-            "the adapter itself": [] if adapter is None else [Path(adapter)],
+            "the adapter itself": [Path(one) for one in (adapter, detector_adapter) if one is not None],
             "the detector itself": [] if finds is None else [finds.path],
             "the source itself": [place] if isinstance(place, Path) else [],
             "one of the images": stills,
@@ -343,6 +349,7 @@ class Bodies:
                 -1, 3
             ),
             rotations=np.array([f.rotations for f in fitted]).reshape(-1, len(Fitted.joints), 4),
+            lengths=np.array([f.lengths for f in fitted]).reshape(-1, len(BONES)),
         )
 
 

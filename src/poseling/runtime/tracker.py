@@ -142,7 +142,7 @@ class Tracker:
         if every < 0:
             raise ValueError(f"every is {every}; give a number of frames, 0 for only when it is needed")
         self.network, self._lost, self.refused = network, lost, 0.0
-        self._detector, self._every, self._since = detector, every, 0
+        self._detector, self._every, self._since = detector, every, EVERY
         self._people: list[_Person] = []
         self._gone: list[_Person] = []
         self._started = self._turn = self._frame = 0
@@ -156,14 +156,13 @@ class Tracker:
         """
         self._frame += 1
         if self._cut(image):
-            self._people, self._gone, self._turn = [], [], 0
+            self._people, self._gone, self._turn, self._since = [], [], 0, EVERY
         whole = np.array(whole_box((image.shape[1], image.shape[0]), 1.0))
         boxes = self._boxes(image) if found is None else np.asarray(found, np.float64).reshape(-1, 4)
         taken, rest = self._matched(boxes, seconds)
         starts = [scaled_box(boxes[i], self.network.spec.padding) for i in rest]
         if not self._people and not starts:
             if self._detector is not None:
-                self._turn += 1
                 return self._pose([])
             starts = [whole]
         regions = [
@@ -186,7 +185,7 @@ class Tracker:
             return np.zeros((0, 4))
         self._since += 1
         due = 0 < self._every <= self._since
-        needed = any(p.missed % EVERY == 1 for p in self._people) if self._people else self._turn % EVERY == 0
+        needed = any(p.missed % EVERY == 1 for p in self._people) if self._people else self._since >= EVERY
         if not (due or needed):
             return np.zeros((0, 4))
         self._since = 0
@@ -237,6 +236,9 @@ class Tracker:
         if not person.missed:
             return person.region
         region = person.region + np.tile(person.gone(seconds), 2)
+        # Who walked out of the image is searched for at its border.
+        middle = (region[:2] + region[2:]) / 2
+        region = region + np.tile(np.clip(middle, whole[:2], whole[2:]) - middle, 2)
         if person.missed % 3 == 1:
             return scaled_box(region, 2.0)
         return whole if person.missed % 3 == 2 and self._detector is None else region
