@@ -310,7 +310,9 @@ def adapter_of(session: Any, path: Path, adapter: Adapter | str | None = None) -
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     if DETECTOR_KEY in entries:
-        raise ValueError(f"{path}: is a detector, which gives boxes and no joints; --detector or runtime.Detector runs it")
+        raise ValueError(
+            f"{path}: is a detector, which gives boxes and no joints; --detector or runtime.Detector runs it"
+        )
     inputs = {p.name: (p.type, shape_of(p)) for p in session.get_inputs()}
     outputs = {p.name: shape_of(p) for p in session.get_outputs()}
     for wanted_inputs, wanted_outputs, name in SIGNATURES:

@@ -27,11 +27,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class PoseSpec:
     """What a network takes and what it returns.
 
-    `model` as the zoo names it; `codec` as the fields of the codec with its `name`; `size` (W, H) of the
-    input; `padding` of the box around a person; pixels are scaled to 0..1, then normalised by `mean` and
-    `std` in the order of `colour`. `licences` of code, weights and data. `recipe` and its arguments tell how
-    the weights came about. `version` is that of this contract, and `unknown` what a newer one of the same
-    first number says besides: it is kept, and means nothing here.
+    `model` as `models.registry` names it, `graph`, or a module of one's own by its name; `codec` as the
+    fields of the codec with its `name`; `size` (W, H) of the input; `padding` of the box around a person;
+    pixels are scaled to 0..1, then normalised by `mean` and `std` in the order of `colour`. `licences` of
+    code, weights and data. `recipe` and its arguments tell how the weights came about. `version` is that of
+    this contract, and `unknown` what a newer one of the same first number says besides: it is kept, and means
+    nothing here.
     """
 
     model: str
