@@ -62,8 +62,12 @@ COMMANDS = [
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch):
-    """Lines are not wrapped, so that they can be compared."""
+    """Lines are not wrapped, so that they can be compared: not by the width that an earlier test left in a
+    console of cyclopts either.
+    """
     monkeypatch.setenv("COLUMNS", "400")
+    for one in (app, app["distill"], app["data"]):
+        monkeypatch.setattr(one, "_fallback_console", None)
 
 
 def said(capsys: pytest.CaptureFixture[str], command: str) -> str:

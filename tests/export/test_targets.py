@@ -169,7 +169,7 @@ def test_eight_bits_are_judged_by_joints_within_a_tenth_of_the_torso():
 
     # Joints that float does not see are not judged: their places are chance.
     seen = np.ones((2, 14), bool)
-    seen[1, 3] = seen[0, 2] = False
+    seen[1, 3] = seen[0, 5] = False
     assert judged(truth, found, None, LSP14, seen)[0] == pytest.approx(25 / 26)
 
     # Of 20 labels float misses one, and eight bits another; then eight bits miss two: 5 points are lost.
