@@ -34,6 +34,15 @@ def made_by(name: str, licences: Mapping[str, str]) -> str:
     return f"{name} ({said})" if said else name
 
 
+def started(name: str, licences: Mapping[str, str]) -> str:
+    """The start of a network, as `made_by` has it, with what that one started from.
+
+    >>> started("b", {"weights": "W", "start": "a (weights V)"})
+    'b (weights W); a (weights V)'
+    """
+    return merged(made_by(name, licences), licences.get("start", ""))
+
+
 def behind(licences: Mapping[str, str]) -> str:
     """All data that a network of these licences learned from; empty if unknown."""
     found = merged(licences.get("data", ""))

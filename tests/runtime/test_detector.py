@@ -212,7 +212,9 @@ def test_a_file_may_carry_its_adapter(tmp_path: Path, file: Callable[..., Path])
 def test_a_detector_is_no_network_for_joints_and_the_other_way_round(tmp_path: Path, model: Path):
     outputs = {"dets": ROWS[None], "labels": np.array([[0, 0, 16]])}
     path = saved(tmp_path / "ours.onnx", outputs, **{DETECTOR_KEY: json.dumps(asdict(PLAIN))})
-    with pytest.raises(ValueError, match=r"ours\.onnx: is a detector, .*; --detector or runtime\.Detector runs it"):
+    with pytest.raises(
+        ValueError, match=r"ours\.onnx: is a detector, .*; --detector or runtime\.Detector runs it"
+    ):
         Network(path)
     with pytest.raises(
         ValueError, match=r"by-hand\.onnx: is a network for joints, no detector; --model or runtime\.Network"

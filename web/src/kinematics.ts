@@ -180,6 +180,11 @@ export function forward(rotations: Q[], lengths: number[]): V3[] {
   return pointsOf(whole, lengths);
 }
 
+/** How high the lowest joint is over the pelvis: below 0 for who stands. */
+export function lowest(rotations: Q[], lengths: number[]): number {
+  return Math.min(...forward(rotations, lengths).map((point) => point[1]));
+}
+
 export function stature(lengths: number[]): number {
   return ["shin", "thigh", "trunk", "head"].reduce((sum, bone) => sum + lengths[BONES.indexOf(bone)]!, 0) / (1 - ANKLE);
 }

@@ -1,8 +1,8 @@
 /** The page. */
 
-import { forward } from "./kinematics";
 import { Estimator, type Body, type Result } from "./estimator";
 import type { Frame } from "./bvh";
+import { lowest } from "./kinematics";
 import { mannequin } from "./mannequin";
 import type { V3 } from "./math";
 import { loadModel } from "./model";
@@ -128,8 +128,7 @@ function move(found: Body, seconds: number): void {
     take.lengths = body.lengths;
   }
   if (sends) {
-    const lowest = Math.min(...forward(body.rotations, body.lengths).map((p) => p[1]));
-    const sent = JSON.stringify({ rotations: body.rotations, place: [aside, -lowest, 0], seconds }); // the lower foot on the floor
+    const sent = JSON.stringify({ rotations: body.rotations, place: [aside, -lowest(body.rotations, body.lengths), 0], seconds }); // the lower foot on the floor
     void fetch("./vmc", { method: "POST", headers: { "Content-Type": "application/json" }, body: sent, keepalive: true }).catch(() => undefined);
   }
 }

@@ -6,7 +6,7 @@ import {
 } from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 import type { VRM } from "@pixiv/three-vrm";
-import { BONES, SHARES, forward } from "./kinematics";
+import { BONES, SHARES, lowest } from "./kinematics";
 import { type Q, type V3, add, multiply, inverse, part, rotate } from "./math";
 import type { Model } from "./mannequin";
 import { Retarget, places, rigOf } from "./retarget";
@@ -179,9 +179,8 @@ export class Stage {
       model.objects[rig.nodes[node]!]!.quaternion.set(x, y, z, w);
     }
     // The lower foot stands on the floor: where the picture's person is in depth nobody knows well enough to walk by.
-    const lowest = Math.min(...forward(rotations, LENGTHS).map((p) => p[1]));
     const size = target.hipHeight / LEGS;
-    const lift: V3 = [place[0] / this.avatar.group.scale.x, (-lowest - LEGS) * size, 0]; // in the model's unit
+    const lift: V3 = [place[0] / this.avatar.group.scale.x, (-lowest(rotations, LENGTHS) - LEGS) * size, 0]; // in the model's unit
     const object = model.objects[rig.nodes[rig.bones["hips"]!]!]!;
     const there = new Vector3(...add(hips, rotate(target.axes, lift)));
     const parent = object.parent!;

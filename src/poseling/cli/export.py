@@ -51,7 +51,7 @@ def export(
     """
     from poseling import zoo
 
-    path = zoo.path(model) if zoo.is_name(model) else Path(model)
+    path = zoo.resolve(model)
     if to:
         if raw or half or adapter is not None:
             raise ValueError(f"{model}: --to goes with --out and --images alone")

@@ -55,7 +55,7 @@ def import_(
     """
     from poseling import zoo
 
-    path = zoo.path(checkpoint) if zoo.is_name(checkpoint) else Path(checkpoint)
+    path = zoo.resolve(checkpoint)
     if path.suffix.lower() == ".onnx":
         beside = Path() if zoo.is_name(checkpoint) else path.parent
         out = out or beside / f"{path.stem}.safetensors"

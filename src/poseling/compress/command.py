@@ -37,7 +37,7 @@ from poseling.evaluate.figures import BASELINE, DISTILLED, encode
 from poseling.export.onnx import Deployed, graph
 from poseling.files import keep_apart, read_image, write_bytes
 from poseling.geometry import Crop, Size
-from poseling.licences import behind, made_by, merged
+from poseling.licences import behind, merged, started
 from poseling.models import checkpoint
 from poseling.models.graph import GraphNetwork
 from poseling.models.importers.onnx import before_decoding
@@ -421,7 +421,7 @@ class _Run:
         told = {
             "weights": "as the data",
             "data": merged(behind(first), self.train.licence),
-            "start": merged(made_by(self.name, first), first.get("start", "")),
+            "start": started(self.name, first),
         }
         self.spec = replace(self.spec, licences={**first, **told})
 

@@ -216,6 +216,10 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def __init__(self, family: int, *arguments: Any) -> None:
+        self.address_family = family
+        super().__init__(*arguments)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: the connection is closed, and others go on."""
 
@@ -242,8 +246,7 @@ def server(
         family, _, _, _, place = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        kind = type("Server", (Server,), {"address_family": family})
-        made = kind(place, partial(Handler, site, known))
+        made = Server(family, place, partial(Handler, site, known))
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise OSError(f"{host}:{port}: cannot be listened on ({why}); --port takes another") from error

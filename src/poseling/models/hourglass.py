@@ -17,6 +17,7 @@ from poseling.geometry import Size
 from poseling.models.family import Family, divided
 
 DEPTH = 4  # halvings inside one hourglass: 64 -> 4 at an input of 256
+SIDES = 4 << DEPTH  # of images are multiples of this
 
 
 class Residual(nn.Module):
@@ -122,7 +123,7 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", variant)
     if match is None:
         raise ValueError(f"hourglass-{variant}: name stacks and channels, as in hourglass-4x128")
-    divided(f"hourglass-{variant}", size, 4 << DEPTH)
+    divided(f"hourglass-{variant}", size, SIDES)
     return Hourglass(joints, stacks=int(match[1]), width=int(match[2]))
 
 

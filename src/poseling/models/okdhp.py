@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from poseling.geometry import Size
 from poseling.models.family import Family, divided
-from poseling.models.hourglass import DEPTH, Hourglass, Stack
+from poseling.models.hourglass import SIDES, Hourglass, Stack
 
 BRANCHES = 3
 KERNELS = (3, 5, 7)  # of the views that give the weights
@@ -108,7 +108,7 @@ def build(variant: str, joints: int, size: Size) -> nn.Module:
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", variant)
     if match is None:
         raise ValueError(f"okdhp-{variant}: name the stacks and channels of each branch, as in okdhp-2x128")
-    divided(f"okdhp-{variant}", size, 4 << DEPTH)
+    divided(f"okdhp-{variant}", size, SIDES)
     return OKDHP(joints, stacks=int(match[1]), width=int(match[2]))
 
 

@@ -38,7 +38,7 @@ from poseling.distill.objective import Objective, Term, fpd, looks_inside, super
 from poseling.evaluate import pck
 from poseling.evaluate.evaluator import Evaluator
 from poseling.files import write_bytes
-from poseling.licences import behind, made_by, merged
+from poseling.licences import behind, merged, started
 from poseling.models import checkpoint, start
 from poseling.models.importers.imagenet import load_backbone
 from poseling.models.vitpose import drop_paths
@@ -428,15 +428,16 @@ class Experiment:
         except LaidOutError as error:
             raise ValueError(f"{error}; {self._new_leg()}") from error
         path = folder.with_suffix(".safetensors")
+        kept = keep(fitted.network)
         if self.engine.is_main_process:
-            checkpoint.save(path, keep(fitted.network), kept_spec)
+            checkpoint.save(path, kept, kept_spec)
         self.engine.wait_for_everyone()
         if fitted.broken:
             self.notes.append(
                 f"{arm}, seed {seed}: {len(fitted.broken)} images could not be read, the first "
                 f"{fitted.broken[0]}"
             )
-        own_network = keep(fitted.network) if own_module(kept_spec) else None
+        own_network = kept if own_module(kept_spec) else None
         trained = checkpoint_teacher(path, str(self.engine.device), own_network)
         with self.doing(f"measuring {arm}, seed {seed}, on {len(self.measure.dataset)} test samples"):
             pose = self.measure.predict(trained, config.flip_test)
@@ -608,7 +609,7 @@ class Experiment:
         first = student.contract
         if first is None:
             return spec
-        licences["start"] = merged(made_by(first.model, first.licences), first.licences.get("start", ""))
+        licences["start"] = started(first.model, first.licences)
         licences["data"] = merged(licences["data"], behind(first.licences))
         return replace(spec, model=first.model, mean=first.mean, std=first.std, colour=first.colour)
 

@@ -164,8 +164,8 @@ def fit(
                         "step": step,
                         "epoch": step * training.batch / len(crops.dataset),
                         "rate": rate,
+                        "loss": tally.mean,
                     }
-                    row["loss"] = tally.mean
                     row |= {name: float(value.detach()) for name, value in parts.items() if name != "loss"}
                     row["images_per_second"] = step * training.batch / tally.pause()
                     if main and evaluate is not None:
